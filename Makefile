@@ -1,0 +1,64 @@
+# Two targets for a stranger (demo, test), the others for those who change the code.
+PYTHON ?= python3
+BIN := .venv/bin
+# -e so that the checkout is what runs; the wheel is tested by tests/test_wheel.py.
+STAMP := .venv/.stamp
+
+.PHONY: demo test check lint types format bench bench-engine docs clean
+
+demo: $(STAMP)-run
+	@rm -rf demo
+	$(BIN)/convcli apply examples/coffee.png --kernel sobel --out-dir demo
+	$(BIN)/convcli apply examples/coffee.png --kernel sobel -o demo/edges.png
+	@echo "Look at demo/edges.png and at the six maps in demo/coffee_sobel/"
+
+test: $(STAMP)-test
+	$(BIN)/python -m pytest -n auto
+
+check: lint types
+
+lint: $(STAMP)-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)-lint
+	$(BIN)/mypy
+
+format: $(STAMP)-lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# README blocks and other text that is generated from the program itself.
+docs: $(STAMP)-test
+	$(BIN)/python tests/generate_docs.py
+
+bench: $(STAMP)-bench
+	$(BIN)/python benchmarks/peers.py
+
+bench-engine: $(STAMP)-bench
+	$(BIN)/python benchmarks/engine.py
+
+clean:
+	rm -rf .venv demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+# dependency groups by hand: pip learned --group only in 25.1.
+group = $(shell $(BIN)/python -c 'import tomllib; print(" ".join("\"%s\"" % r for r in tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["$(1)"]))')
+
+$(STAMP)-run: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+$(STAMP)-test: $(STAMP)-run
+	$(BIN)/python -m pip install --quiet -e '.[formats]' $(call group,test)
+	@touch $@
+
+$(STAMP)-lint: $(STAMP)-test
+	$(BIN)/python -m pip install --quiet $(call group,lint)
+	@touch $@
+
+$(STAMP)-bench: $(STAMP)-test
+	$(BIN)/python -m pip install --quiet $(call group,bench)
+	@touch $@

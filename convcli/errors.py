@@ -1,0 +1,116 @@
+"""Expected failures: what a user can cause, each with its exit code.
+
+Core code raises these with the fact and its numbers; the pipeline adds the image or kernel once
+(:meth:`ConvcliError.within`); ``convcli.cli`` is the only place that catches them. Anything else is a bug.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConvcliError(Exception):
+    """Base of every expected failure.
+
+    Parameters
+    ----------
+    message : str
+        The fact, with its numbers, in one line.
+    hint : str, optional
+        What to do about it, in one line.
+    **facts : object
+        The numbers of the message by name, for ``--json`` and for tests.
+
+    Examples
+    --------
+    >>> error = GeometryError("window 17 does not fit 12", hint="--padding same", window_px=17, padded_px=12)
+    >>> error.exit_code, error.facts["window_px"]
+    (5, 17)
+    >>> str(error.within("cat.png"))
+    'cat.png: window 17 does not fit 12'
+    """
+
+    exit_code = 1
+    kind = "error"
+
+    def __init__(self, message: str, *, hint: str | None = None, **facts: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.facts = facts
+        self.where: str | None = None
+
+    def within(self, where: str) -> ConvcliError:
+        """Say where it happened; the first caller to know wins, so context is added once."""
+        if self.where is None:
+            self.where = where
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the failure as plain data for ``--json``."""
+        return {
+            "kind": self.kind,
+            "exit_code": self.exit_code,
+            "message": str(self),
+            "hint": self.hint,
+            **({"facts": self.facts} if self.facts else {}),
+        }
+
+
+class UsageError(ConvcliError):
+    """Flags contradict each other or do not parse."""
+
+    exit_code = 2
+    kind = "usage"
+
+
+class ImageError(ConvcliError):
+    """An image cannot be found, read or decoded."""
+
+    exit_code = 3
+    kind = "image"
+
+
+class KernelError(ConvcliError):
+    """A kernel is unknown, or its file or text is bad."""
+
+    exit_code = 4
+    kind = "kernel"
+
+
+class GeometryError(ConvcliError):
+    """A window does not fit, or groups do not divide."""
+
+    exit_code = 5
+    kind = "geometry"
+
+
+class OutputError(ConvcliError):
+    """An output exists, clashes with another, or cannot be written."""
+
+    exit_code = 6
+    kind = "output"
+
+
+#: Exit code of a batch in which some inputs failed and others did not (a result, not an exception).
+EXIT_PARTIAL = 7
+#: Exit code after Ctrl-C (128 + SIGINT).
+EXIT_INTERRUPTED = 130
+
+
+def near_names(name: str, known: Iterable[str], *, limit: int = 3) -> str:
+    """Return "did you mean ...?" for the names nearest to ``name``, or an empty string.
+
+    Examples
+    --------
+    >>> near_names("sobbel", ["sobel", "box"])
+    'did you mean sobel?'
+    >>> near_names("zzz", ["sobel", "box"])
+    ''
+    """
+    found = difflib.get_close_matches(name, sorted(known), n=limit, cutoff=0.6)
+    return f"did you mean {', '.join(found)}?" if found else ""
