@@ -1,1 +1,100 @@
-"""TBD."""
+"""The command line: flags → request, result → text, error → exit code.
+
+Only the module of the command that was asked for is imported, and no module here imports NumPy, Pillow, torch or
+Rich at its top: start-up is paid by every turn of a shell loop. The single ``except ConvcliError`` of the project
+is in :func:`main`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from convcli import __version__
+from convcli.errors import EXIT_INTERRUPTED, ConvcliError
+
+#: Command name = module of this package that has ``register(app)``.
+COMMANDS = ("apply", "shape", "kernels", "compare", "explain")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"convcli {__version__}")
+        raise typer.Exit
+
+
+def build_app(argv: Sequence[str]) -> typer.Typer:
+    """Return the Typer app with the command that ``argv`` names, or with all of them."""
+    app = typer.Typer(
+        name="convcli",
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+
+    @app.callback()
+    def root(
+        version: Annotated[
+            bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+        ] = False,
+        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of expected errors too.")] = False,
+    ) -> None:
+        """The convolution layer as a command: kernel banks on images, shapes without a model."""
+
+    asked = next((word for word in argv if not word.startswith("-")), None)
+    one = asked in COMMANDS and "_CONVCLI_COMPLETE" not in os.environ
+    for name in [asked] if one else COMMANDS:
+        import_module(f"convcli.cli.{name}").register(app)
+    return app
+
+
+def _complain(error: ConvcliError) -> None:
+    """Write the fact and what to do to stderr, with control characters of user text made visible."""
+    from convcli.report import printable
+
+    typer.echo(f"convcli: error: {printable(str(error))}", err=True)
+    if error.hint:
+        typer.echo(f"hint: {printable(error.hint)}", err=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program name; ``sys.argv[1:]`` if absent.
+
+    Raises
+    ------
+    SystemExit
+        Always; the code is one of the table in the README.
+    """
+    # Bands are our unit of parallelism: a BLAS that starts threads of its own inside them only gets in the way.
+    for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        build_app(arguments)(arguments, prog_name="convcli")
+    except ConvcliError as error:
+        if "--debug" in arguments:
+            import traceback
+
+            traceback.print_exc()
+        _complain(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("convcli: interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        typer.echo("convcli: this is a bug; please report it with the lines above", err=True)
+        sys.exit(1)
