@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from math import gcd
 from typing import NoReturn
 
-from convcli.errors import GeometryError, UsageError
+from convcli.errors import GeometryError, UsageError, near_names
 
 Pair = tuple[int, int]
 Padding = str | tuple[Pair, ...]
@@ -419,23 +419,52 @@ def parse_padding(text: str) -> str | tuple[Pair, Pair]:
     >>> parse_padding("same"), parse_padding("3x1"), parse_padding("0,1,2,3")
     ('same', ((3, 3), (1, 1)), ((0, 1), (2, 3)))
     """
-    word = text.strip().lower().replace("-", "_")
-    if word == "same_upper":
-        return "same"
-    if word in PADDING_WORDS:
-        return word
-    if any(letter.isalpha() and letter not in "xX" for letter in word):
-        from convcli.errors import near_names
+    padding = parse_axes_padding(text, 2)
+    return padding if isinstance(padding, str) else (padding[0], padding[1])
 
-        hint = near_names(word, PADDING_WORDS) or f"a number, HxW, top,bottom,left,right or {', '.join(PADDING_WORDS)}"
-        raise UsageError(f"unknown padding {text.strip()!r}", hint=hint, position=0)
+
+def parse_axes_padding(text: str, n_axes: int, *, at: int = 0) -> Padding:
+    """Return the padding that ``text`` states for ``n_axes`` axes: as :func:`parse_padding`, two sides an axis.
+
+    Examples
+    --------
+    >>> parse_axes_padding("2", 1), parse_axes_padding("0,1", 1), parse_axes_padding("1x2x3", 3)
+    (((2, 2),), ((0, 1),), ((1, 1), (2, 2), (3, 3)))
+    """
+    sides = ("before,after", "top,bottom,left,right", "front,back,top,bottom,left,right")[n_axes - 1]
+    word = text.strip().lower().replace("-", "_")
+    if word in (*PADDING_WORDS, "same_upper"):
+        return "same" if word == "same_upper" else word
+    if any(letter.isalpha() and letter != "x" for letter in word):
+        hint = near_names(word, PADDING_WORDS) or f"a number, one per axis (1x2), {sides} or {', '.join(PADDING_WORDS)}"
+        raise UsageError(f"unknown padding {text.strip()!r}", hint=hint, position=at)
     if "," in text:
-        sides, at = [], 0
+        values = []
         for part in text.split(","):
-            sides.append(parse_count(part, "padding", minimum=0, at=at))
+            values.append(parse_count(part, "padding", minimum=0, at=at))
             at += len(part) + 1
-        if len(sides) != 4:
-            raise UsageError(f"padding {text!r} has {len(sides)} sides", hint="top,bottom,left,right", position=0)
-        return ((sides[0], sides[1]), (sides[2], sides[3]))
-    rows, columns = parse_pair(text, "padding", minimum=0)
-    return ((rows, rows), (columns, columns))
+        if len(values) != 2 * n_axes:
+            raise UsageError(f"padding {text!r} has {len(values)} sides", hint=f"{sides}", position=at - len(text) - 1)
+        return tuple(zip(values[::2], values[1::2], strict=True))
+    return tuple((side, side) for side in per_axis(parse_sizes(text, "padding", minimum=0, at=at), "padding", n_axes))
+
+
+def per_axis(values: Sequence[int], name: str, n_axes: int) -> tuple[int, ...]:
+    """Return one number per axis: a single one counts for all.
+
+    Raises
+    ------
+    GeometryError
+        Neither one number nor one per axis.
+
+    Examples
+    --------
+    >>> per_axis((3,), "stride", 2), per_axis((3, 1), "stride", 2)
+    ((3, 3), (3, 1))
+    """
+    if len(values) == 1:
+        return (values[0],) * n_axes
+    if len(values) != n_axes:
+        written = "x".join(map(str, values))
+        raise GeometryError(f"{name} {written} is for {len(values)} axes, but the input has {n_axes}")
+    return tuple(values)

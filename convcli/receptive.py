@@ -1,0 +1,173 @@
+"""Receptive field, jump and start of every layer, per axis, exactly.
+
+*Receptive field*: how many input pixels an output can depend on. *Jump*: input pixels between neighbouring outputs.
+*Start*: where the middle of the first output's field lies, with pixel 0 covering 0 to 1, so that its middle is 0.5.
+For windows that only shrink (convolution, pooling) they follow from the layer before (Dumoulin and Visin;
+Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019). After a layer
+that enlarges, neighbouring outputs see different counts of inputs: there the set of inputs is followed back through
+the whole graph for one period of outputs, and the largest is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    Number = int | Fraction
+
+#: Periods longer than this are not followed to the end: the field is then the largest among these outputs.
+MAX_PHASES = 64
+
+
+class Step(NamedTuple):
+    """What one layer does along one axis: ``down`` a window, ``up`` its transpose, ``linear`` bilinear enlarging."""
+
+    how: str = "down"
+    kernel: int = 1
+    stride: int = 1
+    dilation: int = 1
+    pad: int = 0
+
+
+class Field(NamedTuple):
+    """Receptive field along one axis; ``start2`` is twice the start, which keeps it whole where it can be."""
+
+    size: int = 1
+    jump: Number = 1
+    start2: Number = 1
+    is_closed: bool = True
+
+
+class Node(NamedTuple):
+    """A layer in the graph: where it takes its input from (−1 is the stack's input), and its step."""
+
+    sources: tuple[int, ...]
+    step: Step
+
+
+def ratio(numerator: Number, denominator: int) -> Number:
+    """Return a quotient, as a whole number where it is one.
+
+    Examples
+    --------
+    >>> ratio(6, 3), ratio(1, 2)
+    (2, Fraction(1, 2))
+    """
+    if isinstance(numerator, int) and numerator % denominator == 0:
+        return numerator // denominator
+    from fractions import Fraction
+
+    quotient = Fraction(numerator) / denominator
+    return int(quotient) if quotient.denominator == 1 else quotient
+
+
+def receptive_fields(nodes: Sequence[Node]) -> list[Field]:
+    """Return the receptive field of every node along one axis.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        In the order in which they run; sources come before their users.
+
+    Examples
+    --------
+    >>> stem = [Node((-1,), Step("down", 7, 2, 1, 3)), Node((0,), Step("down", 3, 2, 1, 1))]
+    >>> [(field.size, field.jump, field.start2 / 2) for field in receptive_fields(stem)]
+    [(7, 2, 0.5), (11, 4, 0.5)]
+    """
+    fields: list[Field] = []
+    for index, node in enumerate(nodes):
+        before = _join([fields[source] if source >= 0 else Field() for source in node.sources])
+        field = _follow(node.step, before)
+        if not field.is_closed:
+            field = field._replace(size=_largest_support(nodes, index))
+        fields.append(field)
+    return fields
+
+
+def _follow(step: Step, before: Field) -> Field:
+    """Return the field after one layer (its size only if the formula holds)."""
+    window = step.dilation * (step.kernel - 1) + 1
+    size, jump, start2, is_closed = before
+    if step.how == "down":
+        start2 = start2 + (window - 1 - 2 * step.pad) * jump
+        if is_closed:
+            size = size + (window - 1) * int(jump)
+        return Field(size, jump * step.stride, _whole(start2), is_closed)
+    start2 = start2 + ratio((2 * step.pad - (window - 1)) * jump, step.stride)
+    return Field(size, ratio(jump, step.stride), _whole(start2), is_closed and step.stride == window == 1)
+
+
+def _whole(number: Number) -> Number:
+    """Return a number that is whole as an int."""
+    return int(number) if number == int(number) else number
+
+
+def _join(fields: Sequence[Field]) -> Field:
+    """Return the hull of several fields; the first one's jump counts."""
+    if len(fields) == 1:
+        return fields[0]
+    first2 = min(field.start2 - field.size for field in fields)
+    last2 = max(field.start2 + field.size for field in fields)
+    is_closed = all(field.is_closed and field.jump == fields[0].jump for field in fields)
+    size = int(last2 - first2) // 2 if is_closed else 0
+    return Field(size, fields[0].jump, ratio(first2 + last2, 2), is_closed)
+
+
+def _largest_support(nodes: Sequence[Node], last: int) -> int:
+    """Return the most input pixels, gaps included, that one output of node ``last`` depends on."""
+    period = 1
+    for node in nodes[: last + 1]:
+        period *= node.step.stride if node.step.how != "down" else 1
+    return max(_support(nodes, last, output) for output in range(min(period, MAX_PHASES)))
+
+
+def _support(nodes: Sequence[Node], last: int, output: int) -> int:
+    """Return the width of the set of inputs of one output, on an input without ends."""
+    wanted: dict[int, Collection[int]] = {last: range(output, output + 1)}
+    for index in range(last, -1, -1):
+        if index not in wanted:
+            continue
+        needed = _back(nodes[index].step, wanted.pop(index))
+        for source in nodes[index].sources:
+            wanted[source] = _union(wanted[source], needed) if source in wanted else needed
+    reached = wanted.get(-1, ())
+    return max(reached) - min(reached) + 1 if reached else 0
+
+
+def _union(first: Collection[int], second: Collection[int]) -> Collection[int]:
+    """Return the positions of both; ranges that touch stay a range."""
+    if isinstance(first, range) and isinstance(second, range) and first and second:
+        low, high = (first, second) if first.start <= second.start else (second, first)
+        if high.start <= low.stop:
+            return range(low.start, max(low.stop, high.stop))
+    return {*first, *second}
+
+
+def _back(step: Step, outputs: Collection[int]) -> Collection[int]:
+    """Return the inputs of a layer that a set of its outputs needs; a gapless set stays a range."""
+    how, kernel, stride, dilation, pad = step
+    if not outputs:
+        return outputs
+    if isinstance(outputs, range) and (dilation == 1 or kernel == 1):
+        low, high = outputs.start, outputs.stop - 1
+        if how == "down" and (kernel >= stride or low == high):
+            return range(low * stride - pad, high * stride - pad + kernel)
+        if how == "up":
+            return range(-(-(low + pad - kernel + 1) // stride), (high + pad) // stride + 1)
+    if how == "down":
+        return {output * stride - pad + dilation * tap for output in outputs for tap in range(kernel)}
+    if how == "up":
+        reached = (output + pad - dilation * tap for output in outputs for tap in range(kernel))
+        return {position // stride for position in reached if position % stride == 0}
+    return {source for output in outputs for source in _linear_sources(output, stride)}
+
+
+def _linear_sources(output: int, factor: int) -> tuple[int, ...]:
+    """Return the one or two inputs that a bilinear output mixes (``align_corners=False``)."""
+    twice = 2 * output + 1 - factor  # position * 2 * factor
+    low, rest = divmod(twice, 2 * factor)
+    return (low, low + 1) if rest else (low,)
