@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import ConvcliError, GeometryError, UsageError, near_names
 from convcli.geometry import (
@@ -23,7 +23,10 @@ from convcli.geometry import (
     window_px,
 )
 from convcli.layers import JOINS, WINDOWED, Layer
-from convcli.receptive import Node, Step, ratio, receptive_fields
+from convcli.receptive import Node, Step, receptive_fields
+
+if TYPE_CHECKING:
+    from convcli.receptive import Number
 
 #: Bytes of one activation: float32.
 SAMPLE_BYTES = 4
@@ -295,8 +298,13 @@ def _add_fields(rows: list[LayerShape], n_axes: int) -> None:
         rows[index] = row._replace(
             receptive_field=tuple(field.size for field in fields),
             jump=tuple(field.jump for field in fields),
-            start=tuple(ratio(field.start2, 2) for field in fields),
+            start=tuple(_half(field.start2) for field in fields),
         )
+
+
+def _half(twice: Number) -> Number | float:
+    """Return half of a number, exactly, without importing fractions for the half of an odd one."""
+    return twice / 2 if not isinstance(twice, int) or twice % 2 else twice // 2
 
 
 def _step(row: LayerShape, axis: int) -> Step:
