@@ -1,0 +1,178 @@
+"""Bands of padded input, gathered from wherever the samples are.
+
+No padded or float copy of a whole image is ever made: each band of output rows gathers the input rows it needs through
+the border's index maps and converts them on the way. ``lanes`` is the number of planes that lie side by side in one
+row: 1 for planar images, 3 for interleaved RGB whose planes all get the same kernels.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from convcli.engine.borders import Border, map_positions
+
+Array = NDArray[Any]
+
+
+class RowSource(Protocol):
+    """What stands for an image too large to hold: windows of rows, asked for in any order and from any thread."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def dtype(self) -> np.dtype[Any]: ...  # noqa: D102
+    def rows(self, top: int, bottom: int) -> Array: ...  # noqa: D102
+
+
+Planes = Array | RowSource
+
+
+class Scratch:
+    """Named buffers of one worker, kept between bands so that memory is touched once.
+
+    Examples
+    --------
+    >>> scratch = Scratch()
+    >>> scratch.get("a", (2, 3), "float32").shape
+    (2, 3)
+    >>> scratch.get("a", (6,), "float32").base is scratch.get("a", (2, 2), "float32").base
+    True
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, Array] = {}
+
+    def get(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """Return an uninitialised contiguous array; the same memory as the last one of that name if it is enough."""
+        n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < n_bytes:
+            buffer = self._buffers[name] = np.empty(n_bytes, np.uint8)
+        return buffer[:n_bytes].view(dtype).reshape(shape)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes held now."""
+        return sum(buffer.size for buffer in self._buffers.values())
+
+
+class ScratchPool:
+    """Scratches that workers borrow: as many as there were workers at once, reused from image to image."""
+
+    def __init__(self) -> None:
+        self._free: deque[Scratch] = deque()
+
+    def take(self) -> Scratch:
+        """Borrow one; give it back with :meth:`put`."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return Scratch()
+
+    def put(self, scratch: Scratch) -> None:
+        """Give one back."""
+        self._free.append(scratch)
+
+
+def interleaved(planes: Planes) -> Array | None:
+    """Return the (H, W, C) array under a transposed view of it, or None where the planes are not interleaved.
+
+    Examples
+    --------
+    >>> interleaved(np.zeros((4, 5, 3)).transpose(2, 0, 1)).shape
+    (4, 5, 3)
+    >>> interleaved(np.zeros((3, 4, 5))) is None
+    True
+    """
+    if not isinstance(planes, np.ndarray) or planes.ndim != 3 or planes.shape[0] == 1:
+        return None
+    n_planes, _, width = planes.shape
+    size = planes.itemsize
+    if planes.strides[0] != size or planes.strides[2] != n_planes * size or planes.strides[1] < width * n_planes * size:
+        return None
+    return planes.transpose(1, 2, 0)
+
+
+class BandSource:
+    """One image seen as padded rows.
+
+    Parameters
+    ----------
+    planes : ndarray of shape (C, H, W) or RowSource
+        Any dtype, any strides.
+    top, left : int
+        Position of the image's first sample on the padded axes (negative: rows or columns cut).
+    border : Border
+        What lies beyond.
+    lanes : int
+        1, or C if the rows are to be read as interleaved (see :func:`interleaved`).
+    """
+
+    def __init__(self, planes: Planes, top: int, left: int, border: Border, *, lanes: int = 1) -> None:
+        self.top, self.left, self.border, self.lanes = top, left, border, lanes
+        self.height, self.width = planes.shape[-2:]
+        if lanes > 1:
+            base = interleaved(planes)
+            assert base is not None
+            self._samples: Array | None = base[None]
+        else:
+            self._samples = planes[..., None] if isinstance(planes, np.ndarray) else None
+        self._planes = planes
+
+    def _rows(self, channels: slice, top: int, bottom: int) -> Array:
+        """Return rows of the image itself: (planes, rows, W, lanes)."""
+        if self._samples is not None:
+            return self._samples[channels, top:bottom]
+        return np.asarray(self._planes.rows(top, bottom))[channels, ..., None]  # type: ignore[union-attr]
+
+    def fill(self, band: Array, channels: slice, first: int) -> None:
+        """Write padded rows ``first`` … of ``channels`` into ``band``.
+
+        Parameters
+        ----------
+        band : ndarray of shape (planes, rows, columns, lanes)
+            Receives the samples in its own dtype; any strides.
+        channels : slice
+            Which planes (``slice(0, 1)`` when the planes are lanes).
+        first : int
+            The first padded row wanted.
+        """
+        n_rows, n_columns = band.shape[1:3]
+        start = first - self.top
+        low, high = max(start, 0), min(start + n_rows, self.height)
+        col = -self.left
+        col_low, col_high = max(col, 0), min(col + n_columns, self.width)
+        if low < high:
+            inside = self._rows(channels, low, high)
+            self._fill_columns(band[:, low - start : high - start], inside, col, col_low, col_high)
+        else:
+            low = high = start  # no row of the image: every row is the border's
+        outer = [*range(start, min(low, start + n_rows)), *range(max(high, start), start + n_rows)]
+        rows = map_positions(np.array(outer, dtype=np.intp), self.height, self.border.mode)
+        for position, row in zip(outer, rows.tolist(), strict=True):
+            line = band[:, position - start : position - start + 1]
+            if row < 0:
+                line[...] = self.border.value
+            elif low <= row < high:
+                line[...] = band[:, row - start : row - start + 1]
+            else:
+                self._fill_columns(line, self._rows(channels, row, row + 1), col, col_low, col_high)
+
+    def _fill_columns(self, band: Array, rows: Array, col: int, col_low: int, col_high: int) -> None:
+        n_columns = band.shape[2]
+        if col_low < col_high:
+            np.copyto(band[:, :, col_low - col : col_high - col], rows[:, :, col_low:col_high], casting="unsafe")
+        else:
+            col_low = col_high = col
+        outer = np.r_[col : min(col_low, col + n_columns), max(col_high, col) : col + n_columns].astype(np.intp)
+        if not outer.size:
+            return
+        columns = map_positions(outer, self.width, self.border.mode)
+        if self.border.mode == "constant":
+            band[:, :, outer - col] = self.border.value
+        else:
+            band[:, :, outer - col] = rows[:, :, columns]
