@@ -20,7 +20,6 @@ from convcli.geometry import (
     resolve_padding,
     resolve_transpose_padding,
     unused_input_px,
-    window_px,
 )
 from convcli.layers import JOINS, WINDOWED, Layer
 from convcli.receptive import Node, Step, receptive_fields
@@ -224,7 +223,7 @@ def _sizes(layer: Layer, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
             if layer.kind == "conv":
                 length = conv_output_px(size, kernel, stride=stride, dilation=dilation, pad_px=before + after)
             else:
-                _check_pool_padding(kernel, dilation, before, after)
+                _check_pool(layer, size, kernel, before, after)
                 length = pool_output_px(
                     size,
                     kernel,
@@ -243,14 +242,24 @@ def _sizes(layer: Layer, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
     return padding, tuple(output), tuple(unused)
 
 
-def _check_pool_padding(kernel: int, dilation: int, before: int, after: int) -> None:
-    """Raise if a pooling window could lie in the padding alone (torch's rule: at most half the window)."""
-    window = window_px(kernel, dilation)
-    if max(before, after) * 2 > window:
+def _check_pool(layer: Layer, size: int, kernel: int, before: int, after: int) -> None:
+    """Raise where torch's pooling does: padding over half the kernel, in which a window could lie alone.
+
+    Its avg_pool3d also refuses a kernel larger than the input without padding; so a shape that torch could not
+    make is not promised here either.
+    """
+    if layer.kind == "avgpool" and layer.n_axes == 3 and kernel > size:
         raise GeometryError(
-            f"padding {max(before, after)} is more than half of the pooling window of {window} px",
-            hint=f"a padding of at most {window // 2}",
-            window_px=window,
+            f"kernel {kernel} is larger than the {size} px before padding, which torch's avg_pool3d refuses",
+            hint="a pad layer before it",
+            kernel_px=kernel,
+            input_px=size,
+        )
+    if max(before, after) > kernel // 2:
+        raise GeometryError(
+            f"padding {max(before, after)} is more than half of the pooling kernel {kernel}",
+            hint=f"a padding of at most {kernel // 2}, or a pad layer before it",
+            kernel_px=kernel,
             pad_px=max(before, after),
         )
 
