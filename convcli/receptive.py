@@ -96,7 +96,7 @@ def _follow(step: Step, before: Field) -> Field:
         start2 = start2 + (window - 1 - 2 * step.pad) * jump
         if is_closed:
             size = size + (window - 1) * int(jump)
-        return Field(size, jump * step.stride, _whole(start2), is_closed)
+        return Field(size, _whole(jump * step.stride), _whole(start2), is_closed)
     start2 = start2 + ratio((2 * step.pad - (window - 1)) * jump, step.stride)
     return Field(size, ratio(jump, step.stride), _whole(start2), is_closed and step.stride == window == 1)
 
