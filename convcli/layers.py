@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from convcli.errors import UsageError, near_names
-from convcli.geometry import Padding, parse_axes_padding, parse_count, parse_sizes, per_axis
+from convcli.size_text import Padding, parse_axes_padding, parse_count, parse_sizes, per_axis
 
 #: Short forms of the parameters, as one writes them in ``conv:64,k=7,s=2,p=3``.
 SHORT = {
@@ -210,7 +210,10 @@ def _normal(name: str, value: object, kind: str, n_axes: int, at: int) -> object
     if name in _COUNTS:
         return parse_count(str(value), name, minimum=_COUNTS[name], at=at)
     if name == "padding":
-        return _padding(value, n_axes, at)
+        padding = _padding(value, n_axes, at)
+        if kind == "pad" and isinstance(padding, str):
+            raise UsageError(f"pad needs numbers, not {padding!r}", hint=_example("pad"), position=at)
+        return padding
     if name in _SWITCHES:
         return _switch(name, value, at)
     if name in _NUMBERS:

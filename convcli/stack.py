@@ -11,17 +11,9 @@ from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import ConvcliError, GeometryError, UsageError, near_names
-from convcli.geometry import (
-    Pair,
-    check_groups,
-    conv_output_px,
-    conv_transpose_output_px,
-    pool_output_px,
-    resolve_padding,
-    resolve_transpose_padding,
-    unused_input_px,
-)
-from convcli.layers import JOINS, WINDOWED, Layer
+from convcli.geometry import Pair, check_groups
+from convcli.layer_sizes import Shape, layer_channels, layer_sizes
+from convcli.layers import WINDOWED, Layer
 from convcli.receptive import Node, Step, receptive_fields
 
 if TYPE_CHECKING:
@@ -29,8 +21,6 @@ if TYPE_CHECKING:
 
 #: Bytes of one activation: float32.
 SAMPLE_BYTES = 4
-
-Shape = tuple[int, ...]
 
 
 class LayerShape(NamedTuple):
@@ -158,8 +148,8 @@ def _bind(layer: Layer, index: int, names: dict[str, int], rows: list[LayerShape
     if len(shapes[0]) - 1 != layer.n_axes:
         raise GeometryError(f"is for {layer.n_axes} axes, and its input has {len(shapes[0]) - 1}")
     n_channels, *sizes = shapes[0]
-    out_channels, groups = _channels(layer, shapes)
-    padding, size, unused = _sizes(layer, tuple(sizes))
+    out_channels, groups = layer_channels(layer, shapes)
+    padding, size, unused = layer_sizes(layer, tuple(sizes))
     output = (out_channels, *size)
     parameters = macs = bias_adds = 0
     if layer.kind in ("conv", "convtranspose"):
@@ -172,128 +162,6 @@ def _bind(layer: Layer, index: int, names: dict[str, int], rows: list[LayerShape
     elif layer.kind == "batchnorm":
         parameters = 2 * n_channels
     return LayerShape(layer, sources, shapes[0], output, padding, groups, parameters, macs, bias_adds, unused)
-
-
-def _channels(layer: Layer, shapes: list[Shape]) -> tuple[int, int]:
-    """Return (output channels, groups) of a layer for these inputs."""
-    n_channels = shapes[0][0]
-    if layer.kind in JOINS:
-        same = slice(1, None) if layer.kind == "concat" else slice(None)
-        for shape in shapes:
-            if shape[same] != shapes[0][same]:
-                written = " and ".join("x".join(map(str, each)) for each in shapes)
-                raise GeometryError(f"cannot {layer.kind} {written}", hint="pad, pool or stride one of them to match")
-        return (sum(shape[0] for shape in shapes) if layer.kind == "concat" else n_channels), 1
-    if layer.kind in ("conv", "convtranspose"):
-        if layer.groups == 0:
-            return n_channels * layer.multiplier, n_channels
-        return layer.out_channels, layer.groups
-    if layer.kind == "combine":
-        if n_channels % layer.members:
-            raise GeometryError(f"cannot combine {n_channels} channels in sets of {layer.members}")
-        return n_channels // layer.members, 1
-    if layer.kind == "shuffle":
-        check_groups(n_channels, n_channels, layer.groups)
-        return n_channels, layer.groups
-    return n_channels, 1
-
-
-def _sizes(layer: Layer, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
-    """Return (resolved padding, output sizes, unused input) of a layer along its axes."""
-    none = ((0, 0),) * layer.n_axes
-    nothing = (0,) * layer.n_axes
-    if layer.kind == "pad":
-        padding = resolve_padding(layer.padding, sizes, nothing, nothing, nothing)
-        return padding, tuple(size + sum(pair) for size, pair in zip(sizes, padding, strict=True)), nothing
-    if layer.kind == "upsample":
-        return none, tuple(size * factor for size, factor in zip(sizes, layer.scale_factor, strict=True)), nothing
-    if layer.kind == "globalpool":
-        return none, (1,) * layer.n_axes, nothing
-    if layer.kind == "convtranspose":
-        return _transposed_sizes(layer, sizes)
-    if layer.kind not in WINDOWED:
-        return none, sizes, nothing
-    padding = resolve_padding(layer.padding, sizes, layer.kernel_size, layer.stride, layer.dilation)
-    output, unused = [], []
-    for axis, (size, kernel, stride, dilation, (before, after)) in enumerate(
-        zip(sizes, layer.kernel_size, layer.stride, layer.dilation, padding, strict=True)
-    ):
-        with_axis = axis_name(axis, layer.n_axes)
-        try:
-            if layer.kind == "conv":
-                length = conv_output_px(size, kernel, stride=stride, dilation=dilation, pad_px=before + after)
-            else:
-                _check_pool(layer, size, kernel, before, after)
-                length = pool_output_px(
-                    size,
-                    kernel,
-                    stride=stride,
-                    dilation=dilation,
-                    pad_before_px=before,
-                    pad_after_px=after,
-                    ceil_mode=layer.ceil_mode,
-                )
-        except GeometryError as error:
-            raise GeometryError(f"{with_axis}: {error.message}", hint=error.hint, axis=axis, **error.facts) from None
-        output.append(length)
-        unused.append(
-            unused_input_px(size, kernel, stride=stride, dilation=dilation, pad_before_px=before, output_px=length)
-        )
-    return padding, tuple(output), tuple(unused)
-
-
-def _check_pool(layer: Layer, size: int, kernel: int, before: int, after: int) -> None:
-    """Raise where torch's pooling does: padding over half the kernel, in which a window could lie alone.
-
-    Its avg_pool3d also refuses a kernel larger than the input without padding; so a shape that torch could not
-    make is not promised here either.
-    """
-    if layer.kind == "avgpool" and layer.n_axes == 3 and kernel > size:
-        raise GeometryError(
-            f"kernel {kernel} is larger than the {size} px before padding, which torch's avg_pool3d refuses",
-            hint="a pad layer before it",
-            kernel_px=kernel,
-            input_px=size,
-        )
-    if max(before, after) > kernel // 2:
-        raise GeometryError(
-            f"padding {max(before, after)} is more than half of the pooling kernel {kernel}",
-            hint=f"a padding of at most {kernel // 2}, or a pad layer before it",
-            kernel_px=kernel,
-            pad_px=max(before, after),
-        )
-
-
-def _transposed_sizes(layer: Layer, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
-    """Return (resolved padding, output sizes, unused input) of a transposed convolution."""
-    padding = resolve_transpose_padding(
-        layer.padding, sizes, layer.kernel_size, layer.stride, layer.dilation, layer.output_padding
-    )
-    output = []
-    for axis, (size, kernel, stride, dilation, pair, extra) in enumerate(
-        zip(sizes, layer.kernel_size, layer.stride, layer.dilation, padding, layer.output_padding, strict=True)
-    ):
-        try:
-            output.append(
-                conv_transpose_output_px(
-                    size, kernel, stride=stride, dilation=dilation, pad_px=sum(pair), output_padding=extra
-                )
-            )
-        except GeometryError as error:
-            where = axis_name(axis, layer.n_axes)
-            raise GeometryError(f"{where}: {error.message}", hint=error.hint, axis=axis, **error.facts) from None
-    return padding, tuple(output), (0,) * layer.n_axes
-
-
-def axis_name(axis: int, n_axes: int) -> str:
-    """Return what an axis is called: ``rows`` and ``columns`` of a picture.
-
-    Examples
-    --------
-    >>> axis_name(0, 2), axis_name(2, 3), axis_name(0, 1)
-    ('rows', 'columns', 'length')
-    """
-    return "length" if n_axes == 1 else ("depth", "rows", "columns")[3 - n_axes + axis]
 
 
 def _add_fields(rows: list[LayerShape], n_axes: int) -> None:

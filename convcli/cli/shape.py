@@ -38,8 +38,8 @@ def shape(
 ) -> None:
     """Print what layers do to an input's shape: output, parameters, MACs, receptive field, unused input."""
     from convcli.errors import UsageError
-    from convcli.geometry import parse_sizes
     from convcli.layer_text import layers_from_values, parse_layers
+    from convcli.size_text import parse_sizes
     from convcli.stack import walk
 
     input_shape = parse_sizes(source, "input", minimum=1)

@@ -1,0 +1,157 @@
+"""Sizes as text → plain integers: ``7``, ``7x5``, ``same``, ``top,bottom,left,right``.
+
+Standard library only. Errors carry the ``position`` of the fault, counted from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convcli.errors import GeometryError, UsageError, near_names
+
+Pair = tuple[int, int]
+Padding = str | tuple[Pair, ...]
+
+#: Padding that is worked out from the other sizes.
+PADDING_WORDS = ("same", "same_lower", "valid", "full")
+#: Digits of a number in text: longer ones are typing errors and would make every product of sizes absurd.
+MAX_DIGITS = 9
+
+
+def parse_count(text: str, name: str, *, minimum: int, at: int = 0) -> int:
+    """Return the whole number that ``text`` states.
+
+    Parameters
+    ----------
+    text : str
+        Decimal digits, at most :data:`MAX_DIGITS` of them.
+    name : str
+        What it is, for the message.
+    minimum : int
+        The smallest value that makes sense.
+    at : int
+        Where ``text`` starts in what the user typed, counted from 0; carried by the error as ``position``.
+
+    Raises
+    ------
+    UsageError
+        Not a whole number, or below ``minimum``.
+
+    Examples
+    --------
+    >>> parse_count("3", "stride", minimum=1)
+    3
+    """
+    digits = text.strip().removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
+        what = f"{text.strip()!r} is not a whole number" if text.strip() else "a number is missing"
+        raise UsageError(f"{name}: {what}", hint=f"{name} is a whole number, at least {minimum}", position=at)
+    if len(digits) > MAX_DIGITS:
+        raise UsageError(f"{name}: a number of {len(digits)} digits", hint=f"at most {MAX_DIGITS} digits", position=at)
+    value = int(text)
+    if value < minimum:
+        raise UsageError(f"{name} {value} is too small", hint=f"{name} is at least {minimum}", position=at)
+    return value
+
+
+def parse_sizes(text: str, name: str, *, minimum: int, at: int = 0) -> tuple[int, ...]:
+    """Return the whole numbers of ``7`` or ``7x5`` or ``3x3x3``, one per axis that was written.
+
+    Examples
+    --------
+    >>> parse_sizes("3x304x228", "input", minimum=1)
+    (3, 304, 228)
+    """
+    values = []
+    for part in text.replace("×", "x").replace("X", "x").split("x"):
+        values.append(parse_count(part, name, minimum=minimum, at=at))
+        at += len(part) + 1
+    return tuple(values)
+
+
+def parse_pair(text: str, name: str, *, minimum: int) -> Pair:
+    """Return (rows, columns) of ``N`` or ``HxW``.
+
+    Raises
+    ------
+    UsageError
+        Not one or two whole numbers of at least ``minimum``; carries ``position``, counted from 0.
+
+    Examples
+    --------
+    >>> parse_pair("7", "kernel size", minimum=1), parse_pair("7x5", "kernel size", minimum=1)
+    ((7, 7), (7, 5))
+    """
+    values = parse_sizes(text, name, minimum=minimum)
+    if len(values) > 2:
+        raise UsageError(f"{name} {text!r} has {len(values)} numbers", hint=f"{name} is N or HxW", position=0)
+    return (values[0], values[-1])
+
+
+def parse_padding(text: str) -> str | tuple[Pair, Pair]:
+    """Return the padding that ``N``, ``HxW``, ``top,bottom,left,right`` or a word states.
+
+    Returns
+    -------
+    str or ((int, int), (int, int))
+        One of :data:`PADDING_WORDS`, or ((top, bottom), (left, right)).
+
+    Raises
+    ------
+    UsageError
+        Anything else; carries ``position``, counted from 0.
+
+    Examples
+    --------
+    >>> parse_padding("same"), parse_padding("3x1"), parse_padding("0,1,2,3")
+    ('same', ((3, 3), (1, 1)), ((0, 1), (2, 3)))
+    """
+    padding = parse_axes_padding(text, 2)
+    return padding if isinstance(padding, str) else (padding[0], padding[1])
+
+
+def parse_axes_padding(text: str, n_axes: int, *, at: int = 0) -> Padding:
+    """Return the padding that ``text`` states for ``n_axes`` axes: as :func:`parse_padding`, two sides an axis.
+
+    Examples
+    --------
+    >>> parse_axes_padding("2", 1), parse_axes_padding("0,1", 1), parse_axes_padding("1x2x3", 3)
+    (((2, 2),), ((0, 1),), ((1, 1), (2, 2), (3, 3)))
+    """
+    sides = ("before,after", "top,bottom,left,right", "front,back,top,bottom,left,right")[n_axes - 1]
+    word = text.strip().lower().replace("-", "_")
+    if word in (*PADDING_WORDS, "same_upper"):
+        return "same" if word == "same_upper" else word
+    if any(letter.isalpha() and letter != "x" for letter in word):
+        hint = near_names(word, PADDING_WORDS) or f"a number, one per axis (1x2), {sides} or {', '.join(PADDING_WORDS)}"
+        raise UsageError(f"unknown padding {text.strip()!r}", hint=hint, position=at)
+    if "," in text:
+        values = []
+        for part in text.split(","):
+            values.append(parse_count(part, "padding", minimum=0, at=at))
+            at += len(part) + 1
+        if len(values) != 2 * n_axes:
+            raise UsageError(f"padding {text!r} has {len(values)} sides", hint=f"{sides}", position=at - len(text) - 1)
+        return tuple(zip(values[::2], values[1::2], strict=True))
+    return tuple((side, side) for side in per_axis(parse_sizes(text, "padding", minimum=0, at=at), "padding", n_axes))
+
+
+def per_axis(values: Sequence[int], name: str, n_axes: int) -> tuple[int, ...]:
+    """Return one number per axis: a single one counts for all.
+
+    Raises
+    ------
+    GeometryError
+        Neither one number nor one per axis.
+
+    Examples
+    --------
+    >>> per_axis((3,), "stride", 2), per_axis((3, 1), "stride", 2)
+    ((3, 3), (3, 1))
+    """
+    if len(values) == 1:
+        return (values[0],) * n_axes
+    if len(values) != n_axes:
+        written = "x".join(map(str, values))
+        raise GeometryError(f"{name} {written} is for {len(values)} axes, but the input has {n_axes}")
+    return tuple(values)
