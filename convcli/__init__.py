@@ -1,5 +1,57 @@
-"""The convolution layer as a command, and as functions on NumPy arrays."""
+"""The convolution layer as a command, and as functions on NumPy arrays.
+
+Names load on first use (PEP 562): ``import convcli`` imports neither NumPy nor torch.
+
+Examples
+--------
+>>> import convcli
+>>> convcli.load_bank("sobel").kernel_names
+('x', 'y')
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+
+_ENGINE = (
+    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d max_pool1d max_pool2d max_pool3d "
+    "avg_pool1d avg_pool2d avg_pool3d unfold channel_shuffle"
+).split()
+_HOME = {
+    **dict.fromkeys(_ENGINE, "convcli.engine"),
+    **dict.fromkeys(("KernelBank", "load_bank", "list_kernels"), "convcli.banks"),
+    "apply": "convcli.api",
+    "ConvcliError": "convcli.errors",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from convcli.api import apply
+    from convcli.banks import KernelBank, list_kernels, load_bank
+    from convcli.engine import (
+        avg_pool1d,
+        avg_pool2d,
+        avg_pool3d,
+        channel_shuffle,
+        conv1d,
+        conv2d,
+        conv3d,
+        conv_transpose1d,
+        conv_transpose2d,
+        conv_transpose3d,
+        max_pool1d,
+        max_pool2d,
+        max_pool3d,
+        unfold,
+    )
+    from convcli.errors import ConvcliError
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

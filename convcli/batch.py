@@ -1,0 +1,189 @@
+"""Many inputs: plan all of them, refuse what clashes, then run them in parallel and yield what became of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from convcli.errors import ConvcliError, OutputError
+from convcli.naming import InputFile, refuse_clashes
+from convcli.pipeline import Pipeline
+from convcli.planning import ImagePlan, Planner
+
+if TYPE_CHECKING:
+    from convcli.request import ApplyRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcome:
+    """What became of one input: a report, an error, or the reason why it was left alone."""
+
+    source: InputFile
+    report: dict[str, Any] | None = None
+    error: ConvcliError | None = None
+    skipped: str | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the outcome as plain data."""
+        if self.error is not None:
+            return {"status": "failed", "input": {"path": self.source.label}, "error": self.error.as_dict()}
+        if self.skipped is not None:
+            return {"status": "skipped", "input": {"path": self.source.label}, "reason": self.skipped}
+        return {"status": "done", **(self.report or {})}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BatchPlan:
+    """Every input planned: what will run, and what has failed already or is left alone."""
+
+    plans: tuple[ImagePlan, ...]
+    settled: tuple[Outcome, ...]
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of inputs, failed ones included."""
+        return len(self.plans) + len(self.settled)
+
+
+def plan_batch(request: ApplyRequest, sources: Sequence[InputFile]) -> BatchPlan:
+    """Read every header, plan every image and name every file before anything is written.
+
+    Parameters
+    ----------
+    request : ApplyRequest
+    sources : sequence of InputFile
+
+    Returns
+    -------
+    BatchPlan
+        Inputs that cannot be read or planned are in it as failed; they do not stop the others.
+
+    Raises
+    ------
+    OutputError
+        Two inputs would write one file, an output is an input, or a file exists and may not be replaced.
+    """
+    from convcli.images import probe
+
+    planner = Planner(request)
+    plans: list[ImagePlan] = []
+    settled: list[Outcome] = []
+    for source in sources:
+        try:
+            plans.append(planner.plan(source, probe(source.readable, orientation=request.orientation)))
+        except ConvcliError as error:
+            settled.append(Outcome(source=source, error=error.within(source.label)))
+    _refuse_bad_names(plans, sources)
+    if request.skip_existing:
+        plans, skipped = _leave_existing(plans)
+        settled += skipped
+    elif not request.overwrite:
+        _refuse_existing(plans)
+    return BatchPlan(plans=tuple(plans), settled=tuple(settled))
+
+
+def _refuse_bad_names(plans: Sequence[ImagePlan], sources: Sequence[InputFile]) -> None:
+    wanted = [(path, f"{plan.source.label}") for plan in plans for path in plan.written_paths]
+    refuse_clashes(wanted, hint="--name '{dir}/{stem}/...' or another --out-dir keeps them apart")
+    for plan in plans:  # within one input, a template without {kernel} or {channel} makes maps share a file
+        named = [(output.path, f"map {index}") for index, output in enumerate(plan.outputs) if output.path]
+        refuse_clashes(named, hint="put {kernel}, {channel} or {index} into --name")
+    inputs = {os.path.realpath(source.path) for source in sources if source.path is not None}
+    for path, owner in wanted:
+        if os.path.realpath(path) in inputs:
+            raise OutputError(f"{path} is an input and would be replaced (from {owner})", hint="choose another output")
+
+
+def _refuse_existing(plans: Sequence[ImagePlan]) -> None:
+    existing = [path for plan in plans for path in plan.written_paths if os.path.lexists(path)]
+    if existing:
+        more = f" and {len(existing) - 1} more outputs exist" if len(existing) > 1 else " exists"
+        raise OutputError(
+            f"{existing[0]}{more}", hint="--overwrite replaces, --skip-existing leaves them", n_existing=len(existing)
+        )
+
+
+def _leave_existing(plans: Sequence[ImagePlan]) -> tuple[list[ImagePlan], list[Outcome]]:
+    """Keep only the outputs that are missing; an input without any is left alone."""
+    kept, skipped = [], []
+    for plan in plans:
+        missing = tuple(output for output in plan.outputs if output.path is None or not os.path.lexists(output.path))
+        if missing:
+            kept.append(replace(plan, outputs=missing))
+        else:
+            skipped.append(Outcome(source=plan.source, skipped="its outputs exist"))
+    return kept, skipped
+
+
+def run_batch(batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = False) -> Iterator[Outcome]:
+    """Run every plan and yield outcomes as they come; inputs that were settled by planning come first.
+
+    Parameters
+    ----------
+    batch : BatchPlan
+    jobs : int, optional
+        Files at a time; the number of cores if absent. Threads within a file share what is left.
+    fail_fast : bool
+        Start nothing more after the first failure.
+
+    Yields
+    ------
+    Outcome
+    """
+    for outcome in batch.settled:
+        yield outcome
+        if fail_fast and outcome.error is not None:
+            return
+    if not batch.plans:
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n_jobs = max(1, min(jobs or cores, len(batch.plans)))
+    pipeline = Pipeline(threads=max(1, cores // n_jobs))
+    if n_jobs == 1:
+        yield from _run_in_turn(batch.plans, pipeline, fail_fast)
+    else:
+        yield from _run_together(batch.plans, pipeline, n_jobs, fail_fast)
+
+
+def _run_one(plan: ImagePlan, pipeline: Pipeline) -> Outcome:
+    try:
+        return Outcome(source=plan.source, report=pipeline.run(plan))
+    except ConvcliError as error:
+        return Outcome(source=plan.source, error=error.within(plan.source.label))
+
+
+def _run_in_turn(plans: Sequence[ImagePlan], pipeline: Pipeline, fail_fast: bool) -> Iterator[Outcome]:
+    for plan in plans:
+        outcome = _run_one(plan, pipeline)
+        yield outcome
+        if fail_fast and outcome.error is not None:
+            return
+
+
+def _run_together(plans: Sequence[ImagePlan], pipeline: Pipeline, jobs: int, fail_fast: bool) -> Iterator[Outcome]:
+    """Keep ``jobs`` files under way and no more in memory; on the way out, stop at the next band."""
+    waiting = iter(plans)
+    running: set[Future[Outcome]] = set()
+    pool = ThreadPoolExecutor(jobs, thread_name_prefix="file")
+    try:
+        exhausted = False
+        while True:
+            while not exhausted and len(running) < jobs + 1:
+                plan = next(waiting, None)
+                exhausted = plan is None
+                if plan is not None:
+                    running.add(pool.submit(_run_one, plan, pipeline))
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                outcome = future.result()
+                yield outcome
+                if fail_fast and outcome.error is not None:
+                    return
+    finally:
+        pipeline.stop()
+        pool.shutdown(wait=True, cancel_futures=True)

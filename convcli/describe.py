@@ -1,0 +1,119 @@
+"""An image plan in the words of its report: what ``--dry-run`` prints and every report holds."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from convcli import __version__
+from convcli.geometry import unused_input_px
+from convcli.request import ApplyRequest
+
+if TYPE_CHECKING:
+    from convcli.planning import ImagePlan
+
+
+def describe_plan(plan: ImagePlan) -> dict[str, object]:
+    """Return everything known before a pixel is read, as plain data.
+
+    Keys are the words of the flags; shapes are channels, rows, columns; padding is per side.
+    """
+    info, bank, conv, bound = plan.info, plan.bank, plan.conv, plan.bound
+    n_planes = len(plan.selection.names)
+    output_shape = list(conv.output_shape)
+    return {
+        "convcli": __version__,
+        "input": {
+            "path": plan.source.label,
+            "format": info.format,
+            "dtype": info.dtype,
+            "shape": [n_planes, info.height_px, info.width_px],
+            "planes": list(plan.selection.names),
+            "frames": info.n_frames,
+        },
+        "kernel": {
+            "name": bank.name,
+            "kernels": list(bank.kernel_names),
+            "shape": list(bank.shape),
+            "orientation": "correlate",
+            "source": bank.source,
+        },
+        "conv": describe_conv(plan),
+        "shape": {
+            "input": [n_planes, info.height_px, info.width_px],
+            "output": output_shape,
+            "maps": len(plan.maps),
+            "parameters": int(bound.weight.size) + (len(bound.bias) if bound.bias is not None else 0),
+            "macs": conv_macs(plan),
+            "unused_input": unused_input(plan),
+        },
+        "outputs": [
+            {
+                "path": str(output.path) if output.path else "-",
+                "kind": output.kind,
+                "format": output.format,
+                "depth": output.depth,
+                "sample_bytes": output.n_bytes(*output_shape[-2:]),
+            }
+            for output in plan.outputs
+        ],
+        "notes": list(plan.notes),
+    }
+
+
+def describe_conv(plan: ImagePlan) -> dict[str, object]:
+    """Return the convolution with its conventions: the part that every output carries as its stamp."""
+    request, conv = plan.request, plan.conv
+    (top, bottom), (left, right) = conv.padding
+    return {
+        "mode": request.mode,
+        "stride": list(request.stride),
+        "padding": {"top": top, "bottom": bottom, "left": left, "right": right},
+        "padding_mode": str(conv.border),
+        "border": conv.border.pattern,
+        "dilation": list(request.dilation),
+        "groups": plan.bound.groups,
+        "transposed": request.transposed,
+        **({"output_padding": list(request.output_padding)} if request.transposed else {}),
+        "bias": plan.bound.bias.tolist() if plan.bound.bias is not None else None,
+        "anchor": list(_anchor(request, plan.bound.weight.shape)),
+        "combine": plan.combination.combine,
+        "tone": request.tone,
+        "dtype": request.dtype,
+        "engine": conv.engine,
+        "reason": conv.reason,
+    }
+
+
+def _anchor(request: ApplyRequest, weight_shape: tuple[int, ...]) -> tuple[int, int]:
+    return request.anchor or ((weight_shape[-2] - 1) // 2, (weight_shape[-1] - 1) // 2)
+
+
+def conv_macs(plan: ImagePlan) -> int:
+    """Return exact multiply-accumulates, bias apart; a transposed convolution is counted on its input.
+
+    Source: one product per tap, input channel of the group, output channel and position.
+    """
+    weight = plan.bound.weight.shape
+    if plan.request.transposed:
+        return math.prod(weight) * plan.info.height_px * plan.info.width_px
+    return math.prod(weight) * math.prod(plan.conv.output_shape[-2:])
+
+
+def unused_input(plan: ImagePlan) -> list[int]:
+    """Return rows at the bottom and columns at the right that no window reaches."""
+    if plan.request.transposed:
+        return [0, 0]
+    lost = zip(
+        (plan.info.height_px, plan.info.width_px),
+        plan.bound.weight.shape[-2:],
+        plan.request.stride,
+        plan.request.dilation,
+        plan.conv.padding,
+        plan.conv.output_shape[-2:],
+        strict=True,
+    )
+    return [
+        unused_input_px(size, kernel, stride=stride, dilation=dilation, pad_before_px=pads[0], output_px=output)
+        for size, kernel, stride, dilation, pads, output in lost
+    ]

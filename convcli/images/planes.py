@@ -1,0 +1,155 @@
+"""Planes of an image as the engine reads them: selected, scaled and premultiplied a band of rows at a time.
+
+Nothing here copies the whole image: integer samples stay what they are until a band is gathered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from convcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Luma of ITU-R BT.601, the weights of JPEG and of Pillow's mode L.
+LUMA_601 = (0.299, 0.587, 0.114)
+
+
+class PlaneSource(Protocol):
+    """Planes (C, H, W) of which any band of rows can be read."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def rows(self, top: int, bottom: int) -> NDArray[Any]:
+        """Return rows ``[top, bottom)`` of every plane, shape (C, bottom - top, W)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneSelection:
+    """Which planes of an image run: their names, and where they are (none for computed luma)."""
+
+    names: tuple[str, ...]
+    indexes: tuple[int, ...]
+    luma: bool = False
+
+
+def select_planes(plane_names: tuple[str, ...], channels: tuple[str, ...] | None, *, alpha: bool) -> PlaneSelection:
+    """Pick planes by name.
+
+    Parameters
+    ----------
+    plane_names : tuple of str
+        Planes of the image: ``("r", "g", "b", "a")``, ``("l",)``.
+    channels : tuple of str or None
+        As asked; ``None`` takes every colour plane. ``luma`` is computed from r, g, b by BT.601.
+    alpha : bool
+        Without ``channels``: take the alpha plane too.
+
+    Raises
+    ------
+    UsageError
+        A name is not a plane of this image.
+
+    Examples
+    --------
+    >>> select_planes(("r", "g", "b", "a"), None, alpha=False).names
+    ('r', 'g', 'b')
+    """
+    if channels is None:
+        indexes = tuple(i for i, name in enumerate(plane_names) if alpha or name != "a")
+        return PlaneSelection(names=tuple(plane_names[i] for i in indexes), indexes=indexes)
+    if channels == ("luma",):
+        if plane_names[:3] == ("r", "g", "b"):
+            return PlaneSelection(names=("luma",), indexes=(0, 1, 2), luma=True)
+        if plane_names[0] == "l":
+            return PlaneSelection(names=("l",), indexes=(0,))
+    unknown = [name for name in channels if name not in plane_names]
+    if unknown:
+        raise UsageError(
+            f"--channels {','.join(channels)}: no plane {unknown[0]!r} in an image of {','.join(plane_names)}",
+            hint=f"planes here: {', '.join(plane_names)}" + (", or luma alone" if "r" in plane_names else ""),
+        )
+    return PlaneSelection(names=channels, indexes=tuple(plane_names.index(name) for name in channels))
+
+
+class PlaneView:
+    """Planes of an image with the conversions of a request, made band by band.
+
+    Parameters
+    ----------
+    source : ndarray of shape (P, H, W) or PlaneSource
+        Samples in their own type.
+    selection : PlaneSelection
+    white : float
+        Sample value of white; divides the samples if ``unit``.
+    unit : bool
+        Map samples to 0..1.
+    mean, std : tuple of float
+        Per plane or one for all, after ``unit``; empty for none.
+    premultiply : int or None
+        Index in ``source`` of the alpha plane that multiplies every other plane of the selection.
+    """
+
+    def __init__(
+        self,
+        source: NDArray[Any] | PlaneSource,
+        selection: PlaneSelection,
+        *,
+        white: float,
+        unit: bool = False,
+        mean: tuple[float, ...] = (),
+        std: tuple[float, ...] = (),
+        premultiply: int | None = None,
+        dtype: str = "float32",
+    ) -> None:
+        self._source = source
+        self._indexes = list(selection.indexes)
+        self._luma = np.array(LUMA_601, dtype)[:, None, None] if selection.luma else None
+        self._premultiply = premultiply
+        self._white = white
+        n_planes = len(selection.names)
+        scale = (1 / white if unit else 1.0) / (np.asarray(std, np.float64) if std else 1.0)
+        offset = -np.asarray(mean, np.float64) / np.asarray(std, np.float64) if std else np.zeros(1)
+        self._scale = np.broadcast_to(scale, (n_planes,)).astype(dtype)[:, None, None]
+        self._offset = np.broadcast_to(offset, (n_planes,)).astype(dtype)[:, None, None]
+        self._identity = not unit and not std
+        computed = self._luma is not None or premultiply is not None or not self._identity
+        self.dtype = np.dtype(dtype) if computed else np.dtype(source.dtype)
+        self.shape = (n_planes, *source.shape[1:])
+
+    def rows(self, top: int, bottom: int) -> NDArray[Any]:
+        """Return rows ``[top, bottom)``, shape (C, bottom - top, W)."""
+        source = self._source
+        everything = source[:, top:bottom] if isinstance(source, np.ndarray) else source.rows(top, bottom)
+        band = everything[self._indexes]
+        if self._luma is not None:
+            band = (band * self._luma).sum(axis=0, keepdims=True)
+        band = band.astype(self.dtype, copy=False)
+        if self._premultiply is not None:
+            alpha = everything[self._premultiply] * (1 / self._white)
+            for plane, index in enumerate(self._indexes):
+                if index != self._premultiply:
+                    band[plane] *= alpha
+        if not self._identity:
+            band = band * self._scale + self._offset
+        return band
+
+
+def view_planes(
+    source: NDArray[Any] | PlaneSource, selection: PlaneSelection, *, white: float, **options: Any
+) -> NDArray[Any] | PlaneSource:
+    """Return the planes of ``source`` (P, H, W) as the engine takes them: a plain view where nothing is computed."""
+    view = PlaneView(source, selection, white=white, **options)
+    first, n = selection.indexes[0], len(selection.indexes)
+    if isinstance(source, np.ndarray) and view.dtype == source.dtype and not selection.luma:
+        if selection.indexes == tuple(range(first, first + n)) and options.get("premultiply") is None:
+            if not options.get("unit") and not options.get("std"):
+                return source[first : first + n]
+    return view

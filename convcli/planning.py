@@ -1,0 +1,336 @@
+"""One image planned: everything its report can say before a pixel is read.
+
+A :class:`Planner` is made once a batch: it loads the bank and answers, for each input, with an :class:`ImagePlan` of
+integers, names and paths. Whatever can be refused is refused here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convcli.binding import BoundBank, MapName, bind_bank, is_zero_sum
+from convcli.combine import Combination
+from convcli.errors import GeometryError, UsageError
+from convcli.geometry import Pair, resolve_padding, resolve_transpose_padding, window_px
+from convcli.images.planes import PlaneSelection, select_planes
+from convcli.naming import DENSE_TEMPLATE, MAP_TEMPLATE, PICTURE_TEMPLATE, SUFFIXES, InputFile, output_path
+from convcli.request import RAW_FORMATS, ApplyRequest
+
+if TYPE_CHECKING:
+    from convcli.banks import KernelBank
+    from convcli.engine import ConvPlan
+    from convcli.images import ImageInfo
+
+#: Formats of pictures that hold an alpha plane, and that hold 16 bits a sample.
+ALPHA_FORMATS = ("png", "tiff", "webp")
+DEEP_FORMATS = ("png", "tiff", "ppm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFile:
+    """One file to be written.
+
+    Attributes
+    ----------
+    path : Path or None
+        ``None`` is standard output.
+    kind : {"map", "picture", "sheet", "raw"}
+    maps : tuple of int
+        Which maps, after combining, it holds.
+    format : str
+    depth : {"8", "16", "float"}
+    """
+
+    path: Path | None
+    kind: str
+    maps: tuple[int, ...]
+    format: str
+    depth: str
+
+    def n_bytes(self, height_px: int, width_px: int) -> int:
+        """Return the size of the samples before compression, in bytes."""
+        return len(self.maps) * height_px * width_px * {"8": 1, "16": 2, "float": 4}[self.depth]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImagePlan:
+    """All that is known about one input before its pixels are read.
+
+    ``alpha`` is what a picture does with the alpha plane, ``None`` where there is none to care for: ``premultiply``
+    (colour and alpha are filtered premultiplied, then divided again), ``premultiply-keep`` (the same for taps that
+    sum to zero, whose filtered alpha would be nothing: the input's alpha stays), ``keep``, ``filter``.
+    """
+
+    request: ApplyRequest
+    source: InputFile
+    info: ImageInfo
+    bank: KernelBank
+    selection: PlaneSelection
+    bound: BoundBank
+    conv: ConvPlan
+    combination: Combination
+    maps: tuple[MapName, ...]
+    alpha: str | None
+    outputs: tuple[OutputFile, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def report_path(self) -> Path | None:
+        """``report.json`` beside the maps, where every map has a file of its own in a folder of their own."""
+        first = self.outputs[0]
+        if first.kind != "map" or first.path is None or self.request.name is not None:
+            return None
+        return first.path.parent / "report.json"
+
+    @property
+    def written_paths(self) -> tuple[Path, ...]:
+        """Every path that running this plan creates."""
+        paths = [output.path for output in self.outputs if output.path is not None]
+        return (*paths, self.report_path) if self.report_path else tuple(paths)
+
+
+class Planner:
+    """Plans the inputs of one request.
+
+    Parameters
+    ----------
+    request : ApplyRequest
+
+    Raises
+    ------
+    KernelError
+        The bank cannot be loaded.
+    """
+
+    def __init__(self, request: ApplyRequest) -> None:
+        from convcli.banks import load_bank
+
+        self.request = request
+        self.bank = load_bank(*request.kernels)
+        self._bound: dict[tuple[str, ...], BoundBank] = {}
+
+    def plan(self, source: InputFile, info: ImageInfo) -> ImagePlan:
+        """Plan one input from its header.
+
+        Raises
+        ------
+        GeometryError
+            The window does not fit, or groups do not divide.
+        UsageError
+            The image lacks a plane that was asked for, or the output cannot hold what was asked.
+        """
+        request, bank = self.request, self.bank
+        layout = _layout(request)
+        notes = [*info.notes, *bank.notes]
+        alpha = _alpha_policy(request, info, layout, notes)
+        if alpha == "premultiply" and all(is_zero_sum(taps) for taps in bank.weight):
+            alpha = "premultiply-keep"
+        selection = select_planes(info.plane_names, request.channels, alpha=alpha in ("premultiply", "filter"))
+        bound = self._bind(selection.names)
+        combine = request.combine or (bank.combine if layout == "picture" else "none")
+        combination = Combination.of(bank, combine)
+        maps = combination.names(bound.maps, bound.n_kernels)
+        if layout == "picture" and not _is_picture(maps, bound, combination, alpha):
+            layout, alpha = "sheet", None
+            notes.append(f"{len(maps)} maps have no natural combination into one picture: drawn as a labelled sheet")
+            if "a" in selection.names and request.channels is None:
+                selection = select_planes(info.plane_names, None, alpha=False)
+                bound = self._bind(selection.names)
+                maps = combination.names(bound.maps, bound.n_kernels)
+        conv = plan_engine(request, bound, info, len(selection.names), computed=str(alpha).startswith("premultiply"))
+        alpha = _keep_alpha_of_same_size(alpha, info, conv, notes)
+        outputs = _outputs(request, source, layout, info, bank, maps)
+        notes += _depth_notes(info, outputs)
+        return ImagePlan(
+            request=request,
+            source=source,
+            info=info,
+            bank=bank,
+            selection=selection,
+            bound=bound,
+            conv=conv,
+            combination=combination,
+            maps=maps,
+            alpha=alpha,
+            outputs=outputs,
+            notes=tuple(dict.fromkeys(notes)),
+        )
+
+    def _bind(self, planes: tuple[str, ...]) -> BoundBank:
+        if planes not in self._bound:
+            request = self.request
+            self._bound[planes] = bind_bank(
+                self.bank,
+                planes,
+                groups=request.groups,
+                mode=request.mode,
+                bias=request.bias,
+                transposed=request.transposed,
+            )
+        return self._bound[planes]
+
+
+def plan_engine(
+    request: ApplyRequest, bound: BoundBank, info: ImageInfo, n_planes: int, *, computed: bool = False
+) -> ConvPlan:
+    """Plan the convolution itself; ``computed`` planes reach the engine as floats, not as stored samples."""
+    from convcli.engine import parse_border, plan_conv
+
+    input_px = (info.height_px, info.width_px)
+    kernel_px: tuple[int, int] = (bound.weight.shape[-2], bound.weight.shape[-1])
+    return plan_conv(
+        input_shape=(n_planes, *input_px),
+        weight=bound.weight,
+        stride=request.stride,
+        padding=resolve_request_padding(request, input_px, kernel_px),
+        dilation=request.dilation,
+        groups=bound.groups,
+        border=parse_border(request.padding_mode),
+        transposed=request.transposed,
+        output_padding=request.output_padding,
+        dtype=request.dtype,
+        input_dtype=request.dtype if computed or request.unit else info.dtype,
+        engine=request.engine,
+        threads=request.threads,
+        memory=request.memory,
+        device=request.device,
+    )
+
+
+def resolve_request_padding(
+    request: ApplyRequest, input_px: tuple[int, int], kernel_px: tuple[int, int]
+) -> tuple[Pair, Pair]:
+    """Return pixels added per side, (before, after) for rows and columns; ``--anchor`` moves ``same``.
+
+    Raises
+    ------
+    GeometryError
+        The anchor lies outside the kernel.
+    UsageError
+        An anchor with a padding other than ``same``: explicit pixels already say where the kernel sits.
+    """
+    if request.anchor is None:
+        resolve = resolve_transpose_padding if request.transposed else resolve_padding
+        rows, columns = resolve(request.padding, input_px, kernel_px, request.stride, request.dilation)
+        return rows, columns
+    if request.padding != "same" or request.transposed:
+        raise UsageError("--anchor goes with --padding same", hint="per-side padding moves the kernel: --padding 0,2,0,2")
+    pairs = []
+    for size, kernel, stride, dilation, anchor in zip(
+        input_px, kernel_px, request.stride, request.dilation, request.anchor, strict=True
+    ):
+        if anchor >= kernel:
+            raise GeometryError(
+                f"--anchor {anchor} is outside a kernel of {kernel} taps", hint=f"0 to {kernel - 1}", kernel_px=kernel
+            )
+        before = anchor * dilation
+        needed = (-(-size // stride) - 1) * stride + window_px(kernel, dilation) - size
+        pairs.append((before, max(needed - before, 0)))
+    return pairs[0], pairs[1]
+
+
+def _layout(request: ApplyRequest) -> str:
+    """Return maps, picture, sheet or raw: what the flags and the format of the output mean together."""
+    to_file = request.output is not None or request.to_stdout
+    if to_file and request.layout is None and request.depth is None and request.format == "tiff":
+        return "raw"
+    if to_file and request.format in RAW_FORMATS:
+        return "raw"
+    if to_file and request.layout == "maps":
+        return "raw"
+    return request.layout or ("picture" if to_file else "maps")
+
+
+def _alpha_policy(request: ApplyRequest, info: ImageInfo, layout: str, notes: list[str]) -> str | None:
+    """Return what a picture does with alpha; maps leave it out unless ``--channels`` names it."""
+    if not info.has_alpha or request.channels is not None:
+        return None
+    output_format = request.format or "png"
+    if layout != "picture":
+        notes.append("alpha is left out of the maps; --channels r,g,b,a takes it in")
+        return None
+    if request.alpha == "drop":
+        return None
+    if output_format not in ALPHA_FORMATS:
+        notes.append(f"{output_format} holds no alpha: it is dropped")
+        return None
+    return request.alpha
+
+
+def _keep_alpha_of_same_size(alpha: str | None, info: ImageInfo, conv: ConvPlan, notes: list[str]) -> str | None:
+    """The input's alpha fits only an output of the input's size."""
+    if alpha not in ("keep", "premultiply-keep") or conv.output_shape[-2:] == (info.height_px, info.width_px):
+        return alpha
+    if alpha == "keep":
+        raise UsageError(
+            f"--alpha keep needs an output of the input's size, {info.height_px}x{info.width_px}, and this one is "
+            f"{conv.output_shape[-2]}x{conv.output_shape[-1]}",
+            hint="--alpha premultiply or drop",
+        )
+    notes.append("alpha is dropped: the output has another size and the taps sum to zero")
+    return None
+
+
+def _is_picture(maps: tuple[MapName, ...], bound: BoundBank, combination: Combination, alpha: str | None) -> bool:
+    """Whether the maps are one picture: one map per plane of a picture, or a single map."""
+    if len(maps) == 1:
+        return True
+    n_colours = len(maps) - (alpha in ("premultiply", "filter"))
+    return bound.depthwise and combination.n_maps(bound.n_kernels) == 1 and n_colours in (1, 3)
+
+
+def _outputs(
+    request: ApplyRequest,
+    source: InputFile,
+    layout: str,
+    info: ImageInfo,
+    bank: KernelBank,
+    maps: tuple[MapName, ...],
+) -> tuple[OutputFile, ...]:
+    """Name every file; a map's name is made of names already safe."""
+    output_format = request.format or "png"
+    depth = _depth(request, info, layout, output_format)
+    everything = tuple(range(len(maps)))
+    suffix = request.output.suffix.lstrip(".") if request.output else SUFFIXES.get(output_format, output_format)
+    values = {"dir": str(source.below), "stem": source.stem, "bank": bank.file_name, "ext": suffix}
+    if layout != "maps":
+        path = request.output
+        if path is None and not request.to_stdout:
+            more = {"kernel": bank.file_name, "channel": layout, "index": "0", "frame": "0"}
+            path = output_path(request.out_dir, request.name or PICTURE_TEMPLATE, values | more)
+        return (OutputFile(path=path, kind=layout, maps=everything, format=output_format, depth=depth),)
+    from convcli.banks import safe_name
+
+    files = []
+    for index, named in enumerate(maps):
+        template = request.name or (MAP_TEMPLATE if named.channel else DENSE_TEMPLATE)
+        more = {
+            "kernel": safe_name(named.kernel),
+            "channel": named.channel or "all",
+            "index": str(index),
+            "frame": "0",
+        }
+        path = output_path(request.out_dir, template, values | more)
+        files.append(OutputFile(path=path, kind="map", maps=(index,), format=output_format, depth=depth))
+    return tuple(files)
+
+
+def _depth(request: ApplyRequest, info: ImageInfo, layout: str, output_format: str) -> str:
+    """Return bits a stored sample: as asked, else as the input as far as the format holds it."""
+    if layout == "raw" or output_format in (*RAW_FORMATS, "pfm"):
+        return "float"
+    if request.depth is not None:
+        return request.depth
+    if output_format == "tiff" and (layout == "maps" or info.dtype == "float32"):
+        return "float"
+    return "16" if info.dtype != "uint8" and output_format in DEEP_FORMATS else "8"
+
+
+def _depth_notes(info: ImageInfo, outputs: tuple[OutputFile, ...]) -> list[str]:
+    """Say it where samples are stored with fewer bits than they came with."""
+    depth, output_format = outputs[0].depth, outputs[0].format
+    if info.dtype == "uint8" or depth == "float" or (info.dtype == "uint16" and depth == "16"):
+        return []
+    return [f"{info.dtype} samples are stored with {depth} bits as {output_format}; --format tiff keeps float32"]

@@ -1,0 +1,139 @@
+"""Reports of ``apply`` for a person: a shape line, a row per map, what was clipped, where it went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from convcli.describe import describe_plan
+from convcli.render.table import render_table
+from convcli.report import printable
+
+if TYPE_CHECKING:
+    from convcli.batch import BatchPlan
+
+#: Rows of the table of maps before the rest is left to report.json.
+_MAX_ROWS = 16
+
+
+def _by(values: Sequence[object]) -> str:
+    return "x".join(str(value) for value in values)
+
+
+def _number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.0f} {unit}" if unit == "bytes" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.1f} GiB"
+
+
+def shape_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return the shape report: input, kernel, convolution, output, one line each."""
+    conv, shape, kernel, source = report["conv"], report["shape"], report["kernel"], report["input"]
+    pad = conv["padding"]
+    sides = ",".join(str(pad[side]) for side in ("top", "bottom", "left", "right"))
+    same = len(set(pad.values())) == 1
+    lost = shape["unused_input"]
+    lines = [
+        f"input    {printable(source['path'])}  {_by(shape['input'])} {source['dtype']} ({','.join(source['planes'])})",
+        f"kernel   {printable(kernel['name'])}  {_by(kernel['shape'])} ({_names(kernel['kernels'])})",
+        f"conv     {conv['mode']}{' transposed' if conv['transposed'] else ''}, stride {_pair(conv['stride'])}, "
+        f"padding {pad['top'] if same else sides} {conv['padding_mode']} {conv['border']}, "
+        f"dilation {_pair(conv['dilation'])}, groups {conv['groups']}",
+        f"output   {_by(shape['output'])}  {shape['parameters']:,} parameters, {shape['macs']:,} MACs",
+    ]
+    if any(lost):
+        lines.append(f"unused   {lost[0]} rows at the bottom, {lost[1]} columns at the right are in no window")
+    lines.append(f"engine   {conv['engine']}: {conv['reason']}")
+    return lines
+
+
+def _pair(values: Sequence[int]) -> str:
+    return str(values[0]) if len(set(values)) == 1 else _by(values)
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(printable(name) for name in names[:8])
+    return f"{shown}, ... {len(names)} kernels" if len(names) > 8 else shown
+
+
+def render_image(report: Mapping[str, Any]) -> str:
+    """Return the report of one image as text."""
+    rows = [
+        (
+            printable(one["name"]),
+            _number(one["min"]),
+            _number(one["max"]),
+            _number(one["mean"]),
+            one["tone"],
+            one["clipped_low"],
+            one["clipped_high"],
+        )
+        for one in report["maps"][:_MAX_ROWS]
+    ]
+    headings = ("map", "min", "max", "mean", "tone", "clipped low", "clipped high")
+    lines = [*shape_lines(report), "", render_table(headings, rows, align="lrrrlrr")]
+    if len(report["maps"]) > _MAX_ROWS:
+        lines.append(f"... and {len(report['maps']) - _MAX_ROWS} more maps in the report")
+    lines.append("")
+    lines += [f"note     {printable(note)}" for note in report["notes"]]
+    lines.append(f"written  {_where(report['outputs'])}, {report['seconds']:.2f} s")
+    return "\n".join(lines)
+
+
+def _where(outputs: Sequence[Mapping[str, Any]]) -> str:
+    """Name one file, or the folder of several with their number and bytes."""
+    total = _size(sum(one.get("bytes", one["sample_bytes"]) for one in outputs))
+    if len(outputs) == 1:
+        return f"{printable(outputs[0]['path'])} ({total})"
+    folders = {str(PurePath(one["path"]).parent) for one in outputs}
+    place = printable(folders.pop()) + "/" if len(folders) == 1 else f"{len(folders)} folders"
+    return f"{place} ({len(outputs)} files, {total})"
+
+
+def plan_as_dict(batch: BatchPlan) -> dict[str, object]:
+    """Return the plan of a batch as plain data."""
+    images = [describe_plan(plan) for plan in batch.plans]
+    return {
+        "status": "planned",
+        "inputs": batch.n_inputs,
+        "images": images,
+        "files": sum(len(plan.written_paths) for plan in batch.plans),
+        "sample_bytes": sum(
+            output.n_bytes(*plan.conv.output_shape[-2:]) for plan in batch.plans for output in plan.outputs
+        ),
+        "settled": [outcome.as_dict() for outcome in batch.settled],
+    }
+
+
+def render_plan(batch: BatchPlan) -> str:
+    """Return the plan of a batch as text: the whole plan of one image, a line each of several."""
+    total = plan_as_dict(batch)
+    lines: list[str] = []
+    if len(batch.plans) == 1:
+        report = describe_plan(batch.plans[0])
+        lines += shape_lines(report)
+        lines += [f"note     {printable(note)}" for note in batch.plans[0].notes]
+        lines += [f"would write {printable(str(path))}" for path in batch.plans[0].written_paths]
+    else:
+        rows = [
+            (
+                printable(plan.source.label),
+                _by([len(plan.selection.names), plan.info.height_px, plan.info.width_px]),
+                _by(plan.conv.output_shape),
+                len(plan.written_paths),
+                printable(str(plan.outputs[0].path)),
+            )
+            for plan in batch.plans
+        ]
+        lines.append(render_table(("input", "shape", "output", "files", "first file"), rows, align="lrrrl"))
+    lines.append(
+        f"{total['files']} files, {_size(float(str(total['sample_bytes'])))} before compression; nothing written"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,277 @@
+"""What ``apply`` was asked for, in one normal form.
+
+Flags arrive as text and leave as a frozen :class:`ApplyRequest`: pairs, never ``int | tuple``; lower-case words from
+one list; everything that contradicts is refused here, before a file is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from convcli.errors import UsageError, near_names
+from convcli.geometry import parse_padding, parse_pair
+
+LAYOUTS = ("maps", "picture", "sheet")
+COMBINES = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
+PICTURE_FORMATS = ("png", "jpeg", "tiff", "webp", "bmp", "ppm", "pfm", "gif")
+RAW_FORMATS = ("npy", "npz", "safetensors")
+FORMATS = PICTURE_FORMATS + RAW_FORMATS
+_FORMAT_OF_SUFFIX = {"jpg": "jpeg", "jpe": "jpeg", "tif": "tiff", "pgm": "ppm", "pnm": "ppm"}
+ALPHAS = ("premultiply", "keep", "filter", "drop")
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+Padding = str | tuple[tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyRequest:
+    """One ``apply`` as asked, the same for every input of the batch.
+
+    ``None`` means "as the input, the kernel or the layout implies"; :mod:`convcli.pipeline` resolves it per image.
+    """
+
+    kernels: tuple[str, ...] = ()
+    stack: Path | None = None
+    outputs: str = "last"
+    # convolution
+    stride: tuple[int, int] = (1, 1)
+    padding: Padding = "same"
+    padding_mode: str = "replicate"
+    dilation: tuple[int, int] = (1, 1)
+    groups: int | None = None
+    transposed: bool = False
+    output_padding: tuple[int, int] = (0, 0)
+    bias: tuple[float, ...] | None = None
+    mode: str = "correlate"
+    anchor: tuple[int, int] | None = None
+    engine: str = "auto"
+    dtype: str = "float32"
+    device: str = "cpu"
+    # input
+    channels: tuple[str, ...] | None = None
+    orientation: str = "apply"
+    alpha: str = "premultiply"
+    frames: str | None = None
+    unit: bool = False
+    normalize: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    max_pixels: int | None = None
+    # output
+    out_dir: Path = Path()
+    output: Path | None = None
+    to_stdout: bool = False
+    layout: str | None = None
+    combine: str | None = None
+    format: str | None = None
+    name: str | None = None
+    tone: str = "auto"
+    depth: str | None = None
+    colormap: str | None = None
+    compress: str = "fast"
+    overwrite: bool = False
+    skip_existing: bool = False
+    # running
+    memory: int | None = None
+    threads: int | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the request as plain data, in the words of the flags."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def choice(text: str, flag: str, allowed: tuple[str, ...]) -> str:
+    """Return ``text`` in lower case if it is one of ``allowed``; the only place where case is dropped.
+
+    Examples
+    --------
+    >>> choice("Maps", "--layout", LAYOUTS)
+    'maps'
+    """
+    word = text.strip().lower()
+    if word not in allowed:
+        near = near_names(word, allowed)
+        raise UsageError(f"{flag} {text!r} is not known", hint=f"{near} one of {', '.join(allowed)}".strip())
+    return word
+
+
+def parse_format(text: str, flag: str) -> str:
+    """Return the normal name of a file format from a word or a suffix.
+
+    Examples
+    --------
+    >>> parse_format(".JPG", "-o"), parse_format("pgm", "--format")
+    ('jpeg', 'ppm')
+    """
+    word = text.strip().lower().lstrip(".")
+    return choice(_FORMAT_OF_SUFFIX.get(word, word), flag, FORMATS)
+
+
+def parse_floats(text: str, flag: str) -> tuple[float, ...]:
+    """Return comma-separated finite numbers.
+
+    Examples
+    --------
+    >>> parse_floats("0.5,-1", "--bias")
+    (0.5, -1.0)
+    """
+    numbers = []
+    for index, part in enumerate(text.split(","), start=1):
+        try:
+            number = float(part)
+        except ValueError:
+            raise UsageError(f"{flag} {text!r}: number {index} is {part!r}", hint="numbers by commas: 0.5,-1") from None
+        if not abs(number) < float("inf"):
+            raise UsageError(f"{flag} {text!r}: number {index} is not finite", hint="numbers by commas: 0.5,-1")
+        numbers.append(number)
+    return tuple(numbers)
+
+
+def parse_normalize(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return (mean, std) per plane: ``imagenet``, or two numbers, or all means then all stds.
+
+    Examples
+    --------
+    >>> parse_normalize("0.5,0.25")
+    ((0.5,), (0.25,))
+    """
+    if text.strip().lower() == "imagenet":
+        return _IMAGENET
+    numbers = parse_floats(text, "--normalize")
+    half = len(numbers) // 2
+    if len(numbers) % 2 or 0.0 in numbers[half:]:
+        raise UsageError(
+            f"--normalize {text!r}: {len(numbers)} numbers, std must not be 0",
+            hint="--normalize imagenet, or means then as many stds: 0.5,0.5,0.5,0.25,0.25,0.25",
+        )
+    return numbers[:half], numbers[half:]
+
+
+def parse_bytes(text: str, flag: str) -> int:
+    """Return a number of bytes from ``512M``, ``2G``, ``1000000``.
+
+    Examples
+    --------
+    >>> parse_bytes("512M", "--memory")
+    536870912
+    """
+    word = text.strip().upper().removesuffix("IB").removesuffix("B")
+    power = {"K": 1, "M": 2, "G": 3, "T": 4}.get(word[-1:], 0)
+    try:
+        size = int(float(word[:-1] if power else word) * 1024**power)
+    except (ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise UsageError(f"{flag} {text!r} is not a size", hint=f"{flag} 512M, {flag} 2G or a number of bytes")
+    return size
+
+
+def parse_request(flags: Mapping[str, object]) -> ApplyRequest:
+    """Turn the flags of ``convcli apply`` (text as typed, absent ones left out) into an :class:`ApplyRequest`.
+
+    Parameters
+    ----------
+    flags : mapping of str to object
+        Keys are flag names with ``_`` for ``-``; values text, or already of their type.
+
+    Raises
+    ------
+    UsageError
+        A word is unknown, a number does not parse, or two flags contradict each other.
+
+    Examples
+    --------
+    >>> parse_request({"kernels": ("sobel",), "stride": "2"}).stride
+    (2, 2)
+    """
+    values = dict(flags)
+    for key, parse in _PARSERS.items():
+        if isinstance(values.get(key), str):
+            values[key] = parse(values[key])
+    if values.get("normalize") is not None:
+        values["unit"] = True  # means and standard deviations of networks are of samples in 0..1
+    output = values.get("output")
+    if output is not None:
+        values["to_stdout"] = str(output) == "-"
+        _bind_output(values, Path(str(output)))
+    request = ApplyRequest(**values)  # type: ignore[arg-type]
+    _refuse_contradictions(request)
+    return request
+
+
+def _bind_output(values: dict[str, object], output: Path) -> None:
+    """Let the suffix of ``-o`` name the format, unless ``--format`` does."""
+    values["output"] = None if values["to_stdout"] else output
+    if values.get("format") is None:
+        if values["to_stdout"]:
+            values["format"] = "png"
+        elif output.suffix:
+            values["format"] = parse_format(output.suffix, "-o")
+        else:
+            raise UsageError(f"-o {output} has no suffix to name its format", hint="-o edges.png, or --format png")
+    if values.get("layout") == "maps" and values["format"] not in (*RAW_FORMATS, "tiff"):
+        raise UsageError(
+            f"-o {output} is one file and cannot hold the maps as {values['format']}",
+            hint="--out-dir for one file per map, -o maps.npy for all maps, or --layout sheet",
+        )
+
+
+def _refuse_contradictions(request: ApplyRequest) -> None:
+    if not request.kernels and request.stack is None:
+        raise UsageError("no kernel given", hint="-k sobel; `convcli kernels list` shows the names")
+    if request.kernels and request.stack is not None:
+        raise UsageError("--kernel and --stack exclude each other", hint="put the kernel into the stack file")
+    if request.overwrite and request.skip_existing:
+        raise UsageError("--overwrite and --skip-existing exclude each other", hint="keep one of them")
+    if request.depth == "float" and request.format not in (None, "tiff", "pfm", *RAW_FORMATS):
+        raise UsageError(
+            f"--depth float cannot be stored as {request.format}", hint="--format tiff, pfm, npy, npz or safetensors"
+        )
+    if request.depth == "16" and request.format not in (None, "png", "tiff", "ppm"):
+        raise UsageError(f"--depth 16 cannot be stored as {request.format}", hint="--format png, tiff or ppm")
+    if request.output_padding != (0, 0) and not request.transposed:
+        raise UsageError("--output-padding needs --transposed", hint="add --transposed, or leave it out")
+
+
+def _parse_groups(text: str) -> int | None:
+    if text.strip().lower() == "auto":
+        return None
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise UsageError(f"--groups {text!r} is not a number of groups", hint="--groups auto, or a number from 1 on")
+    return int(text)
+
+
+def _parse_channels(text: str) -> tuple[str, ...]:
+    names = tuple(word.strip().lower() for word in text.split(",") if word.strip())
+    if not names or len(set(names)) != len(names):
+        raise UsageError(f"--channels {text!r}: each plane once, by commas", hint="--channels r,g,b or luma or a")
+    return names
+
+
+_PARSERS = {
+    "stride": lambda text: parse_pair(text, "--stride", minimum=1),
+    "padding": parse_padding,
+    "dilation": lambda text: parse_pair(text, "--dilation", minimum=1),
+    "groups": _parse_groups,
+    "output_padding": lambda text: parse_pair(text, "--output-padding", minimum=0),
+    "bias": lambda text: parse_floats(text, "--bias"),
+    "mode": lambda text: choice(text, "--mode", ("correlate", "convolve")),
+    "anchor": lambda text: parse_pair(text, "--anchor", minimum=0),
+    "dtype": lambda text: choice(text, "--dtype", ("float32", "float64")),
+    "engine": lambda text: text.strip().lower(),
+    "device": lambda text: choice(text, "--device", ("cpu", "cuda", "mps")),
+    "channels": _parse_channels,
+    "orientation": lambda text: choice(text, "--orientation", ("apply", "keep", "ignore")),
+    "alpha": lambda text: choice(text, "--alpha", ALPHAS),
+    "normalize": parse_normalize,
+    "layout": lambda text: choice(text, "--layout", LAYOUTS),
+    "combine": lambda text: choice(text, "--combine", COMBINES),
+    "format": lambda text: parse_format(text, "--format"),
+    "tone": lambda text: text.strip().lower(),
+    "depth": lambda text: choice(text, "--depth", ("8", "16", "float")),
+    "compress": lambda text: choice(text, "--compress", ("fast", "default", "small")),
+    "outputs": lambda text: choice(text, "--outputs", ("last", "all")),
+    "out_dir": Path,
+    "stack": Path,
+    "memory": lambda text: parse_bytes(text, "--memory"),
+}

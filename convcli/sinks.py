@@ -1,0 +1,233 @@
+"""Where maps go: one sink an output file.
+
+A sink encodes a band of maps in whatever thread computed it and appends the result in order, so that tone, filtering and
+deflate share the thread, and the cache, of the convolution.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from convcli.images import Tone, ToneCounts, ToneSpec, open_picture, open_raw, parse_tone
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from convcli.images import Metadata
+    from convcli.planning import ImagePlan, OutputFile
+
+#: Longest side of one tile of a contact sheet, in pixels; larger maps are averaged down by a whole factor.
+TILE_PX = 320
+
+
+class Band(NamedTuple):
+    """A band ready to be appended: what the writer made of it, and the counts of its tone."""
+
+    payload: Any
+    counts: ToneCounts | None
+
+
+class Sink(Protocol):
+    """One output file under way."""
+
+    output: OutputFile
+    counts: ToneCounts | None
+
+    def encode(self, maps: NDArray[Any], top: int) -> Band:
+        """Make a band of maps (M, h, W), whose first row is ``top``, ready; in any thread."""
+
+    def append(self, band: Band) -> None:
+        """Write a band; bands come from top to bottom."""
+
+    def finish(self) -> int:
+        """Put the file in its place; return its bytes."""
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+
+
+def map_tones(plan: ImagePlan, depth: str) -> tuple[ToneSpec, ...]:
+    """Return the tone of each map, ``auto`` resolved: zero-sum taps ``abs``, others ``clip``, alpha ``clip``.
+
+    ``argmax`` gives indexes 0..K-1; ``auto`` spreads them over the scale, so that they can be seen.
+    """
+    asked = parse_tone(plan.request.tone)
+    specs = []
+    for named in plan.maps:
+        spec = asked.resolve(zero_sum=named.zero_sum)
+        if asked.name == "auto" and plan.combination.combine == "argmax":
+            highest = max(plan.combination.n_parts(plan.bound.n_kernels) - 1, 1)
+            spec = ToneSpec("scale", {"8": 255, "16": 65535, "float": highest}[depth] / highest)
+        if named.channel == "a" and plan.alpha == "premultiply":
+            spec = ToneSpec("clip")
+        specs.append(spec)
+    return tuple(specs)
+
+
+def bind_tone(plan: ImagePlan, output: OutputFile, ranges: tuple[NDArray[Any], NDArray[Any]] | None) -> Tone:
+    """Return the tone of the maps of one output."""
+    depth = "8" if output.kind == "sheet" else output.depth
+    specs = [map_tones(plan, depth)[index] for index in output.maps]
+    chosen = list(output.maps)
+    return Tone(
+        specs,
+        white=1.0 if plan.request.unit else plan.info.white,
+        depth=depth,
+        ranges=None if ranges is None else (ranges[0][chosen], ranges[1][chosen]),
+    )
+
+
+class PictureSink:
+    """A picture of one map, or of a map per plane, with what happens to alpha.
+
+    Parameters
+    ----------
+    plan, output
+    tone : Tone
+        Of ``output.maps``.
+    alpha : ndarray of shape (H, W), optional
+        The input's alpha plane, stored as it is.
+    metadata : Metadata
+    """
+
+    def __init__(
+        self, plan: ImagePlan, output: OutputFile, tone: Tone, alpha: NDArray[Any] | None, metadata: Metadata
+    ) -> None:
+        self.output = output
+        self.counts: ToneCounts | None = ToneCounts.zero(len(output.maps))
+        self._tone = tone
+        self._chosen = slice(output.maps[0], output.maps[-1] + 1)
+        self._alpha = alpha
+        self._alpha_scale = {"8": 255, "16": 65535}.get(output.depth, 1) / plan.info.white
+        self._white = 1.0 if plan.request.unit else plan.info.white
+        self._unpremultiply = plan.alpha == "premultiply"
+        self._colormap = plan.request.colormap if output.kind == "map" else None
+        self._n_planes = 3 if self._colormap else len(output.maps) + (alpha is not None)
+        height, width = plan.conv.output_shape[-2:]
+        self._writer = open_picture(
+            output.path,
+            output.format,
+            width_px=width,
+            height_px=height,
+            n_planes=self._n_planes,
+            depth=output.depth,
+            metadata=metadata,
+            compress=plan.request.compress,
+        )
+
+    def encode(self, maps: NDArray[Any], top: int) -> Band:
+        """Tone the maps into interleaved samples and let the writer encode them."""
+        maps = maps[self._chosen]
+        if self._unpremultiply:
+            maps = _unpremultiply(maps, self._white)
+        n_maps, height, width = maps.shape
+        n_planes = n_maps + (self._alpha is not None)
+        samples = np.empty((height, width, n_planes), self._tone.dtype)
+        _, counts = self._tone.apply(maps, samples[..., :n_maps].transpose(2, 0, 1), inplace=True)
+        if self._alpha is not None:
+            alpha = self._alpha[top : top + height]
+            samples[..., -1] = alpha if self._alpha_scale == 1 else np.rint(alpha * self._alpha_scale)
+        if self._colormap:
+            from convcli.images import apply_colormap
+
+            samples = apply_colormap(samples[..., 0], self._colormap)
+        return Band(self._writer.encode(samples), counts)
+
+    def append(self, band: Band) -> None:
+        """Write a band."""
+        self._writer.append(band.payload)
+        self.counts = band.counts if self.counts is None else self.counts + band.counts
+
+    def finish(self) -> int:
+        """Put the file in its place; return its bytes."""
+        return self._writer.finish()
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        self._writer.abort()
+
+
+def _unpremultiply(maps: NDArray[Any], white: float) -> NDArray[Any]:
+    """Divide colour by filtered alpha, clipped to 0..white; where nothing is left of alpha, colour is 0."""
+    alpha = np.clip(maps[-1], 0, white)
+    share = np.divide(white, alpha, out=np.zeros_like(alpha), where=alpha > white * 1e-6)
+    return np.concatenate([maps[:-1] * share, alpha[None]])
+
+
+class RawSink:
+    """All maps as float32, as they are before any tone."""
+
+    def __init__(self, plan: ImagePlan, output: OutputFile, metadata: Metadata) -> None:
+        self.output = output
+        self.counts: ToneCounts | None = ToneCounts.zero(len(output.maps))
+        self._chosen = slice(output.maps[0], output.maps[-1] + 1)
+        self._tone = Tone(ToneSpec("clip"), white=1.0, depth="float")
+        shape = (len(output.maps), *plan.conv.output_shape[-2:])
+        names = [plan.maps[index].label for index in output.maps]
+        self._writer = open_raw(output.path, output.format, shape=shape, names=names, metadata=metadata)
+
+    def encode(self, maps: NDArray[Any], top: int) -> Band:
+        """Convert to float32 and count."""
+        samples, counts = self._tone.apply(maps[self._chosen])
+        return Band((top, samples), counts)
+
+    def append(self, band: Band) -> None:
+        """Write a band."""
+        top, samples = band.payload
+        self._writer.write(top, samples)
+        self.counts = band.counts if self.counts is None else self.counts + band.counts
+
+    def finish(self) -> int:
+        """Put the file in its place; return its bytes."""
+        return self._writer.finish()
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        self._writer.abort()
+
+
+class SheetSink:
+    """Every map as a labelled tile of one picture; large maps are averaged down by a whole factor."""
+
+    def __init__(self, plan: ImagePlan, output: OutputFile, tone: Tone, metadata: Metadata) -> None:
+        self.output = output
+        self.counts: ToneCounts | None = ToneCounts.zero(len(output.maps))
+        self._plan = plan
+        self._tone = tone
+        self._metadata = metadata
+        height, width = plan.conv.output_shape[-2:]
+        self.factor = factor = -(-max(height, width) // TILE_PX)
+        self._sums = np.zeros((len(output.maps), -(-height // factor), -(-width // factor)), np.float32)
+        rows = np.bincount(np.arange(height) // factor)
+        columns = np.bincount(np.arange(width) // factor)
+        self._areas = rows[:, None] * columns
+
+    def encode(self, maps: NDArray[Any], top: int) -> Band:
+        """Tone the maps and add up each block of factor x factor samples."""
+        samples, counts = self._tone.apply(maps)
+        n_rows, n_columns = samples.shape[1:]
+        columns = np.add.reduceat(samples, np.arange(0, n_columns, self.factor), axis=2, dtype=np.float32)
+        tile_rows = (top + np.arange(n_rows)) // self.factor
+        starts = np.flatnonzero(np.diff(tile_rows, prepend=-1))
+        return Band((tile_rows[starts], np.add.reduceat(columns, starts, axis=1)), counts)
+
+    def append(self, band: Band) -> None:
+        """Add a band's blocks to the tiles."""
+        rows, sums = band.payload
+        self._sums[:, rows] += sums
+        self.counts = band.counts if self.counts is None else self.counts + band.counts
+
+    def finish(self) -> int:
+        """Draw the sheet, put the file in its place; return its bytes."""
+        from convcli.images import make_sheet, write_picture
+
+        tiles = np.rint(self._sums / self._areas).astype(np.uint8)
+        labels = [named.label for named in self._plan.maps]
+        sheet = make_sheet(tiles, labels, colormap=self._plan.request.colormap)
+        output, request = self.output, self._plan.request
+        return write_picture(output.path, output.format, sheet, metadata=self._metadata, compress=request.compress)
+
+    def abort(self) -> None:
+        """Nothing is on disk before the end."""

@@ -1,0 +1,61 @@
+"""Run the commands in README.md's console blocks and put their output into it; ``test_docs`` checks that none drifted."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+README = REPOSITORY / "README.md"
+_BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def console_blocks(text: str) -> list[str]:
+    """Return the bodies of the console blocks."""
+    return _BLOCK.findall(text)
+
+
+def run_block(body: str, folder: Path) -> str:
+    """Run every ``$ command`` of a block in ``folder`` and return the block with fresh output."""
+    out = []
+    for line in body.splitlines():
+        if not line.startswith("$ "):
+            continue
+        out.append(line)
+        command = line[2:]
+        result = subprocess.run(
+            ["sh", "-c", command],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "COLUMNS": "110", "LC_ALL": "C.UTF-8"},
+        )
+        text = (result.stdout + result.stderr).rstrip("\n")
+        if text:
+            out.append(text)
+        if result.returncode and not command.endswith("|| echo exit $?"):
+            raise SystemExit(f"README: `{command}` left {result.returncode}: {result.stderr}")
+    return "\n".join(out) + "\n"
+
+
+def fresh_readme(text: str) -> str:
+    """Return ``text`` with the output of every console block made anew."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(REPOSITORY / "examples", Path(folder) / "examples")
+        return _BLOCK.sub(lambda match: f"```console\n{run_block(match[1], Path(folder))}```", text)
+
+
+def masked(text: str) -> str:
+    """Hide what differs between machines and versions of libraries: seconds and compressed sizes."""
+    text = re.sub(r"\d+\.\d+ s\b", "0.00 s", text)
+    return re.sub(r"[\d.]+ (bytes|KiB|MiB)", "0 KiB", text)
+
+
+if __name__ == "__main__":
+    README.write_text(fresh_readme(README.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"{README.name}: {len(console_blocks(README.read_text()))} blocks made anew")

@@ -1,0 +1,96 @@
+"""Which files a command line means, and what outputs are called."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from convcli.errors import ImageError, OutputError, UsageError
+from convcli.inputs import find_inputs, read_list
+from convcli.naming import InputFile, check_template, output_path, refuse_clashes
+
+
+def _tree(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return folder
+
+
+def test_a_folder_gives_its_images_in_order_and_no_other_file(tmp_path: Path) -> None:
+    folder = _tree(tmp_path / "in", "b.png", "a.JPG", "notes.txt", ".hidden.png", "sub/c.png")
+    assert [source.stem for source in find_inputs([str(folder)])] == ["a", "b"]
+
+
+def test_recursive_keeps_the_tree(tmp_path: Path) -> None:
+    folder = _tree(tmp_path / "in", "a.png", "sub/deep/a.png")
+    found = find_inputs([str(folder)], recursive=True)
+    assert [source.below for source in found] == [PurePosixPath("."), PurePosixPath("sub/deep")]
+
+
+def test_the_output_folder_is_not_searched(tmp_path: Path) -> None:
+    folder = _tree(tmp_path / "in", "a.png", "out/a.png")
+    assert len(find_inputs([str(folder)], recursive=True, out_dir=folder / "out")) == 1
+    assert len(find_inputs([str(folder)], recursive=True, out_dir=tmp_path)) == 2
+
+
+def test_folders_and_pictures_that_convcli_wrote_are_not_read_again(tmp_path: Path) -> None:
+    folder = _tree(tmp_path / "in", "a.png", "a_sobel/x-r.png", "a_sobel.png")
+    (folder / "a_sobel" / "report.json").write_text('{"convcli": "0"}')
+    (folder / "a_sobel.png").write_bytes(b"\x89PNG ... convcli 0 ...")
+    assert [source.stem for source in find_inputs([str(folder)], recursive=True)] == ["a"]
+
+
+def test_globs_are_expanded_and_a_name_with_brackets_is_a_name(tmp_path: Path) -> None:
+    _tree(tmp_path, "a1.png", "a2.png", "b[1].png")
+    assert len(find_inputs([str(tmp_path / "a*.png")])) == 2
+    assert find_inputs([str(tmp_path / "b[1].png")])[0].stem == "b[1]"
+    with pytest.raises(ImageError, match="no file matches"):
+        find_inputs([str(tmp_path / "z*.png")])
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no image"):
+        find_inputs([str(tmp_path)])
+
+
+def test_an_input_named_twice_runs_once(tmp_path: Path) -> None:
+    path = str(_tree(tmp_path, "a.png") / "a.png")
+    assert len(find_inputs([path, path], listed=[path])) == 1
+
+
+def test_lists_by_line_and_by_nul(tmp_path: Path) -> None:
+    listing = tmp_path / "list"
+    listing.write_bytes(b"a b.png\r\n\nc.png\n")
+    assert read_list(str(listing), null=False) == ["a b.png", "c.png"]
+    listing.write_bytes(b"a\nb.png\0c.png\0")
+    assert read_list(str(listing), null=True) == ["a\nb.png", "c.png"]
+    listing.write_bytes(b"\n")
+    with pytest.raises(UsageError):
+        read_list(str(listing), null=False)
+    with pytest.raises(ImageError):
+        read_list(str(tmp_path / "none"), null=False)
+
+
+@pytest.mark.parametrize("template", ["{stem", "{nam}.png", "/x/{stem}", "../{stem}", "{stem!r}", "{stem:>5}", ""])
+def test_bad_templates_are_refused(template: str) -> None:
+    with pytest.raises(UsageError):
+        check_template(template)
+
+
+def test_a_value_cannot_climb_out_of_the_folder() -> None:
+    with pytest.raises(OutputError):
+        output_path(Path("out"), "{dir}/{stem}.{ext}", {"dir": "../..", "stem": "a", "ext": "png"})
+
+
+def test_clashes_are_found_without_case() -> None:
+    refuse_clashes([(Path("a"), "1"), (Path("b"), "2"), (Path("a"), "1")], hint="")
+    with pytest.raises(OutputError, match="A.png would be written by 1 and by 2"):
+        refuse_clashes([(Path("a.png"), "1"), (Path("A.png"), "2")], hint="")
+
+
+def test_stdin_has_a_name() -> None:
+    assert InputFile(path=None).stem == "stdin"
+    assert InputFile(path=Path(".hidden")).stem == ".hidden"
