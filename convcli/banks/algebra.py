@@ -1,0 +1,338 @@
+"""What can be done to any bank: modifiers (``rotate=45``) and sums, differences and products of banks (NumPy).
+
+Every modifier that invents, moves or drops a value says so in the bank's notes. Rotations are counter-clockwise as seen
+on the screen, about the middle of the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convcli.banks.bank import KernelBank, pad_to, to_anchor
+from convcli.banks.limits import check_taps
+from convcli.banks.numbers import format_number, parse_number
+from convcli.banks.rotation import rotate_taps
+from convcli.errors import KernelError, near_names
+
+Array = NDArray[np.float64]
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+def modify(bank: KernelBank, modifiers: Iterable[tuple[str, str]]) -> KernelBank:
+    """Apply modifiers in the order given.
+
+    Parameters
+    ----------
+    bank : KernelBank
+        What to change; left as it is.
+    modifiers : iterable of (str, str)
+        Names and values as written, for example ``("rotate", "45")``.
+
+    Raises
+    ------
+    KernelError
+        For a value that does not fit, with what would.
+
+    Examples
+    --------
+    >>> from convcli.banks import load_bank
+    >>> modify(load_bank("1 2; 3 4"), [("flip", "h"), ("scale", "1/2")]).weight[0, 0]
+    array([[1. , 0.5],
+           [2. , 1.5]])
+    """
+    for name, value in modifiers:
+        try:
+            changed = _ACTIONS[name](bank, value)
+        except ValueError as error:
+            raise KernelError(f"'{bank.name}': {name}={value}: {error}", modifier=name, value=value) from None
+        named = changed.name if name == "name" else f"{bank.name}{':' if ':' not in bank.name else ','}{name}={value}"
+        alone = changed.n_kernels == 1 and bank.kernel_names == (bank.name,) == changed.kernel_names
+        bank = changed.with_(name=named, kernel_names=(named,) if alone else changed.kernel_names)
+    return bank
+
+
+def combine(operator: str, left: KernelBank, right: KernelBank) -> KernelBank:
+    """Return ``left + right``, ``left - right`` or ``left * right`` (one kernel applied after the other).
+
+    Banks of equally many kernels go pairwise; a bank of one goes with every kernel of the other. Taps are aligned at
+    their anchors, the tap at ``(k-1)//2``.
+
+    Raises
+    ------
+    KernelError
+        If the numbers of kernels or planes do not fit, or either is 3-D.
+    """
+    counts, planes = (left.n_kernels, right.n_kernels), (left.in_channels, right.in_channels)
+    what = f"'{left.name}' {operator} '{right.name}'"
+    if counts[0] != counts[1] and 1 not in counts:
+        raise KernelError(f"{what}: {counts[0]} and {counts[1]} kernels do not pair", hint="select one with select=1")
+    if planes[0] != planes[1] and 1 not in planes:
+        raise KernelError(f"{what}: {planes[0]} and {planes[1]} planes do not pair")
+    if left.weight.ndim != 4 or right.weight.ndim != 4:
+        raise KernelError(f"{what}: 3-D kernels take no arithmetic")
+    if operator == "*":
+        weight = _convolved(left.weight, right.weight, what)
+        bias = _product_bias(left, right)
+    else:
+        size = [max(pair) for pair in zip(left.kernel_hw, right.kernel_hw, strict=True)]
+        check_taps(max(counts) * max(planes) * size[0] * size[1], what)
+        other = pad_to(right.weight, size)
+        weight = pad_to(left.weight, size) + (other if operator == "+" else -other)
+        bias = _sum_bias(operator, left, right)
+    main = left if counts[0] >= counts[1] and left.kernel_hw != (1, 1) else right
+    names = main.kernel_names
+    name = f"{left.name} {operator} {right.name}"
+    return KernelBank(
+        name=name,
+        weight=weight,
+        kernel_names=(name,) if len(names) == 1 else names,
+        bias=bias,
+        combine=main.combine,
+        source="; ".join(dict.fromkeys(bank.source for bank in (left, right) if bank.source)),
+        summary=name,
+        tags=tuple(dict.fromkeys((*left.tags, *right.tags))),
+        notes=tuple(dict.fromkeys((*left.notes, *right.notes))),
+    )
+
+
+def _convolved(left: Array, right: Array, what: str) -> Array:
+    """Return the kernels that do what ``left`` and then ``right`` do: the full convolution of their taps."""
+    (rows_a, columns_a), (rows_b, columns_b) = left.shape[-2:], right.shape[-2:]
+    shape = np.broadcast_shapes(left.shape[:2], right.shape[:2])
+    rows, columns = rows_a + rows_b - 1, columns_a + columns_b - 1
+    check_taps(shape[0] * shape[1] * rows * columns, what)
+    if left.shape[1] > 1 and right.shape[1] > 1:
+        raise KernelError(f"{what}: one of the two must read a single plane")
+    taps = np.zeros((*shape, rows, columns))
+    small, large = (left, right) if rows_a * columns_a <= rows_b * columns_b else (right, left)
+    for row in range(small.shape[-2]):
+        for column in range(small.shape[-1]):
+            window = taps[..., row : row + large.shape[-2], column : column + large.shape[-1]]
+            window += small[..., row, column, None, None] * large
+    anchor = ((rows_a - 1) // 2 + (rows_b - 1) // 2, (columns_a - 1) // 2 + (columns_b - 1) // 2)
+    return to_anchor(taps, anchor)
+
+
+def _sum_bias(operator: str, left: KernelBank, right: KernelBank) -> tuple[float, ...] | None:
+    if left.bias is None and right.bias is None:
+        return None
+    first = np.array(left.bias or (0.0,) * left.n_kernels)
+    second = np.array(right.bias or (0.0,) * right.n_kernels)
+    return tuple(float(value) for value in (first + second if operator == "+" else first - second))
+
+
+def _product_bias(left: KernelBank, right: KernelBank) -> tuple[float, ...] | None:
+    """Bias of ``left`` passes through ``right``'s taps, then ``right``'s is added."""
+    if left.bias is None and right.bias is None:
+        return None
+    first = np.array(left.bias or (0.0,) * left.n_kernels)
+    second = np.array(right.bias or (0.0,) * right.n_kernels)
+    return tuple(float(value) for value in first * right.weight.sum(axis=(1, 2, 3)) + second)
+
+
+def _rotate(bank: KernelBank, value: str) -> KernelBank:
+    return _turn(bank, parse_number(value))
+
+
+def _turn(bank: KernelBank, degrees: float) -> KernelBank:
+    if bank.weight.ndim != 4:
+        raise ValueError("3-D kernels are not rotated")
+    taps, note = rotate_taps(bank.weight, degrees)
+    return bank.with_(weight=taps).noted(*([note] if note else []))
+
+
+def _flip(bank: KernelBank, value: str) -> KernelBank:
+    axes = {"h": (-1,), "v": (-2,), "hv": (-2, -1), "vh": (-2, -1), "none": ()}.get(value.lower())
+    if axes is None:
+        raise ValueError("not h (left-right), v (up-down), hv or none")
+    return bank.with_(weight=np.flip(bank.weight, axes))
+
+
+def _transpose(bank: KernelBank, value: str) -> KernelBank:
+    return bank.with_(weight=bank.weight.swapaxes(-1, -2)) if _flag(value) else bank
+
+
+def _normalize(bank: KernelBank, value: str) -> KernelBank:
+    measures: dict[str, Callable[[Array], Array]] = {
+        "sum": lambda taps: taps.sum(axis=1),
+        "l1": lambda taps: np.abs(taps).sum(axis=1),
+        "l2": lambda taps: np.sqrt((taps * taps).sum(axis=1)),
+        "max": lambda taps: np.abs(taps).max(axis=1),
+    }
+    if value.lower() == "none":
+        return bank
+    if value.lower() not in measures:
+        near = near_names(value, measures)
+        raise ValueError(f"not sum, l1, l2, max or none{'; ' + near if near else ''}")
+    flat = bank.weight.reshape(bank.n_kernels, -1)
+    size = measures[value.lower()](flat)
+    empty = np.abs(size) <= 1e-12 * np.abs(flat).sum(axis=1)
+    if empty.any():
+        name = bank.kernel_names[int(np.argmax(empty))]
+        raise ValueError(f"the taps of '{name}' sum to {size[empty][0]:.3g}; normalize=l1 or l2 works for them")
+    return bank.with_(weight=bank.weight / size.reshape(-1, *[1] * (bank.weight.ndim - 1)))
+
+
+def _zero_mean(bank: KernelBank, value: str) -> KernelBank:
+    if not _flag(value):
+        return bank
+    axes = tuple(range(1, bank.weight.ndim))
+    return bank.with_(weight=bank.weight - bank.weight.mean(axis=axes, keepdims=True))
+
+
+def _scale(bank: KernelBank, value: str) -> KernelBank:
+    factor = parse_number(value)
+    bias = None if bank.bias is None else tuple(item * factor for item in bank.bias)
+    return bank.with_(weight=bank.weight * factor, bias=bias)
+
+
+def _bias(bank: KernelBank, value: str) -> KernelBank:
+    given = [parse_number(part) for part in value.split(",")]
+    if len(given) not in (1, bank.n_kernels):
+        raise ValueError(f"{len(given)} values for {bank.n_kernels} kernels")
+    added = given * (bank.n_kernels if len(given) == 1 else 1)
+    return bank.with_(bias=tuple(old + new for old, new in zip(bank.bias or (0.0,) * len(added), added, strict=True)))
+
+
+def _blend_identity(bank: KernelBank, value: str) -> KernelBank:
+    amount = parse_number(value)
+    if bank.in_channels != 1:
+        raise ValueError(f"kernels that read {bank.in_channels} planes have no identity to blend with")
+    weight = bank.weight.copy()
+    weight[(..., *((size - 1) // 2 for size in weight.shape[2:]))] += amount
+    return bank.with_(weight=weight)
+
+
+def _pad(bank: KernelBank, value: str) -> KernelBank:
+    rows, columns = _pair(value, 0)
+    height, width = bank.kernel_hw
+    check_taps(bank.weight.size // (height * width) * (height + 2 * rows) * (width + 2 * columns), bank.name)
+    return bank.with_(
+        weight=np.pad(bank.weight, [(0, 0)] * (bank.weight.ndim - 2) + [(rows, rows), (columns, columns)])
+    )
+
+
+def _crop(bank: KernelBank, value: str) -> KernelBank:
+    rows, columns = _pair(value, 0)
+    height, width = bank.kernel_hw
+    if 2 * rows >= height or 2 * columns >= width:
+        raise ValueError(f"nothing would be left of {height}x{width}")
+    kept = bank.weight[..., rows : height - rows, columns : width - columns]
+    total = float(np.abs(bank.weight).sum())
+    lost = 1 - float(np.abs(kept).sum()) / total if total else 0.0
+    cropped = bank.with_(weight=kept)
+    return cropped.noted(f"cropped to {_by(cropped.kernel_hw)}: {lost:.3g} of the absolute sum is cut off")
+
+
+def _dilate(bank: KernelBank, value: str) -> KernelBank:
+    spacing = _pair(value, 1)
+    size = [step * (taps - 1) + 1 for step, taps in zip(spacing, bank.kernel_hw, strict=True)]
+    check_taps(bank.weight.size // (bank.kernel_hw[0] * bank.kernel_hw[1]) * size[0] * size[1], bank.name)
+    weight = np.zeros((*bank.shape[:-2], *size))
+    weight[..., :: spacing[0], :: spacing[1]] = bank.weight
+    return bank.with_(weight=weight)
+
+
+def _expand(bank: KernelBank, value: str) -> KernelBank:
+    step = parse_number(value)
+    if step <= 0 or 360 % step:
+        raise ValueError("does not divide 360 degrees")
+    turns = int(360 // step)
+    if turns > 360:
+        raise ValueError(f"{turns} rotations; at most 360")
+    check_taps(turns * bank.weight.size, f"'{bank.name}' in {turns} rotations")
+    banks = [_turn(bank, step * turn) for turn in range(turns)]
+    size = [max(sizes) for sizes in zip(*(turned.kernel_hw for turned in banks), strict=True)]
+    angles = [f"{format_number(step * turn).zfill(3)}" for turn in range(turns)]
+    order = [(kernel, turn) for kernel in range(bank.n_kernels) for turn in range(turns)]
+    padded = [pad_to(turned.weight, size) for turned in banks]
+    return banks[0].with_(
+        weight=np.stack([padded[turn][kernel] for kernel, turn in order]),
+        kernel_names=tuple(
+            angles[turn] if bank.n_kernels == 1 else f"{bank.kernel_names[kernel]}-{angles[turn]}"
+            for kernel, turn in order
+        ),
+        bias=None if bank.bias is None else tuple(bank.bias[kernel] for kernel, _ in order),
+        combine="max" if bank.combine in ("none", "max") else bank.combine,
+        notes=tuple(dict.fromkeys(note for turned in banks for note in turned.notes)),
+        reduction=None,
+    )
+
+
+def _select(bank: KernelBank, value: str) -> KernelBank:
+    indices: list[int] = []
+    for part in (part.strip() for part in value.split(",")):
+        indices += _selected(bank, part)
+    if not indices:
+        raise ValueError("selects nothing")
+    return bank.with_(
+        weight=bank.weight[indices],
+        kernel_names=tuple(bank.kernel_names[index] for index in indices),
+        bias=None if bank.bias is None else tuple(bank.bias[index] for index in indices),
+        combine=bank.combine if len(indices) > 1 else "none",
+        reduction=None,
+        notes=(*bank.notes, *(["the reduction of the whole bank is left out"] if bank.reduction else [])),
+    )
+
+
+def _selected(bank: KernelBank, part: str) -> list[int]:
+    """Return the kernels that one part means: a name, a number from 0, or a range ``2..5`` with both ends."""
+    if part in bank.kernel_names:
+        return [bank.kernel_names.index(part)]
+    first, dots, last = part.partition("..")
+    if first.isdigit() and (last.isdigit() if dots else True):
+        low, high = int(first), int(last) if dots else int(first)
+        if low <= high < bank.n_kernels:
+            return list(range(low, high + 1))
+        raise ValueError(f"there are kernels 0 to {bank.n_kernels - 1}")
+    listed = ", ".join(bank.kernel_names[:12]) + (", …" if bank.n_kernels > 12 else "")
+    near = near_names(part, bank.kernel_names)
+    raise ValueError(f"no kernel '{part}'; {near or 'there are ' + listed}")
+
+
+def _name(bank: KernelBank, value: str) -> KernelBank:
+    if not value:
+        raise ValueError("a name is needed")
+    names = (value,) if bank.n_kernels == 1 else bank.kernel_names
+    return bank.with_(name=value, kernel_names=names)
+
+
+def _flag(value: str) -> bool:
+    if value.lower() not in _TRUE + _FALSE:
+        raise ValueError("not true or false")
+    return value.lower() in _TRUE
+
+
+def _pair(value: str, low: int) -> tuple[int, int]:
+    parts = value.lower().split("x")
+    if len(parts) > 2 or not all(part.strip().isdigit() for part in parts):
+        raise ValueError("not N or HxW")
+    pair = (int(parts[0]), int(parts[-1]))
+    if min(pair) < low or max(pair) > 8191:
+        raise ValueError(f"not {low} to 8191")
+    return pair
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+_ACTIONS: dict[str, Callable[[KernelBank, str], KernelBank]] = {
+    "rotate": _rotate,
+    "flip": _flip,
+    "transpose": _transpose,
+    "normalize": _normalize,
+    "zero_mean": _zero_mean,
+    "scale": _scale,
+    "bias": _bias,
+    "blend_identity": _blend_identity,
+    "pad": _pad,
+    "crop": _crop,
+    "dilate": _dilate,
+    "expand": _expand,
+    "select": _select,
+    "name": _name,
+}

@@ -1,0 +1,207 @@
+"""Where named kernels are found: the user's folders, then the files that ship, then the families (stdlib).
+
+Folders, in the order searched: those of ``$CONVCLI_KERNELS`` (several, separated as in ``$PATH``), the platform's user
+configuration folder, the files that ship. A wheel has them inside the package as ``convcli/kernels``; a checkout has
+them beside the package, and an editable install finds them there. The package's own path is used rather than
+``importlib.resources``, which costs 5 ms at every start.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from convcli.errors import KernelError, near_names
+
+#: Suffixes tried for a name in a folder, in this order.
+SUFFIXES = (".toml", ".json", ".yaml", ".yml", ".npy", ".npz", ".safetensors", ".csv", ".txt", ".mat")
+_NAME = re.compile(r"[a-z0-9][a-z0-9+_.-]*\Z")
+
+
+class KernelEntry(NamedTuple):
+    """One line of ``convcli kernels list``.
+
+    Attributes
+    ----------
+    name : str
+        What to write behind ``--kernel``.
+    kind : str
+        ``file`` (fixed taps), ``family`` (parameters, one kernel), ``bank`` (parameters, several kernels).
+    shape : str
+        ``OxkHxkW`` for files, ``OxIxkHxkW`` where kernels read several planes, words for families.
+    summary, source : str
+        What it is for, and where it is from.
+    tags : tuple of str
+        For ``--tag``.
+    parameters : tuple of str
+        ``sigma=1 px`` and so on; empty for files.
+    path : str or None
+        The file, if there is one.
+    """
+
+    name: str
+    kind: str
+    shape: str
+    summary: str
+    source: str
+    tags: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
+    path: str | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return plain data for ``--json``."""
+        return {**self._asdict(), "tags": list(self.tags), "parameters": list(self.parameters)}
+
+
+def builtin_folder() -> Path:
+    """Return the folder of the bank files that ship."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "kernels"
+    return inside if inside.is_dir() else package.parent / "kernels"
+
+
+def user_folders() -> list[Path]:
+    """Return the user's own kernel folders, whether they exist or not, most particular first."""
+    folders = [Path(part) for part in os.environ.get("CONVCLI_KERNELS", "").split(os.pathsep) if part]
+    if sys.platform == "win32":
+        base = os.environ.get("APPDATA")
+    elif sys.platform == "darwin":
+        base = os.path.expanduser("~/Library/Application Support")  # noqa: PTH111
+    else:
+        base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
+    return [*folders, *([Path(base) / "convcli" / "kernels"] if base else [])]
+
+
+def folders() -> list[Path]:
+    """Return every folder that is searched, in order."""
+    return [*user_folders(), builtin_folder()]
+
+
+def normal_name(text: str) -> str:
+    """Return a name in its one form: lower case, ``-`` for ``_``.
+
+    Examples
+    --------
+    >>> normal_name("EDGE_ENHANCE")
+    'edge-enhance'
+    """
+    return text.strip().lower().replace("_", "-")
+
+
+def find_bank_files(name: str) -> list[Path]:
+    """Return the files that a name means, the one used first, those it shadows behind it."""
+    wanted = normal_name(name)
+    if not _NAME.match(wanted):
+        return []
+    found: list[Path] = []
+    for folder in folders():
+        suffixes = SUFFIXES if folder != builtin_folder() else (".toml",)
+        found += [path for suffix in suffixes if (path := folder / f"{wanted}{suffix}").is_file()]
+    return found
+
+
+def is_known(text: str) -> bool:
+    """Whether a name or a file of exactly this text exists; used to read ``a-b`` right."""
+    name = text.split("#", 1)[0]
+    if find_bank_files(name):
+        return True
+    try:
+        if Path(text).is_file() or ("#" in text and Path(name).is_file()):
+            return True
+    except (OSError, ValueError):
+        return False
+    from convcli.banks.catalogue import family_names
+
+    return normal_name(name) in family_names()
+
+
+def find_alias(name: str) -> Path | None:
+    """Return the file that lists ``name`` among its aliases; reads every file, so only for names not found."""
+    wanted = normal_name(name)
+    for path in _all_files():
+        try:
+            raw = _read_raw(path)
+        except KernelError:
+            continue
+        if wanted in map(normal_name, (*raw.aliases, raw.name)):
+            return path
+    return None
+
+
+def unknown_kernel(name: str) -> KernelError:
+    """Return the error for a name that nothing has: near names and the folders searched."""
+    known = sorted({entry.name for entry in list_kernels()})
+    searched = ", ".join(str(folder) for folder in folders())
+    near = near_names(normal_name(name), known)
+    return KernelError(
+        f"no kernel is called '{name}', and no such file exists; searched {searched}",
+        hint=near or "convcli kernels list",
+        name=name,
+        near=near,
+        folders=[str(folder) for folder in folders()],
+    )
+
+
+def _all_files() -> list[Path]:
+    seen: dict[str, Path] = {}
+    for folder in folders():
+        suffixes = SUFFIXES if folder != builtin_folder() else (".toml",)
+        if folder.is_dir():
+            for path in sorted(folder.iterdir()):
+                if path.suffix.lower() in suffixes and _NAME.match(normal_name(path.stem)):
+                    seen.setdefault(normal_name(path.stem), path)
+    return [seen[name] for name in sorted(seen)]
+
+
+def _read_raw(path: Path):  # type: ignore[no-untyped-def]
+    from convcli.banks.bankfile import parse_bank_toml
+
+    try:
+        return parse_bank_toml(path.read_text(encoding="utf-8"), name=path.stem)
+    except (OSError, UnicodeDecodeError) as error:
+        raise KernelError(f"cannot read {path}: {error}") from None
+
+
+def list_kernels() -> list[KernelEntry]:
+    """List every kernel that can be named: files of all folders and the families, by name.
+
+    A file that cannot be read is listed too, with the reason as its summary, so that it is not missed.
+
+    Returns
+    -------
+    list of KernelEntry
+        Sorted by name; a family that has the name of a file stands behind it.
+
+    Examples
+    --------
+    >>> next(entry.shape for entry in list_kernels() if entry.name == "sobel")
+    '2x3x3'
+    """
+    from convcli.banks.catalogue import families
+
+    entries = [_file_entry(path) for path in _all_files()]
+    entries += [
+        KernelEntry(
+            family.name, family.kind, family.shape, family.summary, family.source, family.tags, family.parameter_texts
+        )
+        for family in families().values()
+    ]
+    return sorted(entries, key=lambda entry: (entry.name, entry.kind != "file"))
+
+
+def _file_entry(path: Path) -> KernelEntry:
+    name = normal_name(path.stem)
+    if path.suffix != ".toml":
+        return KernelEntry(name, "file", path.suffix[1:], f"your file {path.name}", "", ("user",), (), str(path))
+    try:
+        raw = _read_raw(path)
+    except KernelError as error:
+        return KernelEntry(name, "file", "unreadable", str(error), "", ("broken",), (), str(path))
+    planes = raw.kernels[0].planes
+    height = max(len(kernel.planes[0]) for kernel in raw.kernels)
+    width = max(len(kernel.planes[0][0]) for kernel in raw.kernels)
+    sizes = [len(raw.kernels), *([len(planes)] if len(planes) > 1 else []), height, width]
+    return KernelEntry(name, "file", "x".join(map(str, sizes)), raw.summary, raw.source, raw.tags, (), str(path))

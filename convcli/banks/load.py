@@ -1,0 +1,295 @@
+"""SPEC to bank: look the name up, build or read it, apply what is written behind it, stack several (NumPy)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convcli.banks import limits
+from convcli.banks.bank import COMBINATIONS, KernelBank, pad_to
+from convcli.banks.bankfile import RawBank, parse_bank_toml
+from convcli.banks.library import find_alias, find_bank_files, is_known, normal_name, unknown_kernel
+from convcli.banks.spec import Atom, Node, Operation, is_number, parse_spec
+from convcli.errors import KernelError, near_names
+
+#: Modifiers that every SPEC takes, and what they do; applied in the order written.
+MODIFIERS = {
+    "rotate": "degrees, counter-clockwise on the screen",
+    "flip": "h (left-right), v (up-down) or hv",
+    "transpose": "true: rows become columns",
+    "normalize": "sum, l1, l2, max or none",
+    "zero_mean": "true: subtract the mean of the taps",
+    "scale": "factor on every tap",
+    "bias": "added to the sums, in units of the samples",
+    "blend_identity": "adds this much of the unchanged image",
+    "pad": "zeros added on every side, N or HxW",
+    "crop": "taps taken off every side, N or HxW",
+    "dilate": "spacing between taps, N or HxW",
+    "expand": "degrees: one kernel becomes its rotations",
+    "select": "kernels to keep, by name or number: x or 0..5",
+    "layout": "order of an array's axes, for files: oihw, hwio, ohw, oik",
+    "name": "another name for the bank",
+}
+
+
+def load_bank(*specs: str, max_taps: int | None = None) -> KernelBank:
+    """Load kernels by SPEC; several are stacked into one bank.
+
+    Parameters
+    ----------
+    *specs : str
+        Names, families with parameters, files, inline matrices or expressions of them (see
+        :mod:`convcli.banks.spec`). Smaller kernels are zero-padded to the common size with the tap at ``(k-1)//2``
+        kept in its place, which leaves their result unchanged under "same" padding.
+    max_taps : int, optional
+        Largest number of taps of the whole bank; 32 Mi unless given.
+
+    Returns
+    -------
+    KernelBank
+        With ``weight`` of shape (O, I, kH, kW), float64, as correlation taps.
+
+    Raises
+    ------
+    KernelError
+        Unknown name (with near names and the folders searched), bad text or file, or too many taps.
+
+    Examples
+    --------
+    >>> load_bank("sobel").weight[0, 0]
+    array([[-1.,  0.,  1.],
+           [-2.,  0.,  2.],
+           [-1.,  0.,  1.]])
+    >>> load_bank("sobel", "box:size=5 scale=2").kernel_names
+    ('sobel-x', 'sobel-y', 'box-size=5-scale=2')
+    """
+    if not specs:
+        raise KernelError("no kernel is given", hint="for example --kernel sobel")
+    with limits.max_taps(limits.DEFAULT_MAX_TAPS if max_taps is None else max_taps):
+        banks = [_evaluate(parse_spec(spec, is_known=is_known)) for spec in specs]
+        return banks[0] if len(banks) == 1 else stack_banks(banks)
+
+
+def stack_banks(banks: list[KernelBank]) -> KernelBank:
+    """Put banks together into one, kernels named ``bank-kernel``.
+
+    Raises
+    ------
+    KernelError
+        If they read different numbers of planes or have different dimensions.
+    """
+    planes = {bank.name: bank.in_channels for bank in banks}
+    dimensions = {bank.name: bank.dims for bank in banks}
+    for facts, what in ((planes, "planes"), (dimensions, "dimensions")):
+        if len(set(facts.values())) > 1:
+            listed = ", ".join(f"{name} {count}" for name, count in facts.items())
+            raise KernelError(f"kernels of different {what} do not stack: {listed}", hint="run them one by one")
+    size = [max(sizes) for sizes in zip(*(bank.shape[2:] for bank in banks), strict=True)]
+    limits.check_taps(sum(bank.n_kernels for bank in banks) * banks[0].in_channels * int(np.prod(size)), "the stack")
+    notes = [f"{bank.name}: {note}" for bank in banks for note in bank.notes]
+    padded = [bank for bank in banks if list(bank.shape[2:]) != size]
+    notes += [f"{bank.name}: {_by(bank.shape[2:])} padded with zeros to {_by(size)} to stack" for bank in padded]
+    has_bias = any(bank.bias is not None for bank in banks)
+    return KernelBank(
+        name="+".join(bank.name for bank in banks),
+        weight=np.concatenate([pad_to(bank.weight, size) for bank in banks]),
+        kernel_names=tuple(name for bank in banks for name in _stacked_names(bank)),
+        bias=tuple(value for bank in banks for value in bank.bias or (0.0,) * bank.n_kernels) if has_bias else None,
+        source="; ".join(dict.fromkeys(bank.source for bank in banks if bank.source)),
+        summary="; ".join(dict.fromkeys(bank.summary for bank in banks if bank.summary)),
+        tags=tuple(dict.fromkeys(tag for bank in banks for tag in bank.tags)),
+        notes=tuple(notes),
+        dims=banks[0].dims,
+    )
+
+
+def _stacked_names(bank: KernelBank) -> list[str]:
+    if bank.n_kernels == 1 and bank.kernel_names[0] in (bank.name, bank.file_name, "matrix"):
+        return [bank.file_name]
+    return [f"{bank.file_name}-{name}" for name in bank.kernel_names]
+
+
+def _by(sizes: Any) -> str:
+    return "x".join(str(size) for size in sizes)
+
+
+def _evaluate(node: Node) -> KernelBank:
+    if isinstance(node, Operation):
+        from convcli.banks.algebra import combine
+
+        bank = combine(node.operator, _evaluate(node.left), _evaluate(node.right))
+        return _modified(bank, node.parameters)
+    modifiers = tuple(pair for pair in node.parameters if pair[0] in MODIFIERS)
+    others = tuple(pair for pair in node.parameters if pair[0] not in MODIFIERS)
+    return _modified(_atom(node, others, dict(modifiers).get("layout")), modifiers)
+
+
+def _modified(bank: KernelBank, modifiers: tuple[tuple[str, str], ...]) -> KernelBank:
+    modifiers = tuple(pair for pair in modifiers if pair[0] != "layout")
+    if not modifiers:
+        return bank
+    from convcli.banks.algebra import modify
+
+    return modify(bank, modifiers)
+
+
+def _atom(node: Atom, parameters: tuple[tuple[str, str], ...], layout: str | None) -> KernelBank:
+    if node.is_matrix:
+        _refuse_parameters("a matrix", parameters)
+        return _matrix(node.head)
+    name, hash_, entry = node.head.partition("#")
+    if hash_ and _is_file(node.head):
+        name, entry = node.head, ""
+    files = [] if _looks_like_path(name) else find_bank_files(name)
+    if files and not parameters:
+        bank = bank_of_file(files[0], entry=entry, layout=layout)
+        if len(files) > 1:
+            bank = bank.noted(f"{files[0]} is used, it shadows {', '.join(str(path) for path in files[1:])}")
+        return bank
+    family = None if _looks_like_path(name) else _family(name, parameters, entry)
+    if family is not None:
+        return family
+    if _is_file(name):
+        _refuse_parameters(f"the file '{name}'", parameters)
+        return bank_of_file(Path(name), entry=entry, layout=layout)
+    if files:
+        _refuse_parameters(f"'{name}'", parameters)
+    if _looks_like_path(name):
+        raise KernelError(f"no kernel file '{name}'", hint="kernels list shows the names that are known", path=name)
+    alias = find_alias(name)
+    if alias is not None:
+        _refuse_parameters(f"'{name}'", parameters)
+        return bank_of_file(alias, entry=entry, layout=layout)
+    raise unknown_kernel(name)
+
+
+def _refuse_parameters(what: str, parameters: tuple[tuple[str, str], ...]) -> None:
+    if parameters:
+        key = parameters[0][0]
+        raise KernelError(
+            f"{what} takes no parameter '{key}'",
+            hint=near_names(key, MODIFIERS) or f"modifiers are {', '.join(MODIFIERS)}",
+            parameter=key,
+        )
+
+
+def _looks_like_path(name: str) -> bool:
+    return "/" in name or "\\" in name
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _matrix(text: str) -> KernelBank:
+    from convcli.banks.formats.literals import parse_literal
+
+    name = "matrix" if not is_number(text) else text.strip()
+    literal = parse_literal(text, name=name)
+    return bank_of_raw(RawBank(name=name, kernels=literal.kernels, notes=literal.notes, source="written inline"))
+
+
+def _family(name: str, parameters: tuple[tuple[str, str], ...], entry: str) -> KernelBank | None:
+    from convcli.banks.catalogue import find_family
+
+    family = find_family(normal_name(name))
+    if family is None:
+        return None
+    values = family.read_parameters(parameters)
+    module, function = family.builder.split(":")
+    bank: KernelBank = getattr(import_module(f"convcli.banks.families.{module}"), function)(**values)
+    full = normal_name(name) + "".join(f"{':' if not index else ','}{k}={v}" for index, (k, v) in enumerate(parameters))
+    names = (full,) if bank.n_kernels == 1 and bank.kernel_names == ("kernel",) else bank.kernel_names
+    bank = bank.with_(name=full, kernel_names=names, source=family.source, summary=family.summary, tags=family.tags)
+    return selected(bank, entry)
+
+
+def selected(bank: KernelBank, entry: str) -> KernelBank:
+    """Return only the kernels that ``#entry`` names, all of them where it is empty."""
+    return _modified(bank, (("select", entry),)) if entry else bank
+
+
+def bank_of_file(path: Path, *, entry: str = "", layout: str | None = None) -> KernelBank:
+    """Read a kernel file of any known format.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its format is told by its content.
+    entry : str
+        Which entry of a checkpoint or archive, or which kernel of a bank.
+    layout : str, optional
+        Order of the axes of an array, for example ``hwio``.
+
+    Raises
+    ------
+    KernelError
+        With path, line or entry, and what was expected.
+    """
+    if path.suffix.lower() != ".toml":
+        from convcli.banks.formats import read_bank
+
+        return read_bank(path, entry=entry, layout=layout)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        from convcli.banks.formats import read_bank
+
+        return read_bank(path, entry=entry, layout=layout)
+    except OSError as error:
+        raise KernelError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
+    return selected(bank_of_raw(parse_bank_toml(text, name=path.stem)), entry)
+
+
+def bank_of_raw(raw: RawBank) -> KernelBank:
+    """Turn a file's plain data into a bank: rotate ``convolve`` taps by 180°, pad to one size.
+
+    Raises
+    ------
+    KernelError
+        If there are more taps than the limit.
+    """
+    heights = [len(kernel.planes[0]) for kernel in raw.kernels]
+    widths = [len(kernel.planes[0][0]) for kernel in raw.kernels]
+    size, n_planes = (max(heights), max(widths)), len(raw.kernels[0].planes)
+    limits.check_taps(len(raw.kernels) * n_planes * size[0] * size[1], f"'{raw.name}'")
+    notes = list(raw.notes)
+    if len(set(zip(heights, widths, strict=True))) > 1:
+        notes.append(f"smaller kernels are padded with zeros to {size[0]}x{size[1]}")
+    arrays = [np.array(kernel.planes, dtype=np.float64) for kernel in raw.kernels]
+    if raw.orientation == "convolve":
+        arrays = [_half_turn(array) for array in arrays]
+    biases = [kernel.bias for kernel in raw.kernels]
+    has_bias = any(bias is not None for bias in biases)
+    return KernelBank(
+        name=raw.name,
+        weight=np.stack([pad_to(array, size) for array in arrays]),
+        kernel_names=tuple(kernel.name for kernel in raw.kernels),
+        bias=tuple(bias or 0.0 for bias in biases) if has_bias else None,
+        combine=raw.combine if raw.combine in COMBINATIONS else "none",
+        orientation=raw.orientation,
+        source=raw.source,
+        summary=raw.summary,
+        tags=raw.tags,
+        notes=tuple(notes),
+        dims=raw.dims,
+    )
+
+
+def _half_turn(taps: Any) -> Any:
+    """Turn correlation taps into the convolution they undo; even sizes keep their anchor by a row or column of 0.
+
+    A convolution's anchor is on the tap at ``(k-1)//2`` of the taps as written. Turned by 180° it would sit one
+    further along an even axis, so those axes get one zero in front.
+    """
+    from convcli.banks.bank import to_anchor
+
+    height, width = taps.shape[-2:]
+    anchor = (height - 1 - (height - 1) // 2, width - 1 - (width - 1) // 2)
+    return to_anchor(taps[..., ::-1, ::-1], anchor)

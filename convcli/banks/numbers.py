@@ -1,0 +1,127 @@
+"""Numbers as people write them in kernels: ``1/16``, ``sqrt(2)/2``, ``-3e-2``, to the last bit of a float64.
+
+Arithmetic is done in 40 decimal digits and rounded once at the end, so ``1/3`` or ``1/(2*sqrt(2))`` is the float64
+nearest to the true value. Nothing is ever evaluated as code.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Context, Decimal, InvalidOperation
+
+_CONTEXT = Context(prec=40)
+_PI = Decimal("3.141592653589793238462643383279502884197")
+_TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|(sqrt|pi|π|√)|([-+*/()]))")
+_PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\Z")
+_MOST_CHARACTERS = 200
+
+
+def parse_number(text: str) -> float:
+    """Read one number: a decimal, a ratio, or an expression of ``+ - * / ( ) sqrt() pi``.
+
+    Parameters
+    ----------
+    text : str
+        The number as written, at most 200 characters.
+
+    Returns
+    -------
+    float
+        The nearest float64; always finite.
+
+    Raises
+    ------
+    ValueError
+        With the reason in one phrase, when the text is not a finite number.
+
+    Examples
+    --------
+    >>> parse_number("1/16"), parse_number("-sqrt(2)/2"), parse_number("1e-3")
+    (0.0625, -0.7071067811865476, 0.001)
+    """
+    stripped = text.strip()
+    if _PLAIN.match(stripped):
+        value = float(stripped)
+    elif len(stripped) > _MOST_CHARACTERS:
+        raise ValueError(f"{len(stripped)} characters are too long for a number")
+    else:
+        value = _evaluate(stripped)
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ValueError(f"'{_short(stripped)}' is not finite")
+    return value
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 30 else text[:27] + "..."
+
+
+def _evaluate(text: str) -> float:
+    tokens: list[str] = []
+    position = 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None or not match.group(0).strip():
+            raise ValueError(f"'{_short(text)}' is not a number")
+        tokens.append(match.group(0).strip())
+        position = match.end()
+    if not tokens:
+        raise ValueError("a number is missing")
+    try:
+        value, rest = _sum(tokens)
+    except (ArithmeticError, InvalidOperation):
+        raise ValueError(f"'{_short(text)}' has no finite value") from None
+    except IndexError:
+        raise ValueError(f"'{_short(text)}' ends too early") from None
+    if rest:
+        raise ValueError(f"'{_short(text)}' is not a number (at '{rest[0]}')")
+    return float(value)
+
+
+def _sum(tokens: list[str]) -> tuple[Decimal, list[str]]:
+    value, tokens = _product(tokens)
+    while tokens and tokens[0] in "+-":
+        other, rest = _product(tokens[1:])
+        value = _CONTEXT.add(value, other) if tokens[0] == "+" else _CONTEXT.subtract(value, other)
+        tokens = rest
+    return value, tokens
+
+
+def _product(tokens: list[str]) -> tuple[Decimal, list[str]]:
+    value, tokens = _factor(tokens)
+    while tokens and tokens[0] in "*/":
+        other, rest = _factor(tokens[1:])
+        value = _CONTEXT.multiply(value, other) if tokens[0] == "*" else _CONTEXT.divide(value, other)
+        tokens = rest
+    return value, tokens
+
+
+def _factor(tokens: list[str]) -> tuple[Decimal, list[str]]:
+    token, rest = tokens[0], tokens[1:]
+    if token in "+-":
+        value, rest = _factor(rest)
+        return (_CONTEXT.minus(value) if token == "-" else value), rest
+    if token == "(":
+        value, rest = _sum(rest)
+        if rest[0] != ")":
+            raise IndexError
+        return value, rest[1:]
+    if token in ("sqrt", "√"):
+        value, rest = _factor(rest)
+        return _CONTEXT.sqrt(value), rest
+    if token in ("pi", "π"):
+        return _PI, rest
+    return _CONTEXT.create_decimal(token), rest  # anything else ("*", ")") raises InvalidOperation
+
+
+def format_number(value: float) -> str:
+    """Write a float64 in the fewest digits that read back to it; integers without a point.
+
+    Examples
+    --------
+    >>> format_number(0.1), format_number(-2.0), format_number(1e22)
+    ('0.1', '-2', '1e+22')
+    """
+    number = float(value)
+    if number == int(number) and abs(number) < 2**53:
+        return str(int(number)) if number or str(number)[0] != "-" else "0"
+    return repr(number)

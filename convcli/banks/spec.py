@@ -1,0 +1,216 @@
+"""SPEC text to a tree: what ``--kernel`` takes, before anything is looked up or read (stdlib).
+
+A SPEC is one of
+
+- ``sobel``, ``sobel#x``: a name, with an optional entry
+- ``gaussian:sigma=2,size=9``: a family with parameters; commas or spaces between them
+- ``taps.npy``, ``net.pt#conv1.weight``: a file
+- ``1 0 -1; 2 0 -2; 1 0 -1``, ``[[1,0],[0,-1]]``, ``3x3: 0,1,0 …``, ``(1,0,-1)``: taps
+- ``a + b``, ``a - b``, ``a * b``, ``( … )``: sums, differences and convolutions of SPECs; a number is a 1x1 kernel
+
+and any of them may end in modifiers, applied in the order written: ``sobel rotate=45 scale=1/8``. ``+`` and ``*`` need
+no spaces; ``-`` does, because names contain it, except behind a parameter, a bracket, or a name that is known.
+Quote a file name that holds an operator: ``'my+file.npy'``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from convcli.errors import KernelError
+
+_PARAMETER = re.compile(r"(?:^|(?<=[\s,:)\]'\"]))([A-Za-z_][\w-]*)\s*=(?!=)")
+_MATRIX = re.compile(r"(?:[-+\d.,;/()\[\]\s|^*]|[eE](?=[-+\d])|sqrt|pi|nan|inf|√|π)+\Z", re.IGNORECASE)
+_ON_BRACKETS = re.compile(r"\]\s*[-+*]|[\d.)]\s*[-+*]\s*\[")  # [1 2] * [3 4] is an expression, not taps
+_MAGICK = re.compile(r"\s*\d+(?:x\d+)?(?:[-+]\d+[-+]\d+)?[@<>]*\s*:[^=]*\Z")
+_FFMPEG = re.compile(r"(?:^|[\s'\"])convolution\s*=|(?:^|[\s:'\"=])[0-3](?:m|rdiv|bias|mode)\s*=")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?:/\d+)?\Z")
+_LONGEST = 1_000_000
+
+
+class Atom(NamedTuple):
+    """One thing to load, and what is then done to it."""
+
+    head: str
+    parameters: tuple[tuple[str, str], ...]
+    is_matrix: bool
+
+
+class Operation(NamedTuple):
+    """Two SPECs put together by ``+``, ``-`` or ``*``, and what is then done to the result."""
+
+    operator: str
+    left: Node
+    right: Node
+    parameters: tuple[tuple[str, str], ...]
+
+
+Node = Atom | Operation
+
+
+def parse_spec(text: str, *, is_known: Callable[[str], bool] = lambda _name: False) -> Node:
+    """Read a SPEC.
+
+    Parameters
+    ----------
+    text : str
+        The SPEC as the user wrote it.
+    is_known : callable, optional
+        Says whether a name is known or a file exists; decides where ``a-b`` and file names are ambiguous.
+
+    Returns
+    -------
+    Atom or Operation
+
+    Raises
+    ------
+    KernelError
+        With the position of what does not fit.
+
+    Examples
+    --------
+    >>> parse_spec("gaussian:sigma=2 rotate=45")
+    Atom(head='gaussian', parameters=(('sigma', '2'), ('rotate', '45')), is_matrix=False)
+    >>> parse_spec("2*identity - box:size=3").operator
+    '-'
+    """
+    if len(text) > _LONGEST:
+        raise KernelError(f"a kernel of {len(text):,} characters is too long for a SPEC", hint="write it into a file")
+    stripped = text.strip()
+    if not stripped:
+        raise KernelError("the kernel is empty", hint="for example --kernel sobel")
+    return _parse(stripped, is_known, depth=0)
+
+
+def _parse(text: str, is_known: Callable[[str], bool], depth: int) -> Node:
+    if depth > 50:
+        raise KernelError("the kernel expression is nested more than 50 deep")
+    text = text.strip()
+    if is_known(text):
+        return Atom(text, (), is_matrix=False)
+    if is_matrix(text):
+        return Atom(text, (), is_matrix=True)
+    head, parameters = split_parameters(text)
+    if is_matrix(head):
+        return Atom(head, parameters, is_matrix=True)
+    for operators in ("+-", "*"):
+        at = _last_operator(text, operators, is_known)
+        if at is not None:
+            left, right = text[:at].strip(), text[at + 1 :].strip()
+            if not left or not right:
+                raise KernelError(
+                    f"'{_short(text)}': nothing {'before' if not left else 'after'} '{text[at]}'",
+                    hint="write 'a + b', 'a - b' or 'a * b'",
+                )
+            return Operation(text[at], _parse(left, is_known, depth + 1), _parse(right, is_known, depth + 1), ())
+    if head.startswith("(") and head.endswith(")"):
+        inner = _parse(head[1:-1], is_known, depth + 1)
+        return inner._replace(parameters=(*inner.parameters, *parameters))
+    if not head:
+        raise KernelError(f"'{_short(text)}' names no kernel", hint="for example gaussian:sigma=2")
+    if len(head) > 1 and head[0] == head[-1] and head[0] in "'\"":
+        head = head[1:-1]
+    return Atom(head, parameters, is_matrix=False)
+
+
+def is_matrix(text: str) -> bool:
+    """Whether text can only be taps: numbers, separators and brackets, or an ImageMagick or FFmpeg string.
+
+    Examples
+    --------
+    >>> is_matrix("1 0 -1; 2 0 -2"), is_matrix("3x3: 0,1,0"), is_matrix("sobel"), is_matrix("(sobel)")
+    (True, True, False, False)
+    """
+    if _MAGICK.match(text) or _FFMPEG.search(text):
+        return True
+    return bool(_MATRIX.match(text) and re.search(r"\d", text) and not _ON_BRACKETS.search(text))
+
+
+def is_number(text: str) -> bool:
+    """Whether text is a single number, which an expression takes as a 1x1 kernel."""
+    return bool(_NUMBER.match(text.strip()))
+
+
+def split_parameters(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Split ``head:key=value,key=value key=value`` at the first parameter outside brackets and quotes.
+
+    Examples
+    --------
+    >>> split_parameters("log-gabor-bank:scales=1,2,4,angle=30")
+    ('log-gabor-bank', (('scales', '1,2,4'), ('angle', '30')))
+    """
+    starts = [match for match in _PARAMETER.finditer(text) if _depth_at(text, match.start()) == 0]
+    if not starts:
+        return text.rstrip(" :"), ()
+    parameters: list[tuple[str, str]] = []
+    for match, following in zip(starts, [*starts[1:], None], strict=True):
+        value = text[match.end() : following.start() if following else len(text)]
+        parameters.append((match.group(1).lower().replace("-", "_"), value.strip(" ,\t\n'\"")))
+    return text[: starts[0].start()].rstrip(" :,\t\n"), tuple(parameters)
+
+
+def _depth_at(text: str, position: int) -> int:
+    return next((depth for index, _, depth in _walk(text) if index == position), 0)
+
+
+def _walk(text: str) -> Iterator[tuple[int, str, int]]:
+    """Yield index, character and depth of brackets and quotes (inside counts as deeper)."""
+    depth, quote = 0, ""
+    for index, character in enumerate(text):
+        if quote:
+            yield index, character, depth + 1
+            if character == quote:
+                quote = ""
+            continue
+        if character in "'\"":
+            quote = character
+            yield index, character, depth + 1
+        elif character in "([":
+            yield index, character, depth
+            depth += 1
+        else:
+            if character in ")]":
+                depth -= 1
+                if depth < 0:
+                    raise KernelError(f"'{_short(text)}': '{character}' at {index + 1} closes nothing")
+            yield index, character, depth
+    if depth or quote:
+        raise KernelError(f"'{_short(text)}': a {'quote' if quote else 'bracket'} is not closed")
+
+
+def _last_operator(text: str, operators: str, is_known: Callable[[str], bool]) -> int | None:
+    """Find the last operator outside brackets: the left side of a chain binds first."""
+    found = None
+    for index, character, depth in _walk(text):
+        if depth == 0 and character in operators and _is_operator(text, index, is_known):
+            found = index
+    return found
+
+
+def _is_operator(text: str, at: int, is_known: Callable[[str], bool]) -> bool:
+    before, after = text[:at], text[at + 1 :]
+    left, right = before[-1:], after[:1]
+    if left.isspace() and right.isspace():
+        return True
+    if not before.strip() or not after.strip() or before.rstrip()[-1] in "=,+-*/:;":
+        return False  # a sign
+    if re.search(r"(?<![\w.])[\d.]+[eE]$", before):
+        return False  # 1e-3
+    if left.isspace() or right.isspace():
+        return not (left.isspace() and text[at] != "*")  # "a -b" could be a name; "a- b" and "a *b" cannot
+    starts_a_spec = right.isalpha() or right in "([_'\""
+    if text[at] in "+*":
+        return starts_a_spec or (text[at] == "*" and (right.isdigit() or right == ".") and left not in "0123456789")
+    if not starts_a_spec:
+        return False
+    if left in ")]'\"" or ("=" in re.split(r"[(\[]|\s[-+*]\s", before)[-1] and left.isdigit()):
+        return True
+    whole = re.split(r"[\s:#=,+*()]", after)[0]
+    first = re.split(r"[\s:=,+*()]", before)[-1]
+    return not is_known(f"{first}-{whole}") and is_known(first.split("#")[0]) and is_known(whole)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,225 @@
+"""What can be said about a kernel from its taps alone: gains, rank, symmetry, width, cost, spectrum (NumPy)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convcli.banks.bank import KernelBank
+
+Array = NDArray[np.float64]
+
+#: Singular values below this part of the largest count as zero.
+RANK_TOLERANCE = 1e-10
+#: Relative to the L1 norm, what counts as nothing when sums and symmetries are judged.
+_NOTHING = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KernelStats:
+    """Facts about one kernel.
+
+    Attributes
+    ----------
+    total, l1, l2, low, high : float
+        Sum, sum of absolute values, root of the sum of squares, smallest and largest tap. ``total`` is the gain on flat
+        areas, ``l2`` the gain on white noise.
+    n_nonzero : int
+        Taps that are not 0.
+    rank : int
+        1 means separable: the taps are the outer product of ``column`` and ``row``. The largest rank of the planes for
+        kernels that read several.
+    column, row : ndarray or None
+        The separable factors of rank 1, scaled alike.
+    symmetry : tuple of str
+        For example ``left-right odd``.
+    sigma_xy : tuple of float or None
+        Standard deviations of the taps as a distribution, in pixels: the sigma of the Gaussian that blurs as much.
+        None where taps are negative.
+    output_range : tuple of float
+        Smallest and largest result for samples of 0 to 255, bias included.
+    direct, separable : int
+        Multiplications a sample: every non-zero tap; ``rank * (rows + columns)``.
+    peak_gain : float
+        Largest gain on any wave, and in ``peak_frequency`` that wave, in cycles a pixel (to the right, up).
+    peak_frequency : tuple of float
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    total: float
+    l1: float
+    l2: float
+    low: float
+    high: float
+    n_nonzero: int
+    rank: int
+    column: Array | None
+    row: Array | None
+    symmetry: tuple[str, ...]
+    sigma_xy: tuple[float, float] | None
+    output_range: tuple[float, float]
+    direct: int
+    separable: int
+    peak_gain: float
+    peak_frequency: tuple[float, float]
+
+    def as_dict(self) -> dict[str, object]:
+        """Return plain data for ``--json``."""
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "sum": self.total,
+            "l1": self.l1,
+            "l2": self.l2,
+            "min": self.low,
+            "max": self.high,
+            "nonzero": self.n_nonzero,
+            "rank": self.rank,
+            "column": None if self.column is None else self.column.tolist(),
+            "row": None if self.row is None else self.row.tolist(),
+            "symmetry": list(self.symmetry),
+            "sigma_xy": None if self.sigma_xy is None else list(self.sigma_xy),
+            "output_range_8bit": list(self.output_range),
+            "multiplications": {"direct": self.direct, "separable": self.separable},
+            "peak_gain": self.peak_gain,
+            "peak_frequency": list(self.peak_frequency),
+        }
+
+
+def bank_stats(bank: KernelBank) -> list[KernelStats]:
+    """Return the facts about every kernel of a bank.
+
+    Examples
+    --------
+    >>> from convcli.banks import load_bank
+    >>> x = bank_stats(load_bank("sobel"))[0]
+    >>> x.total, x.rank, x.output_range, x.symmetry
+    (0.0, 1, (-1020.0, 1020.0), ('left-right odd', 'up-down even', 'half-turn odd'))
+    """
+    return [
+        kernel_stats(bank.weight[index], name=name, bias=bank.bias[index] if bank.bias else 0.0)
+        for index, name in enumerate(bank.kernel_names)
+    ]
+
+
+def kernel_stats(taps: Array, *, name: str = "kernel", bias: float = 0.0) -> KernelStats:
+    """Return the facts about one kernel of shape (I, kH, kW) or (I, kD, kH, kW)."""
+    planes = taps.reshape(-1, *taps.shape[-2:])
+    l1 = float(np.abs(taps).sum())
+    total = float(taps.sum())
+    rank, column, row = factors(planes)
+    gain, frequency = peak(planes)
+    rows, columns = taps.shape[-2:]
+    return KernelStats(
+        name=name,
+        shape=tuple(int(size) for size in taps.shape),
+        total=0.0 if abs(total) <= _NOTHING * l1 else total,
+        l1=l1,
+        l2=float(np.sqrt((taps * taps).sum())),
+        low=float(taps.min()),
+        high=float(taps.max()),
+        n_nonzero=int(np.count_nonzero(taps)),
+        rank=rank,
+        column=column,
+        row=row,
+        symmetry=symmetries(taps),
+        sigma_xy=equivalent_sigma(planes.sum(axis=0)),
+        output_range=(255 * float(np.minimum(taps, 0).sum()) + bias, 255 * float(np.maximum(taps, 0).sum()) + bias),
+        direct=int(np.count_nonzero(taps)),
+        separable=len(planes) * rank * (rows + columns),
+        peak_gain=gain,
+        peak_frequency=frequency,
+    )
+
+
+def factors(planes: Array) -> tuple[int, Array | None, Array | None]:
+    """Return the rank, and for rank 1 in one plane the column and row whose outer product the taps are.
+
+    Integer taps get integer factors where they exist: the row is scaled to the smallest whole numbers.
+    """
+    values = np.linalg.svd(planes, compute_uv=False)
+    largest = values[:, :1]
+    rank = max(1, int((values > RANK_TOLERANCE * np.where(largest > 0, largest, 1)).sum(axis=1).max()))
+    if rank > 1 or len(planes) > 1 or not largest.any():
+        return rank, None, None
+    left, value, right = np.linalg.svd(planes[0])
+    column, row = left[:, 0] * value[0], right[0]
+    unit = np.abs(row)[np.abs(row) > 1e-9 * np.abs(row).max()].min()
+    whole = row / unit
+    if np.allclose(whole, np.rint(whole), atol=1e-9):
+        column, row = column * unit, np.rint(whole)
+    if column.sum() < -_NOTHING or (abs(column.sum()) <= _NOTHING and row.sum() < 0):
+        column, row = -column, -row
+    near = np.rint(column)
+    column = np.where(np.abs(column - near) < 1e-12 * max(1.0, float(np.abs(column).max())), near, column)
+    return rank, column + 0.0, row + 0.0
+
+
+def symmetries(taps: Array) -> tuple[str, ...]:
+    """Return which mirrorings leave the taps as they are (even) or turn their signs (odd)."""
+    moves: list[tuple[str, Array]] = [
+        ("left-right", taps[..., ::-1]),
+        ("up-down", taps[..., ::-1, :]),
+        ("half-turn", taps[..., ::-1, ::-1]),
+    ]
+    if taps.shape[-1] == taps.shape[-2]:
+        moves += [("transpose", taps.swapaxes(-1, -2)), ("quarter-turn", np.rot90(taps, axes=(-2, -1)))]
+    limit = _NOTHING * float(np.abs(taps).max())
+    found = []
+    for name, moved in moves:
+        if np.abs(taps - moved).max() <= limit:
+            found.append(f"{name} even")
+        elif np.abs(taps + moved).max() <= limit:
+            found.append(f"{name} odd")
+    return tuple(found)
+
+
+def equivalent_sigma(taps: Array) -> tuple[float, float] | None:
+    """Return standard deviations (to the right, down) of non-negative taps as a distribution, in pixels."""
+    total = float(taps.sum())
+    if total <= 0 or float(taps.min()) < -_NOTHING * total:
+        return None
+    down, right = np.mgrid[0 : taps.shape[0], 0 : taps.shape[1]].astype(np.float64)
+    spreads = []
+    for place in (right, down):
+        mean = float((taps * place).sum()) / total
+        spreads.append(float(np.sqrt(max(0.0, float((taps * (place - mean) ** 2).sum()) / total))))
+    return spreads[0], spreads[1]
+
+
+def response(taps: Array, size: int = 64) -> Array:
+    """Return the gain on waves: |DFT| of one plane of taps, zero frequency in the middle, upward frequencies above it.
+
+    Parameters
+    ----------
+    taps : ndarray of shape (kH, kW), float64
+        One plane of a kernel.
+    size : int
+        Samples of the spectrum each way; at least the kernel's size is used.
+
+    Returns
+    -------
+    ndarray of shape (size, size), float64
+        Gains at frequencies from -1/2 to 1/2 cycles a pixel.
+    """
+    n = max(size, *taps.shape)
+    # Rows go down, so negative row frequencies, which fftshift puts on top, are waves that rise to the right.
+    spectrum: Array = np.abs(np.fft.fftshift(np.fft.fft2(taps, (n, n))))
+    return spectrum
+
+
+def peak(planes: Array, size: int = 64) -> tuple[float, tuple[float, float]]:
+    """Return the largest gain over all planes and its frequency in cycles a pixel, (right, up), right ≥ 0."""
+    best, where = -1.0, (0.0, 0.0)
+    for plane in planes[:64]:
+        gains = response(plane, size)
+        n = len(gains)
+        row, column = np.unravel_index(int(np.argmax(np.round(gains, 12))), gains.shape)
+        value = float(gains[row, column])
+        if value > best:
+            right, up = (int(column) - n // 2) / n, (n // 2 - int(row)) / n
+            best, where = value, ((-right, -up) if right < 0 or (right == 0 and up < 0) else (right, up))
+    return best, (where[0] + 0.0, where[1] + 0.0)

@@ -1,0 +1,202 @@
+"""Kernels for a person, as plain text: the list, one kernel's taps and facts, its frequency response (stdlib).
+
+Colours are put on by :mod:`convcli.render.kernels_colour`, on terminals only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from convcli.report import printable
+
+if TYPE_CHECKING:
+    from convcli.banks import KernelBank, KernelEntry
+    from convcli.banks.stats import KernelStats
+
+#: Banks of more kernels than this are shown as a table unless all are asked for.
+MOST_IN_FULL = 9
+#: Columns of text that a grid of taps may fill.
+_WIDTH = 100
+_POSITIVE, _NEGATIVE = " .:+*#@", " '-=%&$"
+_RESPONSE = " .:-=+*#%@"
+
+
+def render_list(entries: Sequence[KernelEntry], *, width: int | None = None) -> str:
+    """Return the list as a table: name, shape, what for, source; lines cut to ``width`` where there is one."""
+    from convcli.render.table import render_table
+
+    rows = [
+        (printable(entry.name), entry.shape, printable(entry.summary), printable(entry.source)) for entry in entries
+    ]
+    table = render_table(("name", "shape", "what for", "source"), rows)
+    if width is None:
+        return table
+    return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in table.splitlines())
+
+
+def render_bank(bank: KernelBank, stats: Sequence[KernelStats], *, in_full: bool) -> str:
+    """Return a bank as text: what it is, then every kernel's taps and facts, or a row for each of many."""
+    lines = head_lines(bank)
+    if in_full:
+        for index, one in enumerate(stats):
+            lines += ["", *kernel_lines(bank, index, one)]
+        return "\n".join(lines)
+    from convcli.render.table import render_table
+
+    headings = ("kernel", "sum", "L1", "L2", "min", "max", "rank", "symmetry")
+    rows = [
+        (
+            printable(one.name),
+            short(one.total),
+            short(one.l1),
+            short(one.l2),
+            short(one.low),
+            short(one.high),
+            one.rank,
+            ", ".join(one.symmetry) or "none",
+        )
+        for one in stats
+    ]
+    example = f"{bank.name}#{bank.kernel_names[0]}" if ":" not in bank.name else f"{bank.name} select=0"
+    lines += ["", render_table(headings, rows, align="lrrrrrrl")]
+    lines += ["", f"one of them: convcli kernels show '{printable(example)}'; all: --all; a picture: --png FILE"]
+    return "\n".join(lines)
+
+
+def head_lines(bank: KernelBank) -> list[str]:
+    """Return what a bank is: shape, meaning, source, and whatever was changed."""
+    lines = [
+        f"{printable(bank.name)}  {by(bank.shape)} ({'O x I x kD' if bank.weight.ndim == 5 else 'O x I'} x kH x kW)"
+    ]
+    facts = [
+        ("what for", bank.summary),
+        ("source", bank.source),
+        ("tags", ", ".join(bank.tags)),
+        (
+            "orientation",
+            "correlate" if bank.orientation == "correlate" else "declared as convolve, shown turned by 180°",
+        ),
+        ("one picture", "" if bank.combine == "none" else bank.combine),
+        ("maps", "" if bank.reduction is None else f"{len(bank.reduction)}, {bank.reduction_op} of groups of kernels"),
+        ("bias", "" if bank.bias is None else ", ".join(short(value) for value in bank.bias)),
+    ]
+    lines += [f"{name:<12} {printable(text)}" for name, text in facts if text]
+    return lines + [f"{'note':<12} {printable(note)}" for note in bank.notes]
+
+
+def kernel_lines(bank: KernelBank, index: int, stats: KernelStats) -> list[str]:
+    """Return one kernel: title, taps, facts, response."""
+    taps = bank.weight[index]
+    lines = [f"[{index}] {printable(stats.name)}"]
+    planes = taps.reshape(-1, *taps.shape[-2:])
+    for number, plane in enumerate(planes[:4]):
+        if len(planes) > 1:
+            lines.append(f"  plane {number}")
+        lines += ["  " + line for line in grid_lines(plane.tolist())]
+    if len(planes) > 4:
+        lines.append(f"  … {len(planes) - 4} planes more")
+    lines += ["", *("  " + line for line in fact_lines(stats)), "", *("  " + line for line in response_lines(planes))]
+    return lines
+
+
+def grid_lines(rows: Sequence[Sequence[float]]) -> list[str]:
+    """Return taps as numbers where they fit, else as a picture of signs and sizes."""
+    cells = tap_texts(rows)
+    width = max(len(cell) for row in cells for cell in row)
+    if fits(rows, width):
+        return [" ".join(cell.rjust(width) for cell in row) for row in cells]
+    largest = max(abs(tap) for row in rows for tap in row) or 1.0
+    lines = ["".join(_mark(tap / largest) * 2 for tap in row) for row in rows]
+    return [
+        *(line.rstrip() for line in lines),
+        f"positive '{_POSITIVE[1:]}', negative '{_NEGATIVE[1:]}', from small to large",
+    ]
+
+
+def fits(rows: Sequence[Sequence[float]], width: int) -> bool:
+    """Whether a grid of numbers of that width fits the text's width."""
+    return len(rows[0]) * (width + 1) <= _WIDTH and len(rows) <= 25
+
+
+def tap_texts(rows: Sequence[Sequence[float]]) -> list[list[str]]:
+    """Return taps as text: whole numbers as they are, others with the digits that tell them apart."""
+    if all(tap == int(tap) and abs(tap) < 1e6 for row in rows for tap in row):
+        return [[str(int(tap)) for tap in row] for row in rows]
+    return [[_aligned(tap) for tap in row] for row in rows]
+
+
+def _aligned(tap: float) -> str:
+    if tap == 0:
+        return "0"
+    return f"{tap:.4f}" if 0.001 <= abs(tap) < 1000 else f"{tap:.1e}"
+
+
+def _mark(share: float) -> str:
+    ramp = _POSITIVE if share >= 0 else _NEGATIVE
+    size = abs(share)
+    return ramp[0] if size < 0.01 else ramp[min(len(ramp) - 1, 1 + int(size * (len(ramp) - 1)))]
+
+
+def fact_lines(stats: KernelStats) -> list[str]:
+    """Return the facts about one kernel, a line each."""
+    rows, columns = stats.shape[-2:]
+    lines = [
+        f"sum          {short(stats.total)}   L1 {short(stats.l1)}   L2 {short(stats.l2)}   "
+        f"taps {short(stats.low)} to {short(stats.high)}, {stats.n_nonzero} not zero",
+        f"rank         {stats.rank}{' (separable)' if stats.rank == 1 else ''} of {min(rows, columns)}",
+    ]
+    if stats.column is not None and stats.row is not None and max(rows, columns) <= 15:
+        lines.append(f"  column     {numbers(stats.column.tolist())}")
+        lines.append(f"  row        {numbers(stats.row.tolist())}")
+    lines.append(f"symmetry     {', '.join(stats.symmetry) or 'none'}")
+    if stats.sigma_xy is not None:
+        lines.append(f"sigma        {short(stats.sigma_xy[0])} px across, {short(stats.sigma_xy[1])} px down")
+    low, high = stats.output_range
+    lines.append(f"8-bit range  {short(low)} to {short(high)}{'' if low >= 0 and high <= 255.5 else ' (clips)'}")
+    cheaper = f", {stats.separable} as rows and columns" if stats.separable < stats.direct else ""
+    lines.append(f"cost         {stats.direct} multiplications a sample{cheaper}")
+    right, up = stats.peak_frequency
+    lines.append(
+        f"gain         {short(abs(stats.total))} on flat areas, largest {short(stats.peak_gain)} {_wave(right, up)}"
+    )
+    return lines
+
+
+def _wave(right: float, up: float) -> str:
+    frequency = (right * right + up * up) ** 0.5
+    if frequency == 0:
+        return "on flat areas"
+    return f"on waves of {short(1 / frequency)} px ({short(right)} cycles/px to the right, {short(up)} up)"
+
+
+def response_lines(planes: object) -> list[str]:
+    """Return the gain on waves as a picture, zero frequency in the middle, -1/2 to 1/2 cycles a pixel each way."""
+    import numpy as np
+
+    from convcli.banks.stats import response
+
+    gains = np.max([response(plane, 32) for plane in np.asarray(planes)[:4]], axis=0)
+    step = max(1, len(gains) // 16)
+    height, width = gains.shape[0] // step * step, gains.shape[1] // max(1, step // 2) * max(1, step // 2)
+    across = max(1, step // 2)
+    blocks = gains[:height, :width].reshape(height // step, step, width // across, across).mean(axis=(1, 3))
+    largest = float(blocks.max()) or 1.0
+    marks = [[_RESPONSE[min(9, int(value / largest * 9.999))] for value in row] for row in blocks.tolist()]
+    edge = "+" + "-" * len(marks[0]) + "+"
+    return ["frequency response, 0 in the middle", edge, *("|" + "".join(row) + "|" for row in marks), edge]
+
+
+def short(value: float) -> str:
+    """Return a number with at most five digits."""
+    return str(int(value)) if value == int(value) and abs(value) < 1e6 else f"{value:.5g}"
+
+
+def numbers(values: Sequence[float]) -> str:
+    """Return numbers in a row."""
+    return " ".join(short(value) for value in values)
+
+
+def by(sizes: Sequence[int]) -> str:
+    """Return sizes as ``2x1x3x3``."""
+    return "x".join(str(size) for size in sizes)
