@@ -1,0 +1,67 @@
+"""README and examples: their commands run, and their output is what the program prints today."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from generate_docs import README, console_blocks, fresh_readme, masked
+
+from conftest import REPOSITORY, run_cli
+
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+
+
+@pytest.mark.subprocess
+def test_readme_output_is_current() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert len(console_blocks(text)) >= 8
+    assert masked(fresh_readme(text)) == masked(text), "run `make docs`"
+
+
+def test_every_flag_of_apply_has_help() -> None:
+    text = run_cli("apply", "--help").ok().stdout
+    for flag in ("--stride", "--padding-mode", "--groups", "--tone", "--skip-existing", "--json"):
+        assert flag in text
+
+
+NAMES = ["plain.png", "with space.png", "quo'te\".png", "new\nline.png", "-dash.png", "üñí.png"]
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("script", ["edges-of-a-folder.sh", "half-size.sh"])
+def test_example_scripts_do_a_folder_of_difficult_names(script: str, tmp_path: Path, photo: Path) -> None:
+    folder = tmp_path / "-in put"
+    folder.mkdir()
+    for name in NAMES:
+        shutil.copy(photo, folder / name)
+    result = subprocess.run(
+        ["sh", REPOSITORY / "examples" / script, "-in put", "out put"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "out put").iterdir())) == len(NAMES)
+
+
+@pytest.mark.subprocess
+def test_example_script_says_which_photo_is_broken(tmp_path: Path, photo: Path) -> None:
+    shutil.copy(photo, tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("not a picture")
+    result = subprocess.run(
+        ["sh", REPOSITORY / "examples" / "half-size.sh", str(tmp_path), str(tmp_path / "out")],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "bad.png" in result.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
