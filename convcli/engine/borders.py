@@ -68,7 +68,9 @@ class Border(NamedTuple):
     @property
     def pattern(self) -> str:
         """The padded row "abc…fgh" as the report prints it."""
-        return PATTERNS[self.mode].replace("v", f"{self.value:g}"[:1]) if self.mode == "constant" else PATTERNS[self.mode]
+        return (
+            PATTERNS[self.mode].replace("v", f"{self.value:g}"[:1]) if self.mode == "constant" else PATTERNS[self.mode]
+        )
 
     def __str__(self) -> str:
         if self.mode != "constant":

@@ -51,6 +51,9 @@ class Correlator(Protocol):
     band_dtype: np.dtype[Any]
     columns: int
 
+    def load(self, weight: Weight) -> Correlator:
+        """Make the matrices or spectra of ``weight`` (n_out, n_in, kH, kW); the sizes are known without."""
+
     def __call__(self, band: Array, target: Array, scratch: Scratch) -> None:
         """Correlate ``band`` (n_in, rows, columns, lanes), contiguous, into ``target`` (n_out, rows, W, lanes)."""
 

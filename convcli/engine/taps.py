@@ -13,8 +13,14 @@ class Taps:
 
     band_dtype = np.dtype(np.float64)
 
-    def __init__(self, job: Job, weight: Weight) -> None:
-        self.job, self.weight, self.columns = job, weight, job.columns
+    def __init__(self, job: Job) -> None:
+        self.job, self.columns = job, job.columns
+        self.weight: Weight = np.empty((0, 0, 0, 0))
+
+    def load(self, weight: Weight) -> Taps:
+        """Take the taps as they are."""
+        self.weight = weight
+        return self
 
     def __call__(self, band: Array, target: Array, scratch: Scratch) -> None:  # noqa: ARG002
         """Correlate ``band`` (n_in, rows, columns, 1) into ``target`` (n_out, rows, W, 1)."""

@@ -1,0 +1,348 @@
+"""The plan: which algorithm, in which pieces, and why, from integers alone.
+
+:func:`plan_conv` checks everything that can be wrong, asks each engine whether it takes the job and what it would
+cost (:mod:`convcli.engine.costs`), and picks the cheapest.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convcli.engine.borders import Border
+from convcli.engine.costs import ENGINES, Candidate, Problem, candidates
+from convcli.engine.facts import fits_int16, sum_limit, tap_facts
+from convcli.engine.phases import Phase, as_correlation, conv_axis, phases_of, transposed_axis
+from convcli.errors import GeometryError, UsageError, near_names
+from convcli.geometry import Pair, check_groups, conv_output_px, conv_transpose_output_px
+
+#: Working memory beyond input and output that a plan takes unless told otherwise, in bytes.
+DEFAULT_MEMORY = 512 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvPlan:
+    """All that is known about one convolution before a pixel is read: integers and names only.
+
+    Attributes
+    ----------
+    input_shape, output_shape : tuple of int
+        (C, H, W) and (O, oH, oW).
+    kernel_hw, stride_hw, dilation_hw, output_padding_hw : tuple of int
+    padding : tuple of (int, int)
+        (before, after) for rows and for columns.
+    groups : int
+    border : Border
+    transposed : bool
+    dtype : str
+        Of the maps: ``float32`` or ``float64``.
+    input_dtype : str
+        Of the samples, as far as exactness depends on it.
+    engine, method : str
+        The engine, and how it goes about it.
+    reason : str
+        Why it was picked, in a sentence.
+    exact : bool
+        Whole-number samples and taps give the exact sums.
+    sums : str
+        The type in which sums are made; ``int16`` maps may be asked for directly.
+    block : int
+        Outputs per matrix row, or the tile of a transform; 0 where there is neither.
+    band_rows : int
+        Output rows worked on at once, per thread.
+    threads : int
+    memory_bytes : int
+        Working memory beyond input and output that this takes.
+    device : str
+    estimates : tuple of (str, float)
+        Engine and its estimated milliseconds, the best first.
+    excluded : tuple of (str, str)
+        Engines that do not take this job, with why.
+    """
+
+    input_shape: tuple[int, int, int]
+    output_shape: tuple[int, int, int]
+    kernel_hw: Pair
+    stride_hw: Pair
+    padding: tuple[Pair, Pair]
+    dilation_hw: Pair
+    groups: int
+    border: Border
+    transposed: bool
+    output_padding_hw: Pair
+    dtype: str
+    input_dtype: str
+    engine: str
+    method: str
+    reason: str
+    exact: bool
+    sums: str
+    block: int
+    band_rows: int
+    threads: int
+    memory_bytes: int
+    device: str
+    shared: bool
+    estimates: tuple[tuple[str, float], ...]
+    excluded: tuple[tuple[str, str], ...]
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Return the correlations this consists of (:mod:`convcli.engine.phases`)."""
+        return _phases(
+            self.kernel_hw, self.padding, self.stride_hw, self.dilation_hw, self.output_shape[1:], self.transposed
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the plan as plain data, in the words of the flags."""
+        return {
+            "engine": self.engine,
+            "method": self.method,
+            "reason": self.reason,
+            "exact": self.exact,
+            "sums": self.sums,
+            "dtype": self.dtype,
+            "device": self.device,
+            "threads": self.threads,
+            "band_rows": self.band_rows,
+            "block": self.block,
+            "memory_bytes": self.memory_bytes,
+            "padding_mode": str(self.border),
+            "pattern": self.border.pattern,
+            "estimates_ms": {name: round(ms, 3) for name, ms in self.estimates},
+            "excluded": dict(self.excluded),
+        }
+
+
+def plan_conv(
+    input_shape: tuple[int, int, int],
+    weight: NDArray[Any],
+    stride: Pair = (1, 1),
+    padding: tuple[Pair, Pair] = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+    border: Border = Border("constant"),  # noqa: B008  (a tuple: immutable)
+    *,
+    transposed: bool = False,
+    output_padding: Pair = (0, 0),
+    dtype: str = "float32",
+    input_dtype: str = "float32",
+    engine: str = "auto",
+    threads: int | None = None,
+    memory: int | None = None,
+    device: str = "cpu",
+) -> ConvPlan:
+    """Plan one 2-D convolution; nothing is computed yet.
+
+    Parameters
+    ----------
+    input_shape : (C, H, W)
+    weight : ndarray
+        Correlation taps ``(O, C/groups, kH, kW)``; transposed ``(C, O/groups, kH, kW)``, as in torch.
+    stride, dilation, output_padding : (int, int)
+        Rows, columns.
+    padding : ((top, bottom), (left, right))
+        Pixels added; for a transposed convolution, cut from the result.
+    groups : int
+    border : Border
+        What the padding holds. A transposed convolution has only zeros.
+    transposed : bool
+    dtype : {"float32", "float64"}
+        Type of the maps and, except where ``plan.sums`` says otherwise, of the sums.
+    input_dtype : str
+        Type of the samples to come: 8-bit samples and whole taps may be added up in 16-bit integers.
+    engine : str
+        ``auto`` or one of :data:`convcli.engine.costs.ENGINES`.
+    threads : int, optional
+        Workers; by default as many as this process may use.
+    memory : int, optional
+        Bytes of working memory beyond input and output; by default 512 MiB.
+    device : {"cpu", "cuda", "mps"}
+        Other than ``cpu`` means torch.
+
+    Returns
+    -------
+    ConvPlan
+
+    Raises
+    ------
+    GeometryError
+        The window does not fit, groups do not divide, or shapes do not belong together.
+    UsageError
+        The engine is unknown or does not take this job, or not even one row fits into ``memory``.
+
+    Examples
+    --------
+    >>> plan = plan_conv((3, 480, 640), np.ones((3, 1, 3, 3)), padding=((1, 1), (1, 1)), groups=3, input_dtype="uint8")
+    >>> plan.output_shape, plan.sums, plan.exact
+    ((3, 480, 640), 'int16', True)
+    """
+    weight = np.asarray(weight)
+    output_shape = _check(input_shape, weight, stride, padding, dilation, groups, border, transposed, output_padding)
+    if dtype not in ("float32", "float64"):
+        raise UsageError(f"dtype {dtype!r} is not known", hint="float32 or float64")
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads {threads} is too few", hint="at least 1")
+    kernel_hw = (weight.shape[2], weight.shape[3])
+    if transposed:
+        weight = as_correlation(weight, groups)
+    facts = tap_facts(weight, groups)
+    phases = _phases(kernel_hw, padding, stride, dilation, output_shape[1:], transposed)
+    limit = sum_limit(facts, input_dtype, border.value)
+    small = fits_int16(facts, input_dtype, border.value) and device == "cpu" and dtype == "float32"
+    problem = Problem(
+        facts=facts,
+        weight=weight,
+        input_shape=input_shape,
+        output_shape=output_shape,
+        phases=phases,
+        dtype=dtype,
+        input_dtype=input_dtype,
+        int16=small,
+        threads=threads or available_threads(),
+        memory=memory or DEFAULT_MEMORY,
+        device=device,
+    )
+    possible, excluded = candidates(problem)
+    chosen, reason = _choose(possible, excluded, engine, device)
+    exact_below = {"int16": float("inf"), "float32": 2.0**24, "float64": 2.0**53}[chosen.sums]
+    return ConvPlan(
+        input_shape=input_shape,
+        output_shape=output_shape,
+        kernel_hw=kernel_hw,
+        stride_hw=stride,
+        padding=padding,
+        dilation_hw=dilation,
+        groups=groups,
+        border=border,
+        transposed=transposed,
+        output_padding_hw=output_padding,
+        dtype=dtype,
+        input_dtype=input_dtype,
+        engine=chosen.engine,
+        method=chosen.method,
+        reason=reason,
+        exact=chosen.adds_products and limit is not None and limit < exact_below,
+        sums=chosen.sums,
+        block=chosen.block,
+        band_rows=chosen.band_rows,
+        threads=chosen.threads,
+        memory_bytes=chosen.memory_bytes,
+        device=device,
+        shared=facts.shared and chosen.lanes,
+        estimates=tuple((c.engine, c.nanoseconds / 1e6) for c in possible),
+        excluded=tuple(excluded),
+    )
+
+
+def available_threads() -> int:
+    """Return how many threads this process may run at once."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check(
+    input_shape: tuple[int, int, int],
+    weight: NDArray[Any],
+    stride: Pair,
+    padding: tuple[Pair, Pair],
+    dilation: Pair,
+    groups: int,
+    border: Border,
+    transposed: bool,
+    output_padding: Pair,
+) -> tuple[int, int, int]:
+    """Refuse what cannot be, and return the output's shape."""
+    if weight.ndim != 4 or min(weight.shape) < 1:
+        raise GeometryError(f"weight of shape {weight.shape}: four axes of at least 1 are needed (O, I/groups, kH, kW)")
+    if min(input_shape) < 1:
+        raise GeometryError(f"input of shape {input_shape} has no samples")
+    if min(stride) < 1 or min(dilation) < 1:
+        raise GeometryError(f"stride {stride} and dilation {dilation} must be at least 1")
+    channels = input_shape[0]
+    n_out = weight.shape[1] * groups if transposed else weight.shape[0]
+    check_groups(channels, n_out, groups)
+    expected = channels if transposed else channels // groups
+    if weight.shape[0 if transposed else 1] != expected:
+        found = weight.shape[0 if transposed else 1]
+        raise GeometryError(
+            f"weight {weight.shape} takes {found} planes per {'input' if transposed else 'group'}, "
+            f"but {channels} planes in {groups} groups give {expected}",
+            hint=f"groups={channels // found}" if not transposed and channels % found == 0 else None,
+            in_channels=channels,
+            groups=groups,
+        )
+    if transposed and border != Border("constant"):
+        raise UsageError("a transposed convolution has no border but zeros", hint="--padding-mode zeros")
+    sizes = []
+    for axis in range(2):
+        pad_px = sum(padding[axis])
+        size, kernel = input_shape[1 + axis], weight.shape[2 + axis]
+        if transposed:
+            sizes.append(
+                conv_transpose_output_px(
+                    size,
+                    kernel,
+                    stride=stride[axis],
+                    dilation=dilation[axis],
+                    pad_px=pad_px,
+                    output_padding=output_padding[axis],
+                )
+            )
+        else:
+            sizes.append(conv_output_px(size, kernel, stride=stride[axis], dilation=dilation[axis], pad_px=pad_px))
+    return (n_out, sizes[0], sizes[1])
+
+
+def _phases(
+    kernel_hw: Pair,
+    padding: tuple[Pair, Pair],
+    stride: Pair,
+    dilation: Pair,
+    output_hw: tuple[int, ...],
+    transposed: bool,
+) -> tuple[Phase, ...]:
+    axis_phases = transposed_axis if transposed else conv_axis
+    return phases_of(
+        [
+            axis_phases(
+                kernel_hw[axis],
+                before_px=padding[axis][0],
+                stride=stride[axis],
+                dilation=dilation[axis],
+                output_px=output_hw[axis],
+            )
+            for axis in range(2)
+        ]
+    )
+
+
+def _choose(
+    possible: list[Candidate], excluded: list[tuple[str, str]], engine: str, device: str
+) -> tuple[Candidate, str]:
+    """Return the candidate to run and why; ``possible`` is sorted by cost."""
+    if device != "cpu":
+        if engine not in ("auto", "torch"):
+            raise UsageError(f"--engine {engine} runs on the CPU only", hint=f"--engine torch, or no --device {device}")
+        engine = "torch"
+    if engine == "auto":
+        pick = [c for c in possible if c.automatic]
+        if not pick:
+            why = "; ".join(f"{name}: {text}" for name, text in excluded)
+            raise UsageError(f"no engine takes this job ({why})", hint="more --memory, or a smaller image")
+        best = pick[0]
+        rest = f"; next {pick[1].engine} at {pick[1].nanoseconds / 1e6:.3g}" if len(pick) > 1 else ""
+        return best, f"{best.method}: estimated {best.nanoseconds / 1e6:.3g} ms{rest}"
+    if engine not in ENGINES:
+        hint = near_names(engine, ENGINES) or f"auto, {', '.join(ENGINES)}"
+        raise UsageError(f"unknown engine {engine!r}", hint=hint)
+    for candidate in possible:
+        if candidate.engine == engine:
+            asked = "asked for" if device == "cpu" else f"device {device}"
+            return candidate, f"{asked}; {candidate.method}"
+    why = dict(excluded)[engine]
+    raise UsageError(f"engine {engine} does not take this job: {why}", hint="--engine auto")

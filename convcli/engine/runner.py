@@ -1,0 +1,295 @@
+"""Plans carried out: bands of rows, on threads, into memory the caller may own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from convcli.engine.blas import single_threaded_blas
+from convcli.engine.blocked import BlockedProduct
+from convcli.engine.job import Correlator, Job
+from convcli.engine.phases import Phase, as_correlation, phase_weight
+from convcli.engine.plan import ConvPlan
+from convcli.engine.shifts import ShiftAdd
+from convcli.engine.source import Array, BandSource, Planes, Scratch, ScratchPool, interleaved
+from convcli.engine.taps import Taps
+from convcli.errors import GeometryError
+
+
+def prepare(plan: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> Runner:
+    """Build the matrices or spectra that ``plan`` needs; the result serves any number of images of that shape.
+
+    Parameters
+    ----------
+    plan : ConvPlan
+    weight : ndarray
+        What :func:`convcli.engine.plan_conv` saw.
+    bias : ndarray of shape (O,), optional
+
+    Returns
+    -------
+    Runner
+        Safe to use from several threads at once.
+
+    Raises
+    ------
+    GeometryError
+        If the bias has not one number per map.
+    UsageError
+        If the plan's device is absent.
+    """
+    return Runner(plan, weight, bias)
+
+
+class Runner:
+    """A plan with its kernels ready; made by :func:`prepare`.
+
+    Attributes
+    ----------
+    plan : ConvPlan
+    """
+
+    def __init__(self, plan: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> None:
+        self.plan = plan
+        weight = np.asarray(weight, dtype=np.float64)
+        self._weight = as_correlation(weight, plan.groups) if plan.transposed else weight
+        self._bias = None if bias is None else np.asarray(bias, dtype=np.float64)
+        if self._bias is not None and self._bias.shape != (plan.output_shape[0],):
+            raise GeometryError(f"bias of shape {self._bias.shape} for {plan.output_shape[0]} maps")
+        if self._bias is not None and not self._bias.any():
+            self._bias = None
+        self._phases = plan.phases()
+        self._pool = ScratchPool()
+        self._lock = threading.Lock()
+        self._loaded: dict[tuple[int, int, bytes], Correlator] = {}
+        for phase_index in range(len(self._phases)):
+            self._correlators(phase_index, self._plain_lanes)
+
+    @property
+    def _plain_lanes(self) -> int:
+        return 1
+
+    @property
+    def native_dtype(self) -> np.dtype[Any]:
+        """The type in which maps cost least: ``int16`` where sums are made in it and no bias follows, else the plan's."""
+        return np.dtype("int16" if self.plan.sums == "int16" and self._bias is None else self.plan.dtype)
+
+    def rows(self, planes: Planes, top: int, bottom: int, out: Array | None = None) -> Array:
+        """Compute output rows ``top`` to ``bottom``, on the calling thread.
+
+        Parameters
+        ----------
+        planes : ndarray of shape (C, H, W), or RowSource
+            Any dtype and strides. Interleaved samples seen through a transposed view are worked on as they lie where
+            ``plan.shared`` holds.
+        top, bottom : int
+            ``0 <= top < bottom <= plan.output_shape[1]``.
+        out : ndarray of shape (O, bottom - top, oW) or (C, O/C, bottom - top, oW), optional
+            Any strides: the second form lets depthwise maps lie interleaved,
+            ``np.empty((K, rows, oW, C)).transpose(3, 0, 1, 2)``. Its dtype is the plan's, or :attr:`native_dtype`.
+
+        Returns
+        -------
+        ndarray
+            ``out``, or a new array of shape (O, bottom - top, oW) and the plan's dtype (a view of interleaved memory
+            where that saves a copy).
+        """
+        self._check(planes, top, bottom)
+        if out is None:
+            out = self._new(planes, bottom - top, self.plan.dtype)
+        self._check_out(out, bottom - top)
+        scratch = self._pool.take()
+        try:
+            for phase_index, phase in enumerate(self._phases):
+                for group, first, last in self._bands(phase, top, bottom):
+                    self._band(planes, phase_index, group, first, last, top, out, scratch)
+        finally:
+            self._pool.put(scratch)
+        return out
+
+    def run(self, planes: Planes, out: Array | None = None, *, dtype: DTypeLike | None = None) -> Array:
+        """Compute every output row on ``plan.threads`` threads.
+
+        Parameters
+        ----------
+        planes, out
+            As in :meth:`rows`, with all rows.
+        dtype : optional
+            Of the new array where ``out`` is not given: the plan's by default, or :attr:`native_dtype`.
+
+        Returns
+        -------
+        ndarray of shape (O, oH, oW)
+        """
+        height = self.plan.output_shape[1]
+        self._check(planes, 0, height)
+        target = self._new(planes, height, dtype or self.plan.dtype) if out is None else out
+        self._check_out(target, height)
+        bands = [(index, *band) for index, phase in enumerate(self._phases) for band in self._bands(phase, 0, height)]
+
+        def work(band: tuple[int, int, int, int], scratch: Scratch) -> None:
+            index, group, first, last = band
+            self._band(planes, index, group, first, last, 0, target, scratch)
+
+        with single_threaded_blas(self.plan.threads):
+            run_bands(bands, work, self._pool, self.plan.threads)
+        return target
+
+    def _new(self, planes: Planes, n_rows: int, dtype: DTypeLike) -> Array:
+        n_out, _, width = self.plan.output_shape
+        channels = self.plan.input_shape[0]
+        if self._lanes(planes) > 1 and n_out == channels:
+            return np.empty((n_rows, width, channels), dtype).transpose(2, 0, 1)
+        return np.empty((n_out, n_rows, width), dtype)
+
+    def _check(self, planes: Planes, top: int, bottom: int) -> None:
+        if tuple(planes.shape) != self.plan.input_shape:
+            raise GeometryError(f"planned for planes of shape {self.plan.input_shape}, given {tuple(planes.shape)}")
+        if not 0 <= top < bottom <= self.plan.output_shape[1]:
+            raise GeometryError(f"rows {top} to {bottom} of {self.plan.output_shape[1]}")
+        if self.plan.sums == "int16" and planes.dtype != np.uint8:
+            raise GeometryError(f"planned for uint8 samples, given {planes.dtype}", hint="input_dtype in plan_conv")
+
+    def _check_out(self, out: Array, n_rows: int) -> None:
+        n_out, _, width = self.plan.output_shape
+        channels = self.plan.input_shape[0]
+        if out.shape not in ((n_out, n_rows, width), (channels, n_out // channels, n_rows, width)):
+            raise GeometryError(f"out of shape {out.shape}, needed {(n_out, n_rows, width)}")
+        if out.dtype not in (np.dtype(self.plan.dtype), np.dtype("float64"), self.native_dtype):
+            raise GeometryError(f"out of type {out.dtype}, needed {self.plan.dtype}")
+
+    def _lanes(self, planes: Planes) -> int:
+        return self.plan.input_shape[0] if self.plan.shared and interleaved(planes) is not None else 1
+
+    def _bands(self, phase: Phase, top: int, bottom: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (group, first, last) in rows of the phase; group -1 is all planes as lanes."""
+        axis = phase[0]
+        start = max(-(-(top - axis.first) // axis.step), 0)
+        stop = min(-(-(bottom - axis.first) // axis.step), axis.count)
+        for group in range(self.plan.groups):
+            for first in range(start, stop, self.plan.band_rows):
+                yield group, first, min(first + self.plan.band_rows, stop)
+
+    def _band(
+        self,
+        planes: Planes,
+        phase_index: int,
+        group: int,
+        first: int,
+        last: int,
+        top: int,
+        out: Array,
+        scratch: Scratch,
+    ) -> None:
+        lanes = self._lanes(planes)
+        if lanes > 1 and group > 0:
+            return  # the first group did all planes
+        phase = self._phases[phase_index]
+        correlator = self._correlators(phase_index, lanes)[group]
+        job = self._job(phase, lanes)
+        channels = slice(0, 1) if lanes > 1 else slice(group * job.n_in, (group + 1) * job.n_in)
+        source = BandSource(planes, phase[0].before, phase[1].before, self.plan.border, lanes=lanes)
+        band = scratch.get("band", (job.n_in, job.rows(last - first), correlator.columns, lanes), correlator.band_dtype)
+        source.fill(band[:, :, : job.columns], channels, first * job.stride_hw[0])
+        band[:, :, job.columns :] = 0  # never NaN: zero taps meet these
+        target = self._target(out, phase, group, first, last, top, lanes, job.n_out)
+        correlator(band, target, scratch)
+        if self._bias is not None:
+            bias = self._bias.reshape(self.plan.groups, job.n_out)
+            column = bias[group] if lanes == 1 else bias.T  # (n_out,) or (n_out, lanes)
+            target += column.reshape(job.n_out, 1, 1, lanes).astype(target.dtype)
+
+    def _target(
+        self, out: Array, phase: Phase, group: int, first: int, last: int, top: int, lanes: int, n_out: int
+    ) -> Array:
+        """Return where one band goes, (n_out, rows, W, lanes)."""
+        rows, columns = phase
+        begin = rows.first + first * rows.step - top
+        area = out[..., begin : begin + (last - first - 1) * rows.step + 1 : rows.step, columns.first :: columns.step]
+        if lanes > 1:
+            grouped = area if out.ndim == 4 else area.reshape(lanes, n_out, *area.shape[1:])
+            return grouped.transpose(1, 2, 3, 0)
+        if out.ndim == 4:
+            per_plane = out.shape[1]
+            if n_out == per_plane:
+                return area[group, ..., None]
+            # Groups of several planes: their maps are scattered over the first two axes.
+            area = area.reshape(-1, *area.shape[2:])
+        return area[group * n_out : (group + 1) * n_out, ..., None]
+
+    def _job(self, phase: Phase, lanes: int) -> Job:
+        rows, columns = phase
+        return Job(
+            n_in=self._weight.shape[1],
+            n_out=self._weight.shape[0] // self.plan.groups,
+            kernel_hw=(max(len(rows.taps), 1), max(len(columns.taps), 1)),
+            stride_hw=(rows.stride, columns.stride),
+            dilation_hw=(rows.dilation, columns.dilation),
+            output_w=columns.count,
+            dtype=self.plan.dtype,
+            lanes=lanes,
+        )
+
+    def _correlators(self, phase_index: int, lanes: int) -> list[Correlator]:
+        """Return one correlator per group; groups with the same kernels share it."""
+        phase = self._phases[phase_index]
+        by_group = phase_weight(self._weight, phase)
+        by_group = by_group.reshape(self.plan.groups, -1, *by_group.shape[1:])
+        found = []
+        with self._lock:
+            for kernels in by_group:
+                key = (phase_index, lanes, kernels.tobytes())
+                if key not in self._loaded:
+                    self._loaded[key] = make_correlator(self.plan, self._job(phase, lanes)).load(kernels)
+                found.append(self._loaded[key])
+        return found
+
+
+def make_correlator(plan: ConvPlan, job: Job) -> Correlator:
+    """Return the algorithm that ``plan`` names, for one phase."""
+    if plan.engine == "taps":
+        return Taps(job)
+    if plan.engine == "torch":
+        from convcli.engine.torch_engine import TorchConv
+
+        return TorchConv(job, plan.device)
+    if plan.block:
+        return BlockedProduct(job, plan.block)
+    return ShiftAdd(job, plan.sums)
+
+
+Band = tuple[int, int, int, int]
+
+
+def run_bands(bands: list[Band], work: Callable[[Band, Scratch], None], pool: ScratchPool, threads: int) -> None:
+    """Hand bands out, in order, to so many threads (the calling one is the first); the first error is raised."""
+    queue = iter(bands)
+    lock = threading.Lock()
+    errors: list[BaseException] = []
+
+    def worker() -> None:
+        scratch = pool.take()
+        try:
+            while not errors:
+                with lock:
+                    band = next(queue, None)
+                if band is None:
+                    return
+                work(band, scratch)
+        except BaseException as error:  # noqa: BLE001  (raised again by the calling thread)
+            errors.append(error)
+        finally:
+            pool.put(scratch)
+
+    others = [threading.Thread(target=worker, daemon=True) for _ in range(min(threads, len(bands)) - 1)]
+    for thread in others:
+        thread.start()
+    worker()
+    for thread in others:
+        thread.join()
+    if errors:
+        raise errors[0]
