@@ -1,7 +1,7 @@
 """BLAS on one thread while we run several.
 
-``convcli.cli`` sets ``OPENBLAS_NUM_THREADS=1`` before NumPy loads. A program that uses the library has not: the OpenBLAS
-that NumPy's wheels bring is asked directly. Another BLAS (MKL, Accelerate) is left alone; set its own variable.
+``convcli.cli`` sets ``OPENBLAS_NUM_THREADS=1`` before NumPy loads. A program that uses the library has not: the
+OpenBLAS that NumPy's wheels bring is asked directly. Another BLAS (MKL, Accelerate) is left alone.
 """
 
 from __future__ import annotations

@@ -4,13 +4,15 @@ Textbook im2col unfolds the window of every output. Here a block of N outputs sh
 ``L = (N - 1)·stride + kW`` samples. The taps become a banded (Toeplitz) matrix of kH·L rows and N·maps columns, so that
 stride, several planes and whole banks are only another matrix, and BLAS does the rest.
 
-Two things keep copying small. Blocks are cut once, each as a column of rows ``(block, row, plane, L)``: the kH rows of any
-output row then lie one after the other, and moving down a row is only an offset (the leading dimension of the
+Two things keep copying small. Blocks are cut once, each as a column of rows ``(block, row, plane, L)``: the kH rows of
+an output row then lie one after the other, and moving down a row is only an offset (the leading dimension of the
 matrix), so vertical windows are never copied. And dilation never widens a block: samples are taken apart by
 ``position mod dilation`` first.
 """
 
 from __future__ import annotations
+
+from math import ceil
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -38,7 +40,7 @@ class BlockedProduct:
         self.apart = dilation_w if stride_w == 1 else 1
         gap = dilation_w // self.apart
         self.length = (block - 1) * stride_w + gap * (job.kernel_hw[1] - 1) + 1
-        self.n_blocks = -(-(-(-job.output_w // self.apart)) // block)
+        self.n_blocks = ceil(job.output_w / (self.apart * block))
         self.columns = max(job.columns, ((self.n_blocks - 1) * block * stride_w + self.length) * self.apart)
         self.gap = gap
         self.matrix = np.empty((0, 0))
@@ -72,7 +74,7 @@ class BlockedProduct:
 
     def _cut(self, band: Array, scratch: Scratch) -> Array:
         """Return (lanes · residues · blocks, row residues, rows, planes, L): the one copy of this algorithm."""
-        n_in, n_rows, columns, lanes = band.shape
+        n_in, n_rows, _, lanes = band.shape
         apart_h, apart = self.job.dilation_hw[0], self.apart
         parts = -(-n_rows // apart_h)
         blocks = scratch.get(
@@ -92,7 +94,7 @@ class BlockedProduct:
 
     def _place(self, product: Array, target: Array) -> None:
         """Move (rows, lanes · residues · blocks, n_out · N) to (n_out, rows, W, lanes)."""
-        n_out, n_rows, width, lanes = target.shape
+        n_out, n_rows, _, lanes = target.shape
         split = product.reshape(n_rows, lanes, self.apart, self.n_blocks, n_out, self.block)
         for residue in range(self.apart):
             part = target[:, :, residue :: self.apart]

@@ -36,6 +36,7 @@ TAP_NS = 1.5
 #: One multiply-add of oneDNN on several channels, of its depthwise path, and of kernels above 49 × 49.
 TORCH_NS, TORCH_DEPTHWISE_NS, TORCH_LARGE_NS = 0.03, 0.25, 1.0
 TORCH_LARGE_PX = 49
+TORCH_CALL_NS = 60_000.0
 #: Importing torch, once a process.
 TORCH_IMPORT_NS = 1.0e9
 
@@ -64,14 +65,16 @@ class Problem:
 
     def job(self, lanes: int = 1) -> Job:
         """Return the largest phase as the job of one group."""
-        rows, columns = max(self.phases, key=lambda p: len(p[0].taps) * len(p[1].taps) * p[0].count * p[1].count)
+        rows, columns = max(
+            self.phases, key=lambda p: len(p[0].taps) * len(p[1].taps) * p[0].n_outputs * p[1].n_outputs
+        )
         return Job(
             n_in=self.facts.n_in,
             n_out=self.facts.n_out,
             kernel_hw=(max(len(rows.taps), 1), max(len(columns.taps), 1)),
             stride_hw=(rows.stride, columns.stride),
             dilation_hw=(rows.dilation, columns.dilation),
-            output_w=columns.count,
+            output_w=columns.n_outputs,
             dtype=self.dtype,
             lanes=lanes,
         )
@@ -79,7 +82,7 @@ class Problem:
     @property
     def rows(self) -> int:
         """Output rows of the largest phase."""
-        return max(phase[0].count for phase in self.phases)
+        return max(phase[0].n_outputs for phase in self.phases)
 
     @property
     def n_outputs(self) -> int:
@@ -255,7 +258,9 @@ def _offer_torch(problem: Problem) -> Candidate:
     job, facts = problem.job(), problem.facts
     large = max(facts.kernel_hw) > TORCH_LARGE_PX
     price = TORCH_LARGE_NS if large else TORCH_NS if facts.n_in > 1 or facts.n_out > 8 else TORCH_DEPTHWISE_NS
-    cost = problem.n_outputs * (job.taps * price / problem.threads + 1) + problem.n_inputs * 2 * GATHER_NS
+    cost = (
+        problem.n_outputs * (job.taps * price / problem.threads + 1) + problem.n_inputs * 2 * GATHER_NS + TORCH_CALL_NS
+    )
     if "torch" not in sys.modules:
         cost += TORCH_IMPORT_NS
     # One band after the other: torch brings its own threads.

@@ -23,7 +23,7 @@ PaddingLike = str | int | Sequence[int] | Sequence[tuple[int, int]]
 
 
 def conv2d(
-    input: ArrayLike,  # noqa: A002
+    input: ArrayLike,
     weight: ArrayLike,
     bias: ArrayLike | None = None,
     stride: Size = 1,
@@ -172,4 +172,4 @@ def padding_pairs(
             padding = tuple((int(before), int(after)) for before, after in padding)  # type: ignore[misc]
         else:
             padding = tuple((p, p) for p in per_axis(padding, n_axes, "padding", minimum=0))  # type: ignore[arg-type]
-    return resolve_padding(padding, input_px, kernel_px, stride, dilation)  # type: ignore[arg-type]
+    return resolve_padding(padding, input_px, kernel_px, stride, dilation)

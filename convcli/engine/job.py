@@ -32,7 +32,7 @@ class Job(NamedTuple):
         return (self.output_w - 1) * self.stride_hw[1] + window_px(self.kernel_hw[1], self.dilation_hw[1])
 
     def rows(self, n_output: int) -> int:
-        """Padded rows that ``n_output`` rows of output read."""
+        """Return the padded rows that ``n_output`` rows of output read."""
         return (n_output - 1) * self.stride_hw[0] + window_px(self.kernel_hw[0], self.dilation_hw[0])
 
     @property

@@ -1,8 +1,8 @@
 """A convolution, or a transposed one, as correlations whose outputs interleave.
 
-A convolution is one phase. A transposed convolution with stride s writes every s-th output from every s-th tap: it is s correlations
-per axis (those of one residue each) of stride 1 over the same input, and no zeros are ever inserted or multiplied. With
-dilation d the taps of a residue are gcd(s, d) apart; a residue no tap reaches keeps only the bias.
+A convolution is one phase. A transposed convolution with stride s writes every s-th output from every s-th tap: it is
+s correlations per axis, one per residue, of stride 1 over the same input; no zeros are inserted or multiplied. With
+dilation d only residues that gcd(s, d) divides have taps; the others keep only the bias.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class AxisPhase(NamedTuple):
     before : int
         Position of the first input sample on the padded axis (negative: samples cut).
     stride, dilation : int
-    first, step, count : int
-        Outputs written: ``first, first + step, …``, ``count`` of them.
+    first, step, n_outputs : int
+        Outputs written: ``first, first + step, …``, ``n_outputs`` of them.
     """
 
     taps: tuple[int, ...]
@@ -37,7 +37,7 @@ class AxisPhase(NamedTuple):
     dilation: int
     first: int
     step: int
-    count: int
+    n_outputs: int
 
 
 Phase = tuple[AxisPhase, ...]
@@ -57,7 +57,8 @@ def transposed_axis(
 
     Examples
     --------
-    >>> [(p.taps, p.before, p.first, p.count) for p in transposed_axis(3, before_px=1, stride=2, dilation=1, output_px=4)]
+    >>> phases = transposed_axis(3, before_px=1, stride=2, dilation=1, output_px=4)
+    >>> [(p.taps, p.before, p.first, p.n_outputs) for p in phases]
     [((1,), 0, 0, 2), ((2, 0), 0, 1, 2)]
     """
     apart = gcd(stride, dilation)

@@ -75,7 +75,7 @@ class Runner:
 
     @property
     def native_dtype(self) -> np.dtype[Any]:
-        """The type in which maps cost least: ``int16`` where sums are made in it and no bias follows, else the plan's."""
+        """The type in which maps cost least: ``int16`` where sums are made in it without bias, else the plan's."""
         return np.dtype("int16" if self.plan.sums == "int16" and self._bias is None else self.plan.dtype)
 
     def rows(self, planes: Planes, top: int, bottom: int, out: Array | None = None) -> Array:
@@ -169,7 +169,7 @@ class Runner:
         """Yield (group, first, last) in rows of the phase; group -1 is all planes as lanes."""
         axis = phase[0]
         start = max(-(-(top - axis.first) // axis.step), 0)
-        stop = min(-(-(bottom - axis.first) // axis.step), axis.count)
+        stop = min(-(-(bottom - axis.first) // axis.step), axis.n_outputs)
         for group in range(self.plan.groups):
             for first in range(start, stop, self.plan.band_rows):
                 yield group, first, min(first + self.plan.band_rows, stop)
@@ -229,7 +229,7 @@ class Runner:
             kernel_hw=(max(len(rows.taps), 1), max(len(columns.taps), 1)),
             stride_hw=(rows.stride, columns.stride),
             dilation_hw=(rows.dilation, columns.dilation),
-            output_w=columns.count,
+            output_w=columns.n_outputs,
             dtype=self.plan.dtype,
             lanes=lanes,
         )

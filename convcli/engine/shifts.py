@@ -1,11 +1,12 @@
 """Shift and add: one pass over the band per non-zero tap, in a buffer that stays in the cache.
 
-A kernel becomes a short program of whole-buffer additions. The band is one flat row of samples: a tap is an offset into it,
-and the columns where a window would run over the end of a line are computed and thrown away, which costs less than
+A kernel becomes a short program of whole-buffer additions. The band is one flat row of samples: a tap is an offset into
+it, and the columns where a window would run over the end of a line are computed and thrown away, which costs less than
 leaving them out. Taps of equal size share one multiplication; a kernel that is exactly a column times a row runs as
 the two; ``1 4 6 4 1`` and its like run as repeated sums of neighbours.
 
-Integer taps on 8-bit samples run in 16-bit integers where no sum can leave their range: exact, and twice as fast as float32.
+Integer taps on 8-bit samples run in 16-bit integers where no sum can leave their range: exact, and twice as fast as
+float32.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Term(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One pass: either ``terms`` summed, or neighbours along ``axis`` added (1) or subtracted (-1), ``pairs`` in turn."""
+    """One pass: ``terms`` summed, or neighbours along ``axis`` added (1) or subtracted (-1) for each of ``pairs``."""
 
     terms: tuple[Term, ...]
     axis: int = 0

@@ -114,10 +114,12 @@ class BandSource:
 
     def __init__(self, planes: Planes, top: int, left: int, border: Border, *, lanes: int = 1) -> None:
         self.top, self.left, self.border, self.lanes = top, left, border, lanes
-        self.height, self.width = planes.shape[-2:]
+        self.height: int = planes.shape[-2]
+        self.width: int = planes.shape[-1]
         if lanes > 1:
             base = interleaved(planes)
-            assert base is not None
+            if base is None:
+                raise ValueError("the planes are not interleaved")
             self._samples: Array | None = base[None]
         else:
             self._samples = planes[..., None] if isinstance(planes, np.ndarray) else None

@@ -1,0 +1,264 @@
+"""conv2d against nested loops and against torch in float64, engine by engine."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from oracles import assert_close, correlate_loops
+from strategies import Case, convolutions
+
+from convcli.engine import conv2d, parse_border, plan_conv, prepare
+from convcli.errors import GeometryError, UsageError
+
+ENGINES = ("taps", "banded", "torch", "auto")
+TOLERANCE = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 2e-6}
+
+
+def reference(case: Case, image: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    border = parse_border(case.border)
+    return np.stack(
+        [
+            correlate_loops(
+                one,
+                weight,
+                bias,
+                stride=case.stride,
+                padding=case.padding,
+                dilation=case.dilation,
+                groups=case.groups,
+                mode=border.mode,
+                value=border.value,
+            )
+            for one in image
+        ]
+    )
+
+
+@given(case=convolutions())
+@settings(max_examples=60)
+def test_every_engine_equals_the_loops(case):
+    image, weight, bias = case.arrays()
+    expected = reference(case, image, weight, bias)
+    # Rounding is relative to the largest sum of products, not to a result that cancelled to nothing.
+    unit = float(np.abs(image).max() * np.abs(weight).sum(axis=(1, 2, 3)).max()) + 5
+    for engine in ENGINES:
+        for dtype, tolerance in TOLERANCE.items():
+            actual = conv2d(
+                image.astype(dtype),
+                weight,
+                bias,
+                case.stride,
+                case.padding,
+                case.dilation,
+                case.groups,
+                padding_mode=case.border,
+                engine=engine,
+            )
+            assert actual.dtype == dtype
+            assert_close(actual, expected, rtol=tolerance, scale=unit)
+
+
+@given(case=convolutions(borders=("zeros",), symmetric=True, largest=40))
+@settings(max_examples=60)
+def test_every_engine_equals_torch(case):
+    image, weight, bias = case.arrays()
+    padding = tuple(before for before, _ in case.padding)
+    expected = torch.nn.functional.conv2d(
+        torch.from_numpy(image),
+        torch.from_numpy(weight),
+        None if bias is None else torch.from_numpy(bias),
+        case.stride,
+        padding,
+        case.dilation,
+        case.groups,
+    ).numpy()
+    for engine in ENGINES:
+        actual = conv2d(image, weight, bias, case.stride, padding, case.dilation, case.groups, engine=engine)
+        assert_close(actual, expected, rtol=1e-12)
+
+
+def test_an_impulse_turns_the_taps_round():
+    image = np.zeros((1, 5, 5))
+    image[0, 2, 2] = 1
+    taps = np.arange(1.0, 10.0).reshape(1, 1, 3, 3)
+    for engine in ENGINES:
+        assert conv2d(image, taps, padding=1, engine=engine)[0, 1:4, 1:4].ravel().tolist() == [
+            9,
+            8,
+            7,
+            6,
+            5,
+            4,
+            3,
+            2,
+            1,
+        ]
+        convolved = conv2d(image, taps[..., ::-1, ::-1], padding=1, engine=engine)
+        assert convolved[0, 1:4, 1:4].ravel().tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_same_keeps_the_size_and_even_kernels_hang_over_the_end():
+    image = np.arange(12.0).reshape(1, 3, 4)
+    taps = np.zeros((1, 1, 2, 2))
+    taps[0, 0, 0, 0] = 1  # the anchor of an even kernel: (k - 1) // 2
+    assert conv2d(image, taps, padding="same").tolist() == image.tolist()
+    assert conv2d(image, np.ones((1, 1, 3, 3)), stride=2, padding="same").shape == (1, 2, 2)
+    assert conv2d(image, np.ones((1, 1, 3, 3)), padding="full").shape == (1, 5, 6)
+    assert conv2d(image, np.ones((1, 1, 3, 3)), padding=((0, 1), (2, 3))).shape == (1, 2, 7)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "result"),
+    [("uint8", "float64"), ("int64", "float64"), ("bool", "float64"), ("float16", "float32"), ("float32", "float32")],
+)
+def test_types_of_results(dtype, result):
+    image = np.ones((1, 4, 4), dtype)
+    maps = conv2d(image, np.full((1, 1, 3, 3), 2))
+    assert maps.dtype == result
+    assert (maps == 18).all()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"weight": np.ones((1, 1, 5, 3))},
+        {"groups": 2},
+        {"weight": np.ones((2, 3, 3, 3))},
+        {"weight": np.ones((3, 3))},
+        {"stride": 0},
+        {"stride": (1, 2, 3)},
+        {"dilation": 0},
+        {"padding": -1},
+        {"bias": np.ones(2)},
+        {"input": np.ones((4, 4))},
+        {"input": np.ones((1, 0, 4))},
+    ],
+)
+def test_what_torch_refuses_is_refused(arguments):
+    given_ = {"input": np.ones((1, 4, 4)), "weight": np.ones((1, 1, 3, 3)), **arguments}
+    with pytest.raises(GeometryError):
+        conv2d(**given_)
+    as_torch = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in given_.items()}
+    if arguments.get("stride") != (1, 2, 3) and "input" not in arguments:
+        with pytest.raises((RuntimeError, ValueError)):
+            torch.nn.functional.conv2d(**as_torch)
+
+
+def test_unknown_words_are_refused_with_a_near_name():
+    with pytest.raises(UsageError) as caught:
+        conv2d(np.ones((1, 4, 4)), np.ones((1, 1, 3, 3)), engine="bandet")
+    assert "banded" in caught.value.hint
+    with pytest.raises(UsageError):
+        conv2d(np.ones((1, 4, 4)), np.ones((1, 1, 3, 3)), padding="sane")
+    with pytest.raises(UsageError):
+        conv2d(np.ones((1, 4, 4), complex), np.ones((1, 1, 3, 3)))
+
+
+class Rows:
+    """An image that is only ever seen in windows."""
+
+    def __init__(self, planes: np.ndarray) -> None:
+        self._planes, self.shape, self.dtype = planes, planes.shape, planes.dtype
+        self.largest = 0
+
+    def rows(self, top: int, bottom: int) -> np.ndarray:
+        self.largest = max(self.largest, bottom - top)
+        return self._planes[:, top:bottom]
+
+
+def test_bands_of_any_height_make_the_same_maps():
+    random = np.random.default_rng(0)
+    planes = random.integers(0, 256, (3, 50, 41), dtype=np.uint8)
+    weight = random.standard_normal((6, 1, 5, 4))
+    border = parse_border("circular")
+    plan = plan_conv(planes.shape, weight, (2, 1), ((3, 4), (2, 9)), (1, 2), 3, border, input_dtype="uint8")
+    runner = prepare(plan, weight, np.arange(6.0))
+    whole = runner.run(planes)
+    source = Rows(planes)
+    height = plan.output_shape[1]
+    for step in (1, 7, height):
+        bands = [runner.rows(source, top, min(top + step, height)) for top in range(0, height, step)]
+        assert_close(np.concatenate(bands, axis=1), whole.astype(np.float64), rtol=1e-6)
+    expected = conv2d(
+        planes, weight, np.arange(6), (2, 1), ((3, 4), (2, 9)), (1, 2), 3, padding_mode="circular", engine="taps"
+    )
+    assert_close(whole, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kernels", [1, 2])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (1, 2)])
+@pytest.mark.parametrize("whole", [True, False])
+def test_interleaved_pictures_are_exact_and_equal_planar_ones(kernels, stride, whole):
+    random = np.random.default_rng(3)
+    picture = random.integers(0, 256, (30, 37, 3), dtype=np.uint8)
+    weight = random.integers(-5, 6, (kernels, 1, 3, 4)) if whole else random.standard_normal((kernels, 1, 3, 4))
+    weight = np.tile(weight, (3, 1, 1, 1))
+    border = parse_border("reflect")
+    plan = plan_conv((3, 30, 37), weight, stride, ((1, 1), (1, 2)), (1, 2), 3, border, input_dtype="uint8")
+    runner = prepare(plan, weight)
+    expected = conv2d(
+        picture.transpose(2, 0, 1),
+        weight,
+        None,
+        stride,
+        ((1, 1), (1, 2)),
+        (1, 2),
+        3,
+        padding_mode="reflect",
+        engine="taps",
+    )
+    _, height, width = plan.output_shape
+    planar = runner.run(np.ascontiguousarray(picture.transpose(2, 0, 1)))
+    buffer = np.empty((kernels, height, width, 3), np.float32)
+    for maps in (
+        planar,
+        runner.run(picture.transpose(2, 0, 1)),
+        runner.run(picture.transpose(2, 0, 1), buffer.transpose(3, 0, 1, 2)).reshape(expected.shape),
+    ):
+        if whole:
+            assert plan.exact
+            np.testing.assert_array_equal(maps, expected)
+        else:
+            assert not plan.exact
+            assert_close(maps, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "sums", "exact"),
+    [("uint8", 1, "int16", True), ("uint8", 9, None, True), ("uint16", 1, None, True), ("uint16", 999, None, False)],
+)
+def test_whole_numbers_are_exact_where_the_plan_says_so(dtype, scale, sums, exact):
+    random = np.random.default_rng(5)
+    planes = random.integers(0, np.iinfo(dtype).max + 1, (2, 40, 33)).astype(dtype)
+    weight = np.tile([[[[-1, 0, 1], [-2, 0, 2], [-9, 0, 9]]]], (2, 1, 1, 1)) * scale
+    plan = plan_conv(planes.shape, weight, groups=2, input_dtype=dtype, engine="banded")
+    assert plan.exact is exact
+    assert sums is None or plan.sums == sums
+    maps = prepare(plan, weight).run(planes)
+    expected = conv2d(planes, weight, groups=2, engine="taps")
+    if exact:
+        np.testing.assert_array_equal(maps, expected)
+
+
+def test_the_plan_is_integers_and_names():
+    plan = plan_conv((3, 480, 640), np.ones((3, 1, 3, 3)), padding=((1, 1), (1, 1)), groups=3, input_dtype="uint8")
+    facts = plan.as_dict()
+    assert facts["engine"] == "banded"
+    assert facts["reason"]
+    assert plan.memory_bytes < 2**24
+    assert set(dict(plan.estimates)) | set(dict(plan.excluded)) >= {"taps", "banded", "torch"}
+
+
+def test_cuda_is_refused_where_there_is_none():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    weight = np.ones((1, 1, 3, 3))
+    plan = plan_conv((1, 8, 8), weight, device="cuda")
+    assert plan.engine == "torch"
+    with pytest.raises(UsageError, match="cuda") as caught:
+        prepare(plan, weight)
+    assert caught.value.hint == "--device cpu"
+    with pytest.raises(UsageError, match="CPU only"):
+        plan_conv((1, 8, 8), weight, device="cuda", engine="banded")
