@@ -8,7 +8,7 @@ millisecond to define, and ``convcli shape`` starts in forty.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from convcli.errors import UsageError, near_names
 from convcli.size_text import Padding, parse_axes_padding, parse_count, parse_sizes, per_axis
@@ -32,6 +32,8 @@ SHORT = {
 
 _CONV = ("kernel_size", "stride", "padding", "dilation", "groups", "bias", "padding_mode")
 _WEIGHTS = ("weight", "bias_from", "init")
+#: Parameters that are tables of their own in a stack file.
+TABLES = ("init", "constants")
 #: Kind = (what the first bare value means, the other parameters); a trailing ``!`` marks what must be given.
 KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "conv": ("out_channels!", ("kernel_size!", *_CONV[1:], *_WEIGHTS)),
@@ -100,7 +102,7 @@ class Layer:
     """
 
     kind: str
-    label: str
+    label: str = field(compare=False)
     n_axes: int = 2
     name: str = ""
     inputs: tuple[str, ...] = ()
@@ -225,7 +227,7 @@ def _normal(name: str, value: object, kind: str, n_axes: int, at: int) -> object
         return tuple(item.strip() for item in names)
     if name == "mode":
         return _mode(kind, str(value), at)
-    if name in ("init", "constants"):
+    if name in TABLES:
         if not isinstance(value, Mapping):
             raise UsageError(f"{name} {value!r} is not a table", hint=f"{name} = {{ … }} in a stack file", position=at)
         return tuple(sorted((key, tuple(item) if isinstance(item, list) else item) for key, item in value.items()))

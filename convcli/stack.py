@@ -43,8 +43,8 @@ class LayerShape(NamedTuple):
     bias_adds: int
     unused: tuple[int, ...]
     receptive_field: tuple[int, ...] = ()
-    jump: tuple[object, ...] = ()
-    start: tuple[object, ...] = ()
+    jump: tuple[Number, ...] = ()
+    start: tuple[Number | float, ...] = ()
 
     @property
     def flops(self) -> int:
@@ -59,7 +59,7 @@ class LayerShape(NamedTuple):
     @property
     def is_aligned(self) -> bool:
         """Whether fields are centred on input pixels, and not between two."""
-        return all(2 * start % 2 == 1 for start in self.start)  # type: ignore[operator]
+        return all(2 * start % 2 == 1 for start in self.start)
 
 
 class StackShape(NamedTuple):
