@@ -1,1 +1,66 @@
-"""TBD."""
+"""Pixels in and out: probe, read, tone, write, sheets, metadata. Pillow and isal live here and nowhere else.
+
+Names load on first use (PEP 562), so ``import convcli.images`` costs nothing and ``tone`` does not load Pillow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from convcli.images.colormaps import COLORMAPS, apply_colormap
+    from convcli.images.info import DEFAULT_MAX_PIXELS, Image, ImageInfo, Metadata
+    from convcli.images.raw import open_raw, write_raw
+    from convcli.images.reading import probe, read
+    from convcli.images.sheet import make_sheet
+    from convcli.images.tone import Tone, ToneCounts, ToneSpec, parse_tone
+    from convcli.images.write import open_picture, picture_notes, write_picture
+
+_HOME = {
+    "COLORMAPS": "colormaps",
+    "DEFAULT_MAX_PIXELS": "info",
+    "Image": "info",
+    "ImageInfo": "info",
+    "Metadata": "info",
+    "Tone": "tone",
+    "ToneCounts": "tone",
+    "ToneSpec": "tone",
+    "apply_colormap": "colormaps",
+    "make_sheet": "sheet",
+    "open_picture": "write",
+    "open_raw": "raw",
+    "parse_tone": "tone",
+    "picture_notes": "write",
+    "probe": "reading",
+    "read": "reading",
+    "write_picture": "write",
+    "write_raw": "raw",
+}
+
+__all__ = [
+    "COLORMAPS",
+    "DEFAULT_MAX_PIXELS",
+    "Image",
+    "ImageInfo",
+    "Metadata",
+    "Tone",
+    "ToneCounts",
+    "ToneSpec",
+    "apply_colormap",
+    "make_sheet",
+    "open_picture",
+    "open_raw",
+    "parse_tone",
+    "picture_notes",
+    "probe",
+    "read",
+    "write_picture",
+    "write_raw",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,89 @@
+"""Colour maps for maps: grey samples to RGB by table.
+
+viridis and magma (S. van der Walt, N. Smith, 2015, CC0) rise evenly in lightness; coolwarm (K. Moreland, "Diverging
+color maps for scientific visualization", ISVC 2009) is for ``--tone signed``, its middle is 0. Tables are exact, 256
+RGB triples, stored as differences of neighbours, deflated, in base 85.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convcli.errors import UsageError, near_names
+
+_PACKED = {
+    "viridis": (
+        "c-nQ4feiyO2m?)iwT{sJNBI<tLui{<E9*F%yp)%{VZ(owh%_6+6Uvy=Zz)b_+a+fJO7^ihzz7<%fGkXLt>8B&bos^Oxc$kx_FUK_4xOj78}L+"
+        "^|2IgY<V0I_X?=?{J!7jEU0%<S?=9Gz4=i3uNvJ=L<K6iZhr9|xrpfX4PNetQS*gx01m~%ne$ueXLL8KtIxEPpg9TgxM({MUkq5zZd;k$Khzb"
+    ),
+    "magma": (
+        "c-mc(3lak%2txz*{#T|#_{dHj<`E-{RNyDLKLIpA9Xy^JCD~)A1#Zw$+J906;at%H0ht~(C2-eQDtC!kf^&nn;@x<cLIoYY`{;E<-X{Uu02&(R{>1?"
+        "{>2_8fW3|%l*|pMbSF>&45!;3Vex*UUB~&cyki#RIsqly<$Om$!7Jn~wpe9auBCp43q8~*<jxt{d-X$MJTOS@#pH#O}AUk~@%Xn65lWHGn{sSmHEx7"
+    ),
+    "coolwarm": (
+        "c-m!*ixt993_{6U%M~2jy|lsRACI*M;X?CxzT_M^BI0`PXS~#}2T=!Em2IV}_?NmmgM_Hhqe7pQgIXe&7U4B~h1w(UgfR$-y+9V3n1+jRDzG+gz!|"
+        "qMbCco>JwW@`(-EthSB=m;^-ou{jbf4XBuovWVpOFL)#4ibK%{TuP(vrOAa$1Je=6hjmPLA#t&`qlERCBBrqOGY4gdU=-t?;Kh9C01Rl|P)H7-)_"
+    ),
+}
+#: Names for ``--colormap``.
+COLORMAPS = ("gray", *_PACKED)
+
+
+@functools.cache
+def colormap_table(name: str) -> NDArray[np.uint8]:
+    """Return the RGB triples of a colour map, shape (256, 3), uint8, read-only.
+
+    Raises
+    ------
+    UsageError
+        No map has that name.
+
+    Examples
+    --------
+    >>> colormap_table("viridis")[[0, 255]].tolist()
+    [[68, 1, 84], [253, 231, 37]]
+    """
+    if name == "gray":
+        table = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+    elif name in _PACKED:
+        steps = np.frombuffer(zlib.decompress(base64.b85decode(_PACKED[name])), np.uint8).reshape(256, 3)
+        table = np.cumsum(steps, axis=0, dtype=np.uint8)
+    else:
+        near = near_names(name, COLORMAPS)
+        hint = f"{near} one of {', '.join(COLORMAPS)}".strip()
+        raise UsageError(f"--colormap {name!r} is not known", hint=hint)
+    table.flags.writeable = False
+    return table
+
+
+def apply_colormap(samples: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Colour grey samples.
+
+    Parameters
+    ----------
+    samples : ndarray of shape (H, W) or (H, W, 1), uint8 or uint16
+        16-bit samples use their high byte, for the tables have 256 colours.
+    name : str
+        One of ``COLORMAPS``.
+
+    Returns
+    -------
+    ndarray of shape (H, W, 3), uint8
+
+    Examples
+    --------
+    >>> apply_colormap(np.uint8([[128]]), "gray").tolist()
+    [[[128, 128, 128]]]
+    """
+    if samples.ndim == 3:
+        samples = samples[:, :, 0]
+    if samples.dtype == np.uint16:
+        samples = (samples >> 8).astype(np.uint8)
+    coloured: NDArray[np.uint8] = colormap_table(name)[samples]
+    return coloured

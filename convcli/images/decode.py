@@ -1,0 +1,280 @@
+"""Files to samples through Pillow: one plugin, no conversion that is not said, 16-bit colour in full.
+
+Pillow stores colour with 8 bits, so 16-bit RGB would silently lose half its precision. Its unpackers can however be
+told which byte of each sample to keep: decoding twice, once for the high and once for the low bytes, gives all 16.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from convcli.images.exif import find_orientation, reset_orientation, split_exif, turn_upright
+from convcli.images.info import ImageInfo, Metadata
+from convcli.images.pixels import lend_memory, view_pixels
+from convcli.images.sniff import REFUSED_PLUGINS, Format
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+    from PIL import Image as PillowImage
+
+_ORIENTATION_TAG = 0x0112
+#: rawmode that takes the other byte of each 16-bit sample
+_OTHER_BYTE = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B" if np.little_endian else ";16L"}
+_WHITE = {"uint8": 255.0, "uint16": 65535.0, "int32": 2.0**31 - 1, "uint32": 2.0**32 - 1, "float32": 1.0}
+#: Pillow mode -> (mode after conversion, dtype); modes that need no conversion stay themselves
+_TARGET = {
+    "1": ("1", "uint8"),
+    "L": ("L", "uint8"),
+    "LA": ("LA", "uint8"),
+    "La": ("LA", "uint8"),
+    "RGB": ("RGB", "uint8"),
+    "RGBA": ("RGBA", "uint8"),
+    "RGBa": ("RGBA", "uint8"),
+    "RGBX": ("RGB", "uint8"),
+    "CMYK": ("RGB", "uint8"),
+    "YCbCr": ("RGB", "uint8"),
+    "HSV": ("RGB", "uint8"),
+    "LAB": ("LAB", "uint8"),
+    "I;16": ("I;16", "uint16"),
+    "I;16L": ("I;16", "uint16"),
+    "I;16B": ("I;16B", "uint16"),
+    "I": ("I", "int32"),
+    "F": ("F", "float32"),
+}
+_PLANES = {"LA": ("l", "a"), "RGB": ("r", "g", "b"), "RGBA": ("r", "g", "b", "a"), "LAB": ("l", "a*", "b*")}
+_SAID = {
+    "1": "1-bit samples are read as 0 and 255",
+    "CMYK": "CMYK is converted to RGB without its ICC profile",
+    "YCbCr": "YCbCr is converted to RGB",
+    "HSV": "HSV is converted to RGB",
+    "La": "premultiplied alpha is divided out",
+    "RGBa": "premultiplied alpha is divided out",
+}
+
+
+class Decoder(NamedTuple):
+    """An opened image: Pillow's object positioned at a frame, and what it will become."""
+
+    image: PillowImage.Image
+    info: ImageInfo
+    reopen: Callable[[], PillowImage.Image]
+    deep: bool
+    invert: bool
+
+
+def open_decoder(file: BinaryIO, found: Format, frame: int, orientation: str) -> Decoder:
+    """Open an image at a frame and read its header; no pixels yet.
+
+    Raises whatever Pillow raises for a bad file; :mod:`convcli.images.reading` turns that into an ``ImageError``.
+    """
+    lend_memory()
+
+    def reopen() -> PillowImage.Image:
+        file.seek(0)
+        image = _open_plugin(file, found)
+        if frame:
+            image.seek(frame)
+        _fix_byte_order(image)
+        return image
+
+    image = reopen()
+    n_frames = int(getattr(image, "n_frames", 1))
+    name = found.name or (image.format or "unknown").lower()
+    mode, stored = image.mode, _rawmode(image) or image.mode
+    notes: list[str] = []
+    found_orientation, metadata = _read_metadata(image)
+    target, dtype = _target(image, name, n_frames, notes)
+    deep = dtype == "uint8" and _is_deep(image, stored)
+    if deep:
+        dtype = "uint16"
+    elif ";16" in stored and dtype == "uint8" and "transparency" not in image.info:
+        notes.append(f"16-bit {stored.partition(';')[0]} is read with 8 bits")
+    invert = _photometric(image) == 0 and dtype in ("uint16", "float32") and mode != "1"
+    if mode in _SAID:
+        notes.append(_SAID[mode])
+    width, height = getattr(image, "_tile_size", image.size)
+    if orientation == "apply" and found_orientation >= 5:
+        width, height = height, width
+    if orientation == "apply":
+        metadata = metadata._replace(exif=reset_orientation(metadata.exif))
+    elif found_orientation != 1 and orientation == "ignore":
+        metadata = metadata._replace(exif=reset_orientation(metadata.exif))
+        notes.append(f"orientation {found_orientation} is ignored")
+    info = ImageInfo(
+        format=name,
+        mode=stored if deep else mode,
+        width_px=width,
+        height_px=height,
+        plane_names=_PLANES.get(target, ("l",)),
+        dtype=dtype,
+        white=_WHITE[dtype],
+        n_frames=n_frames,
+        orientation=found_orientation,
+        metadata=metadata,
+        notes=tuple(notes),
+    )
+    return Decoder(image, info, reopen, deep, invert)
+
+
+def decode(decoder: Decoder, orientation: str) -> NDArray[Any]:
+    """Return the samples of an opened image, shape (H, W, P), in ``info.dtype``."""
+    turn = decoder.info.orientation if orientation == "apply" else 1
+    if decoder.deep:
+        samples = _decode_deep(decoder, turn)
+    else:
+        samples = view_pixels(turn_upright(_loaded(decoder.image, decoder.info), turn))
+        if decoder.info.dtype == "uint32":
+            samples = samples.view(np.uint32)
+    if decoder.invert:
+        samples = (samples.dtype.type(decoder.info.white) - samples).astype(samples.dtype)
+    return samples
+
+
+def _open_plugin(file: BinaryIO, found: Format) -> PillowImage.Image:
+    from PIL import Image
+
+    if found.name:
+        return found.load_class()(file)
+    Image.init()
+    return Image.open(file, formats=[name for name in Image.ID if name not in REFUSED_PLUGINS])
+
+
+def _rawmode(image: PillowImage.Image) -> str:
+    """Return how the file packs its samples, in Pillow's words, or an empty string."""
+    tile = getattr(image, "tile", None)
+    if not tile:
+        return ""
+    args = tile[0][3]
+    first = args[0] if isinstance(args, tuple) and args else args
+    return first if isinstance(first, str) else ""
+
+
+def _is_deep(image: PillowImage.Image, stored: str) -> bool:
+    """Return whether the two-pass trick applies: 16-bit colour, one rawmode, nothing animated or colour-keyed."""
+    if stored not in ("LA;16B", "RGB;16B", "RGB;16L", "RGB;16N", "RGBA;16B", "RGBA;16L", "RGBA;16N"):
+        return False
+    return all(_tile_rawmode(tile) == stored for tile in image.tile) and "transparency" not in image.info  # type: ignore[attr-defined]
+
+
+def _tile_rawmode(tile: Any) -> object:
+    return tile[3][0] if isinstance(tile[3], tuple) else tile[3]
+
+
+def _target(image: PillowImage.Image, name: str, n_frames: int, notes: list[str]) -> tuple[str, str]:
+    """Return the mode and dtype that the samples will have, saying what changes."""
+    mode = image.mode
+    if name == "gif" and n_frames > 1 and mode in ("P", "L"):
+        mode = "P"  # later frames bring colours of their own
+    if mode in ("P", "PA"):
+        has_alpha = mode == "PA" or "transparency" in image.info
+        notes.append(f"palette is expanded to {'RGBA' if has_alpha else 'RGB'}")
+        return ("RGBA" if has_alpha else "RGB"), "uint8"
+    if mode not in _TARGET:
+        raise OSError(f"mode {mode} is not supported")
+    target, dtype = _TARGET[mode]
+    if _rawmode(image) == "LA;16B":
+        return "LA", dtype
+    if "transparency" in image.info and target in ("L", "1", "RGB", "I;16"):
+        if dtype == "uint16":
+            notes.append("the colour that the file declares transparent is kept as a colour")
+        else:
+            notes.append("the colour that the file declares transparent becomes an alpha plane")
+            return ("RGBA" if target == "RGB" else "LA"), dtype
+    if _rawmode(image) == "I;32N":
+        dtype = "uint32"
+    elif _rawmode(image).startswith("F;64"):
+        notes.append("float64 is read as float32")
+    if target == "LAB":
+        notes.append("CIELAB planes stay as they are stored")
+    return target, dtype
+
+
+def _fix_byte_order(image: PillowImage.Image) -> None:
+    """Undo a defect of Pillow 13: libtiff's native samples are unpacked as if still in the file's order."""
+    rawmode = _rawmode(image)
+    if getattr(image, "use_load_libtiff", False) and rawmode in ("F;32BF", "I;32BS", "I;16BS") and np.little_endian:
+        _set_rawmode(image, rawmode.replace("B", ""))
+
+
+def _photometric(image: PillowImage.Image) -> object:
+    tags = getattr(image, "tag_v2", None)
+    return tags.get(262) if tags is not None else None
+
+
+def _read_metadata(image: PillowImage.Image) -> tuple[int, Metadata]:
+    """Return (orientation, metadata); nonsense in a header counts as absent."""
+    info = image.info
+    icc = info.get("icc_profile")
+    exif = split_exif(info.get("exif"))
+    tags = getattr(image, "tag_v2", None)
+    if tags is not None:
+        found = tags.get(_ORIENTATION_TAG, 1)
+        orientation = found if found in range(1, 9) else 1
+    else:
+        orientation = find_orientation(exif)
+    return orientation, Metadata(icc=icc if isinstance(icc, bytes) and icc else None, dpi=_dpi(info), exif=exif)
+
+
+def _dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
+    try:
+        across, down = (float(value) for value in info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    # 1 is what Pillow reports for a TIFF that does not say
+    return (across, down) if 1 < across < 1e6 and 1 < down < 1e6 else None
+
+
+def _loaded(image: PillowImage.Image, info: ImageInfo) -> PillowImage.Image:
+    """Decode, without Pillow's own turning, and convert to the mode that ``info`` promises."""
+    _keep_orientation(image)
+    image.load()
+    target = {("l",): "L", ("l", "a"): "LA", ("r", "g", "b"): "RGB", ("r", "g", "b", "a"): "RGBA"}.get(info.plane_names)
+    if info.dtype != "uint8" or target is None or image.mode in (target, "1"):
+        return image
+    if image.mode == "P" and target == "L":
+        return image.convert("RGB").convert("L")
+    return image.convert(target)
+
+
+def _keep_orientation(image: PillowImage.Image) -> None:
+    """Stop Pillow's TIFF reader from turning the picture while it loads; we turn every format in one place."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is not None and _ORIENTATION_TAG in tags:
+        del tags[_ORIENTATION_TAG]
+        image._size = image._tile_size  # type: ignore[attr-defined]
+
+
+def _decode_deep(decoder: Decoder, turn: int) -> NDArray[np.uint16]:
+    """Decode 16-bit colour: high bytes, then low bytes (grey + alpha: both at once, as four 8-bit samples)."""
+    image = decoder.image
+    rawmode = _rawmode(image)
+    if rawmode == "LA;16B":
+        _set_rawmode(image, "RGBA")
+        _keep_orientation(image)
+        image.load()
+        four = view_pixels(turn_upright(image, turn))
+        return np.ascontiguousarray(four).view(">u2").astype(np.uint16)
+    stem, kind = rawmode[:-4], rawmode[-4:]
+    parts = []
+    for one, suffix in ((image, kind), (None, _OTHER_BYTE[kind])):
+        part = one or decoder.reopen()
+        _set_rawmode(part, stem + suffix)
+        _keep_orientation(part)
+        part.load()
+        parts.append(view_pixels(turn_upright(part, turn)))
+    high, low = parts
+    samples = np.empty(high.shape, np.uint16)
+    np.multiply(high, np.uint16(256), out=samples, dtype=np.uint16)
+    samples += low
+    return samples
+
+
+def _set_rawmode(image: PillowImage.Image, rawmode: str) -> None:
+    image.tile = [  # type: ignore[attr-defined]
+        tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
+        for tile in image.tile  # type: ignore[attr-defined]
+    ]

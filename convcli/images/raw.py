@@ -1,0 +1,176 @@
+"""Maps as float arrays: .npy, .npz, .safetensors and float .tiff, written band by band where that is possible.
+
+In all of them the maps are one block (O, H, W) behind a header, so a band of rows of every map is written into its
+places and nothing is collected; .npz wants a checksum of the whole, and standard output cannot be sought: there the
+maps are kept until the end. Names are ``maps`` (the block), ``names`` and ``stamp``; in a TIFF each map is a page.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from convcli.errors import OutputError
+from convcli.images.info import Metadata
+from convcli.images.targets import Target, TargetFile
+from convcli.images.write import PictureWriter
+
+RAW_FORMATS = ("npy", "npz", "safetensors", "tiff")
+_SAFETENSORS_NAME = {"float32": "F32", "float64": "F64"}
+
+
+def open_raw(
+    target: Target,
+    *,
+    raw_format: str,
+    names: tuple[str, ...],
+    height_px: int,
+    width_px: int,
+    stamp: str = "",
+    dtype: DTypeLike = "float32",
+) -> PictureWriter:
+    """Begin a file of maps; bands are (O, h, W) here, not (h, W, P).
+
+    Parameters
+    ----------
+    target : path or binary file
+    raw_format : {"npy", "npz", "safetensors", "tiff"}
+    names : tuple of str
+        Of the O maps. ``.npy`` has no room for names or stamp.
+    height_px, width_px : int
+    stamp : str
+    dtype : {"float32", "float64"}
+
+    Raises
+    ------
+    OutputError
+        The format is not one of these, or the file cannot be made.
+
+    Examples
+    --------
+    >>> file = io.BytesIO()
+    >>> with open_raw(file, raw_format="npy", names=("x-l", "y-l"), height_px=4, width_px=3) as writer:
+    ...     for top in (0, 2):
+    ...         writer.write(np.full((2, 2, 3), top, np.float32))
+    >>> _ = file.seek(0)
+    >>> np.load(file)[1, :, 0].tolist()
+    [0.0, 0.0, 2.0, 2.0]
+    """
+    if raw_format not in RAW_FORMATS:
+        raise OutputError(f"{raw_format} cannot store raw maps", hint=f"--format {' or '.join(RAW_FORMATS)}")
+    file = TargetFile(target)
+    try:
+        with file.explained():
+            block = _BlockWriter(file, raw_format, names, height_px, width_px, stamp, np.dtype(dtype))
+    except BaseException:
+        file.discard()
+        raise
+    return PictureWriter(file, block, streams=block.streams)
+
+
+def write_raw(target: Target, maps: NDArray[Any], **options: Any) -> None:
+    """Write maps (O, H, W) at once; options as :func:`open_raw`.
+
+    Examples
+    --------
+    >>> file = io.BytesIO()
+    >>> write_raw(file, np.ones((1, 2, 2)), raw_format="npz", names=("x-l",))
+    >>> _ = file.seek(0)
+    >>> np.load(file)["names"].tolist()
+    ['x-l']
+    """
+    options.setdefault("dtype", "float64" if maps.dtype == np.float64 else "float32")
+    with open_raw(target, height_px=maps.shape[1], width_px=maps.shape[2], **options) as writer:
+        writer.write(maps)
+
+
+class _BlockWriter:
+    """A header, a block (O, H, W), a tail."""
+
+    def __init__(
+        self,
+        target: TargetFile,
+        raw_format: str,
+        names: tuple[str, ...],
+        height_px: int,
+        width_px: int,
+        stamp: str,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self._target, self._format, self._names, self._stamp = target, raw_format, names, stamp
+        self._shape = (len(names), height_px, width_px)
+        self._dtype = dtype.newbyteorder("<")
+        self._row = 0
+        self.streams = target.is_seekable and raw_format != "npz"
+        self._file: BinaryIO = target.file if self.streams else io.BytesIO()
+        self._kept = np.empty(self._shape, self._dtype) if raw_format == "npz" else None
+        self._tiff = None
+        if raw_format == "npy":
+            header = {"descr": self._dtype.str, "fortran_order": False, "shape": self._shape}
+            np.lib.format.write_array_header_1_0(self._file, header)
+        elif raw_format == "safetensors":
+            self._file.write(self._safetensors_header())
+        elif raw_format == "tiff":
+            from convcli.images.tiff import TiffWriter
+
+            self._tiff = TiffWriter(
+                self._file,
+                width_px,
+                height_px,
+                1,
+                self._dtype,
+                metadata=Metadata(stamp=stamp),
+                n_pages=len(names),
+                page_names=names,
+            )
+        self._start = self._file.tell()
+
+    def encode(self, maps: NDArray[Any]) -> NDArray[Any]:
+        """Return a band (O, h, W) as it is stored, a copy: the caller may reuse its memory."""
+        return np.array(maps, dtype=self._dtype, order="C")
+
+    def append(self, band: NDArray[Any]) -> None:
+        """Write the rows of every map into their places."""
+        n_maps, height, width = self._shape
+        if band.shape[0] != n_maps or band.shape[2] != width or self._row + band.shape[1] > height:
+            raise ValueError(f"band {band.shape} at row {self._row} does not fit maps {self._shape}")
+        if self._kept is not None:
+            self._kept[:, self._row : self._row + band.shape[1]] = band
+        else:
+            row_bytes = width * self._dtype.itemsize
+            for index in range(n_maps):
+                self._file.seek(self._start + (index * height + self._row) * row_bytes)
+                self._file.write(band[index].data)
+        self._row += band.shape[1]
+
+    def finish(self) -> None:
+        """Write what follows the block."""
+        if self._row != self._shape[1]:
+            raise ValueError(f"maps are {self._shape[1] - self._row} rows short")
+        if self._kept is not None:
+            np.savez(self._file, maps=self._kept, names=np.array(self._names), stamp=np.array(self._stamp))
+        elif self._tiff is not None:
+            self._tiff.adopt_pages()
+            self._tiff.finish()
+        if self._file is not self._target.file:
+            assert isinstance(self._file, io.BytesIO)
+            self._target.file.write(self._file.getbuffer())
+
+    def _safetensors_header(self) -> bytes:
+        n_bytes = int(np.prod(self._shape)) * self._dtype.itemsize
+        header = {
+            "__metadata__": {"names": json.dumps(self._names), "stamp": self._stamp},
+            "maps": {
+                "dtype": _SAFETENSORS_NAME[self._dtype.name],
+                "shape": list(self._shape),
+                "data_offsets": [0, n_bytes],
+            },
+        }
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        return struct.pack("<Q", len(text)) + text

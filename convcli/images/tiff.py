@@ -1,0 +1,205 @@
+"""A TIFF writer that takes pages and bands of rows in order: 8 and 16 bits, 32-bit float, any number of planes.
+
+Pillow cannot store 16-bit or float colour. Baseline TIFF 6.0 is small enough to write out: each band becomes a strip,
+the directory of tags follows the strips of its page, and the pointers before it are filled in last. Files past 4 GiB
+become BigTIFF, which needs to be known at the start. Readable with any TIFF reader.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from fractions import Fraction
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convcli.images.info import NO_METADATA, Metadata
+
+_SHORT, _LONG, _ASCII, _RATIONAL, _UNDEFINED, _LONG8 = 3, 4, 2, 5, 7, 16
+_BYTES_OF = {_SHORT: 2, _LONG: 4, _ASCII: 1, _RATIONAL: 8, _UNDEFINED: 1, _LONG8: 8}
+_SAMPLE_FORMAT = {"u": 1, "i": 2, "f": 3}
+_DEFLATE = 8
+_BIG = 2**32 - 2**20
+
+
+class TiffBand(NamedTuple):
+    """A strip ready to be appended."""
+
+    strip: bytes
+    n_rows: int
+
+
+class TiffWriter:
+    r"""Write a TIFF of one or more pages of the same shape and type.
+
+    Parameters
+    ----------
+    file : seekable binary file
+    width_px, height_px : int
+        Of one page.
+    n_planes : int
+        Samples a pixel; 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha.
+    dtype : dtype
+        uint8, uint16, int16, int32 or float32.
+    metadata : Metadata
+        ICC, DPI and stamp (ImageDescription of the first page).
+    compress : {"fast", "default", "small"}
+        ``fast`` does not compress; the others deflate (level 6, 9).
+    n_pages : int
+
+    Examples
+    --------
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> writer = TiffWriter(file, 3, 2, 1, np.dtype("float32"))
+    >>> writer.append(writer.encode(np.zeros((2, 3), np.float32)))
+    >>> writer.finish()
+    >>> file.getvalue()[:4]
+    b'II*\x00'
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        width_px: int,
+        height_px: int,
+        n_planes: int,
+        dtype: np.dtype[Any],
+        *,
+        metadata: Metadata = NO_METADATA,
+        compress: str = "fast",
+        n_pages: int = 1,
+        page_names: tuple[str, ...] = (),
+    ) -> None:
+        self._file = file
+        self._width, self._height, self._n_planes = width_px, height_px, n_planes
+        self._dtype = dtype.newbyteorder("<")
+        self._metadata = metadata
+        self._level = {"fast": 0, "default": 6, "small": 9}[compress]
+        self._page_names = page_names
+        self._n_pages = n_pages
+        self.is_big = width_px * height_px * n_planes * dtype.itemsize * n_pages > _BIG
+        self._page = 0
+        self._rows_left = height_px
+        self._strips: list[tuple[int, int, int]] = []
+        head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 0) if self.is_big else struct.pack("<2sHI", b"II", 42, 0)
+        file.write(head)
+        self._end = len(head)
+        self._pointer = len(head) - (8 if self.is_big else 4)
+
+    def encode(self, rows: NDArray[Any]) -> TiffBand:
+        """Turn a band of rows (h, W, P) or (h, W) into a strip; may run in any thread."""
+        data = np.ascontiguousarray(rows, dtype=self._dtype)
+        raw = data.reshape(-1).view(np.uint8).data
+        return TiffBand(zlib.compress(raw, self._level) if self._level else bytes(raw), len(data))
+
+    def append(self, band: TiffBand) -> None:
+        """Write a strip; the page ends by itself with its last row."""
+        self._file.write(band.strip)
+        self._strips.append((self._end, len(band.strip), band.n_rows))
+        self._end += len(band.strip)
+        self._rows_left -= band.n_rows
+        if self._rows_left <= 0:
+            self._finish_page()
+
+    def adopt_pages(self) -> None:
+        """Take pages that someone else wrote behind the header, uncompressed and one after the other, into the file."""
+        n_page = self._width * self._height * self._n_planes * self._dtype.itemsize
+        start = self._end
+        self._end += n_page * self._n_pages
+        self._file.seek(self._end)
+        for page in range(self._n_pages):
+            self._strips = [(start + page * n_page, n_page, self._height)]
+            self._finish_page()
+
+    def finish(self) -> None:
+        """Check that everything announced was written.
+
+        Raises
+        ------
+        ValueError
+            Rows or pages are missing, or were too many.
+        """
+        if self._page != self._n_pages or self._strips:
+            raise ValueError(f"TIFF has {self._page} whole pages of {self._n_pages}")
+
+    def _finish_page(self) -> None:
+        rows_per_strip = {n_rows for _, _, n_rows in self._strips[:-1]} or {self._strips[0][2]}
+        if len(rows_per_strip) != 1 or self._strips[-1][2] > min(rows_per_strip):
+            raise ValueError("TIFF strips need one height; only the last may be lower")
+        padding = -self._end % 8
+        self._file.write(b"\0" * padding)
+        at = self._end + padding
+        directory, pointer = self._directory(at, rows_per_strip.pop())
+        self._file.write(directory)
+        self._end = at + len(directory)
+        self._file.seek(self._pointer)
+        self._file.write(struct.pack("<Q" if self.is_big else "<I", at))
+        self._file.seek(0, 2)
+        self._pointer = at + pointer
+        self._strips = []
+        self._page += 1
+        self._rows_left = self._height
+
+    def _directory(self, at: int, rows_per_strip: int) -> tuple[bytes, int]:
+        """Return the directory of the page with the values that do not fit into it, and where its next-pointer is."""
+        entries = sorted(self._tags(rows_per_strip))
+        entry_bytes, inline, n_format = (20, 8, "<Q") if self.is_big else (12, 4, "<H")
+        head = struct.pack(n_format, len(entries))
+        pointer = len(head) + entry_bytes * len(entries)
+        spill = b""
+        for tag, kind, values in entries:
+            count = len(values) // _BYTES_OF[kind]
+            if len(values) > inline:
+                where = at + pointer + inline + len(spill)
+                spill += values + b"\0" * (-len(values) % 8)
+                values = struct.pack("<Q" if self.is_big else "<I", where)
+            head += struct.pack("<HHQ" if self.is_big else "<HHI", tag, kind, count) + values.ljust(inline, b"\0")
+        return head + b"\0" * inline + spill, pointer
+
+    def _tags(self, rows_per_strip: int) -> list[tuple[int, int, bytes]]:
+        kind, code = (_LONG8, "Q") if self.is_big else (_LONG, "I")
+        n_planes, n_strips = self._n_planes, len(self._strips)
+        colour = 3 if n_planes in (3, 4) else 1
+        tags = [
+            (256, _LONG, struct.pack("<I", self._width)),
+            (257, _LONG, struct.pack("<I", self._height)),
+            (258, _SHORT, struct.pack(f"<{n_planes}H", *[self._dtype.itemsize * 8] * n_planes)),
+            (259, _SHORT, struct.pack("<H", _DEFLATE if self._level else 1)),
+            (262, _SHORT, struct.pack("<H", 2 if colour == 3 else 1)),
+            (273, kind, struct.pack(f"<{n_strips}{code}", *(start for start, _, _ in self._strips))),
+            (277, _SHORT, struct.pack("<H", n_planes)),
+            (278, _LONG, struct.pack("<I", rows_per_strip)),
+            (279, kind, struct.pack(f"<{n_strips}{code}", *(size for _, size, _ in self._strips))),
+            (284, _SHORT, struct.pack("<H", 1)),
+            (339, _SHORT, struct.pack(f"<{n_planes}H", *[_SAMPLE_FORMAT[self._dtype.kind]] * n_planes)),
+        ]
+        if n_planes > colour:
+            extra = [2] + [0] * (n_planes - colour - 1)
+            tags.append((338, _SHORT, struct.pack(f"<{len(extra)}H", *extra)))
+        if self._n_pages > 1:
+            tags.append((297, _SHORT, struct.pack("<HH", min(self._page, 65535), min(self._n_pages, 65535))))
+        if self._page < len(self._page_names):
+            tags.append((285, _ASCII, _ascii(self._page_names[self._page])))
+        return tags + _metadata_tags(self._metadata, first=self._page == 0)
+
+
+def _metadata_tags(metadata: Metadata, *, first: bool) -> list[tuple[int, int, bytes]]:
+    tags = []
+    if metadata.stamp and first:
+        tags.append((270, _ASCII, _ascii(metadata.stamp)))
+    if metadata.dpi:
+        for tag, dots in zip((282, 283), metadata.dpi, strict=True):
+            exact = Fraction(dots).limit_denominator(10_000)
+            tags.append((tag, _RATIONAL, struct.pack("<II", exact.numerator, exact.denominator)))
+        tags.append((296, _SHORT, struct.pack("<H", 2)))
+    if metadata.icc:
+        tags.append((34675, _UNDEFINED, metadata.icc))
+    return tags
+
+
+def _ascii(text: str) -> bytes:
+    """Return text as TIFF stores it; what is not ASCII as UTF-8, as most readers expect."""
+    return text.replace("\0", " ").encode("utf-8", "replace") + b"\0"

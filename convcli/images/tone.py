@@ -1,0 +1,350 @@
+"""From a map's values to stored samples: rounded half to even, saturating, never wrapping, and counted.
+
+A *tone* is one of
+
+============  ======================================  =====================================================
+``clip``      ``v * full / white``                    what is below 0 or above full is clipped, and counted
+``abs``       ``|v| * full / white``                  for kernels whose taps sum to zero
+``signed``    ``mid + v * (mid - 1) / max|v|``        0 becomes mid-grey (128, 32768); needs the map's range
+``stretch``   ``(v - min) * full / (max - min)``      the map's own range fills the scale; needs the range
+``offset:V``  ``v + V``                               in the units of the stored samples, unscaled
+``scale:V``   ``v * V``                               in the units of the stored samples, otherwise unscaled
+============  ======================================  =====================================================
+
+*full* is 255 or 65535 (``--depth``), *white* the input's white, so an 8-bit photograph stored with 16 bits does not
+turn black. With depth ``float`` nothing is rounded or clipped: ``clip`` stores v, ``abs`` |v|, ``signed`` -1..1,
+``stretch`` 0..1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convcli.errors import UsageError, near_names
+
+_PLAIN = ("auto", "clip", "abs", "signed", "stretch")
+_WITH_VALUE = ("offset", "scale")
+_FULL = {"8": 255, "16": 65535}
+_DTYPE = {"8": np.uint8, "16": np.uint16, "float": np.float32}
+
+
+class ToneSpec(NamedTuple):
+    """A tone in its normal form: its name, and V for ``offset`` and ``scale``."""
+
+    name: str
+    value: float = 0.0
+
+    @property
+    def needs_range(self) -> bool:
+        """Whether minimum and maximum of each whole map must be known before a sample is stored."""
+        return self.name in ("signed", "stretch")
+
+    def resolve(self, *, zero_sum: bool) -> ToneSpec:
+        """Return what ``auto`` means for a map: ``abs`` if its taps sum to zero, else ``clip``."""
+        if self.name != "auto":
+            return self
+        return ToneSpec("abs") if zero_sum else ToneSpec("clip")
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.value:g}" if self.name in _WITH_VALUE else self.name
+
+
+def parse_tone(text: str) -> ToneSpec:
+    """Parse ``auto|clip|abs|signed|stretch|offset:V|scale:V``.
+
+    Raises
+    ------
+    UsageError
+        The word is unknown, V is missing, superfluous or not a finite number.
+
+    Examples
+    --------
+    >>> parse_tone("offset:128")
+    ToneSpec(name='offset', value=128.0)
+    >>> str(parse_tone("Abs").resolve(zero_sum=False))
+    'abs'
+    """
+    name, colon, value_text = text.strip().lower().partition(":")
+    if name not in _PLAIN + _WITH_VALUE:
+        near = near_names(name, _PLAIN + _WITH_VALUE)
+        known = "one of auto, clip, abs, signed, stretch, offset:V, scale:V"
+        raise UsageError(f"--tone {text!r} is not a tone", hint=f"{near} {known}".strip())
+    if name in _PLAIN:
+        if colon:
+            raise UsageError(f"--tone {text!r}: {name} takes no value", hint=f"--tone {name}")
+        return ToneSpec(name)
+    try:
+        value = float(value_text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"--tone {text!r}: {name} needs a finite number", hint=f"--tone {name}:128")
+    return ToneSpec(name, value)
+
+
+class ToneCounts(NamedTuple):
+    """What happened to the samples of each map; adds up over bands with ``+``.
+
+    Attributes
+    ----------
+    n : int
+        Samples in each map so far.
+    n_low, n_high : ndarray of int64, shape (O,)
+        Samples clipped to 0 and to the highest value.
+    n_nan : ndarray of int64, shape (O,)
+        Samples that were not a number, stored as 0 (kept with depth ``float``).
+    minimum, maximum, total : ndarray of float64, shape (O,)
+        Of the values before the tone, NaN left out.
+    """
+
+    n: int
+    n_low: NDArray[np.int64]
+    n_high: NDArray[np.int64]
+    n_nan: NDArray[np.int64]
+    minimum: NDArray[np.float64]
+    maximum: NDArray[np.float64]
+    total: NDArray[np.float64]
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean value of each map before the tone."""
+        counted: NDArray[np.float64] = self.total / np.maximum(self.n - self.n_nan, 1)
+        return counted
+
+    def __add__(self, other: object) -> ToneCounts:
+        """Return the counts of two bands together."""
+        if not isinstance(other, ToneCounts):
+            return NotImplemented
+        return ToneCounts(
+            self.n + other.n,
+            self.n_low + other.n_low,
+            self.n_high + other.n_high,
+            self.n_nan + other.n_nan,
+            np.minimum(self.minimum, other.minimum),
+            np.maximum(self.maximum, other.maximum),
+            self.total + other.total,
+        )
+
+    @classmethod
+    def zero(cls, n_maps: int) -> ToneCounts:
+        """Return the counts of no samples at all."""
+        low, high, nan = np.zeros((3, n_maps), np.int64)
+        return cls(0, low, high, nan, np.full(n_maps, np.inf), np.full(n_maps, -np.inf), np.zeros(n_maps))
+
+
+class Tone:
+    """One tone bound to the input's white and the depth of the output.
+
+    Parameters
+    ----------
+    spec : ToneSpec or sequence of ToneSpec
+        One for all maps, or one a map; no ``auto`` (see :meth:`ToneSpec.resolve`).
+    white : float
+        Sample value of white in the input.
+    depth : {"8", "16", "float"}
+    ranges : tuple of (minimum, maximum), each of shape (O,), optional
+        Of the whole maps; needed by ``signed`` and ``stretch``.
+
+    Raises
+    ------
+    ValueError
+        ``auto`` was not resolved, or a range is missing.
+
+    Examples
+    --------
+    >>> tone = Tone(parse_tone("clip"), white=255, depth="8")
+    >>> samples, counts = tone.apply(np.float32([[[-400, 2.5, 400]]]))
+    >>> samples.tolist(), counts.n_low.tolist(), counts.n_high.tolist()
+    ([[[0, 2, 255]]], [1], [1])
+    """
+
+    def __init__(
+        self,
+        spec: ToneSpec | Sequence[ToneSpec],
+        *,
+        white: float,
+        depth: str,
+        ranges: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    ) -> None:
+        self.specs: tuple[ToneSpec, ...] = (spec,) if isinstance(spec, ToneSpec) else tuple(spec)
+        self.depth = depth
+        self.dtype: np.dtype[Any] = np.dtype(_DTYPE[depth])
+        self._white = float(white)
+        self._full = _FULL.get(depth)
+        self._ranges = ranges
+        for one in self.specs:
+            if one.name == "auto" or (one.needs_range and ranges is None):
+                raise ValueError(f"tone {one} is not bound: resolve auto, give ranges")
+
+    def gain_offset(self, map_index: int) -> tuple[float, float, bool]:
+        """Return (gain, offset, absolute) of one map: stored = gain * (v or |v|) + offset."""
+        spec = self.specs[map_index if len(self.specs) > 1 else 0]
+        full = self._full
+        if spec.name == "offset":
+            return 1.0, spec.value, False
+        if spec.name == "scale":
+            return spec.value, 0.0, False
+        if spec.name in ("clip", "abs"):
+            return (full / self._white if full else 1.0), 0.0, spec.name == "abs"
+        assert self._ranges is not None
+        low, high = float(self._ranges[0][map_index]), float(self._ranges[1][map_index])
+        if spec.name == "signed":
+            peak = max(-low, high)
+            middle = (full + 1) // 2 if full else 0
+            return ((middle - 1 if full else 1.0) / peak if 0 < peak < math.inf else 0.0), float(middle), False
+        span = high - low
+        gain = (full or 1.0) / span if 0 < span < math.inf else 0.0
+        return gain, (-low * gain if math.isfinite(low) else 0.0), False
+
+    def apply(
+        self, maps: NDArray[Any], out: NDArray[Any] | None = None, *, inplace: bool = False
+    ) -> tuple[NDArray[Any], ToneCounts]:
+        """Store a band of maps.
+
+        Parameters
+        ----------
+        maps : ndarray of shape (O, H, W)
+            float32, float64 or any integer type; any strides.
+        out : ndarray of shape (O, H, W), optional
+            Receives the samples (``self.dtype``), any strides: the transposed view of an (H, W, 3) picture, for one.
+        inplace : bool
+            Float maps may be destroyed, which saves a copy.
+
+        Returns
+        -------
+        samples : ndarray of shape (O, H, W)
+            uint8, uint16 or float32; ``out`` if given.
+        counts : ToneCounts
+        """
+        if out is None:
+            out = np.empty(maps.shape, self.dtype)
+        n_maps = maps.shape[0]
+        counts = ToneCounts.zero(n_maps)._replace(n=maps[0].size if n_maps else 0)
+        for index in range(n_maps if maps.size else 0):
+            self._apply_one(maps[index], out[index], index, counts, inplace)
+        return out, counts
+
+    def _apply_one(
+        self, values: NDArray[Any], out: NDArray[Any], index: int, counts: ToneCounts, inplace: bool
+    ) -> None:
+        low, high = values.min(), values.max()
+        n_nan = 0
+        if values.dtype.kind == "f" and math.isnan(low):
+            is_nan = np.isnan(values)
+            n_nan = int(is_nan.sum())
+            known = values[~is_nan]
+            low, high = (known.min(), known.max()) if known.size else (np.inf, -np.inf)
+            counts.total[index] = known.sum(dtype=np.float64)
+            if self._full:
+                values = np.where(is_nan, 0, values)
+                inplace = True
+        else:
+            counts.total[index] = _total(values)
+        counts.n_nan[index] = n_nan
+        counts.minimum[index], counts.maximum[index] = low, high
+        gain, offset, absolute = self.gain_offset(index)
+        if self._full is None:
+            _store_float(values, out, gain, offset, absolute)
+            return
+        low_stored, high_stored = stored_range(float(low), float(high), gain, offset, absolute)
+        if n_nan:
+            low_stored, high_stored = min(low_stored, offset), max(high_stored, offset)
+        clips = (low_stored < -0.5, high_stored >= self._full + 0.5)
+        store = _store_integers if values.dtype.kind in "iu" and gain == 1 and offset == int(offset) else _store_rounded
+        n_low, n_high = store(values, out, gain, offset, absolute, self._full, clips, inplace)
+        counts.n_low[index], counts.n_high[index] = n_low, n_high
+
+
+def stored_range(low: float, high: float, gain: float, offset: float, absolute: bool) -> tuple[float, float]:
+    """Return the range that values ``low``..``high`` take when stored, before rounding.
+
+    Examples
+    --------
+    >>> stored_range(-3, 2, 2.0, 1.0, False), stored_range(-3, 2, 2.0, 0.0, True)
+    ((-5.0, 5.0), (0.0, 6.0))
+    """
+    if absolute:
+        low, high = (0.0 if low <= 0 <= high else min(abs(low), abs(high))), max(abs(low), abs(high))
+    ends = (low * gain + offset, high * gain + offset)
+    return min(ends), max(ends)
+
+
+def _total(values: NDArray[Any]) -> float:
+    """Sum a band: exact for integers; float32 pairwise within a row, float64 over rows."""
+    if values.dtype.kind in "iu":
+        return float(values.sum(dtype=np.int64))
+    return float(values.sum(axis=-1).sum(dtype=np.float64))
+
+
+def _store_float(values: NDArray[Any], out: NDArray[Any], gain: float, offset: float, absolute: bool) -> None:
+    """Store as float32, unrounded and unclipped."""
+    if absolute:
+        values = np.abs(values.astype(np.float64) if values.dtype.kind == "i" else values)
+    if gain != 1 or offset != 0:
+        values = values.astype(np.float64) * gain + offset
+    np.copyto(out, values, casting="unsafe")
+
+
+def _store_rounded(
+    values: NDArray[Any],
+    out: NDArray[Any],
+    gain: float,
+    offset: float,
+    absolute: bool,
+    full: int,
+    clips: tuple[bool, bool],
+    inplace: bool,
+) -> tuple[int, int]:
+    """Scale, round half to even, saturate and store; return the numbers of samples clipped low and high."""
+    if values.dtype.kind == "f" and inplace:
+        work = values
+    else:
+        work = np.array(values, dtype=np.float64 if values.dtype.itemsize > 2 and values.dtype.kind != "f" else None)
+        if work.dtype.kind != "f":
+            work = work.astype(np.float32)
+    if absolute:
+        np.abs(work, out=work)
+    if gain != 1:
+        np.multiply(work, gain, out=work)
+    if offset != 0:
+        np.add(work, offset, out=work)
+    np.rint(work, out=work)
+    n_low = int(np.count_nonzero(work < 0)) if clips[0] else 0
+    n_high = int(np.count_nonzero(work > full)) if clips[1] else 0
+    if n_low:
+        np.maximum(work, 0, out=work)
+    if n_high:
+        np.minimum(work, full, out=work)
+    np.copyto(out, work, casting="unsafe")
+    return n_low, n_high
+
+
+def _store_integers(
+    values: NDArray[Any],
+    out: NDArray[Any],
+    gain: float,
+    offset: float,
+    absolute: bool,
+    full: int,
+    clips: tuple[bool, bool],
+    inplace: bool,
+) -> tuple[int, int]:
+    """Store integer maps without a detour through float: a magnitude and at most one comparison a side."""
+    del gain, inplace
+    if offset:
+        values = values.astype(np.int64) + int(offset)
+    elif absolute and values.dtype.kind == "i":
+        values = np.abs(values).view(np.dtype(f"u{values.dtype.itemsize}"))  # |-32768| is right when read as unsigned
+    n_low = int(np.count_nonzero(values < 0)) if clips[0] else 0
+    n_high = int(np.count_nonzero(values > full)) if clips[1] else 0
+    if n_low:
+        values = np.maximum(values, 0)
+    if n_high:
+        values = np.minimum(values, full)
+    np.copyto(out, values, casting="unsafe")
+    return n_low, n_high

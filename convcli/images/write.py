@@ -1,0 +1,272 @@
+"""Pictures to files, a band of rows at a time where the format allows it.
+
+PNG, TIFF, PPM and PFM are encoded band by band: :meth:`PictureWriter.encode` may run in any thread and in any order,
+:meth:`PictureWriter.append` takes the results from top to bottom. JPEG, WebP, BMP and GIF are collected and left to
+Pillow. A file appears under its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import io
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convcli.errors import OutputError
+from convcli.images.info import NO_METADATA, Metadata
+from convcli.images.targets import Target, TargetFile
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class FormatRule(NamedTuple):
+    """What a picture format can hold."""
+
+    depths: tuple[str, ...]
+    planes: tuple[int, ...]
+    keeps: tuple[str, ...]
+    note: str = ""
+
+
+RULES = {
+    "png": FormatRule(("8", "16", "1"), (1, 2, 3, 4), ("icc", "dpi", "exif", "stamp")),
+    "jpeg": FormatRule(
+        ("8",), (1, 3), ("icc", "dpi", "exif", "stamp"), "JPEG is lossy (quality 92, no chroma subsampling)"
+    ),
+    "tiff": FormatRule(("8", "16", "float"), (1, 2, 3, 4), ("icc", "dpi", "stamp")),
+    "webp": FormatRule(("8",), (1, 2, 3, 4), ("icc", "exif", "stamp")),
+    "bmp": FormatRule(("8",), (1, 3), ("dpi",)),
+    "ppm": FormatRule(("8", "16"), (1, 3), ("stamp",)),
+    "pfm": FormatRule(("float",), (1, 3), ()),
+    "gif": FormatRule(("8",), (1, 3), ("stamp",), "GIF holds 256 colours: colour is quantised"),
+}
+_DTYPE: dict[str, np.dtype[Any]] = {
+    "1": np.dtype(np.uint8),
+    "8": np.dtype(np.uint8),
+    "16": np.dtype(np.uint16),
+    "float": np.dtype(np.float32),
+}
+_KEPT_NAMES = {"icc": "ICC profile", "dpi": "DPI", "exif": "EXIF", "stamp": "text stamp"}
+
+
+def picture_notes(picture_format: str, n_planes: int, metadata: Metadata) -> tuple[str, ...]:
+    """Return what a format cannot keep of a picture, each in one line; known before a pixel is read.
+
+    Examples
+    --------
+    >>> picture_notes("bmp", 3, Metadata(icc=b"profile"))
+    ('bmp cannot keep the ICC profile',)
+    """
+    rule = RULES[picture_format]
+    notes = [
+        f"{picture_format} cannot keep the {_KEPT_NAMES[field]}"
+        for field in Metadata._fields
+        if getattr(metadata, field) and field not in rule.keeps
+    ]
+    if rule.note and not (picture_format == "gif" and n_planes == 1):
+        notes.append(rule.note)
+    if picture_format == "webp" and n_planes < 3:
+        notes.append("webp has no grey: the plane is stored three times")
+    return tuple(notes)
+
+
+class _Encoder(Protocol):
+    """One format: turns rows into something that can be appended in order."""
+
+    def encode(self, rows: NDArray[Any]) -> Any: ...
+    def append(self, band: Any) -> None: ...
+    def finish(self) -> None: ...
+
+
+class PictureWriter:
+    """One picture being written; see :func:`open_picture`.
+
+    A context manager: leaving it normally closes the file, leaving it by an exception removes it.
+    """
+
+    def __init__(self, target: TargetFile, encoder: _Encoder, *, streams: bool) -> None:
+        self._target = target
+        self._encoder = encoder
+        self._done = False
+        #: Whether bands reach the file as they come (else the samples are collected until :meth:`close`).
+        self.streams = streams
+
+    def encode(self, rows: NDArray[Any]) -> Any:
+        """Turn a band of samples (h, W, P) or (h, W) into what :meth:`append` takes; safe in any thread, any order."""
+        return self._encoder.encode(rows)
+
+    def append(self, band: Any) -> None:
+        """Write an encoded band; bands are appended from top to bottom."""
+        with self._target.explained():
+            self._encoder.append(band)
+
+    def write(self, rows: NDArray[Any]) -> None:
+        """Encode and append the next rows."""
+        self.append(self.encode(rows))
+
+    def close(self) -> None:
+        """End the file and give it its name.
+
+        Raises
+        ------
+        OutputError
+            The disk is full or the file cannot be written; nothing is left of it.
+        """
+        if self._done:
+            return
+        try:
+            with self._target.explained():
+                self._encoder.finish()
+            self._target.commit()
+        except BaseException:
+            self.abort()
+            raise
+        self._done = True
+
+    def abort(self) -> None:
+        """Remove what was written so far; does nothing after :meth:`close`."""
+        self._done = True
+        self._target.discard()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+
+def open_picture(
+    target: Target,
+    *,
+    width_px: int,
+    height_px: int,
+    n_planes: int,
+    depth: str = "8",
+    picture_format: str = "png",
+    metadata: Metadata = NO_METADATA,
+    compress: str = "fast",
+) -> PictureWriter:
+    """Begin a picture file.
+
+    Parameters
+    ----------
+    target : path or binary file
+        A path is written to a temporary name and renamed by ``close``; an existing file is replaced, which is the
+        caller's policy to allow.
+    width_px, height_px : int
+    n_planes : {1, 2, 3, 4}
+        Grey, grey + alpha, RGB, RGB + alpha.
+    depth : {"1", "8", "16", "float"}
+        Samples are uint8 (for ``1``: zero or not), uint8, uint16, float32.
+    picture_format : str
+        A key of ``RULES``.
+    metadata : Metadata
+        What of it the format cannot keep is told by :func:`picture_notes`.
+    compress : {"fast", "default", "small"}
+
+    Raises
+    ------
+    OutputError
+        The format cannot hold such samples, or the file cannot be made.
+    """
+    check_picture(picture_format, n_planes, depth)
+    file = TargetFile(target)
+    try:
+        with file.explained():
+            encoder, streams = _make_encoder(
+                file, picture_format, width_px, height_px, n_planes, depth, metadata, compress
+            )
+    except BaseException:
+        file.discard()
+        raise
+    return PictureWriter(file, encoder, streams=streams)
+
+
+def write_picture(target: Target, samples: NDArray[Any], **options: Any) -> None:
+    """Write a whole picture: (H, W) or (H, W, P) of uint8, uint16, float32 or bool; options as :func:`open_picture`.
+
+    Examples
+    --------
+    >>> file = io.BytesIO()
+    >>> write_picture(file, np.zeros((2, 3, 3), np.uint8))
+    >>> file.getvalue()[1:4]
+    b'PNG'
+    """
+    depth = {"b": "1", "f": "float"}.get(samples.dtype.kind, "16" if samples.dtype.itemsize == 2 else "8")
+    height, width = samples.shape[:2]
+    n_planes = samples.shape[2] if samples.ndim == 3 else 1
+    options.setdefault("depth", depth)
+    with open_picture(target, width_px=width, height_px=height, n_planes=n_planes, **options) as writer:
+        rows = max(1, (1 << 18) // max(1, samples[0].nbytes))
+        for top in range(0, height, rows):
+            writer.write(samples[top : top + rows])
+
+
+def check_picture(picture_format: str, n_planes: int, depth: str) -> None:
+    """Refuse what a format cannot hold.
+
+    Raises
+    ------
+    OutputError
+        With a hint that names formats that can.
+    """
+    rule = RULES[picture_format]
+    if depth not in rule.depths:
+        able = [name for name, other in RULES.items() if depth in other.depths]
+        raise OutputError(f"{picture_format} cannot store depth {depth}", hint=f"--format {' or '.join(able)}")
+    if n_planes not in rule.planes:
+        able = [name for name, other in RULES.items() if n_planes in other.planes]
+        hint = f"--format {' or '.join(able)}" if able else "--format npy, or --layout maps"
+        raise OutputError(f"{picture_format} cannot store {n_planes} planes", hint=hint)
+
+
+def _make_encoder(
+    file: TargetFile,
+    picture_format: str,
+    width_px: int,
+    height_px: int,
+    n_planes: int,
+    depth: str,
+    metadata: Metadata,
+    compress: str,
+) -> tuple[_Encoder, bool]:
+    if picture_format == "png":
+        from convcli.images.png import PngWriter
+
+        bits = int(depth)
+        return PngWriter(file.file, width_px, height_px, n_planes, bits, metadata=metadata, compress=compress), True
+    if picture_format == "tiff":
+        from convcli.images.tiff import TiffWriter
+
+        sink: BinaryIO = file.file if file.is_seekable else io.BytesIO()
+        writer = TiffWriter(sink, width_px, height_px, n_planes, _DTYPE[depth], metadata=metadata, compress=compress)
+        return (writer, True) if file.is_seekable else (_Copied(writer, sink, file.file), False)
+    if picture_format in ("ppm", "pfm"):
+        from convcli.images.netpbm import PfmWriter, PpmWriter
+
+        if picture_format == "ppm":
+            return PpmWriter(file.file, width_px, height_px, n_planes, depth, metadata.stamp), True
+        return PfmWriter(file.file, width_px, height_px, n_planes), False
+    from convcli.images.pillow_write import PillowWriter
+
+    return PillowWriter(file.file, picture_format, metadata, compress), False
+
+
+class _Copied:
+    """A writer that needs to seek, before a target that cannot: finished in memory, then copied."""
+
+    def __init__(self, inner: _Encoder, buffer: BinaryIO, file: BinaryIO) -> None:
+        self.encode, self.append = inner.encode, inner.append
+        self._inner, self._buffer, self._file = inner, buffer, file
+
+    def finish(self) -> None:
+        self._inner.finish()
+        self._file.write(self._buffer.getvalue())  # type: ignore[attr-defined]
