@@ -16,19 +16,6 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-_ENGINE = (
-    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d max_pool1d max_pool2d max_pool3d "
-    "avg_pool1d avg_pool2d avg_pool3d unfold channel_shuffle"
-).split()
-_HOME = {
-    **dict.fromkeys(_ENGINE, "convcli.engine"),
-    **dict.fromkeys(("KernelBank", "load_bank", "list_kernels"), "convcli.banks"),
-    "apply": "convcli.api",
-    "ConvcliError": "convcli.errors",
-}
-
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
-
 if TYPE_CHECKING:
     from convcli.api import apply
     from convcli.banks import KernelBank, list_kernels, load_bank
@@ -50,8 +37,40 @@ if TYPE_CHECKING:
     )
     from convcli.errors import ConvcliError
 
+__all__ = [
+    "ConvcliError",
+    "KernelBank",
+    "__version__",
+    "apply",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "channel_shuffle",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "list_kernels",
+    "load_bank",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "unfold",
+]
+
+#: Names that do not live in ``convcli.engine``.
+_HOME = {
+    "ConvcliError": "convcli.errors",
+    "KernelBank": "convcli.banks",
+    "apply": "convcli.api",
+    "list_kernels": "convcli.banks",
+    "load_bank": "convcli.banks",
+}
+
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_HOME.get(name, "convcli.engine")), name)

@@ -131,7 +131,12 @@ def _divisors(number: int) -> str:
 
 
 def _repeat_single_channel(
-    weight: NDArray[np.float64], names: tuple[str, ...], planes: tuple[str, ...], groups: int | None, *, transposed: bool
+    weight: NDArray[np.float64],
+    names: tuple[str, ...],
+    planes: tuple[str, ...],
+    groups: int | None,
+    *,
+    transposed: bool,
 ) -> BoundBank:
     """Run every kernel in every group of planes; within a group the kernel is repeated and the planes add up."""
     n_kernels, n_planes = len(names), len(planes)
@@ -155,9 +160,7 @@ def _repeat_single_channel(
         for channel in channels
         for name, zero in zip(names, zero_sum, strict=True)
     )
-    return BoundBank(
-        weight=tiled, bias=None, groups=n_groups, maps=maps, n_kernels=n_kernels, depthwise=per_group == 1
-    )
+    return BoundBank(weight=tiled, bias=None, groups=n_groups, maps=maps, n_kernels=n_kernels, depthwise=per_group == 1)
 
 
 def _bind_dense(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ class Combination:
     Attributes
     ----------
     reduction : tuple of (name, indexes)
-        The bank's own groups of kernels, each reduced by ``reduction_op`` (``max``, ``absmax`` or ``magnitude``); empty for none.
+        The bank's own groups of kernels, each reduced by ``reduction_op`` (``max``, ``absmax`` or ``magnitude``);
+        empty for none.
     combine : str
         ``none``, ``magnitude``, ``max``, ``argmax``, ``min``, ``sum`` or ``mean`` over what the reduction leaves.
     """
@@ -52,7 +54,7 @@ class Combination:
 
     def names(self, maps: tuple[MapName, ...], n_kernels: int) -> tuple[MapName, ...]:
         """Return the names of the combined maps; they sum to zero where all their parts do."""
-        named = []
+        named: list[MapName] = []
         for start in range(0, len(maps), n_kernels):
             part = maps[start : start + n_kernels]
             channel = part[0].channel
@@ -106,14 +108,16 @@ class Combination:
 
 def _combine(maps: NDArray[Any], how: str) -> NDArray[Any]:
     """Combine axis 1 of maps (C, K, H, W)."""
+    combined: NDArray[Any]
     if how == "magnitude":
         if maps.dtype.kind in "iu":
             maps = maps.astype(np.float32)
         np.multiply(maps, maps, out=maps)
-        total = np.add(maps[:, 0], maps[:, 1]) if maps.shape[1] == 2 else maps.sum(axis=1)
-        return np.sqrt(total, out=total)
-    if how == "argmax":
-        return maps.argmax(axis=1).astype(np.float32)
-    reduce = {"max": np.max, "min": np.min, "sum": np.sum, "mean": np.mean}[how]
-    combined: NDArray[Any] = reduce(maps, axis=1)
+        combined = np.add(maps[:, 0], maps[:, 1]) if maps.shape[1] == 2 else maps.sum(axis=1)
+        np.sqrt(combined, out=combined)
+    elif how == "argmax":
+        combined = maps.argmax(axis=1).astype(np.float32)
+    else:
+        reduce: Callable[..., Any] = {"max": np.max, "min": np.min, "sum": np.sum, "mean": np.mean}[how]
+        combined = reduce(maps, axis=1)
     return combined

@@ -12,8 +12,9 @@ from convcli.errors import ImageError, UsageError
 from convcli.naming import InputFile
 
 #: Files of a folder that count as images; a file named on the command line needs no suffix at all.
-IMAGE_SUFFIXES = frozenset(
-    ".png .jpg .jpeg .jpe .jfif .tif .tiff .webp .bmp .dib .ppm .pgm .pbm .pnm .pfm .gif .apng".split()
+IMAGE_SUFFIXES = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
 )
 #: Every picture that convcli writes says so near its start, every folder of maps in its report.
 STAMP = b"convcli"
@@ -60,7 +61,8 @@ def _each(words: Sequence[str], recursive: bool, out_dir: Path | None) -> Iterat
         elif path.is_dir():
             yield from _search(path, recursive, out_dir)
         elif not path.exists() and glob.has_magic(word):
-            names = sorted(name for name in glob.glob(word, recursive=True) if not Path(name).is_dir())
+            matches = glob.glob(word, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
+            names = sorted(name for name in matches if not Path(name).is_dir())
             if not names:
                 raise ImageError(f"no file matches {word!r}", hint="quote the pattern and check the folder's name")
             yield from (InputFile(path=Path(name)) for name in names)

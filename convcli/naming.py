@@ -28,7 +28,7 @@ class InputFile:
 
     path: Path | None
     data: bytes = field(default=b"", repr=False)
-    below: PurePosixPath = PurePosixPath()
+    below: PurePosixPath = field(default=PurePosixPath())
 
     @property
     def readable(self) -> Path | bytes:

@@ -26,7 +26,7 @@ from convcli.sinks import Band, PictureSink, RawSink, SheetSink, Sink, bind_tone
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.engine import ConvRunner
+    from convcli.engine.runner import Runner
     from convcli.images import Image, Metadata
     from convcli.images.planes import PlaneSource
     from convcli.planning import ImagePlan
@@ -51,7 +51,7 @@ class Pipeline:
     def __init__(self, *, threads: int = 1) -> None:
         self._threads = threads
         self._stop = threading.Event()
-        self._runners: dict[object, ConvRunner] = {}
+        self._runners: dict[object, Runner] = {}
         self._lock = threading.Lock()
 
     def stop(self) -> None:
@@ -92,7 +92,7 @@ class Pipeline:
             save_text(plan.report_path, to_json(report, indent=1) + "\n")
         return report
 
-    def _runner(self, plan: ImagePlan) -> ConvRunner:
+    def _runner(self, plan: ImagePlan) -> Runner:
         with self._lock:
             if plan.conv not in self._runners:
                 if len(self._runners) >= 8:
@@ -101,22 +101,20 @@ class Pipeline:
             return self._runners[plan.conv]
 
     def _measure(
-        self, plan: ImagePlan, runner: ConvRunner, planes: NDArray[Any] | PlaneSource
+        self, plan: ImagePlan, runner: Runner, planes: NDArray[Any] | PlaneSource
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return minimum and maximum of each combined map."""
 
         def extremes(top: int, bottom: int) -> tuple[NDArray[Any], NDArray[Any]]:
-            maps = plan.combination.apply(runner.rows(planes, top, bottom), plan.bound.n_kernels)
+            maps = _maps(plan, runner, planes, top, bottom)
             return maps.min(axis=(1, 2)), maps.max(axis=(1, 2))
 
         lows, highs = zip(*self._bands(plan, extremes), strict=True)
         return np.min(lows, axis=0), np.max(highs, axis=0)
 
-    def _fill(
-        self, plan: ImagePlan, runner: ConvRunner, planes: NDArray[Any] | PlaneSource, sinks: list[Sink]
-    ) -> None:
+    def _fill(self, plan: ImagePlan, runner: Runner, planes: NDArray[Any] | PlaneSource, sinks: list[Sink]) -> None:
         def encode(top: int, bottom: int) -> list[Band]:
-            maps = plan.combination.apply(runner.rows(planes, top, bottom), plan.bound.n_kernels)
+            maps = _maps(plan, runner, planes, top, bottom)
             return [sink.encode(maps, top) for sink in sinks]
 
         for bands in self._bands(plan, encode):
@@ -156,6 +154,13 @@ class Pipeline:
             raise KeyboardInterrupt
 
 
+def _maps(plan: ImagePlan, runner: Runner, planes: NDArray[Any] | PlaneSource, top: int, bottom: int) -> NDArray[Any]:
+    """Return a strip of combined maps (M, h, W), in the type that costs the engine least."""
+    n_maps, _, width = plan.conv.output_shape
+    out = np.empty((n_maps, bottom - top, width), runner.native_dtype)
+    return plan.combination.apply(runner.rows(planes, top, bottom, out=out), plan.bound.n_kernels)
+
+
 def _planes(plan: ImagePlan, image: Image) -> NDArray[Any] | PlaneSource:
     request = plan.request
     mean, std = request.normalize or ((), ())
@@ -192,7 +197,7 @@ def _open_sinks(
         {"kernel": plan.bank.name, "input": plan.source.stem, **describe_conv(plan)}
     )
     for output in plan.outputs:
-        metadata: Metadata = _metadata(plan, image, output.kind)._replace(stamp=stamp)
+        metadata: Metadata = _metadata(image, output.kind)._replace(stamp=stamp)
         if output.kind == "raw" or output.format in ("npy", "npz", "safetensors"):
             sinks.append(RawSink(plan, output, metadata))
             continue
@@ -205,14 +210,14 @@ def _open_sinks(
         sinks.append(PictureSink(plan, output, tone, alpha, metadata))
 
 
-def _metadata(plan: ImagePlan, image: Image, kind: str) -> Metadata:
+def _metadata(image: Image, kind: str) -> Metadata:
     """Profile, resolution and EXIF stay with pictures; a map is data, whose colours mean nothing."""
     from convcli.images import Metadata
 
     return image.info.metadata if kind == "picture" else Metadata()
 
 
-def _report(plan: ImagePlan, sinks: list[Sink], sizes: list[int], seconds: float) -> dict[str, Any]:
+def _report(plan: ImagePlan, sinks: list[Sink], sizes: list[int | None], seconds: float) -> dict[str, Any]:
     """Return the plan's description with what the run found: values, clipped samples, bytes, seconds."""
     report: dict[str, Any] = describe_plan(plan)
     maps: dict[int, dict[str, Any]] = {}

@@ -179,6 +179,8 @@ def plan_engine(
     from convcli.engine import parse_border, plan_conv
 
     input_px = (info.height_px, info.width_px)
+    # The command repeats edges unless told otherwise; a transposed convolution knows no border but zeros.
+    border = request.padding_mode or ("zeros" if request.transposed else "replicate")
     kernel_px: tuple[int, int] = (bound.weight.shape[-2], bound.weight.shape[-1])
     return plan_conv(
         input_shape=(n_planes, *input_px),
@@ -187,7 +189,7 @@ def plan_engine(
         padding=resolve_request_padding(request, input_px, kernel_px),
         dilation=request.dilation,
         groups=bound.groups,
-        border=parse_border(request.padding_mode),
+        border=parse_border(border),
         transposed=request.transposed,
         output_padding=request.output_padding,
         dtype=request.dtype,
@@ -212,12 +214,18 @@ def resolve_request_padding(
         An anchor with a padding other than ``same``: explicit pixels already say where the kernel sits.
     """
     if request.anchor is None:
-        resolve = resolve_transpose_padding if request.transposed else resolve_padding
-        rows, columns = resolve(request.padding, input_px, kernel_px, request.stride, request.dilation)
-        return rows, columns
+        if request.transposed:
+            pairs = resolve_transpose_padding(
+                request.padding, input_px, kernel_px, request.stride, request.dilation, request.output_padding
+            )
+        else:
+            pairs = resolve_padding(request.padding, input_px, kernel_px, request.stride, request.dilation)
+        return pairs[0], pairs[1]
     if request.padding != "same" or request.transposed:
-        raise UsageError("--anchor goes with --padding same", hint="per-side padding moves the kernel: --padding 0,2,0,2")
-    pairs = []
+        raise UsageError(
+            "--anchor goes with --padding same", hint="per-side padding moves the kernel: --padding 0,2,0,2"
+        )
+    anchored = []
     for size, kernel, stride, dilation, anchor in zip(
         input_px, kernel_px, request.stride, request.dilation, request.anchor, strict=True
     ):
@@ -227,8 +235,8 @@ def resolve_request_padding(
             )
         before = anchor * dilation
         needed = (-(-size // stride) - 1) * stride + window_px(kernel, dilation) - size
-        pairs.append((before, max(needed - before, 0)))
-    return pairs[0], pairs[1]
+        anchored.append((before, max(needed - before, 0)))
+    return anchored[0], anchored[1]
 
 
 def _layout(request: ApplyRequest) -> str:
@@ -260,7 +268,7 @@ def _alpha_policy(request: ApplyRequest, info: ImageInfo, layout: str, notes: li
 
 
 def _keep_alpha_of_same_size(alpha: str | None, info: ImageInfo, conv: ConvPlan, notes: list[str]) -> str | None:
-    """The input's alpha fits only an output of the input's size."""
+    """Drop or refuse the input's alpha where the output has another size."""
     if alpha not in ("keep", "premultiply-keep") or conv.output_shape[-2:] == (info.height_px, info.width_px):
         return alpha
     if alpha == "keep":

@@ -38,7 +38,7 @@ class ApplyRequest:
     # convolution
     stride: tuple[int, int] = (1, 1)
     padding: Padding = "same"
-    padding_mode: str = "replicate"
+    padding_mode: str | None = None
     dilation: tuple[int, int] = (1, 1)
     groups: int | None = None
     transposed: bool = False

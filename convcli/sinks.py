@@ -1,18 +1,22 @@
 """Where maps go: one sink an output file.
 
-A sink encodes a band of maps in whatever thread computed it and appends the result in order, so that tone, filtering and
-deflate share the thread, and the cache, of the convolution.
+A sink encodes a band of maps in whatever thread computed it and appends the result in order, so that tone, filter
+and deflate share the thread, and the cache, of the convolution.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+import sys
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
-from convcli.images import Tone, ToneCounts, ToneSpec, open_picture, open_raw, parse_tone
+from convcli.errors import OutputError
+from convcli.images import Tone, ToneCounts, ToneSpec, open_picture, parse_tone
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from convcli.images import Metadata
@@ -41,8 +45,8 @@ class Sink(Protocol):
     def append(self, band: Band) -> None:
         """Write a band; bands come from top to bottom."""
 
-    def finish(self) -> int:
-        """Put the file in its place; return its bytes."""
+    def finish(self) -> int | None:
+        """Put the file in its place; return its bytes, if it has a place."""
 
     def abort(self) -> None:
         """Leave nothing behind."""
@@ -79,6 +83,29 @@ def bind_tone(plan: ImagePlan, output: OutputFile, ranges: tuple[NDArray[Any], N
     )
 
 
+def open_target(output: OutputFile) -> Path | BinaryIO:
+    """Return what a writer opens: the path, its folder made, or standard output."""
+    if output.path is None:
+        return sys.stdout.buffer
+    try:
+        output.path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder {output.path.parent}: {error.strerror}", hint="choose another --out-dir"
+        ) from None
+    return output.path
+
+
+def _n_bytes(output: OutputFile) -> int | None:
+    return None if output.path is None else output.path.stat().st_size
+
+
+def count_values(maps: NDArray[Any]) -> ToneCounts:
+    """Return the counts of maps that are stored as they are: nothing is clipped."""
+    _, counts = Tone(ToneSpec("clip"), white=1.0, depth="float").apply(maps)
+    return counts
+
+
 class PictureSink:
     """A picture of one map, or of a map per plane, with what happens to alpha.
 
@@ -107,8 +134,8 @@ class PictureSink:
         self._n_planes = 3 if self._colormap else len(output.maps) + (alpha is not None)
         height, width = plan.conv.output_shape[-2:]
         self._writer = open_picture(
-            output.path,
-            output.format,
+            open_target(output),
+            picture_format=output.format,
             width_px=width,
             height_px=height,
             n_planes=self._n_planes,
@@ -140,9 +167,10 @@ class PictureSink:
         self._writer.append(band.payload)
         self.counts = band.counts if self.counts is None else self.counts + band.counts
 
-    def finish(self) -> int:
-        """Put the file in its place; return its bytes."""
-        return self._writer.finish()
+    def finish(self) -> int | None:
+        """Put the file in its place; return its bytes, if it has a place."""
+        self._writer.close()
+        return _n_bytes(self.output)
 
     def abort(self) -> None:
         """Leave nothing behind."""
@@ -163,25 +191,34 @@ class RawSink:
         self.output = output
         self.counts: ToneCounts | None = ToneCounts.zero(len(output.maps))
         self._chosen = slice(output.maps[0], output.maps[-1] + 1)
-        self._tone = Tone(ToneSpec("clip"), white=1.0, depth="float")
-        shape = (len(output.maps), *plan.conv.output_shape[-2:])
-        names = [plan.maps[index].label for index in output.maps]
-        self._writer = open_raw(output.path, output.format, shape=shape, names=names, metadata=metadata)
+        from convcli.images import open_raw
+
+        height, width = plan.conv.output_shape[-2:]
+        self._writer = open_raw(
+            open_target(output),
+            raw_format=output.format,
+            names=tuple(plan.maps[index].label for index in output.maps),
+            height_px=height,
+            width_px=width,
+            stamp=metadata.stamp,
+            dtype=plan.request.dtype,
+        )
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
-        """Convert to float32 and count."""
-        samples, counts = self._tone.apply(maps[self._chosen])
-        return Band((top, samples), counts)
+        """Convert to the stored type and count."""
+        del top
+        maps = maps[self._chosen]
+        return Band(self._writer.encode(maps), count_values(maps))
 
     def append(self, band: Band) -> None:
         """Write a band."""
-        top, samples = band.payload
-        self._writer.write(top, samples)
+        self._writer.append(band.payload)
         self.counts = band.counts if self.counts is None else self.counts + band.counts
 
-    def finish(self) -> int:
-        """Put the file in its place; return its bytes."""
-        return self._writer.finish()
+    def finish(self) -> int | None:
+        """Put the file in its place; return its bytes, if it has a place."""
+        self._writer.close()
+        return _n_bytes(self.output)
 
     def abort(self) -> None:
         """Leave nothing behind."""
@@ -219,15 +256,23 @@ class SheetSink:
         self._sums[:, rows] += sums
         self.counts = band.counts if self.counts is None else self.counts + band.counts
 
-    def finish(self) -> int:
-        """Draw the sheet, put the file in its place; return its bytes."""
-        from convcli.images import make_sheet, write_picture
+    def finish(self) -> int | None:
+        """Draw the sheet and put the file in its place; return its bytes, if it has a place."""
+        from convcli.images import apply_colormap, make_sheet, write_picture
 
         tiles = np.rint(self._sums / self._areas).astype(np.uint8)
         labels = [named.label for named in self._plan.maps]
-        sheet = make_sheet(tiles, labels, colormap=self._plan.request.colormap)
         output, request = self.output, self._plan.request
-        return write_picture(output.path, output.format, sheet, metadata=self._metadata, compress=request.compress)
+        drawn = [apply_colormap(tile, request.colormap) for tile in tiles] if request.colormap else list(tiles)
+        sheet = make_sheet(drawn, labels, tile_px=TILE_PX)
+        write_picture(
+            open_target(output),
+            sheet,
+            picture_format=output.format,
+            metadata=self._metadata,
+            compress=request.compress,
+        )
+        return _n_bytes(output)
 
     def abort(self) -> None:
         """Nothing is on disk before the end."""

@@ -64,8 +64,9 @@ def run_cli(*args: object, stdin: bytes = b"", cwd: Path | None = None) -> Resul
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        sys.stdin, sys.stdout, sys.stderr = saved
-    return Result(code, out.getvalue(), err.getvalue().decode())
+        result = Result(code, out.getvalue(), err.getvalue().decode())
+        sys.stdin, sys.stdout, sys.stderr = saved  # the text layers close the bytes under them
+    return result
 
 
 @pytest.fixture(scope="session")

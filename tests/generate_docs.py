@@ -1,4 +1,4 @@
-"""Run the commands in README.md's console blocks and put their output into it; ``test_docs`` checks that none drifted."""
+"""Run the commands in README.md's console blocks and put their output into it; ``test_docs`` checks that none drifts."""
 
 from __future__ import annotations
 

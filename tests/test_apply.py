@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import load_image, run_cli, save_image
 from numpy.typing import NDArray
 from scipy import ndimage
-
-from conftest import load_image, run_cli, save_image
 
 SOBEL_X = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float64)
 SOBEL_Y = SOBEL_X.T
@@ -122,8 +121,8 @@ def test_tone_never_wraps_and_counts_what_it_clips(tone: str, rising: int, falli
     assert (row[4], row[8]) == (rising, falling)  # the response is +400 and -400
     x = next(one for one in result.json["maps"] if one["kernel"] == "x")
     values = {"offset:128": (-272, 528), "scale:0.5": (-200, 200)}.get(tone, (-400, 400))
-    low = 0 if tone in ("auto", "signed") else 24 * (values[0] < 0)
-    high = {"auto": 48, "signed": 0}.get(tone, 24 * (values[1] > 255))
+    low = 0 if tone in ("auto", "signed") else 12 * (values[0] < 0)
+    high = {"auto": 24, "signed": 0}.get(tone, 12 * (values[1] > 255))
     assert (x["clipped_low"], x["clipped_high"]) == (low, high)
     assert (x["min"], x["max"]) == (-400, 400)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from conftest import load_image, run_cli, save_image
 
 
@@ -40,7 +39,7 @@ def out(tmp_path: Path) -> Path:
         (["-k", "sobel", "--padding", "sme"], 2, "same"),
         (["-k", "sobel", "--padding-mode", "mirrored"], 2, "mirror"),
         (["-k", "sobel", "--groups", "2"], 5, "1, 3"),
-        (["-k", "sobel", "--dilation", "300", "--padding", "valid"], 5, "600"),
+        (["-k", "sobel", "--dilation", "300", "--padding", "valid"], 5, "601"),
         (["-k", "sobel", "--anchor", "3"], 5, "0 to 2"),
         (["-k", "sobel", "--channels", "x"], 2, "r, g, b"),
         (["-k", "sobel", "--tone", "loud"], 2, "auto"),

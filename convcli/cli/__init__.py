@@ -45,7 +45,7 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
         ] = False,
         debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of expected errors too.")] = False,
     ) -> None:
-        """The convolution layer as a command: kernel banks on images, shapes without a model."""
+        """Convolve images with kernel banks, compute shapes without a model."""
 
     asked = next((word for word in argv if not word.startswith("-")), None)
     one = asked in COMMANDS and "_CONVCLI_COMPLETE" not in os.environ
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         typer.echo("convcli: interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    except Exception:
+    except Exception:  # noqa: BLE001 - the edge: whatever is not expected is a bug, said as one
         import traceback
 
         traceback.print_exc()

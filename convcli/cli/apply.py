@@ -33,7 +33,8 @@ def apply(
     ] = None,
     stack: Annotated[str | None, _option("--stack", metavar="FILE.toml", help="Run a stack of layers instead.")] = None,
     outputs: Annotated[
-        str | None, _option("--outputs", metavar="last|all", help="Of a stack: the last layer's maps or every output's.")
+        str | None,
+        _option("--outputs", metavar="last|all", help="Of a stack: the last layer's maps or every output's."),
     ] = None,
     stride: Annotated[str | None, _option("--stride", metavar="N|HxW", help="Step between windows [1].")] = None,
     padding: Annotated[
@@ -60,7 +61,8 @@ def apply(
         str | None, _option("--bias", metavar="V[,V...]", help="Added to every map, or one value per kernel.")
     ] = None,
     mode: Annotated[
-        str | None, _option("--mode", metavar="correlate|convolve", help="convolve rotates taps by 180 deg [correlate].")
+        str | None,
+        _option("--mode", metavar="correlate|convolve", help="convolve rotates taps by 180 deg [correlate]."),
     ] = None,
     anchor: Annotated[
         str | None, _option("--anchor", metavar="N|HxW", help="Tap over the output sample [(k-1)//2].")
@@ -163,7 +165,9 @@ def apply(
     dry_run: Annotated[
         bool, _option("--dry-run", help="Print shapes, files and bytes; write nothing.", panel=_RUN)
     ] = False,
-    jobs: Annotated[int | None, _option("-j", "--jobs", metavar="N", help="Files at a time [cores].", panel=_RUN)] = None,
+    jobs: Annotated[
+        int | None, _option("-j", "--jobs", metavar="N", help="Files at a time [cores].", panel=_RUN)
+    ] = None,
     threads: Annotated[
         int | None, _option("--threads", metavar="N", help="Threads within a file [cores].", panel=_RUN)
     ] = None,

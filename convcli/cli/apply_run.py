@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from convcli.errors import EXIT_PARTIAL, ConvcliError, UsageError
+from convcli.errors import EXIT_PARTIAL, UsageError
 from convcli.inputs import find_inputs, read_list
 from convcli.report import printable, to_json
 from convcli.request import ApplyRequest, parse_request
@@ -161,8 +160,7 @@ def _finish_batch(batch: BatchPlan, outcomes: Any, run: RunFlags) -> None:
             typer.echo(f"hint: {printable(outcome.error.hint)}", err=True)
     if not run.quiet:
         typer.echo(
-            f"{n_done} of {batch.n_inputs} done, {n_skipped} left alone, {len(failed)} failed, "
-            f"{summary['seconds']} s",
+            f"{n_done} of {batch.n_inputs} done, {n_skipped} left alone, {len(failed)} failed, {summary['seconds']} s",
             err=run.json,
         )
     if failed:

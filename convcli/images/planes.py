@@ -23,9 +23,11 @@ class PlaneSource(Protocol):
     """Planes (C, H, W) of which any band of rows can be read."""
 
     @property
-    def shape(self) -> tuple[int, int, int]: ...
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]: ...  # noqa: D102
+
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
         """Return rows ``[top, bottom)`` of every plane, shape (C, bottom - top, W)."""
         ...
@@ -120,8 +122,9 @@ class PlaneView:
         self._scale = np.broadcast_to(scale, (n_planes,)).astype(dtype)[:, None, None]
         self._offset = np.broadcast_to(offset, (n_planes,)).astype(dtype)[:, None, None]
         self._identity = not unit and not std
-        computed = self._luma is not None or premultiply is not None or not self._identity
-        self.dtype = np.dtype(dtype) if computed else np.dtype(source.dtype)
+        #: Whether the rows are the stored samples themselves.
+        self.is_plain = self._luma is None and premultiply is None and self._identity
+        self.dtype = np.dtype(source.dtype) if self.is_plain else np.dtype(dtype)
         self.shape = (n_planes, *source.shape[1:])
 
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
@@ -148,8 +151,6 @@ def view_planes(
     """Return the planes of ``source`` (P, H, W) as the engine takes them: a plain view where nothing is computed."""
     view = PlaneView(source, selection, white=white, **options)
     first, n = selection.indexes[0], len(selection.indexes)
-    if isinstance(source, np.ndarray) and view.dtype == source.dtype and not selection.luma:
-        if selection.indexes == tuple(range(first, first + n)) and options.get("premultiply") is None:
-            if not options.get("unit") and not options.get("std"):
-                return source[first : first + n]
+    if isinstance(source, np.ndarray) and view.is_plain and selection.indexes == tuple(range(first, first + n)):
+        return source[first : first + n]
     return view

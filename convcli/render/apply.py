@@ -89,7 +89,7 @@ def render_image(report: Mapping[str, Any]) -> str:
 
 def _where(outputs: Sequence[Mapping[str, Any]]) -> str:
     """Name one file, or the folder of several with their number and bytes."""
-    total = _size(sum(one.get("bytes", one["sample_bytes"]) for one in outputs))
+    total = _size(sum(one.get("bytes") or one["sample_bytes"] for one in outputs))
     if len(outputs) == 1:
         return f"{printable(outputs[0]['path'])} ({total})"
     folders = {str(PurePath(one["path"]).parent) for one in outputs}
