@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,9 @@ from convcli.engine.shifts import ShiftAdd
 from convcli.engine.source import Array, BandSource, Planes, Scratch, ScratchPool, interleaved
 from convcli.engine.taps import Taps
 from convcli.errors import GeometryError
+
+#: Group, and rows of a phase from … to.
+Band = tuple[int, int, int]
 
 
 def prepare(plan: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> Runner:
@@ -65,13 +68,9 @@ class Runner:
         self._phases = plan.phases()
         self._pool = ScratchPool()
         self._lock = threading.Lock()
-        self._loaded: dict[tuple[int, int, bytes], Correlator] = {}
+        self._loaded: dict[tuple[int, int], list[Correlator]] = {}
         for phase_index in range(len(self._phases)):
-            self._correlators(phase_index, self._plain_lanes)
-
-    @property
-    def _plain_lanes(self) -> int:
-        return 1
+            self._correlators(phase_index, 1)
 
     @property
     def native_dtype(self) -> np.dtype[Any]:
@@ -88,8 +87,8 @@ class Runner:
             ``plan.shared`` holds.
         top, bottom : int
             ``0 <= top < bottom <= plan.output_shape[1]``.
-        out : ndarray of shape (O, bottom - top, oW) or (C, O/C, bottom - top, oW), optional
-            Any strides: the second form lets depthwise maps lie interleaved,
+        out : ndarray of shape (O, bottom - top, oW), optional
+            Any strides. Where ``groups`` is C also (C, O/C, bottom - top, oW), so that maps may lie interleaved:
             ``np.empty((K, rows, oW, C)).transpose(3, 0, 1, 2)``. Its dtype is the plan's, or :attr:`native_dtype`.
 
         Returns
@@ -102,11 +101,12 @@ class Runner:
         if out is None:
             out = self._new(planes, bottom - top, self.plan.dtype)
         self._check_out(out, bottom - top)
+        works = self._works(planes, out, top)
         scratch = self._pool.take()
         try:
-            for phase_index, phase in enumerate(self._phases):
-                for group, first, last in self._bands(phase, top, bottom):
-                    self._band(planes, phase_index, group, first, last, top, out, scratch)
+            for work in works:
+                for band in work.bands(top, bottom, self.plan.band_rows):
+                    work(band, scratch)
         finally:
             self._pool.put(scratch)
         return out
@@ -129,14 +129,10 @@ class Runner:
         self._check(planes, 0, height)
         target = self._new(planes, height, dtype or self.plan.dtype) if out is None else out
         self._check_out(target, height)
-        bands = [(index, *band) for index, phase in enumerate(self._phases) for band in self._bands(phase, 0, height)]
-
-        def work(band: tuple[int, int, int, int], scratch: Scratch) -> None:
-            index, group, first, last = band
-            self._band(planes, index, group, first, last, 0, target, scratch)
-
+        works = self._works(planes, target, 0)
+        bands = [(work, band) for work in works for band in work.bands(0, height, self.plan.band_rows)]
         with single_threaded_blas(self.plan.threads):
-            run_bands(bands, work, self._pool, self.plan.threads)
+            run_bands(bands, self._pool, self.plan.threads)
         return target
 
     def _new(self, planes: Planes, n_rows: int, dtype: DTypeLike) -> Array:
@@ -157,7 +153,8 @@ class Runner:
     def _check_out(self, out: Array, n_rows: int) -> None:
         n_out, _, width = self.plan.output_shape
         channels = self.plan.input_shape[0]
-        if out.shape not in ((n_out, n_rows, width), (channels, n_out // channels, n_rows, width)):
+        grouped = (channels, n_out // channels, n_rows, width) if self.plan.groups == channels else None
+        if out.shape not in ((n_out, n_rows, width), grouped):
             raise GeometryError(f"out of shape {out.shape}, needed {(n_out, n_rows, width)}")
         if out.dtype not in (np.dtype(self.plan.dtype), np.dtype("float64"), self.native_dtype):
             raise GeometryError(f"out of type {out.dtype}, needed {self.plan.dtype}")
@@ -165,61 +162,14 @@ class Runner:
     def _lanes(self, planes: Planes) -> int:
         return self.plan.input_shape[0] if self.plan.shared and interleaved(planes) is not None else 1
 
-    def _bands(self, phase: Phase, top: int, bottom: int) -> Iterator[tuple[int, int, int]]:
-        """Yield (group, first, last) in rows of the phase; group -1 is all planes as lanes."""
-        axis = phase[0]
-        start = max(-(-(top - axis.first) // axis.step), 0)
-        stop = min(-(-(bottom - axis.first) // axis.step), axis.n_outputs)
-        for group in range(self.plan.groups):
-            for first in range(start, stop, self.plan.band_rows):
-                yield group, first, min(first + self.plan.band_rows, stop)
-
-    def _band(
-        self,
-        planes: Planes,
-        phase_index: int,
-        group: int,
-        first: int,
-        last: int,
-        top: int,
-        out: Array,
-        scratch: Scratch,
-    ) -> None:
+    def _works(self, planes: Planes, out: Array, top: int) -> list[_Work]:
         lanes = self._lanes(planes)
-        if lanes > 1 and group > 0:
-            return  # the first group did all planes
-        phase = self._phases[phase_index]
-        correlator = self._correlators(phase_index, lanes)[group]
-        job = self._job(phase, lanes)
-        channels = slice(0, 1) if lanes > 1 else slice(group * job.n_in, (group + 1) * job.n_in)
-        source = BandSource(planes, phase[0].before, phase[1].before, self.plan.border, lanes=lanes)
-        band = scratch.get("band", (job.n_in, job.rows(last - first), correlator.columns, lanes), correlator.band_dtype)
-        source.fill(band[:, :, : job.columns], channels, first * job.stride_hw[0])
-        band[:, :, job.columns :] = 0  # never NaN: zero taps meet these
-        target = self._target(out, phase, group, first, last, top, lanes, job.n_out)
-        correlator(band, target, scratch)
-        if self._bias is not None:
-            bias = self._bias.reshape(self.plan.groups, job.n_out)
-            column = bias[group] if lanes == 1 else bias.T  # (n_out,) or (n_out, lanes)
-            target += column.reshape(job.n_out, 1, 1, lanes).astype(target.dtype)
-
-    def _target(
-        self, out: Array, phase: Phase, group: int, first: int, last: int, top: int, lanes: int, n_out: int
-    ) -> Array:
-        """Return where one band goes, (n_out, rows, W, lanes)."""
-        rows, columns = phase
-        begin = rows.first + first * rows.step - top
-        area = out[..., begin : begin + (last - first - 1) * rows.step + 1 : rows.step, columns.first :: columns.step]
-        if lanes > 1:
-            grouped = area if out.ndim == 4 else area.reshape(lanes, n_out, *area.shape[1:])
-            return grouped.transpose(1, 2, 3, 0)
-        if out.ndim == 4:
-            per_plane = out.shape[1]
-            if n_out == per_plane:
-                return area[group, ..., None]
-            # Groups of several planes: their maps are scattered over the first two axes.
-            area = area.reshape(-1, *area.shape[2:])
-        return area[group * n_out : (group + 1) * n_out, ..., None]
+        return [
+            _Work(
+                self._correlators(index, lanes), self._job(phase, lanes), phase, planes, self.plan, out, top, self._bias
+            )
+            for index, phase in enumerate(self._phases)
+        ]
 
     def _job(self, phase: Phase, lanes: int) -> Job:
         rows, columns = phase
@@ -239,14 +189,74 @@ class Runner:
         phase = self._phases[phase_index]
         by_group = phase_weight(self._weight, phase)
         by_group = by_group.reshape(self.plan.groups, -1, *by_group.shape[1:])
-        found = []
         with self._lock:
-            for kernels in by_group:
-                key = (phase_index, lanes, kernels.tobytes())
-                if key not in self._loaded:
-                    self._loaded[key] = make_correlator(self.plan, self._job(phase, lanes)).load(kernels)
-                found.append(self._loaded[key])
-        return found
+            if (phase_index, lanes) not in self._loaded:
+                distinct: dict[bytes, Correlator] = {}
+                for kernels in by_group[:1] if lanes > 1 else by_group:
+                    key = kernels.tobytes()
+                    if key not in distinct:
+                        distinct[key] = make_correlator(self.plan, self._job(phase, lanes)).load(kernels)
+                self._loaded[phase_index, lanes] = [distinct[k.tobytes()] for k in by_group if k.tobytes() in distinct]
+            return self._loaded[phase_index, lanes]
+
+
+class _Work:
+    """One phase of one image: its bands, and how each is done."""
+
+    def __init__(
+        self,
+        correlators: list[Correlator],
+        job: Job,
+        phase: Phase,
+        planes: Planes,
+        plan: ConvPlan,
+        out: Array,
+        top: int,
+        bias: Array | None,
+    ) -> None:
+        self.correlators, self.job, self.phase, self.out, self.top, self.bias = correlators, job, phase, out, top, bias
+        self.source = BandSource(planes, phase[0].before, phase[1].before, plan.border, lanes=job.lanes)
+        self.n_groups = 1 if job.lanes > 1 else plan.groups
+
+    def bands(self, top: int, bottom: int, n_rows: int) -> Iterator[Band]:
+        """Yield (group, first, last) in rows of the phase for output rows ``top`` to ``bottom``."""
+        axis = self.phase[0]
+        start = max(-(-(top - axis.first) // axis.step), 0)
+        stop = min(-(-(bottom - axis.first) // axis.step), axis.n_outputs)
+        for group in range(self.n_groups):
+            for first in range(start, stop, n_rows):
+                yield group, first, min(first + n_rows, stop)
+
+    def __call__(self, band: Band, scratch: Scratch) -> None:
+        """Gather one band, correlate it, add the bias."""
+        group, first, last = band
+        job, correlator = self.job, self.correlators[group]
+        channels = slice(0, 1) if job.lanes > 1 else slice(group * job.n_in, (group + 1) * job.n_in)
+        shape = (job.n_in, job.rows(last - first), correlator.columns, job.lanes)
+        samples = scratch.get("band", shape, correlator.band_dtype)
+        self.source.fill(samples[:, :, : job.columns], channels, first * job.stride_hw[0])
+        samples[:, :, job.columns :] = 0  # never NaN: zero taps meet these
+        target = self._target(group, first, last)
+        correlator(samples, target, scratch)
+        if self.bias is not None:
+            bias = self.bias.reshape(-1, job.n_out)
+            column = bias[group] if job.lanes == 1 else bias.T
+            target += column.reshape(job.n_out, 1, 1, job.lanes).astype(target.dtype)
+
+    def _target(self, group: int, first: int, last: int) -> Array:
+        """Return where one band goes, (n_out, rows, W, lanes)."""
+        rows, columns = self.phase
+        n_out, lanes = self.job.n_out, self.job.lanes
+        begin = rows.first + first * rows.step - self.top
+        area = self.out[
+            ..., begin : begin + (last - first - 1) * rows.step + 1 : rows.step, columns.first :: columns.step
+        ]
+        if lanes > 1:
+            grouped = area if area.ndim == 4 else area.reshape(lanes, n_out, *area.shape[1:])
+            return grouped.transpose(1, 2, 3, 0)
+        if area.ndim == 4:
+            return area[group, ..., None]
+        return area[group * n_out : (group + 1) * n_out, ..., None]
 
 
 def make_correlator(plan: ConvPlan, job: Job) -> Correlator:
@@ -262,10 +272,7 @@ def make_correlator(plan: ConvPlan, job: Job) -> Correlator:
     return ShiftAdd(job, plan.sums)
 
 
-Band = tuple[int, int, int, int]
-
-
-def run_bands(bands: list[Band], work: Callable[[Band, Scratch], None], pool: ScratchPool, threads: int) -> None:
+def run_bands(bands: list[tuple[_Work, Band]], pool: ScratchPool, threads: int) -> None:
     """Hand bands out, in order, to so many threads (the calling one is the first); the first error is raised."""
     queue = iter(bands)
     lock = threading.Lock()
@@ -276,9 +283,10 @@ def run_bands(bands: list[Band], work: Callable[[Band, Scratch], None], pool: Sc
         try:
             while not errors:
                 with lock:
-                    band = next(queue, None)
-                if band is None:
+                    entry = next(queue, None)
+                if entry is None:
                     return
+                work, band = entry
                 work(band, scratch)
         except BaseException as error:  # noqa: BLE001  (raised again by the calling thread)
             errors.append(error)

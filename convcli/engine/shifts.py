@@ -146,15 +146,15 @@ class ShiftAdd:
             np.copyto(target[o], shown, casting="unsafe")
 
     def _apart(self, band: Array, scratch: Scratch) -> Array:
-        """Return the band by residues of the stride, (stride_h, stride_w, n_in, rows, columns)."""
+        """Return the band by residues of the stride, (stride_h, stride_w, n_in, rows, columns · lanes)."""
         stride_h, stride_w = self.job.stride_hw
-        n_in, rows, columns, _ = band.shape
+        n_in, rows, columns, lanes = band.shape  # several lanes only where stride_w is 1
         n_rows, n_columns = -(-rows // stride_h), -(-columns // stride_w)
-        parts = scratch.get("apart", (stride_h, stride_w, n_in, n_rows, n_columns), self.band_dtype)
+        parts = scratch.get("apart", (stride_h, stride_w, n_in, n_rows, n_columns, lanes), self.band_dtype)
         for r, c in np.ndindex(stride_h, stride_w):
-            piece = band[:, r::stride_h, c::stride_w, 0]
+            piece = band[:, r::stride_h, c::stride_w]
             parts[r, c, :, : piece.shape[1], : piece.shape[2]] = piece
-        return parts
+        return parts.reshape(stride_h, stride_w, n_in, n_rows, n_columns * lanes)
 
     def scratch_bytes(self, n_rows: int) -> int:
         """Three sums, and the band taken apart where there is a stride."""

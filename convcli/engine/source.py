@@ -8,6 +8,7 @@ row: 1 for planar images, 3 for interleaved RGB whose planes all get the same ke
 from __future__ import annotations
 
 from collections import deque
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,7 +49,7 @@ class Scratch:
 
     def get(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """Return an uninitialised contiguous array; the same memory as the last one of that name if it is enough."""
-        n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        n_bytes = prod(shape) * np.dtype(dtype).itemsize
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < n_bytes:
             buffer = self._buffers[name] = np.empty(n_bytes, np.uint8)
@@ -124,6 +125,7 @@ class BandSource:
         else:
             self._samples = planes[..., None] if isinstance(planes, np.ndarray) else None
         self._planes = planes
+        self._columns: dict[int, tuple[NDArray[np.intp], NDArray[np.intp], int, int]] = {}
 
     def _rows(self, channels: slice, top: int, bottom: int) -> Array:
         """Return rows of the image itself: (planes, rows, W, lanes)."""
@@ -143,16 +145,15 @@ class BandSource:
         first : int
             The first padded row wanted.
         """
-        n_rows, n_columns = band.shape[1:3]
+        n_rows = band.shape[1]
         start = first - self.top
         low, high = max(start, 0), min(start + n_rows, self.height)
-        col = -self.left
-        col_low, col_high = max(col, 0), min(col + n_columns, self.width)
         if low < high:
-            inside = self._rows(channels, low, high)
-            self._fill_columns(band[:, low - start : high - start], inside, col, col_low, col_high)
+            self._fill_columns(band[:, low - start : high - start], self._rows(channels, low, high))
         else:
             low = high = start  # no row of the image: every row is the border's
+        if high - low == n_rows:
+            return
         outer = [*range(start, min(low, start + n_rows)), *range(max(high, start), start + n_rows)]
         rows = map_positions(np.array(outer, dtype=np.intp), self.height, self.border.mode)
         for position, row in zip(outer, rows.tolist(), strict=True):
@@ -162,19 +163,26 @@ class BandSource:
             elif low <= row < high:
                 line[...] = band[:, row - start : row - start + 1]
             else:
-                self._fill_columns(line, self._rows(channels, row, row + 1), col, col_low, col_high)
+                self._fill_columns(line, self._rows(channels, row, row + 1))
 
-    def _fill_columns(self, band: Array, rows: Array, col: int, col_low: int, col_high: int) -> None:
-        n_columns = band.shape[2]
-        if col_low < col_high:
-            np.copyto(band[:, :, col_low - col : col_high - col], rows[:, :, col_low:col_high], casting="unsafe")
-        else:
-            col_low = col_high = col
-        outer = np.r_[col : min(col_low, col + n_columns), max(col_high, col) : col + n_columns].astype(np.intp)
+    def _fill_columns(self, band: Array, rows: Array) -> None:
+        outer, columns, low, high = self._outer_columns(band.shape[2])
+        if low < high:
+            np.copyto(band[:, :, low + self.left : high + self.left], rows[:, :, low:high], casting="unsafe")
         if not outer.size:
             return
-        columns = map_positions(outer, self.width, self.border.mode)
         if self.border.mode == "constant":
-            band[:, :, outer - col] = self.border.value
+            band[:, :, outer] = self.border.value
         else:
-            band[:, :, outer - col] = rows[:, :, columns]
+            band[:, :, outer] = rows[:, :, columns]
+
+    def _outer_columns(self, n_columns: int) -> tuple[NDArray[np.intp], NDArray[np.intp], int, int]:
+        """Return (positions outside, samples that stand there, first and last column inside)."""
+        if n_columns not in self._columns:
+            first = -self.left
+            low, high = max(first, 0), min(first + n_columns, self.width)
+            everywhere = np.arange(first, first + n_columns, dtype=np.intp)
+            outer = everywhere[(everywhere < low) | (everywhere >= high)]
+            samples = map_positions(outer, self.width, self.border.mode)
+            self._columns[n_columns] = (outer - first, samples, low, high)
+        return self._columns[n_columns]
