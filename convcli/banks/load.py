@@ -203,8 +203,12 @@ def _family(name: str, parameters: tuple[tuple[str, str], ...], entry: str) -> K
         return None
     values = family.read_parameters(parameters)
     module, function = family.builder.split(":")
-    bank: KernelBank = getattr(import_module(f"convcli.banks.families.{module}"), function)(**values)
+    build = getattr(import_module(f"convcli.banks.families.{module}"), function)
     full = normal_name(name) + "".join(f"{':' if not index else ','}{k}={v}" for index, (k, v) in enumerate(parameters))
+    try:
+        bank: KernelBank = build(**values)
+    except ValueError as error:
+        raise KernelError(f"'{full}': {error}") from None
     names = (full,) if bank.n_kernels == 1 and bank.kernel_names == ("kernel",) else bank.kernel_names
     bank = bank.with_(name=full, kernel_names=names, source=family.source, summary=family.summary, tags=family.tags)
     return selected(bank, entry)
