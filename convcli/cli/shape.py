@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from convcli.layers import Layer
+    from convcli.stack import StackShape
+
 _EPILOG = (
-    "Examples: convcli shape 3x304x228 conv:64,k=7,s=2,p=3 maxpool:k=3,s=2,p=1 | "
-    "convcli shape 12x32x32 --out-channels 6 --kernel-size 3 --groups 3"
+    "Examples: convcli shape 3x304x228 conv:64,k=7,s=2,p=3 maxpool:k=3,s=2,p=1 · "
+    "convcli shape photo.jpg --out-channels 6 --kernel-size 3 · "
+    "convcli shape 3x304x228 'conv:64,k=7,s=2,p=?' --target 152x114 · convcli shape stack.toml --input 3x224x224"
 )
+_SIZES = "N|HxW"
 
 
 def register(app: typer.Typer) -> None:
@@ -18,59 +26,185 @@ def register(app: typer.Typer) -> None:
 
 
 def shape(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="Input shape: CxHxW (or CxL, CxDxHxW).")],
-    layers: Annotated[
+    words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[LAYER]...", help="conv:64,k=7,s=2,p=3 · maxpool:2 · avgpool:k=3,s=2 · …"),
+        typer.Argument(
+            metavar="INPUT [LAYER]...",
+            help="Input shape (CxHxW, CxL, CxDxHxW), an image (its header is read) or a stack file; then layers: "
+            "conv:64,k=7,s=2,p=3 maxpool:2 relu, or stack files. A checkpoint alone lists its weights.",
+        ),
     ] = None,
+    input_: Annotated[
+        str | None, typer.Option("--input", metavar="SHAPE|IMAGE", help="The input; then every INPUT word is a layer.")
+    ] = None,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="The input shape is HxWxC.")] = False,
     out_channels: Annotated[str | None, typer.Option(metavar="N", help="One Conv2d by flags: its maps.")] = None,
-    kernel_size: Annotated[str | None, typer.Option(metavar="N|HxW", help="Taps of its kernel.")] = None,
-    stride: Annotated[str | None, typer.Option(metavar="N|HxW", help="Step between windows.")] = None,
+    kernel_size: Annotated[str | None, typer.Option(metavar=_SIZES, help="Taps of its kernel.")] = None,
+    stride: Annotated[str | None, typer.Option(metavar=_SIZES, help="Step between windows (default 1).")] = None,
     padding: Annotated[
-        str | None, typer.Option(metavar="N|HxW|T,B,L,R|same|valid|full", help="Pixels added around the input.")
+        str | None, typer.Option(metavar="N|HxW|T,B,L,R|same|valid|full", help="Pixels added around (default 0).")
     ] = None,
-    dilation: Annotated[str | None, typer.Option(metavar="N|HxW", help="Spacing between taps.")] = None,
-    groups: Annotated[str | None, typer.Option(metavar="N", help="Blocks of channels kept apart.")] = None,
+    dilation: Annotated[str | None, typer.Option(metavar=_SIZES, help="Spacing between taps (default 1).")] = None,
+    groups: Annotated[str | None, typer.Option(metavar="N", help="Blocks of channels kept apart (default 1).")] = None,
     bias: Annotated[bool | None, typer.Option("--bias/--no-bias", help="One addition per map (default: yes).")] = None,
     transposed: Annotated[bool, typer.Option("--transposed", help="Transposed convolution.")] = False,
-    output_padding: Annotated[str | None, typer.Option(metavar="N|HxW", help="Pixels added at the end.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")] = False,
+    output_padding: Annotated[str | None, typer.Option(metavar=_SIZES, help="Pixels added at the end.")] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar=_SIZES, help="Solve for each ? in a layer (k, s, p, d, op) that gives this.")
+    ] = None,
+    bound: Annotated[int, typer.Option(min=1, max=64, help="Largest value tried when several are ?.")] = 11,
+    onnx: Annotated[str | None, typer.Option(metavar="FILE", help="Read the layers of an ONNX model.")] = None,
+    formula: Annotated[bool, typer.Option("--formula", help="Write each sum out with its numbers.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated, one line per layer.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="A Markdown table.")] = False,
 ) -> None:
-    """Print what layers do to an input's shape: output, parameters, MACs, receptive field, unused input."""
-    from convcli.errors import UsageError
-    from convcli.layer_text import layers_from_values, parse_layers
-    from convcli.size_text import parse_sizes
-    from convcli.stack import walk
+    """Print what layers do to an input's shape: output, parameters, MACs, receptive field, unused input.
 
-    input_shape = parse_sizes(source, "input", minimum=1)
-    n_axes = len(input_shape) - 1
-    if n_axes not in (1, 2, 3):
-        raise UsageError(f"input {source} has {len(input_shape)} numbers", hint="CxHxW, such as 3x304x228")
-    flags: dict[str, object] = {
+    MACs are the multiply-accumulates of convolution weights at every position (transposed: of the input), padding
+    included; additions of a bias are apart, flops are 2 · macs. Start is the middle of the first receptive field, with
+    pixel 0 from 0 to 1; jump is its step.
+    """
+    from convcli.errors import UsageError
+
+    if json + csv + markdown > 1:
+        raise UsageError("--json, --csv and --markdown are three answers to one question", hint="choose one")
+    flags = {
         "out_channels": out_channels,
         "kernel_size": kernel_size,
         "stride": stride,
         "padding": padding,
         "dilation": dilation,
         "groups": groups,
-        "bias": bias,
+        "bias": None if bias is None else str(bias).lower(),
         "output_padding": output_padding,
     }
-    given = {name: value for name, value in flags.items() if value is not None}
-    chain = [layer for text in layers or () for layer in parse_layers(text, n_axes)]
+    given = [f"{name}={value}" for name, value in flags.items() if value is not None]
+    word = f"{'convtranspose' if transposed else 'conv'}:{','.join(given)}"
+    output_as = "json" if json else "csv" if csv else "markdown" if markdown else "text"
+    if _lists_weights(words or [], given, onnx, target, output_as):
+        return
+    rest, input_text = list(words or []), input_
+    if onnx is None and input_text is None and rest and not rest[0].lower().endswith(".toml"):
+        input_text = rest.pop(0)
     if given or transposed:
-        if chain:
-            raise UsageError("layers as text and the flags of one Conv2d", hint="write all of them as text")
-        chain = [*layers_from_values("convtranspose" if transposed else "conv", given, n_axes=n_axes)]
-    if not chain:
-        raise UsageError("no layer given", hint="convcli shape 3x304x228 conv:64,k=7,s=2,p=3")
-    stack = walk(chain, input_shape)
-    if json:
-        from convcli.render.shape import stack_as_dict
+        if rest or onnx:
+            raise UsageError("layers and the flags of one Conv2d", hint="write all layers as text, without flags")
+        rest = [word]
+    if target is not None or any("?" in each for each in rest):
+        typer.echo(_solve(rest, input_text, target, channels_last, bound, output_as))
+        return
+    stack = _walk(rest, input_text, onnx, channels_last)
+    typer.echo(_render(stack, output_as, formula))
+
+
+def _lists_weights(words: Sequence[str], given: Sequence[str], onnx: str | None, target: str | None, how: str) -> bool:
+    """List the weights of a checkpoint, if that is what was asked."""
+    from convcli.errors import UsageError
+    from convcli.shape_sources import is_checkpoint
+
+    if not any(is_checkpoint(word) for word in words):
+        return False
+    if len(words) > 1 or given or onnx or target:
+        raise UsageError("a checkpoint is listed by itself", hint=f"convcli shape {words[0]}")
+    from convcli.models import list_weights
+    from convcli.render.shape_models import render_weights
+
+    typer.echo(render_weights(list_weights(words[0]), how))
+    return True
+
+
+def _walk(words: Sequence[str], input_text: str | None, onnx: str | None, channels_last: bool) -> StackShape:
+    """Return the shapes of what was asked: layers as text, stack files, or an ONNX model."""
+    from convcli.errors import UsageError
+    from convcli.shape_sources import read_input_shape, read_layers
+    from convcli.stack import walk
+
+    input_shape = None if input_text is None else read_input_shape(input_text, channels_last=channels_last)
+    layers: Sequence[Layer]
+    if onnx is not None:
+        from convcli.models import read_onnx
+
+        if words:
+            raise UsageError(f"--onnx brings its own layers, and {words[0]!r} is one more", hint="--input 3x224x224")
+        found = read_onnx(onnx, input_shape)
+        return found.shape()
+    if input_shape is None:
+        return _walk_stack_file(words)
+    layers = read_layers(words, len(input_shape) - 1)
+    if not layers:
+        raise UsageError("no layer given", hint=f"convcli shape {input_text} conv:64,k=7,s=2,p=3")
+    return walk(layers, input_shape)
+
+
+def _walk_stack_file(words: Sequence[str]) -> StackShape:
+    """Return the shapes of a stack file on the input that it names itself."""
+    from convcli.errors import UsageError
+
+    if not words:
+        raise UsageError("no input given", hint="convcli shape 3x304x228 conv:64,k=7,s=2,p=3")
+    from convcli.shape_sources import read_layers
+    from convcli.stack import walk
+    from convcli.stack_file import load_stack
+
+    first = load_stack(words[0])
+    if not first.input:
+        raise UsageError(f"{words[0]} says no input", hint="--input 3x224x224")
+    more = read_layers(words[1:], len(first.input) - 1)
+    return walk([*first.layers, *more], first.input)
+
+
+def _solve(
+    words: Sequence[str], input_text: str | None, target: str | None, channels_last: bool, bound: int, how: str
+) -> str:
+    """Return the answers to ``?`` as text, or raise with the nearest sizes if there are none."""
+    from convcli.errors import GeometryError, UsageError
+    from convcli.inverse import solve
+    from convcli.shape_sources import read_input_shape
+    from convcli.size_text import parse_sizes
+
+    if target is None:
+        raise UsageError("a '?' needs the size it is to give", hint="--target 152x114")
+    if input_text is None or not words:
+        raise UsageError("--target needs an input and a layer with '?'", hint="conv:64,k=7,s=2,p=?")
+    if how in ("csv", "markdown"):
+        raise UsageError(f"answers to '?' come as text or --json, not --{how}")
+    from convcli.render.shape_inverse import nearest_text, render_solutions, searched_text, solutions_as_dict
+
+    input_shape = read_input_shape(input_text, channels_last=channels_last)
+    found = solve(words, input_shape, parse_sizes(target, "target", minimum=1), bound=bound)
+    if not found.answers:
+        raise GeometryError(
+            f"nothing gives {target}: searched {searched_text(found)}",
+            hint=f"nearest: {nearest_text(found)}" if found.nearest else None,
+            **solutions_as_dict(found, input_shape),
+        )
+    if how == "json":
         from convcli.report import to_json
 
-        typer.echo(to_json(stack_as_dict(stack)))
-        return
-    from convcli.render.shape import render_stack
+        return to_json(solutions_as_dict(found, input_shape))
+    return render_solutions(found, input_shape)
 
-    typer.echo(render_stack(stack))
+
+def _render(stack: StackShape, how: str, formula: bool) -> str:
+    """Return a stack's shapes in the form that was asked for."""
+    from convcli.errors import UsageError
+    from convcli.render import shape as render
+
+    if how == "json":
+        from convcli.report import to_json
+
+        if formula:
+            raise UsageError("--formula is text", hint="without --json")
+        return to_json(render.stack_as_dict(stack))
+    if formula and how == "csv":
+        raise UsageError("--formula is text", hint="without --csv")
+    text = {"csv": render.render_stack_csv, "markdown": render.render_stack_markdown, "text": render.render_stack}[how](
+        stack
+    )
+    if formula:
+        from convcli.render.shape_formula import render_formulas
+
+        sums = render_formulas(stack)
+        text += f"\n\n```\n{sums}\n```" if how == "markdown" else f"\n\n{sums}"
+    return text
