@@ -224,10 +224,45 @@ class Tone:
         if out is None:
             out = np.empty(maps.shape, self.dtype)
         n_maps = maps.shape[0]
+        if self._is_flat(maps, out) and (flat := self._apply_flat(maps, out, inplace)):
+            return out, flat
         counts = ToneCounts.zero(n_maps)._replace(n=maps[0].size if n_maps else 0)
         for index in range(n_maps if maps.size else 0):
             self._apply_one(maps[index], out[index], index, counts, inplace)
         return out, counts
+
+    def _is_flat(self, maps: NDArray[Any], out: NDArray[Any]) -> bool:
+        """Return whether maps and samples are both interleaved (H, W, O) in memory and all toned alike."""
+        if maps.shape[0] < 2 or not maps.size or self._full is None or maps.dtype.kind != "f":
+            return False
+        alike = len({self.gain_offset(index) for index in range(maps.shape[0])}) == 1
+        return alike and all(part.transpose(1, 2, 0).flags.c_contiguous for part in (maps, out))
+
+    def _apply_flat(self, maps: NDArray[Any], out: NDArray[Any], inplace: bool) -> ToneCounts | None:
+        """Store interleaved maps as one long plane, which saves the strided passes; None if there are NaN."""
+        n_maps, height, width = maps.shape
+        assert self._full is not None
+        flat = maps.transpose(1, 2, 0).reshape(height, -1)
+        total = per_map(np.add, flat, n_maps)
+        if not np.isfinite(total).all():
+            return None
+        counts = ToneCounts.zero(n_maps)._replace(
+            n=height * width,
+            minimum=per_map(np.minimum, flat, n_maps),
+            maximum=per_map(np.maximum, flat, n_maps),
+            total=total,
+        )
+        gain, offset, absolute = self.gain_offset(0)
+        ends = stored_range(float(counts.minimum.min()), float(counts.maximum.max()), gain, offset, absolute)
+        work = scale_and_round(flat, gain, offset, absolute, inplace)
+        if ends[0] < -0.5:
+            counts.n_low[:] = per_map(np.add, work < 0, n_maps)
+        if ends[1] >= self._full + 0.5:
+            counts.n_high[:] = per_map(np.add, work > self._full, n_maps)
+        if counts.n_low.any() or counts.n_high.any():
+            np.clip(work, 0, self._full, out=work)
+        np.copyto(out.transpose(1, 2, 0).reshape(height, -1), work, casting="unsafe")
+        return counts
 
     def _apply_one(
         self, values: NDArray[Any], out: NDArray[Any], index: int, counts: ToneCounts, inplace: bool
@@ -274,11 +309,28 @@ def stored_range(low: float, high: float, gain: float, offset: float, absolute: 
     return min(ends), max(ends)
 
 
+def per_map(reduce: np.ufunc, flat: NDArray[Any], n_maps: int) -> NDArray[np.float64]:
+    """Reduce interleaved rows (H, W * O) to one value a map: down the rows, which vectorises, then along them.
+
+    Examples
+    --------
+    >>> per_map(np.add, np.float32([[1, 10, 2, 20]]), 2).tolist()
+    [3.0, 30.0]
+    """
+    if flat.dtype == np.bool_:
+        columns = reduce.reduce(flat.view(np.uint8), axis=0, dtype=np.uint8 if flat.shape[0] < 256 else np.uint32)
+    else:
+        columns = reduce.reduce(flat, axis=0)
+    wide = np.float64 if reduce is np.add else None
+    return np.array([reduce.reduce(columns[index::n_maps], dtype=wide) for index in range(n_maps)], np.float64)
+
+
 def _total(values: NDArray[Any]) -> float:
-    """Sum a band: exact for integers; float32 pairwise within a row, float64 over rows."""
+    """Sum a band: exact for integers; float32 down the few rows of a band, which vectorises, float64 along them."""
     if values.dtype.kind in "iu":
-        return float(values.sum(dtype=np.int64))
-    return float(values.sum(axis=-1).sum(dtype=np.float64))
+        narrow = values.itemsize <= 2 and values.shape[0] < 1 << 15
+        return float(values.sum(axis=0, dtype=np.int32 if narrow else np.int64).sum(dtype=np.int64))
+    return float(values.sum(axis=0).sum(dtype=np.float64))
 
 
 def _store_float(values: NDArray[Any], out: NDArray[Any], gain: float, offset: float, absolute: bool) -> None:
@@ -288,6 +340,32 @@ def _store_float(values: NDArray[Any], out: NDArray[Any], gain: float, offset: f
     if gain != 1 or offset != 0:
         values = values.astype(np.float64) * gain + offset
     np.copyto(out, values, casting="unsafe")
+
+
+def scale_and_round(
+    values: NDArray[Any], gain: float, offset: float, absolute: bool, inplace: bool
+) -> NDArray[np.floating[Any]]:
+    """Return ``rint(gain * v + offset)`` in floating point, not yet clipped; integers past 16 bits in float64.
+
+    Examples
+    --------
+    >>> scale_and_round(np.float32([0.5, 1.5, -2]), 1.0, 0.0, True, False).tolist()
+    [0.0, 2.0, 2.0]
+    """
+    if values.dtype.kind == "f":
+        work = values if inplace else np.empty_like(values)
+        source = values
+    else:
+        work = values.astype(np.float64 if values.dtype.itemsize > 2 else np.float32)
+        source = work
+    if absolute:
+        source = np.abs(source, out=work)
+    if gain != 1:
+        source = np.multiply(source, gain, out=work)
+    if offset != 0:
+        source = np.add(source, offset, out=work)
+    np.rint(source, out=work)
+    return work
 
 
 def _store_rounded(
@@ -301,25 +379,11 @@ def _store_rounded(
     inplace: bool,
 ) -> tuple[int, int]:
     """Scale, round half to even, saturate and store; return the numbers of samples clipped low and high."""
-    if values.dtype.kind == "f" and inplace:
-        work = values
-    else:
-        work = np.array(values, dtype=np.float64 if values.dtype.itemsize > 2 and values.dtype.kind != "f" else None)
-        if work.dtype.kind != "f":
-            work = work.astype(np.float32)
-    if absolute:
-        np.abs(work, out=work)
-    if gain != 1:
-        np.multiply(work, gain, out=work)
-    if offset != 0:
-        np.add(work, offset, out=work)
-    np.rint(work, out=work)
+    work = scale_and_round(values, gain, offset, absolute, inplace)
     n_low = int(np.count_nonzero(work < 0)) if clips[0] else 0
     n_high = int(np.count_nonzero(work > full)) if clips[1] else 0
-    if n_low:
-        np.maximum(work, 0, out=work)
-    if n_high:
-        np.minimum(work, full, out=work)
+    if n_low or n_high:
+        np.clip(work, 0, full, out=work)  # four times quicker than np.minimum with a scalar
     np.copyto(out, work, casting="unsafe")
     return n_low, n_high
 
@@ -337,14 +401,13 @@ def _store_integers(
     """Store integer maps without a detour through float: a magnitude and at most one comparison a side."""
     del gain, inplace
     if offset:
-        values = values.astype(np.int64) + int(offset)
+        wide = np.int32 if values.itemsize <= 2 and abs(offset) < 1 << 30 else np.int64
+        values = np.add(values, int(offset), dtype=wide)
     elif absolute and values.dtype.kind == "i":
         values = np.abs(values).view(np.dtype(f"u{values.dtype.itemsize}"))  # |-32768| is right when read as unsigned
     n_low = int(np.count_nonzero(values < 0)) if clips[0] else 0
     n_high = int(np.count_nonzero(values > full)) if clips[1] else 0
-    if n_low:
-        values = np.maximum(values, 0)
-    if n_high:
-        values = np.minimum(values, full)
+    if n_low or n_high:
+        values = np.clip(values, 0, full)
     np.copyto(out, values, casting="unsafe")
     return n_low, n_high
