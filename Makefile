@@ -47,8 +47,11 @@ clean:
 # dependency groups by hand: pip learned --group only in 25.1.
 group = $(shell $(BIN)/python -c 'import tomllib; print(" ".join("\"%s\"" % r for r in tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["$(1)"]))')
 
+# pip compiles what it installs, but not an editable checkout: without this the first runs, or all of them where
+# PYTHONDONTWRITEBYTECODE is set, would compile every module again.
 $(STAMP)-run: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet -e .
+	$(BIN)/python -m compileall -q convcli
 	@touch $@
 
 $(STAMP)-test: $(STAMP)-run

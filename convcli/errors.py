@@ -6,7 +6,6 @@ Core code raises these with the fact and its numbers; the pipeline adds the imag
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -112,5 +111,7 @@ def near_names(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     >>> near_names("zzz", ["sobel", "box"])
     ''
     """
+    import difflib
+
     found = difflib.get_close_matches(name, sorted(known), n=limit, cutoff=0.6)
     return f"did you mean {', '.join(found)}?" if found else ""

@@ -109,7 +109,6 @@ def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> No
     """One input: its whole report, or its own exit code."""
     if outcome.error is not None:
         raise outcome.error
-    _warn(outcome, run)
     if run.report:
         _write_report([outcome.as_dict()], Path(run.report), request)
     if run.json:
@@ -120,6 +119,7 @@ def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> No
         from convcli.render.apply import render_image
 
         typer.echo(render_image(outcome.report))
+    _warn(outcome, run)
 
 
 def _finish_batch(batch: BatchPlan, outcomes: Any, run: RunFlags) -> None:
