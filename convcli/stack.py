@@ -68,6 +68,7 @@ class StackShape(NamedTuple):
     input: Shape
     rows: tuple[LayerShape, ...]
     peak_bytes: int
+    extra_notes: tuple[str, ...] = ()
 
     @property
     def output(self) -> Shape:

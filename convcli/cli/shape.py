@@ -127,8 +127,7 @@ def _walk(words: Sequence[str], input_text: str | None, onnx: str | None, channe
 
         if words:
             raise UsageError(f"--onnx brings its own layers, and {words[0]!r} is one more", hint="--input 3x224x224")
-        found = read_onnx(onnx, input_shape)
-        return found.shape()
+        return read_onnx(onnx, input_shape).shape()
     if input_shape is None:
         return _walk_stack_file(words)
     layers = read_layers(words, len(input_shape) - 1)

@@ -209,7 +209,7 @@ def notes(shape: StackShape) -> list[str]:
                 f"aligned would end in .5)"
             )
         was_aligned = row.is_aligned
-    return found
+    return [*found, *shape.extra_notes]
 
 
 def _lost(row: LayerShape) -> list[str]:

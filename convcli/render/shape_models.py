@@ -1,0 +1,65 @@
+"""The convolution weights of a checkpoint as a table, Markdown, CSV or plain data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convcli.render.shape import shape_text
+from convcli.render.table import render_markdown, render_table
+
+if TYPE_CHECKING:
+    from convcli.models import Weights
+
+_HEADINGS = ("entry", "weight", "dtype", "module", "layer", "parameters")
+
+
+def weights_as_dict(weights: Weights) -> dict[str, object]:
+    """Return a checkpoint's convolution weights as plain data."""
+    return {
+        "file": weights.path,
+        "entries": [
+            {
+                "entry": entry.name,
+                "weight": list(entry.shape),
+                "dtype": entry.dtype,
+                "module": entry.module,
+                "layer": entry.text,
+                "parameters": entry.parameters,
+                "bias": entry.bias,
+                "transposed": entry.is_transposed,
+            }
+            for entry in weights.entries
+        ],
+        "n_others": weights.n_others,
+    }
+
+
+def render_weights(weights: Weights, how: str) -> str:
+    """Return a checkpoint's convolution weights; ``how`` is text, markdown, csv or json."""
+    if how == "json":
+        from convcli.report import to_json
+
+        return to_json(weights_as_dict(weights))
+    rows = [
+        (entry.name, shape_text(entry.shape), entry.dtype, entry.module, entry.text, entry.parameters)
+        for entry in weights.entries
+    ]
+    if how == "csv":
+        import csv
+        import io
+
+        stream = io.StringIO()
+        csv.writer(stream, lineterminator="\n").writerows([_HEADINGS, *rows])
+        return stream.getvalue().rstrip("\n")
+    from convcli.report import printable
+
+    shown = [(printable(row[0]), *row[1:-1], f"{row[-1]:,}") for row in rows]
+    if how == "markdown":
+        return render_markdown(_HEADINGS, shown, align="lllllr")
+    table = render_table(_HEADINGS, shown, align="lllllr")
+    total = sum(entry.parameters for entry in weights.entries)
+    others = f"; {weights.n_others:,} other tensors" if weights.n_others else ""
+    return (
+        f"{printable(weights.path)}\n\n{table}\n\n{len(rows):,} convolution weights, {total:,} parameters{others}\n"
+        "stride, padding and dilation are not in a weight; nor are groups, except where each map sees one channel"
+    )
