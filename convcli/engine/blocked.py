@@ -57,8 +57,10 @@ class BlockedProduct:
         blocks = self._cut(band, scratch)
         n_lines, apart_h, _, n_in, length = blocks.shape
         n_rows, depth = target.shape[1], job.kernel_hw[0] * n_in * length
-        product = scratch.get("product", (n_rows, n_lines, self.matrix.shape[1]), job.dtype)
         line, _, row = blocks.strides[:3]
+        if apart_h == 1 and self._in_place(blocks, target, scratch):
+            return
+        product = scratch.get("product", (n_rows, n_lines, self.matrix.shape[1]), job.dtype)
         for phase in range(apart_h):
             # Output rows whose first input row has this residue; their starts are an arithmetic progression.
             rows = [y for y in range(min(n_rows, apart_h)) if y * job.stride_hw[0] % apart_h == phase]
@@ -71,6 +73,26 @@ class BlockedProduct:
                 )
                 np.matmul(windows, self.matrix, out=product[first::step])
         self._place(product, target)
+
+    def _in_place(self, blocks: Array, target: Array, scratch: Scratch) -> bool:
+        """Multiply into ``target`` itself if its rows are runs of blocks; else do nothing and return False."""
+        n_out, n_rows, width, lanes = target.shape
+        line_bytes, item = target.strides[1], target.itemsize
+        if n_out * lanes * self.apart > 1 or target.dtype != blocks.dtype or target.strides[2] != item:
+            return False
+        n_lines, _, _, n_in, length = blocks.shape
+        line, _, row = blocks.strides[:3]
+        depth, pace = self.job.kernel_hw[0] * n_in * length, self.job.stride_hw[0] * row
+        windows = as_strided(blocks, (n_rows, n_lines, depth), (pace, line, item))
+        full = width // self.block
+        if full:
+            into = as_strided(target, (n_rows, full, self.block), (line_bytes, self.block * item, item))
+            np.matmul(windows[:, :full], self.matrix, out=into)
+        if width > full * self.block:
+            rest = scratch.get("product", (n_rows, 1, self.block), blocks.dtype)
+            np.matmul(windows[:, full:], self.matrix, out=rest)
+            target[0, :, full * self.block :, 0] = rest[:, 0, : width - full * self.block]
+        return True
 
     def _cut(self, band: Array, scratch: Scratch) -> Array:
         """Return (lanes · residues · blocks, row residues, rows, planes, L): the one copy of this algorithm."""

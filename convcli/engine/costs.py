@@ -8,7 +8,7 @@ from the best of all engines in every case, which is how this table is kept hone
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from convcli.engine.facts import TapFacts
 from convcli.engine.job import Correlator, Job
 from convcli.engine.phases import Phase
 from convcli.engine.shifts import ShiftAdd, program_of
+from convcli.engine.stacked import StackedProduct
 from convcli.engine.taps import Taps
 
 #: Engines by name, the reference first.
@@ -27,8 +28,10 @@ ENGINES = ("taps", "im2col", "banded", "separable", "fft", "torch")
 PASS_NS = {"int16": 0.05, "float32": 0.10, "float64": 0.20}
 #: Converting a sample while gathering it, and copying one into place.
 GATHER_NS = 0.12
-#: One multiply-add in a matrix product of at least so many columns.
-MAC_NS = {"float32": ((64, 0.018), (16, 0.022), (8, 0.028), (1, 0.06)), "float64": ((8, 0.045), (1, 0.09))}
+#: One multiply-add in a matrix product of at least so many columns (blocks), or rows (stacks: one row is a product of
+#: matrix and vector, which reads each stack where it lies and packs nothing). float64 is half as fast.
+MAC_NS = ((64, 0.0165), (16, 0.0195), (8, 0.023), (4, 0.03), (1, 0.06))
+STACK_MAC_NS = ((64, 0.018), (16, 0.026), (8, 0.034), (4, 0.04), (2, 0.06), (1, 0.055))
 #: One run of neighbouring samples in a copy, whatever its length; one call of a NumPy function.
 RUN_NS, CALL_NS = 5.0, 1500.0
 #: One tap of the reference, per sample and plane.
@@ -61,7 +64,7 @@ class Problem:
     threads: int
     memory: int
     device: str
-    jobs: dict[int, Job] = field(default_factory=dict)
+    band_dtype: str
 
     def job(self, lanes: int = 1) -> Job:
         """Return the largest phase as the job of one group."""
@@ -78,6 +81,11 @@ class Problem:
             dtype=self.dtype,
             lanes=lanes,
         )
+
+    @property
+    def lanes(self) -> int:
+        """Planes that may lie side by side: all where they share their kernels and no column is skipped."""
+        return self.input_shape[0] if self.facts.shared and self.phases[0][1].stride == 1 else 1
 
     @property
     def rows(self) -> int:
@@ -172,9 +180,9 @@ def _offer_taps(problem: Problem) -> Candidate:
     return Candidate("taps", "one matrix product per tap, float64", cost / threads, rows, threads, taken, "float64")
 
 
-def mac_ns(dtype: str, columns: int) -> float:
+def mac_ns(prices: tuple[tuple[int, float], ...], columns: int, dtype: str) -> float:
     """Return the price of one multiply-add in a product with so many columns."""
-    return next(price for least, price in MAC_NS[dtype] if columns >= least)
+    return next(price for least, price in prices if columns >= least) * (2 if dtype == "float64" else 1)
 
 
 def block_cost(job: Job, block: int) -> float:
@@ -182,7 +190,7 @@ def block_cost(job: Job, block: int) -> float:
     product = BlockedProduct(job, block)
     lines = job.lanes * product.apart * product.n_blocks
     depth = job.kernel_hw[0] * job.n_in * product.length
-    multiply = lines * depth * job.n_out * block * mac_ns(job.dtype, job.n_out * block)
+    multiply = lines * depth * job.n_out * block * mac_ns(MAC_NS, job.n_out * block, job.dtype)
     copied = lines * job.n_in * job.stride_hw[0]
     scattered = 1 if product.apart * job.lanes == 1 else 4
     copy = copied * (RUN_NS + product.length * GATHER_NS * scattered)
@@ -204,7 +212,7 @@ def _offer_blocked(problem: Problem) -> Candidate:
         problem.output_shape[1] * problem.facts.n_groups * len(problem.phases) // max(p[0].step for p in problem.phases)
     )
     cost = rows * block_cost(job, block) + problem.n_inputs * GATHER_NS + problem.facts.n_groups * 30 * CALL_NS
-    band, threads, taken = fit_band(problem, product, job, cost)
+    band, threads, taken = fit_band(problem, product, job, cost, cache=7 * CACHE_BYTES)
     return Candidate(
         "banded",
         f"blocked matrix product of {block} outputs",
@@ -218,7 +226,7 @@ def _offer_blocked(problem: Problem) -> Candidate:
 
 
 def _offer_shifts(problem: Problem) -> Candidate | str:
-    lanes = problem.input_shape[0] if problem.facts.shared and problem.phases[0][1].stride == 1 else 1
+    lanes = problem.lanes
     job, sums = problem.job(lanes), "int16" if problem.int16 else problem.dtype
     stride_one = problem.phases[0][0].stride == problem.phases[0][1].stride == 1
     kernels = problem.weight[: problem.facts.n_out] if problem.facts.shared else problem.weight
@@ -230,7 +238,7 @@ def _offer_shifts(problem: Problem) -> Candidate | str:
     groups = 1 if lanes > 1 else problem.facts.n_groups
     shifts = ShiftAdd(job, sums)
     cost = problem.n_outputs * per_output + problem.n_inputs * GATHER_NS
-    band, threads, taken = fit_band(problem, shifts, job, cost)
+    band, threads, taken = fit_band(problem, shifts, job, cost, cache=6 * CACHE_BYTES)
     calls = groups * -(-problem.rows // band) * len(problem.phases) * (passes * job.n_out + 10)
     cost += calls * CALL_NS
     method = f"shift and add over {problem.facts.n_nonzero} taps"
@@ -246,10 +254,44 @@ def _offer_shifts(problem: Problem) -> Candidate | str:
     )
 
 
+def stack_cost(job: Job, rows_at_once: int) -> float:
+    """Return nanoseconds per output row of one group for ``rows_at_once`` rows in one product."""
+    product = StackedProduct(job, rows_at_once, job.dtype)
+    samples = job.output_w * job.lanes
+    stacks = (rows_at_once - 1) * product.pace + job.kernel_hw[0]
+    depth = stacks * job.n_in * job.kernel_hw[1]
+    multiply = depth * job.n_out * mac_ns(STACK_MAC_NS, job.n_out * rows_at_once, job.dtype)
+    copy = job.stride_hw[0] * job.n_in * job.kernel_hw[1] * PASS_NS[job.dtype] * (1 if job.stride_hw[1] == 1 else 3)
+    place = job.n_out * PASS_NS[job.dtype] * (job.n_out > 1 and rows_at_once > 1)
+    return samples * (multiply + copy * 1.3 + place)
+
+
+def _offer_stacked(problem: Problem) -> Candidate:
+    lanes = problem.lanes
+    job = problem.job(lanes)
+    at_once = min((1, 2, 4, 6, 8, 12, 16), key=lambda n: stack_cost(job, n) if n <= problem.rows else float("inf"))
+    product = StackedProduct(job, at_once, problem.band_dtype)
+    groups = 1 if lanes > 1 else problem.facts.n_groups
+    n_rows = sum(phase[0].n_outputs for phase in problem.phases) * groups
+    cost = n_rows * stack_cost(job, at_once) + problem.n_inputs * GATHER_NS
+    band, threads, taken = fit_band(problem, product, job, cost, cache=4 * CACHE_BYTES)
+    cost += -(-n_rows // band) * (8 + job.kernel_hw[1]) * CALL_NS
+    return Candidate(
+        "banded",
+        f"matrix product of {at_once} rows at once",
+        cost / threads,
+        band,
+        threads,
+        taken,
+        problem.dtype,
+        -at_once,
+        lanes=lanes > 1,
+    )
+
+
 def _offer_banded(problem: Problem) -> Candidate | str:
-    shifts = _offer_shifts(problem)
-    blocked = _offer_blocked(problem)
-    return blocked if isinstance(shifts, str) or blocked.nanoseconds < shifts.nanoseconds else shifts
+    offers = [offer(problem) for offer in (_offer_shifts, _offer_stacked, _offer_blocked)]
+    return min((offer for offer in offers if isinstance(offer, Candidate)), key=lambda c: c.nanoseconds)
 
 
 def _offer_torch(problem: Problem) -> Candidate:

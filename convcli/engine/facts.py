@@ -79,6 +79,12 @@ def sum_limit(facts: TapFacts, input_dtype: str, border_value: float) -> float |
     return max(limit, abs(border_value)) * (facts.positive + facts.negative)
 
 
+def held_by(input_dtype: str, border_value: float) -> bool:
+    """Whether bands can be gathered in the samples' own small type: it holds the border's constant too."""
+    limit = {"uint8": 255, "uint16": 65535}.get(input_dtype)
+    return limit is not None and 0 <= border_value <= limit and border_value == round(border_value)
+
+
 def fits_int16(facts: TapFacts, input_dtype: str, border_value: float) -> bool:
     """Whether 16-bit integers hold every sum of 8-bit samples exactly.
 

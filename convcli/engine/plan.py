@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from convcli.engine.borders import Border
 from convcli.engine.costs import ENGINES, Candidate, Problem, candidates
-from convcli.engine.facts import fits_int16, sum_limit, tap_facts
+from convcli.engine.facts import fits_int16, held_by, sum_limit, tap_facts
 from convcli.engine.phases import Phase, as_correlation, conv_axis, phases_of, transposed_axis
 from convcli.errors import GeometryError, UsageError, near_names
 from convcli.geometry import Pair, check_groups, conv_output_px, conv_transpose_output_px
@@ -51,13 +51,17 @@ class ConvPlan:
     sums : str
         The type in which sums are made; ``int16`` maps may be asked for directly.
     block : int
-        Outputs per matrix row, or the tile of a transform; 0 where there is neither.
+        Outputs per row of a matrix product (negative: rows of output per product), or the tile of a transform.
     band_rows : int
         Output rows worked on at once, per thread.
     threads : int
     memory_bytes : int
         Working memory beyond input and output that this takes.
     device : str
+    band_dtype : str
+        Type in which samples are gathered.
+    shared : bool
+        Interleaved planes may be handed over as they lie: every plane gets the same kernels.
     estimates : tuple of (str, float)
         Engine and its estimated milliseconds, the best first.
     excluded : tuple of (str, str)
@@ -86,6 +90,7 @@ class ConvPlan:
     threads: int
     memory_bytes: int
     device: str
+    band_dtype: str
     shared: bool
     estimates: tuple[tuple[str, float], ...]
     excluded: tuple[tuple[str, str], ...]
@@ -205,6 +210,7 @@ def plan_conv(
         threads=threads or available_threads(),
         memory=memory or DEFAULT_MEMORY,
         device=device,
+        band_dtype=input_dtype if held_by(input_dtype, border.value) else dtype,
     )
     possible, excluded = candidates(problem)
     chosen, reason = _choose(possible, excluded, engine, device)
@@ -232,6 +238,7 @@ def plan_conv(
         threads=chosen.threads,
         memory_bytes=chosen.memory_bytes,
         device=device,
+        band_dtype=problem.band_dtype,
         shared=facts.shared and chosen.lanes,
         estimates=tuple((c.engine, c.nanoseconds / 1e6) for c in possible),
         excluded=tuple(excluded),

@@ -16,6 +16,7 @@ from convcli.engine.phases import Phase, as_correlation, phase_weight
 from convcli.engine.plan import ConvPlan
 from convcli.engine.shifts import ShiftAdd
 from convcli.engine.source import Array, BandSource, Planes, Scratch, ScratchPool, interleaved
+from convcli.engine.stacked import StackedProduct
 from convcli.engine.taps import Taps
 from convcli.errors import GeometryError
 
@@ -147,8 +148,8 @@ class Runner:
             raise GeometryError(f"planned for planes of shape {self.plan.input_shape}, given {tuple(planes.shape)}")
         if not 0 <= top < bottom <= self.plan.output_shape[1]:
             raise GeometryError(f"rows {top} to {bottom} of {self.plan.output_shape[1]}")
-        if self.plan.sums == "int16" and planes.dtype != np.uint8:
-            raise GeometryError(f"planned for uint8 samples, given {planes.dtype}", hint="input_dtype in plan_conv")
+        if planes.dtype != self.plan.input_dtype and self.plan.band_dtype != self.plan.dtype:
+            raise GeometryError(f"planned for {self.plan.input_dtype} samples, given {planes.dtype}")
 
     def _check_out(self, out: Array, n_rows: int) -> None:
         n_out, _, width = self.plan.output_shape
@@ -267,8 +268,10 @@ def make_correlator(plan: ConvPlan, job: Job) -> Correlator:
         from convcli.engine.torch_engine import TorchConv
 
         return TorchConv(job, plan.device)
-    if plan.block:
+    if plan.block > 0:
         return BlockedProduct(job, plan.block)
+    if plan.block < 0:
+        return StackedProduct(job, -plan.block, plan.band_dtype)
     return ShiftAdd(job, plan.sums)
 
 
