@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from convcli.images.colormaps import COLORMAPS, apply_colormap
-    from convcli.images.info import DEFAULT_MAX_PIXELS, Image, ImageInfo, Metadata
+    from convcli.images.info import DEFAULT_MAX_PIXELS, Image, ImageInfo, LargeImage, Metadata
     from convcli.images.raw import open_raw, write_raw
-    from convcli.images.reading import probe, read
+    from convcli.images.reading import open_planes, probe, read, read_frames
     from convcli.images.sheet import make_sheet
     from convcli.images.tone import Tone, ToneCounts, ToneSpec, parse_tone
     from convcli.images.write import open_picture, picture_notes, write_picture
@@ -22,6 +22,7 @@ _HOME = {
     "DEFAULT_MAX_PIXELS": "info",
     "Image": "info",
     "ImageInfo": "info",
+    "LargeImage": "info",
     "Metadata": "info",
     "Tone": "tone",
     "ToneCounts": "tone",
@@ -29,11 +30,13 @@ _HOME = {
     "apply_colormap": "colormaps",
     "make_sheet": "sheet",
     "open_picture": "write",
+    "open_planes": "reading",
     "open_raw": "raw",
     "parse_tone": "tone",
     "picture_notes": "write",
     "probe": "reading",
     "read": "reading",
+    "read_frames": "reading",
     "write_picture": "write",
     "write_raw": "raw",
 }
@@ -43,6 +46,7 @@ __all__ = [
     "DEFAULT_MAX_PIXELS",
     "Image",
     "ImageInfo",
+    "LargeImage",
     "Metadata",
     "Tone",
     "ToneCounts",
@@ -50,11 +54,13 @@ __all__ = [
     "apply_colormap",
     "make_sheet",
     "open_picture",
+    "open_planes",
     "open_raw",
     "parse_tone",
     "picture_notes",
     "probe",
     "read",
+    "read_frames",
     "write_picture",
     "write_raw",
 ]

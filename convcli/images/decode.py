@@ -6,7 +6,7 @@ told which byte of each sample to keep: decoding twice, once for the high and on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -16,8 +16,6 @@ from convcli.images.pixels import lend_memory, view_pixels
 from convcli.images.sniff import REFUSED_PLUGINS, Format
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
     from PIL import Image as PillowImage
 
@@ -56,82 +54,118 @@ _SAID = {
 }
 
 
-class Decoder(NamedTuple):
-    """An opened image: Pillow's object positioned at a frame, and what it will become."""
-
-    image: PillowImage.Image
-    info: ImageInfo
-    reopen: Callable[[], PillowImage.Image]
-    deep: bool
-    invert: bool
-
-
-def open_decoder(file: BinaryIO, found: Format, frame: int, orientation: str) -> Decoder:
-    """Open an image at a frame and read its header; no pixels yet.
+class PillowDecoder:
+    """An image opened by Pillow at a frame: what its header says, and its samples on demand.
 
     Raises whatever Pillow raises for a bad file; :mod:`convcli.images.reading` turns that into an ``ImageError``.
-    """
-    lend_memory()
 
-    def reopen() -> PillowImage.Image:
-        file.seek(0)
-        image = _open_plugin(file, found)
+    Parameters
+    ----------
+    file : seekable binary file
+    found : Format
+    frame : int
+    orientation : {"apply", "keep", "ignore"}
+    """
+
+    def __init__(self, file: BinaryIO, found: Format, frame: int, orientation: str) -> None:
+        lend_memory()
+        self._file, self._found, self._orientation = file, found, orientation
+        self._image = self._open(frame)
+        self._describe(frame)
+
+    def seek(self, frame: int) -> None:
+        """Go to a later frame; cheaper than opening the file anew, as frames of animations build on each other."""
+        self._image.seek(frame)
+        _fix_byte_order(self._image)
+        self._describe(frame)
+
+    def decode(self) -> NDArray[Any]:
+        """Return the samples, shape (H, W, P), in ``info.dtype``."""
+        info = self.info
+        turn = info.orientation if self._orientation == "apply" else 1
+        if self._deep:
+            samples: NDArray[Any] = self._decode_deep(turn)
+        else:
+            samples = view_pixels(turn_upright(_loaded(self._image, info), turn))
+            if info.dtype == "uint32":
+                samples = samples.view(np.uint32)
+        if self._invert:
+            samples = (samples.dtype.type(info.white) - samples).astype(samples.dtype)
+        return samples
+
+    def window(self) -> None:
+        """Pillow decodes whole images only."""
+
+    def _open(self, frame: int) -> PillowImage.Image:
+        self._file.seek(0)
+        image = _open_plugin(self._file, self._found)
         if frame:
             image.seek(frame)
         _fix_byte_order(image)
         return image
 
-    image = reopen()
-    n_frames = int(getattr(image, "n_frames", 1))
-    name = found.name or (image.format or "unknown").lower()
-    mode, stored = image.mode, _rawmode(image) or image.mode
-    notes: list[str] = []
-    found_orientation, metadata = _read_metadata(image)
-    target, dtype = _target(image, name, n_frames, notes)
-    deep = dtype == "uint8" and _is_deep(image, stored)
-    if deep:
-        dtype = "uint16"
-    elif ";16" in stored and dtype == "uint8" and "transparency" not in image.info:
-        notes.append(f"16-bit {stored.partition(';')[0]} is read with 8 bits")
-    invert = _photometric(image) == 0 and dtype in ("uint16", "float32") and mode != "1"
-    if mode in _SAID:
-        notes.append(_SAID[mode])
-    width, height = getattr(image, "_tile_size", image.size)
-    if orientation == "apply" and found_orientation >= 5:
-        width, height = height, width
-    if orientation == "apply":
-        metadata = metadata._replace(exif=reset_orientation(metadata.exif))
-    elif found_orientation != 1 and orientation == "ignore":
-        metadata = metadata._replace(exif=reset_orientation(metadata.exif))
-        notes.append(f"orientation {found_orientation} is ignored")
-    info = ImageInfo(
-        format=name,
-        mode=stored if deep else mode,
-        width_px=width,
-        height_px=height,
-        plane_names=_PLANES.get(target, ("l",)),
-        dtype=dtype,
-        white=_WHITE[dtype],
-        n_frames=n_frames,
-        orientation=found_orientation,
-        metadata=metadata,
-        notes=tuple(notes),
-    )
-    return Decoder(image, info, reopen, deep, invert)
+    def _describe(self, frame: int) -> None:
+        """Read the header of the frame: :attr:`info`, and how to decode it."""
+        image = self._image
+        self._frame = frame
+        n_frames = int(getattr(image, "n_frames", 1))
+        name = self._found.name or (image.format or "unknown").lower()
+        mode, stored = image.mode, _rawmode(image) or image.mode
+        notes: list[str] = []
+        orientation, metadata = _read_metadata(image)
+        target, dtype = _target(image, name, n_frames, notes)
+        self._deep = dtype == "uint8" and _is_deep(image, stored)
+        if self._deep:
+            dtype = "uint16"
+        elif ";16" in stored and dtype == "uint8":
+            notes.append(f"16-bit {stored.partition(';')[0]} is read with 8 bits")
+        self._invert = _photometric(image) == 0 and dtype in ("uint16", "float32")
+        if mode in _SAID:
+            notes.append(_SAID[mode])
+        width, height = getattr(image, "_tile_size", image.size)
+        if self._orientation == "apply" and orientation >= 5:
+            width, height = height, width
+        if self._orientation != "keep":
+            metadata = metadata._replace(exif=reset_orientation(metadata.exif))
+        if self._orientation == "ignore" and orientation != 1:
+            notes.append(f"orientation {orientation} is ignored")
+        self.info = ImageInfo(
+            format=name,
+            mode=stored if self._deep else mode,
+            width_px=width,
+            height_px=height,
+            plane_names=_PLANES.get(target, ("l",)),
+            dtype=dtype,
+            white=_WHITE[dtype],
+            n_frames=n_frames,
+            orientation=orientation,
+            metadata=metadata,
+            notes=tuple(notes),
+            duration_ms=_positive(image.info.get("duration")),
+            loop=image.info.get("loop") if isinstance(image.info.get("loop"), int) else None,
+        )
 
-
-def decode(decoder: Decoder, orientation: str) -> NDArray[Any]:
-    """Return the samples of an opened image, shape (H, W, P), in ``info.dtype``."""
-    turn = decoder.info.orientation if orientation == "apply" else 1
-    if decoder.deep:
-        samples = _decode_deep(decoder, turn)
-    else:
-        samples = view_pixels(turn_upright(_loaded(decoder.image, decoder.info), turn))
-        if decoder.info.dtype == "uint32":
-            samples = samples.view(np.uint32)
-    if decoder.invert:
-        samples = (samples.dtype.type(decoder.info.white) - samples).astype(samples.dtype)
-    return samples
+    def _decode_deep(self, turn: int) -> NDArray[np.uint16]:
+        """Decode 16-bit colour: high bytes, then low bytes (grey + alpha: both at once, as four 8-bit samples)."""
+        image = self._image
+        rawmode = _rawmode(image)
+        if rawmode == "LA;16B":
+            _set_rawmode(image, "RGBA")
+            image.load()
+            four = view_pixels(turn_upright(image, turn))
+            return np.ascontiguousarray(four).view(">u2").astype(np.uint16)
+        stem, kind = rawmode[:-4], rawmode[-4:]
+        parts = []
+        for part, suffix in ((image, kind), (self._open(self._frame), _OTHER_BYTE[kind])):
+            _set_rawmode(part, stem + suffix)
+            _keep_orientation(part)
+            part.load()
+            parts.append(view_pixels(turn_upright(part, turn)))
+        high, low = parts
+        samples = np.empty(high.shape, np.uint16)
+        np.multiply(high, np.uint16(256), out=samples, dtype=np.uint16)
+        samples += low
+        return samples
 
 
 def _open_plugin(file: BinaryIO, found: Format) -> PillowImage.Image:
@@ -228,13 +262,18 @@ def _dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
     return (across, down) if 1 < across < 1e6 and 1 < down < 1e6 else None
 
 
+def _positive(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and 0 < value < 1e9 else None
+
+
 def _loaded(image: PillowImage.Image, info: ImageInfo) -> PillowImage.Image:
     """Decode, without Pillow's own turning, and convert to the mode that ``info`` promises."""
     _keep_orientation(image)
     image.load()
     target = {("l",): "L", ("l", "a"): "LA", ("r", "g", "b"): "RGB", ("r", "g", "b", "a"): "RGBA"}.get(info.plane_names)
     if info.dtype != "uint8" or target is None or image.mode in (target, "1"):
-        return image
+        # the next frame of an animation is drawn into the memory of this one
+        return image.copy() if info.n_frames > 1 else image
     if image.mode == "P" and target == "L":
         return image.convert("RGB").convert("L")
     return image.convert(target)
@@ -246,31 +285,6 @@ def _keep_orientation(image: PillowImage.Image) -> None:
     if tags is not None and _ORIENTATION_TAG in tags:
         del tags[_ORIENTATION_TAG]
         image._size = image._tile_size  # type: ignore[attr-defined]
-
-
-def _decode_deep(decoder: Decoder, turn: int) -> NDArray[np.uint16]:
-    """Decode 16-bit colour: high bytes, then low bytes (grey + alpha: both at once, as four 8-bit samples)."""
-    image = decoder.image
-    rawmode = _rawmode(image)
-    if rawmode == "LA;16B":
-        _set_rawmode(image, "RGBA")
-        _keep_orientation(image)
-        image.load()
-        four = view_pixels(turn_upright(image, turn))
-        return np.ascontiguousarray(four).view(">u2").astype(np.uint16)
-    stem, kind = rawmode[:-4], rawmode[-4:]
-    parts = []
-    for one, suffix in ((image, kind), (None, _OTHER_BYTE[kind])):
-        part = one or decoder.reopen()
-        _set_rawmode(part, stem + suffix)
-        _keep_orientation(part)
-        part.load()
-        parts.append(view_pixels(turn_upright(part, turn)))
-    high, low = parts
-    samples = np.empty(high.shape, np.uint16)
-    np.multiply(high, np.uint16(256), out=samples, dtype=np.uint16)
-    samples += low
-    return samples
 
 
 def _set_rawmode(image: PillowImage.Image, rawmode: str) -> None:

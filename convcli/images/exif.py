@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL import Image
 
 _ORIENTATION = 0x0112
@@ -76,3 +77,21 @@ def _orientation_at(exif: bytes) -> int | None:
     except struct.error:
         return None
     return None
+
+
+def upright_view(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Return samples (H, W, P) turned as EXIF orientation 1..8 says: a view, nothing is copied.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> upright_view(np.array([[1, 2], [3, 4]])[:, :, None], 6)[:, :, 0].tolist()  # clockwise
+    [[3, 1], [4, 2]]
+    """
+    if orientation >= 5:
+        samples = samples.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        samples = samples[::-1]
+    if orientation in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    return samples

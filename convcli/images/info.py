@@ -63,6 +63,10 @@ class ImageInfo:
     metadata : Metadata
     notes : tuple of str
         What reading converts or leaves out, each in one line.
+    duration_ms : float or None
+        How long this frame of an animation is shown.
+    loop : int or None
+        How often an animation is played; 0 is for ever.
     """
 
     format: str
@@ -76,6 +80,8 @@ class ImageInfo:
     orientation: int = 1
     metadata: Metadata = NO_METADATA
     notes: tuple[str, ...] = ()
+    duration_ms: float | None = None
+    loop: int | None = None
 
     @property
     def n_planes(self) -> int:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from convcli.errors import ImageError
-from convcli.images.decode import Decoder, decode, open_decoder
-from convcli.images.info import DEFAULT_MAX_PIXELS, Image, ImageInfo
-from convcli.images.sniff import Format, sniff
+from convcli.images.decode import PillowDecoder
+from convcli.images.failures import translating
+from convcli.images.info import DEFAULT_MAX_PIXELS, Image, ImageInfo, LargeImage
+from convcli.images.sniff import sniff
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from convcli.images.windows import RawRows, SegmentRows
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 ORIENTATIONS = ("apply", "keep", "ignore")
@@ -41,8 +44,8 @@ def probe(source: Source, *, frame: int = 0, orientation: str = "apply") -> Imag
     ImageError
         The file is missing, unreadable, not an image, or its header is damaged.
     """
-    with _decoding(source, frame, orientation) as decoder:
-        return decoder.info
+    with _opened(source) as file:
+        return open_decoder(file, frame, orientation).info
 
 
 def read(source: Source, *, frame: int = 0, orientation: str = "apply", max_pixels: int | None = None) -> Image:
@@ -68,11 +71,99 @@ def read(source: Source, *, frame: int = 0, orientation: str = "apply", max_pixe
     ImageError
         As for :func:`probe`; also truncated or damaged data, and more pixels than ``max_pixels``.
     """
-    with _decoding(source, frame, orientation) as decoder:
-        info = decoder.info
-        check_size(info, max_pixels)
-        _check_plausible(decoder, source)
-        return Image(info, decode(decoder, orientation))
+    with _opened(source) as file:
+        decoder = open_decoder(file, frame, orientation)
+        return _decoded(decoder, source, max_pixels)
+
+
+def read_frames(
+    source: Source, *, orientation: str = "apply", max_pixels: int | None = None, frames: Sequence[int] | None = None
+) -> Iterator[Image]:
+    """Read the frames of an animation or the pages of a file, one after the other, in one pass.
+
+    Parameters
+    ----------
+    source, orientation, max_pixels
+        As for :func:`read`.
+    frames : sequence of int, optional
+        Which, from 0, rising; all by default.
+
+    Yields
+    ------
+    Image
+        Each frame complete, as it is shown; pages may differ in size and type.
+
+    Raises
+    ------
+    ImageError
+        As for :func:`read`, when the bad frame is reached.
+    """
+    with _opened(source) as file:
+        decoder: Decoder | None = None
+        for frame in frames if frames is not None else range(open_decoder(file, 0, orientation).info.n_frames):
+            if isinstance(decoder, PillowDecoder):
+                decoder.seek(frame)
+            else:
+                decoder = open_decoder(file, frame, orientation)
+            yield _decoded(decoder, source, max_pixels)
+
+
+@contextmanager
+def open_planes(
+    source: Source,
+    *,
+    frame: int = 0,
+    orientation: str = "apply",
+    max_pixels: int | None = None,
+    window_bytes: int = 256 << 20,
+) -> Iterator[Image | LargeImage]:
+    """Open an image: read it, or, if it is large and its format allows it, leave it in its file and hand out windows.
+
+    Parameters
+    ----------
+    source, frame, orientation, max_pixels
+        As for :func:`read`. Windows take no memory, so only an explicit ``max_pixels`` limits them.
+    window_bytes : int
+        Images of more bytes than this are left in their file: binary PGM, PPM, PFM; TIFF in strips or tiles.
+
+    Yields
+    ------
+    Image or LargeImage
+        Both have ``info`` and ``planes``, shape (P, H, W); windows live as long as the ``with``.
+    """
+    where = _name_of(source)
+    with ExitStack() as stack:
+        with translating(where):
+            file = stack.enter_context(_open_file(source))
+            opened = _large_or_read(file, source, frame, orientation, max_pixels, window_bytes)
+        yield opened  # outside of translating: what the caller does wrong is not the image's fault
+
+
+def _large_or_read(
+    file: BinaryIO, source: Source, frame: int, orientation: str, max_pixels: int | None, window_bytes: int
+) -> Image | LargeImage:
+    decoder = open_decoder(file, frame, orientation)
+    if decoder_bytes(decoder.info) > window_bytes:
+        if decoder.info.format == "tiff" and isinstance(decoder, PillowDecoder):
+            decoder = _open_tifffile(file, frame, orientation) or decoder
+        window = decoder.window()
+        if window is not None:
+            if max_pixels is not None:
+                check_size(decoder.info, max_pixels)
+            window.where = _name_of(source)
+            return LargeImage(decoder.info, window)
+    return _decoded(decoder, source, max_pixels)
+
+
+def decoder_bytes(info: ImageInfo) -> int:
+    """Return the bytes that the samples of an image take."""
+    return info.width_px * info.height_px * info.n_planes * int(info.dtype.strip("uintfloa")) // 8
+
+
+def _decoded(decoder: Decoder, source: Source, max_pixels: int | None) -> Image:
+    check_size(decoder.info, max_pixels)
+    _check_plausible(decoder.info, source)
+    return Image(decoder.info, decoder.decode())
 
 
 def check_size(info: ImageInfo, max_pixels: int | None) -> None:
@@ -94,46 +185,64 @@ def check_size(info: ImageInfo, max_pixels: int | None) -> None:
         )
 
 
-@contextmanager
-def _decoding(source: Source, frame: int, orientation: str) -> Iterator[Decoder]:
-    """Open a source and turn whatever goes wrong inside the ``with`` into an ``ImageError``."""
+class Decoder(Protocol):
+    """An opened image of any format."""
+
+    info: ImageInfo
+
+    def decode(self) -> NDArray[Any]:
+        """Return the samples, shape (H, W, P)."""
+
+    def window(self) -> RawRows | SegmentRows | None:
+        """Return the rows without reading them, if that is possible."""
+
+
+def open_decoder(file: BinaryIO, frame: int, orientation: str) -> Decoder:
+    """Open an image at a frame with the decoder that reads it best."""
     if orientation not in ORIENTATIONS:
         raise ValueError(f"orientation {orientation!r}: one of {', '.join(ORIENTATIONS)}")
-    where = "" if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source)
-    # Pillow warns about damaged metadata; what cannot be read of it is absent, samples are checked by decoding.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    file.seek(0)
+    head = file.read(32)
+    if not head:
+        raise ImageError("is empty (0 bytes)", hint="the file was not written, or not to its end")
+    found = sniff(head)
+    decoder: Decoder
+    if found.name in ("ppm", "pfm") and head[:2] in (b"P5", b"P6", b"Pf", b"PF"):
+        from convcli.images.netpbm_read import NetpbmDecoder
+
+        decoder = NetpbmDecoder(file, frame)
+    else:
+        try:
+            decoder = PillowDecoder(file, found, frame, orientation)
+        except SyntaxError:
+            other = _open_tifffile(file, frame, orientation) if found.name == "tiff" else None
+            if other is None:
+                raise
+            decoder = other
+    if decoder.info.width_px < 1 or decoder.info.height_px < 1:
+        size = f"{decoder.info.width_px} x {decoder.info.height_px}"
+        raise ImageError(f"is {size} pixels large", hint="the header is damaged")
+    return decoder
+
+
+def _open_tifffile(file: BinaryIO, frame: int, orientation: str) -> Decoder | None:
+    """Return tifffile's view of a page, or None if it is not installed."""
     try:
-        with _open_file(source) as file:
-            head = file.read(32)
-            found = _recognise(head)
-            decoder = open_decoder(file, found, frame, orientation)
-            _check_header(decoder)
-            yield decoder
-    except ImageError as error:
-        raise (error.within(where) if where else error) from None
-    except _DECODER_ERRORS as error:
-        raised = _explain(error, frame, where)
-        raise (raised.within(where) if where else raised) from error
+        from convcli.images.tiff_read import TifffileDecoder
+    except ImportError:
+        return None
+    return TifffileDecoder(file, frame, orientation)
 
 
-#: What Pillow and its plugins raise for damaged files, as found by feeding them thousands.
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    ArithmeticError,
-    AssertionError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
+@contextmanager
+def _opened(source: Source) -> Iterator[BinaryIO]:
+    """Open a source; whatever goes wrong inside the ``with`` is an ``ImageError`` that names it."""
+    with translating(_name_of(source)), _open_file(source) as file:
+        yield file
+
+
+def _name_of(source: Source) -> str:
+    return "" if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source)
 
 
 def _open_file(source: Source) -> BinaryIO:
@@ -153,21 +262,8 @@ def _open_file(source: Source) -> BinaryIO:
         raise ImageError(f"cannot be opened: {reason}", hint="check the name") from None
 
 
-def _recognise(head: bytes) -> Format:
-    if not head:
-        raise ImageError("is empty (0 bytes)", hint="the file was not written, or not to its end")
-    return sniff(head)
-
-
-def _check_header(decoder: Decoder) -> None:
-    info = decoder.info
-    if info.width_px < 1 or info.height_px < 1:
-        raise ImageError(f"is {info.width_px} x {info.height_px} pixels large", hint="the header is damaged")
-
-
-def _check_plausible(decoder: Decoder, source: Source) -> None:
+def _check_plausible(info: ImageInfo, source: Source) -> None:
     """Refuse a PNG that cannot hold the pixels its header claims, before memory is taken for them."""
-    info = decoder.info
     if info.format != "png" or info.n_frames > 1:
         return
     n_file = len(source) if isinstance(source, (bytes, bytearray, memoryview)) else Path(source).stat().st_size
@@ -179,29 +275,6 @@ def _check_plausible(decoder: Decoder, source: Source) -> None:
         )
 
 
-def _explain(error: BaseException, frame: int, where: str) -> ImageError:
-    text = " ".join(str(error).split()) or type(error).__name__
-    lower = text.lower()
-    if "cannot identify image file" in lower or "unidentified" in type(error).__name__.lower():
-        return ImageError("is not an image that convcli reads", hint=_name_hint(where))
-    if isinstance(error, EOFError) and frame:
-        return ImageError(f"has no frame {frame}", hint="frames count from 0")
-    if isinstance(error, MemoryError):
-        return ImageError("does not fit into memory", hint="a smaller image, or more memory")
-    if any(word in lower for word in ("truncated", "not enough", "unexpected end", "broken")):
-        return ImageError(f"is truncated or damaged ({text})", hint="copy or download the file again")
-    return ImageError(f"cannot be decoded ({text})", hint="the file is damaged, or of a kind that Pillow does not read")
-
-
-def _name_hint(where: str) -> str:
-    suffix = Path(where).suffix
-    kinds = "PNG, JPEG, TIFF, WebP, BMP, PPM, GIF and what else Pillow reads"
-    return f"its first bytes are not those of {suffix} or of {kinds}" if suffix else f"convcli reads {kinds}"
-
-
 def is_image(head: bytes) -> bool:
     """Return whether a file that begins with ``head`` is of a format with a known beginning."""
     return bool(sniff(head).name)
-
-
-__all__: list[Any] = ["check_size", "is_image", "probe", "read"]

@@ -1,0 +1,73 @@
+"""Whatever decoders raise for damaged files, turned into one ``ImageError`` that says what and where."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from convcli.errors import ImageError
+
+#: What Pillow and its plugins raise for damaged files, as found by feeding them thousands.
+DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    ArithmeticError,
+    AssertionError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+
+@contextmanager
+def translating(where: str) -> Iterator[None]:
+    """Turn what goes wrong inside the ``with`` into an ``ImageError`` that names ``where``.
+
+    Examples
+    --------
+    >>> with translating("a.gif"):
+    ...     raise OSError("image file is truncated")
+    Traceback (most recent call last):
+    convcli.errors.ImageError: a.gif: is truncated or damaged (image file is truncated)
+    """
+    # Pillow warns about damaged metadata; what cannot be read of it is absent, samples are checked by decoding.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        yield
+    except ImageError as error:
+        raise (error.within(where) if where else error) from None
+    except DECODER_ERRORS as error:
+        raised = _explain(error, where)
+        raise (raised.within(where) if where else raised) from error
+
+
+def _explain(error: BaseException, where: str) -> ImageError:
+    text = " ".join(str(error).split()) or type(error).__name__
+    lower = text.lower()
+    if "cannot identify image file" in lower or "unidentified" in type(error).__name__.lower():
+        return ImageError("is not an image that convcli reads", hint=_name_hint(where))
+    if isinstance(error, EOFError):
+        return ImageError(f"has no such frame ({text})", hint="frames count from 0")
+    if isinstance(error, MemoryError):
+        return ImageError("does not fit into memory", hint="a smaller image, or more memory")
+    if any(word in lower for word in ("truncated", "not enough", "unexpected end", "broken")):
+        return ImageError(f"is truncated or damaged ({text})", hint="copy or download the file again")
+    return ImageError(f"cannot be decoded ({text})", hint="the file is damaged, or of a kind that Pillow does not read")
+
+
+def _name_hint(where: str) -> str:
+    suffix = Path(where).suffix
+    kinds = "PNG, JPEG, TIFF, WebP, BMP, PPM, GIF and what else Pillow reads"
+    return f"its first bytes are not those of {suffix} or of {kinds}" if suffix else f"convcli reads {kinds}"

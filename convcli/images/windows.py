@@ -1,0 +1,142 @@
+"""Rows of an image that stays in its file: raw rows, and the tiles or strips of a TIFF decoded when asked for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convcli.errors import ImageError
+from convcli.images.failures import translating
+
+
+class RawRows:
+    """Uncompressed interleaved rows at an offset of a file.
+
+    Parameters
+    ----------
+    file : binary file
+        Seekable; read under a lock.
+    offset : int
+        Of the first sample.
+    shape : tuple of int
+        (H, W, P).
+    dtype : dtype
+        As stored, byte order included.
+    upside_down : bool
+        The file's last row is the picture's first (PFM).
+
+    Examples
+    --------
+    >>> import io
+    >>> rows = RawRows(io.BytesIO(bytes(range(12))), 0, (2, 2, 3), np.dtype("u1"))
+    >>> rows.shape, rows.rows(1, 2)[2].tolist()
+    ((3, 2, 2), [[8, 11]])
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        offset: int,
+        shape: tuple[int, int, int],
+        dtype: np.dtype[Any],
+        *,
+        upside_down: bool = False,
+    ) -> None:
+        self._file = file
+        self._offset, self._hwp, self._stored, self._upside_down = offset, shape, dtype, upside_down
+        self._row_bytes = shape[1] * shape[2] * dtype.itemsize
+        self._lock = threading.Lock()
+        self.where = ""
+        self.shape = (shape[2], shape[0], shape[1])
+        self.dtype = dtype.newbyteorder("=")
+
+    def samples(self, top: int, bottom: int) -> NDArray[Any]:
+        """Return rows ``[top, bottom)``, shape (bottom - top, W, P), in native byte order."""
+        n_rows = bottom - top
+        first = self._hwp[0] - bottom if self._upside_down else top
+        data = self._read(self._offset + first * self._row_bytes, n_rows * self._row_bytes)
+        band = np.frombuffer(data, self._stored).reshape(n_rows, *self._hwp[1:])
+        return (band[::-1] if self._upside_down else band).astype(self.dtype, copy=False)
+
+    def rows(self, top: int, bottom: int) -> NDArray[Any]:
+        """Return rows ``[top, bottom)`` of every plane, shape (P, bottom - top, W)."""
+        with translating(self.where):
+            return self.samples(top, bottom).transpose(2, 0, 1)
+
+    def _read(self, start: int, n_bytes: int) -> bytes | bytearray:
+        data = bytearray(n_bytes)
+        view, n_read = memoryview(data), 0
+        with self._lock:
+            self._file.seek(start)
+            while n_read < n_bytes:
+                n_more = self._file.readinto(view[n_read:])  # type: ignore[attr-defined]
+                if not n_more:
+                    missing = n_bytes - n_read
+                    raise ImageError(f"is truncated: {missing:,} bytes missing", hint="copy or download the file again")
+                n_read += n_more
+        return data
+
+
+class SegmentRows:
+    """Rows of an image stored in strips or tiles, decoded a row of segments at a time and kept for the next band.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (H, W, P).
+    dtype : dtype
+    segment_rows : int
+        Rows a strip or tile covers.
+    decode : callable
+        ``decode(i)`` returns rows ``i * segment_rows`` on, shape (rows, W, P).
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        dtype: np.dtype[Any],
+        segment_rows: int,
+        decode: Callable[[int], NDArray[Any]],
+    ) -> None:
+        self._hwp, self._segment_rows, self._decode = shape, segment_rows, decode
+        self.where = ""
+        self.shape = (shape[2], shape[0], shape[1])
+        self.dtype = dtype.newbyteorder("=")
+        self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self._locks: dict[int, threading.Lock] = {}
+        self._lock = threading.Lock()
+        segment_bytes = max(1, segment_rows * shape[1] * shape[2] * dtype.itemsize)
+        self._n_kept = max(2 * (os.cpu_count() or 1), min(64, (32 << 20) // segment_bytes))
+
+    def rows(self, top: int, bottom: int) -> NDArray[Any]:
+        """Return rows ``[top, bottom)`` of every plane, shape (P, bottom - top, W)."""
+        step = self._segment_rows
+        parts = []
+        for index in range(top // step, -(-bottom // step)):
+            start = index * step
+            parts.append(self._segment(index)[max(top - start, 0) : bottom - start])
+        band = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return band.transpose(2, 0, 1)
+
+    def _segment(self, index: int) -> NDArray[Any]:
+        with self._lock:
+            lock = self._locks.setdefault(index, threading.Lock())
+        with lock:  # two bands that share a row of tiles decode it once
+            with self._lock:
+                if index in self._kept:
+                    self._kept.move_to_end(index)
+                    return self._kept[index]
+            with translating(self.where):
+                segment = self._decode(index)
+            with self._lock:
+                self._kept[index] = segment
+                while len(self._kept) > self._n_kept:
+                    dropped, _ = self._kept.popitem(last=False)
+                    self._locks.pop(dropped, None)
+            return segment
