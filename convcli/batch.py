@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from convcli.pipeline import Pipeline
 from convcli.planning import ImagePlan, Planner
 
 if TYPE_CHECKING:
+    from convcli.manifest import Manifest
     from convcli.request import ApplyRequest
 
 
@@ -37,10 +38,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BatchPlan:
-    """Every input planned: what will run, and what has failed already or is left alone."""
+    """Every input planned: what will run, what has failed already or is left alone, and where it is recorded."""
 
     plans: tuple[ImagePlan, ...]
     settled: tuple[Outcome, ...]
+    manifest: Manifest | None = None
 
     @property
     def n_inputs(self) -> int:
@@ -48,13 +50,15 @@ class BatchPlan:
         return len(self.plans) + len(self.settled)
 
 
-def plan_batch(request: ApplyRequest, sources: Sequence[InputFile]) -> BatchPlan:
+def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: bool = False) -> BatchPlan:
     """Read every header, plan every image and name every file before anything is written.
 
     Parameters
     ----------
     request : ApplyRequest
     sources : sequence of InputFile
+    resume : bool
+        Leave inputs alone that the manifest of ``--out-dir`` has as done, and replace what it has as begun.
 
     Returns
     -------
@@ -77,12 +81,34 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile]) -> BatchPlan
         except ConvcliError as error:
             settled.append(Outcome(source=source, error=error.within(source.label)))
     _refuse_bad_names(plans, sources)
+    manifest = _open_manifest(request, resume or len(sources) > 1)
+    if manifest is not None and resume:
+        plans, skipped = _leave_done(plans, manifest)
+        settled += skipped
     if request.skip_existing:
         plans, skipped = _leave_existing(plans)
         settled += skipped
     elif not request.overwrite:
-        _refuse_existing(plans)
-    return BatchPlan(plans=tuple(plans), settled=tuple(settled))
+        _refuse_existing(plans, manifest if resume else None)
+    return BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest)
+
+
+def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
+    if not wanted or request.output is not None or request.to_stdout:
+        return None
+    from convcli.manifest import Manifest
+
+    return Manifest(request.out_dir)
+
+
+def _leave_done(plans: Sequence[ImagePlan], manifest: Manifest) -> tuple[list[ImagePlan], list[Outcome]]:
+    """Keep what is missing or changed; sweep up what a killed run left half-written."""
+    from convcli.manifest import remove_leftovers
+
+    remove_leftovers({path.parent for plan in plans for path in plan.written_paths})
+    kept = [plan for plan in plans if not manifest.is_done(plan)]
+    left = {id(plan) for plan in kept}
+    return kept, [Outcome(source=plan.source, skipped="done before") for plan in plans if id(plan) not in left]
 
 
 def _refuse_bad_names(plans: Sequence[ImagePlan], sources: Sequence[InputFile]) -> None:
@@ -97,8 +123,13 @@ def _refuse_bad_names(plans: Sequence[ImagePlan], sources: Sequence[InputFile]) 
             raise OutputError(f"{path} is an input and would be replaced (from {owner})", hint="choose another output")
 
 
-def _refuse_existing(plans: Sequence[ImagePlan]) -> None:
-    existing = [path for plan in plans for path in plan.written_paths if os.path.lexists(path)]
+def _refuse_existing(plans: Sequence[ImagePlan], manifest: Manifest | None) -> None:
+    existing = [
+        path
+        for plan in plans
+        for path in plan.written_paths
+        if os.path.lexists(path) and not (manifest and manifest.owns(path))
+    ]
     if existing:
         more = f" and {len(existing) - 1} more outputs exist" if len(existing) > 1 else " exists"
         raise OutputError(
@@ -142,28 +173,46 @@ def run_batch(batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = Fa
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_jobs = max(1, min(jobs or cores, len(batch.plans)))
     pipeline = Pipeline(threads=max(1, cores // n_jobs))
+
+    def run_one(plan: ImagePlan) -> Outcome:
+        return _run_one(plan, pipeline, batch.manifest)
+
     if n_jobs == 1:
-        yield from _run_in_turn(batch.plans, pipeline, fail_fast)
+        yield from _run_in_turn(batch.plans, run_one, fail_fast)
     else:
-        yield from _run_together(batch.plans, pipeline, n_jobs, fail_fast)
+        yield from _run_together(batch.plans, run_one, n_jobs, fail_fast, stop=pipeline.stop)
 
 
-def _run_one(plan: ImagePlan, pipeline: Pipeline) -> Outcome:
+def _run_one(plan: ImagePlan, pipeline: Pipeline, manifest: Manifest | None) -> Outcome:
     try:
-        return Outcome(source=plan.source, report=pipeline.run(plan))
+        if manifest is not None:
+            manifest.begin(plan)
+        report = pipeline.run(plan)
+        if manifest is not None:
+            manifest.done(plan)
+        return Outcome(source=plan.source, report=report)
     except ConvcliError as error:
         return Outcome(source=plan.source, error=error.within(plan.source.label))
 
 
-def _run_in_turn(plans: Sequence[ImagePlan], pipeline: Pipeline, fail_fast: bool) -> Iterator[Outcome]:
+def _run_in_turn(
+    plans: Sequence[ImagePlan], run_one: Callable[[ImagePlan], Outcome], fail_fast: bool
+) -> Iterator[Outcome]:
     for plan in plans:
-        outcome = _run_one(plan, pipeline)
+        outcome = run_one(plan)
         yield outcome
         if fail_fast and outcome.error is not None:
             return
 
 
-def _run_together(plans: Sequence[ImagePlan], pipeline: Pipeline, jobs: int, fail_fast: bool) -> Iterator[Outcome]:
+def _run_together(
+    plans: Sequence[ImagePlan],
+    run_one: Callable[[ImagePlan], Outcome],
+    jobs: int,
+    fail_fast: bool,
+    *,
+    stop: Callable[[], None],
+) -> Iterator[Outcome]:
     """Keep ``jobs`` files under way and no more in memory; on the way out, stop at the next band."""
     waiting = iter(plans)
     running: set[Future[Outcome]] = set()
@@ -175,7 +224,7 @@ def _run_together(plans: Sequence[ImagePlan], pipeline: Pipeline, jobs: int, fai
                 plan = next(waiting, None)
                 exhausted = plan is None
                 if plan is not None:
-                    running.add(pool.submit(_run_one, plan, pipeline))
+                    running.add(pool.submit(run_one, plan))
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -185,5 +234,5 @@ def _run_together(plans: Sequence[ImagePlan], pipeline: Pipeline, jobs: int, fai
                 if fail_fast and outcome.error is not None:
                     return
     finally:
-        pipeline.stop()
+        stop()
         pool.shutdown(wait=True, cancel_futures=True)

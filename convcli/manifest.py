@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli import __version__
-from convcli.errors import OutputError
+from convcli.errors import ImageError, OutputError
 from convcli.report import to_json
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def parameter_key(plan: ImagePlan) -> str:
 
 
 class Manifest:
-    """The record of one output folder.
+    """The record of one output folder; safe to write from several threads.
 
     Parameters
     ----------
@@ -58,19 +59,23 @@ class Manifest:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        self._done: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        self._begun: dict[str, dict[str, Any]] = {}
+        self._sizes: dict[str, dict[str, int]] = {}
         self._ours: set[str] = set()
         for line in self._lines():
-            self._ours.update(line.get("outputs", ()))
-            if line.get("event") == "done":
-                self._done[line["input"]] = line
-            else:
-                self._done.pop(line.get("input", ""), None)
+            name = line.get("input", "")
+            if line.get("event") == "begin":
+                self._begun[name] = line
+                self._sizes.pop(name, None)
+                self._ours.update(line.get("outputs", ()))
+            elif line.get("event") == "done":
+                self._sizes[name] = line.get("bytes", {})
 
-    def _lines(self) -> Iterable[dict[str, Any]]:
+    def _lines(self) -> Iterator[dict[str, Any]]:
         """Yield the whole lines; the last one may have been cut short."""
         try:
-            text = self.path.read_text(encoding="utf-8", errors="replace")
+            text = self.path.read_text(encoding="utf-8", errors="surrogateescape")
         except OSError:
             return
         for line in text.splitlines():
@@ -83,15 +88,14 @@ class Manifest:
 
     def is_done(self, plan: ImagePlan) -> bool:
         """Whether this input was done with these parameters, and its files are there in the size they had."""
-        entry = self._done.get(plan.source.label)
-        if entry is None or entry.get("parameters") != parameter_key(plan):
+        begun, sizes = self._begun.get(plan.source.label), self._sizes.get(plan.source.label)
+        if begun is None or sizes is None or begun.get("parameters") != parameter_key(plan):
             return False
-        outputs = entry.get("outputs", {})
-        if set(outputs) != {str(path) for path in plan.written_paths}:
+        if set(sizes) != {str(path) for path in plan.written_paths}:
             return False
         try:
-            same = all(Path(path).stat().st_size == size for path, size in outputs.items())
-            return same and entry.get("content") == content_key(plan.source)
+            whole = all(Path(path).stat().st_size == size for path, size in sizes.items())
+            return whole and begun.get("content") == content_key(plan.source)
         except OSError:
             return False
 
@@ -100,25 +104,32 @@ class Manifest:
         return str(path) in self._ours
 
     def begin(self, plan: ImagePlan) -> None:
-        """Record that the files of an input are about to appear."""
-        self._append({"event": "begin", "input": plan.source.label, "outputs": [str(p) for p in plan.written_paths]})
+        """Record, before the input is read, that its files are about to appear.
+
+        Raises
+        ------
+        ImageError
+            The input cannot be read.
+        OutputError
+            The record cannot be written.
+        """
+        try:
+            content = content_key(plan.source)
+        except OSError as error:
+            raise ImageError(f"cannot read it: {error.strerror}", hint="check the file's permissions") from None
+        outputs = [str(path) for path in plan.written_paths]
+        keys = {"content": content, "parameters": parameter_key(plan)}
+        self._append({"event": "begin", "input": plan.source.label, **keys, "outputs": outputs})
 
     def done(self, plan: ImagePlan) -> None:
         """Record that all files of an input are in their place."""
-        self._append(
-            {
-                "event": "done",
-                "input": plan.source.label,
-                "content": content_key(plan.source),
-                "parameters": parameter_key(plan),
-                "outputs": {str(path): path.stat().st_size for path in plan.written_paths},
-            }
-        )
+        sizes = {str(path): path.stat().st_size for path in plan.written_paths}
+        self._append({"event": "done", "input": plan.source.label, "bytes": sizes})
 
     def _append(self, entry: dict[str, object]) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8", errors="surrogateescape") as file:
+            with self._lock, self.path.open("a", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(to_json(entry) + "\n")
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror}", hint="check the folder and the space left") from None

@@ -193,9 +193,9 @@ def _open_sinks(
     plan: ImagePlan, image: Image, ranges: tuple[NDArray[Any], NDArray[Any]] | None, sinks: list[Sink]
 ) -> None:
     """Open every output; appended one by one, so that a failure half-way aborts those before it."""
-    stamp = f"convcli {__version__} " + to_json(
-        {"kernel": plan.bank.name, "input": plan.source.stem, **describe_conv(plan)}
-    )
+    conv = describe_conv(plan)
+    del conv["reason"]  # how many cores there were says nothing about the samples
+    stamp = f"convcli {__version__} " + to_json({"kernel": plan.bank.name, "input": plan.source.stem, **conv})
     for output in plan.outputs:
         metadata: Metadata = _metadata(image, output.kind)._replace(stamp=stamp)
         if output.kind == "raw" or output.format in ("npy", "npz", "safetensors"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from convcli.errors import UsageError, near_names
-from convcli.geometry import parse_padding, parse_pair
+from convcli.size_text import parse_count, parse_padding, parse_pair
 
 LAYOUTS = ("maps", "picture", "sheet")
 COMBINES = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
@@ -271,6 +271,8 @@ _PARSERS = {
     "depth": lambda text: choice(text, "--depth", ("8", "16", "float")),
     "compress": lambda text: choice(text, "--compress", ("fast", "default", "small")),
     "outputs": lambda text: choice(text, "--outputs", ("last", "all")),
+    "threads": lambda text: parse_count(text, "--threads", minimum=1),
+    "max_pixels": lambda text: parse_count(text, "--max-pixels", minimum=1),
     "out_dir": Path,
     "stack": Path,
     "memory": lambda text: parse_bytes(text, "--memory"),

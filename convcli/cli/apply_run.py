@@ -60,7 +60,7 @@ def run_apply(words: Sequence[str], flags: Mapping[str, object], run: RunFlags) 
     from convcli.batch import plan_batch, run_batch
 
     single = len(sources) == 1 and not run.recursive
-    batch = plan_batch(request, sources)
+    batch = plan_batch(request, sources, resume=run.resume)
     if single and batch.settled and batch.settled[0].error is not None:
         raise batch.settled[0].error
     if run.dry_run:
@@ -85,6 +85,8 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
         raise UsageError("standard input cannot be the image and the list", hint="name one of them")
     if run.null and not run.files_from:
         raise UsageError("-0 goes with --files-from", hint="find ... -print0 | convcli apply --files-from - -0")
+    if run.resume and (request.output is not None or request.to_stdout):
+        raise UsageError("--resume is for batches into --out-dir, not for -o", hint="--layout picture --out-dir DIR")
     if run.jobs is not None and run.jobs < 1:
         raise UsageError(f"--jobs {run.jobs} is less than 1", hint="--jobs 1, or leave it out for all cores")
     if run.report and Path(run.report).suffix not in (".json", ".md", ".csv", ".html"):

@@ -16,11 +16,11 @@ from convcli.errors import UsageError, near_names
 
 #: What the pad of "abcdefgh" looks like, three samples each side. The bar is the edge.
 PATTERNS = {
-    "constant": "vvv|abc…fgh|vvv",
-    "replicate": "aaa|abc…fgh|hhh",
-    "reflect": "dcb|abc…fgh|gfe",
-    "symmetric": "cba|abc…fgh|hgf",
-    "circular": "fgh|abc…fgh|abc",
+    "constant": "vv|abcd|vv",
+    "replicate": "aa|abcd|dd",
+    "reflect": "cb|abcd|cb",
+    "symmetric": "ba|abcd|dc",
+    "circular": "cd|abcd|ab",
 }
 MODES = ("zeros", *PATTERNS)
 
@@ -59,7 +59,7 @@ class Border(NamedTuple):
     Examples
     --------
     >>> Border("reflect").pattern, str(Border("constant", 7.0)), str(Border("constant"))
-    ('dcb|abc…fgh|gfe', 'constant:7', 'zeros')
+    ('cb|abcd|cb', 'constant:7', 'zeros')
     """
 
     mode: str
@@ -67,10 +67,9 @@ class Border(NamedTuple):
 
     @property
     def pattern(self) -> str:
-        """The padded row "abc…fgh" as the report prints it."""
-        return (
-            PATTERNS[self.mode].replace("v", f"{self.value:g}"[:1]) if self.mode == "constant" else PATTERNS[self.mode]
-        )
+        """The row "abcd" with two samples of padding a side, as the report prints it; ``v`` is the constant."""
+        pattern = PATTERNS[self.mode]
+        return pattern.replace("v", "0") if self.value == 0 else pattern
 
     def __str__(self) -> str:
         if self.mode != "constant":
