@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from convcli.errors import UsageError, near_names
 
-#: What the pad of "abcdefgh" looks like, three samples each side. The bar is the edge.
+#: What the pad of "abcd" looks like, two samples each side. The bar is the edge.
 PATTERNS = {
     "constant": "vv|abcd|vv",
     "replicate": "aa|abcd|dd",
