@@ -283,7 +283,7 @@ def _keep_orientation(image: PillowImage.Image) -> None:
     """Stop Pillow's TIFF reader from turning the picture while it loads; we turn every format in one place."""
     tags = getattr(image, "tag_v2", None)
     if tags is not None and _ORIENTATION_TAG in tags:
-        del tags[_ORIENTATION_TAG]
+        image.getexif().pop(_ORIENTATION_TAG, None)
         image._size = image._tile_size  # type: ignore[attr-defined]
 
 

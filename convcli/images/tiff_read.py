@@ -5,6 +5,7 @@ This file is tifffile's; it is imported only when one of these is met.
 
 from __future__ import annotations
 
+import threading
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -32,6 +33,7 @@ class TifffileDecoder:
     def __init__(self, file: BinaryIO, frame: int, orientation: str) -> None:
         file.seek(0)
         self._file = file
+        self._lock = threading.Lock()
         self._tiff = tifffile.TiffFile(file)
         n_pages = len(self._tiff.pages)
         if frame >= n_pages:
@@ -97,13 +99,9 @@ class TifffileDecoder:
         band = np.zeros((n_rows, width, n_planes), page.dtype)
         for column in range(across):
             at = index * across + column
-            data, _ = next(
-                iter(
-                    self._tiff.filehandle.read_segments(
-                        [page.dataoffsets[at]], [page.databytecounts[at]], indices=[at], lock=True
-                    )
-                )
-            )
+            with self._lock:
+                self._file.seek(page.dataoffsets[at])
+                data = self._file.read(page.databytecounts[at])
             segment, _, shape = page.decode(data, at, jpegtables=page.jpegtables)
             if segment is None:
                 continue  # a sparse tile: zeros
