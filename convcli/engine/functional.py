@@ -2,24 +2,25 @@
 
 Arrays are (C, …) or (N, C, …). float32 and float64 stay what they are; half precision is computed in and returned as
 float32; integers are computed in and returned as float64.
+
+One dimension is two with height 1. In three, the planes under a kernel's depth become input planes of one
+two-dimensional product per output depth, so that every engine serves all three.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from convcli.engine.borders import parse_border
+from convcli.engine.arguments import PaddingLike, Size, as_samples, padding_pairs, per_axis
+from convcli.engine.borders import Border, map_positions, parse_border
+from convcli.engine.phases import AxisPhase, conv_axis, phase_weight, transposed_axis
 from convcli.engine.plan import plan_conv
 from convcli.engine.runner import prepare
-from convcli.errors import GeometryError, UsageError
-from convcli.geometry import resolve_padding
-
-Size = int | Sequence[int]
-PaddingLike = str | int | Sequence[int] | Sequence[tuple[int, int]]
+from convcli.errors import UsageError
+from convcli.geometry import conv_output_px, conv_transpose_output_px, resolve_padding, resolve_transpose_padding
 
 
 def conv2d(
@@ -78,98 +79,303 @@ def conv2d(
     >>> conv2d(image, taps, padding=1)[0].tolist()
     [[9.0, 8.0, 7.0], [6.0, 5.0, 4.0], [3.0, 2.0, 1.0]]
     """
-    samples, taps, batched = as_samples(input, weight, 2)
-    axes = samples.shape[2:]
-    steps, gaps = per_axis(stride, 2, "stride"), per_axis(dilation, 2, "dilation")
-    pads = padding_pairs(padding, axes, taps.shape[2:], steps, gaps)
-    plan = plan_conv(
-        (samples.shape[1], axes[0], axes[1]),
-        taps,
-        (steps[0], steps[1]),
-        (pads[0], pads[1]),
-        (gaps[0], gaps[1]),
-        groups,
-        parse_border(padding_mode),
-        dtype=str(samples.dtype),
-        input_dtype=str(samples.dtype),
-        engine=engine,
-        threads=threads,
-        memory=memory,
+    return _convolve(2, input, weight, bias, stride, padding, dilation, groups, padding_mode, engine, threads, memory)
+
+
+def conv1d(
+    input: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: Size = 1,
+    padding: PaddingLike = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    engine: str = "auto",
+    threads: int | None = None,
+    memory: int | None = None,
+) -> NDArray[Any]:
+    """Correlate signals (C, L) or (N, C, L) with ``weight`` (O, C/groups, k); otherwise as :func:`conv2d`.
+
+    Examples
+    --------
+    >>> conv1d(np.array([[1.0, 2, 4]]), np.array([[[1.0, -1]]])).tolist()
+    [[-1.0, -2.0]]
+    """
+    return _convolve(1, input, weight, bias, stride, padding, dilation, groups, padding_mode, engine, threads, memory)
+
+
+def conv3d(
+    input: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: Size = 1,
+    padding: PaddingLike = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    engine: str = "auto",
+    threads: int | None = None,
+    memory: int | None = None,
+) -> NDArray[Any]:
+    """Correlate volumes (C, D, H, W) or (N, C, D, H, W) with ``weight`` (O, C/groups, kD, kH, kW), as :func:`conv2d`.
+
+    Examples
+    --------
+    >>> conv3d(np.ones((1, 2, 3, 3)), np.ones((1, 1, 2, 2, 2))).tolist()
+    [[[[8.0, 8.0], [8.0, 8.0]]]]
+    """
+    return _convolve(3, input, weight, bias, stride, padding, dilation, groups, padding_mode, engine, threads, memory)
+
+
+def conv_transpose1d(
+    input: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: Size = 1,
+    padding: PaddingLike = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    memory: int | None = None,
+) -> NDArray[Any]:
+    """Transposed convolution of (C, L) or (N, C, L) with ``weight`` (C, O/groups, k); see :func:`conv_transpose2d`.
+
+    Examples
+    --------
+    >>> conv_transpose1d(np.array([[1.0, 2]]), np.array([[[1.0, 10, 100]]]), stride=2).tolist()
+    [[1.0, 10.0, 102.0, 20.0, 200.0]]
+    """
+    return _transpose(
+        1, input, weight, bias, stride, padding, output_padding, groups, dilation, engine, threads, memory
     )
-    runner = prepare(plan, taps, None if bias is None else np.asarray(bias))
-    maps = np.empty((len(samples), *plan.output_shape), samples.dtype)
-    for planes, out in zip(samples, maps, strict=True):
-        runner.run(planes, out)
+
+
+def conv_transpose2d(
+    input: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: Size = 1,
+    padding: PaddingLike = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    memory: int | None = None,
+) -> NDArray[Any]:
+    """Transposed convolution, as ``torch.nn.functional.conv_transpose2d``: each sample stamps the kernel.
+
+    Parameters
+    ----------
+    input : array_like of shape (C, H, W) or (N, C, H, W)
+    weight : array_like of shape (C, O/groups, kH, kW)
+    bias : array_like of shape (O,), optional
+    stride, dilation : int or (int, int)
+    padding : int, (int, int), pairs or str
+        What is cut from the result; ``"same"`` makes it ``input * stride`` in size.
+    output_padding : int or (int, int)
+        Added after; below ``max(stride, dilation)``.
+    groups : int
+    engine, threads, memory
+        As in :func:`conv2d`.
+
+    Returns
+    -------
+    ndarray of shape (O, oH, oW) or (N, O, oH, oW)
+
+    Raises
+    ------
+    GeometryError
+        Shapes do not belong together, nothing is left, or ``output_padding`` is too large.
+
+    Examples
+    --------
+    >>> conv_transpose2d(np.array([[[1.0, 2]]]), np.ones((1, 1, 1, 2)), stride=(1, 2)).tolist()
+    [[[1.0, 1.0, 2.0, 2.0]]]
+    """
+    return _transpose(
+        2, input, weight, bias, stride, padding, output_padding, groups, dilation, engine, threads, memory
+    )
+
+
+def conv_transpose3d(
+    input: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: Size = 1,
+    padding: PaddingLike = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    memory: int | None = None,
+) -> NDArray[Any]:
+    """Transposed convolution of (C, D, H, W) or (N, C, D, H, W); see :func:`conv_transpose2d`.
+
+    Examples
+    --------
+    >>> conv_transpose3d(np.full((1, 1, 1, 1), 3.0), np.ones((1, 1, 2, 1, 1))).ravel().tolist()
+    [3.0, 3.0]
+    """
+    return _transpose(
+        3, input, weight, bias, stride, padding, output_padding, groups, dilation, engine, threads, memory
+    )
+
+
+def _convolve(
+    n_axes: int,
+    image: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None,
+    stride: Size,
+    padding: PaddingLike,
+    dilation: Size,
+    groups: int,
+    padding_mode: str,
+    engine: str,
+    threads: int | None,
+    memory: int | None,
+) -> NDArray[Any]:
+    samples, taps, batched = as_samples(image, weight, n_axes)
+    axes, kernel = samples.shape[2:], taps.shape[2:]
+    steps, gaps = per_axis(stride, n_axes, "stride"), per_axis(dilation, n_axes, "dilation")
+    pads = resolve_padding(padding_pairs(padding, n_axes), axes, kernel, steps, gaps)
+    if n_axes == 3:
+        length = conv_output_px(axes[0], kernel[0], stride=steps[0], dilation=gaps[0], pad_px=sum(pads[0]))
+        depth = conv_axis(kernel[0], before_px=pads[0][0], stride=steps[0], dilation=gaps[0], output_px=length)
+    else:
+        length, depth = 1, ()
+    options = {
+        "stride": _last_two(steps, 1),
+        "padding": _last_two(pads, (0, 0)),
+        "dilation": _last_two(gaps, 1),
+        "groups": groups,
+        "border": parse_border(padding_mode),
+        "engine": engine,
+        "threads": threads,
+        "memory": memory,
+    }
+    maps = _run(samples, taps, bias, depth, length, options)
     return maps if batched else maps[0]
 
 
-def as_samples(image: ArrayLike, weight: ArrayLike, n_axes: int) -> tuple[NDArray[Any], NDArray[Any], bool]:
-    """Return (N, C, …) samples and weights in one floating type, and whether there was a batch axis.
-
-    Raises
-    ------
-    GeometryError
-        If the number of axes is wrong or an axis is empty.
-    """
-    samples, taps = np.asarray(image), np.asarray(weight)
-    if samples.ndim not in (n_axes + 1, n_axes + 2):
-        raise GeometryError(
-            f"input of shape {samples.shape}: {n_axes + 1} axes (C, …) or {n_axes + 2} (N, C, …) are needed"
-        )
-    if taps.ndim != n_axes + 2:
-        raise GeometryError(f"weight of shape {taps.shape}: {n_axes + 2} axes are needed")
-    batched = samples.ndim == n_axes + 2
-    dtype = float_type(samples.dtype)
-    if samples.dtype != dtype:
-        samples = samples.astype(dtype)
-    return samples if batched else samples[None], taps, batched
-
-
-def float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type of the result: float32 and halves → float32, float64 and integers → float64.
-
-    Raises
-    ------
-    UsageError
-        For complex numbers and everything that is not a number.
-    """
-    if dtype.kind in "biu":
-        return np.dtype(np.float64)
-    if dtype.kind != "f":
-        raise UsageError(f"samples of type {dtype} cannot be convolved", hint="integers or floats")
-    return np.dtype(np.float64 if dtype.itemsize > 4 else np.float32)
-
-
-def per_axis(value: Size, n_axes: int, name: str, *, minimum: int = 1) -> tuple[int, ...]:
-    """Return one whole number per axis.
-
-    Raises
-    ------
-    GeometryError
-        If there are too many or too few, or one is below ``minimum``.
-    """
-    values = (value,) * n_axes if isinstance(value, int | np.integer) else tuple(value)
-    if len(values) == 1:
-        values *= n_axes
-    if len(values) != n_axes or any(int(v) != v or v < minimum for v in values):
-        raise GeometryError(
-            f"{name} {value!r}: one whole number of at least {minimum}, or one for each of {n_axes} axes"
-        )
-    return tuple(int(v) for v in values)
-
-
-def padding_pairs(
+def _transpose(
+    n_axes: int,
+    image: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None,
+    stride: Size,
     padding: PaddingLike,
-    input_px: Sequence[int],
-    kernel_px: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-) -> tuple[tuple[int, int], ...]:
-    """Return (before, after) per axis of any way to say it."""
-    n_axes = len(input_px)
-    if not isinstance(padding, str):
-        if not isinstance(padding, int | np.integer) and any(isinstance(side, Sequence) for side in padding):
-            padding = tuple((int(before), int(after)) for before, after in padding)  # type: ignore[misc]
-        else:
-            padding = tuple((p, p) for p in per_axis(padding, n_axes, "padding", minimum=0))  # type: ignore[arg-type]
-    return resolve_padding(padding, input_px, kernel_px, stride, dilation)
+    output_padding: Size,
+    groups: int,
+    dilation: Size,
+    engine: str,
+    threads: int | None,
+    memory: int | None,
+) -> NDArray[Any]:
+    samples, taps, batched = as_samples(image, weight, n_axes)
+    axes, kernel = samples.shape[2:], taps.shape[2:]
+    steps, gaps = per_axis(stride, n_axes, "stride"), per_axis(dilation, n_axes, "dilation")
+    extra = per_axis(output_padding, n_axes, "output_padding", minimum=0)
+    pads = resolve_transpose_padding(padding_pairs(padding, n_axes), axes, kernel, steps, gaps, extra)
+    if n_axes == 3:
+        length = conv_transpose_output_px(
+            axes[0], kernel[0], stride=steps[0], dilation=gaps[0], pad_px=sum(pads[0]), output_padding=extra[0]
+        )
+        depth = transposed_axis(kernel[0], before_px=pads[0][0], stride=steps[0], dilation=gaps[0], output_px=length)
+    else:
+        length, depth = 1, ()
+    options = {
+        "stride": _last_two(steps, 1),
+        "padding": _last_two(pads, (0, 0)),
+        "dilation": _last_two(gaps, 1),
+        "groups": groups,
+        "transposed": True,
+        "output_padding": _last_two(extra, 0),
+        "engine": engine,
+        "threads": threads,
+        "memory": memory,
+    }
+    maps = _run(samples, taps, bias, depth, length, options)
+    return maps if batched else maps[0]
+
+
+def _last_two(values: tuple[Any, ...], lone: Any) -> tuple[Any, Any]:
+    """Return what concerns rows and columns; a single axis is a row of height 1."""
+    return (lone, values[0]) if len(values) == 1 else (values[-2], values[-1])
+
+
+def _run(
+    samples: NDArray[Any],
+    taps: NDArray[Any],
+    bias: ArrayLike | None,
+    depth: tuple[AxisPhase, ...],
+    length: int,
+    options: dict[str, Any],
+) -> NDArray[Any]:
+    """Run (N, C, …): one plan for the whole batch, or one per phase of the depth."""
+    dtype = str(samples.dtype)
+    options |= {"dtype": dtype, "input_dtype": dtype}
+    shift = None if bias is None else np.asarray(bias)
+    if not depth:
+        flat = samples[:, :, None] if samples.ndim == 3 else samples
+        weight = taps[:, :, None] if taps.ndim == 3 else taps
+        plan = plan_conv(flat.shape[1:], weight, **options)
+        runner = prepare(plan, weight, shift)
+        maps = np.empty((len(flat), *plan.output_shape), samples.dtype)
+        for planes, out in zip(flat, maps, strict=True):
+            runner.run(planes, out)
+        return maps[:, :, 0] if samples.ndim == 3 else maps
+    volume: NDArray[Any] | None = None
+    for phase in depth:
+        stacked, planes_per_channel = _stacked_weight(taps, phase, transposed=options.get("transposed", False))
+        shape = (samples.shape[1] * planes_per_channel, *samples.shape[3:])
+        plan = plan_conv(shape, stacked, **options)
+        runner = prepare(plan, stacked, shift)
+        if volume is None:
+            volume = np.empty((len(samples), plan.output_shape[0], length, *plan.output_shape[1:]), samples.dtype)
+        for one, out in zip(samples, volume, strict=True):
+            for turn in range(phase.n_outputs):
+                positions = turn * phase.stride - phase.before + phase.dilation * np.arange(planes_per_channel)
+                window = _DepthWindow(one, positions, options.get("border", Border("constant")))
+                runner.run(window, out[:, phase.first + turn * phase.step])
+    if volume is None:
+        raise UsageError("no output planes")
+    return volume
+
+
+def _stacked_weight(taps: NDArray[Any], phase: AxisPhase, *, transposed: bool) -> tuple[NDArray[Any], int]:
+    """Return weights in which the depth of the kernel has become input planes, and how many each channel has.
+
+    Ordinary weights are (O, I, …) and transposed ones (I, O, …): in both the depth joins I.
+    """
+    rest = tuple(AxisPhase(tuple(range(k)), 0, 1, 1, 0, 1, 1) for k in taps.shape[3:])
+    chosen = phase_weight(taps, (phase, *rest))
+    if transposed:
+        chosen = chosen.swapaxes(1, 2)
+        return chosen.reshape(-1, *chosen.shape[2:]), chosen.shape[1]
+    return chosen.reshape(chosen.shape[0], -1, *chosen.shape[3:]), chosen.shape[2]
+
+
+class _DepthWindow:
+    """The planes under one position of the kernel's depth, as planes of a picture; rows are gathered when asked for."""
+
+    def __init__(self, volume: NDArray[Any], positions: NDArray[np.intp], border: Border) -> None:
+        self._volume, self._border = volume, border
+        self._planes = map_positions(positions, volume.shape[1], border.mode)
+        self.shape = (volume.shape[0] * len(positions), *volume.shape[2:])
+        self.dtype = volume.dtype
+
+    def rows(self, top: int, bottom: int) -> NDArray[Any]:
+        window = self._volume[:, self._planes, top:bottom]
+        window[:, self._planes < 0] = self._border.value
+        return window.reshape(-1, *window.shape[2:])

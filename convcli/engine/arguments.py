@@ -1,0 +1,80 @@
+"""Arguments as torch takes them, in one normal form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from convcli.errors import GeometryError, UsageError
+from convcli.geometry import Pair
+
+Size = int | Sequence[int]
+PaddingLike = str | int | Sequence[int] | Sequence[tuple[int, int]]
+
+
+def as_samples(image: ArrayLike, weight: ArrayLike, n_axes: int) -> tuple[NDArray[Any], NDArray[Any], bool]:
+    """Return (N, C, …) samples and weights in one floating type, and whether there was a batch axis.
+
+    Raises
+    ------
+    GeometryError
+        If the number of axes is wrong or an axis is empty.
+    """
+    samples, taps = np.asarray(image), np.asarray(weight)
+    if samples.ndim not in (n_axes + 1, n_axes + 2):
+        raise GeometryError(
+            f"input of shape {samples.shape}: {n_axes + 1} axes (C, …) or {n_axes + 2} (N, C, …) are needed"
+        )
+    if taps.ndim != n_axes + 2:
+        raise GeometryError(f"weight of shape {taps.shape}: {n_axes + 2} axes are needed")
+    batched = samples.ndim == n_axes + 2
+    dtype = float_type(samples.dtype)
+    if samples.dtype != dtype:
+        samples = samples.astype(dtype)
+    return samples if batched else samples[None], taps, batched
+
+
+def float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type of the result: float32 and halves → float32, float64 and integers → float64.
+
+    Raises
+    ------
+    UsageError
+        For complex numbers and everything that is not a number.
+    """
+    if dtype.kind in "biu":
+        return np.dtype(np.float64)
+    if dtype.kind != "f":
+        raise UsageError(f"samples of type {dtype} cannot be convolved", hint="integers or floats")
+    return np.dtype(np.float64 if dtype.itemsize > 4 else np.float32)
+
+
+def per_axis(value: Size, n_axes: int, name: str, *, minimum: int = 1) -> tuple[int, ...]:
+    """Return one whole number per axis.
+
+    Raises
+    ------
+    GeometryError
+        If there are too many or too few, or one is below ``minimum``.
+    """
+    values = (value,) * n_axes if isinstance(value, int | np.integer) else tuple(value)
+    if len(values) == 1:
+        values *= n_axes
+    if len(values) != n_axes or any(int(v) != v or v < minimum for v in values):
+        raise GeometryError(
+            f"{name} {value!r}: one whole number of at least {minimum}, or one for each of {n_axes} axes"
+        )
+    return tuple(int(v) for v in values)
+
+
+def padding_pairs(padding: PaddingLike, n_axes: int) -> str | tuple[Pair, ...]:
+    """Return the word, or (before, after) per axis of any way to say it."""
+    if not isinstance(padding, str):
+        if not isinstance(padding, int | np.integer) and any(isinstance(side, Sequence) for side in padding):
+            padding = tuple((int(before), int(after)) for before, after in padding)  # type: ignore[misc]
+        else:
+            padding = tuple((p, p) for p in per_axis(padding, n_axes, "padding", minimum=0))  # type: ignore[arg-type]
+    return padding
