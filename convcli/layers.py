@@ -45,7 +45,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "globalpool": ("mode", ()),
     "pad": ("padding!", ("mode", "value")),
     "relu": ("mode", ("value",)),
-    "batchnorm": ("", ("eps", "constants")),
+    "batchnorm": ("", ("eps", "constants", "weight")),
     "upsample": ("scale_factor!", ("mode",)),
     "shuffle": ("groups!", ()),
     "combine": ("mode!", ("members",)),
@@ -196,6 +196,8 @@ def _build(kind: str, fields: dict[str, object], n_axes: int, label: str) -> Lay
         fields.setdefault("output_padding", (0,) * n_axes)
     if kind in MODES:
         fields.setdefault("mode", MODES[kind][0])
+    if fields.get("mode") == "leaky":
+        fields.setdefault("value", 0.01)  # torch's slope
     if kind in JOINS and len(inputs) < 2:  # type: ignore[arg-type]
         raise UsageError(
             f"{kind} needs two inputs or more", hint=f"{kind}:from=first+second (names of layers, or input)"

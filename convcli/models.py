@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, KernelError
 
@@ -127,7 +127,21 @@ def _safetensors_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 def _torch_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Return name → (shape, dtype) from a torch file, unpickling tensors only."""
+    """Return name → (shape, dtype) from a torch file."""
+    tensors = read_torch_tensors(path)
+    return {name: (tuple(each.shape), str(each.dtype).removeprefix("torch.")) for name, each in tensors.items()}
+
+
+def read_torch_tensors(path: Path) -> dict[str, Any]:
+    """Return the tensors of a torch file by name, unpickling nothing else.
+
+    Weights that a training script keeps under a key such as ``state_dict`` are found there.
+
+    Raises
+    ------
+    KernelError
+        The file is damaged, or holds more than plain data.
+    """
     import pickle
 
     import torch
@@ -147,11 +161,7 @@ def _torch_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
         found = {"weight": found}
     if not isinstance(found, Mapping):
         raise KernelError(f"{str(path)!r} holds a {type(found).__name__}, not named tensors")
-    return {
-        str(name): (tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
-        for name, tensor in found.items()
-        if isinstance(tensor, torch.Tensor)
-    }
+    return {str(name): tensor.detach() for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}
 
 
 def read_onnx(path: Path | str, input_shape: Sequence[int] | None = None) -> Graph:
