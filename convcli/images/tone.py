@@ -26,6 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convcli.errors import UsageError, near_names
+from convcli.images.tone_store import (
+    per_map,
+    scale_and_round,
+    store_float,
+    store_integers,
+    store_rounded,
+    stored_range,
+    total_of,
+)
 
 _PLAIN = ("auto", "clip", "abs", "signed", "stretch")
 _WITH_VALUE = ("offset", "scale")
@@ -97,7 +106,7 @@ class ToneCounts(NamedTuple):
     n_low, n_high : ndarray of int64, shape (O,)
         Samples clipped to 0 and to the highest value.
     n_nan : ndarray of int64, shape (O,)
-        Samples that were not a number, stored as 0 (kept with depth ``float``).
+        Samples that were not a number, toned as 0 (kept with depth ``float``).
     minimum, maximum, total : ndarray of float64, shape (O,)
         Of the values before the tone, NaN left out.
     """
@@ -223,13 +232,19 @@ class Tone:
         """
         if out is None:
             out = np.empty(maps.shape, self.dtype)
+        with np.errstate(
+            invalid="ignore", over="ignore"
+        ):  # inf - inf: NaN and infinities are dealt with, not warned of
+            return out, self._apply(maps, out, inplace)
+
+    def _apply(self, maps: NDArray[Any], out: NDArray[Any], inplace: bool) -> ToneCounts:
         n_maps = maps.shape[0]
         if self._is_flat(maps, out) and (flat := self._apply_flat(maps, out, inplace)):
-            return out, flat
+            return flat
         counts = ToneCounts.zero(n_maps)._replace(n=maps[0].size if n_maps else 0)
         for index in range(n_maps if maps.size else 0):
             self._apply_one(maps[index], out[index], index, counts, inplace)
-        return out, counts
+        return counts
 
     def _is_flat(self, maps: NDArray[Any], out: NDArray[Any]) -> bool:
         """Return whether maps and samples are both interleaved (H, W, O) in memory and all toned alike."""
@@ -279,135 +294,17 @@ class Tone:
                 values = np.where(is_nan, 0, values)
                 inplace = True
         else:
-            counts.total[index] = _total(values)
+            counts.total[index] = total_of(values)
         counts.n_nan[index] = n_nan
         counts.minimum[index], counts.maximum[index] = low, high
         gain, offset, absolute = self.gain_offset(index)
         if self._full is None:
-            _store_float(values, out, gain, offset, absolute)
+            store_float(values, out, gain, offset, absolute)
             return
         low_stored, high_stored = stored_range(float(low), float(high), gain, offset, absolute)
         if n_nan:
             low_stored, high_stored = min(low_stored, offset), max(high_stored, offset)
         clips = (low_stored < -0.5, high_stored >= self._full + 0.5)
-        store = _store_integers if values.dtype.kind in "iu" and gain == 1 and offset == int(offset) else _store_rounded
+        store = store_integers if values.dtype.kind in "iu" and gain == 1 and offset == int(offset) else store_rounded
         n_low, n_high = store(values, out, gain, offset, absolute, self._full, clips, inplace)
         counts.n_low[index], counts.n_high[index] = n_low, n_high
-
-
-def stored_range(low: float, high: float, gain: float, offset: float, absolute: bool) -> tuple[float, float]:
-    """Return the range that values ``low``..``high`` take when stored, before rounding.
-
-    Examples
-    --------
-    >>> stored_range(-3, 2, 2.0, 1.0, False), stored_range(-3, 2, 2.0, 0.0, True)
-    ((-5.0, 5.0), (0.0, 6.0))
-    """
-    if absolute:
-        low, high = (0.0 if low <= 0 <= high else min(abs(low), abs(high))), max(abs(low), abs(high))
-    ends = (low * gain + offset, high * gain + offset)
-    return min(ends), max(ends)
-
-
-def per_map(reduce: np.ufunc, flat: NDArray[Any], n_maps: int) -> NDArray[np.float64]:
-    """Reduce interleaved rows (H, W * O) to one value a map: down the rows, which vectorises, then along them.
-
-    Examples
-    --------
-    >>> per_map(np.add, np.float32([[1, 10, 2, 20]]), 2).tolist()
-    [3.0, 30.0]
-    """
-    if flat.dtype == np.bool_:
-        columns = reduce.reduce(flat.view(np.uint8), axis=0, dtype=np.uint8 if flat.shape[0] < 256 else np.uint32)
-    else:
-        columns = reduce.reduce(flat, axis=0)
-    wide = np.float64 if reduce is np.add else None
-    return np.array([reduce.reduce(columns[index::n_maps], dtype=wide) for index in range(n_maps)], np.float64)
-
-
-def _total(values: NDArray[Any]) -> float:
-    """Sum a band: exact for integers; float32 down the few rows of a band, which vectorises, float64 along them."""
-    if values.dtype.kind in "iu":
-        narrow = values.itemsize <= 2 and values.shape[0] < 1 << 15
-        return float(values.sum(axis=0, dtype=np.int32 if narrow else np.int64).sum(dtype=np.int64))
-    return float(values.sum(axis=0).sum(dtype=np.float64))
-
-
-def _store_float(values: NDArray[Any], out: NDArray[Any], gain: float, offset: float, absolute: bool) -> None:
-    """Store as float32, unrounded and unclipped."""
-    if absolute:
-        values = np.abs(values.astype(np.float64) if values.dtype.kind == "i" else values)
-    if gain != 1 or offset != 0:
-        values = values.astype(np.float64) * gain + offset
-    np.copyto(out, values, casting="unsafe")
-
-
-def scale_and_round(
-    values: NDArray[Any], gain: float, offset: float, absolute: bool, inplace: bool
-) -> NDArray[np.floating[Any]]:
-    """Return ``rint(gain * v + offset)`` in floating point, not yet clipped; integers past 16 bits in float64.
-
-    Examples
-    --------
-    >>> scale_and_round(np.float32([0.5, 1.5, -2]), 1.0, 0.0, True, False).tolist()
-    [0.0, 2.0, 2.0]
-    """
-    if values.dtype.kind == "f":
-        work = values if inplace else np.empty_like(values)
-        source = values
-    else:
-        work = values.astype(np.float64 if values.dtype.itemsize > 2 else np.float32)
-        source = work
-    if absolute:
-        source = np.abs(source, out=work)
-    if gain != 1:
-        source = np.multiply(source, gain, out=work)
-    if offset != 0:
-        source = np.add(source, offset, out=work)
-    np.rint(source, out=work)
-    return work
-
-
-def _store_rounded(
-    values: NDArray[Any],
-    out: NDArray[Any],
-    gain: float,
-    offset: float,
-    absolute: bool,
-    full: int,
-    clips: tuple[bool, bool],
-    inplace: bool,
-) -> tuple[int, int]:
-    """Scale, round half to even, saturate and store; return the numbers of samples clipped low and high."""
-    work = scale_and_round(values, gain, offset, absolute, inplace)
-    n_low = int(np.count_nonzero(work < 0)) if clips[0] else 0
-    n_high = int(np.count_nonzero(work > full)) if clips[1] else 0
-    if n_low or n_high:
-        np.clip(work, 0, full, out=work)  # four times quicker than np.minimum with a scalar
-    np.copyto(out, work, casting="unsafe")
-    return n_low, n_high
-
-
-def _store_integers(
-    values: NDArray[Any],
-    out: NDArray[Any],
-    gain: float,
-    offset: float,
-    absolute: bool,
-    full: int,
-    clips: tuple[bool, bool],
-    inplace: bool,
-) -> tuple[int, int]:
-    """Store integer maps without a detour through float: a magnitude and at most one comparison a side."""
-    del gain, inplace
-    if offset:
-        wide = np.int32 if values.itemsize <= 2 and abs(offset) < 1 << 30 else np.int64
-        values = np.add(values, int(offset), dtype=wide)
-    elif absolute and values.dtype.kind == "i":
-        values = np.abs(values).view(np.dtype(f"u{values.dtype.itemsize}"))  # |-32768| is right when read as unsigned
-    n_low = int(np.count_nonzero(values < 0)) if clips[0] else 0
-    n_high = int(np.count_nonzero(values > full)) if clips[1] else 0
-    if n_low or n_high:
-        values = np.clip(values, 0, full)
-    np.copyto(out, values, casting="unsafe")
-    return n_low, n_high
