@@ -1,0 +1,330 @@
+"""Stacks that run: each example equals the same network written in torch by hand, and has the shapes foretold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY
+from oracles import assert_close
+from torch.nn import functional as F  # noqa: N812
+
+from convcli.errors import GeometryError, KernelError, UsageError
+from convcli.stack_file import Stack, load_stack, parse_stack
+from convcli.stack_run import run_stack
+from convcli.stack_weights import initial_weight, load_numbers
+
+STACKS = REPOSITORY / "examples" / "stacks"
+
+
+class Weights:
+    """Hands out the convolutions' weights and biases in order, as torch tensors."""
+
+    def __init__(self, stack: Stack, shape: tuple[int, ...]):
+        found = load_numbers(stack, stack.shape(shape))
+        kinds = [layer.kind for layer in stack.layers]
+        self.pairs = iter([n for n, kind in zip(found, kinds, strict=True) if kind in ("conv", "convtranspose")])
+
+    def __call__(self):
+        weight, bias = next(self.pairs)
+        return torch.from_numpy(weight), None if bias is None else torch.from_numpy(bias)
+
+
+def norm(x):
+    n = x.shape[1]
+    return F.batch_norm(x, torch.zeros(n).double(), torch.ones(n).double())
+
+
+def resnet_stem(x, w):
+    conv1 = F.conv2d(x, *w(), stride=2, padding=3)
+    return {"conv1": conv1, "pool1": F.max_pool2d(F.relu(norm(conv1)), 3, 2, 1)}
+
+
+def mobilenet_block(x, w):
+    x = F.relu(norm(F.conv2d(x, *w(), stride=2, padding=1)))
+    dw1 = F.conv2d(x, *w(), padding=1, groups=32)
+    pw1 = F.conv2d(F.relu(norm(dw1)), *w())
+    x = F.conv2d(F.relu(norm(pw1)), *w(), stride=2, padding=1, groups=64)
+    return {"dw1": dw1, "pw1": pw1, "output": F.relu(norm(F.conv2d(F.relu(norm(x)), *w())))}
+
+
+def inception_1x1(x, w):
+    one = F.conv2d(x, *w())
+    three = F.conv2d(F.relu(F.conv2d(x, *w())), *w(), padding=1)
+    five = F.conv2d(F.relu(F.conv2d(x, *w())), *w(), padding=2)
+    pooled = F.conv2d(F.max_pool2d(x, 3, 1, 1), *w())
+    joined = torch.cat([one, three, five, pooled], 1)
+    return {"one": one, "three": three, "five": five, "pooled": pooled, "inception": joined}
+
+
+def dilated_pyramid(x, w):
+    near, middle, wide, far = (F.conv2d(x, *w(), padding=d, dilation=d) for d in (1, 6, 12, 18))
+    output = F.conv2d(torch.cat([near, middle, wide, far], 1), *w())
+    return {"near": near, "middle": middle, "wide": wide, "far": far, "output": output}
+
+
+def unet_up(x, w):
+    skip = F.relu(F.conv2d(x, *w(), padding=1))
+    up = F.conv_transpose2d(F.relu(F.conv2d(F.max_pool2d(skip, 2), *w(), padding=1)), *w(), stride=2)
+    x = F.relu(F.conv2d(torch.cat([skip, up], 1), *w(), padding=1))
+    return {"skip": skip, "up": up, "output": F.conv2d(x, *w())}
+
+
+def flattened(x, w):
+    x = F.conv2d(F.conv2d(x, *w()), *w(), padding=(1, 0), groups=16)
+    first = F.conv2d(x, *w(), padding=(0, 1), groups=16)
+    x = F.conv2d(F.relu(first), *w())
+    x = F.conv2d(F.pad(x, (0, 0, 1, 2)), *w(), stride=(2, 1), groups=32)  # same: 5 rows at stride 2, more after
+    second = F.conv2d(F.pad(x, (0, 1, 0, 0)), *w(), stride=(1, 2), groups=32)
+    return {"first": first, "second": second, "output": F.relu(second)}
+
+
+def shuffle_group(x, w):
+    entry = F.relu(norm(F.conv2d(x, *w(), stride=2, padding=1)))
+    x = F.relu(norm(F.conv2d(entry, *w(), groups=3)))
+    shuffled = F.channel_shuffle(x, 3)
+    x = norm(F.conv2d(shuffled, *w(), padding=1, groups=12))
+    grouped = norm(F.conv2d(x, *w(), groups=3))
+    return {"entry": entry, "shuffled": shuffled, "grouped": grouped, "output": F.relu(entry + grouped)}
+
+
+def laplacian_pyramid(x, w):
+    def halve(x):
+        return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), *w(), stride=2, groups=3)
+
+    def enlarge(x):
+        padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        return F.conv_transpose2d(padded, *w(), stride=2, padding=4, output_padding=1, groups=3)
+
+    half = halve(x)
+    guess0 = enlarge(half)
+    rest = halve(half)
+    guess1 = enlarge(rest)
+    return {"half": half, "guess0": guess0, "detail0": x - guess0, "rest": rest, "guess1": guess1,
+            "detail1": half - guess1}  # fmt: skip
+
+
+def canny_front(x, w):
+    smooth = F.conv2d(F.pad(x, (4, 4, 4, 4), mode="replicate"), *w(), groups=3)
+    gradient = F.conv2d(F.pad(smooth, (1, 1, 1, 1), mode="replicate"), *w(), groups=3)
+    return {"smooth": smooth, "gradient": gradient, "magnitude": torch.hypot(gradient[:, ::2], gradient[:, 1::2])}
+
+
+NETWORKS = {
+    "resnet-stem": resnet_stem,
+    "mobilenet-block": mobilenet_block,
+    "inception-1x1": inception_1x1,
+    "dilated-pyramid": dilated_pyramid,
+    "unet-up": unet_up,
+    "flattened": flattened,
+    "shuffle-group": shuffle_group,
+    "laplacian-pyramid": laplacian_pyramid,
+    "canny-front": canny_front,
+}
+
+
+def test_every_example_has_its_network():
+    assert {path.stem for path in STACKS.glob("*.toml")} == set(NETWORKS)
+
+
+def read_photo(path: Path, rows: int, columns: int) -> np.ndarray:
+    """Read a piece of the photograph, channels first, in its own units."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        samples = np.asarray(image.convert("RGB"), np.float32)
+    return np.ascontiguousarray(samples[100 : 100 + rows, 200 : 200 + columns].transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+@torch.no_grad()
+def test_example_on_a_photograph_equals_torch(name, photo):
+    stack = load_stack(STACKS / f"{name}.toml")
+    planes = read_photo(photo, 96, 120)
+    found = run_stack(stack, planes, outputs="all")
+    expected = NETWORKS[name](torch.from_numpy(planes).double()[None], Weights(stack, planes.shape))
+    assert list(found) == list(expected)
+    for output, maps in found.items():
+        assert_close(maps, expected[output][0].numpy(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_shape_foretells_every_output(name):
+    stack = load_stack(STACKS / f"{name}.toml")
+    assert stack.name == name
+    shape = stack.shape((3, 64, 72))
+    rows = {row.layer.name: row.output for row in shape.rows}
+    rows["output"] = shape.output
+    found = run_stack(stack, np.zeros((3, 64, 72), np.float32), outputs="all")
+    assert {output: maps.shape for output, maps in found.items()} == {output: rows[output] for output in found}
+
+
+def test_sobel_in_a_stack_is_sobel():
+    """The bank's kernels run on each plane: gradient maps in the order x and y of plane 0, then of plane 1."""
+    stack = parse_stack('layers = [{layer = "depthwise:m=2,k=3,bias=false", weight = "sobel"}]')
+    ramp = np.stack([np.tile(np.arange(5.0), (5, 1)), np.tile(np.arange(5.0)[:, None], (1, 5))])
+    maps = run_stack(stack, ramp)["output"]
+    assert maps[:, 0, 0].tolist() == [8, 0, 0, 8]
+
+
+def test_a_single_kernel_without_groups_adds_over_the_planes():
+    stack = parse_stack('layers = [{layer = "conv:1,k=3,bias=false", weight = "1 1 1; 1 1 1; 1 1 1"}]')
+    assert run_stack(stack, np.ones((3, 3, 3), np.float32))["output"].tolist() == [[[27.0]]]
+
+
+@torch.no_grad()
+def test_pooling_with_uneven_padding_follows_torchs_division(rng):
+    """Uneven sides are put together from torch's own: padded beforehand, and what hangs over never counts."""
+    planes = rng.normal(size=(2, 9, 11))
+    for kernel, stride, ceil, include in ((3, 2, 0, 1), (3, 2, 1, 1), (2, 2, 0, 0), (3, 1, 0, 1)):
+        text = f"avgpool:{kernel},s={stride},p=1,0,0,1,ceil={ceil},include_pad={include}"
+        stack = parse_stack(f'layers = ["{text}"]')
+        maps = run_stack(stack, planes)["output"]
+        for (m, row, column), value in np.ndenumerate(maps):
+            top, left = row * stride - 1, column * stride
+            inside = planes[m, max(top, 0) : max(top + kernel, 0), left : left + kernel]
+            low, high, end = (-1, 9, 12) if include else (0, 9, 11)
+            count = (min(top + kernel, high) - max(top, low)) * (min(left + kernel, end) - left)
+            assert np.isclose(value, inside.sum() / count), (text, m, row, column)
+        most = run_stack(parse_stack(f'layers = ["{text.replace("avg", "max").split(",include")[0]}"]'), planes)[
+            "output"
+        ]
+        assert most[0, 0, 0] == planes[0, : kernel - 1, :kernel].max()
+
+
+@torch.no_grad()
+def test_layers_without_weights_equal_torch(rng):
+    x = rng.normal(size=(6, 8, 10)) * 4
+    t = torch.from_numpy(x)[None]
+    pairs = {
+        "relu": F.relu(t),
+        "relu:relu6": F.relu6(t),
+        "relu:leaky": F.leaky_relu(t),
+        "relu:leaky,v=0.2": F.leaky_relu(t, 0.2),
+        "relu:sigmoid": torch.sigmoid(t),
+        "relu:silu": F.silu(t),
+        "relu:hardswish": F.hardswish(t),
+        "relu:tanh": torch.tanh(t),
+        "relu:abs": torch.abs(t),
+        "upsample:2x3": F.interpolate(t, scale_factor=(2, 3), mode="nearest"),
+        "upsample:3,mode=bilinear": F.interpolate(t, scale_factor=3, mode="bilinear"),
+        "shuffle:3": F.channel_shuffle(t, 3),
+        "globalpool": F.adaptive_avg_pool2d(t, 1),
+        "globalpool:max": F.adaptive_max_pool2d(t, 1),
+        "maxpool:3,s=2,p=1,ceil=1": F.max_pool2d(t, 3, 2, 1, ceil_mode=True),
+        "avgpool:3,s=2,p=1,include_pad=0": F.avg_pool2d(t, 3, 2, 1, count_include_pad=False),
+        "pad:1,2,3,4": F.pad(t, (3, 4, 1, 2)),
+        "pad:1,2,3,4,mode=reflect": F.pad(t, (3, 4, 1, 2), mode="reflect"),
+        "pad:1,2,3,4,mode=constant,v=7": F.pad(t, (3, 4, 1, 2), value=7),
+        "pad:1,mode=circular": F.pad(t, (1, 1, 1, 1), mode="circular"),
+        "combine:max,n=3": t.reshape(1, 2, 3, 8, 10).amax(2),
+        "combine:mean,n=2": t.reshape(1, 3, 2, 8, 10).mean(2),
+    }
+    for text, expected in pairs.items():
+        assert_close(run_stack(parse_stack(f'layers = ["{text}"]'), x)["output"], expected[0].numpy(), rtol=1e-12)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n_axes", [1, 3])
+def test_stacks_of_one_and_three_axes_run(n_axes, rng):
+    text = '["conv:4,k=3,s=2,p=1", "relu", "maxpool:2", "convtranspose:2,k=3,s=2,p=1,op=1"]'
+    stack = parse_stack(f"dims = {n_axes}\ninit = {{kind = 'xavier'}}\nlayers = {text}")
+    planes = rng.normal(size=(2, *(12,) * n_axes))
+    w = Weights(stack, planes.shape)
+    conv, pool, up = (getattr(F, f"{name}{n_axes}d") for name in ("conv", "max_pool", "conv_transpose"))
+    y = pool(F.relu(conv(torch.from_numpy(planes)[None], *w(), 2, 1)), 2)
+    expected = up(y, *w(), 2, 1, output_padding=1)[0].numpy()
+    assert_close(run_stack(stack, planes)["output"], expected, rtol=1e-10)
+
+
+# --- where numbers come from ---
+
+
+def checkpoint(tmp_path: Path, kind: str) -> tuple[Path, dict[str, torch.Tensor]]:
+    torch.manual_seed(3)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ConvTranspose2d(4, 2, 2, 2))
+    for tensor in net.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.1, 1)
+    state = net.state_dict()
+    path = tmp_path / f"net.{kind}"
+    if kind == "pt":
+        torch.save(state, path)
+    else:
+        from safetensors.torch import save_file
+
+        save_file(state, path)
+    (tmp_path / "net.toml").write_text(
+        f'layers = [{{layer = "conv:4,k=3", weight = "net.{kind}#0.weight"}},\n'
+        f' {{layer = "batchnorm", weight = "net.{kind}#1"}},\n'
+        f' {{layer = "convtranspose:2,k=2,s=2", weight = "net.{kind}#2.weight", bias_from = "net.{kind}#2.bias"}}]'
+    )
+    return tmp_path / "net.toml", net
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["pt", "safetensors"])
+def test_weights_from_a_checkpoint_beside_the_stack(tmp_path, kind, rng):
+    path, net = checkpoint(tmp_path, kind)
+    planes = rng.random((3, 7, 8)).astype(np.float32)
+    expected = net.eval()(torch.from_numpy(planes)[None])[0].numpy()
+    assert_close(run_stack(load_stack(path), planes)["output"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ('{layer = "conv:4,k=3"}', "layer 1 (conv): has no weights"),
+        ('{layer = "conv:4,k=3,bias=false", weight = "sobbel"}', "sobbel"),
+        ('{layer = "conv:4,k=5,bias=false", weight = "sobel"}', "shape 2x1x3x3, and the layer needs 4x3x5x5"),
+        ('{layer = "conv:2,k=3", weight = "sobel"}', "has a bias, and 'sobel' brings none"),
+        ('{layer = "conv:4,k=3", weight = "none.safetensors#x"}', "no file"),
+        ('{layer = "conv:4,k=3", init = {kind = "kaimming"}}', "unknown init 'kaimming'"),
+        ('{layer = "conv:4,k=3", init = {kind = "normal", gain = 1}}', "init normal has no 'gain'"),
+        ('{layer = "batchnorm", constants = {mean = [1, 2]}}', "mean has 2 numbers for 3 channels"),
+        ('{layer = "batchnorm", constants = {men = 1}}', "constants has no 'men'"),
+        ('{layer = "batchnorm", constants = {var = -1}}', "variance is negative"),
+    ],
+)
+def test_numbers_that_are_missing_or_do_not_fit_are_said(layer, message):
+    with pytest.raises((KernelError, UsageError)) as caught:
+        run_stack(parse_stack(f"layers = [{layer}]"), np.zeros((3, 9, 9), np.float32))
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("layer 1")
+
+
+def test_initialisers_have_their_published_moments():
+    shape, n = (64, 32, 3, 3), 64 * 32 * 9
+    fan_in, fan_out = 32 * 9, 64 * 9
+    for kind, std in (("kaiming", (2 / fan_in) ** 0.5), ("xavier", (2 / (fan_in + fan_out)) ** 0.5), ("normal", 0.02)):
+        weight = initial_weight(shape, {"kind": kind, "seed": 5}, 0)
+        assert abs(weight.std() / std - 1) < 5 / n**0.5
+        assert abs(weight.mean()) < 5 * std / n**0.5
+    rows = initial_weight((8, 4, 3, 3), {"kind": "orthogonal"}, 0).reshape(8, -1)
+    assert np.allclose(rows @ rows.T, np.eye(8), atol=1e-12)
+    assert np.allclose(initial_weight((2, 1, 2, 2), {"kind": "constant", "value": 0.5}, 0), 0.5)
+
+
+def test_seeds_repeat_and_differ_by_layer():
+    init = {"kind": "kaiming", "seed": 9}
+    assert np.array_equal(initial_weight((2, 3), init, 4), initial_weight((2, 3), init, 4))
+    assert not np.array_equal(initial_weight((2, 3), init, 4), initial_weight((2, 3), init, 5))
+    assert not np.array_equal(initial_weight((2, 3), init, 4), initial_weight((2, 3), init | {"seed": 8}, 4))
+
+
+def test_outputs_by_name():
+    stack = parse_stack('layers = [{layer = "relu", name = "a"}, {layer = "maxpool:2", name = "b"}, "relu"]')
+    planes = np.ones((1, 4, 4), np.float32)
+    assert list(run_stack(stack, planes)) == ["output"]
+    assert list(run_stack(stack, planes, outputs="all")) == ["a", "b", "output"]
+    assert list(run_stack(stack, planes, outputs="b,a")) == ["a", "b"]
+    with pytest.raises(UsageError, match="no output 'c'"):
+        run_stack(stack, planes, outputs="c")
+
+
+def test_a_stack_that_does_not_fit_the_picture_says_which_layer():
+    stack = parse_stack('init = {kind = "normal"}\nlayers = ["maxpool:2", "conv:3,k=7"]')
+    with pytest.raises(GeometryError, match=r"layer 2 \(conv\): rows: kernel 7 covers 7 px"):
+        run_stack(stack, np.zeros((3, 9, 30), np.float32))
