@@ -84,7 +84,7 @@ def parse_bank_toml(text: str, *, name: str) -> RawBank:
     text : str
         The file.
     name : str
-        What to call the bank when the file does not say, and what errors call it.
+        What to call the bank when the file does not say.
 
     Returns
     -------
@@ -106,14 +106,14 @@ def parse_bank_toml(text: str, *, name: str) -> RawBank:
         found = re.search(r"at line (\d+), column (\d+)", str(error))
         line = int(found.group(1)) if found else text.count("\n") + 1
         reason = re.sub(r"\s*\(at .*\)$", "", str(error))
-        raise KernelError(f"{name}: line {line}: not TOML: {reason}", line=line) from None
+        raise KernelError(f"line {line}: not TOML: {reason}", line=line) from None
     except RecursionError:
-        raise KernelError(f"{name}: nested too deeply to be a kernel file") from None
+        raise KernelError("nested too deeply to be a kernel file") from None
     try:
         return bank_from_data(data, name=name)
     except FieldError as error:
         line = line_of(text, error.kernel, error.key)
-        raise KernelError(f"{name}: line {line}, {error.field}: {error.reason}", line=line, field=error.field) from None
+        raise KernelError(f"line {line}, {error.field}: {error.reason}", line=line, field=error.field) from None
 
 
 def line_of(text: str, kernel: int | None, key: str) -> int:

@@ -161,6 +161,8 @@ def _read_raw(path: Path):  # type: ignore[no-untyped-def]
 
     try:
         return parse_bank_toml(path.read_text(encoding="utf-8"), name=path.stem)
+    except KernelError as error:
+        raise error.within(str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise KernelError(f"cannot read {path}: {error}") from None
 

@@ -248,7 +248,11 @@ def bank_of_file(path: Path, *, entry: str = "", layout: str | None = None) -> K
         return read_bank(path, entry=entry, layout=layout)
     except OSError as error:
         raise KernelError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
-    return selected(bank_of_raw(parse_bank_toml(text, name=path.stem)), entry)
+    try:
+        bank = bank_of_raw(parse_bank_toml(text, name=path.stem))
+    except KernelError as error:
+        raise error.within(str(path)) from None
+    return selected(bank, entry)
 
 
 def bank_of_raw(raw: RawBank) -> KernelBank:

@@ -11,8 +11,10 @@ from convcli.banks.bank import KernelBank
 
 Array = NDArray[np.float64]
 
-#: Singular values below this part of the largest count as zero.
-RANK_TOLERANCE = 1e-10
+#: Singular values below this part of the largest do not count towards the rank.
+RANK_TOLERANCE = 1e-6
+#: Factors are shown where nothing but rounding is lost with them.
+_FACTOR_TOLERANCE = 1e-12
 #: Relative to the L1 norm, what counts as nothing when sums and symmetries are judged.
 _NOTHING = 1e-9
 
@@ -29,8 +31,8 @@ class KernelStats:
     n_nonzero : int
         Taps that are not 0.
     rank : int
-        1 means separable: the taps are the outer product of ``column`` and ``row``. The largest rank of the planes for
-        kernels that read several.
+        Singular values above a millionth of the largest; 1 means separable. The largest rank of the planes for kernels
+        that read several.
     column, row : ndarray or None
         The separable factors of rank 1, scaled alike.
     symmetry : tuple of str
@@ -143,7 +145,8 @@ def factors(planes: Array) -> tuple[int, Array | None, Array | None]:
     values = np.linalg.svd(planes, compute_uv=False)
     largest = values[:, :1]
     rank = max(1, int((values > RANK_TOLERANCE * np.where(largest > 0, largest, 1)).sum(axis=1).max()))
-    if rank > 1 or len(planes) > 1 or not largest.any():
+    exact = values.shape[1] < 2 or bool((values[:, 1] <= _FACTOR_TOLERANCE * largest[:, 0]).all())
+    if not exact or len(planes) > 1 or not largest.any():
         return rank, None, None
     left, value, right = np.linalg.svd(planes[0])
     column, row = left[:, 0] * value[0], right[0]

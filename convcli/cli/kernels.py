@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,8 @@ def register(app: typer.Typer) -> None:
     )
     group.command(name="list")(list_)
     group.command(name="show")(show)
+    group.command(name="check")(check)
+    group.command(name="export")(export)
     app.add_typer(group)
 
 
@@ -64,7 +67,12 @@ def _terminal_width() -> int | None:
 
 def show(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="A name, family:param=value, file or matrix.")],
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw taps and responses into a picture.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every kernel of a large bank in full.")] = False,
+    color: Annotated[
+        bool | None, typer.Option("--color/--no-color", help="Coloured taps (default: on a terminal).")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")] = False,
 ) -> None:
     """Show taps, sum, norms, rank, symmetry, output range, cost and frequency response."""
@@ -73,6 +81,11 @@ def show(
 
     bank = load_bank(spec)
     stats = bank_stats(bank)
+    if png is not None:
+        from convcli.banks.formats.files import write_whole
+        from convcli.render.kernels_sheet import draw_sheet
+
+        write_whole(png, draw_sheet(bank, stats), overwrite=overwrite)
     if json:
         from convcli.report import to_json
 
@@ -80,4 +93,105 @@ def show(
         return
     from convcli.render.kernels import MOST_IN_FULL, render_bank
 
-    typer.echo(render_bank(bank, stats, in_full=all_ or bank.n_kernels <= MOST_IN_FULL))
+    in_full = all_ or bank.n_kernels <= MOST_IN_FULL
+    if in_full and (_on_terminal() if color is None else color):
+        from convcli.render.kernels_colour import print_bank
+
+        print_bank(bank, stats, forced=color is True)
+    else:
+        typer.echo(render_bank(bank, stats, in_full=in_full))
+    if png is not None:
+        from convcli.report import printable
+
+        typer.echo(f"written {printable(str(png))}")
+
+
+def _on_terminal() -> bool:
+    import os
+    import sys
+
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Kernel files of any format.")],
+    json: Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")] = False,
+) -> None:
+    """Check kernel files: line and field of what is wrong, what is missing, the entries of a checkpoint."""
+    from convcli.banks.check import check_file
+    from convcli.errors import KernelError
+    from convcli.render.kernels import check_lines
+
+    results: list[dict[str, object]] = []
+    bad: list[KernelError] = []
+    for file in files:
+        try:
+            result = check_file(file)
+        except KernelError as error:
+            bad.append(error)
+            results.append({"path": str(file), "error": error.as_dict()})
+            continue
+        results.append({**result.as_dict(), "error": None})
+        if not json:
+            typer.echo("\n".join(check_lines(result)))
+    if json:
+        from convcli.report import to_json
+
+        typer.echo(to_json(results, indent=2))
+    for earlier in bad[:-1]:
+        from convcli.report import printable
+
+        typer.echo(f"convcli: error: {printable(str(earlier))}", err=True)
+    if bad:
+        raise bad[-1]
+
+
+def export(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A name, family:param=value, file or matrix.")],
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            help="toml json yaml csv tsv text npy npz torch safetensors onnx libvips imagemagick gmic ffmpeg matlab "
+            "png tiff numpy c glsl; by the suffix of -o if not given.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.")
+    ] = None,
+    round_: Annotated[bool, typer.Option("--round", help="Allow what loses something, and print how much.")] = False,
+    convolve: Annotated[
+        bool, typer.Option("--convolve", help="Turn the taps by 180°, for a program that convolves.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write kernels in another format, as correlation taps; a loss is refused unless --round."""
+    import sys
+
+    from convcli.banks import load_bank
+    from convcli.banks.formats.write import SUFFIXES, export_bank
+    from convcli.errors import UsageError
+    from convcli.report import printable
+
+    to_stdout = output is None or str(output) == "-"
+    if format_ is None and (to_stdout or output is None or output.suffix.lower() not in SUFFIXES):
+        where = "standard output" if to_stdout else f"'{output}'"
+        raise UsageError(f"no --format, and {where} has no suffix that tells", hint="--format toml, for example")
+    if format_ is None and output is not None:
+        format_ = SUFFIXES[output.suffix.lower()]
+    bank = load_bank(spec)
+    exported = export_bank(bank, str(format_), rounding=round_, turn=convolve)
+    for note in dict.fromkeys((*bank.notes, *exported.notes)):
+        typer.echo(f"note: {printable(note)}", err=True)
+    if output is None or to_stdout:
+        if sys.stdout.isatty() and b"\0" in exported.data:
+            raise UsageError(f"{format_} is binary and standard output is a terminal", hint="-o FILE, or a pipe")
+        sys.stdout.flush()
+        sys.stdout.buffer.write(exported.data)
+        sys.stdout.buffer.flush()
+        return
+    from convcli.banks.formats.files import write_whole
+
+    write_whole(output, exported.data, overwrite=overwrite)

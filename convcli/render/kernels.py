@@ -12,6 +12,7 @@ from convcli.report import printable
 
 if TYPE_CHECKING:
     from convcli.banks import KernelBank, KernelEntry
+    from convcli.banks.check import CheckResult
     from convcli.banks.stats import KernelStats
 
 #: Banks of more kernels than this are shown as a table unless all are asked for.
@@ -185,6 +186,19 @@ def response_lines(planes: object) -> list[str]:
     marks = [[_RESPONSE[min(9, int(value / largest * 9.999))] for value in row] for row in blocks.tolist()]
     edge = "+" + "-" * len(marks[0]) + "+"
     return ["frequency response, 0 in the middle", edge, *("|" + "".join(row) + "|" for row in marks), edge]
+
+
+def check_lines(result: CheckResult) -> list[str]:
+    """Return what a checked file holds, and what is missing in it."""
+    if result.bank is None:
+        lines = [f"{printable(result.path)}: {result.kind}, {len(result.entries)} entries; name one with #"]
+        width = max(len(printable(name)) for name in result.entries)
+        lines += [f"  {printable(name).ljust(width)}  {by(shape)}" for name, shape in result.entries.items()]
+    else:
+        names = ", ".join(printable(name) for name in result.bank.kernel_names[:6])
+        more = ", …" if result.bank.n_kernels > 6 else ""
+        lines = [f"{printable(result.path)}: {result.kind}, {by(result.bank.shape)} ({names}{more}): ok"]
+    return lines + [f"  warning: {printable(warning)}" for warning in result.warnings]
 
 
 def short(value: float) -> str:

@@ -155,7 +155,7 @@ def laws_rows(taps: int) -> dict[str, Array]:
             "L": conv(_L3, _L3),
             "E": conv(_L3, _E3),
             "S": conv(_L3, _S3),
-            "W": -conv(_E3, _S3),
+            "W": -conv(_E3, _S3) + 0.0,
             "R": conv(_S3, _S3),
         }
     smooth, rise = conv(_L3, _L3), conv(_E3, _E3)

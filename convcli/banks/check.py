@@ -1,0 +1,110 @@
+"""Looking a kernel file over: what it holds, and what is missing though it loads (NumPy by way of the readers)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+from convcli.banks.bank import KernelBank
+from convcli.banks.bankfile import RawBank
+from convcli.banks.formats import sniff
+from convcli.banks.library import normal_name
+from convcli.banks.load import bank_of_raw
+from convcli.errors import KernelError
+
+
+class CheckResult(NamedTuple):
+    """What a file holds.
+
+    Attributes
+    ----------
+    path, kind : str
+        The file and its format.
+    bank : KernelBank or None
+        The bank; None for files of several entries, of which none was named.
+    entries : dict
+        Shape by name, for checkpoints and archives.
+    warnings : tuple of str
+        What is missing or odd, although it loads.
+    """
+
+    path: str
+    kind: str
+    bank: KernelBank | None
+    entries: dict[str, tuple[int, ...]]
+    warnings: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """Return plain data for ``--json``."""
+        return {
+            "path": self.path,
+            "format": self.kind,
+            "bank": None if self.bank is None else self.bank.as_dict(),
+            "entries": {name: list(shape) for name, shape in self.entries.items()},
+            "warnings": list(self.warnings),
+        }
+
+
+def check_file(path: Path) -> CheckResult:
+    """Read a file as strictly as loading does, and list what a reader of it would miss.
+
+    Raises
+    ------
+    KernelError
+        With line and field, or entry, of what is wrong.
+    """
+    kind = sniff(path)
+    if kind in ("safetensors", "torch", "onnx"):
+        reader = import_module(
+            f"convcli.banks.formats.{'safetensors_file' if kind == 'safetensors' else kind + '_file'}"
+        )
+        entries: dict[str, tuple[int, ...]] = reader.listing(path)
+        usable = [name for name, shape in entries.items() if 3 <= len(shape) <= 5]
+        if not entries:
+            raise KernelError(f"{path} has no arrays", path=str(path))
+        if len(usable) != 1:
+            warnings = () if usable else ("no entry has 3 to 5 dimensions: none is a convolution's weight",)
+            return CheckResult(str(path), kind, None, entries, warnings)
+        return CheckResult(str(path), kind, reader.read(path, entry=usable[0], layout=None), entries, ())
+    if kind == "text":
+        return _check_text(path)
+    from convcli.banks.formats import read_bank
+
+    bank = read_bank(path)
+    return CheckResult(str(path), kind, bank, {}, _odd_taps(bank))
+
+
+def _check_text(path: Path) -> CheckResult:
+    from convcli.banks.formats.text import parse_text, read_text, text_kind
+
+    text = read_text(path)
+    kind = text_kind(text, path)
+    raw = parse_text(text, name=path.stem, path=path)
+    bank = bank_of_raw(raw)
+    warnings = (*_missing(raw, text, path), *_odd_taps(bank)) if kind in ("toml", "json", "yaml") else _odd_taps(bank)
+    return CheckResult(str(path), kind, bank, {}, warnings)
+
+
+def _missing(raw: RawBank, text: str, path: Path) -> tuple[str, ...]:
+    found = []
+    if "orientation" not in text:
+        found.append("no orientation: correlate is assumed; a kernel printed for convolution is turned by 180°")
+    if not raw.source:
+        found.append("no source: paper, book or program")
+    if not raw.summary:
+        found.append("no summary: one line of what it is for")
+    if normal_name(raw.name) != normal_name(path.stem):
+        found.append(f"the name '{raw.name}' is not the file's, '{path.stem}', by which it is found")
+    return tuple(found)
+
+
+def _odd_taps(bank: KernelBank) -> tuple[str, ...]:
+    found = [
+        f"kernel '{name}' has only zeros"
+        for name, taps in zip(bank.kernel_names, bank.weight, strict=True)
+        if not taps.any()
+    ]
+    if any(size % 2 == 0 for size in bank.kernel_hw):
+        found.append(f"even size {bank.kernel_hw[0]}x{bank.kernel_hw[1]}: the anchor is the tap before the middle")
+    return (*found, *bank.notes)

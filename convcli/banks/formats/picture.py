@@ -1,0 +1,102 @@
+"""A picture as a kernel: its grey samples are the taps (Pillow; tifffile for float64 TIFF)."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convcli.banks.bank import KernelBank
+from convcli.banks.formats.arrays import bank_of_array
+from convcli.banks.limits import check_taps
+from convcli.errors import KernelError
+
+#: Key of the PNG text that says how samples become taps: "scale offset".
+TAPS_KEY = "convcli-taps"
+
+
+def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
+    """Read grey samples as taps; pages of a TIFF are kernels."""
+    from convcli.banks.load import selected
+
+    if layout is not None:
+        raise KernelError(f"{path}: layout={layout} is for arrays, not for pictures")
+    planes, notes = _tiff(path) if path.open("rb").read(2) in (b"II", b"MM") else _pillow(path)
+    return selected(bank_of_array(planes, name=path.stem, layout="ohw", notes=tuple(notes)), entry)
+
+
+def _pillow(path: Path) -> tuple[NDArray[np.generic], list[str]]:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                check_taps(image.width * image.height, f"the picture {path.name}")
+                samples, notes = _grey(image, path)
+                text = str(image.info.get(TAPS_KEY, ""))
+                frames = getattr(image, "n_frames", 1)
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise KernelError(f"cannot read the picture {path}: {error}", path=str(path)) from None
+    if frames > 1:
+        notes.append(f"the first of {frames} frames is the kernel")
+    scale, offset = _scale_offset(text)
+    if text:
+        notes.append(f"samples times {scale:.6g} plus {offset:.6g} are the taps, as the file says")
+        return samples[None] * scale + offset, notes
+    notes.append(f"taps are the samples, which sum to {float(samples.sum()):,.6g}; normalize=sum makes a blur of them")
+    return samples[None], notes
+
+
+def _scale_offset(text: str) -> tuple[float, float]:
+    try:
+        scale, offset = (float(part) for part in text.split())
+    except ValueError:
+        return 1.0, 0.0
+    return scale, offset
+
+
+def _grey(image: object, path: Path) -> tuple[NDArray[np.float64], list[str]]:
+    from PIL import Image
+
+    if not isinstance(image, Image.Image):
+        raise TypeError("not a picture")
+    mode, notes = image.mode, []
+    if mode == "1":
+        image = image.convert("L")
+    elif mode in ("P", "PA"):
+        image = image.convert("RGB")
+        notes.append("the palette is expanded")
+    samples = np.asarray(image, dtype=np.float64)
+    if samples.ndim == 3:
+        colours = samples[..., :3] if samples.shape[-1] >= 3 else samples[..., :1]
+        if np.ptp(colours, axis=2).max() > 0 or mode == "CMYK":
+            raise KernelError(
+                f"{path} is coloured ({mode}); a kernel's picture is grey", hint="save one channel as a grey picture"
+            )
+        if samples.shape[-1] in (2, 4):
+            notes.append("the alpha channel is left out")
+        samples = colours[..., 0]
+    return samples, notes
+
+
+def _tiff(path: Path) -> tuple[NDArray[np.generic], list[str]]:
+    try:
+        import tifffile
+    except ImportError:
+        return _pillow(path)
+    try:
+        with tifffile.TiffFile(path) as file:
+            shapes = [page.shape for page in file.pages]
+            if any(len(shape) != 2 for shape in shapes) or len(set(shapes)) != 1:
+                return _pillow(path)
+            check_taps(len(shapes) * shapes[0][0] * shapes[0][1], f"the picture {path.name}")
+            planes = np.stack([page.asarray() for page in file.pages])
+    except KernelError:
+        raise
+    except Exception:  # noqa: BLE001 - tifffile raises many kinds for broken files; Pillow then says what is wrong
+        return _pillow(path)
+    total = float(planes.sum())
+    return planes, [] if planes.dtype.kind == "f" else [f"taps are the samples, which sum to {total:,.6g}"]

@@ -1,0 +1,93 @@
+"""PyTorch checkpoints, weights only: torch's restricted reader, which builds tensors and runs nothing (torch)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convcli.banks.bank import KernelBank
+from convcli.banks.formats.arrays import bank_of_array, choose_entry, unused_bias
+from convcli.banks.limits import check_taps
+from convcli.errors import KernelError
+
+_HINT = "save a state_dict with torch.save(model.state_dict(), ...), or a .safetensors file"
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    """Return every tensor of a checkpoint by its dotted name."""
+    import warnings
+
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - broken and hostile files raise everything there is
+        reason = " ".join(str(error).split())
+        if "Weights only load failed" in reason or "weights_only" in reason:
+            raise KernelError(
+                f"{path} holds more than weights (objects that need pickle): never read", hint=_HINT, path=str(path)
+            ) from None
+        raise KernelError(f"{path} is not a readable checkpoint: {reason[:120]}", hint=_HINT, path=str(path)) from None
+    found: dict[str, Any] = {}
+    _collect(data, "", found, depth=0)
+    return found
+
+
+def _collect(data: Any, prefix: str, found: dict[str, Any], depth: int) -> None:
+    import torch
+
+    if isinstance(data, torch.Tensor):
+        found[prefix or "tensor"] = data
+    elif isinstance(data, Mapping) and depth < 6:
+        for key, value in data.items():
+            _collect(value, f"{prefix}.{key}" if prefix else str(key), found, depth + 1)
+    elif isinstance(data, (list, tuple)) and depth < 6:
+        for index, value in enumerate(data):
+            _collect(value, f"{prefix}.{index}" if prefix else str(index), found, depth + 1)
+
+
+def _array(tensor: Any, what: str) -> NDArray[np.generic]:
+    check_taps(tensor.numel(), what)
+    if tensor.is_sparse or tensor.is_quantized or tensor.is_complex():
+        raise KernelError(f"{what} is sparse, quantized or complex, not plain numbers", hint="save it as float32")
+    array: NDArray[np.generic] = tensor.detach().double().numpy()
+    return array
+
+
+def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
+    """Read one entry as a bank."""
+    tensors = _tensors(path)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    chosen, bias = choose_entry(shapes, entry, path)
+    if not entry and chosen == "weight" and set(shapes) == {"weight", "bias"}:
+        bias = "bias"
+    return bank_of_array(
+        _array(tensors[chosen], f"{path}#{chosen}"),
+        name=f"{path.stem}-{chosen.removesuffix('.weight')}" if len(shapes) > 2 or entry else path.stem,
+        layout=layout,
+        checkpoint=True,
+        bias=_array(tensors[bias], f"{path}#{bias}") if bias else None,
+        notes=unused_bias(chosen, shapes) if bias is None else (),
+        source=f"{path.name}#{chosen}",
+    )
+
+
+def listing(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return every entry's shape."""
+    return {name: tuple(tensor.shape) for name, tensor in _tensors(path).items()}
+
+
+def write(arrays: dict[str, NDArray[np.float64]]) -> bytes:
+    """Return a checkpoint of float64 tensors by name."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, buffer)
+    return buffer.getvalue()

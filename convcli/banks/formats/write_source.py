@@ -1,0 +1,80 @@
+"""Banks as source text: NumPy, C and GLSL (NumPy)."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from convcli.banks.bank import KernelBank
+from convcli.banks.formats.write import Exported, identifier
+from convcli.banks.numbers import format_number
+from convcli.errors import KernelError
+
+
+def _about(bank: KernelBank) -> str:
+    """One printable line: what it is and where it is from."""
+    text = f"{bank.name}: {bank.summary or 'kernels'}; correlation taps, shape {'x'.join(map(str, bank.shape))}"
+    text += f"; {bank.source}" if bank.source else ""
+    return "".join(letter if letter.isprintable() and letter.isascii() else "?" for letter in text).replace("*/", "* /")
+
+
+def numpy_source(bank: KernelBank, _rounding: bool) -> Exported:
+    """Return Python that makes the weight, its names and its bias."""
+    name = identifier(bank.name)
+    rows = json.dumps(bank.weight.tolist()).replace("]], [[", "]],\n    [[").replace("], [", "],\n      [")
+    lines = [f"# {_about(bank)}", "import numpy as np", "", f"{name} = np.array({rows})"]
+    lines.append(f"{name}_names = {[str(kernel) for kernel in bank.kernel_names]!r}")
+    if bank.bias is not None:
+        lines.append(f"{name}_bias = np.array({list(bank.bias)!r})")
+    return Exported(("\n".join(lines) + "\n").encode())
+
+
+def _braced(values: object) -> str:
+    if isinstance(values, list):
+        return "{" + ", ".join(_braced(value) for value in values) + "}"
+    text = format_number(float(str(values)))
+    return text if any(mark in text for mark in ".e") else f"{text}.0"
+
+
+def c_source(bank: KernelBank, _rounding: bool) -> Exported:
+    """Return C: one array of doubles, and the bias."""
+    name = identifier(bank.name)
+    sizes = "".join(f"[{size}]" for size in bank.shape)
+    body = _braced(bank.weight.tolist()).replace("}, {", "},\n  {")
+    lines = [f"/* {_about(bank)} */", f"static const double {name}{sizes} = {body};"]
+    if bank.bias is not None:
+        lines.append(f"static const double {name}_bias[{bank.n_kernels}] = {_braced(list(bank.bias))};")
+    return Exported(("\n".join(lines) + "\n").encode())
+
+
+def glsl_source(bank: KernelBank, rounding: bool) -> Exported:
+    """Return GLSL: one flat array of floats a kernel, row by row, row 0 on top."""
+    if bank.weight.ndim != 4 or bank.in_channels > 1:
+        raise KernelError(f"'{bank.name}' has kernels of several planes; GLSL text holds matrices")
+    height, width = bank.kernel_hw
+    single = bank.weight.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise KernelError(f"'{bank.name}' has taps beyond a 32-bit float")
+    error = float(np.abs(single.astype(np.float64) - bank.weight).max())
+    if error and not rounding:
+        raise KernelError(
+            f"'{bank.name}' has taps that a 32-bit float rounds", hint=f"--round: the largest error is {error:.3g}"
+        )
+    lines = [f"// {_about(bank)}", f"// {height} rows of {width}; texture coordinates may run upward"]
+    for kernel, taps in zip(bank.kernel_names, single[:, 0], strict=True):
+        label = identifier(bank.name if bank.n_kernels == 1 else f"{bank.name}_{kernel}")
+        numbers = ", ".join(_float32(tap) for tap in taps.ravel())
+        lines.append(f"const float {label}[{taps.size}] = float[{taps.size}]({numbers});")
+    if bank.bias is not None:
+        numbers = ", ".join(_float32(value) for value in np.array(bank.bias, dtype=np.float32))
+        lines.append(
+            f"const float {identifier(bank.name)}_bias[{bank.n_kernels}] = float[{bank.n_kernels}]({numbers});"
+        )
+    notes = (f"rounded to 32-bit floats: the largest error of a tap is {error:.3g}",) if error else ()
+    return Exported(("\n".join(lines) + "\n").encode(), notes)
+
+
+def _float32(value: np.float32) -> str:
+    text = format(value, "").lower() if value != int(value) or abs(value) > 2**24 else f"{int(value)}.0"
+    return text if "." in text or "e" in text else f"{text}.0"

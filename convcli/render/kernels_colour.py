@@ -1,0 +1,82 @@
+"""Taps as a coloured grid on a terminal: red above zero, blue below, as strong as the tap is large (Rich)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from convcli.render.kernels import fact_lines, fits, head_lines, response_lines, tap_texts
+from convcli.report import printable
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from convcli.banks import KernelBank
+    from convcli.banks.stats import KernelStats
+
+
+def print_bank(bank: KernelBank, stats: Sequence[KernelStats], *, forced: bool = False) -> None:
+    """Print every kernel of a bank in colour: what it is, taps, facts, response; ``forced`` colours a pipe too."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True, force_terminal=forced or None)
+    for line in head_lines(bank):
+        console.print(Text(line))
+    for index, one in enumerate(stats):
+        console.print()
+        console.print(Text(f"[{index}] {printable(one.name)}", style="bold"))
+        planes = bank.weight[index].reshape(-1, *bank.weight.shape[-2:])
+        for number, plane in enumerate(planes[:4]):
+            if len(planes) > 1:
+                console.print(Text(f"  plane {number}"))
+            for text in coloured_grid(plane.tolist()):
+                console.print(text)
+        if len(planes) > 4:
+            console.print(Text(f"  … {len(planes) - 4} planes more"))
+        console.print()
+        for line in [*fact_lines(one), "", *response_lines(planes)]:
+            console.print(Text("  " + line))
+
+
+def coloured_grid(rows: Sequence[Sequence[float]]) -> list[Text]:
+    """Return a line of text a row: numbers on coloured cells, or half-block pixels where numbers do not fit."""
+    from rich.text import Text
+
+    cells = tap_texts(rows)
+    width = max(len(cell) for row in cells for cell in row)
+    largest = max(abs(tap) for row in rows for tap in row) or 1.0
+    lines = []
+    if fits(rows, width + 1):
+        for row, texts in zip(rows, cells, strict=True):
+            line = Text("  ")
+            for tap, cell in zip(row, texts, strict=True):
+                line.append(f" {cell.rjust(width)} ", style=f"{_ink(tap / largest)} on {colour(tap / largest)}")
+            lines.append(line)
+        return lines
+    for top in range(0, len(rows), 2):
+        line = Text("  ")
+        for column in range(len(rows[0])):
+            upper = colour(rows[top][column] / largest)
+            lower = colour(rows[top + 1][column] / largest) if top + 1 < len(rows) else None
+            line.append("▀", style=f"{upper} on {lower}" if lower else upper)
+        lines.append(line)
+    return lines
+
+
+def colour(share: float) -> str:
+    """Return the colour of a tap by its share of the largest: white at 0, red up, blue down.
+
+    Examples
+    --------
+    >>> colour(0.0), colour(1.0), colour(-1.0)
+    ('#f7f7f7', '#b2182b', '#2166ac')
+    """
+    end = (178, 24, 43) if share > 0 else (33, 102, 172)
+    strength = min(1.0, abs(share)) ** 0.6  # small taps still show
+    red, green, blue = (round(247 + (part - 247) * strength) for part in end)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _ink(share: float) -> str:
+    return "#ffffff" if abs(share) > 0.5 else "#202020"
