@@ -21,11 +21,25 @@ def render_formulas(shape: StackShape) -> str:
     """
     blocks = []
     for number, row in enumerate(shape.rows, 1):
-        lines = [*_size_lines(shape, row), *_count_lines(row), *_field_lines(shape, row)]
+        lines = _merged([*_size_lines(shape, row), *_count_lines(row), *_field_lines(shape, row)])
         width = max(len(name) for name, _ in lines)
         blocks.append(f"layer {number} ({row.layer.label}): {shape_text(row.input)} → {shape_text(row.output)}")
         blocks += [f"  {name.ljust(width)}  {text}" for name, text in lines]
     return "\n".join(blocks)
+
+
+def _merged(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return lines with those of several axes as one where their sums are the same."""
+    by_name: dict[str, list[tuple[str, str]]] = {}
+    for name, text in lines:
+        by_name.setdefault(name.partition(" (")[0], []).append((name, text))
+    merged = []
+    for base, group in by_name.items():
+        axes = list(dict.fromkeys(name for name, _ in group))
+        first = [text for name, text in group if name == axes[0]]
+        same = all([text for name, text in group if name == axis] == first for axis in axes)
+        merged += [(base, text) for text in first] if same else group
+    return merged
 
 
 def _size_lines(shape: StackShape, row: LayerShape) -> Iterator[tuple[str, str]]:
@@ -37,7 +51,7 @@ def _size_lines(shape: StackShape, row: LayerShape) -> Iterator[tuple[str, str]]
     elif layer.kind == "combine":
         yield "channels", f"{row.input[0]} / {layer.members} = {row.output[0]}"
     for axis in range(layer.n_axes):
-        name = f"output {axis_name(axis, layer.n_axes)}"
+        name = f"output ({axis_name(axis, layer.n_axes)})"
         size, output = row.input[1 + axis], row.output[1 + axis]
         before, after = row.padding[axis]
         if layer.kind in ("conv", "maxpool", "avgpool", "convtranspose"):
