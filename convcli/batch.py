@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.errors import ConvcliError, OutputError
 from convcli.naming import InputFile, refuse_clashes
+from convcli.outputs import Plan
 from convcli.pipeline import Pipeline
-from convcli.planning import ImagePlan, Planner
+from convcli.planning import Planner
 
 if TYPE_CHECKING:
     from convcli.manifest import Manifest
     from convcli.request import ApplyRequest
+    from convcli.stack_plan import StackPlanner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,7 +42,7 @@ class Outcome:
 class BatchPlan:
     """Every input planned: what will run, what has failed already or is left alone, and where it is recorded."""
 
-    plans: tuple[ImagePlan, ...]
+    plans: tuple[Plan, ...]
     settled: tuple[Outcome, ...]
     manifest: Manifest | None = None
 
@@ -72,8 +74,8 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     """
     from convcli.images import probe
 
-    planner = Planner(request)
-    plans: list[ImagePlan] = []
+    planner = make_planner(request)
+    plans: list[Plan] = []
     settled: list[Outcome] = []
     for source in sources:
         try:
@@ -101,7 +103,7 @@ def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
     return Manifest(request.out_dir)
 
 
-def _leave_done(plans: Sequence[ImagePlan], manifest: Manifest) -> tuple[list[ImagePlan], list[Outcome]]:
+def _leave_done(plans: Sequence[Plan], manifest: Manifest) -> tuple[list[Plan], list[Outcome]]:
     """Keep what is missing or changed; sweep up what a killed run left half-written."""
     from convcli.manifest import remove_leftovers
 
@@ -111,7 +113,16 @@ def _leave_done(plans: Sequence[ImagePlan], manifest: Manifest) -> tuple[list[Im
     return kept, [Outcome(source=plan.source, skipped="done before") for plan in plans if id(plan) not in left]
 
 
-def _refuse_bad_names(plans: Sequence[ImagePlan], sources: Sequence[InputFile]) -> None:
+def make_planner(request: ApplyRequest) -> Planner | StackPlanner:
+    """Return what plans the inputs of a request: of a bank, or of a stack."""
+    if request.stack is None:
+        return Planner(request)
+    from convcli.stack_plan import StackPlanner
+
+    return StackPlanner(request)
+
+
+def _refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> None:
     wanted = [(path, f"{plan.source.label}") for plan in plans for path in plan.written_paths]
     refuse_clashes(wanted, hint="--name '{dir}/{stem}/...' or another --out-dir keeps them apart")
     for plan in plans:  # within one input, a template without {kernel} or {channel} makes maps share a file
@@ -123,7 +134,7 @@ def _refuse_bad_names(plans: Sequence[ImagePlan], sources: Sequence[InputFile]) 
             raise OutputError(f"{path} is an input and would be replaced (from {owner})", hint="choose another output")
 
 
-def _refuse_existing(plans: Sequence[ImagePlan], manifest: Manifest | None) -> None:
+def _refuse_existing(plans: Sequence[Plan], manifest: Manifest | None) -> None:
     existing = [
         path
         for plan in plans
@@ -137,7 +148,7 @@ def _refuse_existing(plans: Sequence[ImagePlan], manifest: Manifest | None) -> N
         )
 
 
-def _leave_existing(plans: Sequence[ImagePlan]) -> tuple[list[ImagePlan], list[Outcome]]:
+def _leave_existing(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
     """Keep only the outputs that are missing; an input without any is left alone."""
     kept, skipped = [], []
     for plan in plans:
@@ -174,7 +185,7 @@ def run_batch(batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = Fa
     n_jobs = max(1, min(jobs or cores, len(batch.plans)))
     pipeline = Pipeline(threads=max(1, cores // n_jobs))
 
-    def run_one(plan: ImagePlan) -> Outcome:
+    def run_one(plan: Plan) -> Outcome:
         return _run_one(plan, pipeline, batch.manifest)
 
     if n_jobs == 1:
@@ -183,7 +194,7 @@ def run_batch(batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = Fa
         yield from _run_together(batch.plans, run_one, n_jobs, fail_fast, stop=pipeline.stop)
 
 
-def _run_one(plan: ImagePlan, pipeline: Pipeline, manifest: Manifest | None) -> Outcome:
+def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None) -> Outcome:
     try:
         if manifest is not None:
             manifest.begin(plan)
@@ -195,9 +206,7 @@ def _run_one(plan: ImagePlan, pipeline: Pipeline, manifest: Manifest | None) -> 
         return Outcome(source=plan.source, error=error.within(plan.source.label))
 
 
-def _run_in_turn(
-    plans: Sequence[ImagePlan], run_one: Callable[[ImagePlan], Outcome], fail_fast: bool
-) -> Iterator[Outcome]:
+def _run_in_turn(plans: Sequence[Plan], run_one: Callable[[Plan], Outcome], fail_fast: bool) -> Iterator[Outcome]:
     for plan in plans:
         outcome = run_one(plan)
         yield outcome
@@ -206,8 +215,8 @@ def _run_in_turn(
 
 
 def _run_together(
-    plans: Sequence[ImagePlan],
-    run_one: Callable[[ImagePlan], Outcome],
+    plans: Sequence[Plan],
+    run_one: Callable[[Plan], Outcome],
     jobs: int,
     fail_fast: bool,
     *,

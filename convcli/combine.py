@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +117,6 @@ def _combine(maps: NDArray[Any], how: str) -> NDArray[Any]:
     elif how == "argmax":
         combined = maps.argmax(axis=1).astype(np.float32)
     else:
-        reduce: Callable[..., Any] = {"max": np.max, "min": np.min, "sum": np.sum, "mean": np.mean}[how]
+        reduce: Any = {"max": np.max, "min": np.min, "sum": np.sum, "mean": np.mean}[how]
         combined = reduce(maps, axis=1)
     return combined

@@ -53,7 +53,7 @@ def describe_plan(plan: ImagePlan) -> dict[str, object]:
                 "kind": output.kind,
                 "format": output.format,
                 "depth": output.depth,
-                "sample_bytes": output.n_bytes(*output_shape[-2:]),
+                "sample_bytes": output.n_bytes,
             }
             for output in plan.outputs
         ],

@@ -19,7 +19,7 @@ from convcli.report import to_json
 
 if TYPE_CHECKING:
     from convcli.naming import InputFile
-    from convcli.planning import ImagePlan
+    from convcli.outputs import Plan
 
 NAME = ".convcli-manifest.jsonl"
 #: Flags that say where and how, but not what: a change of them makes nothing out of date.
@@ -40,11 +40,11 @@ def content_key(source: InputFile) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def parameter_key(plan: ImagePlan) -> str:
+def parameter_key(plan: Plan) -> str:
     """Return a digest of everything that decides an output's bytes besides the input: flags, taps, version."""
     flags = {key: value for key, value in plan.request.as_dict().items() if key not in _NOT_PARAMETERS}
     digest = hashlib.blake2b(to_json([__version__, flags]).encode(), digest_size=16)
-    digest.update(plan.bank.weight.tobytes())
+    digest.update(plan.weight_bytes())
     return digest.hexdigest()
 
 
@@ -86,7 +86,7 @@ class Manifest:
             if isinstance(entry, dict):
                 yield entry
 
-    def is_done(self, plan: ImagePlan) -> bool:
+    def is_done(self, plan: Plan) -> bool:
         """Whether this input was done with these parameters, and its files are there in the size they had."""
         begun, sizes = self._begun.get(plan.source.label), self._sizes.get(plan.source.label)
         if begun is None or sizes is None or begun.get("parameters") != parameter_key(plan):
@@ -103,7 +103,7 @@ class Manifest:
         """Whether an earlier run began to write this file, so that it may be made again."""
         return str(path) in self._ours
 
-    def begin(self, plan: ImagePlan) -> None:
+    def begin(self, plan: Plan) -> None:
         """Record, before the input is read, that its files are about to appear.
 
         Raises
@@ -121,7 +121,7 @@ class Manifest:
         keys = {"content": content, "parameters": parameter_key(plan)}
         self._append({"event": "begin", "input": plan.source.label, **keys, "outputs": outputs})
 
-    def done(self, plan: ImagePlan) -> None:
+    def done(self, plan: Plan) -> None:
         """Record that all files of an input are in their place."""
         sizes = {str(path): path.stat().st_size for path in plan.written_paths}
         self._append({"event": "done", "input": plan.source.label, "bytes": sizes})

@@ -22,12 +22,14 @@ SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}
 class InputFile:
     """One input: where it is, and where it stood below the folder that was searched.
 
-    ``path`` is ``None`` for standard input, whose bytes are ``data``. ``below`` keeps the tree of a recursive search
+    ``path`` is ``None`` for standard input, whose bytes are ``data``. ``frame`` is a page or frame of a file that has
+    several. ``below`` keeps the tree of a recursive search
     under ``--out-dir``.
     """
 
     path: Path | None
     data: bytes = field(default=b"", repr=False)
+    frame: int | None = None
     below: PurePosixPath = field(default=PurePosixPath())
 
     @property

@@ -1,41 +1,29 @@
-"""One input: read → convolve → combine → tone → write, a band of rows at a time; returns its report.
-
-Every band is computed, toned and encoded in one thread while it is in that core's cache, and appended in order. Tones
-that need the range of a whole map (``signed``, ``stretch``) take one pass more over the bands.
-"""
+"""One input: read → compute → tone → write; returns its report and prints nothing."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from convcli import __version__
 from convcli.describe import describe_conv, describe_plan
-from convcli.engine import prepare
 from convcli.images import read
 from convcli.images.planes import view_planes
+from convcli.planning import ImagePlan
 from convcli.report import plain, save_text, to_json
-from convcli.sinks import Band, PictureSink, RawSink, SheetSink, Sink, bind_tone, map_tones
+from convcli.runs import ConvRun, Run
+from convcli.sinks import PictureSink, RawSink, SheetSink, Sink, bind_tone
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.engine.runner import Runner
+    from convcli.engine import Runner
     from convcli.images import Image, Metadata
     from convcli.images.planes import PlaneSource
-    from convcli.planning import ImagePlan
+    from convcli.outputs import Plan
 
-T = TypeVar("T")
-
-#: Samples of all maps in one strip of rows: enough to make Python's share small, few enough for the cache.
-STRIP_SAMPLES = 1 << 19
-#: Share of clipped samples above which the report warns, as product documentation promises.
+#: Share of clipped samples above which the report warns.
 CLIP_WARNING = 0.001
 
 
@@ -45,7 +33,7 @@ class Pipeline:
     Parameters
     ----------
     threads : int
-        Bands at a time within one file, where the request does not say.
+        Strips at a time within one file, where the request does not say.
     """
 
     def __init__(self, *, threads: int = 1) -> None:
@@ -55,10 +43,10 @@ class Pipeline:
         self._lock = threading.Lock()
 
     def stop(self) -> None:
-        """Let every run end at its next band, leaving nothing half-written."""
+        """Let every run end at its next strip, leaving nothing half-written."""
         self._stop.set()
 
-    def run(self, plan: ImagePlan) -> dict[str, Any]:
+    def run(self, plan: Plan) -> dict[str, Any]:
         """Run one plan and return its report.
 
         Raises
@@ -73,15 +61,12 @@ class Pipeline:
         started = time.perf_counter()
         request = plan.request
         image = read(plan.source.readable, orientation=request.orientation, max_pixels=request.max_pixels)
-        planes = _planes(plan, image)
-        runner = self._runner(plan)
-        ranges = None
-        if any(spec.needs_range for spec in map_tones(plan, "8")):
-            ranges = self._measure(plan, runner, planes)
+        run = self._start(plan, _planes(plan, image))
+        ranges = run.ranges() if any(spec.needs_range for spec in plan.tones("8")) else None
         sinks: list[Sink] = []
         try:
             _open_sinks(plan, image, ranges, sinks)
-            self._fill(plan, runner, planes, sinks)
+            run.fill(sinks)
             sizes = [sink.finish() for sink in sinks]
         except BaseException:
             for sink in sinks:
@@ -92,7 +77,19 @@ class Pipeline:
             save_text(plan.report_path, to_json(report, indent=1) + "\n")
         return report
 
+    def _start(self, plan: Plan, planes: NDArray[Any] | PlaneSource) -> Run:
+        if isinstance(plan, ImagePlan):
+            threads = plan.request.threads or self._threads
+            return ConvRun(plan, planes, self._runner(plan), threads=threads, check=self._check)
+        from convcli.runs import StackRun
+        from convcli.stack_plan import StackPlan
+
+        assert isinstance(plan, StackPlan)
+        return StackRun(plan, planes, check=self._check)
+
     def _runner(self, plan: ImagePlan) -> Runner:
+        from convcli.engine import prepare
+
         with self._lock:
             if plan.conv not in self._runners:
                 if len(self._runners) >= 8:
@@ -100,68 +97,12 @@ class Pipeline:
                 self._runners[plan.conv] = prepare(plan.conv, plan.bound.weight, plan.bound.bias)
             return self._runners[plan.conv]
 
-    def _measure(
-        self, plan: ImagePlan, runner: Runner, planes: NDArray[Any] | PlaneSource
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return minimum and maximum of each combined map."""
-
-        def extremes(top: int, bottom: int) -> tuple[NDArray[Any], NDArray[Any]]:
-            maps = _maps(plan, runner, planes, top, bottom)
-            return maps.min(axis=(1, 2)), maps.max(axis=(1, 2))
-
-        lows, highs = zip(*self._bands(plan, extremes), strict=True)
-        return np.min(lows, axis=0), np.max(highs, axis=0)
-
-    def _fill(self, plan: ImagePlan, runner: Runner, planes: NDArray[Any] | PlaneSource, sinks: list[Sink]) -> None:
-        def encode(top: int, bottom: int) -> list[Band]:
-            maps = _maps(plan, runner, planes, top, bottom)
-            return [sink.encode(maps, top) for sink in sinks]
-
-        for bands in self._bands(plan, encode):
-            for sink, band in zip(sinks, bands, strict=True):
-                sink.append(band)
-
-    def _bands(self, plan: ImagePlan, work: Callable[[int, int], T]) -> Iterator[T]:
-        """Yield ``work(top, bottom)`` of every strip in order, a few strips ahead on other threads."""
-        height, width = plan.conv.output_shape[-2:]
-        step = plan.conv.band_rows
-        n_samples = plan.conv.output_shape[0] * width * step
-        step *= max(1, STRIP_SAMPLES // n_samples)
-        strips = ((top, min(top + step, height)) for top in range(0, height, step))
-        threads = plan.request.threads or self._threads
-        if threads == 1 or step >= height:
-            for top, bottom in strips:
-                self._check()
-                yield work(top, bottom)
-            return
-        waiting: deque[Future[T]] = deque()
-        with ThreadPoolExecutor(threads, thread_name_prefix="band") as pool:
-            try:
-                for top, bottom in strips:
-                    self._check()
-                    waiting.append(pool.submit(work, top, bottom))
-                    if len(waiting) > 2 * threads:
-                        yield waiting.popleft().result()
-                while waiting:
-                    self._check()
-                    yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
-
     def _check(self) -> None:
         if self._stop.is_set():
             raise KeyboardInterrupt
 
 
-def _maps(plan: ImagePlan, runner: Runner, planes: NDArray[Any] | PlaneSource, top: int, bottom: int) -> NDArray[Any]:
-    """Return a strip of combined maps (M, h, W), in the type that costs the engine least."""
-    n_maps, _, width = plan.conv.output_shape
-    out = np.empty((n_maps, bottom - top, width), runner.native_dtype)
-    return plan.combination.apply(runner.rows(planes, top, bottom, out=out), plan.bound.n_kernels)
-
-
-def _planes(plan: ImagePlan, image: Image) -> NDArray[Any] | PlaneSource:
+def _planes(plan: Plan, image: Image) -> NDArray[Any] | PlaneSource:
     request = plan.request
     mean, std = request.normalize or ((), ())
     return view_planes(
@@ -176,7 +117,7 @@ def _planes(plan: ImagePlan, image: Image) -> NDArray[Any] | PlaneSource:
     )
 
 
-def _per_plane(values: tuple[float, ...], plan: ImagePlan) -> tuple[float, ...]:
+def _per_plane(values: tuple[float, ...], plan: Plan) -> tuple[float, ...]:
     """Refuse means of three planes on an image of one; grey takes a single value."""
     if len(values) in (0, 1, len(plan.selection.names)):
         return values
@@ -189,13 +130,9 @@ def _per_plane(values: tuple[float, ...], plan: ImagePlan) -> tuple[float, ...]:
     )
 
 
-def _open_sinks(
-    plan: ImagePlan, image: Image, ranges: tuple[NDArray[Any], NDArray[Any]] | None, sinks: list[Sink]
-) -> None:
+def _open_sinks(plan: Plan, image: Image, ranges: tuple[NDArray[Any], NDArray[Any]] | None, sinks: list[Sink]) -> None:
     """Open every output; appended one by one, so that a failure half-way aborts those before it."""
-    conv = describe_conv(plan)
-    del conv["reason"]  # how many cores there were says nothing about the samples
-    stamp = f"convcli {__version__} " + to_json({"kernel": plan.bank.name, "input": plan.source.stem, **conv})
+    stamp = f"convcli {__version__} {to_json(_conventions(plan))}"
     for output in plan.outputs:
         metadata: Metadata = _metadata(image, output.kind)._replace(stamp=stamp)
         if output.kind == "raw" or output.format in ("npy", "npz", "safetensors"):
@@ -210,6 +147,25 @@ def _open_sinks(
         sinks.append(PictureSink(plan, output, tone, alpha, metadata))
 
 
+def describe(plan: Plan) -> dict[str, Any]:
+    """Return everything known about a plan before it runs, as plain data."""
+    if isinstance(plan, ImagePlan):
+        return describe_plan(plan)
+    from convcli.stack_plan import StackPlan, describe_stack
+
+    assert isinstance(plan, StackPlan)
+    return describe_stack(plan)
+
+
+def _conventions(plan: Plan) -> dict[str, object]:
+    """Return what a file says about how it was made."""
+    if not isinstance(plan, ImagePlan):
+        return {"stack": str(plan.request.stack), "input": plan.source.stem, "tone": plan.request.tone}
+    conv = describe_conv(plan)
+    del conv["reason"]  # how many cores there were says nothing about the samples
+    return {"kernel": plan.bank.name, "input": plan.source.stem, **conv}
+
+
 def _metadata(image: Image, kind: str) -> Metadata:
     """Profile, resolution and EXIF stay with pictures; a map is data, whose colours mean nothing."""
     from convcli.images import Metadata
@@ -217,16 +173,16 @@ def _metadata(image: Image, kind: str) -> Metadata:
     return image.info.metadata if kind == "picture" else Metadata()
 
 
-def _report(plan: ImagePlan, sinks: list[Sink], sizes: list[int | None], seconds: float) -> dict[str, Any]:
+def _report(plan: Plan, sinks: list[Sink], sizes: list[int | None], seconds: float) -> dict[str, Any]:
     """Return the plan's description with what the run found: values, clipped samples, bytes, seconds."""
-    report: dict[str, Any] = describe_plan(plan)
+    report: dict[str, Any] = describe(plan)
     maps: dict[int, dict[str, Any]] = {}
     for sink, size, entry in zip(sinks, sizes, report["outputs"], strict=True):
         entry["bytes"] = size
         counts = sink.counts
         assert counts is not None
         raw = isinstance(sink, RawSink)
-        tones = map_tones(plan, sink.output.depth)
+        tones = plan.tones(sink.output.depth)
         for place, index in enumerate(sink.output.maps):
             named = plan.maps[index]
             maps[index] = {

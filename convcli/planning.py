@@ -7,88 +7,59 @@ integers, names and paths. Whatever can be refused is refused here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convcli.binding import BoundBank, MapName, bind_bank, is_zero_sum
 from convcli.combine import Combination
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry import Pair, resolve_padding, resolve_transpose_padding, window_px
-from convcli.images.planes import PlaneSelection, select_planes
-from convcli.naming import DENSE_TEMPLATE, MAP_TEMPLATE, PICTURE_TEMPLATE, SUFFIXES, InputFile, output_path
-from convcli.request import RAW_FORMATS, ApplyRequest
+from convcli.images.planes import select_planes
+from convcli.naming import DENSE_TEMPLATE, MAP_TEMPLATE, PICTURE_TEMPLATE, InputFile
+from convcli.outputs import ALPHA_FORMATS, OutputFile, OutputNames, Plan, choose_depth, choose_layout, depth_notes
+from convcli.request import ApplyRequest
 
 if TYPE_CHECKING:
     from convcli.banks import KernelBank
     from convcli.engine import ConvPlan
-    from convcli.images import ImageInfo
-
-#: Formats of pictures that hold an alpha plane, and that hold 16 bits a sample.
-ALPHA_FORMATS = ("png", "tiff", "webp")
-DEEP_FORMATS = ("png", "tiff", "ppm")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputFile:
-    """One file to be written.
-
-    Attributes
-    ----------
-    path : Path or None
-        ``None`` is standard output.
-    kind : {"map", "picture", "sheet", "raw"}
-    maps : tuple of int
-        Which maps, after combining, it holds.
-    format : str
-    depth : {"8", "16", "float"}
-    """
-
-    path: Path | None
-    kind: str
-    maps: tuple[int, ...]
-    format: str
-    depth: str
-
-    def n_bytes(self, height_px: int, width_px: int) -> int:
-        """Return the size of the samples before compression, in bytes."""
-        return len(self.maps) * height_px * width_px * {"8": 1, "16": 2, "float": 4}[self.depth]
+    from convcli.images import ImageInfo, ToneSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ImagePlan:
-    """All that is known about one input before its pixels are read.
+class ImagePlan(Plan):
+    """A bank on one image, planned.
 
     ``alpha`` is what a picture does with the alpha plane, ``None`` where there is none to care for: ``premultiply``
     (colour and alpha are filtered premultiplied, then divided again), ``premultiply-keep`` (the same for taps that
     sum to zero, whose filtered alpha would be nothing: the input's alpha stays), ``keep``, ``filter``.
     """
 
-    request: ApplyRequest
-    source: InputFile
-    info: ImageInfo
     bank: KernelBank
-    selection: PlaneSelection
     bound: BoundBank
     conv: ConvPlan
     combination: Combination
-    maps: tuple[MapName, ...]
-    alpha: str | None
-    outputs: tuple[OutputFile, ...]
-    notes: tuple[str, ...]
 
-    @property
-    def report_path(self) -> Path | None:
-        """``report.json`` beside the maps, where every map has a file of its own in a folder of their own."""
-        first = self.outputs[0]
-        if first.kind != "map" or first.path is None or self.request.name is not None:
-            return None
-        return first.path.parent / "report.json"
+    def tones(self, depth: str) -> tuple[ToneSpec, ...]:
+        """Return the tone of each map, ``auto`` resolved: zero-sum taps ``abs``, others ``clip``, alpha ``clip``.
 
-    @property
-    def written_paths(self) -> tuple[Path, ...]:
-        """Every path that running this plan creates."""
-        paths = [output.path for output in self.outputs if output.path is not None]
-        return (*paths, self.report_path) if self.report_path else tuple(paths)
+        ``argmax`` gives indexes 0..K-1; ``auto`` spreads them over the scale, so that they can be seen.
+        """
+        from convcli.images import ToneSpec, parse_tone
+
+        asked = parse_tone(self.request.tone)
+        specs = []
+        for named in self.maps:
+            spec = asked.resolve(zero_sum=named.zero_sum)
+            if asked.name == "auto" and self.combination.combine == "argmax":
+                highest = max(self.combination.n_parts(self.bound.n_kernels) - 1, 1)
+                spec = ToneSpec("scale", {"8": 255, "16": 65535, "float": highest}[depth] / highest)
+            if named.channel == "a" and self.alpha == "premultiply":
+                spec = ToneSpec("clip")
+            specs.append(spec)
+        return tuple(specs)
+
+    def weight_bytes(self) -> bytes:
+        """Return the taps as bytes, for a digest."""
+        return self.bank.weight.tobytes()
 
 
 class Planner:
@@ -122,7 +93,7 @@ class Planner:
             The image lacks a plane that was asked for, or the output cannot hold what was asked.
         """
         request, bank = self.request, self.bank
-        layout = _layout(request)
+        layout = choose_layout(request)
         notes = [*info.notes, *bank.notes]
         alpha = _alpha_policy(request, info, layout, notes)
         if alpha == "premultiply" and all(is_zero_sum(taps) for taps in bank.weight):
@@ -141,8 +112,8 @@ class Planner:
                 maps = combination.names(bound.maps, bound.n_kernels)
         conv = plan_engine(request, bound, info, len(selection.names), computed=str(alpha).startswith("premultiply"))
         alpha = _keep_alpha_of_same_size(alpha, info, conv, notes)
-        outputs = _outputs(request, source, layout, info, bank, maps)
-        notes += _depth_notes(info, outputs)
+        outputs = _outputs(request, source, layout, info, bank, maps, conv.output_shape[-2:])
+        notes += depth_notes(info, outputs)
         return ImagePlan(
             request=request,
             source=source,
@@ -239,18 +210,6 @@ def resolve_request_padding(
     return anchored[0], anchored[1]
 
 
-def _layout(request: ApplyRequest) -> str:
-    """Return maps, picture, sheet or raw: what the flags and the format of the output mean together."""
-    to_file = request.output is not None or request.to_stdout
-    if to_file and request.layout is None and request.depth is None and request.format == "tiff":
-        return "raw"
-    if to_file and request.format in RAW_FORMATS:
-        return "raw"
-    if to_file and request.layout == "maps":
-        return "raw"
-    return request.layout or ("picture" if to_file else "maps")
-
-
 def _alpha_policy(request: ApplyRequest, info: ImageInfo, layout: str, notes: list[str]) -> str | None:
     """Return what a picture does with alpha; maps leave it out unless ``--channels`` names it."""
     if not info.has_alpha or request.channels is not None:
@@ -296,49 +255,23 @@ def _outputs(
     info: ImageInfo,
     bank: KernelBank,
     maps: tuple[MapName, ...],
+    output_hw: tuple[int, int],
 ) -> tuple[OutputFile, ...]:
     """Name every file; a map's name is made of names already safe."""
     output_format = request.format or "png"
-    depth = _depth(request, info, layout, output_format)
-    everything = tuple(range(len(maps)))
-    suffix = request.output.suffix.lstrip(".") if request.output else SUFFIXES.get(output_format, output_format)
-    values = {"dir": str(source.below), "stem": source.stem, "bank": bank.file_name, "ext": suffix}
+    names = OutputNames(request=request, source=source, bank=bank.file_name)
+    depth = choose_depth(request, info, layout, output_format)
     if layout != "maps":
-        path = request.output
-        if path is None and not request.to_stdout:
-            more = {"kernel": bank.file_name, "channel": layout, "index": "0", "frame": "0"}
-            path = output_path(request.out_dir, request.name or PICTURE_TEMPLATE, values | more)
-        return (OutputFile(path=path, kind=layout, maps=everything, format=output_format, depth=depth),)
-    from convcli.banks import safe_name
-
+        path = names.path(PICTURE_TEMPLATE, kernel=bank.file_name, channel=layout)
+        everything = tuple(range(len(maps)))
+        return (
+            OutputFile(path=path, kind=layout, maps=everything, format=output_format, depth=depth, size_hw=output_hw),
+        )
     files = []
     for index, named in enumerate(maps):
-        template = request.name or (MAP_TEMPLATE if named.channel else DENSE_TEMPLATE)
-        more = {
-            "kernel": safe_name(named.kernel),
-            "channel": named.channel or "all",
-            "index": str(index),
-            "frame": "0",
-        }
-        path = output_path(request.out_dir, template, values | more)
-        files.append(OutputFile(path=path, kind="map", maps=(index,), format=output_format, depth=depth))
+        template = MAP_TEMPLATE if named.channel else DENSE_TEMPLATE
+        path = names.path(template, kernel=named.kernel, channel=named.channel or "all", index=index)
+        files.append(
+            OutputFile(path=path, kind="map", maps=(index,), format=output_format, depth=depth, size_hw=output_hw)
+        )
     return tuple(files)
-
-
-def _depth(request: ApplyRequest, info: ImageInfo, layout: str, output_format: str) -> str:
-    """Return bits a stored sample: as asked, else as the input as far as the format holds it."""
-    if layout == "raw" or output_format in (*RAW_FORMATS, "pfm"):
-        return "float"
-    if request.depth is not None:
-        return request.depth
-    if output_format == "tiff" and (layout == "maps" or info.dtype == "float32"):
-        return "float"
-    return "16" if info.dtype != "uint8" and output_format in DEEP_FORMATS else "8"
-
-
-def _depth_notes(info: ImageInfo, outputs: tuple[OutputFile, ...]) -> list[str]:
-    """Say it where samples are stored with fewer bits than they came with."""
-    depth, output_format = outputs[0].depth, outputs[0].format
-    if info.dtype == "uint8" or depth == "float" or (info.dtype == "uint16" and depth == "16"):
-        return []
-    return [f"{info.dtype} samples are stored with {depth} bits as {output_format}; --format tiff keeps float32"]

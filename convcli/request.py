@@ -6,7 +6,7 @@ one list; everything that contradicts is refused here, before a file is opened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -187,7 +187,7 @@ def parse_request(flags: Mapping[str, object]) -> ApplyRequest:
     values = dict(flags)
     for key, parse in _PARSERS.items():
         if isinstance(values.get(key), str):
-            values[key] = parse(values[key])
+            values[key] = parse(str(values[key]))
     if values.get("normalize") is not None:
         values["unit"] = True  # means and standard deviations of networks are of samples in 0..1
     output = values.get("output")
@@ -248,7 +248,7 @@ def _parse_channels(text: str) -> tuple[str, ...]:
     return names
 
 
-_PARSERS = {
+_PARSERS: dict[str, Callable[[str], object]] = {
     "stride": lambda text: parse_pair(text, "--stride", minimum=1),
     "padding": parse_padding,
     "dilation": lambda text: parse_pair(text, "--dilation", minimum=1),

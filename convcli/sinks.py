@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 import numpy as np
 
 from convcli.errors import OutputError
-from convcli.images import Tone, ToneCounts, ToneSpec, open_picture, parse_tone
+from convcli.images import Tone, ToneCounts, ToneSpec, open_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from convcli.images import Metadata
-    from convcli.planning import ImagePlan, OutputFile
+    from convcli.outputs import OutputFile, Plan
 
 #: Longest side of one tile of a contact sheet, in pixels; larger maps are averaged down by a whole factor.
 TILE_PX = 320
@@ -40,7 +40,7 @@ class Sink(Protocol):
     counts: ToneCounts | None
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
-        """Make a band of maps (M, h, W), whose first row is ``top``, ready; in any thread."""
+        """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
 
     def append(self, band: Band) -> None:
         """Write a band; bands come from top to bottom."""
@@ -52,34 +52,14 @@ class Sink(Protocol):
         """Leave nothing behind."""
 
 
-def map_tones(plan: ImagePlan, depth: str) -> tuple[ToneSpec, ...]:
-    """Return the tone of each map, ``auto`` resolved: zero-sum taps ``abs``, others ``clip``, alpha ``clip``.
-
-    ``argmax`` gives indexes 0..K-1; ``auto`` spreads them over the scale, so that they can be seen.
-    """
-    asked = parse_tone(plan.request.tone)
-    specs = []
-    for named in plan.maps:
-        spec = asked.resolve(zero_sum=named.zero_sum)
-        if asked.name == "auto" and plan.combination.combine == "argmax":
-            highest = max(plan.combination.n_parts(plan.bound.n_kernels) - 1, 1)
-            spec = ToneSpec("scale", {"8": 255, "16": 65535, "float": highest}[depth] / highest)
-        if named.channel == "a" and plan.alpha == "premultiply":
-            spec = ToneSpec("clip")
-        specs.append(spec)
-    return tuple(specs)
-
-
-def bind_tone(plan: ImagePlan, output: OutputFile, ranges: tuple[NDArray[Any], NDArray[Any]] | None) -> Tone:
-    """Return the tone of the maps of one output."""
+def bind_tone(plan: Plan, output: OutputFile, ranges: tuple[NDArray[Any], NDArray[Any]] | None) -> Tone:
+    """Return the tone of the maps of one output; ``ranges`` are of all maps."""
     depth = "8" if output.kind == "sheet" else output.depth
-    specs = [map_tones(plan, depth)[index] for index in output.maps]
-    chosen = list(output.maps)
     return Tone(
-        specs,
-        white=1.0 if plan.request.unit else plan.info.white,
+        plan.tones(depth)[output.span],
+        white=plan.white,
         depth=depth,
-        ranges=None if ranges is None else (ranges[0][chosen], ranges[1][chosen]),
+        ranges=None if ranges is None else (ranges[0][output.span], ranges[1][output.span]),
     )
 
 
@@ -120,19 +100,18 @@ class PictureSink:
     """
 
     def __init__(
-        self, plan: ImagePlan, output: OutputFile, tone: Tone, alpha: NDArray[Any] | None, metadata: Metadata
+        self, plan: Plan, output: OutputFile, tone: Tone, alpha: NDArray[Any] | None, metadata: Metadata
     ) -> None:
         self.output = output
         self.counts: ToneCounts | None = ToneCounts.zero(len(output.maps))
         self._tone = tone
-        self._chosen = slice(output.maps[0], output.maps[-1] + 1)
         self._alpha = alpha
         self._alpha_scale = {"8": 255, "16": 65535}.get(output.depth, 1) / plan.info.white
-        self._white = 1.0 if plan.request.unit else plan.info.white
+        self._white = plan.white
         self._unpremultiply = plan.alpha == "premultiply"
         self._colormap = plan.request.colormap if output.kind == "map" else None
         self._n_planes = 3 if self._colormap else len(output.maps) + (alpha is not None)
-        height, width = plan.conv.output_shape[-2:]
+        height, width = output.size_hw
         self._writer = open_picture(
             open_target(output),
             picture_format=output.format,
@@ -146,7 +125,6 @@ class PictureSink:
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
-        maps = maps[self._chosen]
         if self._unpremultiply:
             maps = _unpremultiply(maps, self._white)
         n_maps, height, width = maps.shape
@@ -187,13 +165,12 @@ def _unpremultiply(maps: NDArray[Any], white: float) -> NDArray[Any]:
 class RawSink:
     """All maps as float32, as they are before any tone."""
 
-    def __init__(self, plan: ImagePlan, output: OutputFile, metadata: Metadata) -> None:
+    def __init__(self, plan: Plan, output: OutputFile, metadata: Metadata) -> None:
         self.output = output
         self.counts: ToneCounts | None = ToneCounts.zero(len(output.maps))
-        self._chosen = slice(output.maps[0], output.maps[-1] + 1)
         from convcli.images import open_raw
 
-        height, width = plan.conv.output_shape[-2:]
+        height, width = output.size_hw
         self._writer = open_raw(
             open_target(output),
             raw_format=output.format,
@@ -207,7 +184,6 @@ class RawSink:
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Convert to the stored type and count."""
         del top
-        maps = maps[self._chosen]
         return Band(self._writer.encode(maps), count_values(maps))
 
     def append(self, band: Band) -> None:
@@ -228,13 +204,13 @@ class RawSink:
 class SheetSink:
     """Every map as a labelled tile of one picture; large maps are averaged down by a whole factor."""
 
-    def __init__(self, plan: ImagePlan, output: OutputFile, tone: Tone, metadata: Metadata) -> None:
+    def __init__(self, plan: Plan, output: OutputFile, tone: Tone, metadata: Metadata) -> None:
         self.output = output
         self.counts: ToneCounts | None = ToneCounts.zero(len(output.maps))
         self._plan = plan
         self._tone = tone
         self._metadata = metadata
-        height, width = plan.conv.output_shape[-2:]
+        height, width = output.size_hw
         self.factor = factor = -(-max(height, width) // TILE_PX)
         self._sums = np.zeros((len(output.maps), -(-height // factor), -(-width // factor)), np.float32)
         rows = np.bincount(np.arange(height) // factor)

@@ -216,3 +216,49 @@ def test_reports_in_every_format_hold_every_map(suffix: str, photo: Path, tmp_pa
     text = report.read_text()
     for name in ("x-r", "y-b"):
         assert name in text
+
+
+def test_a_stack_runs_and_its_maps_are_those_of_the_layers(photo: Path, tmp_path: Path) -> None:
+    stack = tmp_path / "halve.toml"
+    stack.write_text(
+        'layers = [{layer = "depthwise:k=3,p=1,bias=false", name = "blur", weight = "box", padding_mode = "replicate"},'
+        ' {layer = "avgpool:2", name = "half"}]'
+    )
+    result = run_cli("apply", photo, "--stack", stack, "-o", tmp_path / "half.npy", "--json").ok()
+    samples = load_image(photo).astype(np.float64)
+    blurred = np.stack([correlate(samples[..., c], np.full((3, 3), 1 / 9)) for c in range(3)])
+    expected = blurred.reshape(3, 200, 2, 300, 2).mean(axis=(2, 4))
+    np.testing.assert_allclose(np.load(tmp_path / "half.npy"), expected, atol=1e-3)
+    assert result.json["shape"]["output"] == [3, 200, 300]
+    run_cli("apply", photo, "--stack", stack, "--outputs", "all", "--out-dir", tmp_path, "--unit", "-q").ok()
+    assert len(list((tmp_path / "coffee_halve").glob("*.png"))) == 6
+    assert load_image(tmp_path / "coffee_halve" / "blur-0.png").shape == (400, 600)
+
+
+def test_a_stack_refuses_what_it_would_have_to_ignore(photo: Path, tmp_path: Path) -> None:
+    stack = tmp_path / "relu.toml"
+    stack.write_text('layers = ["relu"]')
+    assert run_cli("apply", photo, "--stack", stack, "--stride", "2").exit_code == 2
+    assert run_cli("apply", photo, "--stack", stack, "-k", "sobel").exit_code == 2
+    assert run_cli("apply", photo, "--stack", tmp_path / "none.toml").exit_code == 2
+
+
+def test_a_sidecar_says_how_a_stampless_file_was_made(photo: Path, tmp_path: Path) -> None:
+    run_cli("apply", photo, "-k", "sobel", "-o", tmp_path / "m.npy", "-q").ok()
+    assert json.loads((tmp_path / "m.npy.json").read_text())["conv"]["mode"] == "correlate"
+
+
+def test_transposed_with_stride_2_undoes_haar(grey_photo: Path, tmp_path: Path) -> None:
+    """Transposed convolution of a bank run depthwise: an impulse per sample spreads as its taps."""
+    run_cli("apply", grey_photo, "-k", "1 2; 3 4", "--transposed", "--stride", "2", "--padding", "0", "-o",
+            tmp_path / "up.npy", "-q").ok()  # fmt: skip
+    samples = load_image(grey_photo).astype(np.float64)
+    np.testing.assert_allclose(np.load(tmp_path / "up.npy")[0], np.kron(samples, [[1, 2], [3, 4]]))
+
+
+def test_anchor_moves_the_kernel(tmp_path: Path) -> None:
+    impulse = np.zeros((5, 5), np.uint8)
+    impulse[2, 2] = 1
+    path = save_image(tmp_path / "impulse.png", impulse)
+    run_cli("apply", path, "-k", "1 2 3", "--anchor", "0x0", "-o", tmp_path / "m.npy", "-q").ok()
+    assert np.load(tmp_path / "m.npy")[0, 2].tolist() == [3, 2, 1, 0, 0]

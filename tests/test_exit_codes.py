@@ -146,8 +146,8 @@ def test_three_inputs_one_broken(photo: Path, grey_photo: Path, tmp_path: Path, 
     assert summary["failed"] == 1
     assert summary["failures"][0]["input"]["path"] == str(broken)
     assert summary["failures"][0]["error"]["exit_code"] == 3
-    assert sorted(path.name for path in out.iterdir()) == ["camera_sobel", "coffee_sobel"]
-    assert not [path for path in out.rglob("*") if path.name.startswith(".")]
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["camera_sobel", "coffee_sobel"]
+    assert [path.name for path in out.rglob(".*")] == [".convcli-manifest.jsonl"]
 
 
 def test_fail_fast_stops(tmp_path: Path, photo: Path, out: Path) -> None:

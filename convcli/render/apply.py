@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from convcli.describe import describe_plan
 from convcli.render.table import render_table
 from convcli.report import printable
 
@@ -35,6 +34,8 @@ def _size(n_bytes: float) -> str:
 
 def shape_lines(report: Mapping[str, Any]) -> list[str]:
     """Return the shape report: input, kernel, convolution, output, one line each."""
+    if "stack" in report:
+        return _stack_lines(report)
     conv, shape, kernel, source = report["conv"], report["shape"], report["kernel"], report["input"]
     pad = conv["padding"]
     sides = ",".join(str(pad[side]) for side in ("top", "bottom", "left", "right"))
@@ -52,6 +53,17 @@ def shape_lines(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"unused   {lost[0]} rows at the bottom, {lost[1]} columns at the right are in no window")
     lines.append(f"engine   {conv['engine']}: {conv['reason']}")
     return lines
+
+
+def _stack_lines(report: Mapping[str, Any]) -> list[str]:
+    source, shape, stack = report["input"], report["shape"], report["stack"]
+    rows = [(one["layer"], _by(one["output"])) for one in stack["layers"]]
+    return [
+        f"input    {printable(source['path'])}  {_by(shape['input'])} {source['dtype']} ({','.join(source['planes'])})",
+        f"stack    {printable(stack['name'])}  {shape['parameters']:,} parameters, {shape['macs']:,} MACs",
+        "",
+        render_table(("layer", "output"), rows, align="lr"),
+    ]
 
 
 def _pair(values: Sequence[int]) -> str:
@@ -99,15 +111,15 @@ def _where(outputs: Sequence[Mapping[str, Any]]) -> str:
 
 def plan_as_dict(batch: BatchPlan) -> dict[str, object]:
     """Return the plan of a batch as plain data."""
-    images = [describe_plan(plan) for plan in batch.plans]
+    from convcli.pipeline import describe
+
+    images = [describe(plan) for plan in batch.plans]
     return {
         "status": "planned",
         "inputs": batch.n_inputs,
         "images": images,
         "files": sum(len(plan.written_paths) for plan in batch.plans),
-        "sample_bytes": sum(
-            output.n_bytes(*plan.conv.output_shape[-2:]) for plan in batch.plans for output in plan.outputs
-        ),
+        "sample_bytes": sum(output.n_bytes for plan in batch.plans for output in plan.outputs),
         "settled": [outcome.as_dict() for outcome in batch.settled],
     }
 
@@ -117,7 +129,9 @@ def render_plan(batch: BatchPlan) -> str:
     total = plan_as_dict(batch)
     lines: list[str] = []
     if len(batch.plans) == 1:
-        report = describe_plan(batch.plans[0])
+        from convcli.pipeline import describe
+
+        report = describe(batch.plans[0])
         lines += shape_lines(report)
         lines += [f"note     {printable(note)}" for note in batch.plans[0].notes]
         lines += [f"would write {printable(str(path))}" for path in batch.plans[0].written_paths]
@@ -126,7 +140,7 @@ def render_plan(batch: BatchPlan) -> str:
             (
                 printable(plan.source.label),
                 _by([len(plan.selection.names), plan.info.height_px, plan.info.width_px]),
-                _by(plan.conv.output_shape),
+                _by([len(plan.maps), *plan.outputs[0].size_hw]),
                 len(plan.written_paths),
                 printable(str(plan.outputs[0].path)),
             )

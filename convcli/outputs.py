@@ -1,0 +1,157 @@
+"""Output files planned: which there are, what each holds, and what they are called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convcli.naming import SUFFIXES, InputFile, output_path
+from convcli.request import RAW_FORMATS, ApplyRequest
+
+if TYPE_CHECKING:
+    from convcli.binding import MapName
+    from convcli.images import ImageInfo, ToneSpec
+    from convcli.images.planes import PlaneSelection
+
+#: Formats of pictures that hold an alpha plane, and that hold 16 bits a sample.
+ALPHA_FORMATS = ("png", "tiff", "webp")
+DEEP_FORMATS = ("png", "tiff", "ppm")
+#: Formats without room for a word about how the file was made: a sidecar ``FILE.json`` says it.
+STAMPLESS_FORMATS = ("npy", "bmp", "pfm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFile:
+    """One file to be written.
+
+    Attributes
+    ----------
+    path : Path or None
+        ``None`` is standard output.
+    kind : {"map", "picture", "sheet", "raw"}
+    maps : tuple of int
+        Which maps, after combining, it holds; neighbours.
+    format : str
+    depth : {"8", "16", "float"}
+    size_hw : (int, int)
+        Rows and columns of a map.
+    """
+
+    path: Path | None
+    kind: str
+    maps: tuple[int, ...]
+    format: str
+    depth: str
+    size_hw: tuple[int, int]
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the samples before compression, in bytes."""
+        return len(self.maps) * self.size_hw[0] * self.size_hw[1] * {"8": 1, "16": 2, "float": 4}[self.depth]
+
+    @property
+    def span(self) -> slice:
+        """Its maps among all."""
+        return slice(self.maps[0], self.maps[-1] + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """What is known about one input before its pixels are read, whatever runs on it."""
+
+    request: ApplyRequest
+    source: InputFile
+    info: ImageInfo
+    selection: PlaneSelection
+    maps: tuple[MapName, ...]
+    alpha: str | None
+    outputs: tuple[OutputFile, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def white(self) -> float:
+        """Value of white in the units that the planes have when they run."""
+        return 1.0 if self.request.unit else self.info.white
+
+    @property
+    def report_path(self) -> Path | None:
+        """``report.json`` beside the maps of a folder of their own; a sidecar where a format holds no stamp."""
+        first = self.outputs[0]
+        if first.path is None:
+            return None
+        if first.kind == "map":
+            return None if self.request.name is not None else first.path.parent / "report.json"
+        return first.path.with_name(f"{first.path.name}.json") if first.format in STAMPLESS_FORMATS else None
+
+    @property
+    def written_paths(self) -> tuple[Path, ...]:
+        """Every path that running this plan creates."""
+        paths = [output.path for output in self.outputs if output.path is not None]
+        return (*paths, self.report_path) if self.report_path else tuple(paths)
+
+    def tones(self, depth: str) -> tuple[ToneSpec, ...]:
+        """Return the tone of each map at a depth, ``auto`` resolved."""
+        raise NotImplementedError
+
+    def weight_bytes(self) -> bytes:
+        """Return whatever decides the maps besides the flags, as bytes for a digest."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputNames:
+    """Paths of the outputs of one input."""
+
+    request: ApplyRequest
+    source: InputFile
+    bank: str
+
+    def path(self, template: str, *, kernel: str, channel: str, index: int = 0) -> Path | None:
+        """Return one path; ``-o`` wins over ``--name`` wins over ``template``; ``None`` is standard output."""
+        request, source = self.request, self.source
+        if request.to_stdout or request.output is not None:
+            return request.output
+        from convcli.banks import safe_name
+
+        output_format = request.format or "png"
+        values = {
+            "dir": str(source.below),
+            "stem": source.stem,
+            "bank": self.bank,
+            "kernel": safe_name(kernel),
+            "channel": channel,
+            "index": str(index),
+            "frame": str(source.frame or 0),
+            "ext": SUFFIXES.get(output_format, output_format),
+        }
+        return output_path(request.out_dir, request.name or template, values)
+
+
+def choose_layout(request: ApplyRequest) -> str:
+    """Return maps, picture, sheet or raw: what the flags and the format of the output mean together."""
+    to_file = request.output is not None or request.to_stdout
+    if to_file and (request.format in RAW_FORMATS or request.layout == "maps"):
+        return "raw"
+    if to_file and request.layout is None and request.depth is None and request.format == "tiff":
+        return "raw"
+    return request.layout or ("picture" if to_file else "maps")
+
+
+def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_format: str) -> str:
+    """Return bits a stored sample: as asked, else as the input as far as the format holds it."""
+    if layout == "raw" or output_format in (*RAW_FORMATS, "pfm"):
+        return "float"
+    if request.depth is not None:
+        return request.depth
+    if output_format == "tiff" and (layout == "maps" or info.dtype == "float32"):
+        return "float"
+    return "16" if info.dtype != "uint8" and output_format in DEEP_FORMATS and layout != "sheet" else "8"
+
+
+def depth_notes(info: ImageInfo, outputs: tuple[OutputFile, ...]) -> list[str]:
+    """Say it where samples are stored with fewer bits than they came with."""
+    depth, output_format = outputs[0].depth, outputs[0].format
+    if info.dtype == "uint8" or depth == "float" or (info.dtype == "uint16" and depth == "16"):
+        return []
+    return [f"{info.dtype} samples are stored with {depth} bits as {output_format}; --format tiff keeps float32"]

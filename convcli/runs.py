@@ -1,0 +1,156 @@
+"""Maps computed and handed to sinks: a bank band by band, a stack layer by layer."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from convcli.engine import Runner
+    from convcli.images.planes import PlaneSource
+    from convcli.planning import ImagePlan
+    from convcli.sinks import Band, Sink
+    from convcli.stack_plan import StackPlan
+
+T = TypeVar("T")
+Ranges = tuple["NDArray[Any]", "NDArray[Any]"]
+
+#: Samples of all maps in one strip of rows: enough to make Python's share small, few enough for the cache.
+STRIP_SAMPLES = 1 << 19
+
+
+class Run(Protocol):
+    """One plan under way."""
+
+    def ranges(self) -> Ranges:
+        """Return minimum and maximum of each map, which some tones need first."""
+
+    def fill(self, sinks: list[Sink]) -> None:
+        """Give every sink the maps of its output, from top to bottom."""
+
+
+class ConvRun:
+    """A bank on one image, a strip of rows at a time.
+
+    Every strip is computed, toned and encoded in one thread while it is in that core's cache, and appended in order.
+
+    Parameters
+    ----------
+    plan : ImagePlan
+    planes : ndarray of shape (C, H, W) or PlaneSource
+    runner : Runner
+    threads : int
+        Strips at a time.
+    check : callable
+        Called before every strip; raises to stop.
+    """
+
+    def __init__(
+        self,
+        plan: ImagePlan,
+        planes: NDArray[Any] | PlaneSource,
+        runner: Runner,
+        *,
+        threads: int,
+        check: Callable[[], None],
+    ) -> None:
+        self._plan, self._planes, self._runner = plan, planes, runner
+        self._threads, self._check = threads, check
+
+    def ranges(self) -> Ranges:
+        """Return minimum and maximum of each combined map, in a pass of its own."""
+
+        def extremes(top: int, bottom: int) -> Ranges:
+            maps = self._maps(top, bottom)
+            return maps.min(axis=(1, 2)), maps.max(axis=(1, 2))
+
+        lows, highs = zip(*self._strips(extremes), strict=True)
+        return np.min(lows, axis=0), np.max(highs, axis=0)
+
+    def fill(self, sinks: list[Sink]) -> None:
+        """Compute, combine and encode every strip, and append it to every sink."""
+
+        def encode(top: int, bottom: int) -> list[Band]:
+            maps = self._maps(top, bottom)
+            return [sink.encode(maps[sink.output.span], top) for sink in sinks]
+
+        for bands in self._strips(encode):
+            for sink, band in zip(sinks, bands, strict=True):
+                sink.append(band)
+
+    def _maps(self, top: int, bottom: int) -> NDArray[Any]:
+        """Return a strip of combined maps (M, h, W), in the type that costs the engine least."""
+        n_maps, _, width = self._plan.conv.output_shape
+        out = np.empty((n_maps, bottom - top, width), self._runner.native_dtype)
+        maps = self._runner.rows(self._planes, top, bottom, out=out)
+        return self._plan.combination.apply(maps, self._plan.bound.n_kernels)
+
+    def _strips(self, work: Callable[[int, int], T]) -> Iterator[T]:
+        """Yield ``work(top, bottom)`` of every strip in order, a few strips ahead on other threads."""
+        n_maps, height, width = self._plan.conv.output_shape
+        step = self._plan.conv.band_rows
+        step *= max(1, STRIP_SAMPLES // (n_maps * width * step))
+        strips = ((top, min(top + step, height)) for top in range(0, height, step))
+        if self._threads == 1 or step >= height:
+            for top, bottom in strips:
+                self._check()
+                yield work(top, bottom)
+            return
+        waiting: deque[Future[T]] = deque()
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="strip") as pool:
+            try:
+                for top, bottom in strips:
+                    self._check()
+                    waiting.append(pool.submit(work, top, bottom))
+                    if len(waiting) > 2 * self._threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    self._check()
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+
+class StackRun:
+    """A stack on one image: whole maps of the outputs that were asked for.
+
+    Parameters
+    ----------
+    plan : StackPlan
+    planes : ndarray of shape (C, H, W) or PlaneSource
+    check : callable
+        Called between pieces of work; raises to stop.
+    """
+
+    def __init__(self, plan: StackPlan, planes: NDArray[Any] | PlaneSource, *, check: Callable[[], None]) -> None:
+        samples = planes if isinstance(planes, np.ndarray) else planes.rows(0, planes.shape[1])
+        self._results = plan.run(samples.astype(plan.request.dtype))
+        self._wanted = plan.wanted
+        self._check = check
+
+    def ranges(self) -> Ranges:
+        """Return minimum and maximum of each map."""
+        results = [self._results[name] for name, _ in self._wanted]
+        lows, highs = (
+            np.concatenate([getattr(result, how)(axis=(1, 2)) for result in results]) for how in ("min", "max")
+        )
+        return lows, highs
+
+    def fill(self, sinks: list[Sink]) -> None:
+        """Encode the maps of every output in strips."""
+        for sink in sinks:
+            first = sink.output.maps[0]
+            name, span = next((name, span) for name, span in self._wanted if span.start <= first < span.stop)
+            maps = self._results[name][first - span.start : first - span.start + len(sink.output.maps)]
+            step = max(1, STRIP_SAMPLES // max(maps[:, 0].size, 1))
+            for top in range(0, maps.shape[1], step):
+                self._check()
+                # A copy: tones work in place, and another sink may want the same maps.
+                sink.append(sink.encode(maps[:, top : top + step].copy(), top))
