@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image as PillowImage
 
+    from convcli.images.arriving import ArrivingPlanes
+
 _ORIENTATION_TAG = 0x0112
 #: rawmode that takes the other byte of each 16-bit sample
 _OTHER_BYTE = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B" if np.little_endian else ";16L"}
@@ -92,6 +94,17 @@ class PillowDecoder:
         if self._invert:
             samples = (samples.dtype.type(info.white) - samples).astype(samples.dtype)
         return samples
+
+    def arrive(self, where: str) -> ArrivingPlanes | None:
+        """Begin to decode in the background; None for images that need more than decoding."""
+        info, image = self.info, self._image
+        turned = self._orientation == "apply" and info.orientation != 1
+        plain = image.mode == "RGB" and info.plane_names == ("r", "g", "b") and info.dtype == "uint8"
+        if turned or not plain or self._deep or info.n_frames > 1 or info.format not in ("jpeg", "png"):
+            return None
+        from convcli.images.arriving import ArrivingPlanes
+
+        return ArrivingPlanes.start(image, self._file, where)  # type: ignore[arg-type]
 
     def window(self) -> None:
         """Pillow decodes whole images only."""

@@ -63,20 +63,36 @@ class _Lent:
 
 
 def _lend(image: Image.Image) -> NDArray[Any] | None:
-    if image.mode not in _LENT or not hasattr(image, "__arrow_c_array__") or not all(image.size):
+    image.load()
+    samples = lend_core(image.im, image.mode, image.size)
+    return None if samples is None else samples[:, :, : _LENT[image.mode][2]]
+
+
+def lend_core(core: Any, mode: str, size: tuple[int, int]) -> NDArray[Any] | None:
+    """Return the memory of a Pillow core image, shape (H, W, samples a pixel takes), or None if it is not lent.
+
+    Parameters
+    ----------
+    core : PIL._imaging.ImagingCore
+        ``image.im``; may still be written to by a decoder.
+    mode : str
+        How to see it: RGB memory looks the same as RGBA.
+    size : tuple of int
+        (width, height).
+    """
+    if mode not in _LENT or not hasattr(core, "__arrow_c_array__") or not all(size):
         return None
-    typestr, n_stored, n_planes = _LENT[image.mode]
+    typestr, n_stored, _ = _LENT[mode]
     try:
-        capsule = image.__arrow_c_array__()[1]
+        capsule = core.__arrow_c_array__()
         array = _pointer_in(capsule)
     except (ValueError, MemoryError):  # the image lies in several blocks
         return None
     if n_stored > 1:  # a fixed-size list: the samples are in its only child
         array = _word(_word(array + 40 + _POINTER_BYTES))
     address = _word(_word(array + 40) + _POINTER_BYTES)  # ArrowArray.buffers[1]; 40 = five int64 before it
-    width, height = image.size
-    samples = np.asarray(_Lent(capsule, address, (height, width, n_stored), typestr))
-    return samples[:, :, :n_planes]
+    width, height = size
+    return np.asarray(_Lent(capsule, address, (height, width, n_stored), typestr))
 
 
 def _word(address: int) -> int:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 ORIENTATIONS = ("apply", "keep", "ignore")
+#: Images of more bytes than this are decoded while they are convolved.
+ARRIVING_BYTES = 1 << 21
 #: A deflate stream cannot expand by more than this (zlib's technical notes): what a PNG's size allows at most.
 _MAX_INFLATION = 1032
 
@@ -73,7 +75,7 @@ def read(source: Source, *, frame: int = 0, orientation: str = "apply", max_pixe
     """
     with _opened(source) as file:
         decoder = open_decoder(file, frame, orientation)
-        return _decoded(decoder, source, max_pixels)
+        return _decoded(decoder, file, max_pixels)
 
 
 def read_frames(
@@ -105,7 +107,7 @@ def read_frames(
                 decoder.seek(frame)
             else:
                 decoder = open_decoder(file, frame, orientation)
-            yield _decoded(decoder, source, max_pixels)
+            yield _decoded(decoder, file, max_pixels)
 
 
 @contextmanager
@@ -117,7 +119,10 @@ def open_planes(
     max_pixels: int | None = None,
     window_bytes: int = 256 << 20,
 ) -> Iterator[Image | LargeImage]:
-    """Open an image: read it, or, if it is large and its format allows it, leave it in its file and hand out windows.
+    """Open an image so that its rows can be used as soon as possible, and with as little memory as possible.
+
+    A large file of a format that allows it stays in its file and is read by windows; a photograph of a few megapixels
+    is decoded in the background while its first rows are used; anything else is read.
 
     Parameters
     ----------
@@ -135,24 +140,30 @@ def open_planes(
     with ExitStack() as stack:
         with translating(where):
             file = stack.enter_context(_open_file(source))
-            opened = _large_or_read(file, source, frame, orientation, max_pixels, window_bytes)
+            decoder = open_decoder(file, frame, orientation)
+            if decoder.info.format == "tiff" and decoder_bytes(decoder.info) > window_bytes:
+                decoder = _open_tifffile(file, frame, orientation) or decoder
+            opened = _open_planes(stack, file, where, decoder, max_pixels, window_bytes)
         yield opened  # outside of translating: what the caller does wrong is not the image's fault
 
 
-def _large_or_read(
-    file: BinaryIO, source: Source, frame: int, orientation: str, max_pixels: int | None, window_bytes: int
+def _open_planes(
+    stack: ExitStack, file: BinaryIO, where: str, decoder: Decoder, max_pixels: int | None, window_bytes: int
 ) -> Image | LargeImage:
-    decoder = open_decoder(file, frame, orientation)
-    if decoder_bytes(decoder.info) > window_bytes:
-        if decoder.info.format == "tiff" and isinstance(decoder, PillowDecoder):
-            decoder = _open_tifffile(file, frame, orientation) or decoder
-        window = decoder.window()
-        if window is not None:
-            if max_pixels is not None:
-                check_size(decoder.info, max_pixels)
-            window.where = _name_of(source)
-            return LargeImage(decoder.info, window)
-    return _decoded(decoder, source, max_pixels)
+    n_bytes = decoder_bytes(decoder.info)
+    if n_bytes > window_bytes and (window := decoder.window()) is not None:
+        if max_pixels is not None:
+            check_size(decoder.info, max_pixels)
+        window.where = where
+        return LargeImage(decoder.info, window)
+    check_size(decoder.info, max_pixels)
+    check_plausible(decoder.info, file)
+    if n_bytes > ARRIVING_BYTES and isinstance(decoder, PillowDecoder):
+        arriving = decoder.arrive(where)
+        if arriving is not None:
+            stack.callback(arriving.close)
+            return LargeImage(decoder.info, arriving)
+    return Image(decoder.info, decoder.decode())
 
 
 def decoder_bytes(info: ImageInfo) -> int:
@@ -160,9 +171,9 @@ def decoder_bytes(info: ImageInfo) -> int:
     return info.width_px * info.height_px * info.n_planes * int(info.dtype.strip("uintfloa")) // 8
 
 
-def _decoded(decoder: Decoder, source: Source, max_pixels: int | None) -> Image:
+def _decoded(decoder: Decoder, file: BinaryIO, max_pixels: int | None) -> Image:
     check_size(decoder.info, max_pixels)
-    _check_plausible(decoder.info, source)
+    check_plausible(decoder.info, file)
     return Image(decoder.info, decoder.decode())
 
 
@@ -262,13 +273,20 @@ def _open_file(source: Source) -> BinaryIO:
         raise ImageError(f"cannot be opened: {reason}", hint="check the name") from None
 
 
-def _check_plausible(info: ImageInfo, source: Source) -> None:
-    """Refuse a PNG that cannot hold the pixels its header claims, before memory is taken for them."""
+def check_plausible(info: ImageInfo, file: BinaryIO) -> None:
+    """Refuse a PNG that cannot hold the pixels its header claims, before memory is taken for them.
+
+    Raises
+    ------
+    ImageError
+        The file is too small by far.
+    """
     if info.format != "png" or info.n_frames > 1:
         return
-    n_file = len(source) if isinstance(source, (bytes, bytearray, memoryview)) else Path(source).stat().st_size
-    n_least = info.width_px * info.height_px // 8  # one bit a pixel
-    if n_file * _MAX_INFLATION < n_least:
+    place = file.tell()
+    n_file = file.seek(0, 2)
+    file.seek(place)
+    if n_file * _MAX_INFLATION < info.width_px * info.height_px // 8:  # at least one bit a pixel
         raise ImageError(
             f"is truncated: {n_file:,} bytes cannot hold {info.width_px} x {info.height_px} pixels",
             hint="copy or download the file again",
