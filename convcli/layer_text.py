@@ -132,7 +132,8 @@ def find_kind(word: str, n_axes: int) -> str:
     name = word.strip().lower().replace("_", "").replace("-", "")
     if name[-2:] in ("1d", "2d", "3d"):
         if int(name[-2]) != n_axes:
-            raise UsageError(f"{word} needs {name[-2]} axes besides the channels, and the input has {n_axes}")
+            message = f"{word} needs {name[-2]} axes besides the channels, and the input has {n_axes}"
+            raise UsageError(message, hint=f"{word[:-2]} follows the input; CxL, CxHxW and CxDxHxW have 1, 2 and 3")
         name = name[:-2]
     name = ALIASES.get(name, name)
     if name not in KINDS and name not in SEQUENCES:
