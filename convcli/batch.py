@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from convcli.errors import ConvcliError, OutputError
+from convcli.frames import split_frames
 from convcli.naming import InputFile, refuse_clashes
 from convcli.outputs import Plan
 from convcli.pipeline import Pipeline
@@ -79,7 +80,12 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     settled: list[Outcome] = []
     for source in sources:
         try:
-            plans.append(planner.plan(source, probe(source.readable, orientation=request.orientation)))
+            info = probe(source.readable, orientation=request.orientation)
+            parts = split_frames(source, info.n_frames, request.frames)
+            for part in parts:
+                if part.frame:
+                    info = probe(source.readable, frame=part.frame, orientation=request.orientation)
+                plans.append(planner.plan(part, info))
         except ConvcliError as error:
             settled.append(Outcome(source=source, error=error.within(source.label)))
     _refuse_bad_names(plans, sources)

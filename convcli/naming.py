@@ -39,8 +39,9 @@ class InputFile:
 
     @property
     def label(self) -> str:
-        """Name for messages and reports."""
-        return "<stdin>" if self.path is None else str(self.path)
+        """Name for messages and reports; a frame of several as ``file[3]``."""
+        name = "<stdin>" if self.path is None else str(self.path)
+        return name if self.frame is None else f"{name}[{self.frame}]"
 
     @property
     def stem(self) -> str:

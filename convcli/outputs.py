@@ -122,9 +122,16 @@ class OutputNames:
             "kernel": safe_name(kernel),
             "channel": channel,
             "index": str(index),
-            "frame": str(source.frame or 0),
+            "frame": f"{source.frame or 0:03}",
             "ext": SUFFIXES.get(output_format, output_format),
         }
+        if source.frame is not None and request.name is None:
+            folder, _, file = template.rpartition("/")
+            template = (
+                f"{folder}/{{frame}}/{file}"
+                if "{bank}/" in template
+                else f"{folder}/{file}".replace(".{ext}", "_{frame}.{ext}")
+            )
         return output_path(request.out_dir, request.name or template, values)
 
 

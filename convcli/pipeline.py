@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from convcli import __version__
 from convcli.describe import describe_conv, describe_plan
-from convcli.images import read
-from convcli.images.planes import view_planes
+from convcli.images import open_planes
+from convcli.images.planes import select_planes, view_planes
 from convcli.planning import ImagePlan
 from convcli.report import plain, save_text, to_json
 from convcli.runs import ConvRun, Run
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from convcli.engine import Runner
-    from convcli.images import Image, Metadata
+    from convcli.images import Image, LargeImage, Metadata
     from convcli.images.planes import PlaneSource
     from convcli.outputs import Plan
 
@@ -60,18 +60,23 @@ class Pipeline:
         """
         started = time.perf_counter()
         request = plan.request
-        image = read(plan.source.readable, orientation=request.orientation, max_pixels=request.max_pixels)
-        run = self._start(plan, _planes(plan, image))
-        ranges = run.ranges() if any(spec.needs_range for spec in plan.tones("8")) else None
-        sinks: list[Sink] = []
-        try:
-            _open_sinks(plan, image, ranges, sinks)
-            run.fill(sinks)
-            sizes = [sink.finish() for sink in sinks]
-        except BaseException:
-            for sink in sinks:
-                sink.abort()
-            raise
+        with open_planes(
+            plan.source.readable,
+            frame=plan.source.frame or 0,
+            orientation=request.orientation,
+            max_pixels=request.max_pixels,
+        ) as image:
+            run = self._start(plan, _planes(plan, image))
+            ranges = run.ranges() if any(spec.needs_range for spec in plan.tones("8")) else None
+            sinks: list[Sink] = []
+            try:
+                _open_sinks(plan, image, ranges, sinks)
+                run.fill(sinks)
+                sizes = [sink.finish() for sink in sinks]
+            except BaseException:
+                for sink in sinks:
+                    sink.abort()
+                raise
         report = _report(plan, sinks, sizes, time.perf_counter() - started)
         if plan.report_path is not None:
             save_text(plan.report_path, to_json(report, indent=1) + "\n")
@@ -102,7 +107,7 @@ class Pipeline:
             raise KeyboardInterrupt
 
 
-def _planes(plan: Plan, image: Image) -> NDArray[Any] | PlaneSource:
+def _planes(plan: Plan, image: Image | LargeImage) -> NDArray[Any] | PlaneSource:
     request = plan.request
     mean, std = request.normalize or ((), ())
     return view_planes(
@@ -130,7 +135,9 @@ def _per_plane(values: tuple[float, ...], plan: Plan) -> tuple[float, ...]:
     )
 
 
-def _open_sinks(plan: Plan, image: Image, ranges: tuple[NDArray[Any], NDArray[Any]] | None, sinks: list[Sink]) -> None:
+def _open_sinks(
+    plan: Plan, image: Image | LargeImage, ranges: tuple[NDArray[Any], NDArray[Any]] | None, sinks: list[Sink]
+) -> None:
     """Open every output; appended one by one, so that a failure half-way aborts those before it."""
     stamp = f"convcli {__version__} {to_json(_conventions(plan))}"
     for output in plan.outputs:
@@ -143,8 +150,9 @@ def _open_sinks(plan: Plan, image: Image, ranges: tuple[NDArray[Any], NDArray[An
             sinks.append(SheetSink(plan, output, tone, metadata))
             continue
         keeps = output.kind == "picture" and plan.alpha in ("keep", "premultiply-keep")
-        alpha = image.samples[..., plan.info.plane_names.index("a")] if keeps else None
-        sinks.append(PictureSink(plan, output, tone, alpha, metadata))
+        alpha = select_planes(plan.info.plane_names, ("a",), alpha=True) if keeps else None
+        source = None if alpha is None else view_planes(image.planes, alpha, white=plan.info.white)
+        sinks.append(PictureSink(plan, output, tone, source, metadata))
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -166,7 +174,7 @@ def _conventions(plan: Plan) -> dict[str, object]:
     return {"kernel": plan.bank.name, "input": plan.source.stem, **conv}
 
 
-def _metadata(image: Image, kind: str) -> Metadata:
+def _metadata(image: Image | LargeImage, kind: str) -> Metadata:
     """Profile, resolution and EXIF stay with pictures; a map is data, whose colours mean nothing."""
     from convcli.images import Metadata
 

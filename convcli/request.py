@@ -7,8 +7,8 @@ one list; everything that contradicts is refused here, before a file is opened.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 from convcli.errors import UsageError, near_names
 from convcli.size_text import parse_count, parse_padding, parse_pair
@@ -25,9 +25,8 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 Padding = str | tuple[tuple[int, int], tuple[int, int]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApplyRequest:
-    """One ``apply`` as asked, the same for every input of the batch.
+class ApplyRequest(NamedTuple):
+    """One ``apply`` as asked, the same for every input of the batch; a tuple, which defines itself quicker than a class.
 
     ``None`` means "as the input, the kernel or the layout implies"; :mod:`convcli.pipeline` resolves it per image.
     """
@@ -77,7 +76,7 @@ class ApplyRequest:
 
     def as_dict(self) -> dict[str, object]:
         """Return the request as plain data, in the words of the flags."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return self._asdict()
 
 
 def choice(text: str, flag: str, allowed: tuple[str, ...]) -> str:

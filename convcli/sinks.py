@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from convcli.images import Metadata
+    from convcli.images.planes import PlaneSource
     from convcli.outputs import OutputFile, Plan
 
 #: Longest side of one tile of a contact sheet, in pixels; larger maps are averaged down by a whole factor.
@@ -94,13 +95,13 @@ class PictureSink:
     plan, output
     tone : Tone
         Of ``output.maps``.
-    alpha : ndarray of shape (H, W), optional
+    alpha : ndarray of shape (1, H, W) or PlaneSource, optional
         The input's alpha plane, stored as it is.
     metadata : Metadata
     """
 
     def __init__(
-        self, plan: Plan, output: OutputFile, tone: Tone, alpha: NDArray[Any] | None, metadata: Metadata
+        self, plan: Plan, output: OutputFile, tone: Tone, alpha: NDArray[Any] | PlaneSource | None, metadata: Metadata
     ) -> None:
         self.output = output
         self.counts: ToneCounts | None = ToneCounts.zero(len(output.maps))
@@ -132,7 +133,9 @@ class PictureSink:
         samples = np.empty((height, width, n_planes), self._tone.dtype)
         _, counts = self._tone.apply(maps, samples[..., :n_maps].transpose(2, 0, 1), inplace=True)
         if self._alpha is not None:
-            alpha = self._alpha[top : top + height]
+            bottom = top + height
+            alpha = self._alpha[:, top:bottom] if isinstance(self._alpha, np.ndarray) else self._alpha.rows(top, bottom)
+            alpha = alpha[0]
             samples[..., -1] = alpha if self._alpha_scale == 1 else np.rint(alpha * self._alpha_scale)
         if self._colormap:
             from convcli.images import apply_colormap

@@ -189,8 +189,8 @@ class StackPlanner:
 def _refuse_conv_flags(request: ApplyRequest) -> None:
     """Refuse flags of one convolution: they mean nothing to a stack, and ignoring them would be a lie."""
     default = ApplyRequest()
-    flags = ("stride", "padding", "padding_mode", "dilation", "groups", "transposed", "output_padding", "bias", "mode")
-    flags += ("anchor", "combine", "alpha", "device")
+    flags: tuple[str, ...] = ("stride", "padding", "padding_mode", "dilation", "groups", "bias", "mode", "anchor")
+    flags += ("transposed", "output_padding", "combine", "alpha", "device")
     given = [flag for flag in flags if getattr(request, flag) != getattr(default, flag)]
     if given:
         raise UsageError(

@@ -59,8 +59,8 @@ def run_apply(words: Sequence[str], flags: Mapping[str, object], run: RunFlags) 
 
     from convcli.batch import plan_batch, run_batch
 
-    single = len(sources) == 1 and not run.recursive
     batch = plan_batch(request, sources, resume=run.resume)
+    single = len(sources) == 1 == batch.n_inputs and not run.recursive
     if single and batch.settled and batch.settled[0].error is not None:
         raise batch.settled[0].error
     if run.dry_run:
