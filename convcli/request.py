@@ -26,7 +26,7 @@ Padding = str | tuple[tuple[int, int], tuple[int, int]]
 
 
 class ApplyRequest(NamedTuple):
-    """One ``apply`` as asked, the same for every input of the batch; a tuple, which defines itself quicker than a class.
+    """One ``apply`` as asked, the same for every input of the batch; a tuple defines itself quicker than a dataclass.
 
     ``None`` means "as the input, the kernel or the layout implies"; :mod:`convcli.pipeline` resolves it per image.
     """

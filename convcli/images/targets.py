@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,7 +35,7 @@ class TargetFile:
             self.file: BinaryIO = target  # type: ignore[assignment]
             return
         # A name of its own, so that two runs never share one; short, so that a long name stays a valid one.
-        self._part = self.path.with_name(f".{secrets.token_hex(6)}{PART_SUFFIX}")
+        self._part = self.path.with_name(f".{os.urandom(6).hex()}{PART_SUFFIX}")
         with self.explained():
             self.file = self._part.open("xb")
 
