@@ -28,6 +28,7 @@ class Case:
     border: str
     bias: bool
     transposed: bool
+    low_rank: bool = False
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -40,7 +41,10 @@ class Case:
         random = np.random.default_rng(self.seed)
         image = random.standard_normal((self.batch, self.channels, *self.axes))
         weight = random.standard_normal(self.weight_shape)
-        weight *= random.random(weight.shape) < 0.8  # some taps are zero
+        if self.low_rank:  # the same kernel shape everywhere, a column times a row
+            weight = random.standard_normal((*self.weight_shape[:-1], 1)) * random.standard_normal(self.kernel[-1])
+        else:
+            weight *= random.random(weight.shape) < 0.8  # some taps are zero
         return image, weight, random.standard_normal(self.maps) if self.bias else None
 
 
@@ -92,4 +96,5 @@ def convolutions(
         border="zeros" if transposed else draw(st.sampled_from(borders)),
         bias=draw(st.booleans()),
         transposed=transposed,
+        low_rank=draw(st.booleans()),
     )

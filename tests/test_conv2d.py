@@ -12,8 +12,18 @@ from strategies import Case, convolutions
 from convcli.engine import conv2d, parse_border, plan_conv, prepare
 from convcli.errors import GeometryError, UsageError
 
-ENGINES = ("taps", "banded", "torch", "auto")
+ENGINES = ("taps", "im2col", "banded", "separable", "fft", "torch", "auto")
 TOLERANCE = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 2e-6}
+
+
+def engines_for(weight: np.ndarray) -> tuple[str, ...]:
+    """Every engine that should take these weights: separable ones are (O, 1, kH, kW) of low rank."""
+    kernel_h, kernel_w = weight.shape[2:]
+    ranks = np.linalg.matrix_rank(weight[:, 0])
+    small = (
+        min(kernel_h, kernel_w) > 1 and weight.shape[1] == 1 and ranks.max() * (kernel_h + kernel_w) <= weight[0].size
+    )
+    return ENGINES if small else tuple(name for name in ENGINES if name != "separable")
 
 
 def reference(case: Case, image: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
@@ -43,7 +53,7 @@ def test_every_engine_equals_the_loops(case):
     expected = reference(case, image, weight, bias)
     # Rounding is relative to the largest sum of products, not to a result that cancelled to nothing.
     unit = float(np.abs(image).max() * np.abs(weight).sum(axis=(1, 2, 3)).max()) + 5
-    for engine in ENGINES:
+    for engine in engines_for(weight):
         for dtype, tolerance in TOLERANCE.items():
             actual = conv2d(
                 image.astype(dtype),
@@ -74,29 +84,20 @@ def test_every_engine_equals_torch(case):
         case.dilation,
         case.groups,
     ).numpy()
-    for engine in ENGINES:
+    for engine in engines_for(weight):
         actual = conv2d(image, weight, bias, case.stride, padding, case.dilation, case.groups, engine=engine)
-        assert_close(actual, expected, rtol=1e-12)
+        assert_close(actual, expected, rtol=1e-12, scale=float(np.abs(image).max() * np.abs(weight).sum()) + 5)
 
 
 def test_an_impulse_turns_the_taps_round():
     image = np.zeros((1, 5, 5))
     image[0, 2, 2] = 1
     taps = np.arange(1.0, 10.0).reshape(1, 1, 3, 3)
-    for engine in ENGINES:
-        assert conv2d(image, taps, padding=1, engine=engine)[0, 1:4, 1:4].ravel().tolist() == [
-            9,
-            8,
-            7,
-            6,
-            5,
-            4,
-            3,
-            2,
-            1,
-        ]
-        convolved = conv2d(image, taps[..., ::-1, ::-1], padding=1, engine=engine)
-        assert convolved[0, 1:4, 1:4].ravel().tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    for engine in engines_for(taps):
+        correlated = conv2d(image, taps, padding=1, engine=engine)[0, 1:4, 1:4].ravel()
+        assert_close(correlated, np.arange(9.0, 0, -1), rtol=1e-14)
+        convolved = conv2d(image, taps[..., ::-1, ::-1], padding=1, engine=engine)[0, 1:4, 1:4].ravel()
+        assert_close(convolved, np.arange(1.0, 10.0), rtol=1e-14)
 
 
 def test_same_keeps_the_size_and_even_kernels_hang_over_the_end():
@@ -262,3 +263,52 @@ def test_cuda_is_refused_where_there_is_none():
     assert caught.value.hint == "--device cpu"
     with pytest.raises(UsageError, match="CPU only"):
         plan_conv((1, 8, 8), weight, device="cuda", engine="banded")
+
+
+def test_separable_says_what_it_does_not_take():
+    random = np.random.default_rng(0)
+    for weight, why in (
+        (random.standard_normal((1, 1, 7, 7)), "rank"),
+        (random.standard_normal((1, 2, 3, 3)), "planes"),
+        (np.ones((1, 1, 1, 9)), "single row"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            conv2d(np.ones((weight.shape[1], 20, 20)), weight, engine="separable")
+        excluded = dict(plan_conv((weight.shape[1], 20, 20), weight).excluded)
+        assert why in excluded["separable"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_of_separable_kernels_are_exact_to_the_tolerance(dtype):
+    random = np.random.default_rng(4)
+    weight = sum(np.outer(random.standard_normal(21), random.standard_normal(17)) for _ in range(3))[None, None]
+    image = random.standard_normal((1, 70, 90)).astype(dtype)
+    expected = conv2d(image, weight, engine="taps")
+    actual = conv2d(image, weight, engine="separable")
+    assert_close(actual, expected.astype(np.float64), rtol={"float32": 2e-6, "float64": 1e-14}[dtype])
+
+
+@pytest.mark.parametrize("engine", ["taps", "im2col", "banded", "fft", "torch"])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_large_kernels_and_banks(engine, groups):
+    """More samples than a tile or a band, windows larger than either, and many kernels."""
+    random = np.random.default_rng(6)
+    image = random.standard_normal((3, 90, 310)).astype(np.float32)
+    weight = random.standard_normal((6, 3 // groups, 31, 41))
+    arguments = {"padding": "same", "padding_mode": "circular", "groups": groups}
+    expected = conv2d(image.astype(np.float64), weight, engine="fft", **arguments)
+    actual = conv2d(image if engine != "taps" else image.astype(np.float64), weight, engine=engine, **arguments)
+    assert_close(actual, expected, rtol=3e-6 if engine != "taps" else 1e-12)
+
+
+@pytest.mark.parametrize("engine", ["taps", "im2col", "banded", "separable", "fft"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_what_is_not_finite_stays_where_its_windows_are(engine, bad):
+    """Block products and transforms would smear it over their neighbours."""
+    image = np.zeros((1, 40, 300), np.float32)
+    image[0, 20, 150] = bad
+    maps = conv2d(image, np.ones((1, 1, 5, 5)), padding=2, engine=engine)
+    touched = np.zeros(maps.shape, bool)
+    touched[0, 18:23, 148:153] = True
+    assert (maps[~touched] == 0).all()
+    np.testing.assert_array_equal(maps[touched], np.full(25, bad, np.float32))

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convcli.engine.borders import Border
-from convcli.engine.costs import ENGINES, Candidate, Problem, candidates
+from convcli.engine.costs import ENGINES, Candidate, Problem
 from convcli.engine.facts import fits_int16, held_by, sum_limit, tap_facts
+from convcli.engine.offers import candidates
 from convcli.engine.phases import Phase, as_correlation, conv_axis, phases_of, transposed_axis
 from convcli.errors import GeometryError, UsageError, near_names
 from convcli.geometry import Pair, check_groups, conv_output_px, conv_transpose_output_px
@@ -51,7 +52,11 @@ class ConvPlan:
     sums : str
         The type in which sums are made; ``int16`` maps may be asked for directly.
     block : int
-        Outputs per row of a matrix product (negative: rows of output per product), or the tile of a transform.
+        Outputs per row of a matrix product, or columns of a transform's tile; 0 where there is neither.
+    rank : int
+        Columns and rows that a separable kernel is taken apart into; 0 elsewhere.
+    rows_at_once : int
+        Output rows made by one product of stacked rows; 0 elsewhere.
     band_rows : int
         Output rows worked on at once, per thread.
     threads : int
@@ -86,6 +91,8 @@ class ConvPlan:
     exact: bool
     sums: str
     block: int
+    rank: int
+    rows_at_once: int
     band_rows: int
     threads: int
     memory_bytes: int
@@ -234,6 +241,8 @@ def plan_conv(
         exact=chosen.adds_products and limit is not None and limit < exact_below,
         sums=chosen.sums,
         block=chosen.block,
+        rank=chosen.rank,
+        rows_at_once=chosen.rows_at_once,
         band_rows=chosen.band_rows,
         threads=chosen.threads,
         memory_bytes=chosen.memory_bytes,

@@ -11,14 +11,18 @@ from numpy.typing import DTypeLike, NDArray
 
 from convcli.engine.blas import single_threaded_blas
 from convcli.engine.blocked import BlockedProduct
+from convcli.engine.fft import OverlapSave, good_size
+from convcli.engine.im2col import Im2col
 from convcli.engine.job import Correlator, Job
 from convcli.engine.phases import Phase, as_correlation, phase_weight
 from convcli.engine.plan import ConvPlan
+from convcli.engine.separable import Separable
 from convcli.engine.shifts import ShiftAdd
 from convcli.engine.source import Array, BandSource, Planes, Scratch, ScratchPool, interleaved
 from convcli.engine.stacked import StackedProduct
 from convcli.engine.taps import Taps
 from convcli.errors import GeometryError
+from convcli.geometry import window_px
 
 #: Group, and rows of a phase from … to.
 Band = tuple[int, int, int]
@@ -167,7 +171,15 @@ class Runner:
         lanes = self._lanes(planes)
         return [
             _Work(
-                self._correlators(index, lanes), self._job(phase, lanes), phase, planes, self.plan, out, top, self._bias
+                self._correlators(index, lanes),
+                self._job(phase, lanes),
+                phase,
+                planes,
+                self.plan,
+                out,
+                top,
+                self._bias,
+                phase_weight(self._weight, phase),
             )
             for index, phase in enumerate(self._phases)
         ]
@@ -214,10 +226,14 @@ class _Work:
         out: Array,
         top: int,
         bias: Array | None,
+        weight: Array,
     ) -> None:
         self.correlators, self.job, self.phase, self.out, self.top, self.bias = correlators, job, phase, out, top, bias
         self.source = BandSource(planes, phase[0].before, phase[1].before, plan.border, lanes=job.lanes)
         self.n_groups = 1 if job.lanes > 1 else plan.groups
+        self.weight = weight
+        # Zero taps times infinity, and everything in a tile of a transform, would smear what is not finite.
+        self.watch = plan.engine in ("banded", "separable", "fft") and correlators[0].band_dtype.kind == "f"
 
     def bands(self, top: int, bottom: int, n_rows: int) -> Iterator[Band]:
         """Yield (group, first, last) in rows of the phase for output rows ``top`` to ``bottom``."""
@@ -238,11 +254,25 @@ class _Work:
         self.source.fill(samples[:, :, : job.columns], channels, first * job.stride_hw[0])
         samples[:, :, job.columns :] = 0  # never NaN: zero taps meet these
         target = self._target(group, first, last)
-        correlator(samples, target, scratch)
+        if self.watch and not np.isfinite(np.vdot(samples, samples)):
+            self._reference(group, first, last, target, scratch)
+        else:
+            correlator(samples, target, scratch)
         if self.bias is not None:
             bias = self.bias.reshape(-1, job.n_out)
             column = bias[group] if job.lanes == 1 else bias.T
             target += column.reshape(job.n_out, 1, 1, job.lanes).astype(target.dtype)
+
+    def _reference(self, group: int, first: int, last: int, target: Array, scratch: Scratch) -> None:
+        """Do a band that holds NaN or infinity (or squares to it) tap by tap."""
+        job = self.job
+        channels = slice(0, 1) if job.lanes > 1 else slice(group * job.n_in, (group + 1) * job.n_in)
+        band = scratch.get("reference", (job.n_in, job.rows(last - first), job.columns, job.lanes), np.float64)
+        self.source.fill(band, channels, first * job.stride_hw[0])
+        taps = Taps(job).load(self.weight[group * job.n_out : (group + 1) * job.n_out])
+        for lane in range(job.lanes):
+            with np.errstate(invalid="ignore", over="ignore"):
+                taps(band[..., lane : lane + 1], target[..., lane : lane + 1], scratch)
 
     def _target(self, group: int, first: int, last: int) -> Array:
         """Return where one band goes, (n_out, rows, W, lanes)."""
@@ -268,10 +298,17 @@ def make_correlator(plan: ConvPlan, job: Job) -> Correlator:
         from convcli.engine.torch_engine import TorchConv
 
         return TorchConv(job, plan.device)
-    if plan.block > 0:
+    if plan.engine == "im2col":
+        return Im2col(job)
+    if plan.engine == "fft":
+        window_w = window_px(job.kernel_hw[1], job.dilation_hw[1])
+        return OverlapSave(job, (good_size(job.rows(plan.band_rows)), max(plan.block, good_size(window_w))))
+    if plan.engine == "separable":
+        return Separable(job, plan.rank, plan.band_dtype, rows_at_once=plan.rows_at_once, block=plan.block)
+    if plan.block:
         return BlockedProduct(job, plan.block)
-    if plan.block < 0:
-        return StackedProduct(job, -plan.block, plan.band_dtype)
+    if plan.rows_at_once:
+        return StackedProduct(job, plan.rows_at_once, plan.band_dtype)
     return ShiftAdd(job, plan.sums)
 
 

@@ -1,0 +1,292 @@
+"""What each engine offers for a problem: a method with its sizes and its estimated cost, or why it does not take it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from convcli.engine.blocked import BlockedProduct
+from convcli.engine.costs import (
+    CACHE_BYTES,
+    CALL_NS,
+    FFT_NS,
+    GATHER_NS,
+    MAC_NS,
+    PASS_NS,
+    SPECTRUM_NS,
+    TAP_NS,
+    TORCH_CALL_NS,
+    TORCH_DEPTHWISE_NS,
+    TORCH_IMPORT_NS,
+    TORCH_LARGE_NS,
+    TORCH_LARGE_PX,
+    TORCH_NS,
+    Candidate,
+    Problem,
+    TooLittleMemory,
+    best_block,
+    block_cost,
+    fit_band,
+    mac_ns,
+    stack_cost,
+)
+from convcli.engine.fft import OverlapSave, good_size
+from convcli.engine.im2col import Im2col
+from convcli.engine.separable import Separable, factors
+from convcli.engine.shifts import ShiftAdd, program_of
+from convcli.engine.stacked import StackedProduct
+from convcli.engine.taps import Taps
+from convcli.geometry import window_px
+
+
+def candidates(problem: Problem) -> tuple[list[Candidate], list[tuple[str, str]]]:
+    """Return the offers, cheapest first, and (engine, why) of those that make none."""
+    offers: list[Candidate] = []
+    refused: list[tuple[str, str]] = []
+    for engine, offer in OFFERS.items():
+        if problem.device != "cpu" and engine != "torch":
+            refused.append((engine, "runs on the CPU only"))
+            continue
+        try:
+            answer = offer(problem)
+        except TooLittleMemory as shortage:
+            answer = f"one row takes {shortage} bytes, more than memory {problem.memory}"
+        if isinstance(answer, str):
+            refused.append((engine, answer))
+        else:
+            offers.append(answer)
+    return sorted(offers, key=lambda c: c.nanoseconds), refused
+
+
+def _offer_taps(problem: Problem) -> Candidate:
+    job = problem.job()
+    cost = problem.n_outputs * (job.taps * TAP_NS + 4) + problem.facts.n_groups * 10 * CALL_NS
+    rows, threads, taken = fit_band(problem, Taps(job), job, cost, cache=4 * CACHE_BYTES)
+    return Candidate(
+        "taps", "one matrix product per tap, float64", cost / threads, rows, threads, taken, "float64", automatic=False
+    )
+
+
+def _offer_blocked(problem: Problem) -> Candidate:
+    job = problem.job()
+    block = best_block(job)
+    product = BlockedProduct(job, block)
+    rows = (
+        problem.output_shape[1] * problem.facts.n_groups * len(problem.phases) // max(p[0].step for p in problem.phases)
+    )
+    cost = rows * block_cost(job, block) + problem.n_inputs * GATHER_NS + problem.facts.n_groups * 30 * CALL_NS
+    band, threads, taken = fit_band(problem, product, job, cost, cache=7 * CACHE_BYTES)
+    return Candidate(
+        "banded",
+        f"blocked matrix product of {block} outputs",
+        cost / threads,
+        band,
+        threads,
+        taken,
+        problem.dtype,
+        block,
+    )
+
+
+def _offer_shifts(problem: Problem) -> Candidate | str:
+    lanes = problem.lanes
+    job, sums = problem.job(lanes), "int16" if problem.int16 else problem.dtype
+    stride_one = problem.phases[0][0].stride == problem.phases[0][1].stride == 1
+    kernels = problem.weight[: problem.facts.n_out] if problem.facts.shared else problem.weight
+    if problem.facts.n_nonzero * len(kernels) > 4096:
+        return "too many taps to add one by one"
+    programs = [program_of(kernel, stride_one=stride_one and len(problem.phases) == 1) for kernel in kernels]
+    passes = sum(step.n_operations for program in programs for step in program) / len(programs)
+    per_output = (passes + 1) * PASS_NS[sums] + GATHER_NS
+    groups = 1 if lanes > 1 else problem.facts.n_groups
+    shifts = ShiftAdd(job, sums)
+    cost = problem.n_outputs * per_output + problem.n_inputs * GATHER_NS
+    band, threads, taken = fit_band(problem, shifts, job, cost, cache=6 * CACHE_BYTES)
+    calls = groups * -(-problem.rows // band) * len(problem.phases) * (passes * job.n_out + 10)
+    cost += calls * CALL_NS
+    method = f"shift and add over {problem.facts.n_nonzero} taps"
+    return Candidate(
+        "banded",
+        f"{method}, 16-bit integers" if sums == "int16" else method,
+        cost / threads,
+        band,
+        threads,
+        taken,
+        sums,
+        lanes=lanes > 1,
+    )
+
+
+def _offer_stacked(problem: Problem) -> Candidate:
+    lanes = problem.lanes
+    job = problem.job(lanes)
+    at_once = min((1, 2, 4, 6, 8, 12, 16), key=lambda n: stack_cost(job, n) if n <= problem.rows else float("inf"))
+    product = StackedProduct(job, at_once, problem.band_dtype)
+    groups = 1 if lanes > 1 else problem.facts.n_groups
+    n_rows = sum(phase[0].n_outputs for phase in problem.phases) * groups
+    cost = n_rows * stack_cost(job, at_once) + problem.n_inputs * GATHER_NS
+    band, threads, taken = fit_band(problem, product, job, cost, cache=4 * CACHE_BYTES)
+    cost += -(-n_rows // band) * (8 + job.kernel_hw[1]) * CALL_NS
+    return Candidate(
+        "banded",
+        f"matrix product of {at_once} rows at once",
+        cost / threads,
+        band,
+        threads,
+        taken,
+        problem.dtype,
+        rows_at_once=at_once,
+        lanes=lanes > 1,
+    )
+
+
+def _offer_banded(problem: Problem) -> Candidate | str:
+    offers = [offer(problem) for offer in (_offer_shifts, _offer_stacked, _offer_blocked)]
+    return min((offer for offer in offers if isinstance(offer, Candidate)), key=lambda c: c.nanoseconds)
+
+
+def _offer_im2col(problem: Problem) -> Candidate:
+    job = problem.job()
+    multiply = job.taps * mac_ns(MAC_NS, job.n_out, job.dtype)
+    cost = problem.n_outputs * (multiply + job.taps / job.n_out * 2 * GATHER_NS + 2 * GATHER_NS)
+    cost += problem.n_inputs * GATHER_NS + problem.facts.n_groups * 10 * CALL_NS
+    rows, threads, taken = fit_band(problem, Im2col(job), job, cost, cache=8 * CACHE_BYTES)
+    return Candidate(
+        "im2col",
+        "every window a column, one matrix product",
+        cost / threads,
+        rows,
+        threads,
+        taken,
+        problem.dtype,
+        automatic=False,
+    )
+
+
+def _offer_separable(problem: Problem) -> Candidate | str:
+    facts = problem.facts
+    kernel_h, kernel_w = facts.kernel_hw
+    if facts.n_in > 1:
+        return f"{facts.n_in} planes are added up: only kernels on one plane are taken apart"
+    if min(kernel_h, kernel_w) == 1:
+        return "the kernel is a single row or column already"
+    most = kernel_h * kernel_w // (kernel_h + kernel_w)
+    kernels = problem.weight[: facts.n_out] if facts.shared else problem.weight
+    rank = 0
+    for kernel in kernels[:, 0]:
+        rank = max(rank, len(factors(kernel, problem.dtype)[0]))
+        if rank > most:
+            return f"a {kernel_h}×{kernel_w} kernel has rank {rank}: more work than its {kernel_h * kernel_w} taps"
+    lanes = problem.lanes
+    job = problem.job(lanes)
+    column_job = job._replace(
+        kernel_hw=(job.kernel_hw[0], 1),
+        stride_hw=(job.stride_hw[0], 1),
+        dilation_hw=(job.dilation_hw[0], 1),
+        n_out=job.n_out * rank,
+        output_w=job.columns,
+    )
+    row_job = job._replace(
+        kernel_hw=(1, job.kernel_hw[1]), stride_hw=(1, job.stride_hw[1]), dilation_hw=(1, job.dilation_hw[1]), n_out=1
+    )
+    block = best_block(row_job)
+    at_once = min((1, 2, 4, 8, 16, 32), key=lambda n: stack_cost(column_job, n) if n <= problem.rows else float("inf"))
+    separable = Separable(job, rank, problem.band_dtype, rows_at_once=at_once, block=block)
+    groups = 1 if lanes > 1 else facts.n_groups
+    n_rows = sum(phase[0].n_outputs for phase in problem.phases) * groups
+    each = stack_cost(column_job, at_once) + job.n_out * rank * block_cost(row_job, block)
+    cost = n_rows * each + problem.n_inputs * GATHER_NS
+    band, threads, taken = fit_band(problem, separable, job, cost, cache=4 * CACHE_BYTES)
+    cost += -(-n_rows // band) * (20 + 15 * job.n_out * rank) * CALL_NS
+    return Candidate(
+        "separable",
+        f"columns then rows, rank {rank}",
+        cost / threads,
+        band,
+        threads,
+        taken,
+        problem.dtype,
+        block,
+        lanes=lanes > 1,
+        adds_products=False,
+        rank=rank,
+        rows_at_once=at_once,
+    )
+
+
+def _offer_fft(problem: Problem) -> Candidate | str:
+    job, facts = problem.job(), problem.facts
+    window_h, window_w = (window_px(k, d) for k, d in zip(job.kernel_hw, job.dilation_hw, strict=True))
+    passes = 2 * facts.n_in + 2 * facts.n_out
+    each = passes * FFT_NS[job.dtype] + facts.n_in * facts.n_out * SPECTRUM_NS + facts.n_out * 2 * GATHER_NS
+    groups = facts.n_groups * len(problem.phases)
+    distinct = 1 if facts.shared else facts.n_groups
+    best: tuple[float, int, int, int, int] | None = None
+    for size_h in _tile_sizes(window_h, job.rows(problem.rows)):
+        band = _even_share(problem.rows, (size_h - window_h) // job.stride_hw[0] + 1)
+        tile_h = good_size(job.rows(band))
+        for size_w in _tile_sizes(window_w, job.columns):
+            step = _even_share(job.output_w, (size_w - window_w) // job.stride_hw[1] + 1)
+            tile_w = good_size((step - 1) * job.stride_hw[1] + window_w)
+            transform = OverlapSave(job, (tile_h, tile_w))
+            n_bands = -(-problem.rows // band)
+            spectra = tile_h * tile_w * facts.n_out * facts.n_in * transform.band_dtype.itemsize * distinct
+            worker = job.n_in * tile_h * job.columns * transform.band_dtype.itemsize + transform.scratch_bytes(band)
+            threads = min(problem.threads, n_bands * groups, (problem.memory - spectra) // worker)
+            if threads < 1:
+                continue
+            # Tiles that leave the second-level cache cost more; so do many calls.
+            price = each * (1.0 if tile_h * tile_w <= 2**17 else 1.2)
+            n_tiles = n_bands * transform.n_tiles * groups
+            calls = n_bands * groups * -(-transform.n_tiles // transform.batch) * (8 + 8 * facts.n_out)
+            cost = n_tiles * tile_h * tile_w * price + problem.n_inputs * GATHER_NS + calls * 4 * CALL_NS
+            cost = (cost if threads == 1 else cost / threads) + spectra / 4 * 3
+            if best is None or cost < best[0]:
+                best = (cost, band, tile_w, int(threads), int(spectra + threads * worker))
+    if best is None:
+        return f"the spectra do not fit memory {problem.memory}"
+    cost, band, tile_w, threads, taken = best
+    tile_h = good_size(job.rows(band))
+    method = f"overlap-save in tiles of {tile_h}×{tile_w}"
+    return Candidate("fft", method, cost, band, threads, taken, problem.dtype, tile_w, adds_products=False)
+
+
+def _tile_sizes(window: int, needed: int) -> list[int]:
+    """Return tile lengths worth trying for a window on an axis of ``needed`` samples."""
+    sizes = [n for n in (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024) if window < n < needed]
+    return [*sizes, good_size(needed)] if needed <= 1024 or not sizes else sizes
+
+
+def _even_share(n: int, most: int) -> int:
+    """Return how many of ``n`` each of as few parts as possible takes, none more than ``most``."""
+    parts = -(-n // max(most, 1))
+    return -(-n // parts)
+
+
+def _offer_torch(problem: Problem) -> Candidate:
+    from convcli.engine.torch_engine import TorchConv
+
+    job, facts = problem.job(), problem.facts
+    large = max(facts.kernel_hw) > TORCH_LARGE_PX
+    price = TORCH_LARGE_NS if large else TORCH_NS if facts.n_in > 1 or facts.n_out > 8 else TORCH_DEPTHWISE_NS
+    cost = (
+        problem.n_outputs * (job.taps * price / problem.threads + 1) + problem.n_inputs * 2 * GATHER_NS + TORCH_CALL_NS
+    )
+    if "torch" not in sys.modules:
+        cost += TORCH_IMPORT_NS
+    # One band after the other: torch brings its own threads.
+    cache = 64 * 2**20
+    rows, _, taken = fit_band(problem, TorchConv(job, problem.device), job, cost, cache=cache, threads=1)
+    return Candidate(
+        "torch", f"torch conv2d on {problem.device}", cost, rows, 1, taken, problem.dtype, automatic=not large
+    )
+
+
+OFFERS: dict[str, Callable[[Problem], Candidate | str]] = {
+    "taps": _offer_taps,
+    "im2col": _offer_im2col,
+    "banded": _offer_banded,
+    "separable": _offer_separable,
+    "fft": _offer_fft,
+    "torch": _offer_torch,
+}
