@@ -217,31 +217,33 @@ def _sequence(kind: str, values: Mapping[str, object], n_axes: int, at: Mapping[
             raise UsageError(f"{kind}: {name} is missing", hint=f"{kind}:64,k=3,p=1")
     if kind != "separable" and n_axes == 1:
         raise UsageError(f"{kind} needs at least two axes", hint="conv")
-    given = {key: value for key, value in values.items() if key not in ("name", "from")}
+    given = {key: value for key, value in values.items() if key not in COMMON}
+    steps = _steps(kind, given, n_axes, at)
+    if "from" in values:
+        steps[0][2]["from"] = values["from"]
+    if "name" in values:
+        steps[-1][2]["name"] = values["name"]
+    return tuple(
+        make_layer(base, step, n_axes=n_axes, label=f"{kind}.{name}", positions=at) for name, base, step in steps
+    )
+
+
+def _steps(
+    kind: str, given: Mapping[str, object], n_axes: int, at: Mapping[str, int]
+) -> list[tuple[str, str, dict[str, object]]]:
+    """Return (name, kind, values) of each layer of a sequence."""
     whole_values = {key: value for key, value in given.items() if key != "multiplier"}
     whole = make_layer("conv", whole_values, n_axes=n_axes, positions=at)
-    bias = {"bias": whole.bias}
-    channels = {"out_channels": whole.out_channels}
+    out: dict[str, object] = {"out_channels": whole.out_channels, "bias": whole.bias}
     if kind == "separable":
         depthwise = {key: value for key, value in given.items() if key != "out_channels"}
-        steps = [("depthwise", depthwise, "depthwise"), ("pointwise", {**channels, **bias}, "pointwise")]
-    else:
-        steps = [(f"conv{axis}", _one_axis(whole, axis), "conv") for axis in range(n_axes)]
-        if kind == "spatial":
-            steps = [(name, {**step, **channels, **bias, "groups": whole.groups}, "conv") for name, step, _ in steps]
-        else:
-            vertical = [(name, {**step, **bias}, "depthwise") for name, step, _ in steps]
-            steps = [("lateral", {**channels, **bias}, "pointwise"), *vertical]
-        names = ("depth", "vertical", "horizontal")[-n_axes:]
-        steps = [(names[int(name[-1])] if name[-1].isdigit() else name, step, base) for name, step, base in steps]
-    if "from" in values:
-        steps[0][1]["from"] = values["from"]
-    layers = [make_layer(base, step, n_axes=n_axes, label=f"{kind}.{name}", positions=at) for name, step, base in steps]
-    if "name" in values:
-        from dataclasses import replace
-
-        layers[-1] = replace(layers[-1], name=str(values["name"]), label=str(values["name"]))
-    return tuple(layers)
+        return [("depthwise", "depthwise", depthwise), ("pointwise", "pointwise", out)]
+    names = ("depth", "vertical", "horizontal")[-n_axes:]
+    lines = [(name, _one_axis(whole, axis)) for axis, name in enumerate(names)]
+    if kind == "spatial":
+        return [(name, "conv", {**line, **out, "groups": whole.groups}) for name, line in lines]
+    across: list[tuple[str, str, dict[str, object]]] = [("lateral", "pointwise", out)]
+    return across + [(name, "depthwise", {**line, "bias": whole.bias}) for name, line in lines]
 
 
 def _one_axis(layer: Layer, axis: int) -> dict[str, object]:
@@ -252,7 +254,7 @@ def _one_axis(layer: Layer, axis: int) -> dict[str, object]:
 
     padding: object = layer.padding
     if not isinstance(padding, str):
-        padding = [list(pair) if i == axis else [0, 0] for i, pair in enumerate(layer.padding)]  # type: ignore[arg-type]
+        padding = [list(pair) if i == axis else [0, 0] for i, pair in enumerate(layer.padding)]
     return {
         "kernel_size": only(layer.kernel_size, 1),
         "stride": only(layer.stride, 1),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from convcli.errors import ConvcliError, UsageError, near_names
 from convcli.layer_sizes import Shape
@@ -74,6 +75,12 @@ class Stack:
         if not found:
             raise UsageError(f"stack {self.name!r} says no input", hint="--input 3x224x224")
         return walk(self.layers, found)
+
+    def run(self, planes: Any, *, outputs: str | Sequence[str] = "last") -> dict[str, Any]:
+        """Run the stack on planes ``(C, H, W)``, see :func:`convcli.stack_run.run_stack`."""
+        from convcli.stack_run import run_stack
+
+        return run_stack(self, planes, outputs=outputs)
 
 
 def load_stack(path: Path | str, *, n_axes: int | None = None) -> Stack:

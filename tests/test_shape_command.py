@@ -19,6 +19,8 @@ from conftest import run_cli
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry import conv_output_px, conv_transpose_output_px, pool_output_px
 from convcli.inverse import inverting_output_padding, solve
+from convcli.layer_text import SEQUENCES
+from convcli.layers import KINDS, SHORT
 
 STEM = ("3x304x228", "conv:64,k=7,s=2,p=3", "maxpool:k=3,s=2,p=1")
 #: A chain with every kind of layer, branches and uneven padding.
@@ -132,6 +134,25 @@ def test_stack_files_with_their_own_input_or_another(tmp_path):
     result = run_cli("shape", path)
     assert (result.exit_code, "says no input" in result.stderr) == (2, True)
     assert run_cli("shape", tmp_path / "missing.toml", "--input", "1x2x2").exit_code == 2
+
+
+def test_help_names_every_layer_and_every_key():
+    words = set(re.findall(r"[\w-]+", run_cli("shape", "--help").ok().stdout))
+    assert {*KINDS, *SEQUENCES} <= words
+    assert {key for key in SHORT if len(key) <= 2} - {"n", "v"} <= words
+
+
+def test_names_from_files_cannot_drive_the_terminal(tmp_path):
+    (tmp_path / "evil.toml").write_text(
+        'input = "3x9x9"\nlayers = [{layer = "maxpool:2,s=3", name = "a\\u001b[2J\\nb"}]'
+    )
+    for form in ((), ("--csv",), ("--markdown",), ("--formula",)):
+        text = run_cli("shape", tmp_path / "evil.toml", *form).ok().stdout
+        assert "\x1b" not in text
+        assert r"a\x1b[2J\nb" in text
+    report = run_cli("shape", tmp_path / "evil.toml", "--json").ok()
+    assert "\x1b" not in report.stdout
+    assert report.json["layers"][0]["name"] == "a\x1b[2J\nb"
 
 
 # --- formulas ---

@@ -14,11 +14,19 @@ if TYPE_CHECKING:
     from convcli.layers import Layer
     from convcli.stack import StackShape
 
-_EPILOG = (
-    "Examples: convcli shape 3x304x228 conv:64,k=7,s=2,p=3 maxpool:k=3,s=2,p=1 · "
-    "convcli shape photo.jpg --out-channels 6 --kernel-size 3 · "
-    "convcli shape 3x304x228 'conv:64,k=7,s=2,p=?' --target 152x114 · convcli shape stack.toml --input 3x224x224"
-)
+_EPILOG = """\b
+Layers: conv, convtranspose, depthwise, pointwise, separable, spatial, flattened,
+  maxpool, avgpool, globalpool, pad, relu, batchnorm, upsample, shuffle,
+  combine, concat, add, subtract; 1d, 2d and 3d follow the input
+Keys: k kernel_size, s stride, p padding, d dilation, g groups, m multiplier,
+  op output_padding, f scale_factor, bias, ceil, mode, name, from (a+b)
+
+\b
+convcli shape 3x304x228 conv:64,k=7,s=2,p=3 maxpool:k=3,s=2,p=1
+convcli shape photo.jpg --out-channels 6 --kernel-size 3 --formula
+convcli shape 3x304x228 'conv:64,k=7,s=2,p=?' --target 152x114
+convcli shape stack.toml --input 3x224x224
+"""
 _SIZES = "N|HxW"
 
 
@@ -54,7 +62,9 @@ def shape(
     target: Annotated[
         str | None, typer.Option(metavar=_SIZES, help="Solve for each ? in a layer (k, s, p, d, op) that gives this.")
     ] = None,
-    bound: Annotated[int, typer.Option(min=1, max=64, help="Largest value tried when several are ?.")] = 11,
+    bound: Annotated[
+        int, typer.Option(min=1, max=64, metavar="N", help="Largest value tried when several are ?.")
+    ] = 11,
     onnx: Annotated[str | None, typer.Option(metavar="FILE", help="Read the layers of an ONNX model.")] = None,
     formula: Annotated[bool, typer.Option("--formula", help="Write each sum out with its numbers.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,

@@ -82,6 +82,21 @@ def padding_text(padding: Sequence[tuple[int, int]]) -> str:
     return ",".join(str(side) for pair in padding for side in pair)
 
 
+def label_text(label: str) -> str:
+    r"""Return a layer's label with control characters visible: names come from files.
+
+    Examples
+    --------
+    >>> label_text("conv1"), label_text("a\x1b[2J")
+    ('conv1', 'a\\x1b[2J')
+    """
+    if label.isprintable():
+        return label
+    from convcli.report import printable
+
+    return printable(label)
+
+
 def as_number(value: object) -> int | float:
     """Return an exact number as JSON can hold it."""
     return value if isinstance(value, int) else float(value)  # type: ignore[arg-type]
@@ -146,7 +161,7 @@ def _cells(row: LayerShape) -> dict[str, str]:
     layer = row.layer
     windowed = layer.kind in _WINDOWED
     return {
-        "layer": layer.label,
+        "layer": label_text(layer.label),
         "output": shape_text(row.output),
         "kernel_size": axes_text(layer.kernel_size),
         "stride": axes_text(layer.stride),
@@ -202,12 +217,11 @@ def notes(shape: StackShape) -> list[str]:
     found: list[str] = []
     was_aligned = True
     for number, row in enumerate(shape.rows, 1):
-        found += [f"layer {number} ({row.layer.label}) {what}" for what in _lost(row)]
+        where = f"layer {number} ({label_text(row.layer.label)})"
+        found += [f"{where} {what}" for what in _lost(row)]
         if was_aligned and not row.is_aligned:
-            found.append(
-                f"layer {number} ({row.layer.label}): centres fall between input pixels (start {axes_text(row.start)}, "
-                f"aligned would end in .5)"
-            )
+            start = axes_text(row.start)
+            found.append(f"{where}: centres fall between input pixels (start {start}, aligned would end in .5)")
         was_aligned = row.is_aligned
     return [*found, *shape.extra_notes]
 

@@ -7,7 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from convcli.layer_sizes import axis_name
-from convcli.render.shape import number_text, shape_text
+from convcli.render.shape import label_text, number_text, shape_text
 
 if TYPE_CHECKING:
     from convcli.stack import LayerShape, StackShape
@@ -23,7 +23,9 @@ def render_formulas(shape: StackShape) -> str:
     for number, row in enumerate(shape.rows, 1):
         lines = _merged([*_size_lines(shape, row), *_count_lines(row), *_field_lines(shape, row)])
         width = max(len(name) for name, _ in lines)
-        blocks.append(f"layer {number} ({row.layer.label}): {shape_text(row.input)} → {shape_text(row.output)}")
+        blocks.append(
+            f"layer {number} ({label_text(row.layer.label)}): {shape_text(row.input)} → {shape_text(row.output)}"
+        )
         blocks += [f"  {name.ljust(width)}  {text}" for name, text in lines]
     return "\n".join(blocks)
 
