@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from convcli.errors import ConvcliError, OutputError
-from convcli.frames import split_frames
+from convcli.frames import join_frames, split_frames
 from convcli.naming import InputFile, refuse_clashes
 from convcli.outputs import Plan
 from convcli.pipeline import Pipeline
@@ -81,11 +81,12 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     for source in sources:
         try:
             info = probe(source.readable, orientation=request.orientation)
-            parts = split_frames(source, info.n_frames, request.frames)
-            for part in parts:
+            frames: list[Plan] = []
+            for part in split_frames(source, info.n_frames, request.frames):
                 if part.frame:
                     info = probe(source.readable, frame=part.frame, orientation=request.orientation)
-                plans.append(planner.plan(part, info))
+                frames.append(planner.plan(part, info))
+            plans += join_frames(source, frames)
         except ConvcliError as error:
             settled.append(Outcome(source=source, error=error.within(source.label)))
     _refuse_bad_names(plans, sources)

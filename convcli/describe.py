@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convcli import __version__
 from convcli.geometry import unused_input_px
 from convcli.request import ApplyRequest
 
 if TYPE_CHECKING:
+    from convcli.outputs import Plan
     from convcli.planning import ImagePlan
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """Return everything known about a plan before it runs, as plain data."""
+    from convcli.frames import AnimationPlan
+    from convcli.planning import ImagePlan
+
+    if isinstance(plan, AnimationPlan):
+        report = describe(plan.frames[0])
+        report["input"] |= {"path": plan.source.label, "frames": len(plan.frames)}
+        return report | {"notes": list(plan.notes)}
+    if isinstance(plan, ImagePlan):
+        return describe_plan(plan)
+    from convcli.stack_plan import StackPlan, describe_stack
+
+    assert isinstance(plan, StackPlan)
+    return describe_stack(plan)
+
+
+def conventions(plan: Plan) -> dict[str, object]:
+    """Return what a file says about how it was made."""
+    from convcli.frames import AnimationPlan
+    from convcli.planning import ImagePlan
+
+    if isinstance(plan, AnimationPlan):
+        return conventions(plan.frames[0])
+    if not isinstance(plan, ImagePlan):
+        return {"stack": str(plan.request.stack), "input": plan.source.stem, "tone": plan.request.tone}
+    conv = describe_conv(plan)
+    del conv["reason"]  # how many cores there were says nothing about the samples
+    return {"kernel": plan.bank.name, "input": plan.source.stem, **conv}
 
 
 def describe_plan(plan: ImagePlan) -> dict[str, object]:

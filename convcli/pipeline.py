@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from convcli import __version__
-from convcli.describe import describe_conv, describe_plan
-from convcli.images import open_planes
+from convcli.describe import conventions
+from convcli.frames import AnimationPlan
+from convcli.image_report import image_report
+from convcli.images import open_planes, read_frames
 from convcli.images.planes import select_planes, view_planes
 from convcli.planning import ImagePlan
-from convcli.report import plain, save_text, to_json
-from convcli.runs import ConvRun, Run
-from convcli.sinks import PictureSink, RawSink, SheetSink, Sink, bind_tone
+from convcli.report import save_text, to_json
+from convcli.request import RAW_FORMATS
+from convcli.runs import ConvRun, Ranges, Run
+from convcli.sinks import PictureSink, RawSink, SheetSink, Sink, bind_tone, open_writer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,10 +27,7 @@ if TYPE_CHECKING:
     from convcli.engine import Runner
     from convcli.images import Image, LargeImage, Metadata
     from convcli.images.planes import PlaneSource
-    from convcli.outputs import Plan
-
-#: Share of clipped samples above which the report warns.
-CLIP_WARNING = 0.001
+    from convcli.outputs import OutputFile, Plan
 
 
 class Pipeline:
@@ -58,6 +61,8 @@ class Pipeline:
         KeyboardInterrupt
             :meth:`stop` was called meanwhile.
         """
+        if isinstance(plan, AnimationPlan):
+            return self._run_frames(plan)
         started = time.perf_counter()
         request = plan.request
         with open_planes(
@@ -77,10 +82,41 @@ class Pipeline:
                 for sink in sinks:
                     sink.abort()
                 raise
-        report = _report(plan, sinks, sizes, time.perf_counter() - started)
+        report = image_report(plan, sinks, sizes, time.perf_counter() - started)
         if plan.report_path is not None:
             save_text(plan.report_path, to_json(report, indent=1) + "\n")
         return report
+
+    def _run_frames(self, plan: AnimationPlan) -> dict[str, Any]:
+        """Run every frame by itself and join the results in one file; tones take the range of all frames."""
+        started = time.perf_counter()
+        output = plan.outputs[0]
+        ranges = None
+        if any(spec.needs_range for spec in plan.tones("8")):
+            lows, highs = zip(*(self._start(part, planes).ranges() for part, _, planes in _frames(plan)), strict=True)
+            ranges = np.min(lows, axis=0), np.max(highs, axis=0)
+        sinks: list[Sink] = []
+        writer = None
+        try:
+            for part, image, planes in _frames(plan):
+                alpha = _kept_alpha(part, image, output)
+                if writer is None:
+                    times = [one.info.duration_ms for one in plan.frames]
+                    options = {"n_frames": len(plan.frames), "durations_ms": times, "loop": plan.info.loop}
+                    metadata = _metadata(plan, image, output)
+                    writer = open_writer(plan, output, metadata, keeps_alpha=alpha is not None, frames=options)
+                sink = PictureSink(part, output, bind_tone(part, output, ranges), alpha, writer)
+                self._start(part, planes).fill([sink])
+                if sinks:
+                    sinks[0].counts += sink.counts
+                else:
+                    sinks.append(sink)
+            sizes = [sink.finish() for sink in sinks]
+        except BaseException:
+            if writer is not None:
+                writer.abort()
+            raise
+        return image_report(plan, sinks, sizes, time.perf_counter() - started)
 
     def _start(self, plan: Plan, planes: NDArray[Any] | PlaneSource) -> Run:
         if isinstance(plan, ImagePlan):
@@ -105,6 +141,19 @@ class Pipeline:
     def _check(self) -> None:
         if self._stop.is_set():
             raise KeyboardInterrupt
+
+
+def _frames(plan: AnimationPlan) -> Iterator[tuple[Plan, Image, NDArray[Any] | PlaneSource]]:
+    """Yield plan, image and planes of every frame, read in one pass."""
+    request = plan.request
+    images = read_frames(
+        plan.source.readable,
+        orientation=request.orientation,
+        max_pixels=request.max_pixels,
+        frames=[part.source.frame or 0 for part in plan.frames],
+    )
+    for part, image in zip(plan.frames, images, strict=True):
+        yield part, image, _planes(part, image)
 
 
 def _planes(plan: Plan, image: Image | LargeImage) -> NDArray[Any] | PlaneSource:
@@ -135,95 +184,33 @@ def _per_plane(values: tuple[float, ...], plan: Plan) -> tuple[float, ...]:
     )
 
 
-def _open_sinks(
-    plan: Plan, image: Image | LargeImage, ranges: tuple[NDArray[Any], NDArray[Any]] | None, sinks: list[Sink]
-) -> None:
+def _open_sinks(plan: Plan, image: Image | LargeImage, ranges: Ranges | None, sinks: list[Sink]) -> None:
     """Open every output; appended one by one, so that a failure half-way aborts those before it."""
-    stamp = f"convcli {__version__} {to_json(_conventions(plan))}"
     for output in plan.outputs:
-        metadata: Metadata = _metadata(image, output.kind)._replace(stamp=stamp)
-        if output.kind == "raw" or output.format in ("npy", "npz", "safetensors"):
+        metadata = _metadata(plan, image, output)
+        if output.kind == "raw" or output.format in RAW_FORMATS:
             sinks.append(RawSink(plan, output, metadata))
             continue
         tone = bind_tone(plan, output, ranges)
         if output.kind == "sheet":
             sinks.append(SheetSink(plan, output, tone, metadata))
             continue
-        keeps = output.kind == "picture" and plan.alpha in ("keep", "premultiply-keep")
-        alpha = select_planes(plan.info.plane_names, ("a",), alpha=True) if keeps else None
-        source = None if alpha is None else view_planes(image.planes, alpha, white=plan.info.white)
-        sinks.append(PictureSink(plan, output, tone, source, metadata))
+        alpha = _kept_alpha(plan, image, output)
+        writer = open_writer(plan, output, metadata, keeps_alpha=alpha is not None)
+        sinks.append(PictureSink(plan, output, tone, alpha, writer))
 
 
-def describe(plan: Plan) -> dict[str, Any]:
-    """Return everything known about a plan before it runs, as plain data."""
-    if isinstance(plan, ImagePlan):
-        return describe_plan(plan)
-    from convcli.stack_plan import StackPlan, describe_stack
-
-    assert isinstance(plan, StackPlan)
-    return describe_stack(plan)
+def _kept_alpha(plan: Plan, image: Image | LargeImage, output: OutputFile) -> NDArray[Any] | PlaneSource | None:
+    """Return the input's alpha plane where the picture keeps it as it is."""
+    if output.kind != "picture" or plan.alpha not in ("keep", "premultiply-keep"):
+        return None
+    alpha = select_planes(plan.info.plane_names, ("a",), alpha=True)
+    return view_planes(image.planes, alpha, white=plan.info.white)
 
 
-def _conventions(plan: Plan) -> dict[str, object]:
-    """Return what a file says about how it was made."""
-    if not isinstance(plan, ImagePlan):
-        return {"stack": str(plan.request.stack), "input": plan.source.stem, "tone": plan.request.tone}
-    conv = describe_conv(plan)
-    del conv["reason"]  # how many cores there were says nothing about the samples
-    return {"kernel": plan.bank.name, "input": plan.source.stem, **conv}
-
-
-def _metadata(image: Image | LargeImage, kind: str) -> Metadata:
-    """Profile, resolution and EXIF stay with pictures; a map is data, whose colours mean nothing."""
+def _metadata(plan: Plan, image: Image | LargeImage, output: OutputFile) -> Metadata:
+    """Return the stamp; profile, resolution and EXIF stay with pictures only: the colours of a map mean nothing."""
     from convcli.images import Metadata
 
-    return image.info.metadata if kind == "picture" else Metadata()
-
-
-def _report(plan: Plan, sinks: list[Sink], sizes: list[int | None], seconds: float) -> dict[str, Any]:
-    """Return the plan's description with what the run found: values, clipped samples, bytes, seconds."""
-    report: dict[str, Any] = describe(plan)
-    maps: dict[int, dict[str, Any]] = {}
-    for sink, size, entry in zip(sinks, sizes, report["outputs"], strict=True):
-        entry["bytes"] = size
-        counts = sink.counts
-        assert counts is not None
-        raw = isinstance(sink, RawSink)
-        tones = plan.tones(sink.output.depth)
-        for place, index in enumerate(sink.output.maps):
-            named = plan.maps[index]
-            maps[index] = {
-                "name": named.label,
-                "kernel": named.kernel,
-                "channel": named.channel,
-                "path": entry["path"],
-                "min": float(counts.minimum[place]),
-                "max": float(counts.maximum[place]),
-                "mean": float(counts.mean[place]),
-                "tone": "none" if raw else str(tones[index]),
-                "clipped_low": int(counts.n_low[place]),
-                "clipped_high": int(counts.n_high[place]),
-                "samples": counts.n,
-            }
-    report["maps"] = [maps[index] for index in sorted(maps)]
-    report["warnings"] = _warnings(report["maps"])
-    report["seconds"] = round(seconds, 4)
-    plain_report = plain(report)
-    assert isinstance(plain_report, dict)
-    return plain_report
-
-
-def _warnings(maps: list[dict[str, Any]]) -> list[str]:
-    """Say where the tone clipped more than one sample in a thousand, and which flag avoids it."""
-    clipped = [one for one in maps if one["clipped_low"] + one["clipped_high"] > CLIP_WARNING * one["samples"]]
-    if not clipped:
-        return []
-    low, high = sum(one["clipped_low"] for one in clipped), sum(one["clipped_high"] for one in clipped)
-    share = 100 * (low + high) / sum(one["samples"] for one in clipped)
-    worst = min(one["min"] for one in clipped), max(one["max"] for one in clipped)
-    return [
-        f"{low} samples clipped low and {high} high ({share:.2g} % of {len(clipped)} of {len(maps)} maps, values "
-        f"{worst[0]:.4g} to {worst[1]:.4g}); --tone stretch or signed, --depth 16 with --tone offset:V, or -o maps.npy "
-        "keep them"
-    ]
+    metadata = image.info.metadata if output.kind == "picture" else Metadata()
+    return metadata._replace(stamp=f"convcli {__version__} {to_json(conventions(plan))}")

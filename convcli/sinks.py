@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from convcli.images import Metadata
     from convcli.images.planes import PlaneSource
+    from convcli.images.write import PictureWriter
     from convcli.outputs import OutputFile, Plan
 
 #: Longest side of one tile of a contact sheet, in pixels; larger maps are averaged down by a whole factor.
@@ -31,14 +32,14 @@ class Band(NamedTuple):
     """A band ready to be appended: what the writer made of it, and the counts of its tone."""
 
     payload: Any
-    counts: ToneCounts | None
+    counts: ToneCounts
 
 
 class Sink(Protocol):
     """One output file under way."""
 
     output: OutputFile
-    counts: ToneCounts | None
+    counts: ToneCounts
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
@@ -87,6 +88,31 @@ def count_values(maps: NDArray[Any]) -> ToneCounts:
     return counts
 
 
+def open_writer(
+    plan: Plan, output: OutputFile, metadata: Metadata, *, keeps_alpha: bool, frames: dict[str, Any] | None = None
+) -> PictureWriter:
+    """Open the file of a picture or map; ``frames`` are the options of an animation."""
+    options: dict[str, Any] = {
+        "picture_format": output.format,
+        "height_px": output.size_hw[0],
+        "width_px": output.size_hw[1],
+        "n_planes": 3 if _colormap(plan, output) else len(output.maps) + keeps_alpha,
+        "depth": output.depth,
+        "metadata": metadata,
+        "compress": plan.request.compress,
+    }
+    if frames is None:
+        return open_picture(open_target(output), **options)
+    from convcli.images import open_animation
+
+    return open_animation(open_target(output), **options, **frames)
+
+
+def _colormap(plan: Plan, output: OutputFile) -> str | None:
+    """Return the colours of a map; a picture has its own."""
+    return plan.request.colormap if output.kind == "map" or len(output.maps) == 1 else None
+
+
 class PictureSink:
     """A picture of one map, or of a map per plane, with what happens to alpha.
 
@@ -97,32 +123,27 @@ class PictureSink:
         Of ``output.maps``.
     alpha : ndarray of shape (1, H, W) or PlaneSource, optional
         The input's alpha plane, stored as it is.
-    metadata : Metadata
+    writer : PictureWriter
+        From :func:`open_writer`; frames of an animation share one.
     """
 
     def __init__(
-        self, plan: Plan, output: OutputFile, tone: Tone, alpha: NDArray[Any] | PlaneSource | None, metadata: Metadata
+        self,
+        plan: Plan,
+        output: OutputFile,
+        tone: Tone,
+        alpha: NDArray[Any] | PlaneSource | None,
+        writer: PictureWriter,
     ) -> None:
         self.output = output
-        self.counts: ToneCounts | None = ToneCounts.zero(len(output.maps))
+        self.counts = ToneCounts.zero(len(output.maps))
         self._tone = tone
         self._alpha = alpha
         self._alpha_scale = {"8": 255, "16": 65535}.get(output.depth, 1) / plan.info.white
         self._white = plan.white
         self._unpremultiply = plan.alpha == "premultiply"
-        self._colormap = plan.request.colormap if output.kind == "map" else None
-        self._n_planes = 3 if self._colormap else len(output.maps) + (alpha is not None)
-        height, width = output.size_hw
-        self._writer = open_picture(
-            open_target(output),
-            picture_format=output.format,
-            width_px=width,
-            height_px=height,
-            n_planes=self._n_planes,
-            depth=output.depth,
-            metadata=metadata,
-            compress=plan.request.compress,
-        )
+        self._colormap = _colormap(plan, output)
+        self._writer = writer
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
@@ -146,7 +167,7 @@ class PictureSink:
     def append(self, band: Band) -> None:
         """Write a band."""
         self._writer.append(band.payload)
-        self.counts = band.counts if self.counts is None else self.counts + band.counts
+        self.counts += band.counts
 
     def finish(self) -> int | None:
         """Put the file in its place; return its bytes, if it has a place."""
@@ -170,7 +191,7 @@ class RawSink:
 
     def __init__(self, plan: Plan, output: OutputFile, metadata: Metadata) -> None:
         self.output = output
-        self.counts: ToneCounts | None = ToneCounts.zero(len(output.maps))
+        self.counts = ToneCounts.zero(len(output.maps))
         from convcli.images import open_raw
 
         height, width = output.size_hw
@@ -192,7 +213,7 @@ class RawSink:
     def append(self, band: Band) -> None:
         """Write a band."""
         self._writer.append(band.payload)
-        self.counts = band.counts if self.counts is None else self.counts + band.counts
+        self.counts += band.counts
 
     def finish(self) -> int | None:
         """Put the file in its place; return its bytes, if it has a place."""
@@ -209,7 +230,7 @@ class SheetSink:
 
     def __init__(self, plan: Plan, output: OutputFile, tone: Tone, metadata: Metadata) -> None:
         self.output = output
-        self.counts: ToneCounts | None = ToneCounts.zero(len(output.maps))
+        self.counts = ToneCounts.zero(len(output.maps))
         self._plan = plan
         self._tone = tone
         self._metadata = metadata
@@ -233,7 +254,7 @@ class SheetSink:
         """Add a band's blocks to the tiles."""
         rows, sums = band.payload
         self._sums[:, rows] += sums
-        self.counts = band.counts if self.counts is None else self.counts + band.counts
+        self.counts += band.counts
 
     def finish(self) -> int | None:
         """Draw the sheet and put the file in its place; return its bytes, if it has a place."""

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from convcli.images.animation import ANIMATED_FORMATS, open_animation
     from convcli.images.colormaps import COLORMAPS, apply_colormap
     from convcli.images.info import DEFAULT_MAX_PIXELS, Image, ImageInfo, LargeImage, Metadata
     from convcli.images.raw import open_raw, write_raw
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from convcli.images.write import open_picture, picture_notes, write_picture
 
 _HOME = {
+    "ANIMATED_FORMATS": "animation",
+    "open_animation": "animation",
     "COLORMAPS": "colormaps",
     "DEFAULT_MAX_PIXELS": "info",
     "Image": "info",
@@ -42,6 +45,7 @@ _HOME = {
 }
 
 __all__ = [
+    "ANIMATED_FORMATS",
     "COLORMAPS",
     "DEFAULT_MAX_PIXELS",
     "Image",
@@ -53,6 +57,7 @@ __all__ = [
     "ToneSpec",
     "apply_colormap",
     "make_sheet",
+    "open_animation",
     "open_picture",
     "open_planes",
     "open_raw",

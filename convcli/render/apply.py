@@ -111,7 +111,7 @@ def _where(outputs: Sequence[Mapping[str, Any]]) -> str:
 
 def plan_as_dict(batch: BatchPlan) -> dict[str, object]:
     """Return the plan of a batch as plain data."""
-    from convcli.pipeline import describe
+    from convcli.describe import describe
 
     images = [describe(plan) for plan in batch.plans]
     return {
@@ -129,7 +129,7 @@ def render_plan(batch: BatchPlan) -> str:
     total = plan_as_dict(batch)
     lines: list[str] = []
     if len(batch.plans) == 1:
-        from convcli.pipeline import describe
+        from convcli.describe import describe
 
         report = describe(batch.plans[0])
         lines += shape_lines(report)
