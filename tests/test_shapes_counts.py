@@ -161,6 +161,14 @@ def test_receptive_field_is_the_support_of_the_gradient(seed):
         assert_field_is_support(walk(layers, (1, 500)), layers, 500)
 
 
+def test_receptive_field_knows_the_gaps_that_a_stride_leaves():
+    """Every second of what a kernel of one tap spread three apart: two neighbours never meet the same output."""
+    layers = chain("convtranspose:1,k=1,s=3", "conv:1,k=1,s=2", "conv:1,k=3", n_axes=1)
+    stack = walk(layers, (1, 300))
+    assert stack.rows[-1].receptive_field == (1,)
+    assert_field_is_support(stack, layers, 300)
+
+
 def test_receptive_field_follows_each_axis_by_itself():
     stack = walk(chain("conv:4,k=7x3,s=2x1,p=3x1", "conv:4,k=1x5,d=1x2"), (3, 40, 40))
     assert stack.rows[-1].receptive_field == (7, 11)
