@@ -104,7 +104,7 @@ def parse_bank_toml(text: str, *, name: str) -> RawBank:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"at line (\d+), column (\d+)", str(error))
-        line = int(found.group(1)) if found else text.count("\n") + 1
+        line = int(found.group(1)) if found else max(1, len(text.splitlines()))
         reason = re.sub(r"\s*\(at .*\)$", "", str(error))
         raise KernelError(f"line {line}: not TOML: {reason}", line=line) from None
     except RecursionError:

@@ -105,7 +105,9 @@ def find_bank_files(name: str) -> list[Path]:
 
 def is_known(text: str) -> bool:
     """Whether a name or a file of exactly this text exists; used to read ``a-b`` right."""
-    name = text.split("#", 1)[0]
+    name, _, entry = text.partition("#")
+    if re.search(r"[\s=+*]", entry):  # more than an entry stands behind the name
+        return False
     if find_bank_files(name):
         return True
     try:

@@ -12,27 +12,9 @@ from convcli.banks import limits
 from convcli.banks.bank import COMBINATIONS, KernelBank, pad_to
 from convcli.banks.bankfile import RawBank, parse_bank_toml
 from convcli.banks.library import find_alias, find_bank_files, is_known, normal_name, unknown_kernel
+from convcli.banks.modifiers import MODIFIERS
 from convcli.banks.spec import Atom, Node, Operation, is_number, parse_spec
 from convcli.errors import KernelError, near_names
-
-#: Modifiers that every SPEC takes, and what they do; applied in the order written.
-MODIFIERS = {
-    "rotate": "degrees, counter-clockwise on the screen",
-    "flip": "h (left-right), v (up-down) or hv",
-    "transpose": "true: rows become columns",
-    "normalize": "sum, l1, l2, max or none",
-    "zero_mean": "true: subtract the mean of the taps",
-    "scale": "factor on every tap",
-    "bias": "added to the sums, in units of the samples",
-    "blend_identity": "adds this much of the unchanged image",
-    "pad": "zeros added on every side, N or HxW",
-    "crop": "taps taken off every side, N or HxW",
-    "dilate": "spacing between taps, N or HxW",
-    "expand": "degrees: one kernel becomes its rotations",
-    "select": "kernels to keep, by name or number: x or 0..5",
-    "layout": "order of an array's axes, for files: oihw, hwio, ohw, oik",
-    "name": "another name for the bank",
-}
 
 
 def load_bank(*specs: str, max_taps: int | None = None) -> KernelBank:
@@ -265,7 +247,8 @@ def bank_of_raw(raw: RawBank) -> KernelBank:
     """
     heights = [len(kernel.planes[0]) for kernel in raw.kernels]
     widths = [len(kernel.planes[0][0]) for kernel in raw.kernels]
-    size, n_planes = (max(heights), max(widths)), len(raw.kernels[0].planes)
+    n_planes = len(raw.kernels[0].planes)
+    size: tuple[int, ...] = (max(heights), max(widths))
     limits.check_taps(len(raw.kernels) * n_planes * size[0] * size[1], f"'{raw.name}'")
     notes = list(raw.notes)
     if len(set(zip(heights, widths, strict=True))) > 1:
@@ -273,6 +256,7 @@ def bank_of_raw(raw: RawBank) -> KernelBank:
     arrays = [np.array(kernel.planes, dtype=np.float64) for kernel in raw.kernels]
     if raw.orientation == "convolve":
         arrays = [_half_turn(array) for array in arrays]
+        size = tuple(max(sizes) for sizes in zip(*(array.shape[1:] for array in arrays), strict=True))
     biases = [kernel.bias for kernel in raw.kernels]
     has_bias = any(bias is not None for bias in biases)
     return KernelBank(

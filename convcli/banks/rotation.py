@@ -17,8 +17,8 @@ def rotate_taps(taps: Array, degrees: float) -> tuple[Array, str | None]:
     """Turn kernels counter-clockwise, as seen on the screen, about their middle.
 
     Multiples of 90° move every tap to its new place. Odd multiples of 45° on odd squares move the taps along their
-    rings, as compass masks are made. Every other angle samples the kernel bilinearly on a grid that holds all of it and
-    rescales the positive and the negative taps to their former sums; the note says so.
+    rings, as compass masks are made. Every other angle samples the positive and the negative taps bilinearly on a grid
+    that holds them all and rescales each to its former sum, so that the kernel's sum stays; the note says so.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def rotate_taps(taps: Array, degrees: float) -> tuple[Array, str | None]:
     turned = _sampled(taps, rest)
     return turned, (
         f"turned by {format_number(degrees)}° with bilinear interpolation, {height}x{width} -> "
-        f"{turned.shape[-2]}x{turned.shape[-1]}; the sums of the positive and of the negative taps are kept"
+        f"{turned.shape[-2]}x{turned.shape[-1]}; the sum of the taps is kept"
     )
 
 
@@ -94,7 +94,13 @@ def _sampled(taps: Array, degrees: float) -> Array:
     # Screen coordinates, y down: turning the picture counter-clockwise samples it clockwise.
     source_right = right * cosine - down * sine + (width - 1) / 2
     source_down = right * sine + down * cosine + (height - 1) / 2
-    return _same_sums(taps, _bilinear(taps, source_down, source_right))
+    turned = np.zeros((*taps.shape[:-2], rows, columns))
+    for sign in (1.0, -1.0):
+        part = np.maximum(sign * taps, 0.0)
+        sampled = _bilinear(part, source_down, source_right)
+        wanted, got = (values.sum(axis=(-2, -1), keepdims=True) for values in (part, sampled))
+        turned += sign * sampled * np.divide(wanted, got, out=np.zeros_like(got), where=got > 0)
+    return turned
 
 
 def _held(size: int, half: float) -> int:
@@ -114,14 +120,3 @@ def _bilinear(taps: Array, down: Array, right: Array) -> Array:
     lower = padded[..., top + 1, left] * (1 - beside) + padded[..., top + 1, left + 1] * beside
     sampled: Array = upper * (1 - below) + lower * below
     return sampled
-
-
-def _same_sums(before: Array, after: Array) -> Array:
-    """Rescale positive and negative taps of ``after`` to the sums they had in ``before``."""
-    result = after.copy()
-    for sign in (1.0, -1.0):
-        wanted = np.maximum(sign * before, 0.0).sum(axis=(-2, -1), keepdims=True)
-        got = np.maximum(sign * after, 0.0).sum(axis=(-2, -1), keepdims=True)
-        factor = np.divide(wanted, got, out=np.ones_like(got), where=got > 0)
-        result = np.where(sign * after > 0, after * factor, result)
-    return result

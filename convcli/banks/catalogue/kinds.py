@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from convcli.banks.modifiers import MODIFIERS
 from convcli.banks.numbers import format_number, parse_number
 from convcli.errors import KernelError, near_names
 
@@ -140,7 +141,7 @@ class Family(NamedTuple):
         seen: set[str] = set()
         for key, text in given:
             if key not in known:
-                near = near_names(key, known)
+                near = near_names(key, (*known, *MODIFIERS))
                 raise KernelError(
                     f"'{self.name}' has no parameter '{key}'",
                     hint=near or f"{self.name} takes {', '.join(known) or 'no parameters'}",

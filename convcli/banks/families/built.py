@@ -52,10 +52,13 @@ def turned(x: Array, y: Array, degrees: float) -> tuple[Array, Array]:
 
 
 def cos_sin(degrees: float) -> tuple[float, float]:
-    """Cosine and sine of degrees, exact at multiples of 90."""
+    """Return cosine and sine of degrees: exact at multiples of 90, equally large at those of 45."""
     quarter, rest = divmod(degrees, 90.0)
     if rest == 0.0:
         return ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))[int(quarter) % 4]
+    if rest == 45.0:
+        half = float(np.sqrt(0.5))
+        return ((half, half), (-half, half), (-half, -half), (half, -half))[int(quarter) % 4]
     radians = np.deg2rad(degrees % 360.0)
     return float(np.cos(radians)), float(np.sin(radians))
 

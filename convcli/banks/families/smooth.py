@@ -67,12 +67,14 @@ def _coverage(radius: float) -> Array:
     side = 2 * max(0, ceil(radius - 0.5 - 1e-9)) + 1
     x, y = grid((side, side))
     right, left, top, bottom = x + 0.5, x - 0.5, y + 0.5, y - 0.5
-    return (
+    area = (
         _corner_area(right, top, radius)
         - _corner_area(left, top, radius)
         - _corner_area(right, bottom, radius)
         + _corner_area(left, bottom, radius)
     )
+    covered: Array = np.where(area > 1e-12, np.minimum(area, 1.0), 0.0)
+    return covered
 
 
 def _corner_area(x: Array, y: Array, radius: float) -> Array:
