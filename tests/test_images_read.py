@@ -323,3 +323,91 @@ def test_pixels_outlive_the_decoder():
     junk = [read(saved(Pillow.fromarray(255 - RGB), "PNG")).samples for _ in range(8)]
     np.testing.assert_array_equal(samples, RGB)
     del junk
+
+
+def photograph(kind: str, mode: str = "RGB", **options: object) -> bytes:
+    """A picture large enough to be decoded in the background, with every PNG filter in it."""
+    ramp = np.add.outer(np.arange(900), np.arange(1100))
+    noise = RNG.integers(0, 40, (900, 1100, 4))
+    samples = ((ramp[:, :, None] // [3, 5, 7, 2] + noise) % 256).astype(np.uint8)
+    planes = {"L": 1, "RGB": 3, "RGBA": 4}[mode]
+    return saved(Pillow.fromarray(samples[:, :, :planes].squeeze()), kind, **options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options", "in_background"),
+    [
+        ("PNG", "RGB", {}, True),
+        ("PNG", "RGBA", {}, True),
+        ("PNG", "L", {}, False),
+        ("JPEG", "RGB", {"quality": 90}, True),
+        ("JPEG", "RGB", {"quality": 90, "progressive": True}, True),
+        ("JPEG", "RGB", {"quality": 90, "restart_marker_rows": 1}, True),
+        ("JPEG", "L", {"quality": 90}, False),
+        ("WEBP", "RGB", {"quality": 90}, False),
+    ],
+)
+@pytest.mark.parametrize("from_bytes", [False, True])
+def test_rows_that_arrive_are_the_rows(tmp_path, kind, mode, options, in_background, from_bytes):
+    path = tmp_path / "photo"
+    path.write_bytes(photograph(kind, mode, **options))
+    source = path.read_bytes() if from_bytes else path
+    expected = np.asarray(Pillow.open(path)).reshape(900, 1100, -1)
+    with open_planes(source) as opened:
+        assert hasattr(opened, "samples") != in_background
+        planes = opened.planes
+        assert planes.shape == (expected.shape[2], 900, 1100)
+        for top in range(0, 900, 60):
+            rows = planes.rows(top, top + 60) if in_background else planes[:, top : top + 60]
+            np.testing.assert_array_equal(rows, expected[top : top + 60].transpose(2, 0, 1))
+    np.testing.assert_array_equal(read(source).samples, expected)
+
+
+def test_rows_arrive_before_the_last_is_decoded():
+    """The point of the exercise: some rows are there while others are not."""
+    import threading
+
+    from convcli.images import arriving
+
+    for kind in ("PNG", "JPEG"):
+        data, gate, seen = photograph(kind), threading.Event(), []
+        arrived = arriving.ArrivingPlanes._arrived
+
+        def hold(self, n_ready, arrived=arrived, gate=gate, seen=seen):
+            arrived(self, n_ready)
+            seen.append(n_ready)
+            if 100 < n_ready < 900:
+                gate.wait(10)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(arriving.ArrivingPlanes, "_arrived", hold)
+            with open_planes(data) as opened:
+                assert opened.planes.rows(0, 100).shape == (3, 100, 1100)
+                assert max(seen) < 900, kind
+                gate.set()
+                opened.planes.rows(0, 900)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_damage_found_half_way_is_an_image_error(kind, share):
+    data = photograph(kind)
+    with open_planes(data[: int(len(data) * share)]) as opened, pytest.raises(ImageError, match="truncated"):
+        opened.planes.rows(0, 900)
+    if kind == "PNG":
+        flipped = bytearray(data)
+        flipped[int(len(data) * share) - 200] ^= 0xFF
+        with open_planes(flipped) as opened, pytest.raises(ImageError):
+            opened.planes.rows(0, 900)
+
+
+def test_leaving_early_ends_the_threads():
+    import threading
+
+    before = threading.active_count()
+    for kind in ("PNG", "JPEG"):
+        with open_planes(photograph(kind)) as opened:
+            opened.planes.rows(0, 1)
+        with pytest.raises(RuntimeError, match="mine"), open_planes(photograph(kind)):
+            raise RuntimeError("mine")
+    assert threading.active_count() == before

@@ -1,14 +1,15 @@
 """Planes of an image that is still being decoded: rows are handed out as they arrive.
 
-Decoding a photograph takes as long as convolving and encoding it, on one core. Here it runs in a thread of its own, and
-:meth:`ArrivingPlanes.rows` waits for the rows it was asked for. Pillow does not say how far its decoder is, but it asks
-for the next piece of the file only when it has used up the last one, and it writes the unused fourth byte of
-each RGB pixel (255, where fresh memory is 0); so whenever it reads, that byte of the last column tells which rows
-are there. A decoder that leaves it 0 merely delivers everything at the end.
+Decoding a photograph takes as long as convolving and encoding it, on one core. Here it runs in a thread of its own,
+and :meth:`ArrivingPlanes.rows` waits for the rows it was asked for. Pillow does not say how far its decoder is, but
+it asks for the next piece of a file only when it has used up the last one. For a PNG the pieces are inflated already,
+so their length tells the rows. For a JPEG the unused fourth byte of each RGB pixel does, which Pillow's decoder sets
+to 255 where fresh memory is 0; a decoder that left it 0 would merely deliver everything at the end.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -17,56 +18,68 @@ from numpy.typing import NDArray
 
 from convcli.errors import ImageError
 from convcli.images.failures import translating
-from convcli.images.pixels import lend_core
+from convcli.images.pixels import LENT_PLANES, lend_core
+from convcli.images.png_inflate import InflatedIdat
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 
 class ArrivingPlanes:
-    """Planes (3, H, W) of an 8-bit RGB image, decoded in the background.
+    """Planes (P, H, W) of an 8-bit image, decoded in the background.
 
     Parameters
     ----------
     image : PIL.ImageFile.ImageFile
-        Mode RGB, opened, not loaded; its orientation stays as it is.
+        A JPEG or PNG of mode L, RGB or RGBA, opened, not loaded; its orientation stays as it is.
     file : binary file
         What it reads from; must stay open until :meth:`close`.
     where : str
         Name for errors.
+    memory : ndarray of shape (H, W, bytes a pixel), uint8
+        What Pillow decodes into.
 
     Attributes
     ----------
-    samples : ndarray of shape (H, W, 3), uint8
+    samples : ndarray of shape (H, W, P), uint8
         The memory being decoded into; complete after :meth:`wait`.
     """
 
-    def __init__(self, image: ImageFile, file: BinaryIO, where: str, samples: NDArray[np.uint8]) -> None:
+    def __init__(self, image: ImageFile, file: BinaryIO, where: str, memory: NDArray[np.uint8]) -> None:
         self._image, self._where = image, where
-        self._marks = samples[:, -1, 3]
-        self.samples = samples[:, :, :3]
+        n_planes = LENT_PLANES[image.mode]
+        self.samples = memory[:, :, :n_planes]
         height, width = self.samples.shape[:2]
-        self.shape = (3, height, width)
-        self.dtype = samples.dtype
+        self.shape = (n_planes, height, width)
+        self.dtype = memory.dtype
         self._n_ready = 0
         self._error: ImageError | None = None
         self._stopped = False
         self._changed = threading.Condition()
-        image.fp = _Watched(file, self._look)  # type: ignore[assignment]
+        self._idat: InflatedIdat | None = None
+        self._marks = memory[:, -1, -1]
+        self._row_bytes = 1 + width * n_planes
+        if image.format == "PNG":
+            self._idat = InflatedIdat(file, image.tile[0].offset, self._row_bytes * height)
+            image.load_read = self._next_piece  # type: ignore[attr-defined]
+        else:
+            image.fp = _Watched(file, self._look)  # type: ignore[assignment]
         self._thread = threading.Thread(target=self._decode, name="decode", daemon=True)
         self._thread.start()
 
     @classmethod
     def start(cls, image: ImageFile, file: BinaryIO, where: str) -> ArrivingPlanes | None:
-        """Begin to decode; None if Pillow does not lend its memory."""
-        if image.mode != "RGB":
+        """Begin to decode; None if that is not possible in the background."""
+        if image.mode not in LENT_PLANES or (image.format == "JPEG" and image.mode != "RGB"):
+            return None
+        if image.format == "PNG" and (image.info.get("interlace") or not hasattr(os, "pread")):
             return None
         image.load_prepare()
-        samples = lend_core(image.im, "RGBA", image.size)
-        return None if samples is None else cls(image, file, where, samples)
+        memory = lend_core(image.im, image.mode, image.size)
+        return None if memory is None else cls(image, file, where, memory)
 
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
-        """Return rows ``[top, bottom)`` of every plane, shape (3, bottom - top, W), as soon as they are decoded.
+        """Return rows ``[top, bottom)`` of every plane, shape (P, bottom - top, W), as soon as they are decoded.
 
         Raises
         ------
@@ -81,24 +94,33 @@ class ArrivingPlanes:
         return self.samples[top:bottom].transpose(2, 0, 1)
 
     def wait(self) -> NDArray[np.uint8]:
-        """Return all samples (H, W, 3) when they are there; raises as :meth:`rows`."""
+        """Return all samples (H, W, P) when they are there; raises as :meth:`rows`."""
         self.rows(0, self.shape[1])
         return self.samples
 
     def close(self) -> None:
         """End decoding, finished or not; whoever still waits gets an ``ImageError``."""
         self._stopped = True
+        if self._idat is not None:
+            self._idat.close()
         self._thread.join()
 
+    def _next_piece(self, _n_bytes: int) -> bytes:
+        """Give Pillow the next piece of the PNG's inflated data; all pieces before it are decoded."""
+        assert self._idat is not None
+        self._arrived(min(self._idat.n_given // self._row_bytes, self.shape[1]))
+        return self._idat.read()
+
     def _look(self) -> None:
-        """Count the rows that are there; called whenever the decoder wants more of the file."""
+        """Count the rows of a JPEG that are there; called when the decoder wants more of the file."""
+        missing = np.flatnonzero(self._marks[self._n_ready :] == 0)
+        self._arrived(self._n_ready + int(missing[0]) if missing.size else self.shape[1])
+
+    def _arrived(self, n_ready: int) -> None:
         if self._stopped:
             raise OSError("decoding was stopped")
-        missing = np.flatnonzero(self._marks[self._n_ready :] == 0)
-        n_ready = self._n_ready + int(missing[0]) if missing.size else len(self._marks)
         if n_ready > self._n_ready:
             with self._changed:
-                # the last row may be half written: a decoder may stop in the middle of a row, but not after its end
                 self._n_ready = n_ready
                 self._changed.notify_all()
 

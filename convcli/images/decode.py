@@ -99,7 +99,8 @@ class PillowDecoder:
         """Begin to decode in the background; None for images that need more than decoding."""
         info, image = self.info, self._image
         turned = self._orientation == "apply" and info.orientation != 1
-        plain = image.mode == "RGB" and info.plane_names == ("r", "g", "b") and info.dtype == "uint8"
+        planes = {"L": 1, "RGB": 3, "RGBA": 4}.get(_rawmode(image))
+        plain = _rawmode(image) == image.mode and info.n_planes == planes and info.dtype == "uint8"
         if turned or not plain or self._deep or info.n_frames > 1 or info.format not in ("jpeg", "png"):
             return None
         from convcli.images.arriving import ArrivingPlanes

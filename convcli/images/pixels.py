@@ -24,6 +24,8 @@ _LENT = {
     "F": ("<f4", 1, 1),
     "I;16": ("<u2", 1, 1),
 }
+#: Planes of the 8-bit modes among them.
+LENT_PLANES = {"L": 1, "RGB": 3, "RGBA": 4}
 _POINTER_BYTES = ctypes.sizeof(ctypes.c_void_p)
 
 
