@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from convcli.errors import ConvcliError, OutputError
-from convcli.frames import join_frames, split_frames
+from convcli.frames import join_frames, parse_frames, split_frames
 from convcli.naming import InputFile, refuse_clashes
 from convcli.outputs import Plan
 from convcli.pipeline import Pipeline
@@ -81,6 +81,13 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     for source in sources:
         try:
             info = probe(source.readable, orientation=request.orientation)
+            bank = getattr(planner, "bank", None)
+            if bank is not None and bank.weight.ndim == 5 and info.n_frames > 1:
+                from convcli.volume import plan_volume
+
+                chosen = parse_frames(request.frames or "all", info.n_frames)
+                plans.append(plan_volume(request, bank, source, info, chosen))
+                continue
             frames: list[Plan] = []
             for part in split_frames(source, info.n_frames, request.frames):
                 if part.frame:

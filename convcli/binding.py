@@ -97,7 +97,8 @@ def bind_bank(
     UsageError
         The number of bias values is neither 1 nor that of the kernels.
     """
-    weight = bank.weight[..., ::-1, ::-1] if mode == "convolve" else bank.weight
+    axes = tuple(range(2, bank.weight.ndim))
+    weight = np.flip(bank.weight, axes) if mode == "convolve" else bank.weight
     n_kernels, n_channels = weight.shape[:2]
     if n_channels == 1 and not (transposed and n_kernels == len(planes) > 1 and groups == 1):
         bound = _repeat_single_channel(weight, bank.kernel_names, planes, groups, transposed=transposed)
@@ -150,9 +151,9 @@ def _repeat_single_channel(
         )
     per_group = n_planes // n_groups
     if transposed:  # (in, out/g): every plane of a group scatters into the same K maps
-        tiled = np.tile(weight.reshape(1, n_kernels, *weight.shape[2:]), (n_planes, 1, 1, 1))
+        tiled = np.repeat(weight.reshape(1, n_kernels, *weight.shape[2:]), n_planes, axis=0)
     else:
-        tiled = np.tile(np.repeat(weight, per_group, axis=1), (n_groups, 1, 1, 1))
+        tiled = np.concatenate([np.repeat(weight, per_group, axis=1)] * n_groups)
     channels = ["".join(planes[g * per_group : (g + 1) * per_group]) for g in range(n_groups)]
     zero_sum = [is_zero_sum(taps) for taps in weight]
     maps = tuple(

@@ -27,8 +27,12 @@ def describe(plan: Plan) -> dict[str, Any]:
         return describe_plan(plan)
     from convcli.stack_plan import StackPlan, describe_stack
 
-    assert isinstance(plan, StackPlan)
-    return describe_stack(plan)
+    if isinstance(plan, StackPlan):
+        return describe_stack(plan)
+    from convcli.volume import VolumePlan, describe_volume
+
+    assert isinstance(plan, VolumePlan)
+    return describe_volume(plan)
 
 
 def conventions(plan: Plan) -> dict[str, object]:
@@ -38,11 +42,12 @@ def conventions(plan: Plan) -> dict[str, object]:
 
     if isinstance(plan, AnimationPlan):
         return conventions(plan.frames[0])
-    if not isinstance(plan, ImagePlan):
-        return {"stack": str(plan.request.stack), "input": plan.source.stem, "tone": plan.request.tone}
-    conv = describe_conv(plan)
+    words: dict[str, object] = {"input": plan.source.stem, "tone": plan.request.tone}
+    if plan.request.stack is not None:
+        return words | {"stack": str(plan.request.stack)}
+    conv = describe_conv(plan) if isinstance(plan, ImagePlan) else dict(describe(plan)["conv"])
     del conv["reason"]  # how many cores there were says nothing about the samples
-    return {"kernel": plan.bank.name, "input": plan.source.stem, **conv}
+    return words | {"kernel": describe(plan)["kernel"]["name"], **conv}
 
 
 def describe_plan(plan: ImagePlan) -> dict[str, object]:
@@ -79,16 +84,7 @@ def describe_plan(plan: ImagePlan) -> dict[str, object]:
             "macs": conv_macs(plan),
             "unused_input": unused_input(plan),
         },
-        "outputs": [
-            {
-                "path": str(output.path) if output.path else "-",
-                "kind": output.kind,
-                "format": output.format,
-                "depth": output.depth,
-                "sample_bytes": output.n_bytes,
-            }
-            for output in plan.outputs
-        ],
+        "outputs": [output.as_dict() for output in plan.outputs],
         "notes": list(plan.notes),
     }
 

@@ -50,6 +50,16 @@ class OutputFile:
         """Size of the samples before compression, in bytes."""
         return len(self.maps) * self.size_hw[0] * self.size_hw[1] * {"8": 1, "16": 2, "float": 4}[self.depth]
 
+    def as_dict(self) -> dict[str, object]:
+        """Return the file as plain data."""
+        return {
+            "path": str(self.path) if self.path else "-",
+            "kind": self.kind,
+            "format": self.format,
+            "depth": self.depth,
+            "sample_bytes": self.n_bytes,
+        }
+
     @property
     def span(self) -> slice:
         """Its maps among all."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convcli import __version__
 from convcli.describe import conventions
+from convcli.errors import GeometryError
 from convcli.frames import AnimationPlan
 from convcli.image_report import image_report
 from convcli.images import open_planes, read_frames
@@ -22,6 +24,8 @@ from convcli.runs import ConvRun, Ranges, Run
 from convcli.sinks import PictureSink, RawSink, SheetSink, Sink, bind_tone, open_writer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from convcli.engine import Runner
@@ -67,13 +71,14 @@ class Pipeline:
         request = plan.request
         with open_planes(
             plan.source.readable,
-            frame=plan.source.frame or 0,
+            frame=_first_frame(plan),
             orientation=request.orientation,
             max_pixels=request.max_pixels,
         ) as image:
             run = self._start(plan, _planes(plan, image))
             ranges = run.ranges() if any(spec.needs_range for spec in plan.tones("8")) else None
             sinks: list[Sink] = []
+            missing = [folder for folder in _folders(plan) if not folder.exists()]
             try:
                 _open_sinks(plan, image, ranges, sinks)
                 run.fill(sinks)
@@ -81,6 +86,9 @@ class Pipeline:
             except BaseException:
                 for sink in sinks:
                     sink.abort()
+                for folder in missing:
+                    with contextlib.suppress(OSError):  # not empty: another input has put something there
+                        folder.rmdir()
                 raise
         report = image_report(plan, sinks, sizes, time.perf_counter() - started)
         if plan.report_path is not None:
@@ -122,11 +130,18 @@ class Pipeline:
         if isinstance(plan, ImagePlan):
             threads = plan.request.threads or self._threads
             return ConvRun(plan, planes, self._runner(plan), threads=threads, check=self._check)
-        from convcli.runs import StackRun
+        from convcli.runs import WholeRun
         from convcli.stack_plan import StackPlan
+        from convcli.volume import VolumePlan
 
-        assert isinstance(plan, StackPlan)
-        return StackRun(plan, planes, check=self._check)
+        samples = planes if isinstance(planes, np.ndarray) else planes.rows(0, planes.shape[1])
+        if isinstance(plan, StackPlan):
+            results = plan.run(samples.astype(plan.request.dtype))
+            return WholeRun([(span, results[name]) for name, span in plan.wanted], check=self._check)
+        assert isinstance(plan, VolumePlan)
+        others = [_whole(plan, image) for image in _read_frames(plan, plan.frames[1:])]
+        volume = np.stack([samples.astype(plan.request.dtype), *others], axis=1)
+        return WholeRun([(slice(0, len(plan.maps)), plan.run(volume))], check=self._check)
 
     def _runner(self, plan: ImagePlan) -> Runner:
         from convcli.engine import prepare
@@ -143,17 +158,45 @@ class Pipeline:
             raise KeyboardInterrupt
 
 
+def _first_frame(plan: Plan) -> int:
+    frames: tuple[int, ...] = getattr(plan, "frames", ())
+    return frames[0] if frames else plan.source.frame or 0
+
+
+def _folders(plan: Plan) -> list[Path]:
+    """Return the folders of the outputs, the deepest first."""
+    paths = {output.path.parent for output in plan.outputs if output.path is not None}
+    every = {
+        folder for path in paths for folder in (path, *path.parents) if folder.is_relative_to(plan.request.out_dir)
+    }
+    return sorted(every, key=lambda folder: len(folder.parts), reverse=True)
+
+
 def _frames(plan: AnimationPlan) -> Iterator[tuple[Plan, Image, NDArray[Any] | PlaneSource]]:
     """Yield plan, image and planes of every frame, read in one pass."""
-    request = plan.request
-    images = read_frames(
-        plan.source.readable,
-        orientation=request.orientation,
-        max_pixels=request.max_pixels,
-        frames=[part.source.frame or 0 for part in plan.frames],
-    )
+    images = _read_frames(plan, [part.source.frame or 0 for part in plan.frames])
     for part, image in zip(plan.frames, images, strict=True):
         yield part, image, _planes(part, image)
+
+
+def _read_frames(plan: Plan, frames: Sequence[int]) -> Iterator[Image]:
+    request = plan.request
+    return read_frames(
+        plan.source.readable, orientation=request.orientation, max_pixels=request.max_pixels, frames=frames
+    )
+
+
+def _whole(plan: Plan, image: Image) -> NDArray[Any]:
+    """Return the planes of a frame of a volume, which all have one size."""
+    planes = _planes(plan, image)
+    samples = planes if isinstance(planes, np.ndarray) else planes.rows(0, planes.shape[1])
+    if samples.shape[1:] != (plan.info.height_px, plan.info.width_px):
+        raise GeometryError(
+            f"a frame is {samples.shape[1]}x{samples.shape[2]} and the first is "
+            f"{plan.info.height_px}x{plan.info.width_px}: they are no volume",
+            hint="--frames picks those of one size",
+        )
+    return samples.astype(plan.request.dtype)
 
 
 def _planes(plan: Plan, image: Image | LargeImage) -> NDArray[Any] | PlaneSource:

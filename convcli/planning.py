@@ -93,6 +93,12 @@ class Planner:
             The image lacks a plane that was asked for, or the output cannot hold what was asked.
         """
         request, bank = self.request, self.bank
+        if bank.weight.ndim == 5:
+            raise GeometryError(
+                f"kernel {bank.name} is 3-D ({'x'.join(map(str, bank.shape[2:]))}) and runs over frames; "
+                f"{source.label} is one picture",
+                hint="a file of several frames or pages, with all of them: --frames all",
+            )
         layout = choose_layout(request)
         notes = [*info.notes, *bank.notes]
         alpha = _alpha_policy(request, info, layout, notes)

@@ -1,9 +1,9 @@
-"""Maps computed and handed to sinks: a bank band by band, a stack layer by layer."""
+"""Maps handed to sinks: those of a bank as they are computed, strip by strip, others when they are whole."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from convcli.images.planes import PlaneSource
     from convcli.planning import ImagePlan
     from convcli.sinks import Band, Sink
-    from convcli.stack_plan import StackPlan
 
 T = TypeVar("T")
 Ranges = tuple["NDArray[Any]", "NDArray[Any]"]
@@ -118,37 +117,35 @@ class ConvRun:
                     future.cancel()
 
 
-class StackRun:
-    """A stack on one image: whole maps of the outputs that were asked for.
+class WholeRun:
+    """Maps that are computed whole, by a stack or over frames.
 
     Parameters
     ----------
-    plan : StackPlan
-    planes : ndarray of shape (C, H, W) or PlaneSource
+    results : sequence of (slice, ndarray of shape (M, H, W))
+        Where maps stand among all maps of the plan, and the maps.
     check : callable
         Called between pieces of work; raises to stop.
     """
 
-    def __init__(self, plan: StackPlan, planes: NDArray[Any] | PlaneSource, *, check: Callable[[], None]) -> None:
-        samples = planes if isinstance(planes, np.ndarray) else planes.rows(0, planes.shape[1])
-        self._results = plan.run(samples.astype(plan.request.dtype))
-        self._wanted = plan.wanted
+    def __init__(self, results: Sequence[tuple[slice, NDArray[Any]]], *, check: Callable[[], None]) -> None:
+        self._results = results
         self._check = check
 
     def ranges(self) -> Ranges:
         """Return minimum and maximum of each map."""
-        results = [self._results[name] for name, _ in self._wanted]
-        lows, highs = (
-            np.concatenate([getattr(result, how)(axis=(1, 2)) for result in results]) for how in ("min", "max")
+        maps = [result for _, result in self._results]
+        return (
+            np.concatenate([one.min(axis=(1, 2)) for one in maps]),
+            np.concatenate([one.max(axis=(1, 2)) for one in maps]),
         )
-        return lows, highs
 
     def fill(self, sinks: list[Sink]) -> None:
         """Encode the maps of every output in strips."""
         for sink in sinks:
             first = sink.output.maps[0]
-            name, span = next((name, span) for name, span in self._wanted if span.start <= first < span.stop)
-            maps = self._results[name][first - span.start : first - span.start + len(sink.output.maps)]
+            span, maps = next((span, maps) for span, maps in self._results if span.start <= first < span.stop)
+            maps = maps[first - span.start : first - span.start + len(sink.output.maps)]
             step = max(1, STRIP_SAMPLES // max(maps[:, 0].size, 1))
             for top in range(0, maps.shape[1], step):
                 self._check()

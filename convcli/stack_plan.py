@@ -224,15 +224,6 @@ def describe_stack(plan: StackPlan) -> dict[str, object]:
             "parameters": plan.shape.parameters,
             "macs": plan.shape.macs,
         },
-        "outputs": [
-            {
-                "path": str(output.path) if output.path else "-",
-                "kind": output.kind,
-                "format": output.format,
-                "depth": output.depth,
-                "sample_bytes": output.n_bytes,
-            }
-            for output in plan.outputs
-        ],
+        "outputs": [output.as_dict() for output in plan.outputs],
         "notes": list(plan.notes),
     }

@@ -48,7 +48,7 @@ def test_two_pages_do_not_bleed(pages: Path, tmp_path: Path) -> None:
 def test_maps_of_every_frame_have_a_folder_of_their_own(pages: Path, tmp_path: Path) -> None:
     result = run_cli("apply", pages, "-k", "sobel", "--out-dir", tmp_path, "--json", "-q").ok()
     assert sorted(path.name for path in (tmp_path / "pages_sobel").iterdir()) == ["000", "001", "002"]
-    assert [line["input"]["path"] for line in result.json_lines[:-1]] == [f"{pages}[{i}]" for i in range(3)]
+    assert sorted(line["input"]["path"] for line in result.json_lines[:-1]) == [f"{pages}[{i}]" for i in range(3)]
 
 
 def test_chosen_frames(pages: Path, tmp_path: Path) -> None:
@@ -91,3 +91,23 @@ def test_one_picture_file_cannot_hold_an_animation(animation: Path, tmp_path: Pa
 def test_stretch_takes_the_range_of_all_frames(pages: Path, tmp_path: Path) -> None:
     run_cli("apply", pages, "-k", "identity", "--tone", "stretch", "-o", tmp_path / "o.png", "-q").ok()
     assert [page.flat[0] for page in read_pages(tmp_path / "o.png")] == [0, 255, 90]
+
+
+def test_a_3d_kernel_runs_over_the_frames(pages: Path, tmp_path: Path) -> None:
+    taps = np.zeros((1, 1, 3, 1, 1))
+    taps[0, 0, :, 0, 0] = [-1, 0, 1]
+    np.save(tmp_path / "time.npy", taps)
+    result = run_cli("apply", pages, "-k", tmp_path / "time.npy", "-o", tmp_path / "m.npy", "--json").ok()
+    volume = np.stack(PAGES).astype(np.float64)
+    expected = ndimage.correlate1d(volume, [-1, 0, 1], axis=0, mode="nearest")
+    np.testing.assert_array_equal(np.load(tmp_path / "m.npy"), expected)
+    assert result.json["shape"]["output"] == [1, 3, 16, 12]
+    run_cli("apply", pages, "-k", tmp_path / "time.npy", "--out-dir", tmp_path, "-q").ok()
+    assert len(list((tmp_path / "pages_time").glob("*.png"))) == 3
+
+
+def test_a_3d_kernel_on_one_picture_is_geometry(grey_photo: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "time.npy", np.ones((1, 1, 3, 1, 1)))
+    result = run_cli("apply", grey_photo, "-k", tmp_path / "time.npy", "--out-dir", tmp_path)
+    assert result.exit_code == 5
+    assert "frames" in result.stderr
