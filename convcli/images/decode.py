@@ -6,13 +6,14 @@ told which byte of each sample to keep: decoding twice, once for the high and on
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from convcli.images.exif import find_orientation, reset_orientation, split_exif, turn_upright
 from convcli.images.info import ImageInfo, Metadata
-from convcli.images.pixels import lend_memory, view_pixels
+from convcli.images.pixels import lend_memory, silence_libtiff, view_pixels
 from convcli.images.sniff import REFUSED_PLUGINS, Format
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class PillowDecoder:
 
     def __init__(self, file: BinaryIO, found: Format, frame: int, orientation: str) -> None:
         lend_memory()
+        _be_quiet()
         self._file, self._found, self._orientation = file, found, orientation
         self._image = self._open(frame)
         self._describe(frame)
@@ -182,9 +184,18 @@ class PillowDecoder:
         return samples
 
 
+def _be_quiet() -> None:
+    """Keep what Pillow logs off the terminal: without any handler Python prints it there."""
+    logger = logging.getLogger("PIL")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+
+
 def _open_plugin(file: BinaryIO, found: Format) -> PillowImage.Image:
     from PIL import Image
 
+    if found.name == "tiff":
+        silence_libtiff()
     if found.name:
         return found.load_class()(file)
     Image.init()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -31,6 +32,18 @@ DECODER_ERRORS = (
 )
 
 
+def decoder_errors() -> tuple[type[BaseException], ...]:
+    """Return every kind of exception that counts as a damaged file; evaluated only when one is raised."""
+    pillow = sys.modules.get("PIL.Image")
+    tifffile = sys.modules.get("tifffile")
+    errors: list[type[BaseException]] = [*DECODER_ERRORS]
+    if pillow is not None:
+        errors.append(pillow.DecompressionBombError)
+    if tifffile is not None:
+        errors.append(tifffile.TiffFileError)
+    return tuple(errors)
+
+
 @contextmanager
 def translating(where: str) -> Iterator[None]:
     """Turn what goes wrong inside the ``with`` into an ``ImageError`` that names ``where``.
@@ -48,7 +61,7 @@ def translating(where: str) -> Iterator[None]:
         yield
     except ImageError as error:
         raise (error.within(where) if where else error) from None
-    except DECODER_ERRORS as error:
+    except decoder_errors() as error:
         raised = _explain(error, where)
         raise (raised.within(where) if where else raised) from error
 
@@ -60,6 +73,8 @@ def _explain(error: BaseException, where: str) -> ImageError:
         return ImageError("is not an image that convcli reads", hint=_name_hint(where))
     if isinstance(error, EOFError):
         return ImageError(f"has no such frame ({text})", hint="frames count from 0")
+    if type(error).__name__ == "DecompressionBombError":
+        return ImageError("has more pixels than Pillow decodes (178,956,970)", hint="convert it to TIFF or PPM first")
     if isinstance(error, MemoryError):
         return ImageError("does not fit into memory", hint="a smaller image, or more memory")
     if any(word in lower for word in ("truncated", "not enough", "unexpected end", "broken")):

@@ -37,6 +37,18 @@ def lend_memory() -> None:
         _imaging.set_use_block_allocator(1)
 
 
+def silence_libtiff() -> None:
+    """Stop Pillow's libtiff from printing on the terminal; what it complains of arrives as an exception anyway."""
+    from PIL import _imaging
+
+    try:
+        library = ctypes.CDLL(_imaging.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
+    except (AttributeError, OSError):  # linked in, or under another name: then it may print
+        return
+
+
 def view_pixels(image: Image.Image) -> NDArray[Any]:
     """Return the samples of a loaded image, read-only, shape (H, W, P).
 

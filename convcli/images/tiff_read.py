@@ -5,6 +5,7 @@ This file is tifffile's; it is imported only when one of these is met.
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any, BinaryIO
 
@@ -17,6 +18,8 @@ from convcli.images.exif import upright_view
 from convcli.images.info import ImageInfo, Metadata
 from convcli.images.windows import RawRows, SegmentRows
 
+# tifffile tells its log of every oddity; without a handler that ends on the terminal
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 _READABLE = {"uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64", "bool"}
 _WHITE_IS_ZERO, _RGB, _PALETTE = 0, 2, 3
 
