@@ -32,7 +32,7 @@ STACK_MAC_NS = ((64, 0.018), (16, 0.026), (8, 0.034), (4, 0.04), (2, 0.06), (1, 
 #: One run of neighbouring samples in a copy, whatever its length; one call of a NumPy function.
 RUN_NS, CALL_NS = 5.0, 1500.0
 #: One of the four passes of a transform and its inverse, per sample of a tile; one product of spectra.
-FFT_NS, SPECTRUM_NS = {"float32": 0.85, "float64": 1.7}, 0.12
+FFT_NS, SPECTRUM_NS = {"float32": 0.95, "float64": 1.9}, 0.12
 #: One tap of the reference, per sample and plane.
 TAP_NS = 1.5
 #: One multiply-add of oneDNN on several channels, of its depthwise path, and of kernels above 49 × 49.

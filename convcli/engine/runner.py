@@ -109,9 +109,11 @@ class Runner:
         works = self._works(planes, out, top)
         scratch = self._pool.take()
         try:
-            for work in works:
-                for band in work.bands(top, bottom, self.plan.band_rows):
-                    work(band, scratch)
+            # Callers run strips on threads of their own.
+            with single_threaded_blas(2):
+                for work in works:
+                    for band in work.bands(top, bottom, self.plan.band_rows):
+                        work(band, scratch)
         finally:
             self._pool.put(scratch)
         return out
@@ -168,7 +170,8 @@ class Runner:
         return self.plan.input_shape[0] if self.plan.shared and interleaved(planes) is not None else 1
 
     def _works(self, planes: Planes, out: Array, top: int) -> list[_Work]:
-        lanes = self._lanes(planes)
+        # Maps that go to planes of their own are gathered so: taking the sums apart costs as much as the samples.
+        lanes = self._lanes(planes) if out.strides[-1] != out.itemsize else 1
         return [
             _Work(
                 self._correlators(index, lanes),

@@ -1,0 +1,86 @@
+"""``convcli compare``: every engine on one job, with time, memory and the difference from the reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convcli.cli.one_image import open_one, option
+
+if TYPE_CHECKING:
+    from convcli.engine import ConvPlan
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``compare`` command."""
+    app.command("compare")(compare)
+
+
+def compare(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image; - is standard input.")],
+    kernel: Annotated[list[str], option("-k", "--kernel", metavar="SPEC", help="As in apply; repeatable.")],
+    stride: Annotated[str | None, option("--stride", metavar="N|HxW", help="Step between windows [1].")] = None,
+    padding: Annotated[
+        str | None, option("--padding", metavar="N|HxW|T,B,L,R|WORD", help="Or same, same_lower, valid, full [same].")
+    ] = None,
+    padding_mode: Annotated[
+        str | None,
+        option(
+            "--padding-mode",
+            metavar="MODE",
+            help="zeros, constant:V, replicate, reflect, symmetric, circular [replicate].",
+        ),
+    ] = None,
+    dilation: Annotated[str | None, option("--dilation", metavar="N|HxW", help="Spacing between taps [1].")] = None,
+    groups: Annotated[str | None, option("--groups", metavar="auto|N", help="As in apply [auto].")] = None,
+    transposed: Annotated[bool, option("--transposed", metavar="", help="Transposed convolution.")] = False,
+    output_padding: Annotated[
+        str | None, option("--output-padding", metavar="N|HxW", help="Of a transposed convolution [0].")
+    ] = None,
+    mode: Annotated[
+        str | None, option("--mode", metavar="correlate|convolve", help="convolve rotates taps by 180 deg [correlate].")
+    ] = None,
+    bias: Annotated[str | None, option("--bias", metavar="V[,V...]", help="Added to every map, or per kernel.")] = None,
+    channels: Annotated[str | None, option("--channels", metavar="r,g,b|luma|...", help="Planes to use.")] = None,
+    dtype: Annotated[
+        str | None, option("--dtype", metavar="float32|float64", help="Type that sums are made in [float32].")
+    ] = None,
+    device: Annotated[
+        str | None, option("--device", metavar="cpu|cuda|mps", help="Where torch runs its part [cpu].")
+    ] = None,
+    threads: Annotated[int | None, option("--threads", metavar="N", help="Threads of our engines [cores].")] = None,
+    memory: Annotated[str | None, option("--memory", metavar="SIZE", help="Bound on working memory: 64M.")] = None,
+    limit: Annotated[
+        float, option("--limit", metavar="SECONDS", help="Leave out engines that would take longer [30].")
+    ] = 30.0,
+    json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Run every engine that can do the job; print time, memory and the difference from a float64 reference.
+
+    The experiment of "is my hand-made convolution the same as PyTorch's?": convcli compare photo.jpg -k sobel
+    """
+    from convcli.engine.compare import compare_engines
+    from convcli.render.compare import comparison_as_dict, render_comparison
+    from convcli.report import to_json
+
+    flags = {
+        "kernels": tuple(kernel), "stride": stride, "padding": padding, "padding_mode": padding_mode,
+        "dilation": dilation, "groups": groups, "transposed": transposed, "output_padding": output_padding,
+        "mode": mode, "bias": bias, "channels": channels, "dtype": dtype, "threads": threads, "memory": memory,
+    }  # fmt: skip
+    with open_one(image, flags) as one:
+        on_device = (device or "cpu").strip().lower()
+
+        def planner(engine: str = "auto", **changes: object) -> ConvPlan:
+            where = on_device if engine == "torch" else "cpu"
+            return one.plan(engine=engine, device=where, **changes)
+
+        found = compare_engines(planner, one.planes, one.bound.weight, one.bound.bias, limit_s=limit)
+        job = {"image": one.label, "kernel": " + ".join(kernel), "planes": one.planes.shape}
+    if json:
+        typer.echo(to_json({**job, **comparison_as_dict(found)}))
+    else:
+        typer.echo(render_comparison(found, one.label, " + ".join(kernel)))
+    if not found.agree:
+        raise typer.Exit(1)

@@ -1,0 +1,215 @@
+"""The experiment "is my convolution the same as PyTorch's?": every engine on one job, measured.
+
+Time is the shortest of a few runs of a prepared engine; memory is what one run allocates beyond input and output,
+kernels' matrices included; the difference is to the float64 reference, tap by tap.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convcli.engine.costs import ENGINES
+from convcli.engine.plan import ConvPlan
+from convcli.engine.runner import Runner, prepare
+from convcli.engine.source import Array, Planes
+from convcli.errors import UsageError
+
+#: Runs of each engine: until so many seconds are over, at least one, at most this many.
+REPEAT_SECONDS, MOST_REPEATS = 0.6, 9
+#: The reference works tap by tap: rows are sampled evenly where all of them would take longer than this.
+REFERENCE_SECONDS = 5.0
+#: Rows of each sample.
+SAMPLE_ROWS = 4
+
+
+class Measurement(NamedTuple):
+    """One engine on one job; the numbers are ``None`` where it did not run.
+
+    Attributes
+    ----------
+    engine, method : str
+    seconds : float or None
+        Shortest run.
+    memory_bytes : int or None
+        Allocated beyond input and output; of torch what the process grew by, where the system tells.
+    max_difference : float or None
+        Largest absolute difference from the reference.
+    relative : float or None
+        The same as a part of the largest value of the reference.
+    picked : bool
+        The planner's choice.
+    why_not : str or None
+        Why it did not run.
+    """
+
+    engine: str
+    method: str
+    seconds: float | None
+    memory_bytes: int | None
+    max_difference: float | None
+    relative: float | None
+    picked: bool
+    why_not: str | None
+
+
+class Comparison(NamedTuple):
+    """All engines on one job.
+
+    Attributes
+    ----------
+    measurements : tuple of Measurement
+        In the order of :data:`convcli.engine.ENGINES`.
+    plan : ConvPlan
+        What ``engine="auto"`` does.
+    n_rows, n_compared : int
+        Output rows, and how many of them were compared with the reference.
+    largest : float
+        Largest magnitude of the reference.
+    """
+
+    measurements: tuple[Measurement, ...]
+    plan: ConvPlan
+    n_rows: int
+    n_compared: int
+    largest: float
+
+    @property
+    def agree(self) -> bool:
+        """Whether every engine that ran is within rounding of the reference."""
+        bound = 1e-5 if self.plan.dtype == "float32" else 1e-12
+        return all(m.relative is None or m.relative <= bound for m in self.measurements)
+
+
+def compare_engines(
+    planner: Callable[..., ConvPlan],
+    planes: Planes,
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+    *,
+    limit_s: float = 30.0,
+) -> Comparison:
+    """Run every engine that takes the job.
+
+    Parameters
+    ----------
+    planner : callable
+        ``planner(engine=..., dtype=...)`` returns the plan; without arguments the plan as asked.
+    planes : ndarray of shape (C, H, W) or RowSource
+    weight, bias
+        As for :func:`convcli.engine.prepare`.
+    limit_s : float
+        Engines estimated to take longer are left out, and said so.
+
+    Returns
+    -------
+    Comparison
+    """
+    chosen = planner()
+    estimates = dict(chosen.estimates)
+    rows, reference = _reference(planner(engine="taps", dtype="float64"), planes, weight, bias)
+    largest = max((float(np.abs(part).max()) for part in reference), default=0.0)
+    found = []
+    for engine in ENGINES:
+        if engine in estimates and estimates[engine] > limit_s * 1e3:
+            why = f"would take about {estimates[engine] / 1e3:.0f} s; --limit {estimates[engine] / 900:.0f} runs it"
+            found.append(Measurement(engine, "", None, None, None, None, False, why))
+            continue
+        try:
+            plan = planner(engine=engine)
+            runner = prepare(plan, weight, bias)
+        except UsageError as refusal:
+            why = dict(chosen.excluded).get(engine, refusal.message)
+            found.append(Measurement(engine, "", None, None, None, None, False, why))
+            continue
+        maps = np.empty(plan.output_shape, plan.dtype)
+        memory_bytes = _memory(plan, planes, weight, bias, maps)
+        seconds = _shortest(runner, planes, maps)
+        worst = max(
+            float(np.abs(maps[:, top:bottom] - part).max()) for (top, bottom), part in zip(rows, reference, strict=True)
+        )
+        found.append(
+            Measurement(
+                engine,
+                plan.method,
+                seconds,
+                memory_bytes,
+                worst,
+                worst / largest if largest else worst,
+                engine == chosen.engine,
+                None,
+            )
+        )
+    n_compared = sum(bottom - top for top, bottom in rows)
+    return Comparison(tuple(found), chosen, chosen.output_shape[1], n_compared, largest)
+
+
+def _reference(
+    plan: ConvPlan, planes: Planes, weight: NDArray[Any], bias: NDArray[Any] | None
+) -> tuple[list[tuple[int, int]], list[Array]]:
+    """Return row ranges and their float64 maps: all rows, or samples from top to bottom if that would take long."""
+    height = plan.output_shape[1]
+    seconds = dict(plan.estimates)["taps"] / 1e3
+    runner = prepare(plan, weight, bias)
+    if seconds <= REFERENCE_SECONDS or height <= SAMPLE_ROWS:
+        return [(0, height)], [runner.run(planes)]
+    n_samples = max(int(height * REFERENCE_SECONDS / seconds) // SAMPLE_ROWS, 3)
+    tops = np.unique(np.linspace(0, height - SAMPLE_ROWS, n_samples).astype(int)).tolist()
+    rows = [(top, top + SAMPLE_ROWS) for top in tops]
+    return rows, [runner.rows(planes, top, bottom) for top, bottom in rows]
+
+
+def _shortest(runner: Runner, planes: Planes, maps: Array) -> float:
+    runner.run(planes, maps)  # memory touched, libraries awake
+    times: list[float] = []
+    while not times or (sum(times) < REPEAT_SECONDS and len(times) < MOST_REPEATS):
+        start = time.perf_counter()
+        runner.run(planes, maps)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _memory(plan: ConvPlan, planes: Planes, weight: NDArray[Any], bias: NDArray[Any] | None, maps: Array) -> int | None:
+    """Return the bytes that preparing and running allocates at most."""
+    if plan.engine == "torch":
+        before = _resident(peak=False)
+        if before is None or not _forget_peak():
+            return None
+        prepare(plan, weight, bias).run(planes, maps)
+        after = _resident(peak=True)
+        return None if after is None else max(after - before, 0)
+    # Tracing slows Python down, so it has a run of its own; fewer threads would need less memory.
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        prepare(plan, weight, bias).run(planes, maps)
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+def _resident(*, peak: bool) -> int | None:
+    """Return the process's resident bytes, now or at most, where Linux tells."""
+    if sys.platform != "linux":
+        return None
+    name = "VmHWM:" if peak else "VmRSS:"
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _forget_peak() -> bool:
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True

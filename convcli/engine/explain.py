@@ -1,0 +1,146 @@
+"""One output sample written out: which samples its window covers, with which taps, and what they add up to."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convcli.engine.borders import map_positions
+from convcli.engine.phases import AxisPhase, as_correlation
+from convcli.engine.plan import ConvPlan
+from convcli.engine.source import Planes
+from convcli.errors import GeometryError
+
+
+class Explanation(NamedTuple):
+    """One output sample.
+
+    Attributes
+    ----------
+    map_index, row, column : int
+        Which sample of which map.
+    planes : tuple of int
+        Input planes that take part.
+    rows, columns : tuple of int
+        Positions of the window on the image; negative ones and those past the end lie in the border.
+    patch : ndarray of shape (planes, rows, columns), float64
+        The samples there, the border's among them.
+    inside : ndarray of bool, same shape
+        Whether they are the image's own.
+    taps, products : ndarray, same shape
+    bias : float
+    value : float
+        Sum of the products and the bias, in float64.
+    """
+
+    map_index: int
+    row: int
+    column: int
+    planes: tuple[int, ...]
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    patch: NDArray[np.float64]
+    inside: NDArray[np.bool_]
+    taps: NDArray[np.float64]
+    products: NDArray[np.float64]
+    bias: float
+    value: float
+
+
+def explain_sample(
+    plan: ConvPlan,
+    planes: Planes,
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+    map_index: int,
+    row: int,
+    column: int,
+) -> Explanation:
+    """Write one output sample out.
+
+    Parameters
+    ----------
+    plan : ConvPlan
+    planes : ndarray of shape (C, H, W) or RowSource
+    weight, bias
+        As for :func:`convcli.engine.prepare`.
+    map_index, row, column : int
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    GeometryError
+        There is no such sample.
+
+    Examples
+    --------
+    >>> from convcli.engine import plan_conv
+    >>> image, weight = np.arange(9.0).reshape(1, 3, 3), np.ones((1, 1, 2, 2))
+    >>> explain_sample(plan_conv((1, 3, 3), weight), image, weight, None, 0, 1, 1).products[0].tolist()
+    [[4.0, 5.0], [7.0, 8.0]]
+    """
+    n_maps, height, width = plan.output_shape
+    if not (0 <= row < height and 0 <= column < width):
+        raise GeometryError(
+            f"there is no output sample {row},{column}: maps are {height} rows by {width} columns",
+            hint=f"rows 0 to {height - 1}, columns 0 to {width - 1}",
+        )
+    if not 0 <= map_index < n_maps:
+        raise GeometryError(f"there is no map {map_index}", hint=f"maps 0 to {n_maps - 1}")
+    taps = np.asarray(weight, np.float64)
+    if plan.transposed:
+        taps = as_correlation(taps, plan.groups)
+    n_in, n_out = taps.shape[1], taps.shape[0] // plan.groups
+    first = map_index // n_out * n_in
+    vertical, horizontal = next(
+        phase
+        for phase in plan.phases()
+        if all((at - axis.first) % axis.step == 0 for at, axis in zip((row, column), phase, strict=True))
+    )
+    rows, columns = _window(vertical, row), _window(horizontal, column)
+    chosen = taps[map_index][:, vertical.taps, :][:, :, horizontal.taps]
+    patch, inside = _patch(plan, planes, slice(first, first + n_in), rows, columns)
+    products = patch * chosen
+    added = 0.0 if bias is None else float(bias[map_index])
+    return Explanation(
+        map_index,
+        row,
+        column,
+        tuple(range(first, first + n_in)),
+        tuple(rows.tolist()),
+        tuple(columns.tolist()),
+        patch,
+        inside,
+        chosen,
+        products,
+        added,
+        float(products.sum()) + added,
+    )
+
+
+def _window(axis: AxisPhase, at: int) -> NDArray[np.intp]:
+    """Return the positions that the window of output ``at`` covers on the image."""
+    start = (at - axis.first) // axis.step * axis.stride - axis.before
+    return start + axis.dilation * np.arange(len(axis.taps), dtype=np.intp)
+
+
+def _patch(
+    plan: ConvPlan, planes: Planes, channels: slice, rows: NDArray[np.intp], columns: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    _, height, width = plan.input_shape
+    from_rows = map_positions(rows, height, plan.border.mode)
+    from_columns = map_positions(columns, width, plan.border.mode)
+    patch = np.full((channels.stop - channels.start, len(rows), len(columns)), plan.border.value)
+    there = np.flatnonzero(from_columns >= 0)
+    for position, row in enumerate(from_rows.tolist()):
+        if row >= 0:
+            line = planes[:, row : row + 1] if isinstance(planes, np.ndarray) else planes.rows(row, row + 1)
+            patch[:, position, there] = line[channels, 0][:, from_columns[there]]
+    own_rows, own_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+    inside = np.broadcast_to(own_rows[:, None] & own_columns, patch.shape)
+    return patch, inside

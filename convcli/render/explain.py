@@ -1,0 +1,124 @@
+"""One output sample as text: patch, taps, products, sum; border samples in brackets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from convcli.report import printable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from convcli.engine import ConvPlan
+    from convcli.engine.explain import Explanation
+
+#: Wider windows are summed up instead of written out; ``--json`` has every number.
+MOST_COLUMNS = 15
+#: Planes written out one by one.
+MOST_PLANES = 4
+
+
+def explanation_as_dict(told: Explanation, plan: ConvPlan, name: str, values: dict[str, float]) -> dict[str, Any]:
+    """Return an explanation as plain data; ``computed`` is what the engine gives for every map at that place."""
+    return {
+        "map": name,
+        "at": (told.row, told.column),
+        "output": plan.output_shape,
+        "planes": told.planes,
+        "rows": told.rows,
+        "columns": told.columns,
+        "padding_mode": str(plan.border),
+        "patch": told.patch.tolist(),
+        "inside": told.inside.tolist(),
+        "taps": told.taps.tolist(),
+        "products": told.products.tolist(),
+        "bias": told.bias,
+        "value": told.value,
+        "engine": plan.engine,
+        "computed": values,
+    }
+
+
+def render_explanation(
+    told: Explanation, plan: ConvPlan, image: str, name: str, planes: list[str], values: dict[str, float]
+) -> str:
+    """Return an explanation as text."""
+    maps, height, width = plan.output_shape
+    lines = [
+        f"{printable(image)}: map {printable(name)} ({height}x{width}, one of {maps}), row {told.row}, "
+        f"column {told.column}",
+        _window_text(told, plan),
+    ]
+    if not told.rows or not told.columns:
+        lines.append("no tap meets this sample: only the bias is there")
+    elif len(told.columns) > MOST_COLUMNS or len(told.rows) > 2 * MOST_COLUMNS:
+        lines.append(f"{told.taps.size} taps: too many to write out here; --json has them all")
+    else:
+        for plane in range(min(len(told.planes), MOST_PLANES)):
+            lines += ["", *_plane_lines(told, plane, planes[plane] if len(told.planes) > 1 or planes[0] else "")]
+        if len(told.planes) > MOST_PLANES:
+            lines += ["", f"... and {len(told.planes) - MOST_PLANES} more planes; --json has them all"]
+    total = _number(told.value - told.bias)
+    lines += ["", f"sum of {told.products.size} products = {total}"]
+    if told.bias:
+        lines.append(f"+ bias {_number(told.bias)} = {_number(told.value)}")
+    lines.append(f"engine {plan.engine} gives {_number(values[name])}" + _difference(told.value, values[name]))
+    others = [f"{printable(label)} {_number(value)}" for label, value in values.items() if label != name]
+    if others:
+        more = f", ... ({len(others) - 8} more)" if len(others) > 8 else ""
+        lines.append(f"other maps there: {', '.join(others[:8])}{more}")
+    return "\n".join(lines)
+
+
+def _window_text(told: Explanation, plan: ConvPlan) -> str:
+    outside = int((~told.inside[0]).sum()) if told.inside.size else 0
+    text = f"window: rows {_positions(told.rows)}, columns {_positions(told.columns)}"
+    if outside:
+        text += f"; {outside} of {told.inside[0].size} samples lie outside: {plan.border} ({plan.border.pattern}), [so]"
+    return text
+
+
+def _positions(positions: tuple[int, ...]) -> str:
+    if len(positions) <= 4:
+        return " ".join(map(str, positions)) or "none"
+    step = positions[1] - positions[0]
+    return f"{positions[0]} to {positions[-1]}" + (f" by {step}" if step != 1 else "")
+
+
+def _plane_lines(told: Explanation, plane: int, name: str) -> list[str]:
+    """Return patch, taps and products of one plane side by side."""
+    patch = _cells(told.patch[plane], told.inside[plane])
+    blocks = [patch, _cells(told.taps[plane]), _cells(told.products[plane])]
+    widths = [max(len(cell) for row in block for cell in row) for block in blocks]
+    middle = (len(patch) - 1) // 2
+    lines = []
+    for row in range(len(patch)):
+        parts = [" ".join(c.rjust(w) for c in block[row]) for block, w in zip(blocks, widths, strict=True)]
+        times, equals = ("x", "=") if row == middle else (" ", " ")
+        lines.append(f"  {parts[0]}  {times}  {parts[1]}  {equals}  {parts[2]}".rstrip())
+    sizes = [len(block[0]) * (w + 1) - 1 for block, w in zip(blocks, widths, strict=True)]
+    first = f"patch {name}".strip()
+    heading = f"  {first.ljust(sizes[0])}     {'taps'.ljust(sizes[1])}     products"
+    total = f"  products of {name} add up to {_number(told.products[plane].sum())}"
+    return [heading, *lines, *([total] if len(told.planes) > 1 else [])]
+
+
+def _cells(values: NDArray[np.float64], inside: NDArray[np.bool_] | None = None) -> list[list[str]]:
+    cells = [[_number(value) for value in row] for row in values.tolist()]
+    if inside is not None:
+        cells = [
+            [cell if own else f"[{cell}]" for cell, own in zip(row, owns, strict=True)]
+            for row, owns in zip(cells, inside.tolist(), strict=True)
+        ]
+    return cells
+
+
+def _number(value: float) -> str:
+    return f"{value + 0.0:.6g}"
+
+
+def _difference(expected: float, actual: float) -> str:
+    if actual == expected:
+        return ", the same"
+    return f" (rounding: {abs(actual - expected):.1e} apart)"
