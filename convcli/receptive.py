@@ -5,7 +5,9 @@
 For windows that only shrink (convolution, pooling) they follow from the layer before (Dumoulin and Visin;
 Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019). After a layer
 that enlarges, neighbouring outputs see different counts of inputs: there the set of inputs is followed back through
-the whole graph for one period of outputs, and the largest is reported.
+the whole graph for one period of outputs, and the largest is reported. Gaps in these sets (dilation behind an
+enlargement) are followed while they are few enough to be instant; beyond that the gaps are filled, which can only
+make the field larger, and ``is_exact`` says so.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
 
     Number = int | Fraction
 
-#: Periods longer than this are not followed to the end: the field is then the largest among these outputs.
-MAX_PHASES = 64
+#: Outputs of one period that are looked at, at most.
+MAX_PHASES = 4096
+#: Positions in sets with gaps that are followed, for all layers together.
+MAX_WORK = 300_000
 
 
 class Step(NamedTuple):
@@ -39,6 +43,7 @@ class Field(NamedTuple):
     jump: Number = 1
     start2: Number = 1
     is_closed: bool = True
+    is_exact: bool = True
 
 
 class Node(NamedTuple):
@@ -79,11 +84,12 @@ def receptive_fields(nodes: Sequence[Node]) -> list[Field]:
     [(7, 2, 0.5), (11, 4, 0.5)]
     """
     fields: list[Field] = []
+    tracer = _Tracer(nodes)
     for index, node in enumerate(nodes):
         before = _join([fields[source] if source >= 0 else Field() for source in node.sources])
         field = _follow(node.step, before)
         if not field.is_closed:
-            field = field._replace(size=_largest_support(nodes, index))
+            field = field._replace(size=tracer.largest(index), is_exact=tracer.work <= MAX_WORK)
         fields.append(field)
     return fields
 
@@ -91,7 +97,7 @@ def receptive_fields(nodes: Sequence[Node]) -> list[Field]:
 def _follow(step: Step, before: Field) -> Field:
     """Return the field after one layer (its size only if the formula holds)."""
     window = step.dilation * (step.kernel - 1) + 1
-    size, jump, start2, is_closed = before
+    size, jump, start2, is_closed, _ = before
     if step.how == "down":
         start2 = start2 + (window - 1 - 2 * step.pad) * jump
         if is_closed:
@@ -117,25 +123,49 @@ def _join(fields: Sequence[Field]) -> Field:
     return Field(size, fields[0].jump, ratio(first2 + last2, 2), is_closed)
 
 
-def _largest_support(nodes: Sequence[Node], last: int) -> int:
-    """Return the most input pixels, gaps included, that one output of node ``last`` depends on."""
-    period = 1
-    for node in nodes[: last + 1]:
-        period *= node.step.stride if node.step.how != "down" else 1
-    return max(_support(nodes, last, output) for output in range(min(period, MAX_PHASES)))
+class _Tracer:
+    """Follows outputs back to the inputs that they need, and counts the work."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = nodes
+        self.work = 0
+
+    def largest(self, last: int) -> int:
+        """Return the most input pixels, gaps included, that one output of node ``last`` depends on."""
+        period = 1
+        for node in self.nodes[: last + 1]:
+            period *= node.step.stride if node.step.how != "down" else 1
+        return max(self._support(last, output) for output in range(min(period, MAX_PHASES)))
+
+    def _support(self, last: int, output: int) -> int:
+        """Return the width of the set of inputs of one output, on an input without ends."""
+        wanted: dict[int, Collection[int]] = {last: range(output, output + 1)}
+        for index in range(last, -1, -1):
+            if index not in wanted:
+                continue
+            needed = self._back(self.nodes[index].step, wanted.pop(index))
+            for source in self.nodes[index].sources:
+                wanted[source] = _union(wanted[source], needed) if source in wanted else needed
+        reached = wanted.get(-1, ())
+        low, high = _ends(reached) if reached else (0, -1)
+        return high - low + 1
+
+    def _back(self, step: Step, outputs: Collection[int]) -> Collection[int]:
+        """Return the inputs of a layer that a set of its outputs needs."""
+        if not outputs:
+            return outputs
+        if self.work <= MAX_WORK:
+            needed = _back(step, outputs)
+            self.work += 0 if isinstance(needed, range) else len(outputs) * step.kernel
+            return needed
+        return _filled_back(step, *_ends(outputs))
 
 
-def _support(nodes: Sequence[Node], last: int, output: int) -> int:
-    """Return the width of the set of inputs of one output, on an input without ends."""
-    wanted: dict[int, Collection[int]] = {last: range(output, output + 1)}
-    for index in range(last, -1, -1):
-        if index not in wanted:
-            continue
-        needed = _back(nodes[index].step, wanted.pop(index))
-        for source in nodes[index].sources:
-            wanted[source] = _union(wanted[source], needed) if source in wanted else needed
-    reached = wanted.get(-1, ())
-    return max(reached) - min(reached) + 1 if reached else 0
+def _ends(positions: Collection[int]) -> tuple[int, int]:
+    """Return the first and last of a set; a range is not walked through."""
+    if isinstance(positions, range):
+        return positions[0], positions[-1]
+    return min(positions), max(positions)
 
 
 def _union(first: Collection[int], second: Collection[int]) -> Collection[int]:
@@ -150,8 +180,6 @@ def _union(first: Collection[int], second: Collection[int]) -> Collection[int]:
 def _back(step: Step, outputs: Collection[int]) -> Collection[int]:
     """Return the inputs of a layer that a set of its outputs needs; a gapless set stays a range."""
     how, kernel, stride, dilation, pad = step
-    if not outputs:
-        return outputs
     if isinstance(outputs, range) and (dilation == 1 or kernel == 1):
         low, high = outputs.start, outputs.stop - 1
         if how == "down" and (kernel >= stride or low == high):
@@ -160,10 +188,23 @@ def _back(step: Step, outputs: Collection[int]) -> Collection[int]:
             return range(-(-(low + pad - kernel + 1) // stride), (high + pad) // stride + 1)
     if how == "down":
         return {output * stride - pad + dilation * tap for output in outputs for tap in range(kernel)}
+    if how == "linear" and isinstance(outputs, range):  # neighbours overlap: no gaps
+        return _filled_back(step, *_ends(outputs))
     if how == "up":
         reached = (output + pad - dilation * tap for output in outputs for tap in range(kernel))
         return {position // stride for position in reached if position % stride == 0}
     return {source for output in outputs for source in _linear_sources(output, stride)}
+
+
+def _filled_back(step: Step, low: int, high: int) -> range:
+    """Return the inputs that outputs ``low`` to ``high`` can need, gaps filled."""
+    how, kernel, stride, dilation, pad = step
+    window = dilation * (kernel - 1) + 1
+    if how == "down":
+        return range(low * stride - pad, high * stride - pad + window)
+    if how == "up":
+        return range(-(-(low + pad - window + 1) // stride), (high + pad) // stride + 1)
+    return range(_linear_sources(low, stride)[0], _linear_sources(high, stride)[-1] + 1)
 
 
 def _linear_sources(output: int, factor: int) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from convcli.errors import ConvcliError, GeometryError, UsageError, near_names
 from convcli.geometry import Pair, check_groups
 from convcli.layer_sizes import Shape, layer_channels, layer_sizes
 from convcli.layers import WINDOWED, Layer
-from convcli.receptive import Node, Step, receptive_fields
+from convcli.receptive import Field, Node, Step, receptive_fields
 
 if TYPE_CHECKING:
     from convcli.receptive import Number
@@ -29,7 +29,7 @@ class LayerShape(NamedTuple):
     ``macs`` are the multiply-accumulates of the weights at every position, those on padding included, as the loops of
     a literal implementation run; ``bias_adds`` are apart. Only convolutions have any: a batch norm folds into the
     convolution before it. Sizes along axes are tuples, rows before columns; ``unused`` is (rows, columns) of the input
-    that the last window does not reach.
+    that the last window does not reach. ``is_exact_field`` is false where the receptive field is an upper bound.
     """
 
     layer: Layer
@@ -45,6 +45,7 @@ class LayerShape(NamedTuple):
     receptive_field: tuple[int, ...] = ()
     jump: tuple[Number, ...] = ()
     start: tuple[Number | float, ...] = ()
+    is_exact_field: bool = True
 
     @property
     def flops(self) -> int:
@@ -167,16 +168,19 @@ def _bind(layer: Layer, index: int, names: dict[str, int], rows: list[LayerShape
 
 def _add_fields(rows: list[LayerShape], n_axes: int) -> None:
     """Fill in receptive field, jump and start of every row."""
-    per_axis = []
+    per_axis: list[list[Field]] = []
+    seen: list[list[Node]] = []
     for axis in range(n_axes):
         nodes = [Node(row.sources, _step(row, axis)) for row in rows]
-        per_axis.append(receptive_fields(nodes))
+        per_axis.append(per_axis[seen.index(nodes)] if nodes in seen else receptive_fields(nodes))
+        seen.append(nodes)
     for index, row in enumerate(rows):
         fields = [axis_fields[index] for axis_fields in per_axis]
         rows[index] = row._replace(
             receptive_field=tuple(field.size for field in fields),
             jump=tuple(field.jump for field in fields),
             start=tuple(_half(field.start2) for field in fields),
+            is_exact_field=all(field.is_exact for field in fields),
         )
 
 

@@ -125,6 +125,7 @@ def row_as_dict(row: LayerShape) -> dict[str, object]:
         "flops": row.flops,
         "bias_adds": row.bias_adds,
         "receptive_field": list(row.receptive_field),
+        "receptive_field_is_exact": row.is_exact_field,
         "jump": [as_number(jump) for jump in row.jump],
         "start": [as_number(start) for start in row.start],
         "aligned": row.is_aligned,
@@ -223,6 +224,11 @@ def notes(shape: StackShape) -> list[str]:
             start = axes_text(row.start)
             found.append(f"{where}: centres fall between input pixels (start {start}, aligned would end in .5)")
         was_aligned = row.is_aligned
+    bounds = [number for number, row in enumerate(shape.rows, 1) if not row.is_exact_field]
+    if bounds:
+        found.append(
+            f"layer {bounds[0]} and later ones: receptive fields are upper bounds, the exact sets are too large"
+        )
     return [*found, *shape.extra_notes]
 
 
