@@ -16,8 +16,8 @@
     scale = 1                       # optional, on top of the bank's
     bias = 0                        # optional, added to the sums
 
-Instead of ``taps`` a kernel may have ``column`` and ``row``, whose outer product its taps are. Taps may be nested once
-more for kernels that read several planes: ``taps = [plane][row][column]``.
+A file of one kernel may have its ``taps`` at the top. Instead of ``taps`` a kernel may have ``column`` and ``row``, of
+which the taps are the outer product. Kernels that read several planes nest once more: ``taps = [plane][row][column]``.
 """
 
 from __future__ import annotations
@@ -138,6 +138,12 @@ def bank_from_data(data: Any, *, name: str) -> RawBank:
     FieldError
         Naming the field and what was expected there.
     """
+    if isinstance(data, dict) and "kernel" not in data and "kernels" not in data and ("taps" in data or "row" in data):
+        own = _KERNEL_KEYS - {"name", "scale"}  # one kernel needs no table of its own
+        data = {
+            **{key: value for key, value in data.items() if key not in own},
+            "kernel": [{key: value for key, value in data.items() if key in own}],
+        }
     _check_keys(data, _BANK_KEYS, None)
     kernels = data.get("kernel", data.get("kernels"))
     if not isinstance(kernels, list) or not kernels:

@@ -223,7 +223,7 @@ def bank_of_file(path: Path, *, entry: str = "", layout: str | None = None) -> K
 
         return read_bank(path, entry=entry, layout=layout)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         from convcli.banks.formats import read_bank
 
@@ -233,6 +233,12 @@ def bank_of_file(path: Path, *, entry: str = "", layout: str | None = None) -> K
     try:
         bank = bank_of_raw(parse_bank_toml(text, name=path.stem))
     except KernelError as error:
+        from convcli.banks.formats.text import text_kind
+
+        if text_kind(text, path) != "toml":  # called .toml, but something else
+            from convcli.banks.formats import read_bank
+
+            return read_bank(path, entry=entry, layout=layout)
         raise error.within(str(path)) from None
     return selected(bank, entry)
 

@@ -120,7 +120,10 @@ def read_bank(path: Path, *, entry: str = "", layout: str | None = None) -> Kern
     """
     kind = sniff(path)
     reader = import_module(f"convcli.banks.formats.{_READERS[kind]}")
-    bank: KernelBank = reader.read(path, entry=entry, layout=layout)
+    try:
+        bank: KernelBank = reader.read(path, entry=entry, layout=layout)
+    except KernelError as error:
+        raise (error if str(path) in str(error) else error.within(str(path))) from None
     expected = {"npy": (".npy",), "npz": (".npz",), "image": (), "text": ()}.get(kind, ())
     if expected and path.suffix.lower() not in expected:
         bank = bank.noted(f"{path.name} is read as {kind}, which is what it holds")

@@ -23,7 +23,9 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
 
     if layout is not None:
         raise KernelError(f"{path}: layout={layout} is for arrays, not for pictures")
-    planes, notes = _tiff(path) if path.open("rb").read(2) in (b"II", b"MM") else _pillow(path)
+    with path.open("rb") as file:
+        is_tiff = file.read(2) in (b"II", b"MM")
+    planes, notes = _tiff(path) if is_tiff else _pillow(path)
     return selected(bank_of_array(planes, name=path.stem, layout="ohw", notes=tuple(notes)), entry)
 
 

@@ -15,7 +15,7 @@ from convcli.banks.limits import MAX_TEXT_BYTES
 from convcli.errors import KernelError
 
 _TOML = re.compile(
-    r"^\s*(\[\[\s*kernels?\s*\]\]|[A-Za-z_\"][\w\"-]*\s*=\s*(\"|'|\[\s*(\[|$|\"|'|[-+\d.][^;\n]*,)|[-+\d.]+\s*$|true|false))",
+    r"^\s*(\[\[\s*kernels?\s*\]\]|[A-Za-z_\"][\w\"-]*\s*=\s*(\"|'|\[\s*(\[|$|\"|'|[-+\d.][^;\n]*,)|[-+\d.]+\s*$|true|false|$))",
     re.M,
 )
 _MATLAB = re.compile(
@@ -25,6 +25,9 @@ _MAGICK = re.compile(r"\s*\d+(x\d+)?([-+]\d+[-+]\d+)?[@<>]?\s*:")
 _YAML = re.compile(r"^\s*(-\s*\[|-\s*-|-\s+\w+\s*:|[A-Za-z_]\w*\s*:(\s|$))", re.M)
 
 
+_EXPECTED = {".toml": "toml", ".json": "json", ".yaml": "yaml", ".yml": "yaml", ".csv": "table", ".tsv": "table"}
+
+
 def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
     """Read a text file as a bank."""
     from convcli.banks.load import bank_of_raw, selected
@@ -32,7 +35,11 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
     if layout is not None:
         raise KernelError(f"{path}: layout={layout} is for arrays, not for text")
     text = read_text(path)
-    return selected(bank_of_raw(parse_text(text, name=path.stem, path=path)), entry)
+    bank = bank_of_raw(parse_text(text, name=path.stem, path=path))
+    kind = text_kind(text, path)
+    if _EXPECTED.get(path.suffix.lower(), kind) != kind:
+        bank = bank.noted(f"{path.name} is read as {kind}, which is what it holds")
+    return selected(bank, entry)
 
 
 def read_text(path: Path) -> str:

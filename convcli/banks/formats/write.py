@@ -188,7 +188,7 @@ def _separated(mark: str) -> Callable[[KernelBank, bool], Exported]:
     def write(bank: KernelBank, _rounding: bool) -> Exported:
         blocks = []
         for index, matrix in enumerate(_matrices(bank, "a table")):
-            name = re.sub(r"[\r\n]+", " ", bank.kernel_names[index])
+            name = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", bank.kernel_names[index])
             head = [f"# kernel: {name}"] if bank.n_kernels > 1 else []
             head += [f"# bias: {format_number(bank.bias[index])}"] if bank.bias is not None else []
             blocks.append("\n".join([*head, *(mark.join(map(format_number, row)) for row in matrix.tolist())]))
