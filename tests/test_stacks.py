@@ -12,9 +12,9 @@ from oracles import assert_close
 from torch.nn import functional as F  # noqa: N812
 
 from convcli.errors import GeometryError, KernelError, UsageError
-from convcli.stack_file import Stack, load_stack, parse_stack
+from convcli.stack_file import KEYS, Stack, load_stack, parse_stack
 from convcli.stack_run import run_stack
-from convcli.stack_weights import initial_weight, load_numbers
+from convcli.stack_weights import INITS, initial_weight, load_numbers
 
 STACKS = REPOSITORY / "examples" / "stacks"
 
@@ -328,3 +328,22 @@ def test_a_stack_that_does_not_fit_the_picture_says_which_layer():
     stack = parse_stack('init = {kind = "normal"}\nlayers = ["maxpool:2", "conv:3,k=7"]')
     with pytest.raises(GeometryError, match=r"layer 2 \(conv\): rows: kernel 7 covers 7 px"):
         run_stack(stack, np.zeros((3, 9, 30), np.float32))
+
+
+# --- the page about stacks ---
+
+
+def test_the_page_names_every_example_and_every_key():
+    page = (STACKS / "README.md").read_text()
+    for name in NETWORKS:
+        assert f"[{name}]({name}.toml)" in page
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    stack = parse_stack(example)
+    assert {line.partition(" ")[0] for line in example.splitlines() if line[:1].isalpha()} == set(KEYS)
+    found = run_stack(stack, np.ones((3, 16, 16), np.float32), outputs="all")
+    assert {name: maps.shape for name, maps in found.items()} == {
+        "small": (3, 8, 8),
+        "edges": (3, 8, 8),
+        "output": (6, 8, 8),
+    }
+    assert all(kind in page for kind in INITS)
