@@ -36,10 +36,13 @@ if TYPE_CHECKING:
         unfold,
     )
     from convcli.errors import ConvcliError
+    from convcli.shapes import output_shape, receptive_field
+    from convcli.stack_file import Stack, load_stack
 
 __all__ = [
     "ConvcliError",
     "KernelBank",
+    "Stack",
     "__version__",
     "apply",
     "avg_pool1d",
@@ -54,9 +57,12 @@ __all__ = [
     "conv_transpose3d",
     "list_kernels",
     "load_bank",
+    "load_stack",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "output_shape",
+    "receptive_field",
     "unfold",
 ]
 
@@ -64,9 +70,13 @@ __all__ = [
 _HOME = {
     "ConvcliError": "convcli.errors",
     "KernelBank": "convcli.banks",
+    "Stack": "convcli.stack_file",
     "apply": "convcli.api",
     "list_kernels": "convcli.banks",
     "load_bank": "convcli.banks",
+    "load_stack": "convcli.stack_file",
+    "output_shape": "convcli.shapes",
+    "receptive_field": "convcli.shapes",
 }
 
 

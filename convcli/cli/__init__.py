@@ -18,8 +18,14 @@ import typer
 from convcli import __version__
 from convcli.errors import EXIT_INTERRUPTED, ConvcliError
 
-#: Command name = module of this package that has ``register(app)``.
-COMMANDS = ("apply", "shape", "kernels", "compare", "explain")
+#: Command (the module of this package that has ``register(app)``) and what the list of commands says about it.
+COMMANDS = {
+    "apply": "Apply kernels to images: feature maps or pictures, and a report.",
+    "shape": "Output shapes, parameters, MACs and receptive fields of layers.",
+    "kernels": "List, show, check and export kernels.",
+    "compare": "Run every engine on one image and compare them.",
+    "explain": "Write one output sample out: patch, taps, products, sum.",
+}
 
 
 def _show_version(asked: bool) -> None:
@@ -29,7 +35,7 @@ def _show_version(asked: bool) -> None:
 
 
 def build_app(argv: Sequence[str]) -> typer.Typer:
-    """Return the Typer app with the command that ``argv`` names, or with all of them."""
+    """Return the Typer app with the command that ``argv`` names; without one, with their names only."""
     app = typer.Typer(
         name="convcli",
         rich_markup_mode=None,
@@ -48,10 +54,17 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
         """Convolve images with kernel banks, compute shapes without a model."""
 
     asked = next((word for word in argv if not word.startswith("-")), None)
-    one = asked in COMMANDS and "_CONVCLI_COMPLETE" not in os.environ
-    for name in [asked] if one else COMMANDS:
-        import_module(f"convcli.cli.{name}").register(app)
+    completing = "_CONVCLI_COMPLETE" in os.environ
+    for name, summary in COMMANDS.items():
+        if name == asked or completing:
+            import_module(f"convcli.cli.{name}").register(app)
+        elif asked not in COMMANDS:
+            app.command(name, help=summary)(_nothing)
     return app
+
+
+def _nothing() -> None:
+    """Stand in the list of commands for one that was not asked for."""
 
 
 def _complain(error: ConvcliError) -> None:
