@@ -47,8 +47,9 @@ class BlockedProduct:
 
     def load(self, weight: Weight) -> BlockedProduct:
         """Lay ``weight`` (n_out, n_in, kH, kW) out as the banded matrix."""
-        matrix = _banded_matrix(weight, self.block, self.length, self.job.stride_hw[1], self.gap)
-        self.matrix = matrix.astype(self.job.dtype)
+        self.matrix = _banded_matrix(
+            weight.astype(self.job.dtype), self.block, self.length, self.job.stride_hw[1], self.gap
+        )
         return self
 
     def __call__(self, band: Array, target: Array, scratch: Scratch) -> None:
@@ -131,6 +132,11 @@ class BlockedProduct:
                 tail = split[:, :, residue, full, :, : count - full * self.block]
                 np.copyto(part[:, :, full * self.block :], tail.transpose(2, 0, 3, 1))
 
+    def matrix_bytes(self) -> int:
+        """Return the bytes of the banded matrix."""
+        depth = self.job.kernel_hw[0] * self.job.n_in * self.length
+        return self.band_dtype.itemsize * depth * self.job.n_out * self.block
+
     def scratch_bytes(self, n_rows: int) -> int:
         """Blocks and products."""
         lines = self.job.lanes * self.apart * self.n_blocks
@@ -138,10 +144,10 @@ class BlockedProduct:
         return self.band_dtype.itemsize * (blocks + n_rows * lines * self.job.n_out * self.block)
 
 
-def _banded_matrix(weight: Weight, block: int, length: int, stride: int, gap: int) -> Weight:
+def _banded_matrix(weight: Array, block: int, length: int, stride: int, gap: int) -> Array:
     """Return the taps as (kH · n_in · length, n_out · block): column (o, n) holds kernel o, moved by n strides."""
     n_out, n_in, kernel_h, kernel_w = weight.shape
-    matrix = np.zeros((kernel_h, n_in, length, n_out, block))
+    matrix = np.zeros((kernel_h, n_in, length, n_out, block), weight.dtype)
     for n in range(block):
         for c in range(kernel_w):
             matrix[:, :, n * stride + c * gap, :, n] = weight[:, :, :, c].transpose(2, 1, 0)

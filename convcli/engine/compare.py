@@ -115,7 +115,7 @@ def compare_engines(
     chosen = planner()
     estimates = dict(chosen.estimates)
     rows, reference = _reference(planner(engine="taps", dtype="float64"), planes, weight, bias)
-    largest = max((float(np.abs(part).max()) for part in reference), default=0.0)
+    largest = max(float(np.abs(part[np.isfinite(part)]).max(initial=0.0)) for part in reference)
     found = []
     for engine in ENGINES:
         if engine in estimates and estimates[engine] > limit_s * 1e3:
@@ -133,7 +133,7 @@ def compare_engines(
         memory_bytes = _memory(plan, planes, weight, bias, maps)
         seconds = _shortest(runner, planes, maps)
         worst = max(
-            float(np.abs(maps[:, top:bottom] - part).max()) for (top, bottom), part in zip(rows, reference, strict=True)
+            _largest_difference(maps[:, top:bottom], part) for (top, bottom), part in zip(rows, reference, strict=True)
         )
         found.append(
             Measurement(
@@ -149,6 +149,13 @@ def compare_engines(
         )
     n_compared = sum(bottom - top for top, bottom in rows)
     return Comparison(tuple(found), chosen, chosen.output_shape[1], n_compared, largest)
+
+
+def _largest_difference(maps: Array, reference: Array) -> float:
+    """Return the largest absolute difference; what is not finite in both in the same way is equal."""
+    same = (maps == reference) | (np.isnan(maps) & np.isnan(reference))
+    with np.errstate(invalid="ignore"):
+        return float(np.where(same, 0.0, np.abs(maps - reference)).max())
 
 
 def _reference(

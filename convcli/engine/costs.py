@@ -82,6 +82,11 @@ class Problem:
         )
 
     @property
+    def n_matrices(self) -> int:
+        """Sets of kernels that are prepared: one a phase where all groups share theirs."""
+        return len(self.phases) * (1 if self.facts.shared else self.facts.n_groups)
+
+    @property
     def lanes(self) -> int:
         """Planes that may lie side by side: all where they share their kernels and no column is skipped."""
         return self.input_shape[0] if self.facts.shared and self.phases[0][1].stride == 1 else 1
@@ -139,20 +144,20 @@ def fit_band(
         band = job.n_in * job.rows(rows) * correlator.columns * job.lanes * correlator.band_dtype.itemsize
         return band + correlator.scratch_bytes(rows)
 
-    if taken(1) > problem.memory:
-        raise TooLittleMemory(taken(1))
-    workers = min(threads or problem.threads, max(int(cost_ns // THREAD_NS), 1), problem.memory // taken(1))
-    allowed = min(problem.memory // workers, max(cache, taken(1)))
+    fixed = correlator.matrix_bytes() * problem.n_matrices
+    memory = problem.memory - fixed
+    if taken(1) > memory:
+        raise TooLittleMemory(taken(1) + fixed)
+    workers = min(threads or problem.threads, max(int(cost_ns // THREAD_NS), 1), memory // taken(1))
+    allowed = min(memory // workers, max(cache, taken(1)))
     rows = 1
     # Windows overlap from band to band: tall kernels want tall bands, also where they leave the cache.
     tall = min(job.rows(1) * 2, 64)
-    while rows < problem.rows and (
-        taken(rows + 1) <= allowed or (rows < tall and taken(rows + 1) * workers <= problem.memory)
-    ):
+    while rows < problem.rows and (taken(rows + 1) <= allowed or (rows < tall and taken(rows + 1) * workers <= memory)):
         rows += 1
     share = -(-problem.rows * problem.facts.n_groups // workers) if workers > 1 else rows
     rows = min(rows, max(share, 1))
-    return rows, workers, taken(rows) * workers
+    return rows, workers, taken(rows) * workers + fixed
 
 
 def mac_ns(prices: tuple[tuple[int, float], ...], columns: int, dtype: str) -> float:

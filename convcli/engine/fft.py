@@ -71,12 +71,17 @@ class OverlapSave:
     def load(self, weight: Weight) -> OverlapSave:
         """Transform ``weight`` (n_out, n_in, kH, kW)."""
         tile_h, tile_w = self.tile_hw
-        placed = np.zeros((*weight.shape[:2], tile_h, tile_w))
         (window_h, window_w), (gap_h, gap_w) = self.window_hw, self.job.dilation_hw
-        placed[:, :, :window_h:gap_h, :window_w:gap_w] = weight
-        spectra = np.conj(np.fft.rfft2(placed)) * (tile_h * tile_w)
-        self.spectra = spectra.astype(np.complex64 if self.job.dtype == "float32" else np.complex128)
+        complex_type = np.complex64 if self.job.dtype == "float32" else np.complex128
+        self.spectra = np.empty((*weight.shape[:2], tile_h, tile_w // 2 + 1), complex_type)
+        placed = np.zeros((tile_h, tile_w))
+        for kernel, spectrum in zip(weight.reshape(-1, *weight.shape[2:]), self._flat_spectra(), strict=True):
+            placed[:window_h:gap_h, :window_w:gap_w] = kernel
+            spectrum[:] = np.conj(np.fft.rfft2(placed)) * (tile_h * tile_w)
         return self
+
+    def _flat_spectra(self) -> Array:
+        return self.spectra.reshape(-1, *self.spectra.shape[2:])
 
     def __call__(self, band: Array, target: Array, scratch: Scratch) -> None:
         """Correlate ``band`` (n_in, rows, columns, 1) into ``target`` (n_out, rows, W, 1)."""
@@ -127,8 +132,13 @@ class OverlapSave:
             area = rows[:, (first + tile) * step : (first + tile + 1) * step]
             area[:] = maps[tile, :, : area.shape[1] * stride_w : stride_w]
 
+    def matrix_bytes(self) -> int:
+        """Return the bytes of the kernels' spectra."""
+        one = self.tile_hw[0] * (self.tile_hw[1] + 2) * self.band_dtype.itemsize
+        return one * self.job.n_out * self.job.n_in
+
     def scratch_bytes(self, n_rows: int) -> int:  # noqa: ARG002
-        """Tiles, spectra and products of one batch, and the kernels' spectra (shared, counted once a thread)."""
+        """Tiles, spectra, products and maps of one batch."""
         per_tile = self.tile_hw[0] * (self.tile_hw[1] + 2) * self.band_dtype.itemsize
         terms = 1 if self.job.n_in > 1 else 0
-        return per_tile * (self.batch * (2 * self.job.n_in + 2 + terms) + self.job.n_out * self.job.n_in)
+        return per_tile * self.batch * (2 * self.job.n_in + 2 + terms)

@@ -41,6 +41,10 @@ class Im2col:
         np.matmul(self.matrix, columns.reshape(self.job.taps, -1), out=product)
         target[..., 0] = product.reshape(self.job.n_out, height, width)
 
+    def matrix_bytes(self) -> int:
+        """Return the bytes of the kernels as rows."""
+        return self.band_dtype.itemsize * self.job.n_out * self.job.taps
+
     def scratch_bytes(self, n_rows: int) -> int:
         """Columns and products."""
         return self.band_dtype.itemsize * n_rows * self.job.output_w * (self.job.taps + self.job.n_out)

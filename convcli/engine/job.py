@@ -57,6 +57,9 @@ class Correlator(Protocol):
     def __call__(self, band: Array, target: Array, scratch: Scratch) -> None:
         """Correlate ``band`` (n_in, rows, columns, lanes), contiguous, into ``target`` (n_out, rows, W, lanes)."""
 
+    def matrix_bytes(self) -> int:
+        """Return the bytes that :meth:`load` keeps."""
+
     def scratch_bytes(self, n_rows: int) -> int:
         """Return the bytes it takes for ``n_rows`` rows of output, the band itself apart."""
 

@@ -220,7 +220,7 @@ def _offer_fft(problem: Problem) -> Candidate | str:
     passes = 2 * facts.n_in + 2 * facts.n_out
     each = passes * FFT_NS[job.dtype] + facts.n_in * facts.n_out * SPECTRUM_NS + facts.n_out * 2 * GATHER_NS
     groups = facts.n_groups * len(problem.phases)
-    distinct = 1 if facts.shared else facts.n_groups
+    distinct = problem.n_matrices
     best: tuple[float, int, int, int, int] | None = None
     for size_h in _tile_sizes(window_h, job.rows(problem.rows)):
         band = _even_share(problem.rows, (size_h - window_h) // job.stride_hw[0] + 1)
@@ -230,7 +230,7 @@ def _offer_fft(problem: Problem) -> Candidate | str:
             tile_w = good_size((step - 1) * job.stride_hw[1] + window_w)
             transform = OverlapSave(job, (tile_h, tile_w))
             n_bands = -(-problem.rows // band)
-            spectra = tile_h * tile_w * facts.n_out * facts.n_in * transform.band_dtype.itemsize * distinct
+            spectra = transform.matrix_bytes() * distinct
             worker = job.n_in * tile_h * job.columns * transform.band_dtype.itemsize + transform.scratch_bytes(band)
             threads = min(problem.threads, n_bands * groups, (problem.memory - spectra) // worker)
             if threads < 1:

@@ -101,6 +101,11 @@ class Separable:
             if turn:
                 target[o] += term[0]
 
+    def matrix_bytes(self) -> int:
+        """Return the bytes of the passes' matrices."""
+        n_rows = self.job.n_out * self.rank
+        return self._column_pass.matrix_bytes() + n_rows * self._row_passes[0].matrix_bytes()
+
     def scratch_bytes(self, n_rows: int) -> int:
         """Return the columns' sums, one term, and what the passes take."""
         lines = n_rows * self.job.lanes * (self._width * self.job.n_out * self.rank + self.job.output_w)

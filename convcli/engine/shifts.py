@@ -156,6 +156,10 @@ class ShiftAdd:
             parts[r, c, :, : piece.shape[1], : piece.shape[2]] = piece
         return parts.reshape(stride_h, stride_w, n_in, n_rows, n_columns * lanes)
 
+    def matrix_bytes(self) -> int:
+        """Nothing worth counting: a program is a few tuples."""
+        return 0
+
     def scratch_bytes(self, n_rows: int) -> int:
         """Three sums, and the band taken apart where there is a stride."""
         stride_h, stride_w = self.job.stride_hw

@@ -52,6 +52,8 @@ class Scratch:
         n_bytes = prod(shape) * np.dtype(dtype).itemsize
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < n_bytes:
+            buffer = None
+            self._buffers.pop(name, None)  # never hold the old one and the new one
             buffer = self._buffers[name] = np.empty(n_bytes, np.uint8)
         return buffer[:n_bytes].view(dtype).reshape(shape)
 

@@ -48,10 +48,11 @@ class StackedProduct:
     def load(self, weight: Weight) -> StackedProduct:
         """Lay ``weight`` (n_out, n_in, kH, kW) out as (n_out, ρ, stacked rows)."""
         n_out, n_in, kernel_h, kernel_w = weight.shape
-        matrix = np.zeros((n_out, self.rows_at_once, self._stacks(self.rows_at_once), n_in, kernel_w))
+        shape = (n_out, self.rows_at_once, self._stacks(self.rows_at_once), n_in, kernel_w)
+        matrix = np.zeros(shape, self.job.dtype)
         for row in range(self.rows_at_once):
             matrix[:, row, row * self.pace : row * self.pace + kernel_h] = weight.transpose(0, 2, 1, 3)
-        self.matrix = matrix.reshape(n_out, self.rows_at_once, -1).astype(self.job.dtype)
+        self.matrix = matrix.reshape(n_out, self.rows_at_once, -1)
         return self
 
     def _stacks(self, n_rows: int) -> int:
@@ -117,6 +118,11 @@ class StackedProduct:
         np.matmul(flat, groups, out=product.reshape(count, n_out * at_once, length))
         finished = maps.reshape(n_out, count, at_once, *maps.shape[2:])  # a view: only one axis is split
         np.copyto(finished.swapaxes(0, 1), product, casting="unsafe")
+
+    def matrix_bytes(self) -> int:
+        """Return the bytes of the banded matrix."""
+        depth = self._stacks(self.rows_at_once) * self.job.n_in * self.job.kernel_hw[1]
+        return np.dtype(self.job.dtype).itemsize * depth * self.job.n_out * self.rows_at_once
 
     def scratch_bytes(self, n_rows: int) -> int:
         """One tile of stacks and of products."""

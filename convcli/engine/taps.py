@@ -35,6 +35,10 @@ class Taps:
             output += self.weight[:, :, r, c] @ pixel
         target[..., 0] = output.reshape(self.job.n_out, height, width)
 
+    def matrix_bytes(self) -> int:
+        """Nothing: the taps are the caller's."""
+        return 0
+
     def scratch_bytes(self, n_rows: int) -> int:
         """Sum so far, one product, one shifted copy of the pixels."""
         return 8 * n_rows * self.job.output_w * (2 * self.job.n_out + self.job.n_in)

@@ -73,6 +73,10 @@ class TorchConv:
             )
             target[..., 0] = maps[0].cpu().numpy()
 
+    def matrix_bytes(self) -> int:
+        """Return the bytes of the weights."""
+        return self.band_dtype.itemsize * self.job.n_out * self.job.taps
+
     def scratch_bytes(self, n_rows: int) -> int:
         """Output of one band, and oneDNN's unfolded input at worst."""
         item = self.band_dtype.itemsize

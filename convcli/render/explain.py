@@ -56,7 +56,7 @@ def render_explanation(
         lines.append(f"{told.taps.size} taps: too many to write out here; --json has them all")
     else:
         for plane in range(min(len(told.planes), MOST_PLANES)):
-            lines += ["", *_plane_lines(told, plane, planes[plane] if len(told.planes) > 1 or planes[0] else "")]
+            lines += ["", *_plane_lines(told, plane, planes[plane])]
         if len(told.planes) > MOST_PLANES:
             lines += ["", f"... and {len(told.planes) - MOST_PLANES} more planes; --json has them all"]
     total = _number(told.value - told.bias)

@@ -1,0 +1,215 @@
+"""The planner: bounds that are measured, choices that are said, threads that change nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from oracles import assert_close
+
+from convcli import conv2d
+from convcli.engine import ENGINES, Border, plan_conv, prepare
+from convcli.engine.fft import good_size
+from convcli.engine.runner import run_bands
+from convcli.engine.source import ScratchPool
+from convcli.errors import ConvcliError, GeometryError, UsageError
+
+REPLICATE = Border("replicate")
+
+
+def weights(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape)
+
+
+@pytest.mark.parametrize("memory", [2**20, 8 * 2**20, 64 * 2**20])
+@pytest.mark.parametrize("engine", ["taps", "im2col", "banded", "separable", "fft"])
+@pytest.mark.parametrize(("kernels", "size"), [(1, 3), (4, 9), (2, 31)])
+def test_memory_stays_below_its_bound(memory, engine, kernels, size):
+    """Measured, not estimated: what is allocated beyond input and output."""
+    shape = (2, 90, 500) if engine == "taps" else (2, 400, 500)
+    image = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    weight = np.repeat(weights(1, 1, size, 1) * weights(1, 1, 1, size), 2 * kernels, axis=0)
+    arguments = {"padding": ((1, 1), (2, 2)), "groups": 2, "border": REPLICATE, "memory": memory, "threads": 2}
+    try:
+        plan = plan_conv(image.shape, weight, engine=engine, **arguments)
+    except UsageError:
+        pytest.skip("one row takes more")
+    out = np.empty(plan.output_shape, np.float32)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        prepare(plan, weight).run(image, out)
+        used = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    slack = 200_000  # Python's own objects, matrices of a few taps
+    assert used <= memory + slack, plan.method
+    assert used <= plan.memory_bytes * 1.15 + slack, "the plan promised less"
+
+
+def test_a_bound_too_small_for_a_row_is_refused_and_names_the_engines():
+    with pytest.raises(UsageError, match="banded") as caught:
+        plan_conv((1, 100, 100), weights(1, 1, 3, 3), memory=1000)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "torch"])
+def test_threads_and_bands_change_nothing(engine):
+    image = weights(3, 120, 90).astype(np.float32)
+    weight = np.repeat(weights(1, 1, 5, 1) * weights(1, 1, 1, 7), 6, axis=0)
+    maps = [
+        conv2d(image, weight, padding="same", groups=3, engine=engine, threads=threads, memory=memory)
+        for threads, memory in ((1, None), (2, None), (5, 3 * 2**20))
+    ]
+    # Other bands are other matrices: the last bit of a float32 may differ.
+    for other in maps[1:]:
+        assert_close(other, maps[0].astype(np.float64), rtol=1e-6)
+
+
+def test_one_runner_serves_many_threads_at_once():
+    weight = weights(2, 1, 9, 9)
+    images = [weights(1, 80, 70 + 0 * n) * n for n in range(1, 9)]
+    plan = plan_conv((1, 80, 70), weight, dtype="float64", engine="banded")
+    runner = prepare(plan, weight)
+    expected = [runner.run(image).copy() for image in images]
+    found: dict[int, np.ndarray] = {}
+
+    def work(index: int) -> None:
+        for _ in range(5):
+            found[index] = runner.run(images[index])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(images))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index, maps in enumerate(expected):
+        np.testing.assert_array_equal(found[index], maps)
+
+
+def test_an_error_in_one_band_stops_the_others_and_is_raised():
+    done = []
+
+    def work(band, scratch):
+        if band == 3:
+            raise ConvcliError("band 3")
+        time.sleep(0.001)
+        done.append(band)
+
+    with pytest.raises(ConvcliError, match="band 3"):
+        run_bands([(work, band) for band in range(500)], ScratchPool(), 3)
+    assert len(done) < 400
+
+
+def test_the_reason_names_method_estimate_and_runner_up():
+    plan = plan_conv((1, 500, 500), weights(1, 1, 31, 31))
+    assert plan.engine == "fft"
+    assert "overlap-save" in plan.reason
+    assert "next" in plan.reason
+    assert plan.reason in plan.as_dict().values()
+    asked = plan_conv((1, 500, 500), weights(1, 1, 31, 31), engine="banded")
+    assert asked.reason.startswith("asked for")
+
+
+@pytest.mark.parametrize(
+    ("shape", "weight", "arguments", "engine"),
+    [
+        ((3, 1000, 1000), np.tile([[[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]]], (3, 1, 1, 1)), {"groups": 3}, "banded"),
+        ((1, 1000, 1000), weights(1, 1, 7, 7), {}, "banded"),
+        ((1, 1000, 1000), weights(1, 1, 61, 61), {}, "fft"),
+        ((1, 1000, 1000), np.outer(np.hanning(33), np.hanning(33))[None, None], {}, "separable"),
+        ((1, 1000, 1000), weights(48, 1, 49, 49), {}, "fft"),
+    ],
+)
+def test_the_choice_is_made_from_integers(shape, weight, arguments, engine):
+    plan = plan_conv(shape, weight, **arguments)
+    assert plan.engine == engine
+    assert dict(plan.estimates)[engine] == min(ms for name, ms in plan.estimates if name not in ("taps", "im2col"))
+
+
+def test_torch_is_never_picked_for_large_kernels():
+    """Its direct path falls off a cliff above 49×49, loaded or not."""
+    assert "torch" in sys.modules
+    for size in (51, 101):
+        plan = plan_conv((64, 200, 200), weights(64, 64, size, 3), memory=2**33)
+        assert plan.engine != "torch"
+
+
+@pytest.mark.subprocess
+def test_torch_is_imported_only_where_it_pays():
+    script = """
+        import sys, numpy as np
+        from convcli.engine import conv2d, plan_conv
+        small = plan_conv((3, 100, 100), np.ones((8, 3, 3, 3)))
+        conv2d(np.ones((3, 64, 64)), np.ones((8, 3, 3, 3)))
+        assert "torch" not in sys.modules, small.engine
+        conv2d(np.ones((1, 8, 8)), np.ones((1, 1, 3, 3)), engine="torch")
+        assert "torch" in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+
+
+def test_mps_is_refused_where_there_is_none():
+    if torch.backends.mps.is_available():
+        pytest.skip("this machine has a Metal device")
+    with pytest.raises(UsageError, match="mps"):
+        prepare(plan_conv((1, 8, 8), weights(1, 1, 3, 3), device="mps"), weights(1, 1, 3, 3))
+
+
+@pytest.mark.gpu
+def test_cuda_gives_the_same_maps():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    image, weight = weights(3, 300, 400), weights(6, 1, 7, 7)
+    expected = conv2d(image, weight, groups=3, engine="taps")
+    for dtype, tolerance in (("float32", 3e-6), ("float64", 1e-13)):
+        plan = plan_conv(image.shape, weight, groups=3, dtype=dtype, device="cuda")
+        assert_close(prepare(plan, weight).run(image), expected, rtol=tolerance)
+
+
+def test_what_the_plan_was_not_made_for_is_refused():
+    weight = np.array([[[[1, 2], [3, 4]]]])
+    plan = plan_conv((1, 9, 9), weight, input_dtype="uint8", engine="banded")
+    runner = prepare(plan, weight)
+    with pytest.raises(GeometryError, match="planned for"):
+        runner.run(np.ones((1, 9, 8), np.uint8))
+    with pytest.raises(GeometryError, match="uint8"):
+        runner.run(np.ones((1, 9, 9), np.float32))
+    with pytest.raises(GeometryError, match="rows"):
+        runner.rows(np.ones((1, 9, 9), np.uint8), 3, 9)
+    with pytest.raises(GeometryError, match="out of shape"):
+        runner.run(np.ones((1, 9, 9), np.uint8), np.empty((1, 9, 9), np.float32))
+    with pytest.raises(GeometryError, match="out of type"):
+        runner.run(np.ones((1, 9, 9), np.uint8), np.empty((1, 8, 8), np.uint8))
+    with pytest.raises(GeometryError, match="bias"):
+        prepare(plan, weight, np.ones(2))
+
+
+def test_native_maps_are_exact_integers():
+    picture = np.random.default_rng(0).integers(0, 256, (60, 70, 3), dtype=np.uint8)
+    weight = np.tile([[[[-1, -2, -1], [0, 0, 0], [1, 2, 1]]]], (3, 1, 1, 1))
+    plan = plan_conv((3, 60, 70), weight, padding=((1, 1), (1, 1)), groups=3, border=REPLICATE, input_dtype="uint8")
+    runner = prepare(plan, weight)
+    assert runner.native_dtype == np.int16
+    maps = runner.run(picture.transpose(2, 0, 1), dtype=runner.native_dtype)
+    expected = conv2d(picture.transpose(2, 0, 1), weight, padding=1, groups=3, padding_mode="replicate", engine="taps")
+    np.testing.assert_array_equal(maps, expected)
+    assert prepare(plan, weight, np.array([0.5, 0, 0])).native_dtype == np.float32
+
+
+def test_good_sizes_have_small_factors_only():
+    for least in range(1, 600):
+        size = good_size(least)
+        assert size >= max(least, 2)
+        assert size % 2 == 0
+        for factor in (2, 3, 5):
+            while size % factor == 0:
+                size //= factor
+        assert size == 1
