@@ -7,10 +7,10 @@ Each is imported in the function that needs it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import ConvcliError, KernelError
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 #: Longest safetensors header that is read, in bytes (the library's own limit).
 MAX_HEADER_BYTES = 100_000_000
-#: Keys under which training scripts keep the weights.
-_NESTED = ("state_dict", "model_state_dict", "model", "params", "net")
 
 
 class WeightEntry(NamedTuple):
@@ -127,41 +125,11 @@ def _safetensors_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 def _torch_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Return name → (shape, dtype) from a torch file."""
-    tensors = read_torch_tensors(path)
+    """Return name → (shape, dtype) from a torch file, of which nothing but tensors is unpickled."""
+    from convcli.banks.formats.torch_file import read_tensors
+
+    tensors = read_tensors(path)
     return {name: (tuple(each.shape), str(each.dtype).removeprefix("torch.")) for name, each in tensors.items()}
-
-
-def read_torch_tensors(path: Path) -> dict[str, Any]:
-    """Return the tensors of a torch file by name, unpickling nothing else.
-
-    Weights that a training script keeps under a key such as ``state_dict`` are found there.
-
-    Raises
-    ------
-    KernelError
-        The file is damaged, or holds more than plain data.
-    """
-    import pickle
-
-    import torch
-
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise KernelError(
-            f"{str(path)!r} cannot be read as weights: {first}",
-            hint="only files of plain tensors are read: save model.state_dict()",
-        ) from None
-    for key in _NESTED:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if isinstance(found, torch.Tensor):
-        found = {"weight": found}
-    if not isinstance(found, Mapping):
-        raise KernelError(f"{str(path)!r} holds a {type(found).__name__}, not named tensors")
-    return {str(name): tensor.detach() for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}
 
 
 def read_onnx(path: Path | str, input_shape: Sequence[int] | None = None) -> Graph:

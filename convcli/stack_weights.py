@@ -168,7 +168,7 @@ def _anchored(stack: Stack, spec: str) -> str:
 def _entry(stack: Stack, spec: str, *, missing_ok: bool = False) -> Any:
     """Return one tensor of a checkpoint as float64, or None if it may be missing and is."""
     name, _, entry = _anchored(stack, spec).partition("#")
-    tensors = read_tensors(Path(name))
+    tensors = _read_arrays(Path(name))
     if entry in tensors:
         return np.asarray(tensors[entry], np.float64)
     if missing_ok:
@@ -177,29 +177,15 @@ def _entry(stack: Stack, spec: str, *, missing_ok: bool = False) -> Any:
     raise KernelError(f"{name!r} has no entry {entry!r}" if entry else f"{spec!r} names no entry", hint=hint)
 
 
-def read_tensors(path: Path) -> Mapping[str, Array]:
-    """Return the tensors of a checkpoint by name; nothing but tensors is unpickled.
-
-    Raises
-    ------
-    KernelError
-        The file is missing or damaged, or needs a package that is not installed.
-    """
+def _read_arrays(path: Path) -> Mapping[str, Array]:
+    """Return the tensors of a checkpoint by name, under the names that ``convcli shape`` lists."""
     if not path.is_file():
         raise KernelError(f"no file {str(path)!r}")
-    if path.suffix.lower() != ".safetensors":
-        from convcli.models import read_torch_tensors
-
-        return {name: tensor.float().numpy() for name, tensor in read_torch_tensors(path).items()}
-    try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-    except ImportError:
-        raise KernelError("reading safetensors needs its package", hint="pip install 'convcli[formats]'") from None
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
-        raise KernelError(f"{str(path)!r} is not a safetensors file: {error}") from None
+    if path.suffix.lower() == ".safetensors":
+        from convcli.banks.formats.safetensors_file import read_arrays
+    else:
+        from convcli.banks.formats.torch_file import read_arrays
+    return read_arrays(path)
 
 
 def _norm_numbers(stack: Stack, row: LayerShape, sources: Mapping[str, object]) -> LayerNumbers:

@@ -11,6 +11,7 @@ import torch
 from conftest import run_cli
 from onnx import TensorProto, helper
 
+from convcli.banks import load_bank
 from convcli.errors import KernelError, UsageError
 from convcli.models import list_weights, read_onnx
 
@@ -137,7 +138,7 @@ def save_state(path):
 @pytest.mark.parametrize("name", ["net.safetensors", "net.pt"])
 def test_a_checkpoint_lists_its_convolutions(tmp_path, name):
     weights = list_weights(save_state(tmp_path / name))
-    found = {entry.name: (entry.module, entry.text) for entry in weights.entries}
+    found = {entry.name.removeprefix("state_dict."): (entry.module, entry.text) for entry in weights.entries}
     assert found == {
         "conv1.weight": ("Conv2d(3, 64, 7, bias=False)", "conv:64,k=7,bias=false"),
         "dw.weight": ("Conv2d(64, 64, (3, 5), groups=64, bias=True)", "depthwise:k=3x5"),
@@ -149,6 +150,14 @@ def test_a_checkpoint_lists_its_convolutions(tmp_path, name):
         module = eval(f"torch.nn.{entry.module}")
         assert tuple(module.weight.shape) == entry.shape
         assert sum(p.numel() for p in module.parameters()) == entry.parameters
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net.pt"])
+def test_every_entry_listed_can_be_loaded_under_its_name(tmp_path, name):
+    path = save_state(tmp_path / name)
+    for entry in list_weights(path).entries:
+        bank = load_bank(f"{path}#{entry.name}")
+        assert bank.weight.size == np.prod(entry.shape)
 
 
 def test_listing_prints_as_table_and_as_data(tmp_path):
@@ -178,5 +187,5 @@ def test_safetensors_that_lie_about_their_header_exit_4(tmp_path):
 
 def test_a_pickle_with_code_in_it_is_refused(tmp_path):
     torch.save({"weight": torch.zeros(1, 1, 3, 3), "evil": print}, tmp_path / "evil.pt")
-    with pytest.raises(KernelError, match="cannot be read as weights"):
+    with pytest.raises(KernelError, match="holds more than weights"):
         list_weights(tmp_path / "evil.pt")

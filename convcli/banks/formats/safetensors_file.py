@@ -110,6 +110,22 @@ def _tensor(path: Path, name: str, entry: dict[str, Any], start: int) -> NDArray
     return flat.reshape(entry["shape"])
 
 
+def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Return every tensor of a file by its name.
+
+    Raises
+    ------
+    KernelError
+        A damaged file, or a type of numbers that is not read.
+    """
+    try:
+        header, start, _ = read_header(path)
+        names = [name for name in header if name != "__metadata__"]
+        return {name: _tensor(path, name, header[name], start) for name in names}
+    except OSError as error:
+        raise KernelError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
+
+
 def listing(path: Path) -> dict[str, tuple[int, ...]]:
     """Return every entry's shape."""
     return {name: tuple(value["shape"]) for name, value in read_header(path)[0].items() if name != "__metadata__"}

@@ -18,8 +18,14 @@ from convcli.errors import KernelError
 _HINT = "save a state_dict with torch.save(model.state_dict(), ...), or a .safetensors file"
 
 
-def _tensors(path: Path) -> dict[str, Any]:
-    """Return every tensor of a checkpoint by its dotted name."""
+def read_tensors(path: Path) -> dict[str, Any]:
+    """Return every tensor of a checkpoint by its dotted name.
+
+    Raises
+    ------
+    KernelError
+        Not a checkpoint, or one that holds more than weights.
+    """
     import warnings
 
     import torch
@@ -53,6 +59,11 @@ def _collect(data: Any, prefix: str, found: dict[str, Any], depth: int) -> None:
             _collect(value, f"{prefix}.{index}" if prefix else str(index), found, depth + 1)
 
 
+def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Return every tensor of a checkpoint as float64, by its dotted name."""
+    return {name: _array(tensor, f"{path}#{name}") for name, tensor in read_tensors(path).items()}
+
+
 def _array(tensor: Any, what: str) -> NDArray[np.generic]:
     check_taps(tensor.numel(), what)
     if tensor.is_sparse or tensor.is_quantized or tensor.is_complex():
@@ -63,7 +74,7 @@ def _array(tensor: Any, what: str) -> NDArray[np.generic]:
 
 def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
     """Read one entry as a bank."""
-    tensors = _tensors(path)
+    tensors = read_tensors(path)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     chosen, bias = choose_entry(shapes, entry, path)
     if not entry and chosen == "weight" and set(shapes) == {"weight", "bias"}:
@@ -81,7 +92,7 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
 
 def listing(path: Path) -> dict[str, tuple[int, ...]]:
     """Return every entry's shape."""
-    return {name: tuple(tensor.shape) for name, tensor in _tensors(path).items()}
+    return {name: tuple(tensor.shape) for name, tensor in read_tensors(path).items()}
 
 
 def write(arrays: dict[str, NDArray[np.float64]]) -> bytes:
