@@ -1,4 +1,4 @@
-"""Run the commands in README.md's console blocks and put their output into it; ``test_docs`` checks that none drifts."""
+"""Run the commands in README.md's console blocks and put their output in; ``test_docs`` checks that none drifts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def fresh_readme(text: str) -> str:
 
 
 def masked(text: str) -> str:
-    """Hide what differs between machines and versions of libraries: seconds, compressed sizes, the engine's estimate."""
+    """Hide what differs between machines and versions: seconds, compressed sizes, the engine's estimate."""
     text = re.sub(r"\d+\.\d+ s\b", "0.00 s", text)
     text = re.sub(r"^engine .*$", "engine", text, flags=re.MULTILINE)
     return re.sub(r"[\d.]+ (bytes|KiB|MiB)", "0 KiB", text)

@@ -82,7 +82,7 @@ def test_after_sigkill_resume_completes_the_batch_and_does_nothing_twice(folder:
     _wait_for_outputs(out, 4)
     process.kill()
     process.communicate(timeout=20)
-    done = {path for path in out.rglob("report.json")}
+    done = set(out.rglob("report.json"))
     assert len(done) < N_FILES
     before = _files(out)
     result = run_cli("apply", folder, "-k", "sobel", "--out-dir", out, "-q", "--resume", "--json").ok()
