@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NAME = ".convcli-manifest.jsonl"
 #: Flags that say where and how, but not what: a change of them makes nothing out of date.
-_NOT_PARAMETERS = ("out_dir", "overwrite", "skip_existing", "threads", "memory", "max_pixels", "compress")
+_NOT_PARAMETERS = ("out_dir", "overwrite", "skip_existing", "threads", "memory", "max_pixels", "max_taps", "compress")
 
 
 def content_key(source: InputFile) -> str:

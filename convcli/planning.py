@@ -6,6 +6,7 @@ integers, names and paths. Whatever can be refused is refused here.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,9 +78,13 @@ class Planner:
 
     def __init__(self, request: ApplyRequest) -> None:
         from convcli.banks import load_bank
+        from convcli.banks.limits import check_taps, max_taps
 
         self.request = request
-        self.bank = load_bank(*request.kernels)
+        limit = nullcontext() if request.max_taps is None else max_taps(request.max_taps)
+        with limit:
+            self.bank = load_bank(*request.kernels)
+            check_taps(self.bank.weight.size, f"kernel {self.bank.name}")
         self._bound: dict[tuple[str, ...], BoundBank] = {}
 
     def plan(self, source: InputFile, info: ImageInfo) -> ImagePlan:

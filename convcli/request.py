@@ -56,6 +56,7 @@ class ApplyRequest(NamedTuple):
     unit: bool = False
     normalize: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     max_pixels: int | None = None
+    max_taps: int | None = None
     # output
     out_dir: Path = Path()
     output: Path | None = None
@@ -271,6 +272,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "compress": lambda text: choice(text, "--compress", ("fast", "default", "small")),
     "outputs": lambda text: choice(text, "--outputs", ("last", "all")),
     "threads": lambda text: parse_count(text, "--threads", minimum=1),
+    "max_taps": lambda text: parse_count(text, "--max-taps", minimum=1),
     "max_pixels": lambda text: parse_count(text, "--max-pixels", minimum=1),
     "out_dir": Path,
     "stack": Path,

@@ -100,7 +100,10 @@ def apply(
         _option("--normalize", metavar="imagenet|MEAN,STD", help="After --unit, which it implies.", panel=_IN),
     ] = None,
     max_pixels: Annotated[
-        int | None, _option("--max-pixels", metavar="N", help="Refuse larger images.", panel=_IN)
+        int | None, _option("--max-pixels", metavar="N", help="Refuse larger images [1200000000].", panel=_IN)
+    ] = None,
+    max_taps: Annotated[
+        int | None, _option("--max-taps", metavar="N", help="Refuse larger kernels [33554432].", panel=_IN)
     ] = None,
     recursive: Annotated[
         bool, _option("-r", "--recursive", help="Search folders; their tree is kept below --out-dir.", panel=_IN)
@@ -181,15 +184,17 @@ def apply(
 ) -> None:
     """Apply a kernel bank to images: one feature map per kernel and plane, and a shape report.
 
-    convcli apply photo.jpg -k sobel                 maps in photo_sobel/, report.json
+    \b
+    convcli apply photo.jpg -k sobel                 maps and a report in photo_sobel/
     convcli apply photo.jpg -k sharpen -o sharp.jpg  one picture
-    """
+    """  # noqa: D301 - the mark that keeps the lines below apart
     words = {
         "kernels": tuple(kernel or ()), "stack": stack, "outputs": outputs, "stride": stride,
         "padding": padding, "padding_mode": padding_mode, "dilation": dilation, "groups": groups,
         "transposed": transposed, "output_padding": output_padding, "bias": bias, "mode": mode, "anchor": anchor,
         "engine": engine, "dtype": dtype, "device": device, "channels": channels, "orientation": orientation,
         "alpha": alpha, "frames": frames, "unit": unit, "normalize": normalize, "max_pixels": max_pixels,
+        "max_taps": max_taps,
         "output": output, "out_dir": out_dir, "layout": layout, "combine": combine, "format": format, "name": name,
         "tone": tone, "depth": depth, "colormap": colormap, "compress": compress, "overwrite": overwrite,
         "skip_existing": skip_existing, "threads": threads, "memory": memory,
