@@ -301,6 +301,20 @@ def test_orientation_turns_with_y_up() -> None:
         assert (bar * along**2).sum() > 3 * (bar * across**2).sum()
 
 
+def test_bars_are_second_derivatives_dark_in_the_middle() -> None:
+    bank = taps("leung-malik")
+    x, y = y_up(49)
+    variance = 2.0  # of the first scale, sigma = sqrt(2)
+    bar = np.exp(-(x**2) / (18 * variance) - y**2 / (2 * variance)) * (y**2 - variance)
+    bar -= bar.mean()
+    np.testing.assert_allclose(bank[18], bar / np.abs(bar).sum(), atol=1e-12)
+    edge = -np.exp(-(x**2) / (18 * variance) - y**2 / (2 * variance)) * y
+    np.testing.assert_allclose(bank[0], edge / np.abs(edge).sum(), atol=1e-12)
+    for index in (36, 39, 42, 45):
+        assert bank[index, 24, 24] == bank[index].max()  # Gaussians are bright in the middle,
+        assert bank[index + 1, 24, 24] == bank[index + 1].min()  # Laplacians of them dark
+
+
 def test_rfs_and_schmid_fingerprints() -> None:
     bank = taps("rfs")
     assert bank.shape == (38, 49, 49)

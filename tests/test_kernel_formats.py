@@ -483,6 +483,8 @@ def hostile_files(folder: Path) -> dict[str, Path]:
     put("claims.safetensors", len(text).to_bytes(8, "little") + text)
     text = json.dumps({"w": {"dtype": "F32", "shape": [3, 3], "data_offsets": [0, 8]}}).encode()
     put("shape.safetensors", len(text).to_bytes(8, "little") + text + b"\0" * 8)
+    text = json.dumps({"w": {"dtype": "F32", "shape": [3, 3], "data_offsets": [0, 36]}}).encode()
+    put("cut.safetensors", len(text).to_bytes(8, "little") + text + b"\0" * 35)
     text = b'{"w": 5}'
     put("table.safetensors", len(text).to_bytes(8, "little") + text)
     put("nan.toml", b"[[kernel]]\ntaps = [[1, nan]]\n")
@@ -523,7 +525,8 @@ HOSTILE = [
     "claims.safetensors", "shape.safetensors", "table.safetensors", "nan.toml", "inf.json",
     "nan.csv", "nan.npy", "ragged.csv", "ragged.json", "ragged.yaml", "empty.toml", "spaces.txt",
     "empty.npz", "deep.json", "deep.yaml", "deep.toml", "binary.txt", "latin.csv", "words.txt",
-    "matlab.mat", "truncated.png", "garbage.onnx", "cut.pt", "zipbomb.npz",
+    "matlab.mat", "truncated.png", "garbage.onnx",
+    "cut.safetensors", "cut.pt", "zipbomb.npz",
 ]  # fmt: skip
 
 

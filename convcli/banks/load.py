@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +13,10 @@ from convcli.banks.bank import COMBINATIONS, KernelBank, pad_to
 from convcli.banks.bankfile import RawBank, parse_bank_toml
 from convcli.banks.library import find_alias, find_bank_files, is_known, normal_name, unknown_kernel
 from convcli.banks.modifiers import MODIFIERS
-from convcli.banks.spec import Atom, Node, Operation, is_number, parse_spec
 from convcli.errors import KernelError, near_names
+
+if TYPE_CHECKING:
+    from convcli.banks.spec import Atom, Node
 
 
 def load_bank(*specs: str, max_taps: int | None = None) -> KernelBank:
@@ -51,8 +53,18 @@ def load_bank(*specs: str, max_taps: int | None = None) -> KernelBank:
     if not specs:
         raise KernelError("no kernel is given", hint="for example --kernel sobel")
     with limits.max_taps(limits.DEFAULT_MAX_TAPS if max_taps is None else max_taps):
-        banks = [_evaluate(parse_spec(spec, is_known=is_known)) for spec in specs]
+        banks = [_load_one(spec) for spec in specs]
         return banks[0] if len(banks) == 1 else stack_banks(banks)
+
+
+def _load_one(spec: str) -> KernelBank:
+    if spec.isidentifier() or spec.replace("-", "").isalnum():  # a plain name needs no grammar
+        files = find_bank_files(spec)
+        if len(files) == 1 and files[0].suffix == ".toml":
+            return bank_of_file(files[0])
+    from convcli.banks.spec import parse_spec
+
+    return _evaluate(parse_spec(spec, is_known=is_known))
 
 
 def stack_banks(banks: list[KernelBank]) -> KernelBank:
@@ -99,8 +111,10 @@ def _by(sizes: Any) -> str:
 
 
 def _evaluate(node: Node) -> KernelBank:
+    from convcli.banks.spec import Operation
+
     if isinstance(node, Operation):
-        from convcli.banks.algebra import combine
+        from convcli.banks.arithmetic import combine
 
         bank = combine(node.operator, _evaluate(node.left), _evaluate(node.right))
         return _modified(bank, node.parameters)
@@ -171,6 +185,7 @@ def _is_file(name: str) -> bool:
 
 def _matrix(text: str) -> KernelBank:
     from convcli.banks.formats.literals import parse_literal
+    from convcli.banks.spec import is_number
 
     name = "matrix" if not is_number(text) else text.strip()
     literal = parse_literal(text, name=name)

@@ -21,11 +21,13 @@ from typing import NamedTuple
 
 from convcli.errors import KernelError
 
+#: How an ImageMagick kernel begins: size, origin, rotations, colon.
+MAGICK_HEAD = re.compile(r"\s*(\d+)(?:x(\d+))?([-+]\d+)?([-+]\d+)?([@<>])?\s*:\s*")
+#: What only an FFmpeg ``convolution`` text has.
+FFMPEG = re.compile(r"(?:^|[\s'\"])convolution\s*=|(?:^|[\s:'\"=])[0-3](?:m|rdiv|bias|mode)\s*=")
 _PARAMETER = re.compile(r"(?:^|(?<=[\s,:)\]'\"]))([A-Za-z_][\w-]*)\s*=(?!=)")
 _MATRIX = re.compile(r"(?:[-+\d.,;/()\[\]\s|^*]|[eE](?=[-+\d])|sqrt|pi|nan|inf|√|π)+\Z", re.IGNORECASE)
 _ON_BRACKETS = re.compile(r"\]\s*[-+*]|[\d.)]\s*[-+*]\s*\[")  # [1 2] * [3 4] is an expression, not taps
-_MAGICK = re.compile(r"\s*\d+(?:x\d+)?(?:[-+]\d+[-+]\d+)?[@<>]*\s*:[^=]*\Z")
-_FFMPEG = re.compile(r"(?:^|[\s'\"])convolution\s*=|(?:^|[\s:'\"=])[0-3](?:m|rdiv|bias|mode)\s*=")
 _MATLAB = re.compile(r"\s*[A-Za-z]\w*\s*=\s*\[")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?:/\d+)?\Z")
 _LONGEST = 1_000_000
@@ -124,7 +126,7 @@ def is_matrix(text: str) -> bool:
     >>> is_matrix("1 0 -1; 2 0 -2"), is_matrix("3x3: 0,1,0"), is_matrix("sobel"), is_matrix("(sobel)")
     (True, True, False, False)
     """
-    if _MAGICK.match(text) or _FFMPEG.search(text) or _MATLAB.match(text):
+    if (MAGICK_HEAD.match(text) and "=" not in text) or FFMPEG.search(text) or _MATLAB.match(text):
         return True
     return bool(_MATRIX.match(text) and re.search(r"\d", text) and not _ON_BRACKETS.search(text))
 

@@ -21,9 +21,9 @@ def families() -> dict[str, Family]:
     >>> families()["gaussian"].parameter_texts[0]
     'sigma=1.0 px'
     """
-    from convcli.banks.catalogue import basis, gradient, smooth, texture
+    from convcli.banks.catalogue import basis, gradient, laplace, smooth, texture
 
-    return {family.name: family for module in (smooth, gradient, texture, basis) for family in module.FAMILIES}
+    return {family.name: family for module in (smooth, laplace, gradient, texture, basis) for family in module.FAMILIES}
 
 
 @cache

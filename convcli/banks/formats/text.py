@@ -9,9 +9,10 @@ from typing import Any
 
 from convcli.banks.bank import KernelBank
 from convcli.banks.bankfile import FieldError, RawBank, RawKernel, bank_from_data, parse_bank_toml
-from convcli.banks.formats.literals import FFMPEG, parse_literal
+from convcli.banks.formats.literals import parse_literal
 from convcli.banks.formats.tables import parse_table, parse_vips, vips_blocks
 from convcli.banks.limits import MAX_TEXT_BYTES
+from convcli.banks.spec import FFMPEG
 from convcli.errors import KernelError
 
 _TOML = re.compile(
@@ -189,7 +190,7 @@ def _yaml(text: str) -> Any:
     try:
         # An alias can stand for a list of aliases, nine deep, in 300 bytes: kernels have no use for them.
         for event in yaml.parse(text, Loader=loader):
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            if getattr(event, "anchor", None):
                 line = event.start_mark.line + 1 if event.start_mark else 1
                 raise KernelError(f"line {line}: YAML anchors and aliases are not read", line=line)
         return yaml.load(text, Loader=loader)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convcli.banks.bank import KernelBank, pad_to
-from convcli.banks.formats.write import Exported
+from convcli.banks.formats.exported import Exported
 from convcli.banks.numbers import format_number
 from convcli.errors import KernelError
 

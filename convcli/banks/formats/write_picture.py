@@ -7,8 +7,8 @@ import io
 import numpy as np
 
 from convcli.banks.bank import KernelBank
+from convcli.banks.formats.exported import Exported
 from convcli.banks.formats.picture import TAPS_KEY
-from convcli.banks.formats.write import Exported
 from convcli.errors import KernelError
 
 

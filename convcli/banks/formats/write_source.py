@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from convcli.banks.bank import KernelBank
-from convcli.banks.formats.write import Exported, identifier
+from convcli.banks.formats.exported import Exported, identifier
 from convcli.banks.numbers import format_number
 from convcli.errors import KernelError
 

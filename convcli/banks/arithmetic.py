@@ -1,0 +1,91 @@
+"""Sums, differences and products of banks: ``a + b``, ``a - b``, ``a * b`` in a SPEC (NumPy)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convcli.banks.bank import KernelBank, pad_to, to_anchor
+from convcli.banks.limits import check_taps
+from convcli.errors import KernelError
+
+Array = NDArray[np.float64]
+
+
+def combine(operator: str, left: KernelBank, right: KernelBank) -> KernelBank:
+    """Return ``left + right``, ``left - right`` or ``left * right`` (one kernel applied after the other).
+
+    Banks of equally many kernels go pairwise; a bank of one goes with every kernel of the other. Taps are aligned at
+    their anchors, the tap at ``(k-1)//2``.
+
+    Raises
+    ------
+    KernelError
+        If the numbers of kernels or planes do not fit, or either is 3-D.
+    """
+    counts, planes = (left.n_kernels, right.n_kernels), (left.in_channels, right.in_channels)
+    what = f"'{left.name}' {operator} '{right.name}'"
+    if counts[0] != counts[1] and 1 not in counts:
+        raise KernelError(f"{what}: {counts[0]} and {counts[1]} kernels do not pair", hint="select one with select=1")
+    if planes[0] != planes[1] and 1 not in planes:
+        raise KernelError(f"{what}: {planes[0]} and {planes[1]} planes do not pair")
+    if left.weight.ndim != 4 or right.weight.ndim != 4:
+        raise KernelError(f"{what}: 3-D kernels take no arithmetic")
+    if operator == "*":
+        weight = _convolved(left.weight, right.weight, what)
+        bias = _product_bias(left, right)
+    else:
+        size = [max(pair) for pair in zip(left.kernel_hw, right.kernel_hw, strict=True)]
+        check_taps(max(counts) * max(planes) * size[0] * size[1], what)
+        other = pad_to(right.weight, size)
+        weight = pad_to(left.weight, size) + (other if operator == "+" else -other)
+        bias = _sum_bias(operator, left, right)
+    main = left if counts[0] >= counts[1] and left.kernel_hw != (1, 1) else right
+    names = main.kernel_names
+    name = f"{left.name} {operator} {right.name}"
+    return KernelBank(
+        name=name,
+        weight=weight,
+        kernel_names=(name,) if len(names) == 1 else names,
+        bias=bias,
+        combine=main.combine,
+        source="; ".join(dict.fromkeys(bank.source for bank in (left, right) if bank.source)),
+        summary=name,
+        tags=tuple(dict.fromkeys((*left.tags, *right.tags))),
+        notes=tuple(dict.fromkeys((*left.notes, *right.notes))),
+    )
+
+
+def _convolved(left: Array, right: Array, what: str) -> Array:
+    """Return the kernels that do what ``left`` and then ``right`` do: the full convolution of their taps."""
+    (rows_a, columns_a), (rows_b, columns_b) = left.shape[-2:], right.shape[-2:]
+    shape = np.broadcast_shapes(left.shape[:2], right.shape[:2])
+    rows, columns = rows_a + rows_b - 1, columns_a + columns_b - 1
+    check_taps(shape[0] * shape[1] * rows * columns, what)
+    if left.shape[1] > 1 and right.shape[1] > 1:
+        raise KernelError(f"{what}: one of the two must read a single plane")
+    taps = np.zeros((*shape, rows, columns))
+    small, large = (left, right) if rows_a * columns_a <= rows_b * columns_b else (right, left)
+    for row in range(small.shape[-2]):
+        for column in range(small.shape[-1]):
+            window = taps[..., row : row + large.shape[-2], column : column + large.shape[-1]]
+            window += small[..., row, column, None, None] * large
+    anchor = ((rows_a - 1) // 2 + (rows_b - 1) // 2, (columns_a - 1) // 2 + (columns_b - 1) // 2)
+    return to_anchor(taps, anchor)
+
+
+def _sum_bias(operator: str, left: KernelBank, right: KernelBank) -> tuple[float, ...] | None:
+    if left.bias is None and right.bias is None:
+        return None
+    first = np.array(left.bias or (0.0,) * left.n_kernels)
+    second = np.array(right.bias or (0.0,) * right.n_kernels)
+    return tuple(float(value) for value in (first + second if operator == "+" else first - second))
+
+
+def _product_bias(left: KernelBank, right: KernelBank) -> tuple[float, ...] | None:
+    """Bias of ``left`` passes through ``right``'s taps, then ``right``'s is added."""
+    if left.bias is None and right.bias is None:
+        return None
+    first = np.array(left.bias or (0.0,) * left.n_kernels)
+    second = np.array(right.bias or (0.0,) * right.n_kernels)
+    return tuple(float(value) for value in first * right.weight.sum(axis=(1, 2, 3)) + second)

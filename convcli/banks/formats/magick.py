@@ -1,0 +1,97 @@
+"""ImageMagick's kernel strings (stdlib)."""
+
+from __future__ import annotations
+
+import re
+
+from convcli.banks.bankfile import RawKernel
+from convcli.banks.formats.literal import Literal, Rows, number, shortened
+from convcli.banks.spec import MAGICK_HEAD
+from convcli.errors import KernelError
+
+
+def parse_magick(text: str, name: str) -> Literal:
+    """Read ImageMagick's ``WxH+X+Y: taps``, lists with ``;``, ``nan`` or ``-`` holes, ``@ > <`` rotations."""
+    kernels: list[RawKernel] = []
+    notes: list[str] = []
+    for part in (part for part in re.split(r"\s*;\s*", text.strip()) if part):
+        head = MAGICK_HEAD.match(part)
+        if head is None:
+            raise KernelError(
+                f"'{shortened(part)}': expected 'WxH: taps'", hint="for example '3x3: 0,1,0 1,-4,1 0,1,0'"
+            )
+        width = int(head.group(1))
+        height = int(head.group(2) or width)
+        rows = _magick_rows(part[head.end() :], width, height, notes)
+        rows = _magick_origin(rows, head, notes)
+        kernels += [RawKernel(name, [turned], None) for turned in _magick_turns(rows, head.group(5))]
+    if len(kernels) > 1:
+        kernels = [kernel._replace(name=str(index)) for index, kernel in enumerate(kernels, 1)]
+    notes.append("ImageMagick's -morphology Correlate uses these taps; Convolve would turn them by 180°")
+    return Literal(kernels, "imagemagick", tuple(dict.fromkeys(notes)))
+
+
+def _magick_rows(text: str, width: int, height: int, notes: list[str]) -> Rows:
+    tokens = [token for token in re.split(r"[\s,]+", text.strip()) if token]
+    if width * height != len(tokens):
+        raise KernelError(
+            f"an ImageMagick kernel of {width}x{height} needs {width * height} taps, {len(tokens)} are given",
+            expected=width * height,
+            taps=len(tokens),
+        )
+    holes = [token.lower() in ("nan", "-") for token in tokens]
+    if any(holes):
+        notes.append(
+            f"{sum(holes)} hole{'s' if sum(holes) > 1 else ''} (nan or -) of the ImageMagick kernel: taps of 0 here"
+        )
+    values = [
+        0.0 if hole else number(token, 1, "ImageMagick kernel") for hole, token in zip(holes, tokens, strict=True)
+    ]
+    return [values[row * width : (row + 1) * width] for row in range(height)]
+
+
+def _magick_origin(rows: Rows, head: re.Match[str], notes: list[str]) -> Rows:
+    """Move the tap at the given origin to (k-1)//2 by padding zeros around."""
+    if head.group(3) is None:
+        return rows
+    height, width = len(rows), len(rows[0])
+    x, y = int(head.group(3)), int(head.group(4) or head.group(3))
+    if not (0 <= x < width and 0 <= y < height):
+        raise KernelError(f"the origin +{x}+{y} lies outside the {width}x{height} kernel", x=x, y=y)
+    left, right = _origin_pads(width, x)
+    top, bottom = _origin_pads(height, y)
+    if left + right + top + bottom:
+        notes.append(f"padded with zeros to keep the origin +{x}+{y} of the {width}x{height} kernel")
+    blank = [0.0] * (left + width + right)
+    middle = [[0.0] * left + row + [0.0] * right for row in rows]
+    return [list(blank) for _ in range(top)] + middle + [list(blank) for _ in range(bottom)]
+
+
+def _origin_pads(size: int, anchor: int) -> tuple[int, int]:
+    behind = size - 1 - anchor
+    return max(0, behind - 1 - anchor), max(0, anchor - behind)
+
+
+def _magick_turns(rows: Rows, flag: str | None) -> list[Rows]:
+    if flag is None:
+        return [rows]
+    if flag == "@":
+        if (len(rows), len(rows[0])) != (3, 3):
+            raise KernelError(f"'@' turns 3x3 kernels only, this one is {len(rows[0])}x{len(rows)}")
+        turns = [rows]
+        for _ in range(7):
+            turns.append(_ring_clockwise(turns[-1]))
+        return turns
+    quarter = [rows]
+    for _ in range(3):
+        quarter.append([list(column) for column in zip(*reversed(quarter[-1]), strict=True)])
+    order = (0, 1, 2, 3) if flag == ">" else (0, 2, 1, 3)
+    return [quarter[turn] for turn in order]
+
+
+def _ring_clockwise(rows: Rows) -> Rows:
+    ring = [(0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0)]
+    turned = [list(row) for row in rows]
+    for (row, column), (old_row, old_column) in zip(ring, ring[-1:] + ring[:-1], strict=True):
+        turned[row][column] = rows[old_row][old_column]
+    return turned
