@@ -115,6 +115,8 @@ def test_coloured_grid_is_signed() -> None:
     blue, white, red = (str(span.style).split(" on ")[1] for span in line.spans)
     assert (blue, white, red) == ("#2166ac", "#f7f7f7", "#b2182b")
     assert line.plain == "   -1   0   1 "
+    few = [str(span.style) for span in coloured_grid([[-1.0, 0.0, 1.0]], few=True)[0].spans]
+    assert few == ["bold white on blue", "default", "bold white on red"]
 
 
 def test_show_png_draws_every_kernel(tmp_path: Path) -> None:

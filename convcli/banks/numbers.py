@@ -7,10 +7,13 @@ nearest to the true value. Nothing is ever evaluated as code.
 from __future__ import annotations
 
 import re
-from decimal import Context, Decimal, InvalidOperation
+from functools import cache
+from typing import TYPE_CHECKING
 
-_CONTEXT = Context(prec=40)
-_PI = Decimal("3.141592653589793238462643383279502884197")
+if TYPE_CHECKING:
+    from decimal import Context, Decimal
+
+_PI = "3.141592653589793238462643383279502884197"
 _TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|(sqrt|pi|π|√)|([-+*/()]))")
 _PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\Z")
 _MOST_CHARACTERS = 200
@@ -55,6 +58,14 @@ def _short(text: str) -> str:
     return text if len(text) <= 30 else text[:27] + "..."
 
 
+@cache
+def _context() -> Context:
+    """Return the arithmetic; decimal is only imported when a number is more than digits."""
+    from decimal import Context
+
+    return Context(prec=40)
+
+
 def _evaluate(text: str) -> float:
     tokens: list[str] = []
     position = 0
@@ -68,7 +79,7 @@ def _evaluate(text: str) -> float:
         raise ValueError("a number is missing")
     try:
         value, rest = _sum(tokens)
-    except (ArithmeticError, InvalidOperation):
+    except ArithmeticError:
         raise ValueError(f"'{_short(text)}' has no finite value") from None
     except IndexError:
         raise ValueError(f"'{_short(text)}' ends too early") from None
@@ -81,7 +92,7 @@ def _sum(tokens: list[str]) -> tuple[Decimal, list[str]]:
     value, tokens = _product(tokens)
     while tokens and tokens[0] in "+-":
         other, rest = _product(tokens[1:])
-        value = _CONTEXT.add(value, other) if tokens[0] == "+" else _CONTEXT.subtract(value, other)
+        value = _context().add(value, other) if tokens[0] == "+" else _context().subtract(value, other)
         tokens = rest
     return value, tokens
 
@@ -90,7 +101,7 @@ def _product(tokens: list[str]) -> tuple[Decimal, list[str]]:
     value, tokens = _factor(tokens)
     while tokens and tokens[0] in "*/":
         other, rest = _factor(tokens[1:])
-        value = _CONTEXT.multiply(value, other) if tokens[0] == "*" else _CONTEXT.divide(value, other)
+        value = _context().multiply(value, other) if tokens[0] == "*" else _context().divide(value, other)
         tokens = rest
     return value, tokens
 
@@ -99,7 +110,7 @@ def _factor(tokens: list[str]) -> tuple[Decimal, list[str]]:
     token, rest = tokens[0], tokens[1:]
     if token in "+-":
         value, rest = _factor(rest)
-        return (_CONTEXT.minus(value) if token == "-" else value), rest
+        return (_context().minus(value) if token == "-" else value), rest
     if token == "(":
         value, rest = _sum(rest)
         if rest[0] != ")":
@@ -107,10 +118,10 @@ def _factor(tokens: list[str]) -> tuple[Decimal, list[str]]:
         return value, rest[1:]
     if token in ("sqrt", "√"):
         value, rest = _factor(rest)
-        return _CONTEXT.sqrt(value), rest
+        return _context().sqrt(value), rest
     if token in ("pi", "π"):
-        return _PI, rest
-    return _CONTEXT.create_decimal(token), rest  # anything else ("*", ")") raises InvalidOperation
+        return _context().create_decimal(_PI), rest
+    return _context().create_decimal(token), rest  # anything else ("*", ")") raises InvalidOperation
 
 
 def format_number(value: float) -> str:

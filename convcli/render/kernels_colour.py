@@ -30,7 +30,7 @@ def print_bank(bank: KernelBank, stats: Sequence[KernelStats], *, forced: bool =
         for number, plane in enumerate(planes[:4]):
             if len(planes) > 1:
                 console.print(Text(f"  plane {number}"))
-            for text in coloured_grid(plane.tolist()):
+            for text in coloured_grid(plane.tolist(), few=console.color_system in ("standard", "windows")):
                 console.print(text)
         if len(planes) > 4:
             console.print(Text(f"  … {len(planes) - 4} planes more"))
@@ -39,8 +39,11 @@ def print_bank(bank: KernelBank, stats: Sequence[KernelStats], *, forced: bool =
             console.print(Text("  " + line))
 
 
-def coloured_grid(rows: Sequence[Sequence[float]]) -> list[Text]:
-    """Return a line of text a row: numbers on coloured cells, or half-block pixels where numbers do not fit."""
+def coloured_grid(rows: Sequence[Sequence[float]], *, few: bool = False) -> list[Text]:
+    """Return a line of text a row: numbers on coloured cells, or half-block pixels where numbers do not fit.
+
+    ``few`` is for terminals of 16 colours: red, blue and none.
+    """
     from rich.text import Text
 
     cells = tap_texts(rows)
@@ -51,14 +54,15 @@ def coloured_grid(rows: Sequence[Sequence[float]]) -> list[Text]:
         for row, texts in zip(rows, cells, strict=True):
             line = Text("  ")
             for tap, cell in zip(row, texts, strict=True):
-                line.append(f" {cell.rjust(width)} ", style=f"{_ink(tap / largest)} on {colour(tap / largest)}")
+                line.append(f" {cell.rjust(width)} ", style=_style(tap / largest, few))
             lines.append(line)
         return lines
     for top in range(0, len(rows), 2):
         line = Text("  ")
         for column in range(len(rows[0])):
-            upper = colour(rows[top][column] / largest)
-            lower = colour(rows[top + 1][column] / largest) if top + 1 < len(rows) else None
+            paint = _one_of_three if few else colour
+            upper = paint(rows[top][column] / largest)
+            lower = paint(rows[top + 1][column] / largest) if top + 1 < len(rows) else None
             line.append("▀", style=f"{upper} on {lower}" if lower else upper)
         lines.append(line)
     return lines
@@ -76,6 +80,16 @@ def colour(share: float) -> str:
     strength = min(1.0, abs(share)) ** 0.6  # small taps still show
     red, green, blue = (round(247 + (part - 247) * strength) for part in end)
     return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _one_of_three(share: float) -> str:
+    return "white" if abs(share) < 0.02 else ("red" if share > 0 else "blue")
+
+
+def _style(share: float, few: bool) -> str:
+    if few:
+        return "default" if abs(share) < 0.02 else f"bold white on {_one_of_three(share)}"
+    return f"{_ink(share)} on {colour(share)}"
 
 
 def _ink(share: float) -> str:
