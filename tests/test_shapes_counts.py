@@ -17,6 +17,15 @@ from convcli.layers import Layer, make_layer
 from convcli.stack import StackShape, walk
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tiny tensors: torch's threads would only wait for each other, above all beside other test processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def chain(*words: str, n_axes: int = 2) -> list[Layer]:
     return [layer for word in words for layer in parse_layers(word, n_axes)]
 

@@ -16,6 +16,15 @@ from convcli.stack import walk
 N_CASES = 8_000  # per kind: 24,000 in all
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tiny tensors: torch's threads would only wait for each other, above all beside other test processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def torch_shape(reference) -> tuple[int, ...] | None:
     """Output shape without the batch, or None where torch refuses or gives an empty result."""
     try:
