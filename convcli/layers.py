@@ -246,7 +246,11 @@ def _sizes(name: str, value: object, minimum: int, at: int) -> tuple[int, ...]:
 def _padding(value: object, n_axes: int, at: int) -> Padding:
     """Return padding from text, a number, one number per axis, two per axis, or pairs."""
     if isinstance(value, Sequence) and not isinstance(value, str):
-        if any(isinstance(item, Sequence) and not isinstance(item, str) for item in value):
+        if any(isinstance(item, list | tuple) for item in value):
+            if not all(isinstance(item, list | tuple) and len(item) == 2 for item in value):
+                raise UsageError(
+                    f"padding {value!r}: not two sides for each axis", hint="[[1, 1], [0, 2]]", position=at
+                )
             value = [side for pair in value for side in pair]
         joint = "," if len(value) == 2 * n_axes else "x"
         return parse_axes_padding(joint.join(map(str, value)), n_axes, at=at)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from convcli.errors import ConvcliError, GeometryError, UsageError
 from convcli.geometry import check_groups, parse_padding, parse_pair, resolve_padding, resolve_transpose_padding
-from convcli.layer_text import parse_layers
-from convcli.layers import make_layer
+from convcli.layer_text import SEQUENCES, parse_layers
+from convcli.layers import KINDS, make_layer
 from convcli.size_text import parse_sizes
-from convcli.stack_file import layer_as_table, parse_stack
+from convcli.stack_file import _toml, dump_stack, layer_as_table, parse_stack
 
 
 @pytest.mark.parametrize(
@@ -260,3 +260,29 @@ def test_a_stack_file_that_is_wrong_says_what(text, said, tmp_path):
     result = run_cli("shape", tmp_path / "bad.toml", "--input", "3x9x9")
     assert result.exit_code == 2
     assert "bad.toml: " in result.stderr
+
+
+SCALARS = st.one_of(
+    st.integers(-2, 9), st.booleans(), st.floats(), st.sampled_from(["same", "3", "2x2", "", "a", "a+b"])
+)
+VALUES = st.one_of(SCALARS, st.lists(st.one_of(SCALARS, st.lists(SCALARS, max_size=3)), max_size=5), st.just({}))
+WORDS = st.sampled_from([*KINDS, *SEQUENCES])
+NAMES = st.sampled_from(["out_channels", "kernel_size", "stride", "padding", "groups", "bias", "mode", "from", "name",
+                         "members", "scale_factor", "value", "eps", "init", "weight", "constants"])  # fmt: skip
+
+
+@given(st.lists(st.tuples(WORDS, st.dictionaries(NAMES, VALUES, max_size=5)), min_size=1, max_size=4))
+def test_any_table_is_a_layer_or_an_expected_error(tables):
+    """Whatever a stack file holds: a stack whose shapes can be asked for, or an error with a message and exit code."""
+    entries = ", ".join(_toml({"type": word, **values}) for word, values in tables)
+    try:
+        stack = parse_stack(f"layers = [{entries}]")
+        shape = stack.shape((6, 9, 9))
+    except ConvcliError as error:
+        caught = error
+    else:
+        assert all(size > 0 for row in shape.rows for size in row.output)
+        assert parse_stack(dump_stack(stack)) == stack
+        return
+    assert caught.exit_code in (2, 5)
+    assert caught.message
