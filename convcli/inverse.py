@@ -24,6 +24,8 @@ ASKABLE = ("kernel_size", "stride", "padding", "dilation", "output_padding")
 BOUND = 11
 #: No range is searched further than this, whatever the sizes.
 MOST = 20_000
+#: No more combinations than this are tried: seconds, not minutes.
+MOST_TRIED = 100_000
 #: No more answers than this are listed.
 MOST_LISTED = 1_000
 
@@ -109,7 +111,7 @@ def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int
     Raises
     ------
     UsageError
-        ``?`` where it cannot be, in several layers, or a target for another number of axes.
+        ``?`` where it cannot be, in several layers, too many combinations, or a target for another number of axes.
 
     Examples
     --------
@@ -133,6 +135,12 @@ def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int
     smallest = layers_with({name: _least(name) for name in unknown})
     _check_channels(shape, [*smallest, *after], target, n_axes)
     ranges = _ranges(smallest[0], unknown, max(*shape[1:], *sizes), bound)
+    if prod(map(len, ranges.values())) > MOST_TRIED:
+        tried = prod(map(len, ranges.values()))
+        raise UsageError(
+            f"{len(unknown)} numbers up to {bound} are {tried:,} combinations, more than {MOST_TRIED:,}",
+            hint="a smaller --bound, or fewer unknowns",
+        )
     per_axis = [_outcomes(layers_with, ranges, axis, shape[1 + axis], after) for axis in range(n_axes)]
     fitting = [[key for key, size in each.items() if size == want] for each, want in zip(per_axis, sizes, strict=True)]
     keys = [(key,) * n_axes for key in fitting[0] if all(key in others for others in map(set, fitting[1:]))]
