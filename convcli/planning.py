@@ -86,6 +86,7 @@ class Planner:
             self.bank = load_bank(*request.kernels)
             check_taps(self.bank.weight.size, f"kernel {self.bank.name}")
         self._bound: dict[tuple[str, ...], BoundBank] = {}
+        self._convs: dict[tuple[object, ...], ConvPlan] = {}
 
     def plan(self, source: InputFile, info: ImageInfo) -> ImagePlan:
         """Plan one input from its header.
@@ -121,7 +122,7 @@ class Planner:
                 selection = select_planes(info.plane_names, None, alpha=False)
                 bound = self._bind(selection.names)
                 maps = combination.names(bound.maps, bound.n_kernels)
-        conv = plan_engine(request, bound, info, len(selection.names), computed=str(alpha).startswith("premultiply"))
+        conv = self._plan_conv(bound, info, selection.names, computed=str(alpha).startswith("premultiply"))
         alpha = _keep_alpha_of_same_size(alpha, info, conv, notes)
         outputs = _outputs(request, source, layout, info, bank, maps, conv.output_shape[-2:])
         notes += depth_notes(info, outputs)
@@ -139,6 +140,13 @@ class Planner:
             outputs=outputs,
             notes=tuple(dict.fromkeys(notes)),
         )
+
+    def _plan_conv(self, bound: BoundBank, info: ImageInfo, planes: tuple[str, ...], *, computed: bool) -> ConvPlan:
+        """Plan the convolution once for all images of one shape and type."""
+        key = (planes, info.height_px, info.width_px, info.dtype, computed)
+        if key not in self._convs:
+            self._convs[key] = plan_engine(self.request, bound, info, len(planes), computed=computed)
+        return self._convs[key]
 
     def _bind(self, planes: tuple[str, ...]) -> BoundBank:
         if planes not in self._bound:
