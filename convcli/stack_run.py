@@ -40,7 +40,8 @@ def run_stack(
     planes : ndarray of shape (C, H, W), float32 or float64
         Input in its own units (or (C, L), (C, D, H, W) for stacks of 1 or 3 axes); other types become float32.
     outputs : str or sequence of str
-        ``last``: the last layer; ``all``: every layer that has a name, and the last; or names.
+        ``last``: the last layer; ``all``: the stack's ``outputs`` (every named layer, if it says none) and the last;
+        or names of layers.
     engine, threads
         For the convolutions, as in :func:`convcli.conv2d`.
     numbers : sequence of LayerNumbers, optional
@@ -106,8 +107,10 @@ def wanted_outputs(stack: Stack, outputs: str | Sequence[str]) -> tuple[str, ...
     """
     names = [layer.name for layer in stack.layers[:-1] if layer.name]
     names.append(stack.layers[-1].name or "output")
-    if outputs in ("last", "all"):
-        return tuple(names) if outputs == "all" else (names[-1],)
+    if outputs == "last":
+        return (names[-1],)
+    if outputs == "all":
+        return tuple(name for name in names if name in (stack.outputs or names) or name == names[-1])
     asked = outputs.split(",") if isinstance(outputs, str) else outputs
     for name in asked:
         if name not in names:

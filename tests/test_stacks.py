@@ -143,8 +143,8 @@ def read_photo(path: Path, rows: int, columns: int) -> np.ndarray:
 def test_example_on_a_photograph_equals_torch(name, photo):
     stack = load_stack(STACKS / f"{name}.toml")
     planes = read_photo(photo, 96, 120)
-    found = run_stack(stack, planes, outputs="all")
     expected = NETWORKS[name](torch.from_numpy(planes).double()[None], Weights(stack, planes.shape))
+    found = run_stack(stack, planes, outputs=list(expected))
     assert list(found) == list(expected)
     for output, maps in found.items():
         assert_close(maps, expected[output][0].numpy(), rtol=1e-4)
@@ -320,6 +320,11 @@ def test_outputs_by_name():
     assert list(run_stack(stack, planes)) == ["output"]
     assert list(run_stack(stack, planes, outputs="all")) == ["a", "b", "output"]
     assert list(run_stack(stack, planes, outputs="b,a")) == ["a", "b"]
+    declared = parse_stack(
+        'outputs = ["b"]\nlayers = [{layer = "relu", name = "a"}, {layer = "relu", name = "b"}, "relu"]'
+    )
+    assert list(run_stack(declared, planes, outputs="all")) == ["b", "output"]
+    assert list(declared.run(planes, outputs="a")) == ["a"]
     with pytest.raises(UsageError, match="no output 'c'"):
         run_stack(stack, planes, outputs="c")
 
@@ -340,7 +345,7 @@ def test_the_page_names_every_example_and_every_key():
     example = page.partition("```toml\n")[2].partition("```")[0]
     stack = parse_stack(example)
     assert {line.partition(" ")[0] for line in example.splitlines() if line[:1].isalpha()} == set(KEYS)
-    found = run_stack(stack, np.ones((3, 16, 16), np.float32), outputs="all")
+    found = run_stack(stack, np.ones((3, 16, 16), np.float32), outputs="small,edges,output")
     assert {name: maps.shape for name, maps in found.items()} == {
         "small": (3, 8, 8),
         "edges": (3, 8, 8),
