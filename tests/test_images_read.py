@@ -411,3 +411,10 @@ def test_leaving_early_ends_the_threads():
         with pytest.raises(RuntimeError, match="mine"), open_planes(photograph(kind)):
             raise RuntimeError("mine")
     assert threading.active_count() == before
+
+
+def test_a_gif_without_its_end_says_that_frames_may_be_missing():
+    frames = [Pillow.fromarray(RNG.integers(0, 256, (20, 20), dtype=np.uint8)) for _ in range(3)]
+    data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert not [note for note in probe(data).notes if "trailer" in note]
+    assert [note for note in probe(data[:-1]).notes if "trailer" in note]

@@ -24,6 +24,7 @@ from convcli.images import (
     open_raw,
     picture_notes,
     read,
+    read_frames,
     write_picture,
     write_raw,
 )
@@ -357,3 +358,17 @@ def test_colormaps_are_tables_of_256():
     with pytest.raises(UsageError, match="viridiss") as caught:
         apply_colormap(ramp, "viridiss")
     assert "viridis" in caught.value.hint
+
+
+def test_pages_go_to_standard_output_too():
+    from convcli.images import open_animation
+
+    frames = [picture("16", 1, (8, 9)) for _ in range(3)]
+    pipe = Unseekable()
+    with open_animation(
+        pipe, n_frames=3, width_px=9, height_px=8, n_planes=1, depth="16", picture_format="tiff"
+    ) as writer:
+        for frame in frames:
+            writer.write(frame)
+    for found, frame in zip(read_frames(pipe.getvalue()), frames, strict=True):
+        np.testing.assert_array_equal(found.samples, frame)

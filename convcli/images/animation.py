@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from convcli.errors import OutputError
 from convcli.images.info import NO_METADATA, Metadata
 from convcli.images.targets import Target, TargetFile
-from convcli.images.write import PictureWriter, check_picture
+from convcli.images.write import Copied, PictureWriter, check_picture
 
 #: Picture formats that hold several frames.
 ANIMATED_FORMATS = ("gif", "webp", "png", "tiff")
@@ -72,16 +72,19 @@ def open_animation(
             from convcli.images.tiff import TiffWriter
 
             dtype = np.dtype({"8": np.uint8, "16": np.uint16, "float": np.float32}[depth])
+            sink: BinaryIO = file.file if file.is_seekable else io.BytesIO()
             writer: Any = TiffWriter(
-                file.file, width_px, height_px, n_planes, dtype, metadata=metadata, compress=compress, n_pages=n_frames
+                sink, width_px, height_px, n_planes, dtype, metadata=metadata, compress=compress, n_pages=n_frames
             )
+            if not file.is_seekable:
+                writer = Copied(writer, sink, file.file)
         else:
             times = [time or _DURATION_MS for time in (*durations_ms, *[None] * n_frames)][:n_frames]
             writer = _PillowFrames(file.file, picture_format, height_px, times, loop, metadata)
     except BaseException:
         file.discard()
         raise
-    return PictureWriter(file, writer, streams=picture_format == "tiff")
+    return PictureWriter(file, writer, streams=picture_format == "tiff" and file.is_seekable)
 
 
 class _PillowFrames:

@@ -143,6 +143,8 @@ class PillowDecoder:
             width, height = height, width
         if self._orientation != "keep":
             metadata = metadata._replace(exif=reset_orientation(metadata.exif))
+        if name == "gif" and n_frames > 1 and not _ends_well(self._file):
+            notes.append("the GIF ends without its trailer: later frames may be missing")
         if self._orientation == "ignore" and orientation != 1:
             notes.append(f"orientation {orientation} is ignored")
         self.info = ImageInfo(
@@ -257,6 +259,16 @@ def _fix_byte_order(image: PillowImage.Image) -> None:
     rawmode = _rawmode(image)
     if getattr(image, "use_load_libtiff", False) and rawmode in ("F;32BF", "I;32BS", "I;16BS") and np.little_endian:
         _set_rawmode(image, rawmode.replace("B", ""))
+
+
+def _ends_well(file: BinaryIO) -> bool:
+    """Return whether a GIF ends with its trailer, give or take padding."""
+    place = file.tell()
+    size = file.seek(0, 2)
+    file.seek(max(0, size - 64))
+    tail = file.read().rstrip(b"\0")
+    file.seek(place)
+    return tail.endswith(b";")
 
 
 def _photometric(image: PillowImage.Image) -> object:

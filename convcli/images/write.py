@@ -248,7 +248,7 @@ def _make_encoder(
 
         sink: BinaryIO = file.file if file.is_seekable else io.BytesIO()
         writer = TiffWriter(sink, width_px, height_px, n_planes, _DTYPE[depth], metadata=metadata, compress=compress)
-        return (writer, True) if file.is_seekable else (_Copied(writer, sink, file.file), False)
+        return (writer, True) if file.is_seekable else (Copied(writer, sink, file.file), False)
     if picture_format in ("ppm", "pfm"):
         from convcli.images.netpbm import PfmWriter, PpmWriter
 
@@ -260,7 +260,7 @@ def _make_encoder(
     return PillowWriter(file.file, picture_format, metadata, compress), False
 
 
-class _Copied:
+class Copied:
     """A writer that needs to seek, before a target that cannot: finished in memory, then copied."""
 
     def __init__(self, inner: _Encoder, buffer: BinaryIO, file: BinaryIO) -> None:
@@ -268,5 +268,6 @@ class _Copied:
         self._inner, self._buffer, self._file = inner, buffer, file
 
     def finish(self) -> None:
+        """Finish in memory, then copy."""
         self._inner.finish()
         self._file.write(self._buffer.getvalue())  # type: ignore[attr-defined]
