@@ -11,8 +11,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from convcli.images.exif import find_orientation, reset_orientation, split_exif, turn_upright
-from convcli.images.info import ImageInfo, Metadata
+from convcli.images.exif import reset_orientation, turn_upright
+from convcli.images.header import (
+    ORIENTATION_TAG,
+    PLANES,
+    SAID,
+    WHITE,
+    ends_well,
+    is_deep,
+    photometric_of,
+    positive,
+    rawmode_of,
+    read_metadata,
+    target_of,
+)
+from convcli.images.info import ImageInfo
 from convcli.images.pixels import lend_memory, silence_libtiff, view_pixels
 from convcli.images.sniff import REFUSED_PLUGINS, Format
 
@@ -22,39 +35,8 @@ if TYPE_CHECKING:
 
     from convcli.images.arriving import ArrivingPlanes
 
-_ORIENTATION_TAG = 0x0112
 #: rawmode that takes the other byte of each 16-bit sample
 _OTHER_BYTE = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B" if np.little_endian else ";16L"}
-_WHITE = {"uint8": 255.0, "uint16": 65535.0, "int32": 2.0**31 - 1, "uint32": 2.0**32 - 1, "float32": 1.0}
-#: Pillow mode -> (mode after conversion, dtype); modes that need no conversion stay themselves
-_TARGET = {
-    "1": ("1", "uint8"),
-    "L": ("L", "uint8"),
-    "LA": ("LA", "uint8"),
-    "La": ("LA", "uint8"),
-    "RGB": ("RGB", "uint8"),
-    "RGBA": ("RGBA", "uint8"),
-    "RGBa": ("RGBA", "uint8"),
-    "RGBX": ("RGB", "uint8"),
-    "CMYK": ("RGB", "uint8"),
-    "YCbCr": ("RGB", "uint8"),
-    "HSV": ("RGB", "uint8"),
-    "LAB": ("LAB", "uint8"),
-    "I;16": ("I;16", "uint16"),
-    "I;16L": ("I;16", "uint16"),
-    "I;16B": ("I;16B", "uint16"),
-    "I": ("I", "int32"),
-    "F": ("F", "float32"),
-}
-_PLANES = {"LA": ("l", "a"), "RGB": ("r", "g", "b"), "RGBA": ("r", "g", "b", "a"), "LAB": ("l", "a*", "b*")}
-_SAID = {
-    "1": "1-bit samples are read as 0 and 255",
-    "CMYK": "CMYK is converted to RGB without its ICC profile",
-    "YCbCr": "YCbCr is converted to RGB",
-    "HSV": "HSV is converted to RGB",
-    "La": "premultiplied alpha is divided out",
-    "RGBa": "premultiplied alpha is divided out",
-}
 
 
 class PillowDecoder:
@@ -101,8 +83,8 @@ class PillowDecoder:
         """Begin to decode in the background; None for images that need more than decoding."""
         info, image = self.info, self._image
         turned = self._orientation == "apply" and info.orientation != 1
-        planes = {"L": 1, "RGB": 3, "RGBA": 4}.get(_rawmode(image))
-        plain = _rawmode(image) == image.mode and info.n_planes == planes and info.dtype == "uint8"
+        planes = {"L": 1, "RGB": 3, "RGBA": 4}.get(rawmode_of(image))
+        plain = rawmode_of(image) == image.mode and info.n_planes == planes and info.dtype == "uint8"
         if turned or not plain or self._deep or info.n_frames > 1 or info.format not in ("jpeg", "png"):
             return None
         from convcli.images.arriving import ArrivingPlanes
@@ -126,24 +108,24 @@ class PillowDecoder:
         self._frame = frame
         n_frames = int(getattr(image, "n_frames", 1))
         name = self._found.name or (image.format or "unknown").lower()
-        mode, stored = image.mode, _rawmode(image) or image.mode
+        mode, stored = image.mode, rawmode_of(image) or image.mode
         notes: list[str] = []
-        orientation, metadata = _read_metadata(image)
-        target, dtype = _target(image, name, n_frames, notes)
-        self._deep = dtype == "uint8" and _is_deep(image, stored)
+        orientation, metadata = read_metadata(image)
+        target, dtype = target_of(image, name, n_frames, notes)
+        self._deep = dtype == "uint8" and is_deep(image, stored)
         if self._deep:
             dtype = "uint16"
         elif ";16" in stored and dtype == "uint8":
             notes.append(f"16-bit {stored.partition(';')[0]} is read with 8 bits")
-        self._invert = _photometric(image) == 0 and dtype in ("uint16", "float32")
-        if mode in _SAID:
-            notes.append(_SAID[mode])
+        self._invert = photometric_of(image) == 0 and dtype in ("uint16", "float32")
+        if mode in SAID:
+            notes.append(SAID[mode])
         width, height = getattr(image, "_tile_size", image.size)
         if self._orientation == "apply" and orientation >= 5:
             width, height = height, width
         if self._orientation != "keep":
             metadata = metadata._replace(exif=reset_orientation(metadata.exif))
-        if name == "gif" and n_frames > 1 and not _ends_well(self._file):
+        if name == "gif" and n_frames > 1 and not ends_well(self._file):
             notes.append("the GIF ends without its trailer: later frames may be missing")
         if self._orientation == "ignore" and orientation != 1:
             notes.append(f"orientation {orientation} is ignored")
@@ -152,21 +134,21 @@ class PillowDecoder:
             mode=stored if self._deep else mode,
             width_px=width,
             height_px=height,
-            plane_names=_PLANES.get(target, ("l",)),
+            plane_names=PLANES.get(target, ("l",)),
             dtype=dtype,
-            white=_WHITE[dtype],
+            white=WHITE[dtype],
             n_frames=n_frames,
             orientation=orientation,
             metadata=metadata,
             notes=tuple(notes),
-            duration_ms=_positive(image.info.get("duration")),
+            duration_ms=positive(image.info.get("duration")),
             loop=image.info.get("loop") if isinstance(image.info.get("loop"), int) else None,
         )
 
     def _decode_deep(self, turn: int) -> NDArray[np.uint16]:
         """Decode 16-bit colour: high bytes, then low bytes (grey + alpha: both at once, as four 8-bit samples)."""
         image = self._image
-        rawmode = _rawmode(image)
+        rawmode = rawmode_of(image)
         if rawmode == "LA;16B":
             _set_rawmode(image, "RGBA")
             image.load()
@@ -204,103 +186,11 @@ def _open_plugin(file: BinaryIO, found: Format) -> PillowImage.Image:
     return Image.open(file, formats=[name for name in Image.ID if name not in REFUSED_PLUGINS])
 
 
-def _rawmode(image: PillowImage.Image) -> str:
-    """Return how the file packs its samples, in Pillow's words, or an empty string."""
-    tile = getattr(image, "tile", None)
-    if not tile:
-        return ""
-    args = tile[0][3]
-    first = args[0] if isinstance(args, tuple) and args else args
-    return first if isinstance(first, str) else ""
-
-
-def _is_deep(image: PillowImage.Image, stored: str) -> bool:
-    """Return whether the two-pass trick applies: 16-bit colour, one rawmode, nothing animated or colour-keyed."""
-    if stored not in ("LA;16B", "RGB;16B", "RGB;16L", "RGB;16N", "RGBA;16B", "RGBA;16L", "RGBA;16N"):
-        return False
-    return all(_tile_rawmode(tile) == stored for tile in image.tile) and "transparency" not in image.info  # type: ignore[attr-defined]
-
-
-def _tile_rawmode(tile: Any) -> object:
-    return tile[3][0] if isinstance(tile[3], tuple) else tile[3]
-
-
-def _target(image: PillowImage.Image, name: str, n_frames: int, notes: list[str]) -> tuple[str, str]:
-    """Return the mode and dtype that the samples will have, saying what changes."""
-    mode = image.mode
-    if name == "gif" and n_frames > 1 and mode in ("P", "L"):
-        mode = "P"  # later frames bring colours of their own
-    if mode in ("P", "PA"):
-        has_alpha = mode == "PA" or "transparency" in image.info
-        notes.append(f"palette is expanded to {'RGBA' if has_alpha else 'RGB'}")
-        return ("RGBA" if has_alpha else "RGB"), "uint8"
-    if mode not in _TARGET:
-        raise OSError(f"mode {mode} is not supported")
-    target, dtype = _TARGET[mode]
-    if _rawmode(image) == "LA;16B":
-        return "LA", dtype
-    if "transparency" in image.info and target in ("L", "1", "RGB", "I;16"):
-        if dtype == "uint16":
-            notes.append("the colour that the file declares transparent is kept as a colour")
-        else:
-            notes.append("the colour that the file declares transparent becomes an alpha plane")
-            return ("RGBA" if target == "RGB" else "LA"), dtype
-    if _rawmode(image) == "I;32N":
-        dtype = "uint32"
-    elif _rawmode(image).startswith("F;64"):
-        notes.append("float64 is read as float32")
-    if target == "LAB":
-        notes.append("CIELAB planes stay as they are stored")
-    return target, dtype
-
-
 def _fix_byte_order(image: PillowImage.Image) -> None:
     """Undo a defect of Pillow 13: libtiff's native samples are unpacked as if still in the file's order."""
-    rawmode = _rawmode(image)
+    rawmode = rawmode_of(image)
     if getattr(image, "use_load_libtiff", False) and rawmode in ("F;32BF", "I;32BS", "I;16BS") and np.little_endian:
         _set_rawmode(image, rawmode.replace("B", ""))
-
-
-def _ends_well(file: BinaryIO) -> bool:
-    """Return whether a GIF ends with its trailer, give or take padding."""
-    place = file.tell()
-    size = file.seek(0, 2)
-    file.seek(max(0, size - 64))
-    tail = file.read().rstrip(b"\0")
-    file.seek(place)
-    return tail.endswith(b";")
-
-
-def _photometric(image: PillowImage.Image) -> object:
-    tags = getattr(image, "tag_v2", None)
-    return tags.get(262) if tags is not None else None
-
-
-def _read_metadata(image: PillowImage.Image) -> tuple[int, Metadata]:
-    """Return (orientation, metadata); nonsense in a header counts as absent."""
-    info = image.info
-    icc = info.get("icc_profile")
-    exif = split_exif(info.get("exif"))
-    tags = getattr(image, "tag_v2", None)
-    if tags is not None:
-        found = tags.get(_ORIENTATION_TAG, 1)
-        orientation = found if found in range(1, 9) else 1
-    else:
-        orientation = find_orientation(exif)
-    return orientation, Metadata(icc=icc if isinstance(icc, bytes) and icc else None, dpi=_dpi(info), exif=exif)
-
-
-def _dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
-    try:
-        across, down = (float(value) for value in info["dpi"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return None
-    # 1 is what Pillow reports for a TIFF that does not say
-    return (across, down) if 1 < across < 1e6 and 1 < down < 1e6 else None
-
-
-def _positive(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and 0 < value < 1e9 else None
 
 
 def _loaded(image: PillowImage.Image, info: ImageInfo) -> PillowImage.Image:
@@ -319,8 +209,8 @@ def _loaded(image: PillowImage.Image, info: ImageInfo) -> PillowImage.Image:
 def _keep_orientation(image: PillowImage.Image) -> None:
     """Stop Pillow's TIFF reader from turning the picture while it loads; we turn every format in one place."""
     tags = getattr(image, "tag_v2", None)
-    if tags is not None and _ORIENTATION_TAG in tags:
-        image.getexif().pop(_ORIENTATION_TAG, None)
+    if tags is not None and ORIENTATION_TAG in tags:
+        image.getexif().pop(ORIENTATION_TAG, None)
         image._size = image._tile_size  # type: ignore[attr-defined]
 
 
