@@ -33,6 +33,7 @@ docs: $(STAMP)-test
 	$(BIN)/python tests/generate_docs.py
 
 bench: $(STAMP)-bench
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/peers.py
 
 bench-engine: $(STAMP)-bench

@@ -270,7 +270,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "tone": lambda text: text.strip().lower(),
     "depth": lambda text: choice(text, "--depth", ("8", "16", "float")),
     "compress": lambda text: choice(text, "--compress", ("fast", "default", "small")),
-    "outputs": lambda text: choice(text, "--outputs", ("last", "all")),
+    "outputs": str.strip,
     "threads": lambda text: parse_count(text, "--threads", minimum=1),
     "max_taps": lambda text: parse_count(text, "--max-taps", minimum=1),
     "max_pixels": lambda text: parse_count(text, "--max-pixels", minimum=1),

@@ -7,6 +7,9 @@ import io
 import json
 import os
 import sys
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small jobs in torch: its threads would only wait for each other
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

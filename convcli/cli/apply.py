@@ -1,6 +1,7 @@
-"""``convcli apply``: flags → request → batch → text."""
+"""``convcli apply``: flags → request → batch → text.
 
-from __future__ import annotations
+No deferred annotations here: Typer would evaluate each of them again at every start.
+"""
 
 from typing import Annotated
 
@@ -34,7 +35,7 @@ def apply(
     stack: Annotated[str | None, _option("--stack", metavar="FILE.toml", help="Run a stack of layers instead.")] = None,
     outputs: Annotated[
         str | None,
-        _option("--outputs", metavar="last|all", help="Of a stack: the last layer's maps or every output's."),
+        _option("--outputs", metavar="last|all|NAMES", help="Of a stack: which maps [last]."),
     ] = None,
     stride: Annotated[str | None, _option("--stride", metavar="N|HxW", help="Step between windows [1].")] = None,
     padding: Annotated[
