@@ -10,6 +10,7 @@ from convcli.geometry import unused_input_px
 from convcli.request import ApplyRequest
 
 if TYPE_CHECKING:
+    from convcli.banks import KernelBank
     from convcli.outputs import Plan
     from convcli.planning import ImagePlan
 
@@ -38,16 +39,16 @@ def describe(plan: Plan) -> dict[str, Any]:
 def conventions(plan: Plan) -> dict[str, object]:
     """Return what a file says about how it was made."""
     from convcli.frames import AnimationPlan
-    from convcli.planning import ImagePlan
 
     if isinstance(plan, AnimationPlan):
         return conventions(plan.frames[0])
     words: dict[str, object] = {"input": plan.source.stem, "tone": plan.request.tone}
     if plan.request.stack is not None:
         return words | {"stack": str(plan.request.stack)}
-    conv = describe_conv(plan) if isinstance(plan, ImagePlan) else dict(describe(plan)["conv"])
+    report = describe(plan)
+    conv = dict(report["conv"])
     del conv["reason"]  # how many cores there were says nothing about the samples
-    return words | {"kernel": describe(plan)["kernel"]["name"], **conv}
+    return words | {"kernel": report["kernel"]["name"], **conv}
 
 
 def describe_plan(plan: ImagePlan) -> dict[str, object]:
@@ -60,21 +61,8 @@ def describe_plan(plan: ImagePlan) -> dict[str, object]:
     output_shape = list(conv.output_shape)
     return {
         "convcli": __version__,
-        "input": {
-            "path": plan.source.label,
-            "format": info.format,
-            "dtype": info.dtype,
-            "shape": [n_planes, info.height_px, info.width_px],
-            "planes": list(plan.selection.names),
-            "frames": info.n_frames,
-        },
-        "kernel": {
-            "name": bank.name,
-            "kernels": list(bank.kernel_names),
-            "shape": list(bank.shape),
-            "orientation": "correlate",
-            "source": bank.source,
-        },
+        "input": describe_input(plan),
+        "kernel": describe_kernel(bank),
         "conv": describe_conv(plan),
         "shape": {
             "input": [n_planes, info.height_px, info.width_px],
@@ -86,6 +74,30 @@ def describe_plan(plan: ImagePlan) -> dict[str, object]:
         },
         "outputs": [output.as_dict() for output in plan.outputs],
         "notes": list(plan.notes),
+    }
+
+
+def describe_input(plan: Plan) -> dict[str, object]:
+    """Return what is known of the input: where, what, and its planes, rows and columns as they run."""
+    info = plan.info
+    return {
+        "path": plan.source.label,
+        "format": info.format,
+        "dtype": info.dtype,
+        "shape": [len(plan.selection.names), info.height_px, info.width_px],
+        "planes": list(plan.selection.names),
+        "frames": info.n_frames,
+    }
+
+
+def describe_kernel(bank: KernelBank) -> dict[str, object]:
+    """Return what is known of the bank."""
+    return {
+        "name": bank.name,
+        "kernels": list(bank.kernel_names),
+        "shape": list(bank.shape),
+        "orientation": "correlate",
+        "source": bank.source,
     }
 
 

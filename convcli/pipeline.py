@@ -111,7 +111,7 @@ class Pipeline:
                 if writer is None:
                     times = [one.info.duration_ms for one in plan.frames]
                     options = {"n_frames": len(plan.frames), "durations_ms": times, "loop": plan.info.loop}
-                    metadata = _metadata(plan, image, output)
+                    metadata = _metadata(image, output, _stamp(plan))
                     writer = open_writer(plan, output, metadata, keeps_alpha=alpha is not None, frames=options)
                 sink = PictureSink(part, output, bind_tone(part, output, ranges), alpha, writer)
                 self._start(part, planes).fill([sink])
@@ -229,8 +229,9 @@ def _per_plane(values: tuple[float, ...], plan: Plan) -> tuple[float, ...]:
 
 def _open_sinks(plan: Plan, image: Image | LargeImage, ranges: Ranges | None, sinks: list[Sink]) -> None:
     """Open every output; appended one by one, so that a failure half-way aborts those before it."""
+    stamp = _stamp(plan)
     for output in plan.outputs:
-        metadata = _metadata(plan, image, output)
+        metadata = _metadata(image, output, stamp)
         if output.kind == "raw" or output.format in RAW_FORMATS:
             sinks.append(RawSink(plan, output, metadata))
             continue
@@ -251,9 +252,14 @@ def _kept_alpha(plan: Plan, image: Image | LargeImage, output: OutputFile) -> ND
     return view_planes(image.planes, alpha, white=plan.info.white)
 
 
-def _metadata(plan: Plan, image: Image | LargeImage, output: OutputFile) -> Metadata:
-    """Return the stamp; profile, resolution and EXIF stay with pictures only: the colours of a map mean nothing."""
+def _stamp(plan: Plan) -> str:
+    """Return what every output says about how it was made."""
+    return f"convcli {__version__} {to_json(conventions(plan))}"
+
+
+def _metadata(image: Image | LargeImage, output: OutputFile, stamp: str) -> Metadata:
+    """Return stamp, profile, resolution and EXIF; a map has only the stamp, for its colours mean nothing."""
     from convcli.images import Metadata
 
     metadata = image.info.metadata if output.kind == "picture" else Metadata()
-    return metadata._replace(stamp=f"convcli {__version__} {to_json(conventions(plan))}")
+    return metadata._replace(stamp=stamp)

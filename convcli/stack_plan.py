@@ -13,6 +13,7 @@ import numpy as np
 
 from convcli import __version__
 from convcli.binding import MapName
+from convcli.describe import describe_input
 from convcli.errors import UsageError
 from convcli.images.planes import select_planes
 from convcli.naming import PICTURE_TEMPLATE, InputFile
@@ -204,14 +205,7 @@ def describe_stack(plan: StackPlan) -> dict[str, object]:
     n_planes = len(plan.selection.names)
     return {
         "convcli": __version__,
-        "input": {
-            "path": plan.source.label,
-            "format": info.format,
-            "dtype": info.dtype,
-            "shape": [n_planes, info.height_px, info.width_px],
-            "planes": list(plan.selection.names),
-            "frames": info.n_frames,
-        },
+        "input": describe_input(plan),
         "stack": {
             "name": plan.stack.name,
             "path": str(plan.request.stack),

@@ -14,6 +14,7 @@ import numpy as np
 from convcli import __version__
 from convcli.binding import BoundBank, MapName, bind_bank
 from convcli.combine import Combination
+from convcli.describe import describe_input, describe_kernel
 from convcli.errors import UsageError
 from convcli.geometry import conv_output_px, resolve_padding
 from convcli.images.planes import select_planes
@@ -182,21 +183,8 @@ def describe_volume(plan: VolumePlan) -> dict[str, object]:
     (_, _), (top, bottom), (left, right) = plan.padding
     return {
         "convcli": __version__,
-        "input": {
-            "path": plan.source.label,
-            "format": info.format,
-            "dtype": info.dtype,
-            "shape": shape_in,
-            "planes": list(plan.selection.names),
-            "frames": len(plan.frames),
-        },
-        "kernel": {
-            "name": plan.bank.name,
-            "kernels": list(plan.bank.kernel_names),
-            "shape": list(plan.bank.shape),
-            "orientation": "correlate",
-            "source": plan.bank.source,
-        },
+        "input": describe_input(plan) | {"shape": shape_in, "frames": len(plan.frames)},
+        "kernel": describe_kernel(plan.bank),
         "conv": {
             "mode": plan.request.mode,
             "stride": list(plan.request.stride),
