@@ -35,8 +35,8 @@ RUN_NS, CALL_NS = 5.0, 1500.0
 FFT_NS, SPECTRUM_NS = {"float32": 0.95, "float64": 1.9}, 0.12
 #: One tap of the reference, per sample and plane.
 TAP_NS = 1.5
-#: One multiply-add of oneDNN on several channels, of its depthwise path, and of kernels above 49 × 49.
-TORCH_NS, TORCH_DEPTHWISE_NS, TORCH_LARGE_NS = 0.03, 0.25, 1.0
+#: One multiply-add of torch: many planes or few to add up, many planes apart or few, kernels above 49 × 49.
+TORCH_DENSE_NS, TORCH_THIN_NS, TORCH_DEPTHWISE_NS, TORCH_FEW_NS, TORCH_LARGE_NS = 0.0125, 0.024, 0.1, 1.0, 1.0
 TORCH_LARGE_PX = 49
 TORCH_CALL_NS = 60_000.0
 #: Importing torch, once a process.
@@ -191,6 +191,8 @@ def stack_cost(job: Job, rows_at_once: int) -> float:
     stacks = (rows_at_once - 1) * product.pace + job.kernel_hw[0]
     depth = stacks * job.n_in * job.kernel_hw[1]
     multiply = depth * job.n_out * mac_ns(STACK_MAC_NS, job.n_out * rows_at_once, job.dtype)
-    copy = job.stride_hw[0] * job.n_in * job.kernel_hw[1] * PASS_NS[job.dtype] * (1 if job.stride_hw[1] == 1 else 3)
+    # With a stride each residue is taken apart once, in steps, and copied for its other taps.
+    apart = 0 if job.stride_hw[1] == 1 else min(job.stride_hw[1], job.kernel_hw[1])
+    copy = job.stride_hw[0] * job.n_in * (job.kernel_hw[1] + 3 * apart) * PASS_NS[job.dtype]
     place = job.n_out * PASS_NS[job.dtype] * (job.n_out > 1 and rows_at_once > 1)
     return samples * (multiply + copy * 1.3 + place)

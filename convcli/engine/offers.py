@@ -16,11 +16,13 @@ from convcli.engine.costs import (
     SPECTRUM_NS,
     TAP_NS,
     TORCH_CALL_NS,
+    TORCH_DENSE_NS,
     TORCH_DEPTHWISE_NS,
+    TORCH_FEW_NS,
     TORCH_IMPORT_NS,
     TORCH_LARGE_NS,
     TORCH_LARGE_PX,
-    TORCH_NS,
+    TORCH_THIN_NS,
     Candidate,
     Problem,
     TooLittleMemory,
@@ -268,7 +270,12 @@ def _offer_torch(problem: Problem) -> Candidate:
 
     job, facts = problem.job(), problem.facts
     large = max(facts.kernel_hw) > TORCH_LARGE_PX
-    price = TORCH_LARGE_NS if large else TORCH_NS if facts.n_in > 1 or facts.n_out > 8 else TORCH_DEPTHWISE_NS
+    if large:
+        price = TORCH_LARGE_NS
+    elif facts.n_in > 1:
+        price = TORCH_DENSE_NS if facts.n_in >= 16 else TORCH_THIN_NS
+    else:
+        price = TORCH_DEPTHWISE_NS if facts.n_groups >= 16 else TORCH_FEW_NS
     cost = (
         problem.n_outputs * (job.taps * price / problem.threads + 1) + problem.n_inputs * 2 * GATHER_NS + TORCH_CALL_NS
     )

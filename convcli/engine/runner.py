@@ -236,7 +236,9 @@ class _Work:
         self.n_groups = 1 if job.lanes > 1 else plan.groups
         self.weight = weight
         # Zero taps times infinity, and everything in a tile of a transform, would smear what is not finite.
-        self.watch = plan.engine in ("banded", "separable", "fft") and correlators[0].band_dtype.kind == "f"
+        # One stacked row at a time has no such zeros.
+        smears = plan.engine in ("separable", "fft") or (plan.engine == "banded" and plan.rows_at_once != 1)
+        self.watch = smears and correlators[0].band_dtype.kind == "f"
 
     def bands(self, top: int, bottom: int, n_rows: int) -> Iterator[Band]:
         """Yield (group, first, last) in rows of the phase for output rows ``top`` to ``bottom``."""

@@ -9,6 +9,7 @@ Wide kernels copy too much: see :mod:`convcli.engine.blocked`.
 
 from __future__ import annotations
 
+import sys
 from math import gcd
 
 import numpy as np
@@ -38,7 +39,8 @@ class StackedProduct:
 
     def __init__(self, job: Job, rows_at_once: int, band_dtype: str) -> None:
         self.job, self.rows_at_once, self.band_dtype = job, rows_at_once, np.dtype(band_dtype)
-        self.columns = job.columns
+        # Two columns more let every second sample be read as half of a word.
+        self.columns = job.columns if job.stride_hw[1] == 1 else job.columns + 2 + job.columns % 2
         stride_h, dilation_h = job.stride_hw[0], job.dilation_hw[0]
         # Rows of one residue of the dilation: every ``step``-th output row, ``pace`` stacked rows apart.
         self.step = dilation_h // gcd(dilation_h, stride_h)
@@ -82,10 +84,16 @@ class StackedProduct:
         stack = scratch.get("stack", (dilation_h, parts, n_in, job.kernel_hw[1], count, lanes), job.dtype)
         for residue in range(dilation_h):
             rows = band[:, residue::dilation_h].swapaxes(0, 1)
+            into = stack[residue, : rows.shape[0]]
             for c in range(job.kernel_hw[1]):
                 first = left * stride_w + c * dilation_w
-                shifted = rows[:, :, first : first + (count - 1) * stride_w + 1 : stride_w]
-                np.copyto(stack[residue, : rows.shape[0], :, c], shifted)
+                # A tap a whole number of strides further along sees what an earlier one has taken apart already.
+                earlier = next((b for b in range(c) if (c - b) * dilation_w % stride_w == 0), None)
+                ready = 0
+                if stride_w > 1 and earlier is not None:
+                    ready = max(count - (c - earlier) * dilation_w // stride_w, 0)
+                    into[:, :, c, :ready] = into[:, :, earlier, count - ready :]
+                _take_every(rows, first + ready * stride_w, stride_w, into[:, :, c, ready:])
         return stack.reshape(dilation_h, parts, n_in * job.kernel_hw[1], count * lanes)
 
     def _multiply(self, stack: Array, target: Array, scratch: Scratch) -> None:
@@ -130,6 +138,21 @@ class StackedProduct:
         columns = min(self._tile(band_rows), self.job.output_w) * self.job.lanes
         stacks = band_rows * self.job.n_in * self.job.kernel_hw[1]
         return np.dtype(self.job.dtype).itemsize * columns * (stacks + self.job.n_out * n_rows)
+
+
+def _take_every(rows: Array, first: int, step: int, into: Array) -> None:
+    """Copy columns ``first``, ``first + step``, … of (rows, planes, columns, lanes)."""
+    count = into.shape[2]
+    if count == 0:
+        return
+    # Half of a 64-bit word is every second 32-bit sample: converting words is more than twice as fast as stepping.
+    halves = step == 2 and first % 2 == 0 and rows.itemsize == into.itemsize == 4 and sys.byteorder == "little"
+    if halves and rows.dtype == into.dtype and first + 2 * count <= rows.shape[2] and not rows.strides[1] % 8:
+        words = rows[:, :, first : first + 2 * count, 0]
+        if words.ctypes.data % 8 == 0 and words.strides[0] % 8 == 0:
+            np.copyto(into[..., 0].view(np.uint32), words.view(np.uint64), casting="unsafe")
+            return
+    np.copyto(into, rows[:, :, first : first + (count - 1) * step + 1 : step])
 
 
 def _rows_in_place(maps: Array, count: int, at_once: int, length: int) -> Array | None:
