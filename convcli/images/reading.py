@@ -142,7 +142,8 @@ def open_planes(
             file = stack.enter_context(_open_file(source))
             decoder = open_decoder(file, frame, orientation)
             if decoder.info.format == "tiff" and decoder_bytes(decoder.info) > window_bytes:
-                decoder = _open_tifffile(file, frame, orientation) or decoder
+                other = _open_tifffile(file, frame, orientation)
+                decoder = other if other is not None and other.window() is not None else decoder
             opened = _open_planes(stack, file, where, decoder, max_pixels, window_bytes)
         yield opened  # outside of translating: what the caller does wrong is not the image's fault
 

@@ -83,7 +83,7 @@ class TifffileDecoder:
         height, width, n_planes = page.imagelength, page.imagewidth, page.samplesperpixel
         if self.turn != 1 or page.axes == "SYX" or page.dtype is None or int(page.photometric) == _WHITE_IS_ZERO:
             return None
-        if page.dtype.name != self._out_dtype:
+        if page.dtype.name != self._out_dtype or not _can_decode(page):
             return None
         shape = (height, width, n_planes)
         if page.is_contiguous and page.compression == 1:
@@ -125,6 +125,16 @@ class TifffileDecoder:
         if int(page.photometric) == _WHITE_IS_ZERO:
             samples = (samples.dtype.type(self._white) - samples).astype(samples.dtype)
         return samples
+
+
+def _can_decode(page: tifffile.TiffPage) -> bool:
+    """Return whether tifffile decodes the page without the package imagecodecs; if not, Pillow may."""
+    try:
+        tifffile.TIFF.DECOMPRESSORS[page.compression]
+        tifffile.TIFF.UNPREDICTORS[page.predictor]
+    except KeyError:
+        return False
+    return True
 
 
 def _plane_names(page: tifffile.TiffPage, n_planes: int) -> tuple[str, ...]:
