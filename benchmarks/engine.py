@@ -2,7 +2,8 @@
 
 Every case is timed in turn by all (shortest of a few runs, after warm ones), so that a busy machine is unfair to none.
 ``x best peer`` is the fastest peer's time over ours: above 1 we are faster. ``pick / best`` is how far the planner's
-choice was from the best of our engines. Peers pad as we do (replicate) and are held against our result before they are timed.
+choice was from the best of our engines. Peers pad as we do (replicate) and are held against our result before they are
+timed.
 
 Run it with ``--only 3x3`` for some cases, ``--json FILE`` to keep the numbers.
 """

@@ -7,6 +7,8 @@ from the best of all engines in every case, which is how this table is kept hone
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -150,14 +152,17 @@ def fit_band(
         raise TooLittleMemory(taken(1) + fixed)
     workers = min(threads or problem.threads, max(int(cost_ns // THREAD_NS), 1), memory // taken(1))
     allowed = min(memory // workers, max(cache, taken(1)))
-    rows = 1
     # Windows overlap from band to band: tall kernels want tall bands, also where they leave the cache.
-    tall = min(job.rows(1) * 2, 64)
-    while rows < problem.rows and (taken(rows + 1) <= allowed or (rows < tall and taken(rows + 1) * workers <= memory)):
-        rows += 1
+    tall = min(job.rows(1) * 2, 64, _most_rows(taken, problem.rows, memory // workers))
+    rows = max(_most_rows(taken, problem.rows, allowed), min(tall, problem.rows))
     share = -(-problem.rows * problem.facts.n_groups // workers) if workers > 1 else rows
     rows = min(rows, max(share, 1))
     return rows, workers, taken(rows) * workers + fixed
+
+
+def _most_rows(taken: Callable[[int], int], most: int, n_bytes: int) -> int:
+    """Return the most rows, at least 1, that take no more than ``n_bytes``."""
+    return max(bisect_right(range(1, most + 1), n_bytes, key=taken), 1)
 
 
 def mac_ns(prices: tuple[tuple[int, float], ...], columns: int, dtype: str) -> float:
