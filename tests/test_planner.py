@@ -204,6 +204,29 @@ def test_native_maps_are_exact_integers():
     assert prepare(plan, weight, np.array([0.5, 0, 0])).native_dtype == np.float32
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("shape", [(2, 1, 3, 3), (4, 1, 9, 7), (2, 2, 5, 5), (1, 2, 17, 17)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_engines_that_say_exact_are(engine, shape, stride):
+    """8-bit samples, whole taps: not one bit off; engines that work with rounded factors do not say so."""
+    random = np.random.default_rng(7)
+    planes = random.integers(0, 256, (2, 61, 83), dtype=np.uint8)
+    weight = random.integers(-9, 10, shape)
+    arguments = {"stride": (stride, stride), "padding": ((2, 1), (3, 0)), "groups": 2 // shape[1]}
+    try:
+        plan = plan_conv(planes.shape, weight, input_dtype="uint8", engine=engine, border=REPLICATE, **arguments)
+    except UsageError:
+        assert engine == "separable"
+        return
+    assert plan.exact == (engine in ("taps", "im2col", "banded"))
+    maps = prepare(plan, weight).run(planes)
+    expected = conv2d(planes, weight, engine="taps", padding_mode="replicate", **arguments)
+    if plan.exact:
+        np.testing.assert_array_equal(maps, expected)
+    else:
+        assert_close(maps, expected, rtol=3e-6)
+
+
 def test_good_sizes_have_small_factors_only():
     for least in range(1, 600):
         size = good_size(least)

@@ -283,9 +283,19 @@ def _offer_torch(problem: Problem) -> Candidate:
         cost += TORCH_IMPORT_NS
     # One band after the other: torch brings its own threads.
     cache = 64 * 2**20
-    rows, _, taken = fit_band(problem, TorchConv(job, problem.device), job, cost, cache=cache, threads=1)
+    torch_conv = TorchConv(job, problem.device, problem.threads)
+    rows, _, taken = fit_band(problem, torch_conv, job, cost, cache=cache, threads=1)
     return Candidate(
-        "torch", f"torch conv2d on {problem.device}", cost, rows, 1, taken, problem.dtype, automatic=not large
+        "torch",
+        f"torch conv2d on {problem.device}",
+        cost,
+        rows,
+        problem.threads,
+        taken,
+        problem.dtype,
+        # Which algorithm runs is the library's choice: some multiply with rounded factors.
+        adds_products=False,
+        automatic=not large,
     )
 
 

@@ -138,8 +138,9 @@ class Runner:
         self._check_out(target, height)
         works = self._works(planes, target, 0)
         bands = [(work, band) for work in works for band in work.bands(0, height, self.plan.band_rows)]
-        with single_threaded_blas(self.plan.threads):
-            run_bands(bands, self._pool, self.plan.threads)
+        workers = 1 if self.plan.engine == "torch" else self.plan.threads  # torch brings its own
+        with single_threaded_blas(workers):
+            run_bands(bands, self._pool, workers)
         return target
 
     def _new(self, planes: Planes, n_rows: int, dtype: DTypeLike) -> Array:
@@ -302,7 +303,7 @@ def make_correlator(plan: ConvPlan, job: Job) -> Correlator:
     if plan.engine == "torch":
         from convcli.engine.torch_engine import TorchConv
 
-        return TorchConv(job, plan.device)
+        return TorchConv(job, plan.device, plan.threads)
     if plan.engine == "im2col":
         return Im2col(job)
     if plan.engine == "fft":

@@ -38,7 +38,8 @@ def torch_device(device: str) -> Any:
 class TorchConv:
     """``torch.nn.functional.conv2d`` on padded bands; weights stay on the device between bands."""
 
-    def __init__(self, job: Job, device: str = "cpu") -> None:
+    def __init__(self, job: Job, device: str = "cpu", threads: int = 1) -> None:
+        self.threads = threads
         self.job, self.columns, self.band_dtype = job, job.columns, np.dtype(job.dtype)
         self.device_name = device
         self.device: Any = None
@@ -62,6 +63,8 @@ class TorchConv:
         """Correlate ``band`` (n_in, rows, columns, 1) into ``target`` (n_out, rows, W, 1)."""
         import torch
 
+        if self.device_name == "cpu" and torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
         # float32 convolutions on CUDA use TF32 by default, which keeps only 10 bits: never silently.
         exact = (
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.device_name == "cuda" else nullcontext()
