@@ -88,7 +88,7 @@ for line in sys.stdin:
         """Run a shell command; return (seconds, peak megabytes of its largest process, exit code)."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        if "|" not in command:
+        if not re.search(r"[|&]", command):
             command = f"exec {command}"  # no shell between us and what is measured
         self._process.stdin.write(json.dumps([command, TIMEOUT_S]) + "\n")
         self._process.stdin.flush()
@@ -172,6 +172,10 @@ class Bench:
         """Return the command of a Python peer."""
         return shlex.join([sys.executable, str(SCRIPTS), library, job, *map(str, arguments)])
 
+    def to(self, target: Path) -> str:
+        """Return our flags for one picture; a TIFF would hold float maps unless asked for what all peers make."""
+        return f"-o {target} --layout picture --depth 8 --overwrite --quiet"
+
     def start_up(self) -> Job:
         """One pixel: everything that is not the image."""
         from PIL import Image
@@ -208,7 +212,7 @@ class Bench:
             "sqr add sqrt round cut 0,255"
         )
         commands = {
-            "convcli": f"{self.convcli} apply {source} -k sobel -o {target} --overwrite --quiet",
+            "convcli": f"{self.convcli} apply {source} -k sobel {self.to(target)}",
             "vips": f"vips sobel {one}",
             "convert": f"{tool('convert')} {source} {' '.join(both)} -delete 0 -evaluate Pow 2 -evaluate-sequence Add "
             f"-evaluate Pow 0.5 -depth 8 {target}",
@@ -227,7 +231,7 @@ class Bench:
         every, scales = ":".join([" ".join(rows)] * 4), ":".join([f"1/{total}"] * 4)
         gmic = ";".join(row.replace(" ", ",") for row in rows)
         commands = {
-            "convcli": f"{self.convcli} apply {source} -k {self.folder / 'seven.toml'} -o {target} --overwrite --quiet",
+            "convcli": f"{self.convcli} apply {source} -k {self.folder / 'seven.toml'} {self.to(target)}",
             "vips": f"vips conv {source} {target} {self.folder / 'seven.mat'} --precision integer",
             "convert": f"{tool('convert')} {source} -define convolve:scale='!' "
             f"-morphology Correlate '7x7:{commas}' {target}",
@@ -243,7 +247,7 @@ class Bench:
     def _gauss(self, source: Path, target: Path) -> dict[str, str]:
         one = f"{source} {target}"
         commands = {
-            "convcli": f"{self.convcli} apply {source} -k gaussian:sigma=5 -o {target} --overwrite --quiet",
+            "convcli": f"{self.convcli} apply {source} -k gaussian:sigma=5 {self.to(target)}",
             "vips": f"vips gaussblur {one} 5",
             "convert": f"{tool('convert')} {source} -blur 0x5 {target}",
             "gm": f"gm convert {source} -blur 0x5 {target}",
@@ -324,7 +328,7 @@ class Bench:
             "convert (xargs -P)": f'{each} sh -c "{tool("convert")} {photos}/F.jpg {kernels} -delete 0 -evaluate Pow 2 '
             f'-evaluate-sequence Add -evaluate Pow 0.5 -depth 8 {self.out}/F.png"',
             "mogrify": f"mogrify -path {self.out} -format png -edge 1 {photos}/*.jpg",
-            "gm (mogrify)": f"gm mogrify -output-directory {self.out} -format png -edge 1 {photos}/*.jpg",
+            "gm (mogrify)": f"cd {photos} && gm mogrify -output-directory {self.out} -format png -edge 1 *.jpg",
             "ffmpeg": f"ffmpeg -y -loglevel error -pattern_type glob -i '{photos}/*.jpg' -vf format=gbrp,sobel "
             f"-start_number 0 {self.out}/photo%03d.png",
             "opencv (threads)": self.script("opencv", "folder", photos, self.out),
