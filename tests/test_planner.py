@@ -17,8 +17,8 @@ from oracles import assert_close
 from convcli import conv2d
 from convcli.engine import ENGINES, Border, plan_conv, prepare
 from convcli.engine.fft import good_size
-from convcli.engine.runner import run_bands
 from convcli.engine.source import ScratchPool
+from convcli.engine.work import run_bands
 from convcli.errors import ConvcliError, GeometryError, UsageError
 
 REPLICATE = Border("replicate")
@@ -225,6 +225,25 @@ def test_engines_that_say_exact_are(engine, shape, stride):
         np.testing.assert_array_equal(maps, expected)
     else:
         assert_close(maps, expected, rtol=3e-6)
+
+
+def test_blas_has_one_thread_inside_ours_and_its_own_afterwards():
+    from convcli.engine.blas import _openblas, single_threaded_blas
+
+    functions = _openblas()
+    if functions is None:
+        pytest.skip("NumPy has another BLAS")
+    get, change = functions
+    before = get()
+    change(2)
+    try:
+        with single_threaded_blas(2), single_threaded_blas(2):
+            assert get() == 1
+        assert get() == 2
+        with single_threaded_blas(1):
+            assert get() == 2
+    finally:
+        change(before)
 
 
 def test_good_sizes_have_small_factors_only():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,12 @@ from convcli.engine.phases import Phase, as_correlation, phase_weight
 from convcli.engine.plan import ConvPlan
 from convcli.engine.separable import Separable
 from convcli.engine.shifts import ShiftAdd
-from convcli.engine.source import Array, BandSource, Planes, Scratch, ScratchPool, interleaved
+from convcli.engine.source import Array, Planes, ScratchPool, interleaved
 from convcli.engine.stacked import StackedProduct
 from convcli.engine.taps import Taps
+from convcli.engine.work import Work, run_bands
 from convcli.errors import GeometryError
 from convcli.geometry import window_px
-
-#: Group, and rows of a phase from … to.
-Band = tuple[int, int, int]
 
 
 def prepare(plan: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> Runner:
@@ -170,11 +167,11 @@ class Runner:
     def _lanes(self, planes: Planes) -> int:
         return self.plan.input_shape[0] if self.plan.shared and interleaved(planes) is not None else 1
 
-    def _works(self, planes: Planes, out: Array, top: int) -> list[_Work]:
+    def _works(self, planes: Planes, out: Array, top: int) -> list[Work]:
         # Maps that go to planes of their own are gathered so: taking the sums apart costs as much as the samples.
         lanes = self._lanes(planes) if out.strides[-1] != out.itemsize else 1
         return [
-            _Work(
+            Work(
                 self._correlators(index, lanes),
                 self._job(phase, lanes),
                 phase,
@@ -217,85 +214,6 @@ class Runner:
             return self._loaded[phase_index, lanes]
 
 
-class _Work:
-    """One phase of one image: its bands, and how each is done."""
-
-    def __init__(
-        self,
-        correlators: list[Correlator],
-        job: Job,
-        phase: Phase,
-        planes: Planes,
-        plan: ConvPlan,
-        out: Array,
-        top: int,
-        bias: Array | None,
-        weight: Array,
-    ) -> None:
-        self.correlators, self.job, self.phase, self.out, self.top, self.bias = correlators, job, phase, out, top, bias
-        self.source = BandSource(planes, phase[0].before, phase[1].before, plan.border, lanes=job.lanes)
-        self.n_groups = 1 if job.lanes > 1 else plan.groups
-        self.weight = weight
-        # Zero taps times infinity, and everything in a tile of a transform, would smear what is not finite.
-        # One stacked row at a time has no such zeros.
-        smears = plan.engine in ("separable", "fft") or (plan.engine == "banded" and plan.rows_at_once != 1)
-        self.watch = smears and correlators[0].band_dtype.kind == "f"
-
-    def bands(self, top: int, bottom: int, n_rows: int) -> Iterator[Band]:
-        """Yield (group, first, last) in rows of the phase for output rows ``top`` to ``bottom``."""
-        axis = self.phase[0]
-        start = max(-(-(top - axis.first) // axis.step), 0)
-        stop = min(-(-(bottom - axis.first) // axis.step), axis.n_outputs)
-        for group in range(self.n_groups):
-            for first in range(start, stop, n_rows):
-                yield group, first, min(first + n_rows, stop)
-
-    def __call__(self, band: Band, scratch: Scratch) -> None:
-        """Gather one band, correlate it, add the bias."""
-        group, first, last = band
-        job, correlator = self.job, self.correlators[group]
-        channels = slice(0, 1) if job.lanes > 1 else slice(group * job.n_in, (group + 1) * job.n_in)
-        shape = (job.n_in, job.rows(last - first), correlator.columns, job.lanes)
-        samples = scratch.get("band", shape, correlator.band_dtype)
-        self.source.fill(samples[:, :, : job.columns], channels, first * job.stride_hw[0])
-        samples[:, :, job.columns :] = 0  # never NaN: zero taps meet these
-        target = self._target(group, first, last)
-        if self.watch and not np.isfinite(np.vdot(samples, samples)):
-            self._reference(group, first, last, target, scratch)
-        else:
-            correlator(samples, target, scratch)
-        if self.bias is not None:
-            bias = self.bias.reshape(-1, job.n_out)
-            column = bias[group] if job.lanes == 1 else bias.T
-            target += column.reshape(job.n_out, 1, 1, job.lanes).astype(target.dtype)
-
-    def _reference(self, group: int, first: int, last: int, target: Array, scratch: Scratch) -> None:
-        """Do a band that holds NaN or infinity (or squares to it) tap by tap."""
-        job = self.job
-        channels = slice(0, 1) if job.lanes > 1 else slice(group * job.n_in, (group + 1) * job.n_in)
-        band = scratch.get("reference", (job.n_in, job.rows(last - first), job.columns, job.lanes), np.float64)
-        self.source.fill(band, channels, first * job.stride_hw[0])
-        taps = Taps(job).load(self.weight[group * job.n_out : (group + 1) * job.n_out])
-        for lane in range(job.lanes):
-            with np.errstate(invalid="ignore", over="ignore"):
-                taps(band[..., lane : lane + 1], target[..., lane : lane + 1], scratch)
-
-    def _target(self, group: int, first: int, last: int) -> Array:
-        """Return where one band goes, (n_out, rows, W, lanes)."""
-        rows, columns = self.phase
-        n_out, lanes = self.job.n_out, self.job.lanes
-        begin = rows.first + first * rows.step - self.top
-        area = self.out[
-            ..., begin : begin + (last - first - 1) * rows.step + 1 : rows.step, columns.first :: columns.step
-        ]
-        if lanes > 1:
-            grouped = area if area.ndim == 4 else area.reshape(lanes, n_out, *area.shape[1:])
-            return grouped.transpose(1, 2, 3, 0)
-        if area.ndim == 4:
-            return area[group, ..., None]
-        return area[group * n_out : (group + 1) * n_out, ..., None]
-
-
 def make_correlator(plan: ConvPlan, job: Job) -> Correlator:
     """Return the algorithm that ``plan`` names, for one phase."""
     if plan.engine == "taps":
@@ -316,34 +234,3 @@ def make_correlator(plan: ConvPlan, job: Job) -> Correlator:
     if plan.rows_at_once:
         return StackedProduct(job, plan.rows_at_once, plan.band_dtype)
     return ShiftAdd(job, plan.sums)
-
-
-def run_bands(bands: list[tuple[_Work, Band]], pool: ScratchPool, threads: int) -> None:
-    """Hand bands out, in order, to so many threads (the calling one is the first); the first error is raised."""
-    queue = iter(bands)
-    lock = threading.Lock()
-    errors: list[BaseException] = []
-
-    def worker() -> None:
-        scratch = pool.take()
-        try:
-            while not errors:
-                with lock:
-                    entry = next(queue, None)
-                if entry is None:
-                    return
-                work, band = entry
-                work(band, scratch)
-        except BaseException as error:  # noqa: BLE001  (raised again by the calling thread)
-            errors.append(error)
-        finally:
-            pool.put(scratch)
-
-    others = [threading.Thread(target=worker, daemon=True) for _ in range(min(threads, len(bands)) - 1)]
-    for thread in others:
-        thread.start()
-    worker()
-    for thread in others:
-        thread.join()
-    if errors:
-        raise errors[0]
