@@ -11,10 +11,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import KernelError, near_names
+
+if TYPE_CHECKING:
+    from convcli.banks.bankfile import RawBank
 
 #: Suffixes tried for a name in a folder, in this order.
 SUFFIXES = (".toml", ".json", ".yaml", ".yml", ".npy", ".npz", ".safetensors", ".csv", ".txt", ".mat")
@@ -158,14 +162,23 @@ def _all_files() -> list[Path]:
     return [seen[name] for name in sorted(seen)]
 
 
-def _read_raw(path: Path):  # type: ignore[no-untyped-def]
+def _read_raw(path: Path) -> RawBank:
+    try:
+        return _parsed(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise KernelError(f"cannot read {path}: {error}") from None
+
+
+@cache
+def _parsed(path: Path, _changed_ns: int) -> RawBank:
+    """Parse a file once in a process, as long as it does not change."""
     from convcli.banks.bankfile import parse_bank_toml
 
     try:
         return parse_bank_toml(path.read_text(encoding="utf-8"), name=path.stem)
     except KernelError as error:
         raise error.within(str(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise KernelError(f"cannot read {path}: {error}") from None
 
 

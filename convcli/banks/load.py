@@ -52,7 +52,9 @@ def load_bank(*specs: str, max_taps: int | None = None) -> KernelBank:
     """
     if not specs:
         raise KernelError("no kernel is given", hint="for example --kernel sobel")
-    with limits.max_taps(limits.DEFAULT_MAX_TAPS if max_taps is None else max_taps):
+    # What overflows is found as a tap that is not finite, with its place.
+    quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore")
+    with limits.max_taps(limits.DEFAULT_MAX_TAPS if max_taps is None else max_taps), quiet:
         banks = [_load_one(spec) for spec in specs]
         return banks[0] if len(banks) == 1 else stack_banks(banks)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -174,7 +175,7 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
             return _read_npz(path, entry, layout)
         with path.open("rb") as file:
             array = read_npy(file, path.stat().st_size, str(path))
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise KernelError(f"cannot read {path}: {error}", path=str(path)) from None
     if entry:
         from convcli.banks.load import selected

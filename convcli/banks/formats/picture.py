@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 
@@ -89,6 +90,8 @@ def _tiff(path: Path) -> tuple[NDArray[np.generic], list[str]]:
         import tifffile
     except ImportError:
         return _pillow(path)
+    log = logging.getLogger("tifffile")  # it logs what it then raises, and more, to standard error
+    was, log.disabled = log.disabled, True
     try:
         with tifffile.TiffFile(path) as file:
             shapes = [page.shape for page in file.pages]
@@ -100,5 +103,7 @@ def _tiff(path: Path) -> tuple[NDArray[np.generic], list[str]]:
         raise
     except Exception:  # noqa: BLE001 - tifffile raises many kinds for broken files; Pillow then says what is wrong
         return _pillow(path)
+    finally:
+        log.disabled = was
     total = float(planes.sum())
     return planes, [] if planes.dtype.kind == "f" else [f"taps are the samples, which sum to {total:,.6g}"]

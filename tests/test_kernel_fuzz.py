@@ -1,0 +1,160 @@
+"""Whatever text or bytes come, a bank or a KernelError comes back: never another exception, never NaN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+
+from convcli.banks import KernelBank, load_bank, safe_name
+from convcli.banks.formats import read_bank
+from convcli.banks.formats.write import SUFFIXES, export_bank
+from convcli.banks.numbers import format_number, parse_number
+from convcli.errors import KernelError
+
+
+def fuzz(examples: int) -> settings:
+    return settings(max_examples=examples, suppress_health_check=list(HealthCheck), phases=PHASES)
+
+
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+PIECES = [
+    *("sobel", "gaussian", "kirsch", "box", "frei-chen", "nothing", "random", "laws", "haar", "shift", "ring", "farid"),
+    *(
+        ":",
+        " ",
+        ",",
+        ";",
+        "=",
+        "+",
+        "-",
+        "*",
+        "/",
+        "(",
+        ")",
+        "[",
+        "]",
+        "[[",
+        "]]",
+        "'",
+        '"',
+        "#",
+        "@",
+        ">",
+        "\n",
+        "\t",
+        "%",
+    ),
+    *("1", "0", "-1", "2.5", "1e3", "1/3", "nan", "inf", "9" * 30, "3x3", "3x3:", "+1+1", "1 2; 3 4", "sqrt(2)", "pi"),
+    *("sigma", "size", "rotate", "scale", "normalize", "expand", "select", "crop", "pad", "dilate", "bias", "layout"),
+    *("sum", "l1", "true", "0m", "rdiv", "convolution", "k", "é", "\0", "..", "../x", "x" * 40),
+]
+
+
+def assert_sound(bank: KernelBank) -> None:
+    assert bank.weight.ndim in (4, 5)
+    assert np.isfinite(bank.weight).all()
+    assert len(bank.kernel_names) == len(bank.weight)
+    assert len({name.casefold() for name in bank.file_names}) == len(bank.weight)
+    assert all(safe_name(name) == name for name in bank.file_names)
+
+
+@fuzz(400)
+@given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join))
+@example("sobel rotate=1e308")
+@example("gaussian:sigma=500,size=8191")
+@example("[1]*[1e308]*[1e308]")
+@example("sobel scale=1e308 scale=1e308")
+@example("random:out_channels=65536,in_channels=65536,size=512")
+@example("sobel expand=0.0001")
+@example("sobel pad=8191 pad=8191 pad=8191")
+@example("walsh-hadamard:size=64")
+@example("dct:size=64")
+def test_any_text_is_a_bank_or_a_kernel_error(text: str) -> None:
+    try:
+        bank = load_bank(text, max_taps=2_000_000)
+    except KernelError as refused:
+        said = str(refused)
+    else:
+        assert_sound(bank)
+        said = bank.name
+    assert said
+    assert len(said) < 2000
+
+
+@given(st.text(max_size=40))
+def test_any_number_text_is_finite_or_a_value_error(text: str) -> None:
+    try:
+        value = parse_number(text)
+    except ValueError:
+        return
+    assert np.isfinite(value)
+    assert parse_number(format_number(value)) == value
+
+
+@given(st.text(max_size=100))
+def test_any_name_is_safe(text: str) -> None:
+    name = safe_name(text)
+    assert name
+    assert safe_name(name) == name
+    assert Path(name).name == name
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    bank = load_bank("[1.5 2; -3 0.25] name=k", "[0 1; 1e-5 7]")
+    return {
+        suffix: export_bank(bank, name).data
+        for suffix, name in SUFFIXES.items()
+        if suffix in (".toml", ".json", ".yaml", ".csv", ".npy", ".npz", ".safetensors", ".onnx", ".mat", ".m", ".tiff")
+    }
+
+
+@fuzz(250)
+@given(data=st.data())
+def test_damaged_files_are_a_bank_or_a_kernel_error(
+    data: st.DataObject, samples: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    suffix = data.draw(st.sampled_from(sorted(samples)))
+    damaged = bytearray(samples[suffix])
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(damaged) - 1)) if damaged else 0
+        kind = data.draw(st.sampled_from(["change", "cut", "insert", "drop"]))
+        if kind == "change" and damaged:
+            damaged[place] = data.draw(st.integers(0, 255))
+        elif kind == "cut":
+            del damaged[place:]
+        elif kind == "insert":
+            damaged[place:place] = data.draw(st.binary(min_size=1, max_size=6))
+        else:
+            del damaged[place : place + 3]
+    path = tmp_path_factory.getbasetemp() / f"damaged{suffix}"
+    path.write_bytes(bytes(damaged))
+    try:
+        bank = read_bank(path)
+    except KernelError as refused:
+        said = str(refused)
+    else:
+        assert_sound(bank)
+        said = str(path)
+    assert str(path) in said
+
+
+@fuzz(150)
+@given(
+    text=st.lists(st.sampled_from(PIECES), max_size=12).map("".join),
+    suffix=st.sampled_from([".txt", ".toml", ".json", ".yaml", ".mat"]),
+)
+def test_any_text_file_is_a_bank_or_a_kernel_error(
+    text: str, suffix: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"any{suffix}"
+    path.write_text(text, encoding="utf-8")
+    try:
+        bank = read_bank(path)
+    except KernelError:
+        return
+    assert_sound(bank)
