@@ -372,3 +372,26 @@ def test_pages_go_to_standard_output_too():
             writer.write(frame)
     for found, frame in zip(read_frames(pipe.getvalue()), frames, strict=True):
         np.testing.assert_array_equal(found.samples, frame)
+
+
+def test_a_profile_of_another_colour_space_is_left_out_and_said(tmp_path):
+    def profile(space: bytes) -> bytes:
+        return (132).to_bytes(4, "big") + bytes(12) + space + bytes(112)
+
+    for space, planes, kept in (
+        (b"RGB ", 3, True),
+        (b"RGB ", 4, True),
+        (b"RGB ", 1, False),
+        (b"GRAY", 1, True),
+        (b"GRAY", 3, False),
+        (b"CMYK", 3, False),
+    ):
+        for kind in ("png", "tiff"):
+            metadata = Metadata(icc=profile(space))
+            found = read(written(picture("8", planes), picture_format=kind, metadata=metadata)).info.metadata
+            assert (found.icc == metadata.icc) == kept
+            notes = " ".join(picture_notes(kind, planes, metadata))
+            assert ("left out" in notes) != kept
+    cmyk = io.BytesIO()
+    Pillow.new("CMYK", (8, 8)).save(cmyk, "JPEG", icc_profile=profile(b"CMYK"))
+    assert read(cmyk.getvalue()).info.metadata.icc is None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from convcli.errors import OutputError
 from convcli.images.info import NO_METADATA, Metadata
 from convcli.images.targets import Target, TargetFile
-from convcli.images.write import Copied, PictureWriter, check_picture
+from convcli.images.write import Copied, PictureWriter, check_picture, fitting_icc
 
 #: Picture formats that hold several frames.
 ANIMATED_FORMATS = ("gif", "webp", "png", "tiff")
@@ -66,6 +66,7 @@ def open_animation(
     if picture_format != "tiff" and depth != "8":
         raise OutputError(f"an animated {picture_format} has 8 bits a sample", hint="--depth 8, or --format tiff")
     check_picture(picture_format, n_planes, depth)
+    metadata = fitting_icc(metadata, n_planes)
     file = TargetFile(target)
     try:
         if picture_format == "tiff":

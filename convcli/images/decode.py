@@ -123,6 +123,8 @@ class PillowDecoder:
         width, height = getattr(image, "_tile_size", image.size)
         if self._orientation == "apply" and orientation >= 5:
             width, height = height, width
+        if mode == "CMYK":
+            metadata = metadata._replace(icc=None)  # it describes inks that are gone
         if self._orientation != "keep":
             metadata = metadata._replace(exif=reset_orientation(metadata.exif))
         if name == "gif" and n_frames > 1 and not ends_well(self._file):

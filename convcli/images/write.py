@@ -66,11 +66,28 @@ def picture_notes(picture_format: str, n_planes: int, metadata: Metadata) -> tup
         for field in Metadata._fields
         if getattr(metadata, field) and field not in rule.keeps
     ]
+    if metadata.icc and "icc" in rule.keeps and fitting_icc(metadata, n_planes).icc is None:
+        space = metadata.icc[16:20].decode("ascii", "replace").strip()
+        notes.append(f"the ICC profile is of {space} and is left out of a picture of {n_planes} planes")
     if rule.note and not (picture_format == "gif" and n_planes == 1):
         notes.append(rule.note)
     if picture_format == "webp" and n_planes < 3:
         notes.append("webp has no grey: the plane is stored three times")
     return tuple(notes)
+
+
+def fitting_icc(metadata: Metadata, n_planes: int) -> Metadata:
+    """Return the metadata without an ICC profile that is of another colour space than the picture.
+
+    Decoders reject or misread a grey picture with an RGB profile. ICC.1 §7.2.6: bytes 16 to 19 name the space.
+
+    Examples
+    --------
+    >>> fitting_icc(Metadata(icc=bytes(16) + b"RGB " + bytes(108)), 1).icc is None
+    True
+    """
+    others = (b"RGB ", b"CMYK", b"Lab ") if n_planes < 3 else (b"GRAY", b"CMYK", b"Lab ")
+    return metadata._replace(icc=None) if metadata.icc and metadata.icc[16:20] in others else metadata
 
 
 class _Encoder(Protocol):
@@ -178,6 +195,7 @@ def open_picture(
         The format cannot hold such samples, or the file cannot be made.
     """
     check_picture(picture_format, n_planes, depth)
+    metadata = fitting_icc(metadata, n_planes)
     file = TargetFile(target)
     try:
         with file.explained():
