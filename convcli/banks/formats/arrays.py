@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -146,12 +147,7 @@ def read_npy(stream: BinaryIO, size: int, what: str) -> NDArray[np.generic]:
     KernelError
         Objects (they need pickle), a header that is broken or claims more than there is.
     """
-    try:
-        version = np.lib.format.read_magic(stream)
-        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = reader(stream)
-    except (ValueError, OverflowError, MemoryError, RecursionError, SyntaxError) as error:
-        raise KernelError(f"{what}: broken .npy header: {str(error).splitlines()[0][:120]}") from None
+    shape, fortran, dtype = _header(stream, what)
     if dtype.hasobject:
         raise KernelError(f"{what} holds Python objects, which need pickle: never read", hint="save plain numbers")
     if dtype.kind not in "iufb":
@@ -166,6 +162,20 @@ def read_npy(stream: BinaryIO, size: int, what: str) -> NDArray[np.generic]:
     check_taps(count, what)
     flat = np.frombuffer(stream.read(left), dtype=dtype)
     return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _header(stream: BinaryIO, what: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Return shape, Fortran order and type that a ``.npy`` header claims; NumPy reads it as a literal, not as code."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            version = np.lib.format.read_magic(stream)
+            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = reader(stream)
+    except Exception as error:  # noqa: BLE001 - a broken header makes NumPy's tokenizer raise many kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise KernelError(f"{what}: broken .npy header: {reason}") from None
+    return shape, fortran, dtype
 
 
 def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
@@ -217,12 +227,7 @@ def _npz_shape(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> tu
     """Return the shape an entry's header claims; None for text, which holds kernel names."""
     with archive.open(info) as member:
         head = io.BytesIO(member.read(70_000))
-    try:
-        version = np.lib.format.read_magic(head)
-        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = reader(head)
-    except (ValueError, OverflowError, RecursionError, SyntaxError) as error:
-        raise KernelError(f"{what}#{info.filename}: broken .npy header: {str(error).splitlines()[0][:120]}") from None
+    shape, _, dtype = _header(head, f"{what}#{info.filename}")
     return None if dtype.kind == "U" else tuple(shape)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from convcli.banks.formats.arrays import bank_of_array
 from convcli.banks.limits import check_taps
 from convcli.errors import KernelError
 
+_MOST_PAGES = 4096
 #: Key of the PNG text that says how samples become taps: "scale offset".
 TAPS_KEY = "convcli-taps"
 
@@ -94,11 +96,14 @@ def _tiff(path: Path) -> tuple[NDArray[np.generic], list[str]]:
     was, log.disabled = log.disabled, True
     try:
         with tifffile.TiffFile(path) as file:
-            shapes = [page.shape for page in file.pages]
+            pages = list(islice(file.pages, _MOST_PAGES + 1))  # a damaged file may chain its pages in a circle
+            shapes = [page.shape for page in pages]
+            if len(pages) > _MOST_PAGES:
+                raise KernelError(f"{path} has more than {_MOST_PAGES} pages", path=str(path))
             if any(len(shape) != 2 for shape in shapes) or len(set(shapes)) != 1:
                 return _pillow(path)
             check_taps(len(shapes) * shapes[0][0] * shapes[0][1], f"the picture {path.name}")
-            planes = np.stack([page.asarray() for page in file.pages])
+            planes = np.stack([page.asarray() for page in pages])
     except KernelError:
         raise
     except Exception:  # noqa: BLE001 - tifffile raises many kinds for broken files; Pillow then says what is wrong
