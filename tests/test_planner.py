@@ -12,7 +12,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from oracles import assert_close
+from oracles import assert_close, correlate_loops
 
 from convcli import conv2d
 from convcli.engine import ENGINES, Border, plan_conv, prepare
@@ -255,3 +255,40 @@ def test_good_sizes_have_small_factors_only():
             while size % factor == 0:
                 size //= factor
         assert size == 1
+
+
+SMALL_KERNELS = {
+    "nothing": [[0, 0], [0, 0]],
+    "minus one tap": [[0, 0, 0], [0, -1, 0], [0, 0, 0]],
+    "one tap": [[0, 5, 0]],
+    "negative box": [[-1, -1, -1]] * 3,
+    "laplacian": [[0, 1, 0], [1, -4, 1], [0, 1, 0]],
+    "negative first": [[-3, -3, -3], [-3, 0, -3], [5, 5, 5]],
+    "alone and negative": [[1, -2, 0], [0, -7, 9]],
+    "sobel5": np.outer([1, 4, 6, 4, 1], [-1, -2, 0, 2, 1]),
+    "binomial": np.outer([1, 3, 3, 1], [1, 4, 6, 4, 1]),
+    "differences": np.outer([1, 0, -1], [-1, 3, -3, 1]),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_KERNELS)
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "geometry", [((1, 1), (1, 1), 1), ((1, 1), (2, 3), 3), ((2, 1), (1, 1), 3), ((2, 3), (3, 2), 1)]
+)
+def test_programs_of_shifts_are_exact(name, dtype, geometry):
+    """Every kind of pass: neighbours, shared sizes, lone taps, sums that start with a minus."""
+    from convcli.engine.job import Job
+    from convcli.engine.shifts import ShiftAdd
+    from convcli.engine.source import Scratch
+
+    kernel = np.asarray(SMALL_KERNELS[name], np.float64)
+    stride, dilation, lanes = geometry
+    job = Job(1, 2, kernel.shape, stride, dilation, 9, "float64" if dtype == "float64" else "float32", lanes)
+    band = np.random.default_rng(0).integers(0, 256, (1, job.rows(6), job.columns, lanes))
+    target = np.empty((2, 6, 9, lanes), dtype)
+    weight = np.stack([kernel, -kernel[::-1]])[:, None]
+    ShiftAdd(job, dtype).load(weight)(band.astype(dtype), target, Scratch())
+    for lane in range(lanes):
+        expected = correlate_loops(band[..., lane], weight, stride=stride, padding=((0, 0), (0, 0)), dilation=dilation)
+        np.testing.assert_array_equal(target[..., lane], expected)
