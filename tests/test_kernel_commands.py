@@ -300,6 +300,12 @@ def test_export_notes_go_to_stderr_and_losses_are_refused() -> None:
     assert "largest error" in rounded.stderr
 
 
+def test_the_limit_of_taps_is_a_flag() -> None:
+    assert run_cli("kernels", "export", "box", "-f", "csv", "--max-taps", "8").exit_code == 4
+    assert "--max-taps" in run_cli("kernels", "show", "box", "--max-taps", "8").stderr
+    run_cli("kernels", "export", "box", "-f", "csv", "--max-taps", "9").ok()
+
+
 def test_export_convolve_turns_the_taps() -> None:
     assert run_cli("kernels", "export", "1 2 3", "--format", "text", "--convolve").ok().stdout == "3 2 1\n"
 

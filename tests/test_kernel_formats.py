@@ -344,6 +344,9 @@ def test_checkpoints_by_entry(kind: str, layer: dict[str, np.ndarray], tmp_path:
     assert alone.bias is None
     both = load_bank(f"{path}#{prefix}conv1")
     assert both.bias == tuple(layer["conv1.bias"].astype(float))
+    for short, long in (("conv1.weight", alone), ("conv1", both)):
+        again = load_bank(f"{path}#{short}")
+        assert (again.bias, again.shape) == (long.bias, long.shape)
     temporal = load_bank(f"{path}#{prefix}temporal.weight")
     assert (temporal.shape, temporal.dims) == ((4, 2, 1, 9), 1)
     with pytest.raises(KernelError, match="6 entries") as caught:

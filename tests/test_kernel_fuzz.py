@@ -73,6 +73,7 @@ def assert_sound(bank: KernelBank) -> None:
 @example("sobel pad=8191 pad=8191 pad=8191")
 @example("walsh-hadamard:size=64")
 @example("dct:size=64")
+@example("x" * 300)
 def test_any_text_is_a_bank_or_a_kernel_error(text: str) -> None:
     try:
         bank = load_bank(text, max_taps=2_000_000)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Suffixes tried for a name in a folder, in this order.
 SUFFIXES = (".toml", ".json", ".yaml", ".yml", ".npy", ".npz", ".safetensors", ".csv", ".txt", ".mat")
-_NAME = re.compile(r"[a-z0-9][a-z0-9+_.-]*\Z")
+_NAME = re.compile(r"[a-z0-9][a-z0-9+_.-]{0,99}\Z")
 
 
 class KernelEntry(NamedTuple):

@@ -73,13 +73,14 @@ def show(
         bool | None, typer.Option("--color/--no-color", help="Coloured taps (default: on a terminal).")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
+    max_taps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Raise the limit of taps.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")] = False,
 ) -> None:
     """Show taps, sum, norms, rank, symmetry, output range, cost and frequency response."""
     from convcli.banks import load_bank
     from convcli.banks.stats import bank_stats
 
-    bank = load_bank(spec)
+    bank = load_bank(spec, max_taps=max_taps)
     stats = bank_stats(bank)
     if png is not None:
         from convcli.banks.formats.files import write_whole
@@ -165,6 +166,7 @@ def export(
     convolve: Annotated[
         bool, typer.Option("--convolve", help="Turn the taps by 180°, for a program that convolves.")
     ] = False,
+    max_taps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Raise the limit of taps.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write kernels in another format, as correlation taps; a loss is refused unless --round."""
@@ -181,7 +183,7 @@ def export(
         raise UsageError(f"no --format, and {where} has no suffix that tells", hint="--format toml, for example")
     if format_ is None and output is not None:
         format_ = SUFFIXES[output.suffix.lower()]
-    bank = load_bank(spec)
+    bank = load_bank(spec, max_taps=max_taps)
     exported = export_bank(bank, str(format_), rounding=round_, turn=convolve)
     for note in dict.fromkeys((*bank.notes, *exported.notes)):
         typer.echo(f"note: {printable(note)}", err=True)

@@ -96,8 +96,9 @@ def _by(shape: tuple[int, ...]) -> str:
 def choose_entry(shapes: Mapping[str, tuple[int, ...]], entry: str, path: Path) -> tuple[str, str | None]:
     """Return the array that ``entry`` names, and the bias that belongs to it where a module is named.
 
-    ``conv1`` means ``conv1.weight`` with ``conv1.bias``, ``conv1.weight`` the weight alone. With nothing named, the
-    only array that can be kernels is taken.
+    ``conv1`` means ``conv1.weight`` with ``conv1.bias``, ``conv1.weight`` the weight alone. What stands before it in
+    the file (``state_dict.``, ``module.``) may be left out where only one entry ends so. With nothing named, the only
+    array that can be kernels is taken.
 
     Raises
     ------
@@ -109,6 +110,10 @@ def choose_entry(shapes: Mapping[str, tuple[int, ...]], entry: str, path: Path) 
     if entry and f"{entry}.weight" in shapes:
         bias = f"{entry}.bias"
         return f"{entry}.weight", bias if bias in shapes else None
+    if entry:  # model.conv1.weight, in a checkpoint that wraps its model
+        inner = [name for name in shapes if name.endswith((f".{entry}", f".{entry}.weight"))]
+        if len(inner) == 1:
+            return choose_entry(shapes, inner[0].removesuffix(".weight") if entry[-7:] != ".weight" else inner[0], path)
     kernels = [name for name, shape in shapes.items() if len(shape) >= 3] or [
         name for name, shape in shapes.items() if len(shape) == 2
     ]
