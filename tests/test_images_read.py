@@ -211,9 +211,12 @@ def test_frames_come_complete_and_in_order():
 
 
 def test_frames_keep_their_memory_while_later_ones_are_drawn():
-    frames = [Pillow.new("RGB", (6, 4), colour) for colour in ((255, 0, 0), (0, 255, 0))]
-    images = list(read_frames(saved(frames[0], "GIF", save_all=True, append_images=frames[1:])))
-    np.testing.assert_array_equal(images[0].samples[..., :3], np.asarray(frames[0]))
+    frames = [Pillow.new("RGB", (6, 4), colour) for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9))]
+    for kind in ("GIF", "PNG", "WEBP", "TIFF"):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        images = list(read_frames(saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)))
+        for image, frame in zip(images, frames, strict=True):
+            np.testing.assert_array_equal(image.samples[..., :3], np.asarray(frame), err_msg=kind)
 
 
 def test_a_frame_that_is_not_there():
@@ -222,13 +225,16 @@ def test_a_frame_that_is_not_there():
             read(saved(Pillow.fromarray(RGB), kind), frame=3)
 
 
-@pytest.mark.parametrize("layout", ["ppm", "tiff-raw", "tiff-tiles", "tiff-strips", "tiff-lzw"])
+@pytest.mark.parametrize("layout", ["ppm", "pfm", "tiff-raw", "tiff-tiles", "tiff-strips", "tiff-lzw"])
 def test_windows_equal_the_whole(tmp_path, layout):
     tifffile = pytest.importorskip("tifffile")
     samples = RNG.integers(0, 256, (70, 50, 3), dtype=np.uint8)
     path = tmp_path / "large"
     if layout == "ppm":
         path.write_bytes(b"P6 50 70 255\n" + samples.tobytes())
+    elif layout == "pfm":
+        samples = samples.astype(np.float32)
+        write_picture(path, samples, picture_format="pfm")
     elif layout == "tiff-lzw":  # tifffile needs another package for it, Pillow does not
         Pillow.fromarray(samples).save(path, "TIFF", compression="tiff_lzw")
     else:

@@ -287,6 +287,7 @@ def load_raw(kind: str, data: bytes) -> np.ndarray:
     with tifffile.TiffFile(file) as tiff:
         assert tiff.pages[0].description == "how"
         assert tiff.pages[0].tags["PageName"].value == "x-r"
+        assert [page.tags["PageNumber"].value for page in tiff.pages] == [(0, 3), (1, 3), (2, 3)]
         return np.stack([page.asarray() for page in tiff.pages])
 
 
