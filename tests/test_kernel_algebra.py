@@ -81,6 +81,7 @@ def test_expand_makes_the_compass() -> None:
     assert bank.kernel_names == ("000", "045", "090", "135", "180", "225", "270", "315")
     assert bank.combine == "max"
     assert load_bank("sobel#x expand=90").n_kernels == 4
+    assert load_bank("sobel#x expand=22.5").kernel_names[1:4] == ("022.5", "045", "067.5")
     assert load_bank("sobel expand=90").kernel_names[:2] == ("x-000", "x-090")
 
 

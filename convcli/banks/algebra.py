@@ -167,7 +167,7 @@ def _expand(bank: KernelBank, value: str) -> KernelBank:
     check_taps(turns * bank.weight.size, f"'{bank.name}' in {turns} rotations")
     banks = [_turn(bank, step * turn) for turn in range(turns)]
     size = [max(sizes) for sizes in zip(*(turned.kernel_hw for turned in banks), strict=True)]
-    angles = [f"{format_number(step * turn).zfill(3)}" for turn in range(turns)]
+    angles = [_padded_angle(step * turn) for turn in range(turns)]
     order = [(kernel, turn) for kernel in range(bank.n_kernels) for turn in range(turns)]
     padded = [pad_to(turned.weight, size) for turned in banks]
     return banks[0].with_(
@@ -181,6 +181,12 @@ def _expand(bank: KernelBank, value: str) -> KernelBank:
         notes=tuple(dict.fromkeys(note for turned in banks for note in turned.notes)),
         reduction=None,
     )
+
+
+def _padded_angle(degrees: float) -> str:
+    """Return degrees with three places before the point, so that names sort: 022.5."""
+    whole, point, rest = format_number(degrees).partition(".")
+    return whole.zfill(3) + point + rest
 
 
 def _select(bank: KernelBank, value: str) -> KernelBank:
