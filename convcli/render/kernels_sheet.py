@@ -73,7 +73,8 @@ def _title(draw: ImageDraw.ImageDraw, bank: KernelBank, shown: int, width: int) 
         lines.append(f"the first {shown} of {bank.n_kernels}")
     text = ". ".join(line for line in lines if line)
     draw.text((_GAP, 34), _fit(draw, text, 12, width), fill=(80, 80, 80), font=_font(12))
-    legend = "left: taps, red above zero, blue below; right: gain on waves, 0 in the middle, dark to bright"
+    taps = "three planes as red, green and blue, grey is 0" if bank.in_channels == 3 else "red above zero, blue below"
+    legend = f"left: taps, {taps}; right: gain on waves, 0 in the middle, dark to bright"
     draw.text((_GAP, 52), legend, fill=(80, 80, 80), font=_font(12))
 
 
