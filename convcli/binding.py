@@ -5,7 +5,7 @@ The rules of ``--groups``, of ``--mode`` and of ``--bias`` live here and nowhere
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +54,8 @@ class BoundBank:
         ``K``: maps per plane or group of planes.
     depthwise : bool
         Every kernel runs on every plane by itself, so that maps of one kernel form a picture.
+    late_bias : ndarray or None
+        Bias that is added behind the engine, see :func:`convcli.alpha.with_plain_alpha`.
     """
 
     weight: NDArray[np.float64]
@@ -62,6 +64,7 @@ class BoundBank:
     maps: tuple[MapName, ...]
     n_kernels: int
     depthwise: bool
+    late_bias: NDArray[np.float64] | None = None
 
 
 def bind_bank(
@@ -112,14 +115,7 @@ def bind_bank(
             f"--bias has {len(values)} values for {bound.n_kernels} kernels", hint="one value, or one per kernel"
         )
     per_kernel = np.broadcast_to(np.asarray(values, np.float64), (bound.n_kernels,))
-    return BoundBank(
-        weight=bound.weight,
-        bias=np.tile(per_kernel, len(bound.maps) // bound.n_kernels),
-        groups=bound.groups,
-        maps=bound.maps,
-        n_kernels=bound.n_kernels,
-        depthwise=bound.depthwise,
-    )
+    return replace(bound, bias=np.tile(per_kernel, len(bound.maps) // bound.n_kernels))
 
 
 def is_zero_sum(taps: NDArray[np.float64]) -> bool:
@@ -181,7 +177,11 @@ def _bind_dense(
             )
         n_out = weight.shape[1] * n_groups
         names = tuple(f"{bank.name}-{index}" for index in range(n_out))
-        zero = [is_zero_sum(weight[:, index % weight.shape[1]]) for index in range(n_out)]
+        rows, per_group = n_planes // n_groups, weight.shape[1]
+        zero = [
+            is_zero_sum(weight[index // per_group * rows : (index // per_group + 1) * rows, index % per_group])
+            for index in range(n_out)
+        ]
     else:
         n_out, n_channels = weight.shape[:2]
         n_groups = groups or max(n_planes // n_channels, 1)

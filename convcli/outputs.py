@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convcli.naming import SUFFIXES, InputFile, output_path
 from convcli.request import RAW_FORMATS, ApplyRequest
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from convcli.banks import KernelBank
     from convcli.binding import MapName
     from convcli.images import ImageInfo, ToneSpec
     from convcli.images.planes import PlaneSelection
@@ -83,6 +86,11 @@ class Plan:
     def white(self) -> float:
         """Value of white in the units that the planes have when they run."""
         return 1.0 if self.request.unit else self.info.white
+
+    @property
+    def late_bias(self) -> NDArray[Any] | None:
+        """Bias per colour plane that is added behind the engine, if any."""
+        return None
 
     @property
     def report_path(self) -> Path | None:
@@ -172,3 +180,19 @@ def depth_notes(info: ImageInfo, outputs: tuple[OutputFile, ...]) -> list[str]:
     if info.dtype == "uint8" or depth == "float" or (info.dtype == "uint16" and depth == "16"):
         return []
     return [f"{info.dtype} samples are stored with {depth} bits as {output_format}; --format tiff keeps float32"]
+
+
+def format_notes(output: OutputFile, info: ImageInfo, n_planes: int) -> list[str]:
+    """Say what a picture format cannot keep: profile, resolution, EXIF, colours."""
+    if output.kind != "picture":
+        return []
+    from convcli.images import picture_notes
+
+    metadata = info.metadata._replace(stamp="")  # what has no room for it has a sidecar
+    return list(picture_notes(output.format, n_planes, metadata))
+
+
+def bank_bytes(bank: KernelBank) -> bytes:
+    """Return everything of a bank that decides maps and their names, as bytes for a digest."""
+    words = (bank.shape, bank.bias, bank.kernel_names, bank.combine, bank.reduction, bank.reduction_op)
+    return repr(words).encode() + bank.weight.tobytes()

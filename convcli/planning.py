@@ -10,16 +10,29 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from convcli.binding import BoundBank, MapName, bind_bank, is_zero_sum
+from convcli.alpha import choose_alpha, keep_alpha_of_same_size, with_plain_alpha
+from convcli.binding import BoundBank, MapName, bind_bank
 from convcli.combine import Combination
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry import Pair, resolve_padding, resolve_transpose_padding, window_px
 from convcli.images.planes import select_planes
 from convcli.naming import DENSE_TEMPLATE, MAP_TEMPLATE, PICTURE_TEMPLATE, InputFile
-from convcli.outputs import ALPHA_FORMATS, OutputFile, OutputNames, Plan, choose_depth, choose_layout, depth_notes
+from convcli.outputs import (
+    OutputFile,
+    OutputNames,
+    Plan,
+    bank_bytes,
+    choose_depth,
+    choose_layout,
+    depth_notes,
+    format_notes,
+)
 from convcli.request import ApplyRequest
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from convcli.banks import KernelBank
     from convcli.engine import ConvPlan
     from convcli.images import ImageInfo, ToneSpec
@@ -29,9 +42,7 @@ if TYPE_CHECKING:
 class ImagePlan(Plan):
     """A bank on one image, planned.
 
-    ``alpha`` is what a picture does with the alpha plane, ``None`` where there is none to care for: ``premultiply``
-    (colour and alpha are filtered premultiplied, then divided again), ``premultiply-keep`` (the same for taps that
-    sum to zero, whose filtered alpha would be nothing: the input's alpha stays), ``keep``, ``filter``.
+    ``alpha`` is what a picture does with the alpha plane, see :func:`convcli.alpha.choose_alpha`.
     """
 
     bank: KernelBank
@@ -53,14 +64,19 @@ class ImagePlan(Plan):
             if asked.name == "auto" and self.combination.combine == "argmax":
                 highest = max(self.combination.n_parts(self.bound.n_kernels) - 1, 1)
                 spec = ToneSpec("scale", {"8": 255, "16": 65535, "float": highest}[depth] / highest)
-            if named.channel == "a" and self.alpha == "premultiply":
+            if named.channel == "a" and self.alpha in ("premultiply", "filter"):
                 spec = ToneSpec("clip")
             specs.append(spec)
         return tuple(specs)
 
+    @property
+    def late_bias(self) -> NDArray[np.float64] | None:
+        """Bias per colour plane that is added behind the engine, if any."""
+        return self.bound.late_bias
+
     def weight_bytes(self) -> bytes:
-        """Return the taps as bytes, for a digest."""
-        return self.bank.weight.tobytes()
+        """Return the bank as bytes, for a digest."""
+        return bank_bytes(self.bank)
 
 
 class Planner:
@@ -107,25 +123,25 @@ class Planner:
             )
         layout = choose_layout(request)
         notes = [*info.notes, *bank.notes]
-        alpha = _alpha_policy(request, info, layout, notes)
-        if alpha == "premultiply" and all(is_zero_sum(taps) for taps in bank.weight):
-            alpha = "premultiply-keep"
-        selection = select_planes(info.plane_names, request.channels, alpha=alpha in ("premultiply", "filter"))
+        selection = select_planes(info.plane_names, request.channels, alpha=False)
         bound = self._bind(selection.names)
-        combine = request.combine or (bank.combine if layout == "picture" else "none")
-        combination = Combination.of(bank, combine)
+        combination = Combination.of(bank, request.combine or (bank.combine if layout == "picture" else "none"))
+        if layout == "picture" and not _is_picture(bound, combination):
+            layout = "sheet"
+            n_maps = len(combination.names(bound.maps, bound.n_kernels))
+            notes.append(f"{n_maps} maps have no natural combination into one picture: drawn as a labelled sheet")
+        alpha = choose_alpha(request, info, layout, bound, notes)
+        if alpha in ("premultiply", "filter"):
+            selection = select_planes(info.plane_names, None, alpha=True)
+            bound = self._bind(selection.names)
+            if alpha == "premultiply":
+                bound = with_plain_alpha(bound)
         maps = combination.names(bound.maps, bound.n_kernels)
-        if layout == "picture" and not _is_picture(maps, bound, combination, alpha):
-            layout, alpha = "sheet", None
-            notes.append(f"{len(maps)} maps have no natural combination into one picture: drawn as a labelled sheet")
-            if "a" in selection.names and request.channels is None:
-                selection = select_planes(info.plane_names, None, alpha=False)
-                bound = self._bind(selection.names)
-                maps = combination.names(bound.maps, bound.n_kernels)
         conv = self._plan_conv(bound, info, selection.names, computed=str(alpha).startswith("premultiply"))
-        alpha = _keep_alpha_of_same_size(alpha, info, conv, notes)
+        alpha = keep_alpha_of_same_size(alpha, info, conv.output_shape[-2:], notes)
         outputs = _outputs(request, source, layout, info, bank, maps, conv.output_shape[-2:])
         notes += depth_notes(info, outputs)
+        notes += format_notes(outputs[0], info, len(maps) + (alpha in ("keep", "premultiply-keep")))
         return ImagePlan(
             request=request,
             source=source,
@@ -229,42 +245,11 @@ def resolve_request_padding(
     return anchored[0], anchored[1]
 
 
-def _alpha_policy(request: ApplyRequest, info: ImageInfo, layout: str, notes: list[str]) -> str | None:
-    """Return what a picture does with alpha; maps leave it out unless ``--channels`` names it."""
-    if not info.has_alpha or request.channels is not None:
-        return None
-    output_format = request.format or "png"
-    if layout != "picture":
-        notes.append("alpha is left out of the maps; --channels r,g,b,a takes it in")
-        return None
-    if request.alpha == "drop":
-        return None
-    if output_format not in ALPHA_FORMATS:
-        notes.append(f"{output_format} holds no alpha: it is dropped")
-        return None
-    return request.alpha
-
-
-def _keep_alpha_of_same_size(alpha: str | None, info: ImageInfo, conv: ConvPlan, notes: list[str]) -> str | None:
-    """Drop or refuse the input's alpha where the output has another size."""
-    if alpha not in ("keep", "premultiply-keep") or conv.output_shape[-2:] == (info.height_px, info.width_px):
-        return alpha
-    if alpha == "keep":
-        raise UsageError(
-            f"--alpha keep needs an output of the input's size, {info.height_px}x{info.width_px}, and this one is "
-            f"{conv.output_shape[-2]}x{conv.output_shape[-1]}",
-            hint="--alpha premultiply or drop",
-        )
-    notes.append("alpha is dropped: the output has another size and the taps sum to zero")
-    return None
-
-
-def _is_picture(maps: tuple[MapName, ...], bound: BoundBank, combination: Combination, alpha: str | None) -> bool:
-    """Whether the maps are one picture: one map per plane of a picture, or a single map."""
-    if len(maps) == 1:
-        return True
-    n_colours = len(maps) - (alpha in ("premultiply", "filter"))
-    return bound.depthwise and combination.n_maps(bound.n_kernels) == 1 and n_colours in (1, 3)
+def _is_picture(bound: BoundBank, combination: Combination) -> bool:
+    """Whether maps of colour planes make one picture: a single map, or one per plane of grey or RGB."""
+    n_maps = len(combination.names(bound.maps, bound.n_kernels))
+    one_per_plane = bound.depthwise and combination.n_maps(bound.n_kernels) == 1
+    return n_maps == 1 or (one_per_plane and n_maps == 3)
 
 
 def _outputs(

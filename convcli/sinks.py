@@ -142,13 +142,14 @@ class PictureSink:
         self._alpha_scale = {"8": 255, "16": 65535}.get(output.depth, 1) / plan.info.white
         self._white = plan.white
         self._unpremultiply = plan.alpha == "premultiply"
+        self._late_bias = plan.late_bias
         self._colormap = _colormap(plan, output)
         self._writer = writer
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
         if self._unpremultiply:
-            maps = _unpremultiply(maps, self._white)
+            maps = _unpremultiply(maps, self._white, self._late_bias)
         n_maps, height, width = maps.shape
         n_planes = n_maps + (self._alpha is not None)
         samples = np.empty((height, width, n_planes), self._tone.dtype)
@@ -179,11 +180,14 @@ class PictureSink:
         self._writer.abort()
 
 
-def _unpremultiply(maps: NDArray[Any], white: float) -> NDArray[Any]:
-    """Divide colour by filtered alpha, clipped to 0..white; where nothing is left of alpha, colour is 0."""
+def _unpremultiply(maps: NDArray[Any], white: float, bias: NDArray[Any] | None) -> NDArray[Any]:
+    """Divide colour by filtered alpha, clipped to 0..white, and add the bias; without alpha, colour is 0."""
     alpha = np.clip(maps[-1], 0, white)
     share = np.divide(white, alpha, out=np.zeros_like(alpha), where=alpha > white * 1e-6)
-    return np.concatenate([maps[:-1] * share, alpha[None]])
+    colour = maps[:-1] * share
+    if bias is not None:
+        colour += bias.astype(colour.dtype)[:, None, None]
+    return np.concatenate([colour, alpha[None]])
 
 
 class RawSink:
