@@ -103,6 +103,8 @@ def _offer_shifts(problem: Problem) -> Candidate | str:
     groups = 1 if lanes > 1 else problem.facts.n_groups
     shifts = ShiftAdd(job, sums)
     cost = problem.n_outputs * per_output + problem.n_inputs * GATHER_NS
+    if not stride_one:  # each residue is taken apart in steps
+        cost += problem.n_inputs * 3 * PASS_NS[sums]
     band, threads, taken = fit_band(problem, shifts, job, cost, cache=6 * CACHE_BYTES)
     calls = groups * -(-problem.rows // band) * len(problem.phases) * (passes * job.n_out + 10)
     cost += calls * CALL_NS
@@ -238,7 +240,7 @@ def _offer_fft(problem: Problem) -> Candidate | str:
             if threads < 1:
                 continue
             # Tiles that leave the second-level cache cost more; so do many calls.
-            price = each * (1.0 if tile_h * tile_w <= 2**17 else 1.2)
+            price = each * (1.0 if tile_h * tile_w <= 2**17 else 1.05 if tile_h * tile_w <= 2**18 else 1.25)
             n_tiles = n_bands * transform.n_tiles * groups
             calls = n_bands * groups * -(-transform.n_tiles // transform.batch) * (8 + 8 * facts.n_out)
             cost = n_tiles * tile_h * tile_w * price + problem.n_inputs * GATHER_NS + calls * 4 * CALL_NS
