@@ -1,6 +1,6 @@
 """Whole commands side by side: convcli against the tools that people use today, in one run on one machine.
 
-    python benchmarks/peers.py [--only REGEX] [--rounds N] [--json FILE] [--list]
+    python benchmarks/peers.py [--only REGEX] [--tools REGEX] [--rounds N] [--json FILE] [--list]
 
 Every job runs in every tool that can do it in its best form (mogrify or xargs -P for a folder, threads in one Python
 process); rounds are interleaved so that a slow minute hits everybody. Reported are the best time, the peak memory of
@@ -437,6 +437,7 @@ def main() -> int:
     """Run the jobs that were asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="", help="jobs whose name matches this regular expression")
+    parser.add_argument("--tools", default="", help="tools whose name matches this regular expression, and convcli")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, default=REPOSITORY / "build" / "peers.json")
     parser.add_argument("--list", action="store_true", help="print the names of the jobs")
@@ -453,6 +454,9 @@ def main() -> int:
                 print(name)
                 continue
             job = make()
+            job.commands = {
+                tool: one for tool, one in job.commands.items() if re.search(f"convcli|{options.tools}", tool)
+            }
             measure(job, options.rounds, absent, runner)
             rows += rows_of(job)
             print_rows(rows_of(job))
