@@ -32,6 +32,8 @@ SCRIPTS = Path(__file__).with_name("peer_scripts.py")
 SIZES = {"0.3": (640, 480), "2.5": (1936, 1288), "12": (4000, 3000)}
 SUFFIX = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif"}
 TIMEOUT_S = 300
+#: A tool that takes longer than this in a job runs it once.
+SLOW_S = 5
 #: Share of samples that may be off by more than 2: decoders of JPEG differ here and there.
 TOLERATED = 0.001
 #: Python libraries and the module that must be there.
@@ -399,6 +401,8 @@ def measure(job: Job, rounds: int, absent: dict[str, str], runner: Runner) -> No
                 continue
             job.seconds.setdefault(name, []).append(seconds)
             job.memory_mb[name] = max(memory, job.memory_mb.get(name, 0))
+            if seconds > SLOW_S:
+                del runnable[name]  # far from the best: once is enough
             if turn == 0:
                 job.verdict[name] = "" if name.startswith("python") else job.check()
 
