@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from convcli.request import ApplyRequest
 
 
+#: Said where only colour planes run.
+ALPHA_LEFT_OUT = "alpha is left out of the maps; --channels r,g,b,a takes it in"
+
+
 def choose_alpha(request: ApplyRequest, info: ImageInfo, layout: str, bound: BoundBank, notes: list[str]) -> str | None:
     """Return what happens to alpha, ``None`` where there is none to care for; what is lost goes into ``notes``.
 
@@ -40,7 +44,7 @@ def choose_alpha(request: ApplyRequest, info: ImageInfo, layout: str, bound: Bou
         return None
     output_format = request.format or "png"
     if layout != "picture":
-        notes.append("alpha is left out of the maps; --channels r,g,b,a takes it in")
+        notes.append(ALPHA_LEFT_OUT)
         return None
     if request.alpha == "drop":
         return None

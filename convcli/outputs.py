@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcli.naming import SUFFIXES, InputFile, output_path
+from convcli.naming import DENSE_TEMPLATE, MAP_TEMPLATE, SUFFIXES, InputFile, output_path
 from convcli.request import RAW_FORMATS, ApplyRequest
 
 if TYPE_CHECKING:
@@ -153,14 +153,37 @@ class OutputNames:
         return output_path(request.out_dir, request.name or template, values)
 
 
-def choose_layout(request: ApplyRequest) -> str:
-    """Return maps, picture, sheet or raw: what the flags and the format of the output mean together."""
-    to_file = request.output is not None or request.to_stdout
-    if to_file and (request.format in RAW_FORMATS or request.layout == "maps"):
-        return "raw"
-    if to_file and request.layout is None and request.depth is None and request.format == "tiff":
-        return "raw"
-    return request.layout or ("picture" if to_file else "maps")
+def map_files(
+    names: OutputNames, maps: tuple[MapName, ...], *, depth: str, size_hw: tuple[int, int], first: int = 0
+) -> tuple[OutputFile, ...]:
+    """Name a file per map.
+
+    Parameters
+    ----------
+    names : OutputNames
+    maps : tuple of MapName
+        Those of one size.
+    depth : {"8", "16", "float"}
+    size_hw : (int, int)
+    first : int
+        Where they begin among all maps of the input.
+    """
+    return tuple(
+        OutputFile(
+            path=names.path(
+                MAP_TEMPLATE if named.channel else DENSE_TEMPLATE,
+                kernel=named.kernel,
+                channel=named.channel or "all",
+                index=index,
+            ),
+            kind="map",
+            maps=(index,),
+            format=names.request.format or "png",
+            depth=depth,
+            size_hw=size_hw,
+        )
+        for index, named in enumerate(maps, start=first)
+    )
 
 
 def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_format: str) -> str:
@@ -169,9 +192,11 @@ def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_for
         return "float"
     if request.depth is not None:
         return request.depth
+    if request.colormap is not None or layout == "sheet":
+        return "8"
     if output_format == "tiff" and (layout == "maps" or info.dtype == "float32"):
         return "float"
-    return "16" if info.dtype != "uint8" and output_format in DEEP_FORMATS and layout != "sheet" else "8"
+    return "16" if info.dtype != "uint8" and output_format in DEEP_FORMATS else "8"
 
 
 def depth_notes(info: ImageInfo, outputs: tuple[OutputFile, ...]) -> list[str]:

@@ -16,16 +16,16 @@ from convcli.combine import Combination
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry import Pair, resolve_padding, resolve_transpose_padding, window_px
 from convcli.images.planes import select_planes
-from convcli.naming import DENSE_TEMPLATE, MAP_TEMPLATE, PICTURE_TEMPLATE, InputFile
+from convcli.naming import PICTURE_TEMPLATE, InputFile
 from convcli.outputs import (
     OutputFile,
     OutputNames,
     Plan,
     bank_bytes,
     choose_depth,
-    choose_layout,
     depth_notes,
     format_notes,
+    map_files,
 )
 from convcli.request import ApplyRequest
 
@@ -51,23 +51,17 @@ class ImagePlan(Plan):
     combination: Combination
 
     def tones(self, depth: str) -> tuple[ToneSpec, ...]:
-        """Return the tone of each map, ``auto`` resolved: zero-sum taps ``abs``, others ``clip``, alpha ``clip``.
+        """Return the tone of each map, ``auto`` resolved; see :func:`convcli.tones.resolve_tones`."""
+        from convcli.tones import resolve_tones
 
-        ``argmax`` gives indexes 0..K-1; ``auto`` spreads them over the scale, so that they can be seen.
-        """
-        from convcli.images import ToneSpec, parse_tone
-
-        asked = parse_tone(self.request.tone)
-        specs = []
-        for named in self.maps:
-            spec = asked.resolve(zero_sum=named.zero_sum)
-            if asked.name == "auto" and self.combination.combine == "argmax":
-                highest = max(self.combination.n_parts(self.bound.n_kernels) - 1, 1)
-                spec = ToneSpec("scale", {"8": 255, "16": 65535, "float": highest}[depth] / highest)
-            if named.channel == "a" and self.alpha in ("premultiply", "filter"):
-                spec = ToneSpec("clip")
-            specs.append(spec)
-        return tuple(specs)
+        return resolve_tones(
+            self.request.tone,
+            self.maps,
+            depth,
+            combination=self.combination,
+            n_kernels=self.bound.n_kernels,
+            computes_alpha=self.alpha in ("premultiply", "filter"),
+        )
 
     @property
     def late_bias(self) -> NDArray[np.float64] | None:
@@ -121,12 +115,12 @@ class Planner:
                 f"{source.label} is one picture",
                 hint="a file of several frames or pages, with all of them: --frames all",
             )
-        layout = choose_layout(request)
+        layout = request.kind
         notes = [*info.notes, *bank.notes]
         selection = select_planes(info.plane_names, request.channels, alpha=False)
         bound = self._bind(selection.names)
         combination = Combination.of(bank, request.combine or (bank.combine if layout == "picture" else "none"))
-        if layout == "picture" and not _is_picture(bound, combination):
+        if layout == "picture" and not is_picture(bound, combination):
             layout = "sheet"
             n_maps = len(combination.names(bound.maps, bound.n_kernels))
             notes.append(f"{n_maps} maps have no natural combination into one picture: drawn as a labelled sheet")
@@ -245,7 +239,7 @@ def resolve_request_padding(
     return anchored[0], anchored[1]
 
 
-def _is_picture(bound: BoundBank, combination: Combination) -> bool:
+def is_picture(bound: BoundBank, combination: Combination) -> bool:
     """Whether maps of colour planes make one picture: a single map, or one per plane of grey or RGB."""
     n_maps = len(combination.names(bound.maps, bound.n_kernels))
     one_per_plane = bound.depthwise and combination.n_maps(bound.n_kernels) == 1
@@ -265,17 +259,8 @@ def _outputs(
     output_format = request.format or "png"
     names = OutputNames(request=request, source=source, bank=bank.file_name)
     depth = choose_depth(request, info, layout, output_format)
-    if layout != "maps":
-        path = names.path(PICTURE_TEMPLATE, kernel=bank.file_name, channel=layout)
-        everything = tuple(range(len(maps)))
-        return (
-            OutputFile(path=path, kind=layout, maps=everything, format=output_format, depth=depth, size_hw=output_hw),
-        )
-    files = []
-    for index, named in enumerate(maps):
-        template = MAP_TEMPLATE if named.channel else DENSE_TEMPLATE
-        path = names.path(template, kernel=named.kernel, channel=named.channel or "all", index=index)
-        files.append(
-            OutputFile(path=path, kind="map", maps=(index,), format=output_format, depth=depth, size_hw=output_hw)
-        )
-    return tuple(files)
+    if layout == "maps":
+        return map_files(names, maps, depth=depth, size_hw=output_hw)
+    path = names.path(PICTURE_TEMPLATE, kernel=bank.file_name, channel=layout)
+    everything = tuple(range(len(maps)))
+    return (OutputFile(path=path, kind=layout, maps=everything, format=output_format, depth=depth, size_hw=output_hw),)
