@@ -1,55 +1,44 @@
-"""Frames and pages: which of a file's are meant, each an input by itself."""
+"""Frames and pages: which of a file's are meant, each an input by itself, and whether they make one picture again."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from convcli.errors import UsageError
+from convcli.frame_text import check_frames, parse_frames
+from convcli.images.info import ANIMATED_FORMATS
 from convcli.naming import SUFFIXES, InputFile
-from convcli.outputs import Plan
+from convcli.outputs import ALPHA_FORMATS, OutputFile, Plan, choose_depth, depth_notes, format_notes
 
 if TYPE_CHECKING:
     from convcli.images import ToneSpec
 
+__all__ = ["AnimationPlan", "check_frames", "join_frames", "parse_frames", "split_frames"]
 
-def parse_frames(text: str, n_frames: int) -> tuple[int, ...]:
-    """Return the frames that ``--frames`` means: ``all``, ``first``, ``3``, ``2-5``, ``0,4,8-``; counted from 0.
+#: What frames must have in common to be one picture, and how a message says it.
+_IN_COMMON: dict[str, Callable[[Plan], object]] = {
+    "size": lambda plan: "{}x{}".format(*plan.outputs[0].size_hw),
+    "planes": lambda plan: ",".join(plan.selection.names),
+    "type": lambda plan: plan.info.dtype,
+    "white": lambda plan: plan.info.white,
+    "alpha": lambda plan: plan.alpha or "none",
+    "depth": lambda plan: plan.outputs[0].depth,
+    "maps": lambda plan: ", ".join(one.label for one in plan.maps),
+}
+
+
+def split_frames(source: InputFile, n_frames: int, frames: str | None) -> list[InputFile]:
+    """Return one input per frame that is meant; a file of one frame is itself.
 
     Raises
     ------
     UsageError
-        It does not parse, or names a frame that the file does not have.
-
-    Examples
-    --------
-    >>> parse_frames("all", 3), parse_frames("1-", 4), parse_frames("0,2", 3)
-    ((0, 1, 2), (1, 2, 3), (0, 2))
+        There is no such frame.
     """
-    word = text.strip().lower()
-    if word == "all":
-        return tuple(range(n_frames))
-    if word == "first":
-        return (0,)
-    frames: list[int] = []
-    for part in word.split(","):
-        first, dash, last = (piece.strip() for piece in part.partition("-"))
-        if not first.isdecimal() or (dash and last and not last.isdecimal()):
-            raise UsageError(f"--frames {text!r}: {part!r} is not a frame", hint="all, first, 3, 2-5 or 0,4,8-")
-        end = (int(last) if last else n_frames - 1) if dash else int(first)
-        if end >= n_frames or int(first) > end:
-            raise UsageError(
-                f"--frames {text!r}: there is no {part!r} in {n_frames} frames", hint=f"0 to {n_frames - 1}"
-            )
-        frames += range(int(first), end + 1)
-    return tuple(dict.fromkeys(frames))
-
-
-def split_frames(source: InputFile, n_frames: int, frames: str | None) -> list[InputFile]:
-    """Return one input per frame that is meant; a file of one frame is itself."""
-    if n_frames == 1 and frames in (None, "all", "first"):
-        return [source]
-    return [replace(source, frame=frame) for frame in parse_frames(frames or "all", n_frames)]
+    chosen = parse_frames(frames or "all", n_frames)
+    return [source] if n_frames == 1 else [replace(source, frame=frame) for frame in chosen]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,7 +48,7 @@ class AnimationPlan(Plan):
     Attributes
     ----------
     frames : tuple of ImagePlan or StackPlan
-        One a frame, all of one size, each with the same single output.
+        One a frame; size, planes, type, alpha and maps are the same for all, and each has the same single output.
     """
 
     frames: tuple[Plan, ...]
@@ -76,40 +65,94 @@ class AnimationPlan(Plan):
 def join_frames(source: InputFile, plans: list[Plan]) -> list[Plan]:
     """Return one plan for all frames where they make one picture file, else the plans as they are.
 
+    Parameters
+    ----------
+    source : InputFile
+        The file that the frames are of.
+    plans : list of Plan
+        One a frame.
+
     Raises
     ------
     UsageError
         One file is wanted and cannot hold the frames.
     """
-    outputs = [plan.outputs[0] for plan in plans]
-    if len(plans) < 2 or outputs[0].kind != "picture" or plans[0].request.name is not None:
+    if len(plans) < 2:
         return plans
     request = plans[0].request
-    hint = "--frames first, or one frame after the other with --out-dir DIR"
-    if any(output.size_hw != outputs[0].size_hw or output.kind != "picture" for output in outputs):
-        raise UsageError(f"{len(plans)} pages of different sizes do not make one picture", hint=hint)
-    output_format = outputs[0].format
-    if request.format is None and plans[0].info.format in ("gif", "webp", "tiff"):
-        output_format = plans[0].info.format
-    if output_format not in ("gif", "webp", "png", "tiff"):
-        raise UsageError(f"{output_format} holds one picture, and {source.label} has {len(plans)} frames", hint=hint)
-    path = outputs[0].path
-    if path is not None and request.output is None:  # drop the frame's number, take the format's suffix
+    to_file = request.output is not None or request.to_stdout
+    if not to_file and (plans[0].outputs[0].kind != "picture" or request.name is not None):
+        return plans
+    obstacle = _obstacle(plans)
+    if obstacle is None:
+        return [_join(source, plans)]
+    if to_file:
+        raise UsageError(
+            f"{len(plans)} frames do not go into one file: {obstacle}",
+            hint=f"--frames {plans[0].source.frame or 0} takes one of them, --out-dir DIR makes files of each",
+        )
+    note = f"a file for each of {len(plans)} frames: {obstacle}"
+    return [replace(plan, notes=(*plan.notes, note)) for plan in plans]
+
+
+def _obstacle(plans: list[Plan]) -> str | None:
+    """Return what keeps frames from being one picture, or None."""
+    first = plans[0]
+    kind, output_format = first.outputs[0].kind, _joined_format(plans)
+    if kind != "picture":
+        return f"{output_format} holds the raw maps of one" if kind == "raw" else f"a {kind} shows the maps of one"
+    if output_format not in ANIMATED_FORMATS:
+        return f"{output_format} holds one picture"
+    if output_format != "tiff" and first.request.depth not in (None, "8"):
+        return f"an animated {output_format} has 8 bits a sample, not {first.request.depth}"
+    for word, read in _IN_COMMON.items():
+        values = [read(plan) for plan in plans]
+        other = next((index for index, value in enumerate(values) if value != values[0]), None)
+        if other is not None:
+            places = [plans[index].source.frame or 0 for index in (0, other)]
+            return f"{word} of frame {places[0]} is {values[0]}, of frame {places[1]} {values[other]}"
+    return None
+
+
+def _joined_format(plans: list[Plan]) -> str:
+    """Return the format of the joined picture: as asked, else the input's if it can hold what the frames become."""
+    plan = plans[0]
+    own = plan.info.format
+    keeps = own in ANIMATED_FORMATS and (plan.alpha is None or own in ALPHA_FORMATS)
+    return own if plan.request.format is None and keeps else plan.outputs[0].format
+
+
+def _join(source: InputFile, plans: list[Plan]) -> AnimationPlan:
+    """Return the frames as one plan with one output."""
+    first, output_format = plans[0], _joined_format(plans)
+    old = first.outputs[0]
+    path = old.path
+    if path is not None and first.request.output is None:  # drop the frame's number, take the format's suffix
         stem = path.name.rpartition("_")[0]
         path = path.with_name(f"{stem}.{SUFFIXES.get(output_format, output_format)}")
-    depth = outputs[0].depth if output_format == "tiff" else "8"
-    joined = replace(outputs[0], path=path, format=output_format, depth=depth)
-    first = plans[0]
-    return [
-        AnimationPlan(
-            request=request,
-            source=source,
-            info=first.info,
-            selection=first.selection,
-            maps=first.maps,
-            alpha=first.alpha,
-            outputs=(joined,),
-            notes=(*first.notes, f"{len(plans)} frames, each by itself"),
-            frames=tuple(replace(plan, outputs=(joined,)) for plan in plans),
-        )
-    ]
+    depth = choose_depth(first.request, first.info, "picture", output_format) if output_format == "tiff" else "8"
+    joined = replace(old, path=path, format=output_format, depth=depth)
+    frames = tuple(replace(plan, outputs=(joined,), notes=_notes(plan, joined)) for plan in plans)
+    notes = dict.fromkeys(note for frame in frames for note in frame.notes)
+    return AnimationPlan(
+        request=first.request,
+        source=source,
+        info=first.info,
+        selection=first.selection,
+        maps=first.maps,
+        alpha=first.alpha,
+        outputs=(joined,),
+        notes=(*notes, f"{len(plans)} frames, each by itself"),
+        frames=frames,
+    )
+
+
+def _notes(plan: Plan, joined: OutputFile) -> tuple[str, ...]:
+    """Return the notes of a frame, those about its own file replaced by those about the joined one."""
+
+    def about(output: OutputFile) -> list[str]:
+        n_planes = len(plan.maps) + (plan.alpha in ("keep", "premultiply-keep"))
+        return [*depth_notes(plan.info, (output,)), *format_notes(output, plan.info, n_planes)]
+
+    old = about(plan.outputs[0])
+    return (*(note for note in plan.notes if note not in old), *about(joined))

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import load_image, run_cli
 from PIL import Image
 from scipy import ndimage
 
 from convcli.errors import UsageError
-from convcli.frames import parse_frames
+from convcli.frames import check_frames, parse_frames
 
 PAGES = [np.zeros((16, 12), np.uint8), np.full((16, 12), 255, np.uint8), np.full((16, 12), 90, np.uint8)]
 
@@ -111,3 +112,105 @@ def test_a_3d_kernel_on_one_picture_is_geometry(grey_photo: Path, tmp_path: Path
     result = run_cli("apply", grey_photo, "-k", tmp_path / "time.npy", "--out-dir", tmp_path)
     assert result.exit_code == 5
     assert "frames" in result.stderr
+
+
+def save_pages(path: Path, *pages: np.ndarray) -> Path:
+    tifffile.imwrite(path, pages[0], photometric="rgb" if pages[0].ndim == 3 else "minisblack")
+    for page in pages[1:]:
+        tifffile.imwrite(path, page, photometric="rgb" if page.ndim == 3 else "minisblack", append=True)
+    return path
+
+
+GREY, COLOUR = np.full((16, 12), 90, np.uint8), np.full((16, 12, 3), 60, np.uint8)
+UNLIKE = {
+    "colour then grey": ([COLOUR, GREY], "r,g,b"),
+    "grey then colour": ([GREY, COLOUR], "r,g,b"),
+    "8 bits then 16": ([GREY, np.full((16, 12), 4000, np.uint16)], "uint16"),
+    "16x12 then 9x12": ([GREY, GREY[:9]], "9x12"),
+}
+
+
+@pytest.mark.parametrize("case", UNLIKE)
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+def test_unlike_pages_make_no_picture(case: str, suffix: str, tmp_path: Path) -> None:
+    pages, difference = UNLIKE[case]
+    source = save_pages(tmp_path / "in.tif", *pages)
+    depth = ["--depth", "8"] if suffix == "tif" else []
+    result = run_cli("apply", source, "-k", "identity", "-o", tmp_path / f"o.{suffix}", *depth)
+    assert result.exit_code == 2
+    for words in ("2 frames", difference, "--frames 0", "--out-dir"):
+        assert words in result.stderr
+    assert not (tmp_path / f"o.{suffix}").exists()
+
+
+def test_unlike_pages_are_files_in_a_folder(tmp_path: Path) -> None:
+    deep = np.full((16, 12), 4000, np.uint16)
+    source = save_pages(tmp_path / "in.tif", COLOUR, GREY, deep)
+    flags = ["--layout", "picture", "--out-dir", tmp_path, "--json", "-q"]
+    reports = run_cli("apply", source, "-k", "identity", *flags).ok().json_lines
+    for index, page in enumerate([COLOUR, GREY, deep]):
+        np.testing.assert_array_equal(load_image(tmp_path / f"in_identity_{index:03}.png"), page)
+    assert any("planes of frame 0 is r,g,b" in note for note in reports[0]["notes"])
+
+
+@pytest.mark.parametrize("flags", [["m.npy"], ["m.tif"], ["s.png", "--layout", "sheet"], ["-"], ["o.jpg"]])
+def test_frames_that_are_not_joined_are_no_single_file(flags: list[str], pages: Path, tmp_path: Path) -> None:
+    out, *more = flags
+    if out == "-":
+        more = ["--format", "npy"]
+    result = run_cli("apply", pages, "-k", "sobel", "-o", out, *more, cwd=tmp_path)
+    assert result.exit_code == 2
+    assert "3 frames" in result.stderr
+    assert "--frames 0" in result.stderr
+    assert result.stdout_bytes == b""
+    assert [path.name for path in tmp_path.iterdir()] == ["pages.tif"]
+
+
+def test_depth_of_joined_pages(tmp_path: Path) -> None:
+    source = save_pages(tmp_path / "in.tif", np.full((4, 5), 4000, np.uint16), np.full((4, 5), 9, np.uint16))
+    result = run_cli("apply", source, "-k", "identity", "-o", tmp_path / "o.png", "--depth", "16")
+    assert result.exit_code == 2
+    assert "8 bits" in result.stderr
+    report = run_cli("apply", source, "-k", "identity", "-o", tmp_path / "o.png", "--json").ok().json
+    assert any("uint16 samples are stored with 8 bits as png" in note for note in report["notes"])
+    flags = ["--layout", "picture", "--out-dir", tmp_path, "--json"]
+    report = run_cli("apply", source, "-k", "identity", *flags).ok().json
+    assert [page.flat[0] for page in read_pages(tmp_path / "in_identity.tif")] == [4000, 9]
+    assert not any("stored with" in note for note in report["notes"])
+
+
+def test_notes_of_all_frames_are_kept(tmp_path: Path) -> None:
+    images = [Image.fromarray(COLOUR), Image.fromarray(COLOUR).convert("P")]
+    images[0].save(tmp_path / "in.tif", save_all=True, append_images=images[1:])
+    report = run_cli("apply", tmp_path / "in.tif", "-k", "box", "-o", tmp_path / "o.tif", "--depth", "8", "--json").ok()
+    assert any("palette" in note for note in report.json["notes"])
+
+
+def test_an_animation_with_alpha_is_not_made_a_gif(tmp_path: Path) -> None:
+    frames = [Image.new("RGBA", (20, 16), (value, 0, 0, 255)) for value in (40, 90)]
+    for frame in frames:
+        frame.putpixel((3, 3), (0, 0, 0, 0))
+    frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:], disposal=2)
+    run_cli("apply", tmp_path / "in.gif", "-k", "box", "--layout", "picture", "--out-dir", tmp_path, "-q").ok()
+    with Image.open(tmp_path / "in_box.png") as image:
+        assert image.n_frames == 2
+        assert image.convert("RGBA").getpixel((15, 10)) == (40, 0, 0, 255)
+
+
+@pytest.mark.parametrize("text", ["bogus", "", "1,", "-2", "3-1", "1-2-3", "9" * 5000])
+def test_bad_frames_are_refused_whatever_the_file(text: str) -> None:
+    with pytest.raises(UsageError, match="--frames"):
+        check_frames(text)
+
+
+def test_frames_come_in_the_order_of_the_file() -> None:
+    assert check_frames(" 2 , 0-1") == "2,0-1"
+    assert parse_frames("2,0,0-1", 3) == (0, 1, 2)
+
+
+def test_a_file_of_one_frame_is_itself_whatever_the_word(grey_photo: Path, tmp_path: Path) -> None:
+    for word in ("0", "All", "first"):
+        run_cli("apply", grey_photo, "-k", "box", "--frames", word, "--out-dir", tmp_path / word, "-q").ok()
+        assert (tmp_path / word / "camera_box" / "box-l.png").exists()
+    result = run_cli("apply", grey_photo, "-k", "box", "--frames", "1", "--out-dir", tmp_path)
+    assert result.exit_code == 2

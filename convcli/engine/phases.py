@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from convcli.geometry import Pair
-
 
 class AxisPhase(NamedTuple):
     """One axis of a phase.
@@ -92,8 +90,3 @@ def as_correlation(weight: NDArray[Any], groups: int) -> NDArray[Any]:
     n_in, n_out, *kernel = weight.shape
     split = weight.reshape(groups, n_in // groups, n_out, *kernel)
     return split.swapaxes(1, 2).reshape(groups * n_out, n_in // groups, *kernel)
-
-
-def pad_total(pairs: tuple[Pair, ...]) -> tuple[int, ...]:
-    """Return both sides of each axis together."""
-    return tuple(before + after for before, after in pairs)

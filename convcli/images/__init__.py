@@ -9,17 +9,17 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from convcli.images.animation import ANIMATED_FORMATS, open_animation
+    from convcli.images.animation import open_animation
     from convcli.images.colormaps import COLORMAPS, apply_colormap
-    from convcli.images.info import DEFAULT_MAX_PIXELS, Image, ImageInfo, LargeImage, Metadata
+    from convcli.images.info import ANIMATED_FORMATS, DEFAULT_MAX_PIXELS, Image, ImageInfo, LargeImage, Metadata
     from convcli.images.raw import open_raw, write_raw
-    from convcli.images.reading import open_planes, probe, read, read_frames
+    from convcli.images.reading import open_planes, probe, probe_frames, read, read_frames
     from convcli.images.sheet import make_sheet
     from convcli.images.tone import Tone, ToneCounts, ToneSpec, parse_tone
     from convcli.images.write import open_picture, picture_notes, write_picture
 
 _HOME = {
-    "ANIMATED_FORMATS": "animation",
+    "ANIMATED_FORMATS": "info",
     "open_animation": "animation",
     "COLORMAPS": "colormaps",
     "DEFAULT_MAX_PIXELS": "info",
@@ -38,6 +38,7 @@ _HOME = {
     "parse_tone": "tone",
     "picture_notes": "write",
     "probe": "reading",
+    "probe_frames": "reading",
     "read": "reading",
     "read_frames": "reading",
     "write_picture": "write",
@@ -64,6 +65,7 @@ __all__ = [
     "parse_tone",
     "picture_notes",
     "probe",
+    "probe_frames",
     "read",
     "read_frames",
     "write_picture",

@@ -14,14 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convcli.errors import OutputError
-from convcli.images.info import NO_METADATA, Metadata
+from convcli.images.info import ANIMATED_FORMATS, NO_METADATA, Metadata
 from convcli.images.targets import Target, TargetFile
 from convcli.images.write import Copied, PictureWriter, check_picture, fitting_icc
 
-#: Picture formats that hold several frames.
-ANIMATED_FORMATS = ("gif", "webp", "png", "tiff")
 _PLUGIN = {"gif": "GifImagePlugin", "webp": "WebPImagePlugin", "png": "PngImagePlugin"}
-_MODE = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 #: Shown for so long where the input does not say, as browsers do.
 _DURATION_MS = 100.0
 

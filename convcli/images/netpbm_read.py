@@ -20,11 +20,6 @@ _HEAD_BYTES = 65536
 _COMMENT = re.compile(rb"#[^\n]*\n?")
 
 
-def reads_netpbm(head: bytes) -> bool:
-    """Return whether a file that begins so is for this module (plain and bitmap kinds are left to Pillow)."""
-    return head[:2] in _KINDS
-
-
 class NetpbmDecoder:
     """An opened PGM, PPM or PFM.
 

@@ -50,6 +50,25 @@ def probe(source: Source, *, frame: int = 0, orientation: str = "apply") -> Imag
         return open_decoder(file, frame, orientation).info
 
 
+def probe_frames(source: Source, frames: Sequence[int], *, orientation: str = "apply") -> list[ImageInfo]:
+    """Return what the headers of several frames or pages say, in one pass.
+
+    Parameters
+    ----------
+    source, orientation
+        As for :func:`probe`.
+    frames : sequence of int
+        Which, from 0; any order, rising is fastest.
+
+    Raises
+    ------
+    ImageError
+        As for :func:`probe`, of the first frame that is bad.
+    """
+    with _opened(source) as file:
+        return [decoder.info for decoder in _at_frames(file, frames, orientation)]
+
+
 def read(source: Source, *, frame: int = 0, orientation: str = "apply", max_pixels: int | None = None) -> Image:
     """Read an image.
 
@@ -101,13 +120,21 @@ def read_frames(
         As for :func:`read`, when the bad frame is reached.
     """
     with _opened(source) as file:
-        decoder: Decoder | None = None
-        for frame in frames if frames is not None else range(open_decoder(file, 0, orientation).info.n_frames):
-            if isinstance(decoder, PillowDecoder):
-                decoder.seek(frame)
-            else:
-                decoder = open_decoder(file, frame, orientation)
+        if frames is None:
+            frames = range(open_decoder(file, 0, orientation).info.n_frames)
+        for decoder in _at_frames(file, frames, orientation):
             yield _decoded(decoder, file, max_pixels)
+
+
+def _at_frames(file: BinaryIO, frames: Sequence[int], orientation: str) -> Iterator[Decoder]:
+    """Yield a decoder at each frame, the same one as far as it can go on."""
+    decoder: Decoder | None = None
+    for frame in frames:
+        if isinstance(decoder, PillowDecoder):
+            decoder.seek(frame)
+        else:
+            decoder = open_decoder(file, frame, orientation)
+        yield decoder
 
 
 @contextmanager
@@ -292,8 +319,3 @@ def check_plausible(info: ImageInfo, file: BinaryIO) -> None:
             f"is truncated: {n_file:,} bytes cannot hold {info.width_px} x {info.height_px} pixels",
             hint="copy or download the file again",
         )
-
-
-def is_image(head: bytes) -> bool:
-    """Return whether a file that begins with ``head`` is of a format with a known beginning."""
-    return bool(sniff(head).name)
