@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from convcli.banks import KernelBank
 
-#: A kernel whose taps add up to less than this part of their L1 norm sums to zero for the tone's purpose.
-ZERO_SUM = 1e-6
+#: Taps that add up to less than this part of their L1 norm sum to zero for the tone: published ones are rounded.
+ZERO_SUM = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,8 @@ def image_report(plan: Plan, sinks: list[Sink], sizes: list[int | None], seconds
                 "tone": "none" if raw else str(tones[index]),
                 "clipped_low": int(counts.n_low[place]),
                 "clipped_high": int(counts.n_high[place]),
+                "not_a_number": int(counts.n_nan[place]),
+                **_gain(sink, place),
                 "samples": counts.n,
             }
     report["maps"] = [maps[index] for index in sorted(maps)]
@@ -47,16 +49,23 @@ def image_report(plan: Plan, sinks: list[Sink], sizes: list[int | None], seconds
     return plain_report
 
 
+def _gain(sink: Sink, place: int) -> dict[str, float]:
+    r"""Return how a value became a sample: gain * v + offset, or of \|v\| where the tone is abs."""
+    if isinstance(sink, RawSink):
+        return {}
+    gain, offset, _ = sink.tone.gain_offset(place)
+    return {"gain": gain, "offset": offset}
+
+
 def _warnings(maps: list[dict[str, Any]]) -> list[str]:
     """Say where the tone clipped more than one sample in a thousand, and which flag avoids it."""
+    n_nan = sum(one["not_a_number"] for one in maps)
+    nan = [f"{n_nan} samples are not a number (stored as 0 in integers)"] if n_nan else []
     clipped = [one for one in maps if one["clipped_low"] + one["clipped_high"] > CLIP_WARNING * one["samples"]]
     if not clipped:
-        return []
+        return nan
     low, high = sum(one["clipped_low"] for one in clipped), sum(one["clipped_high"] for one in clipped)
     share = 100 * (low + high) / sum(one["samples"] for one in clipped)
-    worst = min(one["min"] for one in clipped), max(one["max"] for one in clipped)
-    return [
-        f"{low} samples clipped low and {high} high ({share:.2g} % of {len(clipped)} of {len(maps)} maps, values "
-        f"{worst[0]:.4g} to {worst[1]:.4g}); --tone stretch or signed, --depth 16 with --tone offset:V, or -o maps.npy "
-        "keep them"
-    ]
+    values = f"{min(one['min'] for one in clipped):.5g} to {max(one['max'] for one in clipped):.5g}"
+    fact = f"{low} samples clipped low and {high} high ({share:.2g} %, values {values})"
+    return [*nan, f"{fact}; --tone stretch or signed, or -o maps.npy keep them"]

@@ -24,13 +24,14 @@ class InputFile:
 
     ``path`` is ``None`` for standard input, whose bytes are ``data``. ``frame`` is a page or frame of a file that has
     several. ``below`` keeps the tree of a recursive search
-    under ``--out-dir``.
+    under ``--out-dir``; ``searched`` is a file that was found in a folder, not named.
     """
 
     path: Path | None
     data: bytes = field(default=b"", repr=False)
     frame: int | None = None
     below: PurePosixPath = field(default=PurePosixPath())
+    searched: bool = False
 
     @property
     def readable(self) -> Path | bytes:
@@ -71,6 +72,10 @@ def check_template(template: str) -> str:
             hint = f"{near_names(name, FIELDS)} fields: {_braced(FIELDS)}".strip()
             raise UsageError(f"--name {template!r}: {{{name}}} is not a field", hint=hint)
     path = PurePosixPath(template)
+    if path.suffix and path.suffix != ".{ext}":
+        raise UsageError(
+            f"--name {template!r} ends in {path.suffix}", hint="end it in .{ext}; --format names the format"
+        )
     if path.is_absolute() or ".." in path.parts or "\0" in template or not template.strip("/ "):
         raise UsageError(f"--name {template!r} leaves the output folder", hint="a relative path without '..'")
     return template

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: Formats of pictures that hold an alpha plane, and that hold 16 bits a sample.
 ALPHA_FORMATS = ("png", "tiff", "webp")
 DEEP_FORMATS = ("png", "tiff", "ppm")
+#: Longest side of one tile of a contact sheet, in pixels; larger maps are averaged down by a whole factor.
+TILE_PX = 320
 #: Formats without room for a word about how the file was made: a sidecar ``FILE.json`` says it.
 STAMPLESS_FORMATS = ("npy", "bmp", "pfm")
 
@@ -71,7 +73,10 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Plan:
-    """What is known about one input before its pixels are read, whatever runs on it."""
+    """What is known about one input before its pixels are read, whatever runs on it.
+
+    ``keeps_report`` is set where only some maps are made, beside others whose report stays as it is.
+    """
 
     request: ApplyRequest
     source: InputFile
@@ -81,6 +86,7 @@ class Plan:
     alpha: str | None
     outputs: tuple[OutputFile, ...]
     notes: tuple[str, ...]
+    keeps_report: bool = False
 
     @property
     def white(self) -> float:
@@ -96,7 +102,7 @@ class Plan:
     def report_path(self) -> Path | None:
         """``report.json`` beside the maps of a folder of their own; a sidecar where a format holds no stamp."""
         first = self.outputs[0]
-        if first.path is None:
+        if first.path is None or self.keeps_report:
             return None
         if first.kind == "map":
             return None if self.request.name is not None else first.path.parent / "report.json"
@@ -221,3 +227,21 @@ def bank_bytes(bank: KernelBank) -> bytes:
     """Return everything of a bank that decides maps and their names, as bytes for a digest."""
     words = (bank.shape, bank.bias, bank.kernel_names, bank.combine, bank.reduction, bank.reduction_op)
     return repr(words).encode() + bank.weight.tobytes()
+
+
+def raw_notes(output: OutputFile) -> list[str]:
+    """Say that a TIFF is not a picture where one might expect it."""
+    if output.kind != "raw" or output.format != "tiff":
+        return []
+    return ["tiff holds the raw float maps, a page each; --depth 8 or 16 makes it a picture"]
+
+
+def sheet_notes(output: OutputFile) -> list[str]:
+    """Say how much smaller than the maps the tiles of a sheet are."""
+    factor = tile_factor(output.size_hw)
+    return [f"tiles are averages over {factor}x{factor} samples"] if output.kind == "sheet" and factor > 1 else []
+
+
+def tile_factor(size_hw: tuple[int, int]) -> int:
+    """Return the whole factor that brings a map to at most :data:`TILE_PX` pixels a side."""
+    return -(-max(size_hw) // TILE_PX)

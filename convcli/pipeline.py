@@ -17,11 +17,13 @@ from convcli.frames import AnimationPlan
 from convcli.image_report import image_report
 from convcli.images import open_planes, read_frames
 from convcli.images.planes import select_planes, view_planes
+from convcli.images.targets import save_text
 from convcli.planning import ImagePlan
-from convcli.report import save_text, to_json
+from convcli.report import to_json
 from convcli.request import RAW_FORMATS
 from convcli.runs import ConvRun, Ranges, Run
 from convcli.sinks import PictureSink, RawSink, SheetSink, Sink, bind_tone, open_writer
+from convcli.workers import Stopped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +64,7 @@ class Pipeline:
             The pixels cannot be decoded.
         OutputError
             A file cannot be written.
-        KeyboardInterrupt
+        Stopped
             :meth:`stop` was called meanwhile.
         """
         if isinstance(plan, AnimationPlan):
@@ -155,7 +157,7 @@ class Pipeline:
 
     def _check(self) -> None:
         if self._stop.is_set():
-            raise KeyboardInterrupt
+            raise Stopped
 
 
 def _first_frame(plan: Plan) -> int:
@@ -207,23 +209,10 @@ def _planes(plan: Plan, image: Image | LargeImage) -> NDArray[Any] | PlaneSource
         plan.selection,
         white=plan.info.white,
         unit=request.unit,
-        mean=_per_plane(mean, plan),
-        std=_per_plane(std, plan),
+        mean=mean,
+        std=std,
         premultiply=plan.info.plane_names.index("a") if str(plan.alpha).startswith("premultiply") else None,
         dtype=request.dtype,
-    )
-
-
-def _per_plane(values: tuple[float, ...], plan: Plan) -> tuple[float, ...]:
-    """Refuse means of three planes on an image of one; grey takes a single value."""
-    if len(values) in (0, 1, len(plan.selection.names)):
-        return values
-    from convcli.errors import UsageError
-
-    raise UsageError(
-        f"--normalize has {len(values)} means for {len(plan.selection.names)} planes "
-        f"({','.join(plan.selection.names)})",
-        hint="one value for all planes, or one per plane",
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from convcli.alpha import choose_alpha, keep_alpha_of_same_size, with_plain_alpha
 from convcli.binding import BoundBank, MapName, bind_bank
+from convcli.checks import check_outputs, check_words
 from convcli.combine import Combination
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry import Pair, resolve_padding, resolve_transpose_padding, window_px
@@ -26,6 +27,8 @@ from convcli.outputs import (
     depth_notes,
     format_notes,
     map_files,
+    raw_notes,
+    sheet_notes,
 )
 from convcli.request import ApplyRequest
 
@@ -91,6 +94,7 @@ class Planner:
         from convcli.banks.limits import check_taps, max_taps
 
         self.request = request
+        check_words(request)
         limit = nullcontext() if request.max_taps is None else max_taps(request.max_taps)
         with limit:
             self.bank = load_bank(*request.kernels)
@@ -123,7 +127,7 @@ class Planner:
         if layout == "picture" and not is_picture(bound, combination):
             layout = "sheet"
             n_maps = len(combination.names(bound.maps, bound.n_kernels))
-            notes.append(f"{n_maps} maps have no natural combination into one picture: drawn as a labelled sheet")
+            notes.append(f"{n_maps} maps have no natural combination into one picture: a labelled sheet of them")
         alpha = choose_alpha(request, info, layout, bound, notes)
         if alpha in ("premultiply", "filter"):
             selection = select_planes(info.plane_names, None, alpha=True)
@@ -131,10 +135,13 @@ class Planner:
             if alpha == "premultiply":
                 bound = with_plain_alpha(bound)
         maps = combination.names(bound.maps, bound.n_kernels)
-        conv = self._plan_conv(bound, info, selection.names, computed=str(alpha).startswith("premultiply"))
+        conv = self._plan_conv(
+            bound, info, selection.names, computed=selection.luma or str(alpha).startswith("premultiply")
+        )
         alpha = keep_alpha_of_same_size(alpha, info, conv.output_shape[-2:], notes)
         outputs = _outputs(request, source, layout, info, bank, maps, conv.output_shape[-2:])
-        notes += depth_notes(info, outputs)
+        check_outputs(request, info, len(selection.names) - (alpha == "filter"), outputs)
+        notes += [*depth_notes(info, outputs), *raw_notes(outputs[0]), *sheet_notes(outputs[0])]
         notes += format_notes(outputs[0], info, len(maps) + (alpha in ("keep", "premultiply-keep")))
         return ImagePlan(
             request=request,

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-from convcli.errors import OutputError
 
 
 def printable(text: str) -> str:
@@ -42,29 +39,11 @@ def plain(value: object) -> object:
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:
-    """Return ``value`` as JSON text; one line unless ``indent`` is given.
+    """Return ``value`` as JSON text in ASCII, which any stream takes; one line unless ``indent`` is given.
 
     Examples
     --------
     >>> to_json({"stride": (2, 2)})
     '{"stride": [2, 2]}'
     """
-    return json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
-
-
-def save_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all: under a temporary name, then renamed.
-
-    Raises
-    ------
-    OutputError
-        The folder cannot be made or written, or the disk is full.
-    """
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8", errors="surrogateescape")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"{path}: {error.strerror}", hint="check the folder and the space left") from None
+    return json.dumps(plain(value), indent=indent, allow_nan=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convcli.errors import UsageError, near_names
+from convcli.naming import check_template
 from convcli.size_text import parse_count, parse_padding, parse_pair
 
 LAYOUTS = ("maps", "picture", "sheet")
@@ -19,6 +20,7 @@ PICTURE_FORMATS = ("png", "jpeg", "tiff", "webp", "bmp", "ppm", "pfm", "gif")
 RAW_FORMATS = ("npy", "npz", "safetensors")
 FORMATS = PICTURE_FORMATS + RAW_FORMATS
 _FORMAT_OF_SUFFIX = {"jpg": "jpeg", "jpe": "jpeg", "tif": "tiff", "pgm": "ppm", "pnm": "ppm"}
+_KNOWN_SUFFIXES = (*FORMATS, *_FORMAT_OF_SUFFIX)
 ALPHAS = ("premultiply", "keep", "filter", "drop")
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -78,6 +80,20 @@ class ApplyRequest(NamedTuple):
     def as_dict(self) -> dict[str, object]:
         """Return the request as plain data, in the words of the flags."""
         return self._asdict()
+
+    @property
+    def is_one_file(self) -> bool:
+        """Whether ``-o`` names one file, or standard output."""
+        return self.output is not None or self.to_stdout
+
+    @property
+    def kind(self) -> str:
+        """``maps``, ``picture``, ``sheet`` or ``raw``: what layout, format and ``-o`` mean together."""
+        if self.is_one_file and (self.format in RAW_FORMATS or self.layout == "maps"):
+            return "raw"
+        if self.is_one_file and self.layout is None and self.depth is None and self.format == "tiff":
+            return "raw"
+        return self.layout or ("picture" if self.is_one_file else "maps")
 
 
 def choice(text: str, flag: str, allowed: tuple[str, ...]) -> str:
@@ -185,9 +201,15 @@ def parse_request(flags: Mapping[str, object]) -> ApplyRequest:
     (2, 2)
     """
     values = dict(flags)
+    for key, value in values.items():
+        if value == "":
+            raise UsageError(f"--{key.replace('_', '-')} is empty", hint="leave it out, or give it a value")
+        if key not in ApplyRequest._fields:
+            raise UsageError(f"unknown flag {key!r}", hint=near_names(key, ApplyRequest._fields) or None)
     for key, parse in _PARSERS.items():
-        if isinstance(values.get(key), str):
-            values[key] = parse(str(values[key]))
+        value = values.get(key)
+        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+            values[key] = parse(str(value))
     if values.get("normalize") is not None:
         values["unit"] = True  # means and standard deviations of networks are of samples in 0..1
     output = values.get("output")
@@ -209,6 +231,9 @@ def _bind_output(values: dict[str, object], output: Path) -> None:
             values["format"] = parse_format(output.suffix, "-o")
         else:
             raise UsageError(f"-o {output} has no suffix to name its format", hint="-o edges.png, or --format png")
+    suffix = output.suffix.lstrip(".").lower()
+    if not values["to_stdout"] and suffix in _KNOWN_SUFFIXES and parse_format(suffix, "-o") != values["format"]:
+        raise UsageError(f"-o {output} and --format {values['format']} disagree", hint="keep one of them")
     if values.get("layout") == "maps" and values["format"] not in (*RAW_FORMATS, "tiff"):
         raise UsageError(
             f"-o {output} is one file and cannot hold the maps as {values['format']}",
@@ -217,6 +242,7 @@ def _bind_output(values: dict[str, object], output: Path) -> None:
 
 
 def _refuse_contradictions(request: ApplyRequest) -> None:
+    """Refuse flags that exclude each other, and those that would have to be ignored."""
     if not request.kernels and request.stack is None:
         raise UsageError("no kernel given", hint="-k sobel; `convcli kernels list` shows the names")
     if request.kernels and request.stack is not None:
@@ -229,8 +255,36 @@ def _refuse_contradictions(request: ApplyRequest) -> None:
         )
     if request.depth == "16" and request.format not in (None, "png", "tiff", "ppm"):
         raise UsageError(f"--depth 16 cannot be stored as {request.format}", hint="--format png, tiff or ppm")
+    _refuse_what_has_no_effect(request)
     if request.output_padding != (0, 0) and not request.transposed:
         raise UsageError("--output-padding needs --transposed", hint="add --transposed, or leave it out")
+
+
+def _refuse_what_has_no_effect(request: ApplyRequest) -> None:
+    """Refuse flags that would be parsed and then ignored, which would be a silent lie."""
+    raw = request.kind == "raw" or request.format in RAW_FORMATS
+    tells = [
+        (request.is_one_file and request.out_dir != Path(), "--out-dir does nothing beside -o", "keep one of them"),
+        (request.is_one_file and request.name is not None, "--name does nothing beside -o", "keep one of them"),
+        (request.outputs != "last" and request.stack is None, "--outputs is for stacks", "add --stack FILE"),
+        (raw and request.tone != "auto", "--tone does nothing to raw maps", "a picture format, or no --tone"),
+        (raw and request.colormap is not None, "--colormap does nothing to raw maps", "a picture format"),
+        (raw and request.depth in ("8", "16"), "raw maps are float32", "--depth float, or a picture format"),
+        (raw and request.layout in ("picture", "sheet"), f"{request.format} holds raw maps", "a picture format"),
+        (request.kind != "picture" and request.alpha != "premultiply", "--alpha is for pictures", "--layout picture"),
+        (request.kind == "sheet" and request.depth not in (None, "8"), "a sheet has 8 bits", "leave --depth out"),
+        (request.colormap is not None and request.depth not in (None, "8"), "colours have 8 bits", "no --depth"),
+        (request.dtype == "float64" and request.device == "mps", "mps has no float64", "--dtype float32"),
+    ]
+    for is_so, message, hint in tells:
+        if is_so:
+            raise UsageError(message, hint=hint)
+
+
+def _parse_limit(text: str, flag: str) -> int:
+    if not text.strip().isdecimal() or not 0 < int(text) < 10**18:
+        raise UsageError(f"{flag} {text!r} is not a limit", hint="a whole number from 1 on")
+    return int(text)
 
 
 def _parse_groups(text: str) -> int | None:
@@ -271,9 +325,10 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "depth": lambda text: choice(text, "--depth", ("8", "16", "float")),
     "compress": lambda text: choice(text, "--compress", ("fast", "default", "small")),
     "outputs": str.strip,
+    "name": check_template,
     "threads": lambda text: parse_count(text, "--threads", minimum=1),
-    "max_taps": lambda text: parse_count(text, "--max-taps", minimum=1),
-    "max_pixels": lambda text: parse_count(text, "--max-pixels", minimum=1),
+    "max_taps": lambda text: _parse_limit(text, "--max-taps"),
+    "max_pixels": lambda text: _parse_limit(text, "--max-pixels"),
     "out_dir": Path,
     "stack": Path,
     "memory": lambda text: parse_bytes(text, "--memory"),

@@ -13,6 +13,7 @@ import numpy as np
 
 from convcli.errors import OutputError
 from convcli.images import Tone, ToneCounts, ToneSpec, open_picture
+from convcli.outputs import TILE_PX, tile_factor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from convcli.images.planes import PlaneSource
     from convcli.images.write import PictureWriter
     from convcli.outputs import OutputFile, Plan
-
-#: Longest side of one tile of a contact sheet, in pixels; larger maps are averaged down by a whole factor.
-TILE_PX = 320
 
 
 class Band(NamedTuple):
@@ -40,6 +38,7 @@ class Sink(Protocol):
 
     output: OutputFile
     counts: ToneCounts
+    tone: Tone
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
@@ -57,6 +56,11 @@ class Sink(Protocol):
 def bind_tone(plan: Plan, output: OutputFile, ranges: tuple[NDArray[Any], NDArray[Any]] | None) -> Tone:
     """Return the tone of the maps of one output; ``ranges`` are of all maps."""
     depth = "8" if output.kind == "sheet" else output.depth
+    if ranges is not None and output.kind == "picture":  # one scale for its colours
+        lows, highs = (part.copy() for part in ranges)
+        colours = slice(output.maps[0], output.maps[-1] + 1 - (plan.alpha in ("premultiply", "filter")))
+        lows[colours], highs[colours] = lows[colours].min(), highs[colours].max()
+        ranges = lows, highs
     return Tone(
         plan.tones(depth)[output.span],
         white=plan.white,
@@ -137,7 +141,7 @@ class PictureSink:
     ) -> None:
         self.output = output
         self.counts = ToneCounts.zero(len(output.maps))
-        self._tone = tone
+        self.tone = tone
         self._alpha = alpha
         self._alpha_scale = {"8": 255, "16": 65535}.get(output.depth, 1) / plan.info.white
         self._white = plan.white
@@ -152,8 +156,8 @@ class PictureSink:
             maps = _unpremultiply(maps, self._white, self._late_bias)
         n_maps, height, width = maps.shape
         n_planes = n_maps + (self._alpha is not None)
-        samples = np.empty((height, width, n_planes), self._tone.dtype)
-        _, counts = self._tone.apply(maps, samples[..., :n_maps].transpose(2, 0, 1), inplace=True)
+        samples = np.empty((height, width, n_planes), self.tone.dtype)
+        _, counts = self.tone.apply(maps, samples[..., :n_maps].transpose(2, 0, 1), inplace=True)
         if self._alpha is not None:
             bottom = top + height
             alpha = self._alpha[:, top:bottom] if isinstance(self._alpha, np.ndarray) else self._alpha.rows(top, bottom)
@@ -196,6 +200,7 @@ class RawSink:
     def __init__(self, plan: Plan, output: OutputFile, metadata: Metadata) -> None:
         self.output = output
         self.counts = ToneCounts.zero(len(output.maps))
+        self.tone = Tone(ToneSpec("clip"), white=1.0, depth="float")
         from convcli.images import open_raw
 
         height, width = output.size_hw
@@ -236,10 +241,10 @@ class SheetSink:
         self.output = output
         self.counts = ToneCounts.zero(len(output.maps))
         self._plan = plan
-        self._tone = tone
+        self.tone = tone
         self._metadata = metadata
         height, width = output.size_hw
-        self.factor = factor = -(-max(height, width) // TILE_PX)
+        self.factor = factor = tile_factor(output.size_hw)
         self._sums = np.zeros((len(output.maps), -(-height // factor), -(-width // factor)), np.float32)
         rows = np.bincount(np.arange(height) // factor)
         columns = np.bincount(np.arange(width) // factor)
@@ -247,7 +252,7 @@ class SheetSink:
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps and add up each block of factor x factor samples."""
-        samples, counts = self._tone.apply(maps)
+        samples, counts = self.tone.apply(maps)
         n_rows, n_columns = samples.shape[1:]
         columns = np.add.reduceat(samples, np.arange(0, n_columns, self.factor), axis=2, dtype=np.float32)
         tile_rows = (top + np.arange(n_rows)) // self.factor

@@ -170,6 +170,10 @@ def test_edges_of_a_picture_with_alpha_keep_its_alpha(tmp_path: Path, rng: np.ra
 
 def test_channels_luma_and_unit(photo: Path, tmp_path: Path) -> None:
     run_cli("apply", photo, "-k", "box", "--channels", "luma", "--unit", "-o", tmp_path / "m.npy", "-q").ok()
+    run_cli("apply", photo, "-k", "box", "--channels", "luma", "-o", tmp_path / "own.npy", "-q").ok()
+    np.testing.assert_allclose(np.load(tmp_path / "own.npy"), 255 * np.load(tmp_path / "m.npy"), atol=1e-2)
+    run_cli("apply", photo, "-k", "sobel", "--channels", "luma", "-o", tmp_path / "edges.png", "-q").ok()
+    assert load_image(tmp_path / "edges.png").shape == (400, 600)
     samples = load_image(photo) / 255.0
     luma = samples @ [0.299, 0.587, 0.114]
     np.testing.assert_allclose(np.load(tmp_path / "m.npy")[0], correlate(luma, np.full((3, 3), 1 / 9)), atol=1e-5)

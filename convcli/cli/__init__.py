@@ -7,6 +7,7 @@ is in :func:`main`.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ from typing import Annotated
 import typer
 
 from convcli import __version__
-from convcli.errors import EXIT_INTERRUPTED, ConvcliError
+from convcli.cli.complain import complain
+from convcli.errors import EXIT_INTERRUPTED, ConvcliError, OutputError
 
 #: Command (the module of this package that has ``register(app)``) and what the list of commands says about it.
 COMMANDS = {
@@ -67,15 +69,6 @@ def _nothing() -> None:
     """Stand in the list of commands for one that was not asked for."""
 
 
-def _complain(error: ConvcliError) -> None:
-    """Write the fact and what to do to stderr, with control characters of user text made visible."""
-    from convcli.report import printable
-
-    typer.echo(f"convcli: error: {printable(str(error))}", err=True)
-    if error.hint:
-        typer.echo(f"hint: {printable(error.hint)}", err=True)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code.
 
@@ -100,11 +93,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             import traceback
 
             traceback.print_exc()
-        _complain(error)
+        complain(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("convcli: interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EPIPE):
+            raise
+        # Whatever is still buffered cannot be written either, and Python would say so once more on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        complain(OutputError(f"cannot write standard output: {error.strerror}", hint="check where it goes"))
+        sys.exit(OutputError.exit_code)
     except Exception:  # noqa: BLE001 - the edge: whatever is not expected is a bug, said as one
         import traceback
 

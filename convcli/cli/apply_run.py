@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from convcli.errors import EXIT_PARTIAL, UsageError
+from convcli.cli.complain import complain
+from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, OutputError, UsageError
 from convcli.inputs import find_inputs, read_list
 from convcli.report import printable, to_json
 from convcli.request import ApplyRequest, parse_request
@@ -47,31 +50,60 @@ def run_apply(words: Sequence[str], flags: Mapping[str, object], run: RunFlags) 
         With 7 where some inputs of several failed.
     """
     request = parse_request(flags)
+    if "" in words:
+        raise UsageError("an input name is empty", hint="a variable of the shell that is not set? name a file, or .")
     _refuse(request, words, run)
     listed = read_list(run.files_from, null=run.null) if run.files_from else []
     sources = find_inputs(words, recursive=run.recursive, out_dir=request.out_dir, listed=listed)
-    if request.output is not None and len(sources) > 1:
-        raise UsageError(
-            f"-o {request.output} is one file for {len(sources)} inputs", hint="--layout picture --out-dir DIR"
-        )
-    if request.to_stdout and len(sources) > 1:
-        raise UsageError(f"-o - is one stream for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
+    if request.is_one_file and len(sources) > 1:
+        name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
+        raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
+    one_asked = len(words) == 1 and not listed and not run.recursive and not os.path.isdir(words[0])  # noqa: PTH112 - no exception
+    _raise_file_limit()
 
     from convcli.batch import plan_batch, run_batch
 
     batch = plan_batch(request, sources, resume=run.resume)
-    single = len(sources) == 1 == batch.n_inputs and not run.recursive
-    if single and batch.settled and batch.settled[0].error is not None:
-        raise batch.settled[0].error
+    _refuse_report(batch, request, run)
+    single = one_asked and batch.n_inputs == 1
     if run.dry_run:
-        _print_plan(batch, run)
+        _print_plan(batch, run, single=single)
         return
     signal.signal(signal.SIGTERM, _interrupt)
     outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast)
     if single:
-        _finish_single(next(iter(outcomes)), request, run)
+        try:
+            outcome = next(outcomes)
+        except KeyboardInterrupt:
+            raise _interrupted(0, 1) from None
+        _finish_single(outcome, request, run)
     else:
-        _finish_batch(batch, outcomes, run)
+        _finish_batch(batch, outcomes, request, run)
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: every map of a bank is one."""
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> None:
+    """Name the report against all other files before anything is written."""
+    if run.report is None:
+        return
+    path = Path(run.report)
+    taken = {os.path.realpath(other) for plan in batch.plans for other in plan.written_paths}
+    taken |= {os.path.realpath(plan.source.path) for plan in batch.plans if plan.source.path is not None}
+    if os.path.realpath(path) in taken:
+        raise OutputError(f"--report {path} is an input or another output", hint="choose another name")
+    if os.path.lexists(path) and not request.overwrite:
+        raise OutputError(f"--report {path} exists", hint="--overwrite replaces it")
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
@@ -85,7 +117,9 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
         raise UsageError("standard input cannot be the image and the list", hint="name one of them")
     if run.null and not run.files_from:
         raise UsageError("-0 goes with --files-from", hint="find ... -print0 | convcli apply --files-from - -0")
-    if run.resume and (request.output is not None or request.to_stdout):
+    if run.resume and request.skip_existing:
+        raise UsageError("--resume and --skip-existing exclude each other", hint="--resume also sees what changed")
+    if run.resume and request.is_one_file:
         raise UsageError("--resume is for batches into --out-dir, not for -o", hint="--layout picture --out-dir DIR")
     if run.jobs is not None and run.jobs < 1:
         raise UsageError(f"--jobs {run.jobs} is less than 1", hint="--jobs 1, or leave it out for all cores")
@@ -93,90 +127,94 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
         raise UsageError(f"--report {run.report}: unknown suffix", hint="FILE.json, FILE.md, FILE.csv or FILE.html")
 
 
-def _print_plan(batch: BatchPlan, run: RunFlags) -> None:
+def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
     from convcli.render.apply import plan_as_dict, render_plan
 
+    failed = [outcome.error for outcome in batch.settled if outcome.error is not None]
     if run.json:
         typer.echo(to_json(plan_as_dict(batch)))
-    elif not run.quiet:
+    if single and failed:
+        raise failed[0]
+    if not run.quiet and not run.json:
         typer.echo(render_plan(batch))
-    failed = [outcome for outcome in batch.settled if outcome.error is not None]
-    for outcome in failed:
-        typer.echo(f"convcli: error: {printable(str(outcome.error))}", err=True)
+    for error in failed:
+        complain(error)
     if failed:
         raise typer.Exit(EXIT_PARTIAL)
 
 
 def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> None:
     """One input: its whole report, or its own exit code."""
-    if outcome.error is not None:
-        raise outcome.error
-    if run.report:
-        _write_report([outcome.as_dict()], Path(run.report), request)
     if run.json:
         typer.echo(to_json(outcome.as_dict()))
-    elif not run.quiet and outcome.report is None:
+    if run.report:
+        _write_report([outcome.as_dict()], Path(run.report))
+    if outcome.error is not None:
+        raise outcome.error
+    if run.quiet:
+        return
+    if outcome.report is None:
         typer.echo(f"{printable(outcome.source.label)}: left alone, {outcome.skipped}", err=True)
-    elif not run.quiet and not request.to_stdout and outcome.report is not None:
+    elif not run.json and not request.to_stdout:
         from convcli.render.apply import render_image
 
         typer.echo(render_image(outcome.report))
-    _warn(outcome, run)
+    elif not run.json:
+        _say(outcome.report["notes"], "note")
+    if outcome.report is not None:
+        _say(outcome.report["warnings"], "warning")
 
 
-def _finish_batch(batch: BatchPlan, outcomes: Any, run: RunFlags) -> None:
-    """Many inputs: a line each, a summary, exit 7 if one failed."""
-    from convcli.render.progress import Progress
+def _say(lines: Sequence[str], what: str) -> None:
+    for line in lines:
+        typer.echo(f"convcli: {what}: {printable(str(line))}", err=True)
+
+
+def _interrupted(n_done: int, n_inputs: int) -> typer.Exit:
+    """Say how far it came; what was under way has ended by now and left only whole files."""
+    typer.echo(f"convcli: interrupted, {n_done} of {n_inputs} done", err=True)
+    return typer.Exit(EXIT_INTERRUPTED)
+
+
+def _finish_batch(
+    batch: BatchPlan, outcomes: Generator[Outcome, None, None], request: ApplyRequest, run: RunFlags
+) -> None:
+    """Many inputs: a line each, what was lost or clipped in any of them, a summary, exit 7 if one failed."""
+    from convcli.render.progress import Progress, Tally
 
     started = time.perf_counter()
-    n_done = n_skipped = 0
-    failed: list[Outcome] = []
-    reports: list[dict[str, object]] = []
-    with Progress(batch.n_inputs, shown=not run.quiet) as progress:
-        for outcome in outcomes:
-            n_done += outcome.report is not None
-            n_skipped += outcome.skipped is not None
-            if outcome.error is not None:
-                failed.append(outcome)
-            if run.json:
-                typer.echo(to_json(outcome.as_dict()))
-            if run.report:
-                reports.append(outcome.as_dict())
-            progress.advance(outcome)
-    summary = {
-        "status": "summary",
-        "inputs": batch.n_inputs,
-        "done": n_done,
-        "skipped": n_skipped,
-        "failed": len(failed),
-        "failures": [outcome.as_dict() for outcome in failed],
-        "seconds": round(time.perf_counter() - started, 3),
-    }
+    tally = Tally()
+    reports: list[dict[str, Any]] = []
+    try:
+        with closing(outcomes), Progress(batch.n_inputs, shown=not run.quiet) as progress:
+            for outcome in outcomes:
+                tally.add(outcome)
+                if run.json:
+                    typer.echo(to_json(outcome.as_dict()))
+                if run.report:
+                    reports.append(outcome.as_dict())
+                progress.advance(outcome)
+    except KeyboardInterrupt:  # here, for Typer makes a silent exit of it
+        raise _interrupted(tally.n_done, batch.n_inputs) from None
+    summary = tally.summary(batch.n_inputs, time.perf_counter() - started)
     if run.report:
-        _write_report([*reports, summary], Path(run.report), None)
+        order = {plan.source.label: index for index, plan in enumerate(batch.plans)}
+        reports.sort(key=lambda one: order.get(one["input"]["path"], -1))
+        _write_report([*reports, summary], Path(run.report))
     if run.json:
         typer.echo(to_json(summary))
-    for outcome in failed:
-        typer.echo(f"convcli: error: {printable(str(outcome.error))}", err=True)
-        if outcome.error is not None and outcome.error.hint:
-            typer.echo(f"hint: {printable(outcome.error.hint)}", err=True)
+    for failed in tally.failed:
+        if failed.error is not None:
+            complain(failed.error)
     if not run.quiet:
-        typer.echo(
-            f"{n_done} of {batch.n_inputs} done, {n_skipped} left alone, {len(failed)} failed, {summary['seconds']} s",
-            err=run.json,
-        )
-    if failed:
+        _say(tally.notes(), "note")
+        _say(tally.warnings(), "warning")
+        typer.echo(tally.line(batch.n_inputs, summary["seconds"]), err=run.json or request.to_stdout)
+    if tally.failed:
         raise typer.Exit(EXIT_PARTIAL)
 
 
-def _warn(outcome: Outcome, run: RunFlags) -> None:
-    warnings = (outcome.report or {}).get("warnings", [])
-    if not run.quiet:
-        for warning in warnings:
-            typer.echo(f"convcli: warning: {printable(str(warning))}", err=True)
-
-
-def _write_report(reports: list[dict[str, object]], path: Path, request: ApplyRequest | None) -> None:
+def _write_report(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
     from convcli.render.reports import write_report
 
-    write_report(reports, path, overwrite=request is None or request.overwrite)
+    write_report(reports, path)

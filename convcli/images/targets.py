@@ -74,8 +74,8 @@ class TargetFile:
         """Turn an ``OSError`` of writing into an ``OutputError`` that says what to do."""
         try:
             yield
-        except BrokenPipeError:
-            raise
+        except BrokenPipeError as error:
+            raise OutputError("the reader of standard output has gone", hint="it took only a part of it") from error
         except OSError as error:
             raise explain_os_error(error, self.path) from error
 
@@ -93,8 +93,31 @@ def explain_os_error(error: OSError, path: Path | None) -> OutputError:
         errno.ENOSPC: "the disk is full; free some space, or --out-dir on another disk",
         errno.EDQUOT: "the disk quota is used up; free some space, or --out-dir on another disk",
         errno.ENAMETOOLONG: "the name is too long; give a shorter one with -o or --name",
+        errno.EMFILE: "too many files are open: -j 1, or raise ulimit -n",
         errno.EISDIR: "a directory has that name",
         errno.ENOTDIR: f"part of {folder} is a file",
     }
     reason = os.strerror(error.errno) if error.errno else str(error)
     return OutputError(f"cannot write {where}: {reason}", hint=hints.get(error.errno or 0, "check the path"))
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, its folder made.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made or written, or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_os_error(error, path) from None
+    target = TargetFile(path)
+    try:
+        with target.explained():
+            target.file.write(text.encode("utf-8", "surrogateescape"))
+    except BaseException:
+        target.discard()
+        raise
+    target.commit()

@@ -63,7 +63,7 @@ def parse_tone(text: str) -> ToneSpec:
         value = float(value_text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not math.isfinite(value) or (name == "scale" and value == 0):
         raise UsageError(f"--tone {text!r}: {name} needs a finite number", hint=f"--tone {name}:128")
     return ToneSpec(name, value)
 

@@ -57,3 +57,61 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+class Tally:
+    """What became of the inputs of a batch, and what was said about them."""
+
+    def __init__(self) -> None:
+        self.n_done = self.n_skipped = 0
+        self.failed: list[Outcome] = []
+        self._notes: dict[str, list[str]] = {}
+        self._warned: list[str] = []
+        self._n_clipped = self._n_nan = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome, and remember its notes and warnings with the first input that has them."""
+        self.n_skipped += outcome.skipped is not None
+        if outcome.error is not None:
+            self.failed.append(outcome)
+        if outcome.report is None:
+            return
+        self.n_done += 1
+        for note in outcome.report["notes"]:
+            self._notes.setdefault(note, []).append(outcome.source.label)
+        self._warned.extend([outcome.source.label] if outcome.report["warnings"] else [])
+        for one in outcome.report["maps"]:
+            self._n_clipped += one["clipped_low"] + one["clipped_high"]
+            self._n_nan += one["not_a_number"]
+
+    def notes(self) -> list[str]:
+        """Return each note once, with how many inputs it is about."""
+        return [
+            f"{note} ({len(names)} of {self.n_done} inputs, first {names[0]})" for note, names in self._notes.items()
+        ]
+
+    def warnings(self) -> list[str]:
+        """Return what was clipped or was no number, in all inputs together."""
+        if not self._warned:
+            return []
+        nan = f", {self._n_nan} were not a number" if self._n_nan else ""
+        return [
+            f"{self._n_clipped} samples were clipped{nan}, in {len(self._warned)} of {self.n_done} inputs (first "
+            f"{self._warned[0]}); --tone stretch or signed, or --format npy keep them"
+        ]
+
+    def summary(self, n_inputs: int, seconds: float) -> dict[str, object]:
+        """Return the totals as plain data."""
+        return {
+            "status": "summary",
+            "inputs": n_inputs,
+            "done": self.n_done,
+            "skipped": self.n_skipped,
+            "failed": len(self.failed),
+            "failures": [outcome.as_dict() for outcome in self.failed],
+            "seconds": round(seconds, 3),
+        }
+
+    def line(self, n_inputs: int, seconds: object) -> str:
+        """Return the totals as one line."""
+        return f"{self.n_done} of {n_inputs} done, {self.n_skipped} left alone, {len(self.failed)} failed, {seconds} s"

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convcli.errors import OutputError
 from convcli.render.table import render_markdown
-from convcli.report import save_text, to_json
+from convcli.report import to_json
 
 _HEADINGS = ("input", "map", "path", "min", "max", "mean", "tone", "clipped low", "clipped high")
 _HTML = """<!doctype html>
@@ -58,14 +57,14 @@ def report_text(reports: Sequence[Mapping[str, Any]], suffix: str) -> str:
     return _HTML.format(body=f"<table><tr>{head}</tr>\n{body}</table>")
 
 
-def write_report(reports: Sequence[Mapping[str, Any]], path: Path, *, overwrite: bool) -> None:
-    """Write a report file, whole or not at all.
+def write_report(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write a report file, whole or not at all; that it may be replaced is the caller's to know.
 
     Raises
     ------
     OutputError
-        It exists and may not be replaced, or cannot be written.
+        It cannot be written.
     """
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists", hint="--overwrite replaces it")
+    from convcli.images.targets import save_text
+
     save_text(path, report_text(reports, path.suffix))

@@ -1,0 +1,72 @@
+"""What can be refused about a request: words before any file is opened, outputs before a pixel is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convcli.errors import OutputError, UsageError
+from convcli.request import RAW_FORMATS, ApplyRequest, choice
+
+if TYPE_CHECKING:
+    from convcli.images import ImageInfo
+    from convcli.outputs import OutputFile
+
+
+def check_words(request: ApplyRequest) -> None:
+    """Refuse words of the flags that no image is needed to refuse.
+
+    Raises
+    ------
+    UsageError
+        Tone, engine, border or colormap is unknown.
+    """
+    from convcli.engine import ENGINES, parse_border
+    from convcli.images import parse_tone
+
+    parse_tone(request.tone)
+    choice(request.engine, "--engine", ("auto", *ENGINES))
+    if request.padding_mode is not None:
+        parse_border(request.padding_mode)
+    if request.colormap is not None:
+        from convcli.images import COLORMAPS
+
+        choice(request.colormap, "--colormap", COLORMAPS)
+
+
+def check_outputs(request: ApplyRequest, info: ImageInfo, n_colours: int, outputs: tuple[OutputFile, ...]) -> None:
+    """Refuse what the files cannot hold, or the image is too large for, before a pixel is read.
+
+    Raises
+    ------
+    ImageError
+        More pixels than an explicit ``--max-pixels``.
+    OutputError
+        The format cannot hold such planes or depth.
+    UsageError
+        Means are not one per plane, or colours are asked for a picture that has its own.
+    """
+    from convcli.images.info import DEFAULT_MAX_PIXELS
+    from convcli.images.reading import check_size
+    from convcli.images.write import check_picture
+
+    if request.max_pixels is not None:
+        check_size(info, request.max_pixels)
+    n_means = len(request.normalize[0]) if request.normalize else 1
+    if n_means not in (1, n_colours):
+        raise UsageError(
+            f"--normalize has {n_means} means for {n_colours} planes", hint="one value for all planes, or one per plane"
+        )
+    first = outputs[0]
+    n_pixels, limit = first.size_hw[0] * first.size_hw[1], max(DEFAULT_MAX_PIXELS, request.max_pixels or 0)
+    if n_pixels > max(limit, 4 * info.width_px * info.height_px):
+        raise OutputError(
+            f"the output would be {first.size_hw[0]} x {first.size_hw[1]}, {n_pixels:,} pixels a map; the limit is "
+            f"{limit:,}",
+            hint=f"--max-pixels {n_pixels} if you mean it",
+        )
+    if first.kind == "picture" and request.colormap is not None and len(first.maps) > 1:
+        raise UsageError(
+            f"--colormap colours single maps, and this picture has {len(first.maps)} planes", hint="--channels luma"
+        )
+    if first.kind in ("map", "picture") and first.format not in RAW_FORMATS:
+        check_picture(first.format, 3 if request.colormap else len(first.maps), first.depth)
