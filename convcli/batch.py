@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from convcli.errors import ConvcliError, OutputError
+from convcli.errors import ConvcliError, OutputError, UsageError
 from convcli.frames import join_frames, parse_frames, split_frames
+from convcli.inputs import MANIFEST_NAME
 from convcli.naming import InputFile, refuse_clashes
 from convcli.outputs import Plan
 from convcli.pipeline import Pipeline
 from convcli.planning import Planner
+from convcli.workers import Stopped, work_together
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from convcli.manifest import Manifest
     from convcli.request import ApplyRequest
     from convcli.stack_plan import StackPlanner
@@ -23,12 +27,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:
-    """What became of one input: a report, an error, or the reason why it was left alone."""
+    """What became of one input: a report, an error, or the reason why it was left alone.
+
+    ``bug`` is the traceback where the error is not the input's fault but ours.
+    """
 
     source: InputFile
     report: dict[str, Any] | None = None
     error: ConvcliError | None = None
     skipped: str | None = None
+    bug: str | None = None
 
     def as_dict(self) -> dict[str, object]:
         """Return the outcome as plain data."""
@@ -46,6 +54,7 @@ class BatchPlan:
     plans: tuple[Plan, ...]
     settled: tuple[Outcome, ...]
     manifest: Manifest | None = None
+    resume: bool = False
 
     @property
     def n_inputs(self) -> int:
@@ -66,37 +75,32 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     Returns
     -------
     BatchPlan
-        Inputs that cannot be read or planned are in it as failed; they do not stop the others.
+        Inputs that cannot be read or planned are in it as failed; they do not stop the others. A file that a search
+        found and that this batch itself writes is no input, and left alone.
 
     Raises
     ------
     OutputError
         Two inputs would write one file, an output is an input, or a file exists and may not be replaced.
+    UsageError
+        What was asked fits none of several inputs, for the same reason.
     """
-    from convcli.images import probe
-
     planner = make_planner(request)
     plans: list[Plan] = []
     settled: list[Outcome] = []
     for source in sources:
         try:
-            info = probe(source.readable, orientation=request.orientation)
-            bank = getattr(planner, "bank", None)
-            if bank is not None and bank.weight.ndim == 5 and info.n_frames > 1:
-                from convcli.volume import plan_volume
-
-                chosen = parse_frames(request.frames or "all", info.n_frames)
-                plans.append(plan_volume(request, bank, source, info, chosen))
-                continue
-            frames: list[Plan] = []
-            for part in split_frames(source, info.n_frames, request.frames):
-                if part.frame:
-                    info = probe(source.readable, frame=part.frame, orientation=request.orientation)
-                frames.append(planner.plan(part, info))
-            plans += join_frames(source, frames)
+            plans += _plan_file(request, planner, source)
         except ConvcliError as error:
             settled.append(Outcome(source=source, error=error.within(source.label)))
-    _refuse_bad_names(plans, sources)
+        except Exception as error:
+            if len(sources) == 1:
+                raise
+            settled.append(_failed_by_bug(source, error))
+    _refuse_misuse(plans, settled)
+    plans, skipped = _leave_own_outputs(plans)
+    settled += skipped
+    _refuse_bad_names(plans, [source for source in sources if not any(source is one.source for one in skipped)])
     manifest = _open_manifest(request, resume or len(sources) > 1)
     if manifest is not None and resume:
         plans, skipped = _leave_done(plans, manifest)
@@ -106,11 +110,72 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
         settled += skipped
     elif not request.overwrite:
         _refuse_existing(plans, manifest if resume else None)
-    return BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest)
+    return BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
+
+
+def _plan_file(request: ApplyRequest, planner: Planner | StackPlanner, source: InputFile) -> list[Plan]:
+    """Plan the frames of one file, by themselves, as one picture or as a volume."""
+    from convcli.images import probe, probe_frames
+
+    info = probe(source.readable, orientation=request.orientation)
+    bank = getattr(planner, "bank", None)
+    if bank is not None and bank.weight.ndim == 5 and info.n_frames > 1:
+        from convcli.volume import plan_volume
+
+        return [plan_volume(request, bank, source, parse_frames(request.frames or "all", info.n_frames))]
+    parts = split_frames(source, info.n_frames, request.frames)
+    infos = [info]
+    if info.n_frames > 1:
+        infos = probe_frames(source.readable, [part.frame or 0 for part in parts], orientation=request.orientation)
+    frames: list[Plan] = [planner.plan(part, one) for part, one in zip(parts, infos, strict=True)]
+    return join_frames(source, frames)
+
+
+def _failed_by_bug(source: InputFile, error: Exception) -> Outcome:
+    """Return the outcome of an input on which the program broke; memory that runs out is no bug."""
+    if isinstance(error, MemoryError):
+        failure = ConvcliError("not enough memory for it", hint="-j 1 runs one file at a time")
+        return Outcome(source=source, error=failure.within(source.label))
+    import traceback
+
+    failure = ConvcliError(
+        f"this is a bug ({type(error).__name__}: {error})", hint="please report it with the lines above"
+    )
+    failure.__cause__ = error
+    return Outcome(source=source, error=failure.within(source.label), bug="".join(traceback.format_exception(error)))
+
+
+def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
+    """Say once what is wrong with the flags, where it is wrong for every one of several inputs."""
+    errors = [outcome.error for outcome in settled if isinstance(outcome.error, UsageError)]
+    if plans or len(settled) < 2 or len(errors) < len(settled):
+        return
+    if len({error.message for error in errors}) == 1:
+        raise UsageError(errors[0].message, hint=errors[0].hint, **errors[0].facts)
+
+
+def _leave_own_outputs(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
+    """Leave out what a search found and this batch writes: outputs of an earlier run into the same place."""
+    written = {os.path.realpath(path) for plan in plans for path in plan.written_paths}
+    own = [plan for plan in plans if plan.source.searched and _real(plan.source) in written]
+    left = {id(plan) for plan in own}
+    outcomes = [Outcome(source=plan.source, skipped="an output of this command") for plan in own]
+    return [plan for plan in plans if id(plan) not in left], outcomes
+
+
+def _real(source: InputFile) -> str:
+    """Return the real path of an input, or its text where it cannot be a path."""
+    try:
+        return "" if source.path is None else os.path.realpath(source.path)
+    except ValueError:  # a NUL in it, from a list
+        return str(source.path)
 
 
 def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
-    if not wanted or request.output is not None or request.to_stdout:
+    """Return the record of the output folder, where there is one or it is wanted."""
+    if request.output is not None or request.to_stdout:
+        return None
+    if not wanted and not os.path.lexists(request.out_dir / MANIFEST_NAME):
         return None
     from convcli.manifest import Manifest
 
@@ -118,10 +183,7 @@ def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
 
 
 def _leave_done(plans: Sequence[Plan], manifest: Manifest) -> tuple[list[Plan], list[Outcome]]:
-    """Keep what is missing or changed; sweep up what a killed run left half-written."""
-    from convcli.manifest import remove_leftovers
-
-    remove_leftovers({path.parent for plan in plans for path in plan.written_paths})
+    """Keep what is missing or changed."""
     kept = [plan for plan in plans if not manifest.is_done(plan)]
     left = {id(plan) for plan in kept}
     return kept, [Outcome(source=plan.source, skipped="done before") for plan in plans if id(plan) not in left]
@@ -142,7 +204,7 @@ def _refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> No
     for plan in plans:  # within one input, a template without {kernel} or {channel} makes maps share a file
         named = [(output.path, f"map {index}") for index, output in enumerate(plan.outputs) if output.path]
         refuse_clashes(named, hint="put {kernel}, {channel} or {index} into --name")
-    inputs = {os.path.realpath(source.path) for source in sources if source.path is not None}
+    inputs = {_real(source) for source in sources}
     for path, owner in wanted:
         if os.path.realpath(path) in inputs:
             raise OutputError(f"{path} is an input and would be replaced (from {owner})", hint="choose another output")
@@ -167,14 +229,19 @@ def _leave_existing(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
     kept, skipped = [], []
     for plan in plans:
         missing = tuple(output for output in plan.outputs if output.path is None or not os.path.lexists(output.path))
-        if missing:
-            kept.append(replace(plan, outputs=missing))
+        if len(missing) == len(plan.outputs):
+            kept.append(plan)
+        elif missing:
+            note = (
+                f"{len(plan.outputs) - len(missing)} of {len(plan.outputs)} outputs exist: they and their report stay"
+            )
+            kept.append(replace(plan, outputs=missing, notes=(*plan.notes, note), keeps_report=True))
         else:
             skipped.append(Outcome(source=plan.source, skipped="its outputs exist"))
     return kept, skipped
 
 
-def run_batch(batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = False) -> Iterator[Outcome]:
+def run_batch(batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = False) -> Generator[Outcome, None, None]:
     """Run every plan and yield outcomes as they come; inputs that were settled by planning come first.
 
     Parameters
@@ -188,7 +255,26 @@ def run_batch(batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = Fa
     Yields
     ------
     Outcome
+
+    Raises
+    ------
+    OutputError
+        Another run is writing into the output folder.
     """
+    if batch.plans and batch.manifest is not None:
+        with closing(batch.manifest):
+            batch.manifest.lock(alone=batch.resume)
+            batch.manifest.sweep(_folders(batch.plans))
+            yield from _run(batch, jobs, fail_fast)
+    else:
+        yield from _run(batch, jobs, fail_fast)
+
+
+def _folders(plans: Sequence[Plan]) -> set[Path]:
+    return {path.parent for plan in plans for path in plan.written_paths}
+
+
+def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool) -> Iterator[Outcome]:
     for outcome in batch.settled:
         yield outcome
         if fail_fast and outcome.error is not None:
@@ -198,17 +284,23 @@ def run_batch(batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = Fa
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_jobs = max(1, min(jobs or cores, len(batch.plans)))
     pipeline = Pipeline(threads=max(1, cores // n_jobs))
+    alone = batch.n_inputs == 1
 
     def run_one(plan: Plan) -> Outcome:
-        return _run_one(plan, pipeline, batch.manifest)
+        return _run_one(plan, pipeline, batch.manifest, alone=alone)
 
-    if n_jobs == 1:
-        yield from _run_in_turn(batch.plans, run_one, fail_fast)
-    else:
-        yield from _run_together(batch.plans, run_one, n_jobs, fail_fast, stop=pipeline.stop)
+    outcomes = (run_one(plan) for plan in batch.plans)
+    if n_jobs > 1:
+        outcomes = work_together(batch.plans, run_one, n_jobs, stop=pipeline.stop)
+    with closing(outcomes):
+        for outcome in outcomes:
+            yield outcome
+            if fail_fast and outcome.error is not None:
+                return
 
 
-def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None) -> Outcome:
+def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None, *, alone: bool) -> Outcome:
+    """Run one plan; what goes wrong is its outcome, except for a bug with a single input, which has its own exit."""
     try:
         if manifest is not None:
             manifest.begin(plan)
@@ -216,46 +308,11 @@ def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None) -> Outco
         if manifest is not None:
             manifest.done(plan)
         return Outcome(source=plan.source, report=report)
+    except Stopped:
+        raise
     except ConvcliError as error:
         return Outcome(source=plan.source, error=error.within(plan.source.label))
-
-
-def _run_in_turn(plans: Sequence[Plan], run_one: Callable[[Plan], Outcome], fail_fast: bool) -> Iterator[Outcome]:
-    for plan in plans:
-        outcome = run_one(plan)
-        yield outcome
-        if fail_fast and outcome.error is not None:
-            return
-
-
-def _run_together(
-    plans: Sequence[Plan],
-    run_one: Callable[[Plan], Outcome],
-    jobs: int,
-    fail_fast: bool,
-    *,
-    stop: Callable[[], None],
-) -> Iterator[Outcome]:
-    """Keep ``jobs`` files under way and no more in memory; on the way out, stop at the next band."""
-    waiting = iter(plans)
-    running: set[Future[Outcome]] = set()
-    pool = ThreadPoolExecutor(jobs, thread_name_prefix="file")
-    try:
-        exhausted = False
-        while True:
-            while not exhausted and len(running) < jobs + 1:
-                plan = next(waiting, None)
-                exhausted = plan is None
-                if plan is not None:
-                    running.add(pool.submit(run_one, plan))
-            if not running:
-                return
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                outcome = future.result()
-                yield outcome
-                if fail_fast and outcome.error is not None:
-                    return
-    finally:
-        stop()
-        pool.shutdown(wait=True, cancel_futures=True)
+    except Exception as error:
+        if alone:
+            raise
+        return _failed_by_bug(plan.source, error)

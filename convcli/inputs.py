@@ -1,4 +1,4 @@
-"""Which files a command line means: names, quoted globs, folders, lists. Nothing is opened but lists and stamps."""
+"""Which files a command line means: names, quoted globs, folders, lists. No image is opened."""
 
 from __future__ import annotations
 
@@ -16,34 +16,46 @@ IMAGE_SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
 )
-#: Every picture that convcli writes says so near its start, every folder of maps in its report.
-STAMP = b"convcli"
-_STAMP_BYTES = 4096
+#: What a batch has done in its output folder: :mod:`convcli.manifest`.
+MANIFEST_NAME = ".convcli-manifest.jsonl"
 
 
 def find_inputs(
-    words: Sequence[str], *, recursive: bool = False, out_dir: Path | None = None, listed: Sequence[str] = ()
+    words: Sequence[str],
+    *,
+    recursive: bool = False,
+    out_dir: Path | None = None,
+    listed: Sequence[str] = (),
+    skipped: list[Path] | None = None,
 ) -> list[InputFile]:
     """Return the inputs that the words of a command line mean, in order, each once.
+
+    Names are not opened: what is missing or locked is an input, and reading it says so.
 
     Parameters
     ----------
     words : sequence of str
         Files, ``-`` for standard input, folders, or glob patterns that the shell did not expand.
     recursive : bool
-        Search folders below folders; their tree is kept in ``InputFile.below``.
+        Search folders below folders; their tree is kept in ``InputFile.below``. A linked folder is searched once, if
+        it is not part of the tree already.
     out_dir : Path, optional
-        Outputs go there; it is not searched where it lies inside a folder that is.
+        Outputs go there. Where it is a searched folder or lies in one, what earlier batches wrote there is left out.
     listed : sequence of str
         Names from a list: files only, no patterns.
+    skipped : list of Path, optional
+        Takes what the search left out: pictures that batches into ``out_dir`` wrote, ``out_dir`` itself as one entry.
 
     Raises
     ------
     ImageError
-        A name does not exist, a pattern or folder has no image, or a folder cannot be read.
+        A pattern matches nothing, or a folder has no image.
+    UsageError
+        There is no input at all.
     """
+    left_out: list[Path] = [] if skipped is None else skipped
     found: dict[tuple[str, str], InputFile] = {}
-    for source in _each(words, recursive, out_dir):
+    for source in _each(words, recursive, out_dir, left_out):
         found.setdefault((source.label, str(source.below)), source)
     for name in listed:
         source = InputFile(path=Path(name))
@@ -53,61 +65,100 @@ def find_inputs(
     return list(found.values())
 
 
-def _each(words: Sequence[str], recursive: bool, out_dir: Path | None) -> Iterator[InputFile]:
+def _each(words: Sequence[str], recursive: bool, out_dir: Path | None, skipped: list[Path]) -> Iterator[InputFile]:
+    # os.path, not Path: a name too long or in a locked folder is False there, and no exception
     for word in words:
-        path = Path(word)
         if word == "-":
             yield InputFile(path=None, data=sys.stdin.buffer.read())
-        elif path.is_dir():
-            yield from _search(path, recursive, out_dir)
-        elif not path.exists() and glob.has_magic(word):
+        elif os.path.isdir(word):  # noqa: PTH112
+            yield from _search(_Search(Path(word), recursive, out_dir), skipped)
+        elif not os.path.lexists(word) and glob.has_magic(word):
             matches = glob.glob(word, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
-            names = sorted(name for name in matches if not Path(name).is_dir())
+            names = sorted(name for name in matches if not os.path.isdir(name))  # noqa: PTH112
             if not names:
                 raise ImageError(f"no file matches {word!r}", hint="quote the pattern and check the folder's name")
             yield from (InputFile(path=Path(name)) for name in names)
         else:
-            yield InputFile(path=path)
+            yield InputFile(path=Path(word))
 
 
-def _search(folder: Path, recursive: bool, out_dir: Path | None) -> Iterator[InputFile]:
-    """Yield the images of a folder in sorted order, without our own outputs."""
-    own = out_dir.resolve() if out_dir is not None else None
-    n_found = 0
-
-    def refuse(error: OSError) -> None:
-        raise ImageError(f"{error.filename}: {error.strerror}", hint="check the folder's permissions")
-
-    for here, folders, files in os.walk(folder, onerror=refuse):
-        place = Path(here)
-        folders[:] = sorted(f for f in folders if recursive and (place / f).resolve() != own and not f.startswith("."))
-        if place != folder and _is_our_folder(place):
-            folders.clear()
+def _search(search: _Search, skipped: list[Path]) -> Iterator[InputFile]:
+    """Yield the images of a folder in sorted order, then the folders below it that cannot be read."""
+    folder, n_found, n_skipped = search.folder, 0, len(skipped)
+    for place, name in search.files():
+        path = place / name
+        if Path(name).suffix.lower() not in IMAGE_SUFFIXES or name.startswith("."):
             continue
-        for name in sorted(files):
-            path = place / name
-            if path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".") and not _is_our_picture(path):
-                n_found += 1
-                yield InputFile(path=path, below=PurePosixPath(place.relative_to(folder).as_posix()))
+        if search.written and os.path.realpath(path) in search.written:
+            skipped.append(path)
+            continue
+        n_found += 1
+        below = PurePosixPath(place.relative_to(folder).as_posix())
+        yield InputFile(path=path, below=below, searched=True)
+    for path in search.unreadable:  # as inputs: reading them fails with the reason, and the others go on
+        n_found += 1
+        yield InputFile(path=path)
+    skipped += search.left_out
     if n_found == 0:
-        hint = "name its files" if recursive else "--recursive searches the folders below it"
-        raise ImageError(f"{folder}: no image in this folder", hint=hint)
+        hint = "name its files" if search.recursive else "--recursive searches the folders below it"
+        but = ""
+        if n_skipped < len(skipped):
+            but, hint = f" but {len(skipped) - n_skipped} written into --out-dir", "choose another --out-dir"
+        raise ImageError(f"{folder}: no image in this folder{but}", hint=hint)
 
 
-def _is_our_folder(folder: Path) -> bool:
-    return _starts_with_stamp(folder / "report.json")
+class _Search:
+    """One walk through a folder.
 
+    Attributes
+    ----------
+    written : frozenset of str
+        Real paths of what earlier batches wrote, as far as the walk may meet it.
+    left_out : list of Path
+        The output folder, once it was met.
+    unreadable : list of Path
+        Folders that could not be listed.
+    """
 
-def _is_our_picture(path: Path) -> bool:
-    return path.suffix.lower() in (".png", ".jpg") and _starts_with_stamp(path)
+    def __init__(self, folder: Path, recursive: bool, out_dir: Path | None) -> None:
+        self.folder, self.recursive = folder, recursive
+        self.left_out: list[Path] = []
+        self.unreadable: list[Path] = []
+        self._root = os.path.realpath(folder)
+        self._own = os.path.realpath(out_dir) if out_dir is not None else None
+        self._seen = {self._root}
+        self.written: frozenset[str] = frozenset()
+        if out_dir is not None and self._own == self._root and os.path.lexists(out_dir / MANIFEST_NAME):
+            from convcli.manifest import Manifest
 
+            self.written = Manifest(out_dir).outputs()
 
-def _starts_with_stamp(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return STAMP in file.read(_STAMP_BYTES)
-    except OSError:
-        return False  # not readable: whoever reads it as an image says so
+    def files(self) -> Iterator[tuple[Path, str]]:
+        """Yield folder and name of every file, sorted within each folder."""
+        for here, folders, files in os.walk(self.folder, onerror=self._note, followlinks=True):
+            place = Path(here)
+            folders[:] = sorted(name for name in folders if self._is_wanted(place, name))
+            for name in sorted(files):
+                yield place, name
+
+    def _note(self, error: OSError) -> None:
+        self.unreadable.append(Path(os.fsdecode(error.filename)))
+
+    def _is_wanted(self, place: Path, name: str) -> bool:
+        if not self.recursive or name.startswith("."):
+            return False
+        path = place / name
+        real = os.path.realpath(path)
+        if real == self._own:
+            self.left_out.append(path)
+            return False
+        linked = Path(real)
+        if os.path.islink(path) and (linked.is_relative_to(self._root) or Path(self._root).is_relative_to(linked)):  # noqa: PTH114
+            return False  # found under its own name, or a way back to where the search came from
+        if real in self._seen:
+            return False
+        self._seen.add(real)
+        return True
 
 
 def read_list(name: str, *, null: bool) -> list[str]:
