@@ -64,6 +64,7 @@ class ImagePlan(Plan):
             combination=self.combination,
             n_kernels=self.bound.n_kernels,
             computes_alpha=self.alpha in ("premultiply", "filter"),
+            on_sheet=self.outputs[0].kind == "sheet",
         )
 
     @property

@@ -20,6 +20,7 @@ def resolve_tones(
     combination: Combination,
     n_kernels: int,
     computes_alpha: bool = False,
+    on_sheet: bool = False,
 ) -> tuple[ToneSpec, ...]:
     """Return the tone of each map, ``auto`` resolved: zero-sum taps ``abs``, others ``clip``.
 
@@ -35,6 +36,9 @@ def resolve_tones(
     n_kernels : int
     computes_alpha : bool
         Maps of plane ``a`` are the alpha of a picture, which is ``clip`` whatever was asked for.
+    on_sheet : bool
+        A contact sheet is to be looked at: ``auto`` is ``signed`` for zero-sum taps, so that weak responses are seen
+        beside strong ones.
 
     Examples
     --------
@@ -51,6 +55,8 @@ def resolve_tones(
     specs = []
     for named in maps:
         spec = asked.resolve(zero_sum=named.zero_sum)
+        if asked.name == "auto" and on_sheet and named.zero_sum:
+            spec = ToneSpec("signed")
         if asked.name == "auto" and combination.combine == "argmax":
             highest = max(combination.n_parts(n_kernels) - 1, 1)
             spec = ToneSpec("scale", _WHITE.get(depth, highest) / highest)
