@@ -266,3 +266,28 @@ def test_anchor_moves_the_kernel(tmp_path: Path) -> None:
     path = save_image(tmp_path / "impulse.png", impulse)
     run_cli("apply", path, "-k", "1 2 3", "--anchor", "0x0", "-o", tmp_path / "m.npy", "-q").ok()
     assert np.load(tmp_path / "m.npy")[0, 2].tolist() == [3, 2, 1, 0, 0]
+
+
+def test_what_is_not_a_number_is_counted_and_said(tmp_path: Path) -> None:
+    from PIL import Image
+
+    samples = np.full((9, 9), 0.5, np.float32)
+    samples[4, 4] = np.nan
+    Image.fromarray(samples).save(tmp_path / "nan.tif")
+    result = run_cli("apply", tmp_path / "nan.tif", "-k", "box", "-o", tmp_path / "o.png", "--json").ok()
+    assert result.json["maps"][0]["not_a_number"] == 9
+    assert "not a number" in result.stderr
+
+
+def test_a_batch_says_what_was_clipped_and_converted(photo: Path, grey_photo: Path, tmp_path: Path) -> None:
+    result = run_cli("apply", photo, grey_photo, "-k", "sobel", "--layout", "picture", "--out-dir", tmp_path).ok()
+    assert "2 of 2 inputs" in result.stderr
+    assert "clipped" in result.stderr
+
+
+def test_gain_and_offset_map_samples_back_to_values(grey_photo: Path, tmp_path: Path) -> None:
+    result = run_cli("apply", grey_photo, "-k", "sobel", "--tone", "signed", "--out-dir", tmp_path, "--json").ok()
+    one = result.json["maps"][0]
+    stored_samples = load_image(Path(one["path"])).astype(np.float64)
+    values = (stored_samples - one["offset"]) / one["gain"]
+    assert np.abs(values - correlate(load_image(grey_photo), SOBEL_X)).max() <= 0.5 / one["gain"] + 1e-6

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -161,3 +163,105 @@ def test_a_tiny_image_and_a_large_kernel(tmp_path: Path) -> None:
     path = save_image(tmp_path / "dot.png", np.full((1, 1), 7, np.uint8))
     run_cli("apply", path, "-k", "gaussian:sigma=5", "-o", tmp_path / "o.npy", "-q").ok()
     assert np.load(tmp_path / "o.npy") == pytest.approx(7, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--tone", "loud"], "auto"),
+        (["--engine", "gpu"], "banded"),
+        (["--colormap", "pink"], "viridis"),
+        (["--padding-mode", "mirrored"], "mirror"),
+        (["--name", "{nam}.{ext}"], "{kernel}"),
+        (["--name", "{stem"], "{kernel}"),
+        (["--name", "{stem.__class__}.{ext}"], "{kernel}"),
+        (["--name", "../{stem}.{ext}"], ".."),
+        (["--name", "{stem}.jpg"], ".{ext}"),
+        (["--name", ""], "empty"),
+        (["--resume", "--skip-existing"], "exclude"),
+        (["--outputs", "all"], "--stack"),
+        (["--format", "npy", "--tone", "abs"], "--tone"),
+        (["--alpha", "keep"], "--layout picture"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_wrong_word_is_usage_for_any_number_of_inputs(
+    flags: list[str], says: str, photo: Path, grey_photo: Path, out: Path
+) -> None:
+    for inputs in ([photo], [photo, grey_photo]):
+        _assert_refused(run_cli("apply", *inputs, "-k", "sobel", *flags, "--out-dir", out), 2, out, says)
+        assert run_cli("apply", *inputs, "-k", "sobel", *flags, "--out-dir", out, "--dry-run").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["-o", "x.png", "--out-dir", "y"],
+        ["-o", "x.png", "--name", "{stem}.{ext}"],
+        ["-o", "x.npy", "--depth", "8"],
+        ["-o", "x.npy", "--colormap", "viridis"],
+        ["-o", "x.png", "--format", "tiff"],
+        ["-o", "x.png", "--colormap", "viridis"],
+        ["-o", ""],
+    ],
+    ids=" ".join,
+)
+def test_what_would_be_ignored_is_refused(flags: list[str], photo: Path, tmp_path: Path) -> None:
+    result = run_cli("apply", photo, "-k", "sobel", *flags, cwd=tmp_path)
+    assert result.exit_code == 2, result.stderr
+    assert "hint:" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_input_name_is_usage_not_this_folder(tmp_path: Path) -> None:
+    assert run_cli("apply", "", "-k", "sobel", cwd=tmp_path).exit_code == 2
+
+
+def test_a_report_is_named_before_anything_is_written(photo: Path, grey_photo: Path, tmp_path: Path, out: Path) -> None:
+    precious = tmp_path / "r.json"
+    precious.write_text("mine")
+    for inputs in ([photo], [photo, grey_photo]):
+        flags = ["-k", "sobel", "--out-dir", out, "--report", precious]
+        _assert_refused(run_cli("apply", *inputs, *flags), 6, out, "--overwrite")
+    copy = tmp_path / "copy.csv"
+    copy.write_bytes(photo.read_bytes())
+    flags = ["-k", "sobel", "--out-dir", out, "--report", copy, "--overwrite"]
+    _assert_refused(run_cli("apply", copy, grey_photo, *flags), 6, out, "copy.csv")
+    assert precious.read_text() == "mine"
+    assert copy.read_bytes() == photo.read_bytes()
+
+
+def test_an_absurd_output_is_refused_with_its_size(photo: Path, out: Path) -> None:
+    result = run_cli("apply", photo, "-k", "sobel", "--padding", "100000", "--out-dir", out)
+    _assert_refused(result, 6, out, "40,199,438,004", "--max-pixels")
+
+
+def test_a_failed_input_is_in_the_json_too(tmp_path: Path) -> None:
+    result = run_cli("apply", tmp_path / "none.png", "-k", "sobel", "--json")
+    assert result.exit_code == 3
+
+
+def test_standard_output_holds_one_picture_and_nothing_else(photo: Path) -> None:
+    result = run_cli("apply", "-r", photo, "-k", "box", "-o", "-").ok()
+    assert result.stdout_bytes.endswith(b"IEND\xaeB`\x82")
+
+
+@pytest.mark.subprocess
+def test_a_full_standard_output_is_an_output_error(photo: Path, tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full on this system")
+    command = [sys.executable, "-m", "convcli", "apply", photo, "-k", "sobel", "--out-dir", tmp_path / "out"]
+    with full.open("w") as stream:
+        result = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 6
+    assert "Traceback" not in result.stderr
+    assert "Exception ignored" not in result.stderr
+
+
+def test_a_bug_is_a_traceback_and_exit_1(photo: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convcli.planning.plan_engine", lambda *_args, **_more: 1 / 0)
+    result = run_cli("apply", photo, "-k", "sobel", "--out-dir", out)
+    assert result.exit_code == 1
+    assert "ZeroDivisionError" in result.stderr
+    assert "report" in result.stderr
