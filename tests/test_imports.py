@@ -22,9 +22,7 @@ print("\\nLOADED", code, *sorted({name.partition(".")[0] for name in sys.modules
 
 def loaded(*args: object) -> tuple[int, set[str]]:
     """Run convcli in a process of its own; return its exit code and the top-level modules it loaded."""
-    result = subprocess.run(
-        [sys.executable, "-c", _PROBE, *map(str, args)], capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", _PROBE, *map(str, args)], capture_output=True, text=True, check=True)
     line = result.stdout.rpartition("LOADED ")[2].split()
     return int(line[0]) if line[0] != "None" else 0, set(line[1:])
 
