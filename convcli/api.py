@@ -13,6 +13,7 @@ def apply(
     inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     kernel: str | Sequence[str],
     *,
+    recursive: bool = False,
     jobs: int | None = None,
     **flags: Any,
 ) -> list[dict[str, Any]]:
@@ -24,6 +25,8 @@ def apply(
         Files, glob patterns or folders.
     kernel : str or sequence of str
         Kernel specs; several stack into one bank.
+    recursive : bool
+        Search folders below folders; their tree is kept below ``out_dir``.
     jobs : int, optional
         Files at a time; the number of cores if absent.
     **flags
@@ -53,7 +56,7 @@ def apply(
     words = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     kernels = (kernel,) if isinstance(kernel, str) else tuple(kernel)
     request = parse_request({"kernels": kernels, **{key: _as_flag(value) for key, value in flags.items()}})
-    sources = find_inputs([os.fspath(word) for word in words], out_dir=request.out_dir)
+    sources = find_inputs([os.fspath(word) for word in words], recursive=recursive, out_dir=request.out_dir)
     reports = []
     for outcome in run_batch(plan_batch(request, sources), jobs=jobs, fail_fast=True):
         if outcome.error is not None:

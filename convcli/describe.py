@@ -116,7 +116,7 @@ def describe_conv(plan: ImagePlan) -> dict[str, object]:
         "transposed": request.transposed,
         **({"output_padding": list(request.output_padding)} if request.transposed else {}),
         "bias": plan.bound.bias.tolist() if plan.bound.bias is not None else None,
-        "anchor": list(_anchor(request, plan.bound.weight.shape)),
+        "anchor": _anchor(request, plan.bound.weight.shape),
         "combine": plan.combination.combine,
         "tone": request.tone,
         "dtype": request.dtype,
@@ -125,8 +125,13 @@ def describe_conv(plan: ImagePlan) -> dict[str, object]:
     }
 
 
-def _anchor(request: ApplyRequest, weight_shape: tuple[int, ...]) -> tuple[int, int]:
-    return request.anchor or ((weight_shape[-2] - 1) // 2, (weight_shape[-1] - 1) // 2)
+def _anchor(request: ApplyRequest, weight_shape: tuple[int, ...]) -> list[int] | None:
+    """Return the tap over the output sample; with a stride the padding says it better, and this is ``None``."""
+    if request.anchor is not None:
+        return list(request.anchor)
+    if request.padding != "same" or request.stride != (1, 1) or request.transposed:
+        return None
+    return [(size - 1) // 2 for size in weight_shape[-2:]]
 
 
 def conv_macs(plan: ImagePlan) -> int:

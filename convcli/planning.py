@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from convcli.images import ImageInfo, ToneSpec
 
 
+#: Plans of convolutions kept for images of the same shape.
+_PLANS_KEPT = 64
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImagePlan(Plan):
     """A bank on one image, planned.
@@ -163,6 +167,8 @@ class Planner:
         """Plan the convolution once for all images of one shape and type."""
         key = (planes, info.height_px, info.width_px, info.dtype, computed)
         if key not in self._convs:
+            if len(self._convs) >= _PLANS_KEPT:
+                self._convs.clear()
             self._convs[key] = plan_engine(self.request, bound, info, len(planes), computed=computed)
         return self._convs[key]
 

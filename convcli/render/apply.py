@@ -57,7 +57,7 @@ def shape_lines(report: Mapping[str, Any]) -> list[str]:
 
 def _stack_lines(report: Mapping[str, Any]) -> list[str]:
     source, shape, stack = report["input"], report["shape"], report["stack"]
-    rows = [(one["layer"], _by(one["output"])) for one in stack["layers"]]
+    rows = [(printable(one["layer"]), _by(one["output"])) for one in stack["layers"]]
     return [
         f"input    {printable(source['path'])}  {_by(shape['input'])} {source['dtype']} ({','.join(source['planes'])})",
         f"stack    {printable(stack['name'])}  {shape['parameters']:,} parameters, {shape['macs']:,} MACs",

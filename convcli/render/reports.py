@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from convcli.render.table import render_markdown
-from convcli.report import to_json
+from convcli.report import printable, to_json
 
 _HEADINGS = ("input", "map", "path", "min", "max", "mean", "tone", "clipped low", "clipped high")
 _HTML = """<!doctype html>
@@ -43,7 +43,7 @@ def report_text(reports: Sequence[Mapping[str, Any]], suffix: str) -> str:
     """Return the reports in the format of a suffix: ``.json``, ``.csv``, ``.md`` or ``.html``."""
     if suffix == ".json":
         return to_json(reports[0] if len(reports) == 1 else reports, indent=1) + "\n"
-    rows = _rows(reports)
+    rows = [tuple(printable(cell) if isinstance(cell, str) else cell for cell in row) for row in _rows(reports)]
     if suffix == ".csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
