@@ -17,9 +17,11 @@ from oracles import assert_close, correlate_loops
 from convcli import conv2d
 from convcli.engine import ENGINES, Border, plan_conv, prepare
 from convcli.engine.fft import good_size
+from convcli.engine.lowrank import factors
 from convcli.engine.source import ScratchPool
 from convcli.engine.work import run_bands
 from convcli.errors import ConvcliError, GeometryError, UsageError
+from convcli.request import parse_bytes
 
 REPLICATE = Border("replicate")
 
@@ -54,10 +56,94 @@ def test_memory_stays_below_its_bound(memory, engine, kernels, size):
     assert used <= plan.memory_bytes * 1.15 + slack, "the plan promised less"
 
 
-def test_a_bound_too_small_for_a_row_is_refused_and_names_the_engines():
-    with pytest.raises(UsageError, match="banded") as caught:
-        plan_conv((1, 100, 100), weights(1, 1, 3, 3), memory=1000)
-    assert caught.value.hint
+@pytest.mark.parametrize("engine", ["auto", "taps", "im2col", "banded", "separable", "fft"])
+@pytest.mark.parametrize("size", [3, 21])
+def test_a_bound_too_small_for_a_row_is_refused_with_the_least_that_would_do(engine, size):
+    weight = np.ones((1, 1, size, size))
+    arguments = {"engine": engine, "border": REPLICATE, "threads": 2}
+    with pytest.raises(UsageError, match=r"needs at least [0-9]+ (KiB|bytes) of memory$") as caught:
+        plan_conv((1, 300, 400), weight, memory=1, **arguments)
+    least = parse_bytes(str(caught.value.hint).removeprefix("--memory "), "--memory")
+    assert plan_conv((1, 300, 400), weight, memory=least, **arguments).memory_bytes <= least
+    with pytest.raises(UsageError, match="at least"):
+        plan_conv((1, 300, 400), weight, memory=least - 1025, **arguments)
+
+
+def test_a_huge_kernel_of_rank_one_is_planned_and_run_at_once():
+    """A decomposition of 2001 × 2001 taps alone takes several seconds."""
+    line = np.exp(-(np.linspace(-4, 4, 2001) ** 2))
+    weight = np.broadcast_to(np.outer(line, line), (3, 1, 2001, 2001))
+    start = time.process_time()
+    pad = ((1000, 1000), (1000, 1000))
+    plan = plan_conv((3, 5, 7), weight, padding=pad, groups=3, border=REPLICATE, input_dtype="uint8")
+    maps = prepare(plan, weight).run(np.full((3, 5, 7), 9, np.uint8))
+    assert time.process_time() - start < 3
+    assert (plan.engine, plan.rank) == ("separable", 1)
+    assert_close(maps, np.full((3, 5, 7), 9 * weight[0].sum()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+@pytest.mark.parametrize(("size", "rank"), [((5, 9), 1), ((40, 200), 3), ((180, 150), 1), ((180, 150), 4)])
+def test_kernels_are_taken_apart(size, rank, scale):
+    random = np.random.default_rng(rank)
+    kernel = scale * random.standard_normal((size[0], rank)) @ random.standard_normal((rank, size[1]))
+    columns, rows = factors(kernel, "float64")
+    assert len(columns) == len(rows) == rank
+    assert np.abs(columns.T @ rows - kernel).max() < 1e-12 * np.abs(kernel).max()
+
+
+@pytest.mark.parametrize("size", [150, 300])
+def test_a_large_kernel_of_no_low_rank_is_left_to_the_transform(size):
+    weight = weights(1, 1, size, size)
+    assert factors(weight[0, 0], "float32") is None
+    # A single tap off the product is seen.
+    almost = np.ones((size, size))
+    almost[3, 4] += 1e-4
+    columns, _ = factors(almost, "float32")
+    assert len(columns) == 2
+    plan = plan_conv((1, 500, 500), weight)
+    assert plan.engine == "fft"
+    assert "columns times rows" in dict(plan.excluded)["separable"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "scale", "bias"),
+    [
+        ({"input_dtype": "uint8"}, 1e37, 0),
+        ({"input_dtype": "uint16"}, 1e34, 0),
+        ({"input_dtype": "int32"}, 1e30, 0),
+        ({"input_dtype": "float32"}, 1e38, 0),
+        ({"border": Border("constant", 1e38)}, 1, 0),
+        ({"border": Border("constant", -1e40)}, 0, 0),
+        ({"input_dtype": "uint8"}, 1e36, -3.4e38),
+    ],
+)
+def test_what_float32_cannot_hold_is_refused_and_float64_takes_it(arguments, scale, bias):
+    weight, shift = np.full((1, 1, 3, 3), float(scale)), np.array([float(bias)])
+    arguments = {**arguments, "padding": ((1, 1), (1, 1))}
+    with pytest.raises(UsageError, match=r"float32 ends at 3\.403e") as caught:
+        prepare(plan_conv((1, 6, 6), weight, **arguments), weight, shift)
+    assert caught.value.hint == "--dtype float64"
+    plan = plan_conv((1, 6, 6), weight, dtype="float64", **arguments)
+    samples = np.full((1, 6, 6), 200, arguments.get("input_dtype", "float32"))
+    maps = prepare(plan, weight, shift).run(samples)
+    assert np.isfinite(maps).all()
+    assert maps[0, 2, 2] == pytest.approx(1800 * scale + bias)
+
+
+def test_what_float64_cannot_hold_is_refused():
+    with pytest.raises(UsageError, match="float64 ends at") as caught:
+        plan_conv((1, 6, 6), np.full((1, 1, 3, 3), 1e308), dtype="float64")
+    assert "float64" not in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("engine", ["auto", "taps", "im2col", "banded", "separable", "fft"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_huge_samples_overflow_to_infinity_without_a_warning(engine, threads):
+    """Warnings are errors here, also in worker threads, which hand theirs on."""
+    image = np.full((1, 300, 400), 1e38, np.float32)
+    maps = conv2d(image, np.full((1, 1, 5, 5), 2.0), engine=engine, threads=threads)
+    assert np.isposinf(maps).all()
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES if name != "torch"])

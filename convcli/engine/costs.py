@@ -128,7 +128,38 @@ class Candidate(NamedTuple):
 
 
 class TooLittleMemory(Exception):  # noqa: N818
-    """Not even one row fits; carries the bytes that one row takes."""
+    """Not even one row fits; carries the bytes that would do."""
+
+    def __init__(self, n_bytes: int) -> None:
+        super().__init__(n_bytes)
+        self.n_bytes = n_bytes
+
+
+def format_bytes(n_bytes: int) -> str:
+    """Return so many bytes in words, rounded up: what is printed is enough.
+
+    Examples
+    --------
+    >>> format_bytes(900), format_bytes(2049), format_bytes(600 * 2**20)
+    ('900 bytes', '3 KiB', '600 MiB')
+    """
+    if n_bytes < 1024:
+        return f"{n_bytes} bytes"
+    if n_bytes < 100 * 2**20:
+        return f"{-(-n_bytes // 2**10)} KiB"
+    return f"{-(-n_bytes // 2**20)} MiB"
+
+
+def format_size(n_bytes: int) -> str:
+    """Return so many bytes as a flag takes them, rounded up as in :func:`format_bytes`.
+
+    Examples
+    --------
+    >>> format_size(900), format_size(2049), format_size(600 * 2**20)
+    ('900', '3K', '600M')
+    """
+    number, _, unit = format_bytes(n_bytes).partition(" ")
+    return number + {"bytes": "", "KiB": "K", "MiB": "M"}[unit]
 
 
 def fit_band(

@@ -8,7 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Largest magnitude of samples of each integer type (of what comes in; floats have no bound).
-SAMPLE_LIMITS = {"bool": 1, "uint8": 255, "int8": 128, "uint16": 65535, "int16": 32768}
+SAMPLE_LIMITS = {
+    "bool": 1,
+    "uint8": 255,
+    "int8": 2**7,
+    "uint16": 65535,
+    "int16": 2**15,
+    "uint32": 2**32 - 1,
+    "int32": 2**31,
+    "uint64": 2**64 - 1,
+    "int64": 2**63,
+}
+#: Kernels are looked at so many taps at a time: no copies of a huge one.
+TAPS_AT_ONCE = 2**20
 
 
 class TapFacts(NamedTuple):
@@ -28,6 +40,8 @@ class TapFacts(NamedTuple):
         All taps are whole numbers.
     positive, negative : float
         Largest sum of positive taps, and of magnitudes of negative taps, of one map.
+    magnitude : float
+        Largest sum of magnitudes of one map.
     """
 
     n_out: int
@@ -39,6 +53,7 @@ class TapFacts(NamedTuple):
     integer: bool
     positive: float
     negative: float
+    magnitude: float
 
     @property
     def taps(self) -> int:
@@ -58,17 +73,42 @@ def tap_facts(weight: NDArray[Any], groups: int) -> TapFacts:
     """
     n_out, n_in, kernel_h, kernel_w = weight.shape
     by_group = weight.reshape(groups, n_out // groups, n_in, kernel_h, kernel_w)
+    shared = n_in == 1 and all(np.array_equal(kernels, by_group[0]) for kernels in by_group[1:])
+    counts = [_count(kernel) for kernel in (by_group[0] if shared else weight)]
     return TapFacts(
         n_out=n_out // groups,
         n_in=n_in,
         kernel_hw=(kernel_h, kernel_w),
         n_groups=groups,
-        shared=n_in == 1 and bool((by_group == by_group[:1]).all()),
-        n_nonzero=-(-int(np.count_nonzero(weight)) // n_out),
-        integer=bool((weight == np.rint(weight)).all()),
-        positive=float(np.maximum(weight, 0).sum(axis=(1, 2, 3)).max()),
-        negative=float(np.maximum(-weight, 0).sum(axis=(1, 2, 3)).max()),
+        shared=shared,
+        n_nonzero=-(-sum(count.n_nonzero for count in counts) // len(counts)),
+        integer=all(count.integer for count in counts),
+        positive=max(count.positive for count in counts),
+        negative=max(count.negative for count in counts),
+        magnitude=max(count.positive + count.negative for count in counts),
     )
+
+
+class _Count(NamedTuple):
+    """What one map's taps add up to."""
+
+    n_nonzero: int
+    integer: bool
+    positive: float
+    negative: float
+
+
+def _count(kernel: NDArray[Any]) -> _Count:
+    n_nonzero, integer, positive, negative = 0, True, 0.0, 0.0
+    taps = kernel.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for first in range(0, taps.size, TAPS_AT_ONCE):
+            some = taps[first : first + TAPS_AT_ONCE]
+            n_nonzero += int(np.count_nonzero(some))
+            integer = integer and bool((some == np.rint(some)).all())
+            positive += float(np.maximum(some, 0).sum(dtype=np.float64))
+            negative -= float(np.minimum(some, 0).sum(dtype=np.float64))
+    return _Count(n_nonzero, integer, positive, negative)
 
 
 def sum_limit(facts: TapFacts, input_dtype: str, border_value: float) -> float | None:
@@ -77,6 +117,18 @@ def sum_limit(facts: TapFacts, input_dtype: str, border_value: float) -> float |
     if limit is None or not facts.integer or border_value != round(border_value):
         return None
     return max(limit, abs(border_value)) * (facts.positive + facts.negative)
+
+
+def map_bound(facts: TapFacts, input_dtype: str, border_value: float) -> float:
+    """Return what no map's magnitude exceeds: of samples up to their type's largest, or up to 1 where they are floats.
+
+    Examples
+    --------
+    >>> map_bound(tap_facts(np.full((1, 1, 3, 3), 2.0), 1), "uint8", 0.0)
+    4590.0
+    """
+    with np.errstate(over="ignore"):
+        return facts.magnitude * max(SAMPLE_LIMITS.get(input_dtype, 1), abs(border_value))
 
 
 def held_by(input_dtype: str, border_value: float) -> bool:

@@ -29,22 +29,25 @@ from convcli.engine.costs import (
     best_block,
     block_cost,
     fit_band,
+    format_bytes,
     mac_ns,
     stack_cost,
 )
 from convcli.engine.fft import OverlapSave, good_size
 from convcli.engine.im2col import Im2col
-from convcli.engine.separable import Separable, factors
+from convcli.engine.lowrank import LARGE_RANK, factors
+from convcli.engine.separable import Separable
 from convcli.engine.shifts import ShiftAdd, program_of
 from convcli.engine.stacked import StackedProduct
 from convcli.engine.taps import Taps
 from convcli.geometry import window_px
 
 
-def candidates(problem: Problem) -> tuple[list[Candidate], list[tuple[str, str]]]:
-    """Return the offers, cheapest first, and (engine, why) of those that make none."""
+def candidates(problem: Problem) -> tuple[list[Candidate], list[tuple[str, str]], dict[str, int]]:
+    """Return the offers, cheapest first; (engine, why) of those that make none; bytes that would change its mind."""
     offers: list[Candidate] = []
     refused: list[tuple[str, str]] = []
+    short: dict[str, int] = {}
     for engine, offer in OFFERS.items():
         if problem.device != "cpu" and engine != "torch":
             refused.append((engine, "runs on the CPU only"))
@@ -52,12 +55,13 @@ def candidates(problem: Problem) -> tuple[list[Candidate], list[tuple[str, str]]
         try:
             answer = offer(problem)
         except TooLittleMemory as shortage:
-            answer = f"one row takes {shortage} bytes, more than memory {problem.memory}"
+            short[engine] = shortage.n_bytes
+            answer = f"needs {format_bytes(shortage.n_bytes)} of memory"
         if isinstance(answer, str):
             refused.append((engine, answer))
         else:
             offers.append(answer)
-    return sorted(offers, key=lambda c: c.nanoseconds), refused
+    return sorted(offers, key=lambda c: c.nanoseconds), refused, short
 
 
 def _offer_taps(problem: Problem) -> Candidate:
@@ -145,8 +149,18 @@ def _offer_stacked(problem: Problem) -> Candidate:
 
 
 def _offer_banded(problem: Problem) -> Candidate | str:
-    offers = [offer(problem) for offer in (_offer_shifts, _offer_stacked, _offer_blocked)]
-    return min((offer for offer in offers if isinstance(offer, Candidate)), key=lambda c: c.nanoseconds)
+    offers: list[Candidate] = []
+    least: list[TooLittleMemory] = []
+    for offer in (_offer_shifts, _offer_stacked, _offer_blocked):
+        try:
+            answer = offer(problem)
+        except TooLittleMemory as shortage:
+            least.append(shortage)
+        else:
+            offers += [answer] if isinstance(answer, Candidate) else []
+    if not offers:
+        raise min(least, key=lambda shortage: shortage.n_bytes)
+    return min(offers, key=lambda c: c.nanoseconds)
 
 
 def _offer_im2col(problem: Problem) -> Candidate:
@@ -178,7 +192,10 @@ def _offer_separable(problem: Problem) -> Candidate | str:
     kernels = problem.weight[: facts.n_out] if facts.shared else problem.weight
     rank = 0
     for kernel in kernels[:, 0]:
-        rank = max(rank, len(factors(kernel, problem.dtype)[0]))
+        found = factors(kernel, problem.dtype)
+        if found is None:
+            return f"a {kernel_h}×{kernel_w} kernel is more than {LARGE_RANK} columns times rows"
+        rank = max(rank, len(found[0]))
         if rank > most:
             return f"a {kernel_h}×{kernel_w} kernel has rank {rank}: more work than its {kernel_h * kernel_w} taps"
     lanes = problem.lanes
@@ -226,6 +243,7 @@ def _offer_fft(problem: Problem) -> Candidate | str:
     groups = facts.n_groups * len(problem.phases)
     distinct = problem.n_matrices
     best: tuple[float, int, int, int, int] | None = None
+    least = float("inf")
     for size_h in _tile_sizes(window_h, job.rows(problem.rows)):
         band = _even_share(problem.rows, (size_h - window_h) // job.stride_hw[0] + 1)
         tile_h = good_size(job.rows(band))
@@ -236,6 +254,7 @@ def _offer_fft(problem: Problem) -> Candidate | str:
             n_bands = -(-problem.rows // band)
             spectra = transform.matrix_bytes() * distinct
             worker = job.n_in * tile_h * job.columns * transform.band_dtype.itemsize + transform.scratch_bytes(band)
+            least = min(least, spectra + worker)
             threads = min(problem.threads, n_bands * groups, (problem.memory - spectra) // worker)
             if threads < 1:
                 continue
@@ -248,7 +267,7 @@ def _offer_fft(problem: Problem) -> Candidate | str:
             if best is None or cost < best[0]:
                 best = (cost, band, tile_w, int(threads), int(spectra + threads * worker))
     if best is None:
-        return f"the spectra do not fit memory {problem.memory}"
+        raise TooLittleMemory(int(least))
     cost, band, tile_w, threads, taken = best
     tile_h = good_size(job.rows(band))
     method = f"overlap-save in tiles of {tile_h}×{tile_w}"

@@ -81,7 +81,8 @@ def phase_weight(weight: NDArray[Any], phase: Phase) -> NDArray[Any]:
     if any(not axis.taps for axis in phase):
         return np.zeros((*weight.shape[:2], *[max(len(axis.taps), 1) for axis in phase]))
     for position, axis in enumerate(phase, start=2):
-        weight = np.take(weight, axis.taps, axis=position)
+        if axis.taps != tuple(range(weight.shape[position])):  # a huge kernel is not copied for nothing
+            weight = np.take(weight, axis.taps, axis=position)
     return weight
 
 

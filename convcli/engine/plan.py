@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convcli.engine.borders import Border
-from convcli.engine.costs import ENGINES, Candidate, Problem
-from convcli.engine.facts import fits_int16, held_by, sum_limit, tap_facts
+from convcli.engine.costs import ENGINES, Candidate, Problem, format_bytes, format_size
+from convcli.engine.facts import fits_int16, held_by, map_bound, sum_limit, tap_facts
 from convcli.engine.offers import candidates
 from convcli.engine.phases import Phase, as_correlation, conv_axis, phases_of, transposed_axis
 from convcli.errors import GeometryError, UsageError, near_names
@@ -23,6 +23,8 @@ from convcli.geometry import Pair, check_groups, conv_output_px, conv_transpose_
 
 #: Working memory beyond input and output that a plan takes unless told otherwise, in bytes.
 DEFAULT_MEMORY = 512 * 2**20
+#: Engines that run only when they are asked for.
+NOT_PICKED = ("taps", "im2col", "torch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,8 @@ class ConvPlan:
     device : str
     band_dtype : str
         Type in which samples are gathered.
+    bound : float
+        What no map's magnitude exceeds before the bias; of float samples, those up to 1.
     shared : bool
         Interleaved planes may be handed over as they lie: every plane gets the same kernels.
     estimates : tuple of (str, float)
@@ -98,6 +102,7 @@ class ConvPlan:
     memory_bytes: int
     device: str
     band_dtype: str
+    bound: float
     shared: bool
     estimates: tuple[tuple[str, float], ...]
     excluded: tuple[tuple[str, str], ...]
@@ -184,7 +189,7 @@ def plan_conv(
     GeometryError
         The window does not fit, groups do not divide, or shapes do not belong together.
     UsageError
-        The engine is unknown or does not take this job, or not even one row fits into ``memory``.
+        The engine is unknown or does not take this job, not even one row fits into ``memory``, or sums overflow.
 
     Examples
     --------
@@ -203,7 +208,10 @@ def plan_conv(
         weight = as_correlation(weight, groups)
     facts = tap_facts(weight, groups)
     phases = _phases(kernel_hw, padding, stride, dilation, output_shape[1:], transposed)
-    limit = sum_limit(facts, input_dtype, border.value)
+    limit, bound = sum_limit(facts, input_dtype, border.value), map_bound(facts, input_dtype, border.value)
+    check_range(abs(border.value), dtype, f"padding of {border.value:.4g}")
+    meet = f"{input_dtype} samples" + (f" and padding of {border.value:.4g}" if border.value else "")
+    check_range(bound, dtype, f"taps whose magnitudes add up to {facts.magnitude:.4g}, on {meet}")
     small = fits_int16(facts, input_dtype, border.value) and device == "cpu" and dtype == "float32"
     problem = Problem(
         facts=facts,
@@ -219,8 +227,8 @@ def plan_conv(
         device=device,
         band_dtype=input_dtype if held_by(input_dtype, border.value) else dtype,
     )
-    possible, excluded = candidates(problem)
-    chosen, reason = _choose(possible, excluded, engine, device)
+    possible, excluded, short = candidates(problem)
+    chosen, reason = _choose(possible, excluded, short, engine, device)
     exact_below = {"int16": float("inf"), "float32": 2.0**24, "float64": 2.0**53}[chosen.sums]
     return ConvPlan(
         input_shape=input_shape,
@@ -248,10 +256,34 @@ def plan_conv(
         memory_bytes=chosen.memory_bytes,
         device=device,
         band_dtype=problem.band_dtype,
+        bound=bound,
         shared=facts.shared and chosen.lanes,
         estimates=tuple((c.engine, c.nanoseconds / 1e6) for c in possible),
         excluded=tuple(excluded),
     )
+
+
+def check_range(bound: float, dtype: str, what: str) -> None:
+    """Refuse maps that may leave the range of ``dtype``; NaN and infinity among the taps are the caller's own.
+
+    Parameters
+    ----------
+    bound : float
+        What no map exceeds.
+    dtype : {"float32", "float64"}
+    what : str
+        What makes them so large, for the error.
+
+    Raises
+    ------
+    UsageError
+        If ``bound`` is finite and too large, or overflowed itself.
+    """
+    largest = float(np.finfo(dtype).max)
+    if not bound > largest:
+        return
+    hint = "--dtype float64" if dtype == "float32" and bound <= np.finfo(np.float64).max else "smaller numbers"
+    raise UsageError(f"{what}: maps may reach {bound:.4g}, and {dtype} ends at {largest:.4g}", hint=hint)
 
 
 def available_threads() -> int:
@@ -338,7 +370,7 @@ def _phases(
 
 
 def _choose(
-    possible: list[Candidate], excluded: list[tuple[str, str]], engine: str, device: str
+    possible: list[Candidate], excluded: list[tuple[str, str]], short: dict[str, int], engine: str, device: str
 ) -> tuple[Candidate, str]:
     """Return the candidate to run and why; ``possible`` is sorted by cost."""
     if device != "cpu":
@@ -348,8 +380,8 @@ def _choose(
     if engine == "auto":
         pick = [c for c in possible if c.automatic]
         if not pick:
-            why = "; ".join(f"{name}: {text}" for name, text in excluded)
-            raise UsageError(f"no engine takes this job ({why})", hint="more --memory, or a smaller image")
+            least = min(n for name, n in short.items() if name not in NOT_PICKED)
+            raise _too_little("this convolution", least)
         best = pick[0]
         rest = f"; next {pick[1].engine} at {pick[1].nanoseconds / 1e6:.3g}" if len(pick) > 1 else ""
         return best, f"{best.method}: estimated {best.nanoseconds / 1e6:.3g} ms{rest}"
@@ -360,5 +392,13 @@ def _choose(
         if candidate.engine == engine:
             asked = "asked for" if device == "cpu" else f"device {device}"
             return candidate, f"{asked}; {candidate.method}"
+    if engine in short:
+        raise _too_little(f"engine {engine}", short[engine])
     why = dict(excluded)[engine]
     raise UsageError(f"engine {engine} does not take this job: {why}", hint="--engine auto")
+
+
+def _too_little(what: str, n_bytes: int) -> UsageError:
+    return UsageError(
+        f"{what} needs at least {format_bytes(n_bytes)} of memory", hint=f"--memory {format_size(n_bytes)}"
+    )

@@ -14,7 +14,7 @@ from convcli.engine.fft import OverlapSave, good_size
 from convcli.engine.im2col import Im2col
 from convcli.engine.job import Correlator, Job
 from convcli.engine.phases import Phase, as_correlation, phase_weight
-from convcli.engine.plan import ConvPlan
+from convcli.engine.plan import ConvPlan, check_range
 from convcli.engine.separable import Separable
 from convcli.engine.shifts import ShiftAdd
 from convcli.engine.source import Array, Planes, ScratchPool, interleaved
@@ -45,7 +45,7 @@ def prepare(plan: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None = No
     GeometryError
         If the bias has not one number per map.
     UsageError
-        If the plan's device is absent.
+        If the plan's device is absent, or the bias leaves the range of the plan's type.
     """
     return Runner(plan, weight, bias)
 
@@ -67,7 +67,11 @@ class Runner:
             raise GeometryError(f"bias of shape {self._bias.shape} for {plan.output_shape[0]} maps")
         if self._bias is not None and not self._bias.any():
             self._bias = None
+        if self._bias is not None:
+            largest = float(np.abs(self._bias).max())
+            check_range(largest + plan.bound, plan.dtype, f"bias of {largest:.4g}")
         self._phases = plan.phases()
+        self._weights = [phase_weight(self._weight, phase) for phase in self._phases]
         self._pool = ScratchPool()
         self._lock = threading.Lock()
         self._loaded: dict[tuple[int, int], list[Correlator]] = {}
@@ -180,7 +184,7 @@ class Runner:
                 out,
                 top,
                 self._bias,
-                phase_weight(self._weight, phase),
+                self._weights[index],
             )
             for index, phase in enumerate(self._phases)
         ]
@@ -200,18 +204,25 @@ class Runner:
 
     def _correlators(self, phase_index: int, lanes: int) -> list[Correlator]:
         """Return one correlator per group; groups with the same kernels share it."""
-        phase = self._phases[phase_index]
-        by_group = phase_weight(self._weight, phase)
+        phase, by_group = self._phases[phase_index], self._weights[phase_index]
         by_group = by_group.reshape(self.plan.groups, -1, *by_group.shape[1:])
         with self._lock:
             if (phase_index, lanes) not in self._loaded:
-                distinct: dict[bytes, Correlator] = {}
-                for kernels in by_group[:1] if lanes > 1 else by_group:
-                    key = kernels.tobytes()
-                    if key not in distinct:
-                        distinct[key] = make_correlator(self.plan, self._job(phase, lanes)).load(kernels)
-                self._loaded[phase_index, lanes] = [distinct[k.tobytes()] for k in by_group if k.tobytes() in distinct]
+                job = self._job(phase, lanes)
+                distinct: dict[bytes, list[tuple[Array, Correlator]]] = {}
+                self._loaded[phase_index, lanes] = [
+                    self._correlator(kernels, job, distinct) for kernels in (by_group[:1] if lanes > 1 else by_group)
+                ]
             return self._loaded[phase_index, lanes]
+
+    def _correlator(self, kernels: Array, job: Job, made: dict[bytes, list[tuple[Array, Correlator]]]) -> Correlator:
+        """Return one of those ``made`` for the same kernels, or a new one; found by some of the taps, then by all."""
+        alike = made.setdefault(kernels.reshape(-1)[:: max(kernels.size // 1024, 1)].tobytes(), [])
+        for others, correlator in alike:
+            if np.array_equal(kernels, others):
+                return correlator
+        alike.append((kernels, make_correlator(self.plan, job).load(kernels)))
+        return alike[-1][1]
 
 
 def make_correlator(plan: ConvPlan, job: Job) -> Correlator:

@@ -1,42 +1,18 @@
 """Separable kernels: a column, then a row, for each rank of the kernel.
 
-The singular value decomposition writes a kernel as a sum of columns times rows. As many are taken as are needed for
-the rest to be below :data:`TOLERANCE` of the kernel's norm, which is below the rounding of the sums themselves; a
-kernel that needs too many is refused. Both passes are products of :mod:`convcli.engine.stacked` and
-:mod:`convcli.engine.blocked`.
+A kernel is taken apart into columns times rows (:mod:`convcli.engine.lowrank`); one that needs too many is refused.
+Both passes are products of :mod:`convcli.engine.stacked` and :mod:`convcli.engine.blocked`.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.engine.blocked import BlockedProduct
 from convcli.engine.job import Job, Weight
+from convcli.engine.lowrank import factors
 from convcli.engine.source import Array, Scratch
 from convcli.engine.stacked import StackedProduct
-
-#: Norm of what is left out, relative to the kernel's.
-TOLERANCE = {"float32": 2e-8, "float64": 1e-15}
-
-
-def factors(kernel: Weight, dtype: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (rank, kH) columns and (rank, kW) rows whose products add up to ``kernel``.
-
-    Examples
-    --------
-    >>> columns, rows = factors(np.outer([1.0, 2, 1], [1.0, 0, -1]), "float32")
-    >>> columns.shape, rows.shape, np.allclose(columns.T @ rows, np.outer([1, 2, 1], [1, 0, -1]))
-    ((1, 3), (1, 3), True)
-    """
-    left, values, right = np.linalg.svd(kernel, full_matrices=False)
-    dropped = np.sqrt(np.cumsum(values[::-1] ** 2)[::-1])  # norm of values[i:]
-    bound = TOLERANCE[dtype] * max(float(dropped[0]), 1e-300)
-    # float64 keeps what the decomposition itself can tell from nothing.
-    bound = max(bound, float(dropped[0]) * np.finfo(np.float64).eps * max(kernel.shape))
-    rank = max(int((dropped > bound).sum()), 1)
-    root = np.sqrt(values[:rank])
-    return (left[:, :rank] * root).T, root[:, None] * right[:rank]
 
 
 class Separable:
@@ -78,7 +54,9 @@ class Separable:
         columns = np.zeros((len(weight), self.rank, self.job.kernel_hw[0]))
         rows = np.zeros((len(weight), self.rank, self.job.kernel_hw[1]))
         for o, kernel in enumerate(weight[:, 0]):
-            column, row = factors(kernel, self.job.dtype)
+            found = factors(kernel, self.job.dtype)
+            assert found is not None, "the plan has taken this kernel apart"
+            column, row = found
             columns[o, : len(column)], rows[o, : len(row)] = column, row
         self._column_pass.load(columns.reshape(-1, 1, self.job.kernel_hw[0], 1))
         self._row_passes = [

@@ -51,7 +51,15 @@ class Work:
                 yield group, first, min(first + n_rows, stop)
 
     def __call__(self, band: Band, scratch: Scratch) -> None:
-        """Gather one band, correlate it, add the bias."""
+        """Gather one band, correlate it, add the bias.
+
+        Sums that integers could overflow were refused by the plan; float samples may be as large as they like, and
+        infinity is then the right answer.
+        """
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            self._run(band, scratch)
+
+    def _run(self, band: Band, scratch: Scratch) -> None:
         group, first, last = band
         job, correlator = self.job, self.correlators[group]
         channels = slice(0, 1) if job.lanes > 1 else slice(group * job.n_in, (group + 1) * job.n_in)
@@ -77,8 +85,7 @@ class Work:
         self.source.fill(band, channels, first * job.stride_hw[0])
         taps = Taps(job).load(self.weight[group * job.n_out : (group + 1) * job.n_out])
         for lane in range(job.lanes):
-            with np.errstate(invalid="ignore", over="ignore"):
-                taps(band[..., lane : lane + 1], target[..., lane : lane + 1], scratch)
+            taps(band[..., lane : lane + 1], target[..., lane : lane + 1], scratch)
 
     def _target(self, group: int, first: int, last: int) -> Array:
         """Return where one band goes, (n_out, rows, W, lanes)."""
