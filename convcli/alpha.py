@@ -62,6 +62,12 @@ def choose_alpha(request: ApplyRequest, info: ImageInfo, layout: str, bound: Bou
     return "premultiply" if plain and positive and request.normalize is None else "premultiply-keep"
 
 
+def leave_out_alpha(request: ApplyRequest, info: ImageInfo) -> list[str]:
+    """Return the note of what runs on colour planes only: a stack, or a kernel over frames."""
+    is_lost = info.has_alpha and request.channels is None and request.alpha != "drop"
+    return [ALPHA_LEFT_OUT] if is_lost else []
+
+
 def with_plain_alpha(bound: BoundBank) -> BoundBank:
     """Return the bank on colour planes and alpha with unit gain on alpha, the last plane, and no bias in the sums.
 

@@ -5,24 +5,25 @@ Unlike a bank, a stack keeps whole maps of its layers in memory; ``shape`` says 
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from convcli import __version__
+from convcli.alpha import leave_out_alpha
 from convcli.binding import MapName
+from convcli.checks import check_words
 from convcli.describe import describe_input
 from convcli.errors import UsageError
 from convcli.images.planes import select_planes
 from convcli.naming import PICTURE_TEMPLATE, InputFile
-from convcli.outputs import OutputFile, OutputNames, Plan, choose_depth, choose_layout, depth_notes
+from convcli.outputs import OutputFile, OutputNames, Plan, choose_depth, depth_notes, format_notes, map_files
 from convcli.request import ApplyRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -31,8 +32,13 @@ if TYPE_CHECKING:
     from convcli.stack_file import Stack
     from convcli.stack_weights import LayerNumbers
 
-#: Maps of a stack: one file per map of a named output.
-STACK_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}.{ext}"
+#: Flags of one convolution: they mean nothing to a stack.
+_CONV_FLAGS = (
+    *("stride", "padding", "padding_mode", "dilation", "groups", "bias", "mode", "anchor", "transposed"),
+    *("output_padding", "combine"),
+)
+#: Flags that stacks do not know, whatever is in their file.
+_OTHER_FLAGS = ("alpha", "device", "memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,11 +70,15 @@ class StackPlan(Plan):
         return tuple(ToneSpec("stretch") if asked.name == "auto" else asked for _ in self.maps)
 
     def weight_bytes(self) -> bytes:
-        """Return the layers and their numbers as bytes, for a digest."""
+        """Return the layers and all their numbers as bytes, for a digest."""
         from convcli.stack_file import dump_stack
 
-        arrays = [part for one in self.numbers for part in one if isinstance(part, np.ndarray)]
-        return dump_stack(self.stack).encode() + b"".join(array.tobytes() for array in arrays)
+        digest = hashlib.sha256(dump_stack(self.stack).encode())
+        for index, numbers in enumerate(self.numbers):
+            for name, array in numbers._asdict().items():
+                if array is not None:  # where an array belongs decides as much as what is in it
+                    digest.update(f"{index} {name} {array.shape} {array.dtype}".encode() + array.tobytes())
+        return digest.digest()
 
     def run(self, planes: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Run the stack on planes (C, H, W) and return maps by output name."""
@@ -93,8 +103,9 @@ class StackPlanner:
 
         assert request.stack is not None
         self.request = request
+        check_words(request)
         self.stack = load_stack(request.stack, n_axes=2)
-        _refuse_conv_flags(request)
+        _refuse_flags(request)
         self._numbers: dict[int, Sequence[LayerNumbers]] = {}
 
     @cached_property
@@ -127,8 +138,10 @@ class StackPlanner:
             wanted.append((name, slice(len(maps), len(maps) + n_maps)))
             digits = len(str(n_maps - 1))
             maps += [MapName(kernel=f"{name}-{i:0{digits}}", channel="", zero_sum=False) for i in range(n_maps)]
-        hw = {name: tuple(sizes.get(name, shape.output)[1:]) for name, _ in wanted}
-        outputs = self._outputs(source, info, wanted, hw, maps)
+        sizes_hw = [(int(size[1]), int(size[2])) for size in (sizes.get(name, shape.output) for name, _ in wanted)]
+        notes = [*info.notes, *leave_out_alpha(request, info)]
+        outputs = self._outputs(source, info, wanted, sizes_hw, tuple(maps), notes)
+        notes += [*depth_notes(info, outputs), *format_notes(outputs[0], info, len(maps))]
         return StackPlan(
             request=request,
             source=source,
@@ -137,7 +150,7 @@ class StackPlanner:
             maps=tuple(maps),
             alpha=None,
             outputs=outputs,
-            notes=(*info.notes, *depth_notes(info, outputs)),
+            notes=tuple(dict.fromkeys(notes)),
             stack=self.stack,
             shape=shape,
             wanted=tuple(wanted),
@@ -145,12 +158,18 @@ class StackPlanner:
         )
 
     def _load_numbers(self, shape: StackShape) -> Sequence[LayerNumbers]:
-        """Weights depend on the planes of the image only."""
+        """Weights depend on the planes of the image only; ``--max-taps`` is of each layer."""
+        from convcli.banks.limits import check_taps, max_taps
         from convcli.stack_weights import load_numbers
 
-        channels = int(shape.rows[0].input[0])
+        channels, limit = int(shape.rows[0].input[0]), self.request.max_taps
         if channels not in self._numbers:
-            self._numbers[channels] = load_numbers(self.stack, shape)
+            with nullcontext() if limit is None else max_taps(limit):
+                numbers = load_numbers(self.stack, shape)
+                for index, (row, one) in enumerate(zip(shape.rows, numbers, strict=True), start=1):
+                    if limit is not None and one.weight is not None:
+                        check_taps(one.weight.size, f"layer {index} ({row.layer.label})")
+            self._numbers[channels] = numbers
         return self._numbers[channels]
 
     def _outputs(
@@ -158,44 +177,44 @@ class StackPlanner:
         source: InputFile,
         info: ImageInfo,
         wanted: list[tuple[str, slice]],
-        hw: dict[str, tuple[int, ...]],
-        maps: list[MapName],
+        sizes_hw: list[tuple[int, int]],
+        maps: tuple[MapName, ...],
+        notes: list[str],
     ) -> tuple[OutputFile, ...]:
-        request, layout = self.request, choose_layout(self.request)
+        """Name a file per map of every output, or the one file of the only output."""
+        request, kind = self.request, self.request.kind
         output_format = request.format or "png"
-        depth = choose_depth(request, info, layout, output_format)
         names = OutputNames(request=request, source=source, bank=self.file_name)
-        if layout != "maps" and len(wanted) > 1:
+        if kind == "maps":
+            depth = choose_depth(request, info, kind, output_format)
+            files: list[OutputFile] = []
+            for (_, span), size_hw in zip(wanted, sizes_hw, strict=True):
+                files += map_files(names, maps[span], depth=depth, size_hw=size_hw, first=span.start)
+            return tuple(files)
+        if len(wanted) > 1:
             raise UsageError(
                 f"one file cannot hold {len(wanted)} outputs of different sizes",
                 hint="--out-dir DIR, or --outputs last",
             )
-        files: list[tuple[Path | None, str, tuple[int, ...], tuple[int, int]]] = []
-        for name, span in wanted:
-            size = (int(hw[name][0]), int(hw[name][1]))
-            indexes = tuple(range(span.start, span.stop))
-            if layout == "maps":
-                for index in indexes:
-                    path = names.path(STACK_TEMPLATE, kernel=maps[index].kernel, channel="all", index=index)
-                    files.append((path, "map", (index,), size))
-            else:
-                kind = "sheet" if layout == "picture" and len(indexes) not in (1, 3) else layout
-                files.append((names.path(PICTURE_TEMPLATE, kernel=name, channel=layout), kind, indexes, size))
-        return tuple(
-            OutputFile(path=path, kind=kind, maps=indexes, format=output_format, depth=depth, size_hw=size)
-            for path, kind, indexes, size in files
-        )
+        if kind == "picture" and len(maps) not in (1, 3):
+            kind = "sheet"
+            notes.append(f"{len(maps)} maps are no picture: drawn as a labelled sheet")
+        depth = choose_depth(request, info, kind, output_format)
+        path = names.path(PICTURE_TEMPLATE, kernel=wanted[0][0], channel=kind)
+        everything = tuple(range(len(maps)))
+        size_hw = sizes_hw[0]
+        return (OutputFile(path=path, kind=kind, maps=everything, format=output_format, depth=depth, size_hw=size_hw),)
 
 
-def _refuse_conv_flags(request: ApplyRequest) -> None:
-    """Refuse flags of one convolution: they mean nothing to a stack, and ignoring them would be a lie."""
+def _refuse_flags(request: ApplyRequest) -> None:
+    """Refuse flags that a stack would ignore."""
     default = ApplyRequest()
-    flags: tuple[str, ...] = ("stride", "padding", "padding_mode", "dilation", "groups", "bias", "mode", "anchor")
-    flags += ("transposed", "output_padding", "combine", "alpha", "device")
-    given = [flag for flag in flags if getattr(request, flag) != getattr(default, flag)]
+    given = [flag for flag in (*_CONV_FLAGS, *_OTHER_FLAGS) if getattr(request, flag) != getattr(default, flag)]
     if given:
+        in_layer = given[0] in _CONV_FLAGS
         raise UsageError(
-            f"--{given[0].replace('_', '-')} does nothing to a stack", hint="put it into the layer in the stack file"
+            f"--{given[0].replace('_', '-')} does nothing to a stack",
+            hint="put it into the layer in the stack file" if in_layer else "leave it out",
         )
 
 

@@ -12,14 +12,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli import __version__
+from convcli.alpha import leave_out_alpha
 from convcli.binding import BoundBank, MapName, bind_bank
 from convcli.combine import Combination
 from convcli.describe import describe_input, describe_kernel
-from convcli.errors import UsageError
-from convcli.geometry import conv_output_px, resolve_padding
+from convcli.errors import GeometryError, UsageError
+from convcli.geometry import conv_output_px, resolve_padding, unused_input_px
 from convcli.images.planes import select_planes
-from convcli.naming import DENSE_TEMPLATE, MAP_TEMPLATE, PICTURE_TEMPLATE, InputFile
-from convcli.outputs import OutputFile, OutputNames, Plan, choose_depth, choose_layout, depth_notes
+from convcli.naming import PICTURE_TEMPLATE, InputFile
+from convcli.outputs import (
+    OutputFile,
+    OutputNames,
+    Plan,
+    bank_bytes,
+    choose_depth,
+    depth_notes,
+    format_notes,
+    map_files,
+)
+from convcli.planning import is_picture
+from convcli.tones import resolve_tones
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,16 +67,13 @@ class VolumePlan(Plan):
     n_out_frames: int
 
     def tones(self, depth: str) -> tuple[ToneSpec, ...]:
-        """Return the tone of each map, ``auto`` resolved by its taps."""
-        del depth
-        from convcli.images import parse_tone
-
-        asked = parse_tone(self.request.tone)
-        return tuple(asked.resolve(zero_sum=named.zero_sum) for named in self.maps)
+        """Return the tone of each map, ``auto`` resolved as for a bank on one picture."""
+        n_kernels = self.bound.n_kernels
+        return resolve_tones(self.request.tone, self.maps, depth, combination=self.combination, n_kernels=n_kernels)
 
     def weight_bytes(self) -> bytes:
-        """Return the taps as bytes, for a digest."""
-        return self.bank.weight.tobytes()
+        """Return the bank as bytes, for a digest."""
+        return bank_bytes(self.bank)
 
     def run(self, volume: NDArray[Any]) -> NDArray[Any]:
         """Convolve a volume (C, F, H, W); return maps (F' * M, H', W')."""
@@ -88,41 +97,31 @@ class VolumePlan(Plan):
         return np.concatenate(combined)
 
 
-def plan_volume(
-    request: ApplyRequest, bank: KernelBank, source: InputFile, info: ImageInfo, frames: tuple[int, ...]
-) -> VolumePlan:
-    """Plan a 3-D bank on ``frames`` of a file whose first frame ``info`` describes.
+def plan_volume(request: ApplyRequest, bank: KernelBank, source: InputFile, frames: tuple[int, ...]) -> VolumePlan:
+    """Plan a 3-D bank on ``frames`` of a file.
 
     Raises
     ------
     GeometryError
-        The window does not fit into the frames, or groups do not divide.
+        The frames are not alike, the window does not fit into them, or groups do not divide.
     UsageError
         A flag has no meaning for a volume.
     """
-    if request.transposed or request.anchor is not None:
-        raise UsageError("--transposed and --anchor are not for 3-D kernels", hint="leave them out, or use conv3d")
+    _refuse_flags(request)
+    info = _read_headers(request, source, frames)
     selection = select_planes(info.plane_names, request.channels, alpha=False)
     bound = bind_bank(bank, selection.names, groups=request.groups, mode=request.mode, bias=request.bias)
     input_px = (len(frames), info.height_px, info.width_px)
-    kernel_px = bank.weight.shape[2:]
-    stride, dilation = (1, *request.stride), (1, *request.dilation)
-    depth_word = request.padding if isinstance(request.padding, str) else "same"
-    depth_pad = resolve_padding(depth_word, input_px[:1], kernel_px[:1], (1,), (1,))
-    padding = (*depth_pad, *resolve_padding(request.padding, input_px[1:], kernel_px[1:], stride[1:], dilation[1:]))
-    sizes = [
-        conv_output_px(size, kernel, stride=step, dilation=gap, pad_px=sum(pads))
-        for size, kernel, step, gap, pads in zip(input_px, kernel_px, stride, dilation, padding, strict=True)
-    ]
-    layout = choose_layout(request)
-    combination = Combination.of(bank, request.combine or (bank.combine if layout == "picture" else "none"))
-    frame_maps = combination.names(bound.maps, bound.n_kernels)
-    maps = tuple(
-        MapName(kernel=f"{frame:03}-{one.kernel}", channel=one.channel, zero_sum=one.zero_sum)
-        for frame in range(sizes[0])
-        for one in frame_maps
-    )
-    outputs = _outputs(request, source, layout, info, bank, frame_maps, tuple(sizes))
+    padding, sizes = _geometry(request, input_px, bank.weight.shape[2:])
+    kind = request.kind
+    combination = Combination.of(bank, request.combine or (bank.combine if kind == "picture" else "none"))
+    maps = _name_maps(combination.names(bound.maps, bound.n_kernels), sizes[0])
+    notes = [*info.notes, *bank.notes, *leave_out_alpha(request, info), f"{len(frames)} frames are one volume"]
+    if kind == "picture" and not (sizes[0] == 1 and is_picture(bound, combination)):
+        kind = "sheet"
+        notes.append(f"{len(maps)} maps of {sizes[0]} frames are no single picture: drawn as a labelled sheet")
+    outputs = _outputs(request, source, kind, info, bank, maps, (sizes[1], sizes[2]))
+    notes += [*depth_notes(info, outputs), *format_notes(outputs[0], info, len(maps))]
     return VolumePlan(
         request=request,
         source=source,
@@ -131,7 +130,7 @@ def plan_volume(
         maps=maps,
         alpha=None,
         outputs=outputs,
-        notes=(*info.notes, *bank.notes, *depth_notes(info, outputs), f"{len(frames)} frames are one volume"),
+        notes=tuple(dict.fromkeys(notes)),
         frames=frames,
         bank=bank,
         bound=bound,
@@ -141,74 +140,145 @@ def plan_volume(
     )
 
 
+def _refuse_flags(request: ApplyRequest) -> None:
+    """Refuse what a convolution over frames does not do."""
+    tells = [
+        (request.transposed, "--transposed"),
+        (request.anchor is not None, "--anchor"),
+        (request.device != "cpu", f"--device {request.device}"),
+        (request.alpha in ("keep", "filter"), f"--alpha {request.alpha}"),
+    ]
+    for is_so, flag in tells:
+        if is_so:
+            raise UsageError(f"{flag} does nothing to a 3-D kernel", hint="leave it out, or take a 2-D kernel")
+
+
+def _read_headers(request: ApplyRequest, source: InputFile, frames: tuple[int, ...]) -> ImageInfo:
+    """Return what the header of the first frame says, if those of the others say the same."""
+    from convcli.images import probe_frames
+
+    first, *others = probe_frames(source.readable, frames, orientation=request.orientation)
+    said = _say(first)
+    for frame, info in zip(frames[1:], others, strict=True):
+        if _say(info) != said:
+            raise GeometryError(
+                f"frame {frame} is {_say(info)} and frame {frames[0]} is {said}: they are no volume",
+                hint="--frames picks those that are alike",
+            )
+    return first
+
+
+def _say(info: ImageInfo) -> str:
+    """Return what frames of a volume have in common."""
+    return f"{info.height_px}x{info.width_px} {','.join(info.plane_names)} {info.dtype} (white {info.white:g})"
+
+
+def _geometry(
+    request: ApplyRequest, input_px: tuple[int, int, int], kernel_px: tuple[int, ...]
+) -> tuple[Pairs, tuple[int, ...]]:
+    """Return padding and output size along frames, rows and columns."""
+    stride, dilation = (1, *request.stride), (1, *request.dilation)
+    depth_word = request.padding if isinstance(request.padding, str) else "same"
+    depth_pad = resolve_padding(depth_word, input_px[:1], kernel_px[:1], (1,), (1,))
+    padding = (*depth_pad, *resolve_padding(request.padding, input_px[1:], kernel_px[1:], stride[1:], dilation[1:]))
+    sizes = tuple(
+        conv_output_px(size, kernel, stride=step, dilation=gap, pad_px=sum(pads))
+        for size, kernel, step, gap, pads in zip(input_px, kernel_px, stride, dilation, padding, strict=True)
+    )
+    return padding, sizes
+
+
+def _name_maps(maps: tuple[MapName, ...], n_frames: int) -> tuple[MapName, ...]:
+    """Return the names of the maps of every output frame: ``002-x`` is kernel ``x`` at frame 2."""
+    return tuple(
+        MapName(kernel=f"{frame:03}-{one.kernel}", channel=one.channel, zero_sum=one.zero_sum)
+        for frame in range(n_frames)
+        for one in maps
+    )
+
+
 def _outputs(
     request: ApplyRequest,
     source: InputFile,
-    layout: str,
+    kind: str,
     info: ImageInfo,
     bank: KernelBank,
-    frame_maps: tuple[MapName, ...],
-    sizes: tuple[int, ...],
+    maps: tuple[MapName, ...],
+    size_hw: tuple[int, int],
 ) -> tuple[OutputFile, ...]:
-    """Name a file per map and frame, or one for all; a picture of several frames becomes a sheet of them."""
+    """Name a file per map of every frame, or the one file of all of them: a picture, a sheet or raw maps."""
     output_format = request.format or "png"
-    depth = choose_depth(request, info, layout, output_format)
+    depth = choose_depth(request, info, kind, output_format)
     names = OutputNames(request=request, source=source, bank=bank.file_name)
-    n_maps, size_hw = len(frame_maps), (sizes[1], sizes[2])
-    if layout != "maps":
-        kind = "raw" if layout == "raw" else "picture" if sizes[0] * n_maps in (1, 3) else "sheet"
-        path = names.path(PICTURE_TEMPLATE, kernel=bank.file_name, channel=layout)
-        everything = tuple(range(sizes[0] * n_maps))
-        return (OutputFile(path=path, kind=kind, maps=everything, format=output_format, depth=depth, size_hw=size_hw),)
-    files = []
-    for frame in range(sizes[0]):
-        for index, named in enumerate(frame_maps):
-            template = MAP_TEMPLATE if named.channel else DENSE_TEMPLATE
-            kernel = f"{frame:03}-{named.kernel}"
-            path = names.path(template, kernel=kernel, channel=named.channel or "all", index=frame * n_maps + index)
-            place = (frame * n_maps + index,)
-            files.append(
-                OutputFile(path=path, kind="map", maps=place, format=output_format, depth=depth, size_hw=size_hw)
-            )
-    return tuple(files)
+    if kind == "maps":
+        return map_files(names, maps, depth=depth, size_hw=size_hw)
+    path = names.path(PICTURE_TEMPLATE, kernel=bank.file_name, channel=kind)
+    everything = tuple(range(len(maps)))
+    return (OutputFile(path=path, kind=kind, maps=everything, format=output_format, depth=depth, size_hw=size_hw),)
 
 
 def describe_volume(plan: VolumePlan) -> dict[str, object]:
     """Return a volume's plan as plain data, in the words of a bank's report."""
     info, bound = plan.info, plan.bound
-    n_planes = len(plan.selection.names)
-    shape_in = [n_planes, len(plan.frames), info.height_px, info.width_px]
-    shape_out = [len(plan.maps) // plan.n_out_frames, plan.n_out_frames, *plan.outputs[0].size_hw]
-    n_positions = plan.n_out_frames * plan.outputs[0].size_hw[0] * plan.outputs[0].size_hw[1]
-    (_, _), (top, bottom), (left, right) = plan.padding
+    height, width = plan.outputs[0].size_hw
+    shape_in = [len(plan.selection.names), len(plan.frames), info.height_px, info.width_px]
+    n_taps, n_biases = int(bound.weight.size), 0 if bound.bias is None else len(bound.bias)
     return {
         "convcli": __version__,
         "input": describe_input(plan) | {"shape": shape_in, "frames": len(plan.frames)},
         "kernel": describe_kernel(plan.bank),
-        "conv": {
-            "mode": plan.request.mode,
-            "stride": list(plan.request.stride),
-            "padding": {"top": top, "bottom": bottom, "left": left, "right": right},
-            "padding_frames": list(plan.padding[0]),
-            "padding_mode": plan.request.padding_mode or "replicate",
-            "border": "",
-            "dilation": list(plan.request.dilation),
-            "groups": bound.groups,
-            "transposed": False,
-            "combine": plan.combination.combine,
-            "tone": plan.request.tone,
-            "dtype": plan.request.dtype,
-            "engine": plan.request.engine,
-            "reason": "3-D: a sum of 2-D convolutions over the kernel's depth",
-        },
+        "conv": _describe_conv(plan),
         "shape": {
             "input": shape_in,
-            "output": shape_out,
+            "output": [len(plan.maps) // plan.n_out_frames, plan.n_out_frames, height, width],
             "maps": len(plan.maps),
-            "parameters": int(bound.weight.size),
-            "macs": int(bound.weight.size) * n_positions,
-            "unused_input": [0, 0],
+            "parameters": n_taps + n_biases,
+            "macs": n_taps * plan.n_out_frames * height * width,
+            "unused_input": _unused_input(plan),
         },
         "outputs": [output.as_dict() for output in plan.outputs],
         "notes": list(plan.notes),
     }
+
+
+def _describe_conv(plan: VolumePlan) -> dict[str, object]:
+    """Return the convolution with its conventions."""
+    from convcli.engine import parse_border
+
+    request, bound = plan.request, plan.bound
+    border = parse_border(request.padding_mode or "replicate")
+    (top, bottom), (left, right) = plan.padding[1:]
+    return {
+        "mode": request.mode,
+        "stride": list(request.stride),
+        "padding": {"top": top, "bottom": bottom, "left": left, "right": right},
+        "padding_frames": list(plan.padding[0]),
+        "padding_mode": str(border),
+        "border": border.pattern,
+        "dilation": list(request.dilation),
+        "groups": bound.groups,
+        "transposed": False,
+        "bias": None if bound.bias is None else bound.bias.tolist(),
+        "combine": plan.combination.combine,
+        "tone": request.tone,
+        "dtype": request.dtype,
+        "engine": request.engine,
+        "reason": "3-D: a sum of 2-D convolutions over the kernel's depth",
+    }
+
+
+def _unused_input(plan: VolumePlan) -> list[int]:
+    """Return rows at the bottom and columns at the right that no window reaches."""
+    lost = zip(
+        (plan.info.height_px, plan.info.width_px),
+        plan.bound.weight.shape[-2:],
+        plan.request.stride,
+        plan.request.dilation,
+        plan.padding[1:],
+        plan.outputs[0].size_hw,
+        strict=True,
+    )
+    return [
+        unused_input_px(size, kernel, stride=stride, dilation=dilation, pad_before_px=pads[0], output_px=output)
+        for size, kernel, stride, dilation, pads, output in lost
+    ]
