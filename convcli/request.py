@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convcli.errors import UsageError, near_names
+from convcli.frame_text import check_frames
 from convcli.naming import check_template
 from convcli.size_text import parse_count, parse_padding, parse_pair
 
@@ -317,6 +318,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "channels": _parse_channels,
     "orientation": lambda text: choice(text, "--orientation", ("apply", "keep", "ignore")),
     "alpha": lambda text: choice(text, "--alpha", ALPHAS),
+    "frames": check_frames,
     "normalize": parse_normalize,
     "layout": lambda text: choice(text, "--layout", LAYOUTS),
     "combine": lambda text: choice(text, "--combine", COMBINES),

@@ -214,3 +214,11 @@ def test_a_file_of_one_frame_is_itself_whatever_the_word(grey_photo: Path, tmp_p
         assert (tmp_path / word / "camera_box" / "box-l.png").exists()
     result = run_cli("apply", grey_photo, "-k", "box", "--frames", "1", "--out-dir", tmp_path)
     assert result.exit_code == 2
+
+
+def test_bad_frames_are_refused_before_any_file_is_opened(tmp_path: Path) -> None:
+    result = run_cli("apply", tmp_path / "none.png", "-k", "box", "--frames", "bogus", "--out-dir", tmp_path)
+    assert result.exit_code == 2
+    assert "'bogus' is not a frame" in result.stderr
+    result = run_cli("apply", tmp_path / "none.png", "-k", "box", "--frames", "0", "--out-dir", tmp_path)
+    assert result.exit_code == 3
