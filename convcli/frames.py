@@ -110,7 +110,7 @@ def _obstacle(plans: list[Plan]) -> str | None:
         other = next((index for index, value in enumerate(values) if value != values[0]), None)
         if other is not None:
             places = [plans[index].source.frame or 0 for index in (0, other)]
-            return f"{word} of frame {places[0]} is {values[0]}, of frame {places[1]} {values[other]}"
+            return f"frame {places[0]} has {word} {values[0]}, frame {places[1]} {values[other]}"
     return None
 
 

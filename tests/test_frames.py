@@ -150,7 +150,7 @@ def test_unlike_pages_are_files_in_a_folder(tmp_path: Path) -> None:
     reports = run_cli("apply", source, "-k", "identity", *flags).ok().json_lines
     for index, page in enumerate([COLOUR, GREY, deep]):
         np.testing.assert_array_equal(load_image(tmp_path / f"in_identity_{index:03}.png"), page)
-    assert any("planes of frame 0 is r,g,b" in note for note in reports[0]["notes"])
+    assert any("frame 0 has planes r,g,b" in note for note in reports[0]["notes"])
 
 
 @pytest.mark.parametrize("flags", [["m.npy"], ["m.tif"], ["s.png", "--layout", "sheet"], ["-"], ["o.jpg"]])
