@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from convcli.errors import ConvcliError, OutputError, UsageError
+from convcli.batch_files import leave_done, leave_existing, leave_own_outputs, refuse_bad_names, refuse_existing
+from convcli.errors import ConvcliError, UsageError
 from convcli.frames import join_frames, parse_frames, split_frames
 from convcli.inputs import MANIFEST_NAME
-from convcli.naming import InputFile, refuse_clashes
+from convcli.naming import InputFile
+from convcli.outcome import Outcome, failed_by_bug
 from convcli.outputs import Plan
 from convcli.pipeline import Pipeline
 from convcli.planning import Planner
@@ -23,28 +25,6 @@ if TYPE_CHECKING:
     from convcli.manifest import Manifest
     from convcli.request import ApplyRequest
     from convcli.stack_plan import StackPlanner
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outcome:
-    """What became of one input: a report, an error, or the reason why it was left alone.
-
-    ``bug`` is the traceback where the error is not the input's fault but ours.
-    """
-
-    source: InputFile
-    report: dict[str, Any] | None = None
-    error: ConvcliError | None = None
-    skipped: str | None = None
-    bug: str | None = None
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the outcome as plain data."""
-        if self.error is not None:
-            return {"status": "failed", "input": {"path": self.source.label}, "error": self.error.as_dict()}
-        if self.skipped is not None:
-            return {"status": "skipped", "input": {"path": self.source.label}, "reason": self.skipped}
-        return {"status": "done", **(self.report or {})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,20 +76,20 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
         except Exception as error:
             if len(sources) == 1:
                 raise
-            settled.append(_failed_by_bug(source, error))
+            settled.append(failed_by_bug(source, error))
     _refuse_misuse(plans, settled)
-    plans, skipped = _leave_own_outputs(plans)
+    plans, skipped = leave_own_outputs(plans)
     settled += skipped
-    _refuse_bad_names(plans, [source for source in sources if not any(source is one.source for one in skipped)])
+    refuse_bad_names(plans, [source for source in sources if not any(source is one.source for one in skipped)])
     manifest = _open_manifest(request, resume or len(sources) > 1)
     if manifest is not None and resume:
-        plans, skipped = _leave_done(plans, manifest)
+        plans, skipped = leave_done(plans, manifest)
         settled += skipped
     if request.skip_existing:
-        plans, skipped = _leave_existing(plans)
+        plans, skipped = leave_existing(plans)
         settled += skipped
     elif not request.overwrite:
-        _refuse_existing(plans, manifest if resume else None)
+        refuse_existing(plans, manifest if resume else None)
     return BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
 
 
@@ -131,20 +111,6 @@ def _plan_file(request: ApplyRequest, planner: Planner | StackPlanner, source: I
     return join_frames(source, frames)
 
 
-def _failed_by_bug(source: InputFile, error: Exception) -> Outcome:
-    """Return the outcome of an input on which the program broke; memory that runs out is no bug."""
-    if isinstance(error, MemoryError):
-        failure = ConvcliError("not enough memory for it", hint="-j 1 runs one file at a time")
-        return Outcome(source=source, error=failure.within(source.label))
-    import traceback
-
-    failure = ConvcliError(
-        f"this is a bug ({type(error).__name__}: {error})", hint="please report it with the lines above"
-    )
-    failure.__cause__ = error
-    return Outcome(source=source, error=failure.within(source.label), bug="".join(traceback.format_exception(error)))
-
-
 def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
     """Say once what is wrong with the flags, where it is wrong for every one of several inputs."""
     errors = [outcome.error for outcome in settled if isinstance(outcome.error, UsageError)]
@@ -152,23 +118,6 @@ def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
         return
     if len({error.message for error in errors}) == 1:
         raise UsageError(errors[0].message, hint=errors[0].hint, **errors[0].facts)
-
-
-def _leave_own_outputs(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
-    """Leave out what a search found and this batch writes: outputs of an earlier run into the same place."""
-    written = {os.path.realpath(path) for plan in plans for path in plan.written_paths}
-    own = [plan for plan in plans if plan.source.searched and _real(plan.source) in written]
-    left = {id(plan) for plan in own}
-    outcomes = [Outcome(source=plan.source, skipped="an output of this command") for plan in own]
-    return [plan for plan in plans if id(plan) not in left], outcomes
-
-
-def _real(source: InputFile) -> str:
-    """Return the real path of an input, or its text where it cannot be a path."""
-    try:
-        return "" if source.path is None else os.path.realpath(source.path)
-    except ValueError:  # a NUL in it, from a list
-        return str(source.path)
 
 
 def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
@@ -182,13 +131,6 @@ def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
     return Manifest(request.out_dir)
 
 
-def _leave_done(plans: Sequence[Plan], manifest: Manifest) -> tuple[list[Plan], list[Outcome]]:
-    """Keep what is missing or changed."""
-    kept = [plan for plan in plans if not manifest.is_done(plan)]
-    left = {id(plan) for plan in kept}
-    return kept, [Outcome(source=plan.source, skipped="done before") for plan in plans if id(plan) not in left]
-
-
 def make_planner(request: ApplyRequest) -> Planner | StackPlanner:
     """Return what plans the inputs of a request: of a bank, or of a stack."""
     if request.stack is None:
@@ -196,49 +138,6 @@ def make_planner(request: ApplyRequest) -> Planner | StackPlanner:
     from convcli.stack_plan import StackPlanner
 
     return StackPlanner(request)
-
-
-def _refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> None:
-    wanted = [(path, f"{plan.source.label}") for plan in plans for path in plan.written_paths]
-    refuse_clashes(wanted, hint="--name '{dir}/{stem}/...' or another --out-dir keeps them apart")
-    for plan in plans:  # within one input, a template without {kernel} or {channel} makes maps share a file
-        named = [(output.path, f"map {index}") for index, output in enumerate(plan.outputs) if output.path]
-        refuse_clashes(named, hint="put {kernel}, {channel} or {index} into --name")
-    inputs = {_real(source) for source in sources}
-    for path, owner in wanted:
-        if os.path.realpath(path) in inputs:
-            raise OutputError(f"{path} is an input and would be replaced (from {owner})", hint="choose another output")
-
-
-def _refuse_existing(plans: Sequence[Plan], manifest: Manifest | None) -> None:
-    existing = [
-        path
-        for plan in plans
-        for path in plan.written_paths
-        if os.path.lexists(path) and not (manifest and manifest.owns(path))
-    ]
-    if existing:
-        more = f" and {len(existing) - 1} more outputs exist" if len(existing) > 1 else " exists"
-        raise OutputError(
-            f"{existing[0]}{more}", hint="--overwrite replaces, --skip-existing leaves them", n_existing=len(existing)
-        )
-
-
-def _leave_existing(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
-    """Keep only the outputs that are missing; an input without any is left alone."""
-    kept, skipped = [], []
-    for plan in plans:
-        missing = tuple(output for output in plan.outputs if output.path is None or not os.path.lexists(output.path))
-        if len(missing) == len(plan.outputs):
-            kept.append(plan)
-        elif missing:
-            note = (
-                f"{len(plan.outputs) - len(missing)} of {len(plan.outputs)} outputs exist: they and their report stay"
-            )
-            kept.append(replace(plan, outputs=missing, notes=(*plan.notes, note), keeps_report=True))
-        else:
-            skipped.append(Outcome(source=plan.source, skipped="its outputs exist"))
-    return kept, skipped
 
 
 def run_batch(batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = False) -> Generator[Outcome, None, None]:
@@ -261,7 +160,8 @@ def run_batch(batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = Fa
     OutputError
         Another run is writing into the output folder.
     """
-    if batch.plans and batch.manifest is not None:
+    failed = fail_fast and any(outcome.error is not None for outcome in batch.settled)
+    if batch.plans and batch.manifest is not None and not failed:
         with closing(batch.manifest):
             batch.manifest.lock(alone=batch.resume)
             batch.manifest.sweep(_folders(batch.plans))
@@ -315,4 +215,4 @@ def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None, *, alone
     except Exception as error:
         if alone:
             raise
-        return _failed_by_bug(plan.source, error)
+        return failed_by_bug(plan.source, error)

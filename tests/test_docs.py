@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, load_image, run_cli
 from generate_docs import README, console_blocks, fresh_readme, masked
 
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
@@ -53,6 +53,22 @@ def test_example_scripts_do_a_folder_of_difficult_names(script: str, tmp_path: P
     )
     assert result.returncode == 0, result.stderr
     assert len(list((tmp_path / "out put").glob("[!.]*"))) == len(NAMES)
+
+
+@pytest.mark.subprocess
+def test_half_size_keeps_the_tree_and_can_be_run_again(tmp_path: Path, photo: Path, grey_photo: Path) -> None:
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    shutil.copy(photo, folder / "a.png")
+    shutil.copy(grey_photo, folder / "sub" / "a.png")
+    run_cli("apply", photo, "-k", "identity", "-o", folder / "a.jpg", "-q").ok()
+    for _ in range(2):
+        script = ["sh", REPOSITORY / "examples" / "half-size.sh", "photos", "photos/o[u]t"]
+        result = subprocess.run(script, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        out = folder / "o[u]t"
+        made = {str(path.relative_to(out)): load_image(path).shape for path in out.rglob("*") if path.is_file()}
+        assert made == {"a.png": (200, 300, 3), "a.jpg": (200, 300, 3), "sub/a.png": (256, 256)}
 
 
 @pytest.mark.subprocess

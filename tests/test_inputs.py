@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path, PurePosixPath
 
 import pytest
+from conftest import run_cli
 
 from convcli.errors import ImageError, OutputError, UsageError
 from convcli.inputs import find_inputs, read_list
@@ -36,11 +39,68 @@ def test_the_output_folder_is_not_searched(tmp_path: Path) -> None:
     assert len(find_inputs([str(folder)], recursive=True, out_dir=tmp_path)) == 2
 
 
-def test_folders_and_pictures_that_convcli_wrote_are_not_read_again(tmp_path: Path) -> None:
-    folder = _tree(tmp_path / "in", "a.png", "a_sobel/x-r.png", "a_sobel.png")
-    (folder / "a_sobel" / "report.json").write_text('{"convcli": "0"}')
-    (folder / "a_sobel.png").write_bytes(b"\x89PNG ... convcli 0 ...")
-    assert [source.stem for source in find_inputs([str(folder)], recursive=True)] == ["a"]
+def _record(out_dir: Path, *outputs: str) -> None:
+    line = {"event": "begin", "input": "a.png", "content": "", "parameters": "", "outputs": outputs}
+    (out_dir / ".convcli-manifest.jsonl").write_text(json.dumps(line) + "\n")
+
+
+def test_pictures_of_earlier_batches_are_left_out_of_their_own_output_folder_only(tmp_path: Path) -> None:
+    folder = _tree(tmp_path / "in", "a.png", "a_sobel.webp", "a_sobel/x-r.png", "b_sobel.png")
+    _record(folder, "a_sobel.webp", "a_sobel/x-r.png")
+    skipped: list[Path] = []
+    found = find_inputs([str(folder)], recursive=True, out_dir=folder, skipped=skipped)
+    assert [source.stem for source in found] == ["a", "b_sobel"]
+    assert skipped == [folder / "a_sobel.webp", folder / "a_sobel" / "x-r.png"]
+    elsewhere = find_inputs([str(folder)], recursive=True, out_dir=tmp_path / "next")
+    assert [source.stem for source in elsewhere] == ["a", "a_sobel", "b_sobel", "x-r"]
+
+
+def test_a_folder_of_earlier_outputs_alone_says_so(tmp_path: Path) -> None:
+    folder = _tree(tmp_path / "in", "a.png")
+    _record(folder, "a.png")
+    with pytest.raises(ImageError, match="no image in this folder but 1 written into --out-dir"):
+        find_inputs([str(folder)], out_dir=folder)
+
+
+def test_the_output_folder_counts_as_skipped(tmp_path: Path) -> None:
+    folder = _tree(tmp_path / "in", "a.png", "out/a.png")
+    skipped: list[Path] = []
+    assert len(find_inputs([str(folder)], recursive=True, out_dir=folder / "out", skipped=skipped)) == 1
+    assert skipped == [folder / "out"]
+
+
+def test_linked_folders_are_searched_once_and_loops_end(tmp_path: Path) -> None:
+    folder = _tree(tmp_path / "in", "z/a.png")
+    _tree(tmp_path, "far/b.png", "beside/c.png")
+    for name, target in {"again": "far", "far": "far", "a-z": "in/z", "self": "in", "up": "."}.items():
+        (folder / name).symlink_to(tmp_path / target)
+    (tmp_path / "far" / "back").symlink_to(folder)
+    found = find_inputs([str(folder)], recursive=True)
+    assert [str(source.below / source.stem) for source in found] == ["again/b", "z/a"]
+
+
+def test_a_folder_that_cannot_be_listed_is_an_input_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _tree(tmp_path / "in", "a.png", "locked/b.png", "z/c.png")
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = find_inputs([str(folder)], recursive=True)
+    assert [source.label for source in found] == [str(folder / name) for name in ("a.png", "z/c.png", "locked")]
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".png", "x" * 300 + "[0].png", "x" * 300 + "*"])
+def test_a_name_that_no_file_has_is_a_failed_input_and_no_crash(tmp_path: Path, photo: Path, name: str) -> None:
+    result = run_cli("apply", name, photo, "-k", "sobel", "--out-dir", tmp_path / "out", "-q")
+    assert "Traceback" not in result.stderr
+    assert result.exit_code == (3 if "[" in name or "*" in name else 7)
+    assert run_cli("apply", name, "-k", "sobel", "--out-dir", tmp_path / "out", "-q").exit_code == 3
 
 
 def test_globs_are_expanded_and_a_name_with_brackets_is_a_name(tmp_path: Path) -> None:
