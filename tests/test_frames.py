@@ -222,3 +222,12 @@ def test_bad_frames_are_refused_before_any_file_is_opened(tmp_path: Path) -> Non
     assert "'bogus' is not a frame" in result.stderr
     result = run_cli("apply", tmp_path / "none.png", "-k", "box", "--frames", "0", "--out-dir", tmp_path)
     assert result.exit_code == 3
+
+
+def test_notes_are_about_the_file_that_is_written(tmp_path: Path) -> None:
+    source = save_pages(tmp_path / "in.tif", np.full((4, 5), 0.3, np.float32), np.full((4, 5), 2.5, np.float32))
+    flags = ["--layout", "picture", "--tone", "offset:0", "--out-dir", tmp_path, "--json"]
+    report = run_cli("apply", source, "-k", "identity", *flags).ok().json
+    assert report["outputs"][0]["depth"] == "float"
+    assert not any("stored with" in note for note in report["notes"])
+    assert [page.flat[0] for page in read_pages(tmp_path / "in_identity.tif")] == [np.float32(0.3), 2.5]
