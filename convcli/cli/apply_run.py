@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -182,6 +183,8 @@ def _finish_batch(
     """Many inputs: a line each, what was lost or clipped in any of them, a summary, exit 7 if one failed."""
     from convcli.render.progress import Progress, Tally
 
+    gc.freeze()
+    gc.enable()  # start-up went without it
     started = time.perf_counter()
     tally = Tally()
     reports: list[dict[str, Any]] = []
