@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from convcli.request import ApplyRequest
     from convcli.stack_plan import StackPlanner
 
+__all__ = ["BatchPlan", "Outcome", "make_planner", "plan_batch", "run_batch"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BatchPlan:
@@ -80,7 +82,8 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     _refuse_misuse(plans, settled)
     plans, skipped = leave_own_outputs(plans)
     settled += skipped
-    refuse_bad_names(plans, [source for source in sources if not any(source is one.source for one in skipped)])
+    own = {outcome.source.path for outcome in skipped}
+    refuse_bad_names(plans, [source for source in sources if source.path not in own])
     manifest = _open_manifest(request, resume or len(sources) > 1)
     if manifest is not None and resume:
         plans, skipped = leave_done(plans, manifest)
