@@ -131,6 +131,10 @@ class Planner:
         combination = Combination.of(bank, request.combine or (bank.combine if layout == "picture" else "none"))
         if layout == "picture" and not is_picture(bound, combination):
             layout = "sheet"
+            if request.depth not in (None, "8"):
+                raise UsageError(
+                    "several maps make a sheet, which has 8 bits", hint="--combine max, or --layout maps, or no --depth"
+                )
             n_maps = len(combination.names(bound.maps, bound.n_kernels))
             notes.append(f"{n_maps} maps have no natural combination into one picture: a labelled sheet of them")
         alpha = choose_alpha(request, info, layout, bound, notes)

@@ -21,7 +21,8 @@ from convcli.report import printable, to_json
 from convcli.request import ApplyRequest, parse_request
 
 if TYPE_CHECKING:
-    from convcli.batch import BatchPlan, Outcome
+    from convcli.batch import BatchPlan
+    from convcli.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from convcli.report import printable
 
 if TYPE_CHECKING:
-    from convcli.batch import Outcome
+    from convcli.outcome import Outcome
 
 
 class Progress:
