@@ -279,9 +279,9 @@ def test_what_the_plan_was_not_made_for_is_refused():
 
 
 def test_native_maps_are_exact_integers():
-    picture = np.random.default_rng(0).integers(0, 256, (60, 70, 3), dtype=np.uint8)
+    picture = np.random.default_rng(0).integers(0, 256, (200, 210, 3), dtype=np.uint8)
     weight = np.tile([[[[-1, -2, -1], [0, 0, 0], [1, 2, 1]]]], (3, 1, 1, 1))
-    plan = plan_conv((3, 60, 70), weight, padding=((1, 1), (1, 1)), groups=3, border=REPLICATE, input_dtype="uint8")
+    plan = plan_conv((3, 200, 210), weight, padding=((1, 1), (1, 1)), groups=3, border=REPLICATE, input_dtype="uint8")
     runner = prepare(plan, weight)
     assert runner.native_dtype == np.int16
     maps = runner.run(picture.transpose(2, 0, 1), dtype=runner.native_dtype)

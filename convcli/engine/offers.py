@@ -95,8 +95,7 @@ def _offer_blocked(problem: Problem) -> Candidate:
 
 
 def _offer_shifts(problem: Problem) -> Candidate | str:
-    lanes = problem.lanes
-    job, sums = problem.job(lanes), "int16" if problem.int16 else problem.dtype
+    job, sums = problem.job(), "int16" if problem.int16 else problem.dtype
     stride_one = problem.phases[0][0].stride == problem.phases[0][1].stride == 1
     kernels = problem.weight[: problem.facts.n_out] if problem.facts.shared else problem.weight
     if problem.facts.n_nonzero * len(kernels) > 4096:
@@ -104,13 +103,12 @@ def _offer_shifts(problem: Problem) -> Candidate | str:
     programs = [program_of(kernel, stride_one=stride_one and len(problem.phases) == 1) for kernel in kernels]
     passes = sum(step.n_operations for program in programs for step in program) / len(programs)
     per_output = (passes + 1) * PASS_NS[sums] + GATHER_NS
-    groups = 1 if lanes > 1 else problem.facts.n_groups
     shifts = ShiftAdd(job, sums)
     cost = problem.n_outputs * per_output + problem.n_inputs * GATHER_NS
     if not stride_one:  # each residue is taken apart in steps
         cost += problem.n_inputs * 3 * PASS_NS[sums]
     band, threads, taken = fit_band(problem, shifts, job, cost, cache=6 * CACHE_BYTES)
-    calls = groups * -(-problem.rows // band) * len(problem.phases) * (passes * job.n_out + 10)
+    calls = problem.facts.n_groups * -(-problem.rows // band) * len(problem.phases) * (passes * job.n_out + 10)
     cost += calls * CALL_NS
     method = f"shift and add over {problem.facts.n_nonzero} taps"
     return Candidate(
@@ -121,17 +119,15 @@ def _offer_shifts(problem: Problem) -> Candidate | str:
         threads,
         taken,
         sums,
-        lanes=lanes > 1,
+        lanes=problem.lanes > 1,
     )
 
 
 def _offer_stacked(problem: Problem) -> Candidate:
-    lanes = problem.lanes
-    job = problem.job(lanes)
+    job = problem.job()
     at_once = min((1, 2, 4, 6, 8, 12, 16), key=lambda n: stack_cost(job, n) if n <= problem.rows else float("inf"))
     product = StackedProduct(job, at_once, problem.band_dtype)
-    groups = 1 if lanes > 1 else problem.facts.n_groups
-    n_rows = sum(phase[0].n_outputs for phase in problem.phases) * groups
+    n_rows = sum(phase[0].n_outputs for phase in problem.phases) * problem.facts.n_groups
     cost = n_rows * stack_cost(job, at_once) + problem.n_inputs * GATHER_NS
     band, threads, taken = fit_band(problem, product, job, cost, cache=4 * CACHE_BYTES)
     cost += -(-n_rows // band) * (8 + job.kernel_hw[1]) * CALL_NS
@@ -144,7 +140,7 @@ def _offer_stacked(problem: Problem) -> Candidate:
         taken,
         problem.dtype,
         rows_at_once=at_once,
-        lanes=lanes > 1,
+        lanes=problem.lanes > 1,
     )
 
 
@@ -198,8 +194,7 @@ def _offer_separable(problem: Problem) -> Candidate | str:
         rank = max(rank, len(found[0]))
         if rank > most:
             return f"a {kernel_h}×{kernel_w} kernel has rank {rank}: more work than its {kernel_h * kernel_w} taps"
-    lanes = problem.lanes
-    job = problem.job(lanes)
+    job = problem.job()
     column_job = job._replace(
         kernel_hw=(job.kernel_hw[0], 1),
         stride_hw=(job.stride_hw[0], 1),
@@ -213,11 +208,10 @@ def _offer_separable(problem: Problem) -> Candidate | str:
     block = best_block(row_job)
     at_once = min((1, 2, 4, 8, 16, 32), key=lambda n: stack_cost(column_job, n) if n <= problem.rows else float("inf"))
     separable = Separable(job, rank, problem.band_dtype, rows_at_once=at_once, block=block)
-    groups = 1 if lanes > 1 else facts.n_groups
-    n_rows = sum(phase[0].n_outputs for phase in problem.phases) * groups
+    n_rows = sum(phase[0].n_outputs for phase in problem.phases) * facts.n_groups
     each = stack_cost(column_job, at_once) + job.n_out * rank * block_cost(row_job, block)
     cost = n_rows * each + problem.n_inputs * GATHER_NS
-    band, threads, taken = fit_band(problem, separable, job, cost, cache=4 * CACHE_BYTES)
+    band, threads, taken = fit_band(problem, separable, job, cost, cache=10 * CACHE_BYTES)
     cost += -(-n_rows // band) * (20 + 15 * job.n_out * rank) * CALL_NS
     return Candidate(
         "separable",
@@ -228,7 +222,7 @@ def _offer_separable(problem: Problem) -> Candidate | str:
         taken,
         problem.dtype,
         block,
-        lanes=lanes > 1,
+        lanes=problem.lanes > 1,
         adds_products=False,
         rank=rank,
         rows_at_once=at_once,

@@ -113,7 +113,7 @@ class Runner:
             # Callers run strips on threads of their own.
             with single_threaded_blas(2):
                 for work in works:
-                    for band in work.bands(top, bottom, self.plan.band_rows):
+                    for band in work.bands(top, bottom, self._band_rows(work.job.lanes)):
                         work(band, scratch)
         finally:
             self._pool.put(scratch)
@@ -138,7 +138,7 @@ class Runner:
         target = self._new(planes, height, dtype or self.plan.dtype) if out is None else out
         self._check_out(target, height)
         works = self._works(planes, target, 0)
-        bands = [(work, band) for work in works for band in work.bands(0, height, self.plan.band_rows)]
+        bands = [(work, band) for work in works for band in work.bands(0, height, self._band_rows(work.job.lanes))]
         workers = 1 if self.plan.engine == "torch" else self.plan.threads  # torch brings its own
         with single_threaded_blas(workers):
             run_bands(bands, self._pool, workers)
@@ -171,9 +171,21 @@ class Runner:
     def _lanes(self, planes: Planes) -> int:
         return self.plan.input_shape[0] if self.plan.shared and interleaved(planes) is not None else 1
 
+    def _band_rows(self, lanes: int) -> int:
+        """Return the rows of a band of so many lanes that takes no more than one of a single plane; 0: none does."""
+        rows = self.plan.band_rows
+        if lanes == 1:
+            return rows
+        for job in (self._job(phase, lanes) for phase in self._phases):
+            apart = job.stride_hw[0]
+            rows = min(rows, (job.rows(self.plan.band_rows) // lanes - job.rows(1)) // apart + 1)
+        return max(rows, 0)
+
     def _works(self, planes: Planes, out: Array, top: int) -> list[Work]:
         # Maps that go to planes of their own are gathered so: taking the sums apart costs as much as the samples.
         lanes = self._lanes(planes) if out.strides[-1] != out.itemsize else 1
+        if lanes > 1 and not self._band_rows(lanes):
+            lanes = 1
         return [
             Work(
                 self._correlators(index, lanes),

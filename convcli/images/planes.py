@@ -5,6 +5,7 @@ Nothing here copies the whole image: integer samples stay what they are until a 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -113,6 +114,7 @@ class PlaneView:
     ) -> None:
         self._source = source
         self._indexes = list(selection.indexes)
+        self._pick = _as_slice(selection.indexes)
         self._luma = np.array(LUMA_601, dtype)[:, None, None] if selection.luma else None
         self._premultiply = premultiply
         self._white = white
@@ -131,18 +133,35 @@ class PlaneView:
         """Return rows ``[top, bottom)``, shape (C, bottom - top, W)."""
         source = self._source
         everything = source[:, top:bottom] if isinstance(source, np.ndarray) else source.rows(top, bottom)
-        band = everything[self._indexes]
+        band = everything[self._pick]
         if self._luma is not None:
             band = (band * self._luma).sum(axis=0, keepdims=True)
-        band = band.astype(self.dtype, copy=False)
+        if self.is_plain:
+            return band
+        # Plane by plane, not interleaved as the samples may lie; and never in the image's own memory.
+        band = band.astype(self.dtype, order="C", copy=np.may_share_memory(band, everything))
         if self._premultiply is not None:
             alpha = everything[self._premultiply] * (1 / self._white)
             for plane, index in enumerate(self._indexes):
                 if index != self._premultiply:
                     band[plane] *= alpha
         if not self._identity:
-            band = band * self._scale + self._offset
+            band *= self._scale
+            band += self._offset
         return band
+
+
+def _as_slice(indexes: tuple[int, ...]) -> slice | list[int]:
+    """Return the slice that picks evenly spaced ``indexes`` without a copy, or the list.
+
+    Examples
+    --------
+    >>> _as_slice((0, 1, 2)), _as_slice((1,)), _as_slice((2, 1, 0)), _as_slice((0, 3))
+    (slice(0, 3, 1), slice(1, 2, 1), [2, 1, 0], slice(0, 6, 3))
+    """
+    steps = {after - before for before, after in itertools.pairwise(indexes)} or {1}
+    step = min(steps)
+    return slice(indexes[0], indexes[-1] + step, step) if len(steps) == 1 and step > 0 else list(indexes)
 
 
 def view_planes(
