@@ -121,6 +121,9 @@ def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int
     """
     n_axes = len(input_shape) - 1
     asking = [index for index, word in enumerate(words) if has_unknown(word)]
+    if not asking:
+        hint = "write ? for the number wanted, such as conv:64,k=7,s=2,p=?; without --target the sizes are computed"
+        raise UsageError("no layer has a '?', the number that is to give --target", hint=hint)
     if len(asking) != 1:
         raise UsageError(f"{len(asking)} layers have '?'", hint="ask for the numbers of one layer at a time")
     at = asking[0]

@@ -137,10 +137,18 @@ def find_kind(word: str, n_axes: int) -> str:
         name = name[:-2]
     name = ALIASES.get(name, name)
     if name not in KINDS and name not in SEQUENCES:
-        known = [*KINDS, *SEQUENCES, *ALIASES]
-        hint = near_names(name, known) or f"known: {', '.join([*KINDS, *SEQUENCES])}"
+        hint = _near_kinds(name) or f"known: {', '.join([*KINDS, *SEQUENCES])}"
         raise UsageError(f"unknown layer {word!r}" if word else "a layer's name is missing", hint=hint)
     return name
+
+
+def _near_kinds(name: str) -> str:
+    """Return "did you mean ...?" with the names that --help has: an alias that is near suggests what it stands for."""
+    import difflib
+
+    near = difflib.get_close_matches(name, sorted([*KINDS, *SEQUENCES, *ALIASES]), n=3, cutoff=0.6)
+    found = dict.fromkeys(ALIASES.get(word, word) for word in near)
+    return f"did you mean {', '.join(found)}?" if found else ""
 
 
 def full_name(kind: str, key: str) -> str:

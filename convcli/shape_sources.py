@@ -64,6 +64,8 @@ def read_input_shape(text: str, *, channels_last: bool = False) -> Shape:
     >>> read_input_shape("3x304x228"), read_input_shape("304x228x3", channels_last=True)
     ((3, 304, 228), (3, 304, 228))
     """
+    if not text.strip():
+        raise UsageError("the input is empty", hint="CxHxW, such as 3x304x228, or an image", text=text, position=0)
     if not is_shape_text(text):
         return _image_shape(text)
     try:
@@ -86,6 +88,24 @@ def read_input_shape(text: str, *, channels_last: bool = False) -> Shape:
             position=0,
         )
     return (sizes[-1], *sizes[:-1]) if channels_last else sizes
+
+
+def axes_note(text: str, words: Sequence[str]) -> str | None:
+    """Return what is to be said of an input of two numbers: they are no rows and columns, unless a layer says 1d.
+
+    Examples
+    --------
+    >>> axes_note("10x20", ["conv:8,k=3"])
+    '10x20 is read as 10 channels of length 20 (1-d); an image of one channel is 1x10x20'
+    >>> axes_note("3x10x20", ["conv:8,k=3"]), axes_note("10x20", ["conv1d:8,k=3"])
+    (None, None)
+    """
+    if not is_shape_text(text) or any("1d" in word.partition(":")[0].lower() for word in words):
+        return None
+    sizes = [part.strip() for part in text.replace("×", "x").lower().split("x")]
+    if len(sizes) != 2:
+        return None
+    return f"{text} is read as {sizes[0]} channels of length {sizes[1]} (1-d); an image of one channel is 1x{text}"
 
 
 def _image_shape(text: str) -> Shape:

@@ -17,7 +17,8 @@ from convcli.layer_sizes import Shape
 from convcli.layer_text import find_kind, full_name, layers_from_values, parse_layers, split_layer
 from convcli.layers import KINDS, TABLES, Layer, make_layer
 from convcli.size_text import parse_sizes
-from convcli.stack import StackShape, walk
+from convcli.stack import StackShape
+from convcli.stack_fit import walk_or_fit
 
 #: Keys of a stack file, with what each must be.
 KEYS = {
@@ -74,7 +75,7 @@ class Stack:
         found = input_shape or self.input
         if not found:
             raise UsageError(f"stack {self.name!r} says no input", hint="--input 3x224x224")
-        return walk(self.layers, found)
+        return walk_or_fit(self.layers, found)
 
     def run(self, planes: Any, *, outputs: str | Sequence[str] = "last") -> dict[str, Any]:
         """Run the stack on planes ``(C, H, W)``, see :func:`convcli.stack_run.run_stack`."""
@@ -126,6 +127,8 @@ def parse_stack(text: str, *, n_axes: int | None = None, name: str = "stack", fo
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"not TOML: {error}", hint='layers = ["conv:64,k=7,s=2,p=3", "relu"]') from None
+    if "layers" not in data and data.keys() & {"kernel", "kernels", "taps", "row", "column"}:
+        raise UsageError("this is a kernel, not a stack of layers", hint="convcli apply IMAGE --kernel FILE")
     for key in data:
         if key not in KEYS:
             raise UsageError(f"unknown key {key!r}", hint=near_names(key, KEYS) or f"known: {', '.join(KEYS)}")

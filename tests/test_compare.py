@@ -50,10 +50,20 @@ def test_whole_numbers_differ_by_nothing(picture):
     assert "not run: separable: a 2×2 kernel has rank 2" in text
 
 
-def test_engines_that_cannot_or_would_take_too_long_are_listed_with_why(picture):
-    result = run_cli("compare", picture, "-k", "1 0; 0 1", "--limit", "0.0000001", "--json").ok().json
-    assert all(each["seconds"] is None for each in result["engines"])
-    assert "--limit" in result["engines"][0]["why_not"]
+def test_engines_that_cannot_or_would_take_too_long_are_listed_with_why():
+    def planner(engine="auto", dtype="float32"):
+        return plan_conv((1, 20, 20), np.ones((1, 1, 3, 3)), engine=engine, dtype=dtype)
+
+    found = compare_engines(planner, np.ones((1, 20, 20)), np.ones((1, 1, 3, 3)), None, limit_s=1e-7)
+    assert all(each.seconds is None for each in found.measurements)
+    assert "--limit" in str(found.measurements[0].why_not)
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "nan", "0.0000001"])
+def test_no_verdict_about_no_engine(picture, limit):
+    result = run_cli("compare", picture, "-k", "1 0; 0 1", f"--limit={limit}")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--limit" in result.stderr
 
 
 def test_an_engine_that_is_wrong_is_found_out(monkeypatch):

@@ -22,7 +22,7 @@ from convcli.render.kernels_colour import coloured_grid
 
 
 def test_list_names_shape_use_and_source() -> None:
-    lines = run_cli("kernels", "list").ok().stdout.splitlines()
+    lines = run_cli("kernels", "list", "--source").ok().stdout.splitlines()
     assert lines[0].split() == ["name", "shape", "what", "for", "source"]
     sobel = next(line for line in lines if line.startswith("sobel  "))
     assert "2x3x3" in sobel

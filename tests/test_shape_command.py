@@ -319,7 +319,7 @@ def test_output_padding_that_inverts_a_convolution():
         (("conv:8,k=3,p=?", "--target", "3x3x3x3"), "does not fit an input of 2 axes"),
         (("conv:8,k=3,p=?", "--target", "0x3"), "target 0 is too small"),
         (("conv:8,k=3,p=?", "--target", "3x3", "--csv"), "text or --json"),
-        (("relu", "--target", "3x3"), "0 layers have '?'"),
+        (("relu", "--target", "3x3"), "no layer has a '?'"),
         (("--target", "3x3"), "needs an input and a layer"),
         (("conv:8,k=?,s=?,p=?,d=?", "--target", "30x30", "--bound", "40"), "combinations, more than 100,000"),
     ],

@@ -35,6 +35,7 @@ ORIENTATIONS = ("correlate", "convolve")
 _BANK_KEYS = frozenset(
     ["name", "aliases", "summary", "source", "tags", "orientation", "scale", "combine", "notes", "kernel", "dims"]
 )
+_KERNELS = frozenset(["kernel", "kernels", "taps", "row", "column"])
 _KERNEL_KEYS = frozenset(["name", "taps", "row", "column", "scale", "bias"])
 
 
@@ -137,7 +138,11 @@ def bank_from_data(data: Any, *, name: str) -> RawBank:
     ------
     FieldError
         Naming the field and what was expected there.
+    KernelError
+        It is a stack of layers.
     """
+    if isinstance(data, dict) and "layers" in data and not _KERNELS & data.keys():
+        raise KernelError("this is a stack of layers, not a kernel", hint="convcli apply IMAGE --stack FILE")
     if isinstance(data, dict) and "kernel" not in data and "kernels" not in data and ("taps" in data or "row" in data):
         own = _KERNEL_KEYS - {"name", "scale"}  # one kernel needs no table of its own
         data = {

@@ -55,6 +55,11 @@ class KernelEntry(NamedTuple):
     parameters: tuple[str, ...] = ()
     path: str | None = None
 
+    @property
+    def first_parameter(self) -> str:
+        """The name of a family's first parameter; empty for files."""
+        return self.parameters[0].partition("=")[0] if self.parameters else ""
+
     def as_dict(self) -> dict[str, object]:
         """Return plain data for ``--json``."""
         return {**self._asdict(), "tags": list(self.tags), "parameters": list(self.parameters)}
@@ -122,6 +127,22 @@ def is_known(text: str) -> bool:
     from convcli.banks.catalogue import family_names
 
     return normal_name(name) in family_names()
+
+
+def family_of_same_name(spec: str) -> str | None:
+    """Return how to write the family, ``gaussian:sigma=…``, where a plain name means a fixed table and both exist.
+
+    Examples
+    --------
+    >>> family_of_same_name("gaussian"), family_of_same_name("gaussian:sigma=2"), family_of_same_name("kirsch")
+    ('gaussian:sigma=…', None, None)
+    """
+    from convcli.banks.catalogue import families
+
+    family = families().get(normal_name(spec))
+    if family is None or not family.parameters or not find_bank_files(spec):
+        return None
+    return f"{family.name}:{family.parameters[0].name}=…"
 
 
 def find_alias(name: str) -> Path | None:

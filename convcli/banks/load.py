@@ -135,7 +135,9 @@ def _modified(bank: KernelBank, modifiers: tuple[tuple[str, str], ...]) -> Kerne
 
 
 def _atom(node: Atom, parameters: tuple[tuple[str, str], ...], layout: str | None) -> KernelBank:
-    if node.is_matrix:
+    from convcli.banks.spec import means_matrix
+
+    if node.is_matrix or (means_matrix(node.head) and not _is_file(node.head)):
         _refuse_parameters("a matrix", parameters)
         return _matrix(node.head)
     name, hash_, entry = node.head.partition("#")

@@ -131,6 +131,19 @@ def is_matrix(text: str) -> bool:
     return bool(_MATRIX.match(text) and re.search(r"\d", text) and not _ON_BRACKETS.search(text))
 
 
+def means_matrix(text: str) -> bool:
+    """Whether text is meant as taps though not all of it is numbers: for an error that says which part is not.
+
+    Examples
+    --------
+    >>> means_matrix("1 x; 3 4"), means_matrix("1 0 O"), means_matrix("sobel"), means_matrix("3 cats.npy")
+    (True, True, False, False)
+    """
+    words = re.split(r"[\s,]+|(;)", text)
+    n_words, n_numbers = sum(bool(word) and word != ";" for word in words), sum(is_number(word or "") for word in words)
+    return n_numbers > 0 and (";" in words or (n_words > 2 and 2 * n_numbers > n_words))
+
+
 def is_number(text: str) -> bool:
     """Whether text is a single number, which an expression takes as a 1x1 kernel."""
     return bool(_NUMBER.match(text.strip()))

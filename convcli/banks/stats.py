@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convcli.banks.bank import KernelBank
+from convcli.banks.rank import factors
 
 Array = NDArray[np.float64]
 
-#: Singular values below this part of the largest do not count towards the rank.
-RANK_TOLERANCE = 1e-6
-#: Factors are shown where nothing but rounding is lost with them.
-_FACTOR_TOLERANCE = 1e-12
 #: Relative to the L1 norm, what counts as nothing when sums and symmetries are judged.
 _NOTHING = 1e-9
 
@@ -30,9 +28,9 @@ class KernelStats:
         areas, ``l2`` the gain on white noise.
     n_nonzero : int
         Taps that are not 0.
-    rank : int
+    rank : int or None
         Singular values above a millionth of the largest; 1 means separable. The largest rank of the planes for kernels
-        that read several.
+        that read several. None for large kernels that are not separable, whose singular values would take minutes.
     column, row : ndarray or None
         The separable factors of rank 1, scaled alike.
     symmetry : tuple of str
@@ -43,7 +41,7 @@ class KernelStats:
     output_range : tuple of float
         Smallest and largest result for samples of 0 to 255, bias included.
     direct, separable : int
-        Multiplications a sample: every non-zero tap; ``rank * (rows + columns)``.
+        Multiplications a sample: every non-zero tap; ``rank * (rows + columns)``, None where the rank is.
     peak_gain : float
         Largest gain on any wave, and in ``peak_frequency`` that wave, in cycles a pixel (to the right, up).
     peak_frequency : tuple of float
@@ -57,14 +55,14 @@ class KernelStats:
     low: float
     high: float
     n_nonzero: int
-    rank: int
+    rank: int | None
     column: Array | None
     row: Array | None
     symmetry: tuple[str, ...]
     sigma_xy: tuple[float, float] | None
     output_range: tuple[float, float]
     direct: int
-    separable: int
+    separable: int | None
     peak_gain: float
     peak_frequency: tuple[float, float]
 
@@ -109,6 +107,11 @@ def bank_stats(bank: KernelBank) -> list[KernelStats]:
 
 def kernel_stats(taps: Array, *, name: str = "kernel", bias: float = 0.0) -> KernelStats:
     """Return the facts about one kernel of shape (I, kH, kW) or (I, kD, kH, kW)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # taps of 1e300 are taps; their sums may be infinite
+        return _kernel_stats(taps, name, bias)
+
+
+def _kernel_stats(taps: Array, name: str, bias: float) -> KernelStats:
     planes = taps.reshape(-1, *taps.shape[-2:])
     l1 = float(np.abs(taps).sum())
     total = float(taps.sum())
@@ -118,9 +121,9 @@ def kernel_stats(taps: Array, *, name: str = "kernel", bias: float = 0.0) -> Ker
     return KernelStats(
         name=name,
         shape=tuple(int(size) for size in taps.shape),
-        total=0.0 if abs(total) <= _NOTHING * l1 else total,
+        total=0.0 if abs(total) <= _NOTHING * l1 < math.inf else total,
         l1=l1,
-        l2=float(np.sqrt((taps * taps).sum())),
+        l2=_l2(taps),
         low=float(taps.min()),
         high=float(taps.max()),
         n_nonzero=int(np.count_nonzero(taps)),
@@ -131,34 +134,17 @@ def kernel_stats(taps: Array, *, name: str = "kernel", bias: float = 0.0) -> Ker
         sigma_xy=equivalent_sigma(planes.sum(axis=0)),
         output_range=(255 * float(np.minimum(taps, 0).sum()) + bias, 255 * float(np.maximum(taps, 0).sum()) + bias),
         direct=int(np.count_nonzero(taps)),
-        separable=len(planes) * rank * (rows + columns),
+        separable=None if rank is None else len(planes) * rank * (rows + columns),
         peak_gain=gain,
         peak_frequency=frequency,
     )
 
 
-def factors(planes: Array) -> tuple[int, Array | None, Array | None]:
-    """Return the rank, and for rank 1 in one plane the column and row whose outer product the taps are.
-
-    Integer taps get integer factors where they exist: the row is scaled to the smallest whole numbers.
-    """
-    values = np.linalg.svd(planes, compute_uv=False)
-    largest = values[:, :1]
-    rank = max(1, int((values > RANK_TOLERANCE * np.where(largest > 0, largest, 1)).sum(axis=1).max()))
-    exact = values.shape[1] < 2 or bool((values[:, 1] <= _FACTOR_TOLERANCE * largest[:, 0]).all())
-    if not exact or len(planes) > 1 or not largest.any():
-        return rank, None, None
-    left, value, right = np.linalg.svd(planes[0])
-    column, row = left[:, 0] * value[0], right[0]
-    unit = np.abs(row)[np.abs(row) > 1e-9 * np.abs(row).max()].min()
-    whole = row / unit
-    if np.allclose(whole, np.rint(whole), atol=1e-9):
-        column, row = column * unit, np.rint(whole)
-    if column.sum() < -_NOTHING or (abs(column.sum()) <= _NOTHING and row.sum() < 0):
-        column, row = -column, -row
-    near = np.rint(column)
-    column = np.where(np.abs(column - near) < 1e-12 * max(1.0, float(np.abs(column).max())), near, column)
-    return rank, column + 0.0, row + 0.0
+def _l2(taps: Array) -> float:
+    largest = float(np.abs(taps).max())
+    if 1e-100 < largest < 1e100:  # squares neither overflow nor vanish
+        return float(np.sqrt((taps * taps).sum()))
+    return largest * float(np.sqrt(((taps / (largest or 1.0)) ** 2).sum()))
 
 
 def symmetries(taps: Array) -> tuple[str, ...]:
@@ -182,6 +168,7 @@ def symmetries(taps: Array) -> tuple[str, ...]:
 
 def equivalent_sigma(taps: Array) -> tuple[float, float] | None:
     """Return standard deviations (to the right, down) of non-negative taps as a distribution, in pixels."""
+    taps = taps / (float(np.abs(taps).max()) or 1.0)  # their sum is finite then
     total = float(taps.sum())
     if total <= 0 or float(taps.min()) < -_NOTHING * total:
         return None
@@ -201,7 +188,7 @@ def response(taps: Array, size: int = 64) -> Array:
     taps : ndarray of shape (kH, kW), float64
         One plane of a kernel.
     size : int
-        Samples of the spectrum each way; at least the kernel's size is used.
+        Samples of the spectrum each way; at least the kernel's size is used, rounded up to what transforms fast.
 
     Returns
     -------
@@ -209,6 +196,7 @@ def response(taps: Array, size: int = 64) -> Array:
         Gains at frequencies from -1/2 to 1/2 cycles a pixel.
     """
     n = max(size, *taps.shape)
+    n = n if n <= 256 else math.ceil(n / 256) * 256  # a prime size takes several times as long
     # Rows go down, so negative row frequencies, which fftshift puts on top, are waves that rise to the right.
     spectrum: Array = np.abs(np.fft.fftshift(np.fft.fft2(taps, (n, n))))
     return spectrum
@@ -220,7 +208,7 @@ def peak(planes: Array, size: int = 64) -> tuple[float, tuple[float, float]]:
     for plane in planes[:64]:
         gains = response(plane, size)
         n = len(gains)
-        row, column = np.unravel_index(int(np.argmax(np.round(gains, 12))), gains.shape)
+        row, column = np.unravel_index(int(np.argmax(np.round(gains / (float(gains.max()) or 1.0), 12))), gains.shape)
         value = float(gains[row, column])
         if value > best:
             right, up = (int(column) - n // 2) / n, (n // 2 - int(row)) / n

@@ -61,9 +61,12 @@ def compare(
     The experiment of "is my hand-made convolution the same as PyTorch's?": convcli compare photo.jpg -k sobel
     """
     from convcli.engine.compare import compare_engines
+    from convcli.errors import UsageError
     from convcli.render.compare import comparison_as_dict, render_comparison
     from convcli.report import to_json
 
+    if not limit > 0:  # nan is not either
+        raise UsageError(f"--limit {limit:g} leaves every engine out", hint="seconds above 0, such as --limit 30")
     flags = {
         "kernels": tuple(kernel), "stride": stride, "padding": padding, "padding_mode": padding_mode,
         "dilation": dilation, "groups": groups, "transposed": transposed, "output_padding": output_padding,
@@ -77,6 +80,8 @@ def compare(
             return one.plan(engine=engine, device=where, **changes)
 
         found = compare_engines(planner, one.planes, one.bound.weight, one.bound.bias, limit_s=limit)
+        if all(measurement.seconds is None for measurement in found.measurements):
+            raise UsageError(f"no engine runs within --limit {limit:g}", hint="a longer one, such as --limit 30")
         job = {"image": one.label, "kernel": " + ".join(kernel), "planes": one.planes.shape}
     if json:
         typer.echo(to_json({**job, **comparison_as_dict(found)}))

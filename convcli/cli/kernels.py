@@ -27,9 +27,10 @@ def list_(
     grep: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Only where name, use, source or tags contain it.")
     ] = None,
+    source: Annotated[bool, typer.Option("--source", help="Paper, book or program too: wide lines.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")] = False,
 ) -> None:
-    """List the kernels that have names: shape, what for, source."""
+    """List the kernels that have names, and what they are for."""
     from convcli.banks.library import list_kernels
     from convcli.errors import KernelError, near_names
 
@@ -52,9 +53,15 @@ def list_(
 
         typer.echo(to_json([entry.as_dict() for entry in entries], indent=2))
         return
+    if not entries:
+        from convcli.report import printable
+
+        asked = [*(tag or ()), *([] if grep is None else [grep])]
+        typer.echo(f"nothing matches {' and '.join(repr(printable(each)) for each in asked)}", err=True)
+        return
     from convcli.render.kernels import render_list
 
-    typer.echo(render_list(entries, width=_terminal_width()))
+    typer.echo(render_list(entries, width=_terminal_width(), source=source))
 
 
 def _terminal_width() -> int | None:
@@ -76,11 +83,22 @@ def show(
     max_taps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Raise the limit of taps.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")] = False,
 ) -> None:
-    """Show taps, sum, norms, rank, symmetry, output range, cost and frequency response."""
-    from convcli.banks import load_bank
-    from convcli.banks.stats import bank_stats
+    """Show taps, norms, rank, symmetry, cost and response.
 
+    What is printed of each kernel: taps, sum, norms, rank and factors, symmetry, range of the output, cost, gain and
+    frequency response.
+    """
+    from convcli.banks import load_bank
+    from convcli.banks.library import family_of_same_name
+    from convcli.banks.stats import bank_stats
+    from convcli.errors import UsageError
+
+    if png is not None and png.suffix.lower() != ".png":
+        raise UsageError(f"--png {png} has not the suffix of a PNG", hint=f"--png {png.stem or 'kernel'}.png")
     bank = load_bank(spec, max_taps=max_taps)
+    family = family_of_same_name(spec)
+    if family is not None:
+        bank = bank.noted(f"the fixed table of that name; with parameters it is the family {family}")
     stats = bank_stats(bank)
     if png is not None:
         from convcli.banks.formats.files import write_whole
@@ -100,11 +118,22 @@ def show(
 
         print_bank(bank, stats, forced=color is True)
     else:
-        typer.echo(render_bank(bank, stats, in_full=in_full))
+        typer.echo(render_bank(bank, stats, in_full=in_full, first=_first_of(spec)))
     if png is not None:
         from convcli.report import printable
 
         typer.echo(f"written {printable(str(png))}")
+
+
+def _first_of(spec: str) -> str:
+    """Return the SPEC of a bank's first kernel, as a shell takes it."""
+    import shlex
+
+    from convcli.banks.library import is_known
+    from convcli.banks.spec import Operation, parse_spec
+
+    whole = f"({spec})" if isinstance(parse_spec(spec, is_known=is_known), Operation) else spec
+    return shlex.quote(f"{whole.strip()} select=0")
 
 
 def _on_terminal() -> bool:
@@ -118,7 +147,10 @@ def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Kernel files of any format.")],
     json: Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")] = False,
 ) -> None:
-    """Check kernel files: line and field of what is wrong, what is missing, the entries of a checkpoint."""
+    """Check kernel files; list the entries of checkpoints.
+
+    Says the line and field of what is wrong, and what is missing though the file loads.
+    """
     from convcli.banks.check import check_file
     from convcli.errors import KernelError
     from convcli.render.kernels import check_lines
@@ -169,7 +201,10 @@ def export(
     max_taps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Raise the limit of taps.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write kernels in another format, as correlation taps; a loss is refused unless --round."""
+    """Write kernels in another format.
+
+    Taps are written as correlation taps unless --convolve; what would lose something is refused unless --round.
+    """
     import sys
 
     from convcli.banks import load_bank

@@ -105,9 +105,19 @@ def shape(
         rest = [word]
     if target is not None or any("?" in each for each in rest):
         typer.echo(_solve(rest, input_text, target, channels_last, bound, output_as))
-        return
-    stack = _walk(rest, input_text, onnx, channels_last)
-    typer.echo(_render(stack, output_as, formula))
+    else:
+        typer.echo(_render(_walk(rest, input_text, onnx, channels_last), output_as, formula))
+    if input_text is not None and not channels_last and onnx is None:
+        _note_axes(input_text, rest)
+
+
+def _note_axes(input_text: str, words: "Sequence[str]") -> None:
+    """Say that an input of two numbers has one axis besides the channels."""
+    from convcli.shape_sources import axes_note
+
+    note = axes_note(input_text, words)
+    if note is not None:
+        typer.echo(f"note: {note}", err=True)
 
 
 def _lists_weights(
@@ -132,7 +142,7 @@ def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, chan
     """Return the shapes of what was asked: layers as text, stack files, or an ONNX model."""
     from convcli.errors import UsageError
     from convcli.shape_sources import read_input_shape, read_layers
-    from convcli.stack import walk
+    from convcli.stack_fit import walk_or_fit
 
     input_shape = None if input_text is None else read_input_shape(input_text, channels_last=channels_last)
     layers: Sequence[Layer]
@@ -147,7 +157,7 @@ def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, chan
     layers = read_layers(words, len(input_shape) - 1)
     if not layers:
         raise UsageError("no layer given", hint=f"convcli shape {input_text} conv:64,k=7,s=2,p=3")
-    return walk(layers, input_shape)
+    return walk_or_fit(layers, input_shape)
 
 
 def _walk_stack_file(words: "Sequence[str]") -> "StackShape":
@@ -157,14 +167,14 @@ def _walk_stack_file(words: "Sequence[str]") -> "StackShape":
     if not words:
         raise UsageError("no input given", hint="convcli shape 3x304x228 conv:64,k=7,s=2,p=3")
     from convcli.shape_sources import read_layers
-    from convcli.stack import walk
     from convcli.stack_file import load_stack
+    from convcli.stack_fit import walk_or_fit
 
     first = load_stack(words[0])
     if not first.input:
         raise UsageError(f"{words[0]} says no input", hint="--input 3x224x224")
     more = read_layers(words[1:], len(first.input) - 1)
-    return walk([*first.layers, *more], first.input)
+    return walk_or_fit([*first.layers, *more], first.input)
 
 
 def _solve(

@@ -68,6 +68,8 @@ def _verdict(found: Comparison) -> str:
     if not found.agree:
         wrong = ", ".join(m.engine for m in ran if m.relative == worst)
         return f"the engines do not agree: {wrong} is off by {worst:.1e} of the largest value; please report this"
+    if len(ran) == 1:
+        return f"only {ran[0].engine} ran, and computes what the reference does; a larger --limit runs more engines"
     if worst == 0:
         return f"all {len(ran)} engines give the same numbers, to the last bit"
     return (

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 from convcli.report import printable
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from convcli.banks import KernelBank, KernelEntry
     from convcli.banks.check import CheckResult
     from convcli.banks.stats import KernelStats
@@ -19,25 +22,44 @@ if TYPE_CHECKING:
 MOST_IN_FULL = 9
 #: Columns of text that a grid of taps may fill.
 _WIDTH = 100
+#: Columns of a list that a shape may fill.
+_LONGEST_SHAPE = 21
+#: Marks a row of a picture of taps; two columns of text each.
+_MOST_MARKS = 64
 _POSITIVE, _NEGATIVE = " .:+*#@", " '-=%&$"
 _RESPONSE = " .:-=+*#%@"
 
 
-def render_list(entries: Sequence[KernelEntry], *, width: int | None = None) -> str:
-    """Return the list as a table: name, shape, what for, source; lines cut to ``width`` where there is one."""
+def render_list(entries: Sequence[KernelEntry], *, width: int | None = None, source: bool = False) -> str:
+    """Return the list as a table: name, shape, what for, and the source where asked; lines cut to ``width`` if given.
+
+    A family that has the name of a fixed table is shown with its first parameter, which is what makes it the family.
+    """
     from convcli.render.table import render_table
 
+    fixed = {entry.name for entry in entries if entry.kind == "file"}
     rows = [
-        (printable(entry.name), entry.shape, printable(entry.summary), printable(entry.source)) for entry in entries
+        (
+            printable(
+                f"{entry.name}:{entry.first_parameter}=…" if entry.parameters and entry.name in fixed else entry.name
+            ),
+            entry.shape if len(entry.shape) <= _LONGEST_SHAPE else f"{entry.shape[: _LONGEST_SHAPE - 1]}…",
+            printable(entry.summary),
+            *([printable(entry.source)] if source else []),
+        )
+        for entry in entries
     ]
-    table = render_table(("name", "shape", "what for", "source"), rows)
+    table = render_table(("name", "shape", "what for", "source")[: 3 + source], rows)
     if width is None:
         return table
     return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in table.splitlines())
 
 
-def render_bank(bank: KernelBank, stats: Sequence[KernelStats], *, in_full: bool) -> str:
-    """Return a bank as text: what it is, then every kernel's taps and facts, or a row for each of many."""
+def render_bank(bank: KernelBank, stats: Sequence[KernelStats], *, in_full: bool, first: str) -> str:
+    """Return a bank as text: what it is, then every kernel's taps and facts, or a row for each of many.
+
+    ``first`` is what to write for its first kernel alone, quoted for a shell.
+    """
     lines = head_lines(bank)
     if in_full:
         for index, one in enumerate(stats):
@@ -54,14 +76,13 @@ def render_bank(bank: KernelBank, stats: Sequence[KernelStats], *, in_full: bool
             short(one.l2),
             short(one.low),
             short(one.high),
-            one.rank,
+            "-" if one.rank is None else one.rank,
             ", ".join(one.symmetry) or "none",
         )
         for one in stats
     ]
-    example = f"{bank.name}#{bank.kernel_names[0]}" if ":" not in bank.name else f"{bank.name} select=0"
     lines += ["", render_table(headings, rows, align="lrrrrrrl")]
-    lines += ["", f"one of them: convcli kernels show '{printable(example)}'; all: --all; a picture: --png FILE"]
+    lines += ["", f"one of them: convcli kernels show {printable(first)}; all: --all; a picture: --png FILE"]
     return "\n".join(lines)
 
 
@@ -94,11 +115,28 @@ def kernel_lines(bank: KernelBank, index: int, stats: KernelStats) -> list[str]:
     for number, plane in enumerate(planes[:4]):
         if len(planes) > 1:
             lines.append(f"  plane {number}")
-        lines += ["  " + line for line in grid_lines(plane.tolist())]
+        rows, step = shrunk(plane)
+        lines += ["  " + line for line in grid_lines(rows)]
+        if step > 1:
+            lines.append(f"  every mark is the largest of {step}x{step} taps")
     if len(planes) > 4:
         lines.append(f"  … {len(planes) - 4} planes more")
     lines += ["", *("  " + line for line in fact_lines(stats)), "", *("  " + line for line in response_lines(planes))]
     return lines
+
+
+def shrunk(plane: NDArray[np.float64]) -> tuple[list[list[float]], int]:
+    """Return taps as rows, and the side of the squares of taps of which only the largest is there; 1 for all."""
+    import numpy as np
+
+    step = -(-max(plane.shape) // _MOST_MARKS)
+    if step == 1:
+        return plane.tolist(), 1
+    tops, lefts = (range(0, size, step) for size in plane.shape)
+    high, low = (
+        reduce(reduce(plane, tops, axis=0), lefts, axis=1) for reduce in (np.maximum.reduceat, np.minimum.reduceat)
+    )
+    return np.where(high >= -low, high, low).tolist(), step
 
 
 def grid_lines(rows: Sequence[Sequence[float]]) -> list[str]:
@@ -122,7 +160,7 @@ def fits(rows: Sequence[Sequence[float]], width: int) -> bool:
 
 def tap_texts(rows: Sequence[Sequence[float]]) -> list[list[str]]:
     """Return taps as text: whole numbers as they are, others with the digits that tell them apart."""
-    if all(tap == int(tap) and abs(tap) < 1e6 for row in rows for tap in row):
+    if all(abs(tap) < 1e6 and tap == int(tap) for row in rows for tap in row):
         return [[str(int(tap)) for tap in row] for row in rows]
     return [[_aligned(tap) for tap in row] for row in rows]
 
@@ -145,7 +183,7 @@ def fact_lines(stats: KernelStats) -> list[str]:
     lines = [
         f"sum          {short(stats.total)}   L1 {short(stats.l1)}   L2 {short(stats.l2)}   "
         f"taps {short(stats.low)} to {short(stats.high)}, {stats.n_nonzero} not zero",
-        f"rank         {stats.rank}{' (separable)' if stats.rank == 1 else ''} of {min(rows, columns)}",
+        f"rank         {_rank(stats.rank, min(rows, columns))}",
     ]
     if stats.column is not None and stats.row is not None and max(rows, columns) <= 15:
         lines.append(f"  column     {numbers(stats.column.tolist())}")
@@ -155,13 +193,23 @@ def fact_lines(stats: KernelStats) -> list[str]:
         lines.append(f"sigma        {short(stats.sigma_xy[0])} px across, {short(stats.sigma_xy[1])} px down")
     low, high = stats.output_range
     lines.append(f"8-bit range  {short(low)} to {short(high)}{'' if low >= 0 and high <= 255.5 else ' (clips)'}")
-    cheaper = f", {stats.separable} as rows and columns" if stats.separable < stats.direct else ""
+    cheaper = ""
+    if stats.separable is not None and stats.separable < stats.direct:
+        cheaper = f", {stats.separable} as rows and columns"
     lines.append(f"cost         {stats.direct} multiplications a sample{cheaper}")
     right, up = stats.peak_frequency
     lines.append(
         f"gain         {short(abs(stats.total))} on flat areas, largest {short(stats.peak_gain)} {_wave(right, up)}"
     )
     return lines
+
+
+def _rank(rank: int | None, most: int) -> str:
+    if rank is None:
+        from convcli.banks.rank import LARGEST_SQUARE
+
+        return f"not 1; more is not computed (kernel is larger than {LARGEST_SQUARE}x{LARGEST_SQUARE})"
+    return f"{rank}{' (separable)' if rank == 1 else ''} of {most}"
 
 
 def _wave(right: float, up: float) -> str:
@@ -177,7 +225,9 @@ def response_lines(planes: object) -> list[str]:
 
     from convcli.banks.stats import response
 
-    gains = np.max([response(plane, 32) for plane in np.asarray(planes)[:4]], axis=0)
+    taps = np.asarray(planes)[:4]
+    taps = taps / (float(np.abs(taps).max()) or 1.0)
+    gains = np.max([response(plane, 32) for plane in taps], axis=0)
     step = max(1, len(gains) // 16)
     height, width = gains.shape[0] // step * step, gains.shape[1] // max(1, step // 2) * max(1, step // 2)
     across = max(1, step // 2)
@@ -203,7 +253,7 @@ def check_lines(result: CheckResult) -> list[str]:
 
 def short(value: float) -> str:
     """Return a number with at most five digits."""
-    return str(int(value)) if value == int(value) and abs(value) < 1e6 else f"{value:.5g}"
+    return str(int(value)) if abs(value) < 1e6 and value == int(value) else f"{value:.5g}"
 
 
 def numbers(values: Sequence[float]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convcli.render.kernels import fact_lines, fits, head_lines, response_lines, tap_texts
+from convcli.render.kernels import fact_lines, fits, head_lines, response_lines, shrunk, tap_texts
 from convcli.report import printable
 
 if TYPE_CHECKING:
@@ -30,8 +30,11 @@ def print_bank(bank: KernelBank, stats: Sequence[KernelStats], *, forced: bool =
         for number, plane in enumerate(planes[:4]):
             if len(planes) > 1:
                 console.print(Text(f"  plane {number}"))
-            for text in coloured_grid(plane.tolist(), few=console.color_system in ("standard", "windows")):
+            rows, step = shrunk(plane)
+            for text in coloured_grid(rows, few=console.color_system in ("standard", "windows")):
                 console.print(text)
+            if step > 1:
+                console.print(Text(f"  every mark is the largest of {step}x{step} taps"))
         if len(planes) > 4:
             console.print(Text(f"  … {len(planes) - 4} planes more"))
         console.print()

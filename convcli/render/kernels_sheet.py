@@ -95,7 +95,7 @@ def _cell(
         sheet.paste(picture, (x + (_TILE - picture.width) // 2, top + (_TILE - picture.height) // 2))
         draw.rectangle((x - 1, top - 1, x + _TILE, top + _TILE), outline=(200, 200, 200))
     label = _fit(draw, f"{index} {one.name}", 12, 2 * _TILE)
-    facts = f"{short(one.low)} to {short(one.high)}, sum {short(one.total)}, rank {one.rank}"
+    facts = f"{short(one.low)} to {short(one.high)}, sum {short(one.total)}, rank {one.rank or 'above 1'}"
     draw.text((left, top + _TILE + 2), label, fill=(0, 0, 0), font=_font(12))
     draw.text((left, top + _TILE + 17), _fit(draw, facts, 11, 2 * _TILE), fill=(80, 80, 80), font=_font(11))
 

@@ -19,7 +19,7 @@ FAMILIES = (
             Parameter("ratio", "float", 1.0, "sigma across the angle / sigma along it", "", 0.05, 20.0),
         ),
         "size x size",
-        "blur with a bell of the given width, or its derivatives in any direction",
+        "blur with a bell of the given width, or its derivatives",
         "sampled exp(-r²/2σ²), sum 1; derivatives as in SciPy's gaussian_filter",
         ("blur", "edge"),
     ),

@@ -6,6 +6,7 @@ tags, no external data. What a header claims is compared with the bytes that are
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,6 +98,19 @@ def _archive_kind(path: Path) -> str:
     raise KernelError(f"{path} is an archive without arrays", hint="np.savez or torch.save make one", path=str(path))
 
 
+def _read(read: Callable[..., KernelBank], path: Path, entry: str, layout: str | None) -> KernelBank:
+    """Read an entry, or some kernels of one: ``conv1.weight#0`` is the first of that entry's."""
+    try:
+        return read(path, entry=entry, layout=layout)
+    except KernelError as error:
+        whole, hash_, kernel = entry.rpartition("#")
+        if not hash_ or error.facts.get("entry") != entry:  # another fault than an entry that is not there
+            raise
+    from convcli.banks.load import selected
+
+    return selected(read(path, entry=whole, layout=layout), kernel)
+
+
 def read_bank(path: Path, *, entry: str = "", layout: str | None = None) -> KernelBank:
     """Read a kernel file of any format.
 
@@ -105,7 +119,8 @@ def read_bank(path: Path, *, entry: str = "", layout: str | None = None) -> Kern
     path : Path
         The file.
     entry : str
-        Which array of an archive or checkpoint, or which kernel of a bank; empty for all or the only one.
+        Which array of an archive or checkpoint, or which kernel of a bank; empty for all or the only one. A second
+        ``#`` selects kernels of an array: ``conv1.weight#0``.
     layout : str, optional
         Order of an array's axes where it is not the usual one, of the letters o i d h w.
 
@@ -121,7 +136,7 @@ def read_bank(path: Path, *, entry: str = "", layout: str | None = None) -> Kern
     kind = sniff(path)
     reader = import_module(f"convcli.banks.formats.{_READERS[kind]}")
     try:
-        bank: KernelBank = reader.read(path, entry=entry, layout=layout)
+        bank = _read(reader.read, path, entry, layout)
     except KernelError as error:
         raise (error if str(path) in str(error) else error.within(str(path))) from None
     expected = {"npy": (".npy",), "npz": (".npz",), "image": (), "text": ()}.get(kind, ())

@@ -56,6 +56,8 @@ def bank_of_array(
         said.append(
             f"{_by(array.shape)} is read as {len(array)} kernels of {_by(array.shape[1:])}; layout=oik is Conv1d"
         )
+    if array.ndim == 1 and layout is None:
+        said.append(f"{array.size} numbers in a row, no rows and columns: taken as one kernel of 1x{array.size}")
     wanted = [axis for axis in _AXES if axis in order]
     weight = np.transpose(array, [order.index(axis) for axis in wanted]).astype(np.float64)
     full = "oidhw" if "d" in order else "oihw"

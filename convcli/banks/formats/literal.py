@@ -24,7 +24,7 @@ def parse_rows(text: str, what: str) -> Rows:
     """Read rows separated by ``;`` or line ends, numbers by spaces or commas; all rows as long as the first."""
     lines = [line.strip() for line in re.split(r"[;\n\r]+", text)]
     rows = [
-        [number(token, place, what) for token in _tokens(line)]
+        [number(token, place, what, column) for column, token in enumerate(_tokens(line), 1)]
         for place, line in enumerate((line for line in lines if line), 1)
     ]
     if not rows:
@@ -47,14 +47,15 @@ def _tokens(line: str) -> list[str]:
     return [token for token in re.split(r"\s*,\s*|\s+", line) if token]
 
 
-def number(token: str, row: int, what: str) -> float:
-    """Read one number; errors name the row."""
+def number(token: str, row: int, what: str, column: int = 0) -> float:
+    """Read one number; errors name the row, and the column where it is known (from 1)."""
+    where = f"row {row}, column {column}" if column else f"row {row}"
     try:
         return parse_number(token)
     except ValueError as error:
         if token.lower().lstrip("+-") in ("nan", "inf", "infinity"):
-            raise KernelError(f"{what}: row {row}: {token} is not finite: taps must be finite", row=row) from None
-        raise KernelError(f"{what}: row {row}: {error}", row=row) from None
+            raise KernelError(f"{what}: {where}: {token} is not finite: taps must be finite", row=row) from None
+        raise KernelError(f"{what}: {where}: {error}", row=row) from None
 
 
 def _count(numbers: int) -> str:

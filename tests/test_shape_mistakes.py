@@ -1,0 +1,77 @@
+"""What people get wrong with ``convcli shape`` at first, and what they are told."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import REPOSITORY, run_cli
+
+from convcli.layer_text import ALIASES, SEQUENCES
+from convcli.layers import KINDS
+from convcli.stack_file import load_stack
+from convcli.stack_fit import fit
+
+PYRAMID = REPOSITORY / "examples" / "stacks" / "laplacian-pyramid.toml"
+
+
+def test_target_without_a_question_says_how_to_ask():
+    result = run_cli("shape", "3x10x10", "conv:64,k=2", "--target", "151x114")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "no layer has a '?'" in result.stderr
+    assert "p=?" in result.stderr
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv", "--markdown", None])
+def test_two_numbers_are_said_to_be_channels_and_length(form):
+    result = run_cli("shape", "10x20", "conv:8,k=3", *([form] if form else [])).ok()
+    assert (
+        result.stderr == "note: 10x20 is read as 10 channels of length 20 (1-d); an image of one channel is 1x10x20\n"
+    )
+    assert "1-d" not in result.stdout
+
+
+@pytest.mark.parametrize("words", [("1x10x20", "conv:8,k=3"), ("10x20", "conv1d:8,k=3"), ("10x20", "Conv1d:8,k=3")])
+def test_inputs_that_cannot_be_misread_get_no_note(words):
+    assert run_cli("shape", *words).ok().stderr == ""
+
+
+@pytest.mark.parametrize(
+    "wrong", ["cnv:8,k=3", "averagepol:2", "deconvv:8,k=2", "cta", *(f"{name}x" for name in ALIASES)]
+)
+def test_suggestions_are_words_that_help_has(wrong):
+    result = run_cli("shape", "3x10x10", wrong)
+    assert result.exit_code == 2
+    for found in re.findall(r"did you mean (.*)\?", result.stderr):
+        assert set(found.split(", ")) <= {*KINDS, *SEQUENCES}
+
+
+def test_an_alias_nearly_right_suggests_what_it_stands_for():
+    assert "did you mean conv, convtranspose?" in run_cli("shape", "3x10x10", "cnv:8,k=3").stderr
+
+
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_input_is_said_to_be_empty(empty):
+    result = run_cli("shape", empty, "conv:8,k=3")
+    assert result.exit_code == 2
+    assert "the input is empty" in result.stderr
+
+
+def test_sizes_that_a_pyramid_takes_are_in_the_hint():
+    result = run_cli("shape", "3x21x20", PYRAMID)
+    assert result.exit_code == 5
+    assert "cannot subtract 3x21x20 and 3x22x20" in result.stderr
+    assert "sides that are multiples of 4 fit, such as 3x24x20" in result.stderr
+    run_cli("shape", "3x24x20", PYRAMID).ok()
+    assert run_cli("shape", "3x22x22", PYRAMID).exit_code == 5  # 2 is not enough
+
+
+def test_multiples_that_fit_by_luck_are_not_found():
+    layers = load_stack(PYRAMID).layers
+    assert fit(layers, (3, 1, 1)) == (4, (3, 4, 4))
+
+
+def test_a_sum_of_different_channels_is_not_helped_by_sizes():
+    result = run_cli("shape", "3x8x8", "conv:8,k=1,name=a", "add:from=a+input")
+    assert result.exit_code == 5
+    assert "multiples" not in result.stderr
