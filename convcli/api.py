@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from convcli.request import parse_request
@@ -58,11 +59,12 @@ def apply(
     request = parse_request({"kernels": kernels, **{key: _as_flag(value) for key, value in flags.items()}})
     sources = find_inputs([os.fspath(word) for word in words], recursive=recursive, out_dir=request.out_dir)
     reports = []
-    for outcome in run_batch(plan_batch(request, sources), jobs=jobs, fail_fast=True):
-        if outcome.error is not None:
-            raise outcome.error
-        if outcome.report is not None:
-            reports.append(outcome.report)
+    with closing(run_batch(plan_batch(request, sources), jobs=jobs, fail_fast=True)) as outcomes:
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+            if outcome.report is not None:
+                reports.append(outcome.report)
     return reports
 
 

@@ -265,3 +265,20 @@ def test_a_bug_is_a_traceback_and_exit_1(photo: Path, out: Path, monkeypatch: py
     assert result.exit_code == 1
     assert "ZeroDivisionError" in result.stderr
     assert "report" in result.stderr
+
+
+def test_a_bug_in_one_file_ends_with_1_and_the_others_are_done(
+    photo: Path, grey_photo: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from convcli.pipeline import Pipeline
+
+    run = Pipeline.run
+
+    def broken(self: Pipeline, plan: object) -> dict[str, object]:
+        return run(self, plan) if plan.source.stem == "camera" else {}["none"]
+
+    monkeypatch.setattr(Pipeline, "run", broken)
+    result = run_cli("apply", photo, grey_photo, "-k", "sobel", "--out-dir", out)
+    assert result.exit_code == 1
+    assert "KeyError" in result.stderr
+    assert (out / "camera_sobel" / "report.json").exists()

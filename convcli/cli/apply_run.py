@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from convcli.cli.complain import complain
-from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, OutputError, UsageError
+from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError
 from convcli.inputs import find_inputs, read_list
 from convcli.report import printable, to_json
 from convcli.request import ApplyRequest, parse_request
@@ -56,7 +56,10 @@ def run_apply(words: Sequence[str], flags: Mapping[str, object], run: RunFlags) 
         raise UsageError("an input name is empty", hint="a variable of the shell that is not set? name a file, or .")
     _refuse(request, words, run)
     listed = read_list(run.files_from, null=run.null) if run.files_from else []
-    sources = find_inputs(words, recursive=run.recursive, out_dir=request.out_dir, listed=listed)
+    own: list[Path] = []
+    sources = find_inputs(words, recursive=run.recursive, out_dir=request.out_dir, listed=listed, skipped=own)
+    if own and not run.quiet:
+        _say([f"{len(own)} outputs of earlier runs are not read again (first {own[0]})"], "note")
     if request.is_one_file and len(sources) > 1:
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
@@ -214,6 +217,10 @@ def _finish_batch(
         _say(tally.notes(), "note")
         _say(tally.warnings(), "warning")
         typer.echo(tally.line(batch.n_inputs, summary["seconds"]), err=run.json or request.to_stdout)
+    bugs = [failed.bug for failed in tally.failed if failed.bug]
+    if bugs:
+        typer.echo(f"{bugs[0]}convcli: this is a bug; please report it with the lines above", err=True)
+        raise typer.Exit(ConvcliError.exit_code)
     if tally.failed:
         raise typer.Exit(EXIT_PARTIAL)
 
