@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from conftest import run_cli
@@ -56,10 +54,9 @@ def test_the_quick_test_and_singular_values_agree_on_what_is_rank_1(monkeypatch:
             np.testing.assert_allclose(quick[1], slow[1], rtol=1e-9)
 
 
-def test_show_of_a_kernel_of_1601_rows_is_quick_and_short() -> None:
-    started = time.perf_counter()
+def test_show_of_a_kernel_of_1601_rows_is_quick_and_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(np.linalg, "svd")  # takes seconds here, and minutes at 4001 rows
     text = run_cli("kernels", "show", "gaussian:sigma=200").ok().stdout
-    assert time.perf_counter() - started < 4  # singular values alone take longer
     assert "rank         1 (separable) of 1601" in text
     assert "every mark is the largest of 26x26 taps" in text
     assert len(text.splitlines()) < 110

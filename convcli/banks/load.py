@@ -56,7 +56,11 @@ def load_bank(*specs: str, max_taps: int | None = None) -> KernelBank:
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore")
     with limits.max_taps(limits.DEFAULT_MAX_TAPS if max_taps is None else max_taps), quiet:
         banks = [_load_one(spec) for spec in specs]
-        return banks[0] if len(banks) == 1 else stack_banks(banks)
+        if len(banks) == 1:
+            return banks[0]
+        from convcli.banks.stacking import stack_banks
+
+        return stack_banks(banks)
 
 
 def _load_one(spec: str) -> KernelBank:
@@ -67,49 +71,6 @@ def _load_one(spec: str) -> KernelBank:
     from convcli.banks.spec import parse_spec
 
     return _evaluate(parse_spec(spec, is_known=is_known))
-
-
-def stack_banks(banks: list[KernelBank]) -> KernelBank:
-    """Put banks together into one, kernels named ``bank-kernel``.
-
-    Raises
-    ------
-    KernelError
-        If they read different numbers of planes or have different dimensions.
-    """
-    planes = {bank.name: bank.in_channels for bank in banks}
-    dimensions = {bank.name: bank.dims for bank in banks}
-    for facts, what in ((planes, "planes"), (dimensions, "dimensions")):
-        if len(set(facts.values())) > 1:
-            listed = ", ".join(f"{name} {count}" for name, count in facts.items())
-            raise KernelError(f"kernels of different {what} do not stack: {listed}", hint="run them one by one")
-    size = [max(sizes) for sizes in zip(*(bank.shape[2:] for bank in banks), strict=True)]
-    limits.check_taps(sum(bank.n_kernels for bank in banks) * banks[0].in_channels * int(np.prod(size)), "the stack")
-    notes = [f"{bank.name}: {note}" for bank in banks for note in bank.notes]
-    padded = [bank for bank in banks if list(bank.shape[2:]) != size]
-    notes += [f"{bank.name}: {_by(bank.shape[2:])} padded with zeros to {_by(size)} to stack" for bank in padded]
-    has_bias = any(bank.bias is not None for bank in banks)
-    return KernelBank(
-        name="+".join(bank.name for bank in banks),
-        weight=np.concatenate([pad_to(bank.weight, size) for bank in banks]),
-        kernel_names=tuple(name for bank in banks for name in _stacked_names(bank)),
-        bias=tuple(value for bank in banks for value in bank.bias or (0.0,) * bank.n_kernels) if has_bias else None,
-        source="; ".join(dict.fromkeys(bank.source for bank in banks if bank.source)),
-        summary="; ".join(dict.fromkeys(bank.summary for bank in banks if bank.summary)),
-        tags=tuple(dict.fromkeys(tag for bank in banks for tag in bank.tags)),
-        notes=tuple(notes),
-        dims=banks[0].dims,
-    )
-
-
-def _stacked_names(bank: KernelBank) -> list[str]:
-    if bank.n_kernels == 1 and bank.kernel_names[0] in (bank.name, bank.file_name, "matrix"):
-        return [bank.file_name]
-    return [f"{bank.file_name}-{name}" for name in bank.kernel_names]
-
-
-def _by(sizes: Any) -> str:
-    return "x".join(str(size) for size in sizes)
 
 
 def _evaluate(node: Node) -> KernelBank:
