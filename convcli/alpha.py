@@ -14,7 +14,6 @@ An opaque picture comes out as its colours would without alpha, whatever the ker
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,7 +74,7 @@ def with_plain_alpha(bound: BoundBank) -> BoundBank:
     """
     weight = np.array(bound.weight)
     weight[-1] /= weight[-1].sum()
-    return replace(bound, weight=weight, bias=None, late_bias=None if bound.bias is None else bound.bias[:-1])
+    return bound._replace(weight=weight, bias=None, late_bias=None if bound.bias is None else bound.bias[:-1])
 
 
 def keep_alpha_of_same_size(

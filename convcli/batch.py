@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.batch_files import leave_done, leave_existing, leave_own_outputs, refuse_bad_names, refuse_existing
 from convcli.errors import ConvcliError, UsageError
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchPlan", "Outcome", "make_planner", "plan_batch", "run_batch"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BatchPlan:
+class BatchPlan(NamedTuple):
     """Every input planned: what will run, what has failed already or is left alone, and where it is recorded."""
 
     plans: tuple[Plan, ...]

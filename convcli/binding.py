@@ -5,8 +5,7 @@ The rules of ``--groups``, of ``--mode`` and of ``--bias`` live here and nowhere
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 ZERO_SUM = 1e-3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapName:
+class MapName(NamedTuple):
     """One output map: which kernel made it, from which planes, and whether its taps sum to zero.
 
     ``channel`` is empty for a kernel that mixes planes by taps of its own (a dense bank).
@@ -38,8 +36,7 @@ class MapName:
         return f"{self.kernel}-{self.channel}" if self.channel else self.kernel
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BoundBank:
+class BoundBank(NamedTuple):
     """Weights in torch's layout for the planes of one image.
 
     Attributes
@@ -115,7 +112,7 @@ def bind_bank(
             f"--bias has {len(values)} values for {bound.n_kernels} kernels", hint="one value, or one per kernel"
         )
     per_kernel = np.broadcast_to(np.asarray(values, np.float64), (bound.n_kernels,))
-    return replace(bound, bias=np.tile(per_kernel, len(bound.maps) // bound.n_kernels))
+    return bound._replace(bias=np.tile(per_kernel, len(bound.maps) // bound.n_kernels))
 
 
 def is_zero_sum(taps: NDArray[np.float64]) -> bool:

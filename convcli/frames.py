@@ -38,7 +38,7 @@ def split_frames(source: InputFile, n_frames: int, frames: str | None) -> list[I
         There is no such frame.
     """
     chosen = parse_frames(frames or "all", n_frames)
-    return [source] if n_frames == 1 else [replace(source, frame=frame) for frame in chosen]
+    return [source] if n_frames == 1 else [source._replace(frame=frame) for frame in chosen]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -131,7 +131,7 @@ def _join(source: InputFile, plans: list[Plan]) -> AnimationPlan:
         stem = path.name.rpartition("_")[0]
         path = path.with_name(f"{stem}.{SUFFIXES.get(output_format, output_format)}")
     depth = choose_depth(first.request, first.info, "picture", output_format) if output_format == "tiff" else "8"
-    joined = replace(old, path=path, format=output_format, depth=depth)
+    joined = old._replace(path=path, format=output_format, depth=depth)
     frames = tuple(replace(plan, outputs=(joined,), notes=_notes(plan, joined)) for plan in plans)
     notes = dict.fromkeys(note for frame in frames for note in frame.notes)
     return AnimationPlan(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from convcli.errors import OutputError, UsageError, near_names
 
@@ -18,8 +18,7 @@ FIELDS = ("dir", "stem", "bank", "kernel", "channel", "index", "frame", "ext")
 SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputFile:
+class InputFile(NamedTuple):
     """One input: where it is, and where it stood below the folder that was searched.
 
     ``path`` is ``None`` for standard input, whose bytes are ``data``. ``frame`` is a page or frame of a file that has
@@ -28,9 +27,9 @@ class InputFile:
     """
 
     path: Path | None
-    data: bytes = field(default=b"", repr=False)
+    data: bytes = b""
     frame: int | None = None
-    below: PurePosixPath = field(default=PurePosixPath())
+    below: PurePosixPath = PurePosixPath()
     searched: bool = False
 
     @property

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from convcli.errors import ConvcliError
 from convcli.naming import InputFile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one input: a report, an error, or the reason why it was left alone.
 
     ``bug`` is the traceback where the error is not the input's fault but ours.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.naming import DENSE_TEMPLATE, MAP_TEMPLATE, SUFFIXES, InputFile, output_path
 from convcli.request import RAW_FORMATS, ApplyRequest
@@ -26,8 +26,7 @@ TILE_PX = 320
 STAMPLESS_FORMATS = ("npy", "bmp", "pfm")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputFile:
+class OutputFile(NamedTuple):
     """One file to be written.
 
     Attributes
@@ -123,8 +122,7 @@ class Plan:
         raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputNames:
+class OutputNames(NamedTuple):
     """Paths of the outputs of one input."""
 
     request: ApplyRequest

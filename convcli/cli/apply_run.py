@@ -8,9 +8,8 @@ import signal
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from convcli.outcome import Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFlags:
+class RunFlags(NamedTuple):
     """Flags that say how the batch runs and what it prints, not what is computed."""
 
     recursive: bool

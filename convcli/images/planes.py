@@ -6,8 +6,7 @@ Nothing here copies the whole image: integer samples stay what they are until a 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -34,8 +33,7 @@ class PlaneSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlaneSelection:
+class PlaneSelection(NamedTuple):
     """Which planes of an image run: their names, and where they are (none for computed luma)."""
 
     names: tuple[str, ...]
