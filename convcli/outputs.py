@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -71,7 +72,7 @@ class OutputFile(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Plan:
+class Plan(ABC):
     """What is known about one input before its pixels are read, whatever runs on it.
 
     ``keeps_report`` is set where only some maps are made, beside others whose report stays as it is.
@@ -113,13 +114,13 @@ class Plan:
         paths = [output.path for output in self.outputs if output.path is not None]
         return (*paths, self.report_path) if self.report_path else tuple(paths)
 
+    @abstractmethod
     def tones(self, depth: str) -> tuple[ToneSpec, ...]:
         """Return the tone of each map at a depth, ``auto`` resolved."""
-        raise NotImplementedError
 
+    @abstractmethod
     def weight_bytes(self) -> bytes:
         """Return whatever decides the maps besides the flags, as bytes for a digest."""
-        raise NotImplementedError
 
 
 class OutputNames(NamedTuple):
