@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from convcli.request import parse_request
+from convcli.flags import parse_request
 
 
 def apply(

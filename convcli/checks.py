@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convcli.errors import OutputError, UsageError
-from convcli.request import RAW_FORMATS, ApplyRequest, choice
+from convcli.flags import choice
+from convcli.request import RAW_FORMATS, ApplyRequest
 
 if TYPE_CHECKING:
     from convcli.images import ImageInfo

@@ -22,13 +22,13 @@ from PIL import Image
 from convcli import workers
 from convcli.batch import plan_batch, run_batch
 from convcli.errors import OutputError
+from convcli.flags import parse_request
 from convcli.images import reading
 from convcli.inputs import find_inputs
 from convcli.manifest import Manifest
 from convcli.naming import InputFile
 from convcli.pipeline import Pipeline
 from convcli.planning import Planner
-from convcli.request import parse_request
 
 N_FILES = 24
 

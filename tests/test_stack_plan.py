@@ -9,9 +9,9 @@ import pytest
 from conftest import run_cli, save_image
 from safetensors.numpy import save_file
 
+from convcli.flags import parse_request
 from convcli.images import probe
 from convcli.naming import InputFile
-from convcli.request import parse_request
 from convcli.stack_plan import StackPlan, StackPlanner
 
 

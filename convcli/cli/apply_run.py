@@ -15,9 +15,10 @@ import typer
 
 from convcli.cli.complain import complain
 from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError
+from convcli.flags import parse_request
 from convcli.inputs import find_inputs, read_list
 from convcli.report import printable, to_json
-from convcli.request import ApplyRequest, parse_request
+from convcli.request import ApplyRequest
 
 if TYPE_CHECKING:
     from convcli.batch import BatchPlan

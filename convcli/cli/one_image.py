@@ -34,8 +34,8 @@ class OneImage(NamedTuple):
 
     def plan(self, **changes: Any) -> ConvPlan:
         """Return the plan, with some of the flags changed."""
+        from convcli.flags import parse_request
         from convcli.planning import plan_engine
-        from convcli.request import parse_request
 
         request = parse_request({**self.flags, **changes})
         return plan_engine(request, self.bound, self.info, self.planes.shape[0], computed=self.computed)
@@ -54,9 +54,9 @@ def open_one(image: str, flags: Mapping[str, object]) -> Iterator[OneImage]:
 
     from convcli.banks import load_bank
     from convcli.binding import bind_bank
+    from convcli.flags import parse_request
     from convcli.images import open_planes
     from convcli.images.planes import select_planes, view_planes
-    from convcli.request import parse_request
 
     given = {key: value for key, value in flags.items() if value is not None}
     request = parse_request(given)
