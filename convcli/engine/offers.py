@@ -257,7 +257,9 @@ def _offer_fft(problem: Problem) -> Candidate | str:
             n_tiles = n_bands * transform.n_tiles * groups
             calls = n_bands * groups * -(-transform.n_tiles // transform.batch) * (8 + 8 * facts.n_out)
             cost = n_tiles * tile_h * tile_w * price + problem.n_inputs * GATHER_NS + calls * 4 * CALL_NS
-            cost = (cost if threads == 1 else cost / threads) + spectra / 4 * 3
+            # The slowest thread has a whole number of bands: three bands on two threads are as slow as four.
+            bands = n_bands * groups
+            cost = cost * -(-bands // threads) / bands + spectra / 4 * 3
             if best is None or cost < best[0]:
                 best = (cost, band, tile_w, int(threads), int(spectra + threads * worker))
     if best is None:
