@@ -288,6 +288,26 @@ def test_sums_of_separable_kernels_are_exact_to_the_tolerance(dtype):
     assert_close(actual, expected.astype(np.float64), rtol={"float32": 2e-6, "float64": 1e-14}[dtype])
 
 
+@pytest.mark.parametrize("width", [64, 96, 97, 200])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("strip", [False, True])
+def test_rows_of_taps_are_one_product(width, stride, dilation, strip):
+    """Maps that are whole numbers of blocks are written where they belong, others and strided ones copied there."""
+    random = np.random.default_rng(width)
+    image = random.standard_normal((1, 21, width * stride + (1 - stride)))
+    weight = random.standard_normal((1, 1, 5, 1)) * random.standard_normal((1, 1, 1, 33))
+    pad = ((2 * dilation,) * 2, (16 * dilation,) * 2)
+    options = {"stride": (1, stride), "padding": pad, "dilation": (dilation, dilation), "dtype": "float64"}
+    expected = conv2d(image, weight, None, (1, stride), pad, dilation, engine="taps")
+    assert expected.shape == (1, 21, width)
+    plan = plan_conv(image.shape, weight, engine="separable", **options)
+    memory = np.full((1, 21, width + 9), np.nan)
+    out = memory[..., 4 : 4 + width] if strip else memory[..., :width].copy()
+    assert_close(prepare(plan, weight).run(image, out), expected, rtol=1e-13)
+    assert not strip or (np.isnan(memory[..., :4]).all() and np.isnan(memory[..., 4 + width :]).all())
+
+
 @pytest.mark.parametrize("engine", ["taps", "im2col", "banded", "fft", "torch"])
 @pytest.mark.parametrize("groups", [1, 3])
 def test_large_kernels_and_banks(engine, groups):

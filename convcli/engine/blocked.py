@@ -55,6 +55,8 @@ class BlockedProduct:
     def __call__(self, band: Array, target: Array, scratch: Scratch) -> None:
         """Correlate ``band`` (n_in, rows, columns, lanes) into ``target`` (n_out, rows, W, lanes)."""
         job = self.job
+        if self._one_product(band, target, scratch):
+            return
         blocks = self._cut(band, scratch)
         n_lines, apart_h, _, n_in, length = blocks.shape
         n_rows, depth = target.shape[1], job.kernel_hw[0] * n_in * length
@@ -74,6 +76,21 @@ class BlockedProduct:
                 )
                 np.matmul(windows, self.matrix, out=product[first::step])
         self._place(product, target)
+
+    def _one_product(self, band: Array, target: Array, scratch: Scratch) -> bool:
+        """Do a single row of taps on one plane as one product for all rows; else do nothing and return False."""
+        job, (n_out, n_rows, width, lanes) = self.job, target.shape
+        if job.kernel_hw[0] * job.n_in * n_out * lanes * self.apart * job.stride_hw[0] > 1 or target.dtype != job.dtype:
+            return False
+        line, step = band.strides[1], self.block * job.stride_hw[1] * band.itemsize
+        blocks = scratch.get("blocks", (n_rows, self.n_blocks, self.length), self.band_dtype)
+        np.copyto(blocks, as_strided(band, blocks.shape, (line, step, band.itemsize)))
+        whole = width == self.n_blocks * self.block and target[0, ..., 0].flags.c_contiguous
+        maps = target if whole else scratch.get("product", (n_rows, self.n_blocks * self.block), job.dtype)
+        np.matmul(blocks.reshape(-1, self.length), self.matrix, out=maps.reshape(-1, self.block))
+        if not whole:
+            target[0, ..., 0] = maps[:, :width]
+        return True
 
     def _in_place(self, blocks: Array, target: Array, scratch: Scratch) -> bool:
         """Multiply into ``target`` itself if its rows are runs of blocks; else do nothing and return False."""
