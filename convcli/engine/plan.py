@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convcli.engine.borders import Border
-from convcli.engine.costs import ENGINES, Candidate, Problem, format_bytes, format_size
+from convcli.engine.costs import ENGINES, Candidate, Problem
 from convcli.engine.facts import fits_int16, held_by, map_bound, sum_limit, tap_facts
 from convcli.engine.offers import candidates
 from convcli.engine.phases import Phase, as_correlation, conv_axis, phases_of, transposed_axis
-from convcli.errors import GeometryError, UsageError, near_names
-from convcli.geometry import Pair, check_groups, conv_output_px, conv_transpose_output_px
+from convcli.engine.refusals import check_conv, check_range, too_little
+from convcli.errors import UsageError, near_names
+from convcli.geometry import Pair
 
 #: Working memory beyond input and output that a plan takes unless told otherwise, in bytes.
 DEFAULT_MEMORY = 512 * 2**20
@@ -198,7 +199,9 @@ def plan_conv(
     ((3, 480, 640), 'int16', True)
     """
     weight = np.asarray(weight)
-    output_shape = _check(input_shape, weight, stride, padding, dilation, groups, border, transposed, output_padding)
+    output_shape = check_conv(
+        input_shape, weight, stride, padding, dilation, groups, border, transposed, output_padding
+    )
     if dtype not in ("float32", "float64"):
         raise UsageError(f"dtype {dtype!r} is not known", hint="float32 or float64")
     if threads is not None and threads < 1:
@@ -263,87 +266,11 @@ def plan_conv(
     )
 
 
-def check_range(bound: float, dtype: str, what: str) -> None:
-    """Refuse maps that may leave the range of ``dtype``; NaN and infinity among the taps are the caller's own.
-
-    Parameters
-    ----------
-    bound : float
-        What no map exceeds.
-    dtype : {"float32", "float64"}
-    what : str
-        What makes them so large, for the error.
-
-    Raises
-    ------
-    UsageError
-        If ``bound`` is finite and too large, or overflowed itself.
-    """
-    largest = float(np.finfo(dtype).max)
-    if not bound > largest:
-        return
-    hint = "--dtype float64" if dtype == "float32" and bound <= np.finfo(np.float64).max else "smaller numbers"
-    raise UsageError(f"{what}: maps may reach {bound:.4g}, and {dtype} ends at {largest:.4g}", hint=hint)
-
-
 def available_threads() -> int:
     """Return how many threads this process may run at once."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _check(
-    input_shape: tuple[int, int, int],
-    weight: NDArray[Any],
-    stride: Pair,
-    padding: tuple[Pair, Pair],
-    dilation: Pair,
-    groups: int,
-    border: Border,
-    transposed: bool,
-    output_padding: Pair,
-) -> tuple[int, int, int]:
-    """Refuse what cannot be, and return the output's shape."""
-    if weight.ndim != 4 or min(weight.shape) < 1:
-        raise GeometryError(f"weight of shape {weight.shape}: four axes of at least 1 are needed (O, I/groups, kH, kW)")
-    if min(input_shape) < 1:
-        raise GeometryError(f"input of shape {input_shape} has no samples")
-    if min(stride) < 1 or min(dilation) < 1:
-        raise GeometryError(f"stride {stride} and dilation {dilation} must be at least 1")
-    channels = input_shape[0]
-    n_out = weight.shape[1] * groups if transposed else weight.shape[0]
-    check_groups(channels, n_out, groups)
-    expected = channels if transposed else channels // groups
-    if weight.shape[0 if transposed else 1] != expected:
-        found = weight.shape[0 if transposed else 1]
-        raise GeometryError(
-            f"weight {weight.shape} takes {found} planes per {'input' if transposed else 'group'}, "
-            f"but {channels} planes in {groups} groups give {expected}",
-            hint=f"groups={channels // found}" if not transposed and channels % found == 0 else None,
-            in_channels=channels,
-            groups=groups,
-        )
-    if transposed and border != Border("constant"):
-        raise UsageError("a transposed convolution has no border but zeros", hint="--padding-mode zeros")
-    sizes = []
-    for axis in range(2):
-        pad_px = sum(padding[axis])
-        size, kernel = input_shape[1 + axis], weight.shape[2 + axis]
-        if transposed:
-            sizes.append(
-                conv_transpose_output_px(
-                    size,
-                    kernel,
-                    stride=stride[axis],
-                    dilation=dilation[axis],
-                    pad_px=pad_px,
-                    output_padding=output_padding[axis],
-                )
-            )
-        else:
-            sizes.append(conv_output_px(size, kernel, stride=stride[axis], dilation=dilation[axis], pad_px=pad_px))
-    return (n_out, sizes[0], sizes[1])
 
 
 def _phases(
@@ -381,7 +308,7 @@ def _choose(
         pick = [c for c in possible if c.automatic]
         if not pick:
             least = min(n for name, n in short.items() if name not in NOT_PICKED)
-            raise _too_little("this convolution", least)
+            raise too_little("this convolution", least)
         best = pick[0]
         rest = f"; next {pick[1].engine} at {pick[1].nanoseconds / 1e6:.3g}" if len(pick) > 1 else ""
         return best, f"{best.method}: estimated {best.nanoseconds / 1e6:.3g} ms{rest}"
@@ -393,12 +320,6 @@ def _choose(
             asked = "asked for" if device == "cpu" else f"device {device}"
             return candidate, f"{asked}; {candidate.method}"
     if engine in short:
-        raise _too_little(f"engine {engine}", short[engine])
+        raise too_little(f"engine {engine}", short[engine])
     why = dict(excluded)[engine]
     raise UsageError(f"engine {engine} does not take this job: {why}", hint="--engine auto")
-
-
-def _too_little(what: str, n_bytes: int) -> UsageError:
-    return UsageError(
-        f"{what} needs at least {format_bytes(n_bytes)} of memory", hint=f"--memory {format_size(n_bytes)}"
-    )

@@ -14,7 +14,8 @@ from convcli.engine.fft import OverlapSave, good_size
 from convcli.engine.im2col import Im2col
 from convcli.engine.job import Correlator, Job
 from convcli.engine.phases import Phase, as_correlation, phase_weight
-from convcli.engine.plan import ConvPlan, check_range
+from convcli.engine.plan import ConvPlan
+from convcli.engine.refusals import check_range
 from convcli.engine.separable import Separable
 from convcli.engine.shifts import ShiftAdd
 from convcli.engine.source import Array, Planes, ScratchPool, interleaved
