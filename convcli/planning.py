@@ -195,12 +195,13 @@ def plan_engine(
 ) -> ConvPlan:
     """Plan the convolution itself; ``computed`` planes reach the engine as floats, not as stored samples."""
     from convcli.engine import parse_border, plan_conv
+    from convcli.engine.refusals import check_range
 
     input_px = (info.height_px, info.width_px)
     # The command repeats edges unless told otherwise; a transposed convolution knows no border but zeros.
     border = request.padding_mode or ("zeros" if request.transposed else "replicate")
     kernel_px: tuple[int, int] = (bound.weight.shape[-2], bound.weight.shape[-1])
-    return plan_conv(
+    conv = plan_conv(
         input_shape=(n_planes, *input_px),
         weight=bound.weight,
         stride=request.stride,
@@ -217,6 +218,11 @@ def plan_engine(
         memory=request.memory,
         device=request.device,
     )
+    bias = bound.bias if bound.late_bias is None else bound.late_bias
+    if bias is not None:
+        largest = float(abs(bias).max())
+        check_range(largest + conv.bound, conv.dtype, f"bias of {largest:.4g}")
+    return conv
 
 
 def resolve_request_padding(

@@ -12,7 +12,9 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from conftest import run_cli
 from oracles import assert_close, correlate_loops
+from PIL import Image
 
 from convcli import conv2d
 from convcli.engine import ENGINES, Border, plan_conv, prepare
@@ -138,6 +140,16 @@ def test_what_float32_cannot_hold_is_refused_and_float64_takes_it(arguments, sca
     maps = prepare(plan, weight, shift).run(samples)
     assert np.isfinite(maps).all()
     assert maps[0, 2, 2] == pytest.approx(1800 * scale + bias)
+
+
+@pytest.mark.parametrize("planes", [3, 4])
+def test_a_bias_out_of_range_is_refused_before_the_image_is_read(planes, tmp_path):
+    """With alpha the bias is added behind the engine."""
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.full((5, 6, planes), 90, np.uint8)).save(path)
+    result = run_cli("apply", path, "-k", "sharpen", "--bias", "1e39", "-o", tmp_path / "out.png", "--dry-run")
+    assert (result.exit_code, "hint: --dtype float64" in result.stderr) == (2, True), result.stderr
+    assert "float32 ends at 3.403e+38" in result.stderr
 
 
 def test_what_float64_cannot_hold_is_refused():
