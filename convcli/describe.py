@@ -57,6 +57,7 @@ def describe_plan(plan: ImagePlan) -> dict[str, object]:
     Keys are the words of the flags; shapes are channels, rows, columns; padding is per side.
     """
     info, bank, conv, bound = plan.info, plan.bank, plan.conv, plan.bound
+    bias = bound.bias if bound.late_bias is None else bound.late_bias
     n_planes = len(plan.selection.names)
     output_shape = list(conv.output_shape)
     return {
@@ -68,7 +69,7 @@ def describe_plan(plan: ImagePlan) -> dict[str, object]:
             "input": [n_planes, info.height_px, info.width_px],
             "output": output_shape,
             "maps": len(plan.maps),
-            "parameters": int(bound.weight.size) + (len(bound.bias) if bound.bias is not None else 0),
+            "parameters": int(bound.weight.size) + len(bias if bias is not None else ()),
             "macs": conv_macs(plan),
             "unused_input": unused_input(plan),
         },
@@ -104,6 +105,7 @@ def describe_kernel(bank: KernelBank) -> dict[str, object]:
 def describe_conv(plan: ImagePlan) -> dict[str, object]:
     """Return the convolution with its conventions: the part that every output carries as its stamp."""
     request, conv = plan.request, plan.conv
+    bias = plan.bound.bias if plan.late_bias is None else plan.late_bias
     (top, bottom), (left, right) = conv.padding
     return {
         "mode": request.mode,
@@ -115,7 +117,7 @@ def describe_conv(plan: ImagePlan) -> dict[str, object]:
         "groups": plan.bound.groups,
         "transposed": request.transposed,
         **({"output_padding": list(request.output_padding)} if request.transposed else {}),
-        "bias": plan.bound.bias.tolist() if plan.bound.bias is not None else None,
+        "bias": None if bias is None else bias.tolist(),
         "anchor": _anchor(request, plan.bound.weight.shape),
         "combine": plan.combination.combine,
         "tone": request.tone,

@@ -68,7 +68,8 @@ class Pipeline:
             :meth:`stop` was called meanwhile.
         """
         if isinstance(plan, AnimationPlan):
-            return self._run_frames(plan)
+            with _leaving_no_folders(plan):
+                return self._run_frames(plan)
         started = time.perf_counter()
         request = plan.request
         with open_planes(
@@ -80,18 +81,15 @@ class Pipeline:
             run = self._start(plan, _planes(plan, image))
             ranges = run.ranges() if any(spec.needs_range for spec in plan.tones("8")) else None
             sinks: list[Sink] = []
-            missing = [folder for folder in _folders(plan) if not folder.exists()]
-            try:
-                _open_sinks(plan, image, ranges, sinks)
-                run.fill(sinks)
-                sizes = [sink.finish() for sink in sinks]
-            except BaseException:
-                for sink in sinks:
-                    sink.abort()
-                for folder in missing:
-                    with contextlib.suppress(OSError):  # not empty: another input has put something there
-                        folder.rmdir()
-                raise
+            with _leaving_no_folders(plan):
+                try:
+                    _open_sinks(plan, image, ranges, sinks)
+                    run.fill(sinks)
+                    sizes = [sink.finish() for sink in sinks]
+                except BaseException:
+                    for sink in sinks:
+                        sink.abort()
+                    raise
         report = image_report(plan, sinks, sizes, time.perf_counter() - started)
         if plan.report_path is not None:
             save_text(plan.report_path, to_json(report, indent=1) + "\n")
@@ -163,6 +161,19 @@ class Pipeline:
 def _first_frame(plan: Plan) -> int:
     frames: tuple[int, ...] = getattr(plan, "frames", ())
     return frames[0] if frames else plan.source.frame or 0
+
+
+@contextlib.contextmanager
+def _leaving_no_folders(plan: Plan) -> Iterator[None]:
+    """Remove the folders of a plan's outputs again if they were made for a run that fails."""
+    missing = [folder for folder in _folders(plan) if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # not empty: another input has put something there
+                folder.rmdir()
+        raise
 
 
 def _folders(plan: Plan) -> list[Path]:

@@ -66,3 +66,11 @@ def test_dropped_alpha_is_said(pair: tuple[Path, Path], tmp_path: Path) -> None:
     result = run_cli("apply", pair[0], "-k", "sobel", "--stride", "2", "-o", tmp_path / "s.png").ok()
     assert "alpha is dropped" in result.stdout
     assert load_image(tmp_path / "s.png").shape == (11, 9, 3)
+
+
+def test_the_report_has_the_bias_that_is_added_behind_the_engine(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    for path in pair:
+        result = run_cli(
+            "apply", path, "-k", "box", "--bias", "20", "-o", tmp_path / f"{path.stem}-b.png", "--json"
+        ).ok()
+        assert result.json["conv"]["bias"] == [20.0] * 3

@@ -231,3 +231,15 @@ def test_notes_are_about_the_file_that_is_written(tmp_path: Path) -> None:
     assert report["outputs"][0]["depth"] == "float"
     assert not any("stored with" in note for note in report["notes"])
     assert [page.flat[0] for page in read_pages(tmp_path / "in_identity.tif")] == [np.float32(0.3), 2.5]
+
+
+def test_a_failing_animation_leaves_no_folder(animation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from convcli.errors import ImageError
+
+    def broken(*_args: object) -> None:
+        raise ImageError("its second frame is damaged")
+
+    monkeypatch.setattr("convcli.sinks.PictureSink.append", broken)
+    result = run_cli("apply", animation, "-k", "box", "--layout", "picture", "--out-dir", tmp_path / "out")
+    assert result.exit_code == 3
+    assert not (tmp_path / "out").exists()
