@@ -18,7 +18,7 @@ def main() -> None:
     from convcli.cli import main as run
 
     try:
-        run()
+        run(owns_process=True)
     except SystemExit as stop:
         _leave(stop.code)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.batch_files import leave_done, leave_existing, leave_own_outputs, refuse_bad_names, refuse_existing
 from convcli.errors import ConvcliError, UsageError
@@ -141,7 +141,9 @@ def make_planner(request: ApplyRequest) -> Planner | StackPlanner:
     return StackPlanner(request)
 
 
-def run_batch(batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = False) -> Generator[Outcome, None, None]:
+def run_batch(
+    batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = False, owns_process: bool = False
+) -> Generator[Outcome, None, None]:
     """Run every plan and yield outcomes as they come; inputs that were settled by planning come first.
 
     Parameters
@@ -151,6 +153,8 @@ def run_batch(batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = Fa
         Files at a time; the number of cores if absent. Threads within a file share what is left.
     fail_fast : bool
         Start nothing more after the first failure.
+    owns_process : bool
+        Whether nothing else runs in this process, so that it may be forked: files at a time then do not share Python.
 
     Yields
     ------
@@ -166,16 +170,16 @@ def run_batch(batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = Fa
         with closing(batch.manifest):
             batch.manifest.lock(alone=batch.resume)
             batch.manifest.sweep(_folders(batch.plans))
-            yield from _run(batch, jobs, fail_fast)
+            yield from _run(batch, jobs, fail_fast, owns_process)
     else:
-        yield from _run(batch, jobs, fail_fast)
+        yield from _run(batch, jobs, fail_fast, owns_process)
 
 
 def _folders(plans: Sequence[Plan]) -> set[Path]:
     return {path.parent for plan in plans for path in plan.written_paths}
 
 
-def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool) -> Iterator[Outcome]:
+def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool) -> Iterator[Outcome]:
     for outcome in batch.settled:
         yield outcome
         if fail_fast and outcome.error is not None:
@@ -191,13 +195,44 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool) -> Iterator[Outcom
         return _run_one(plan, pipeline, batch.manifest, alone=alone)
 
     outcomes = (run_one(plan) for plan in batch.plans)
-    if n_jobs > 1:
+    if n_jobs > 1 and owns_process and not any(plan.uses_torch for plan in batch.plans):
+        outcomes = _run_apart(batch.plans, run_one, n_jobs, pipeline)
+    elif n_jobs > 1:
         outcomes = work_together(batch.plans, run_one, n_jobs, stop=pipeline.stop)
     with closing(outcomes):
         for outcome in outcomes:
             yield outcome
             if fail_fast and outcome.error is not None:
                 return
+
+
+def _run_apart(
+    plans: Sequence[Plan], run_one: Callable[[Plan], Outcome], n_jobs: int, pipeline: Pipeline
+) -> Generator[Outcome, None, None]:
+    """Run plans in processes; what comes back is the outcome without its source, which may be a whole file."""
+    from convcli.processes import may_fork, work_apart
+
+    if not may_fork():
+        yield from work_together(plans, run_one, n_jobs, stop=pipeline.stop)
+        return
+
+    def run_far(plan: Plan) -> tuple[Any, ...]:
+        return run_one(plan)[1:]
+
+    results = work_apart(plans, run_far, n_jobs, stop=pipeline.stop, lost=_lost)
+    with closing(results):
+        for plan, result in results:
+            outcome = Outcome(plan.source, *result)
+            if outcome.error is not None:
+                outcome.error.within(plan.source.label)
+            yield outcome
+
+
+def _lost(code: int) -> tuple[Any, ...]:
+    """Return what became of an input whose process has died, as an outcome without its source."""
+    how = f"was killed (signal {-code})" if code < 0 else f"ended early (exit code {code})"
+    hint = "not enough memory for several files at a time? -j 1 runs one"
+    return Outcome(InputFile(None), error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]
 
 
 def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None, *, alone: bool) -> Outcome:

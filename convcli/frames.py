@@ -57,6 +57,11 @@ class AnimationPlan(Plan):
         """Return the tones of one frame: all have the same."""
         return self.frames[0].tones(depth)
 
+    @property
+    def uses_torch(self) -> bool:
+        """Whether any frame may load torch."""
+        return any(frame.uses_torch for frame in self.frames)
+
     def weight_bytes(self) -> bytes:
         """Return the taps as bytes, for a digest."""
         return self.frames[0].weight_bytes()

@@ -99,6 +99,11 @@ class Plan(ABC):
         return None
 
     @property
+    def uses_torch(self) -> bool:
+        """Whether running it may load torch, of which one copy is enough."""
+        return True
+
+    @property
     def report_path(self) -> Path | None:
         """``report.json`` beside the maps of a folder of their own; a sidecar where a format holds no stamp."""
         first = self.outputs[0]

@@ -76,6 +76,11 @@ class ImagePlan(Plan):
         """Bias per colour plane that is added behind the engine, if any."""
         return self.bound.late_bias
 
+    @property
+    def uses_torch(self) -> bool:
+        """Whether its engine is torch."""
+        return self.conv.engine == "torch"
+
     def weight_bytes(self) -> bytes:
         """Return the bank as bytes, for a digest."""
         return bank_bytes(self.bank)

@@ -25,7 +25,7 @@ def test_readme_output_is_current() -> None:
 def test_every_flag_of_apply_has_help() -> None:
     from typer.main import get_command
 
-    from convcli.cli import build_app
+    from convcli.cli.app import build_app
 
     command = get_command(build_app(["apply"])).commands["apply"]
     assert len(command.params) > 40

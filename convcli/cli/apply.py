@@ -1,4 +1,4 @@
-"""``convcli apply``: flags → request → batch → text.
+"""``convcli apply``: flags → what they ask for; whoever reads the command line runs it.
 
 No deferred annotations here: Typer would evaluate each of them again at every start.
 """
@@ -6,6 +6,8 @@ No deferred annotations here: Typer would evaluate each of them again at every s
 from typing import Annotated
 
 import typer
+
+from convcli.cli.call import make_call
 
 # Panels of --help; the option list below is in their order.
 _CONV, _IN, _OUT, _RUN = "Convolution", "Input", "Output", "Running"
@@ -24,6 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def apply(
+    context: typer.Context,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(metavar="INPUT...", help="Images, quoted globs, folders with --recursive; - is standard input."),
@@ -189,32 +192,17 @@ def apply(
     convcli apply photo.jpg -k sobel                 maps and a report in photo_sobel/
     convcli apply photo.jpg -k sharpen -o sharp.jpg  one picture
     """  # noqa: D301 - the mark that keeps the lines below apart
-    words = {
-        "kernels": tuple(kernel or ()), "stack": stack, "outputs": outputs, "stride": stride,
+    values = {
+        "stack": stack, "outputs": outputs, "stride": stride,
         "padding": padding, "padding_mode": padding_mode, "dilation": dilation, "groups": groups,
         "transposed": transposed, "output_padding": output_padding, "bias": bias, "mode": mode, "anchor": anchor,
         "engine": engine, "dtype": dtype, "device": device, "channels": channels, "orientation": orientation,
         "alpha": alpha, "frames": frames, "unit": unit, "normalize": normalize, "max_pixels": max_pixels,
-        "max_taps": max_taps,
+        "max_taps": max_taps, "recursive": recursive, "files_from": files_from, "null": null,
         "output": output, "out_dir": out_dir, "layout": layout, "combine": combine, "format": format, "name": name,
         "tone": tone, "depth": depth, "colormap": colormap, "compress": compress, "overwrite": overwrite,
-        "skip_existing": skip_existing, "threads": threads, "memory": memory,
+        "skip_existing": skip_existing, "report": report, "json": json, "quiet": quiet,
+        "dry_run": dry_run, "jobs": jobs, "threads": threads, "memory": memory, "fail_fast": fail_fast,
+        "resume": resume,
     }  # fmt: skip
-    from convcli.cli.apply_run import RunFlags, run_apply
-
-    run_apply(
-        inputs or [],
-        {key: value for key, value in words.items() if value is not None},
-        RunFlags(
-            recursive=recursive,
-            files_from=files_from,
-            null=null,
-            report=report,
-            json=json,
-            quiet=quiet,
-            dry_run=dry_run,
-            jobs=jobs,
-            fail_fast=fail_fast,
-            resume=resume,
-        ),
-    )
+    context.obj(make_call(inputs or [], kernel or [], values))

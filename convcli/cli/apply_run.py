@@ -10,11 +10,10 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from convcli.cli.complain import complain
+from convcli.cli.call import ApplyCall, RunFlags
+from convcli.cli.complain import complain, say
 from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError
 from convcli.flags import parse_request
 from convcli.inputs import find_inputs, read_list
@@ -30,31 +29,23 @@ if TYPE_CHECKING:
 SWITCH_S = 0.0002
 
 
-class RunFlags(NamedTuple):
-    """Flags that say how the batch runs and what it prints, not what is computed."""
+def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
+    """Run ``apply``.
 
-    recursive: bool
-    files_from: str | None
-    null: bool
-    report: str | None
-    json: bool
-    quiet: bool
-    dry_run: bool
-    jobs: int | None
-    fail_fast: bool
-    resume: bool
-
-
-def run_apply(words: Sequence[str], flags: Mapping[str, object], run: RunFlags) -> None:
-    """Run ``apply`` and leave with its exit code.
+    Parameters
+    ----------
+    call : ApplyCall
+    owns_process : bool
+        Whether nothing else runs in this process: a batch then works in processes of its own.
 
     Raises
     ------
     ConvcliError
         Whatever stops the whole batch, or the failure of its only input.
-    typer.Exit
+    SystemExit
         With 7 where some inputs of several failed.
     """
+    words, flags, run = call
     request = parse_request(flags)
     if "" in words:
         raise UsageError("an input name is empty", hint="a variable of the shell that is not set? name a file, or .")
@@ -79,7 +70,7 @@ def run_apply(words: Sequence[str], flags: Mapping[str, object], run: RunFlags) 
         _print_plan(batch, run, single=single)
         return
     signal.signal(signal.SIGTERM, _interrupt)
-    outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast)
+    outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast, owns_process=owns_process)
     if single:
         try:
             outcome = next(outcomes)
@@ -141,21 +132,21 @@ def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
 
     failed = [outcome.error for outcome in batch.settled if outcome.error is not None]
     if run.json:
-        typer.echo(to_json(plan_as_dict(batch)))
+        say(to_json(plan_as_dict(batch)))
     if single and failed:
         raise failed[0]
     if not run.quiet and not run.json:
-        typer.echo(render_plan(batch))
+        say(render_plan(batch))
     for error in failed:
         complain(error)
     if failed:
-        raise typer.Exit(EXIT_PARTIAL)
+        raise SystemExit(EXIT_PARTIAL)
 
 
 def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> None:
     """One input: its whole report, or its own exit code."""
     if run.json:
-        typer.echo(to_json(outcome.as_dict()))
+        say(to_json(outcome.as_dict()))
     if run.report:
         _write_report([outcome.as_dict()], Path(run.report))
     if outcome.error is not None:
@@ -163,11 +154,11 @@ def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> No
     if run.quiet:
         return
     if outcome.report is None:
-        typer.echo(f"{printable(outcome.source.label)}: left alone, {outcome.skipped}", err=True)
+        say(f"{printable(outcome.source.label)}: left alone, {outcome.skipped}", err=True)
     elif not run.json and not request.to_stdout:
         from convcli.render.apply import render_image
 
-        typer.echo(render_image(outcome.report))
+        say(render_image(outcome.report))
     elif not run.json:
         _say(outcome.report["notes"], "note")
     if outcome.report is not None:
@@ -176,13 +167,13 @@ def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> No
 
 def _say(lines: Sequence[str], what: str) -> None:
     for line in lines:
-        typer.echo(f"convcli: {what}: {printable(str(line))}", err=True)
+        say(f"convcli: {what}: {printable(str(line))}", err=True)
 
 
-def _interrupted(n_done: int, n_inputs: int) -> typer.Exit:
+def _interrupted(n_done: int, n_inputs: int) -> SystemExit:
     """Say how far it came; what was under way has ended by now and left only whole files."""
-    typer.echo(f"convcli: interrupted, {n_done} of {n_inputs} done", err=True)
-    return typer.Exit(EXIT_INTERRUPTED)
+    say(f"convcli: interrupted, {n_done} of {n_inputs} done", err=True)
+    return SystemExit(EXIT_INTERRUPTED)
 
 
 def _finish_batch(
@@ -204,7 +195,7 @@ def _finish_batch(
             for outcome in outcomes:
                 tally.add(outcome)
                 if run.json:
-                    typer.echo(to_json(outcome.as_dict()))
+                    say(to_json(outcome.as_dict()))
                 if run.report:
                     reports.append(outcome.as_dict())
                 progress.advance(outcome)
@@ -216,20 +207,20 @@ def _finish_batch(
         reports.sort(key=lambda one: order.get(one["input"]["path"], -1))
         _write_report([*reports, summary], Path(run.report))
     if run.json:
-        typer.echo(to_json(summary))
+        say(to_json(summary))
     for failed in tally.failed:
         if failed.error is not None:
             complain(failed.error)
     if not run.quiet:
         _say(tally.notes(), "note")
         _say(tally.warnings(), "warning")
-        typer.echo(tally.line(batch.n_inputs, summary["seconds"]), err=run.json or request.to_stdout)
+        say(tally.line(batch.n_inputs, summary["seconds"]), err=run.json or request.to_stdout)
     bugs = [failed.bug for failed in tally.failed if failed.bug]
     if bugs:
-        typer.echo(f"{bugs[0]}convcli: this is a bug; please report it with the lines above", err=True)
-        raise typer.Exit(ConvcliError.exit_code)
+        say(f"{bugs[0]}convcli: this is a bug; please report it with the lines above", err=True)
+        raise SystemExit(ConvcliError.exit_code)
     if tally.failed:
-        raise typer.Exit(EXIT_PARTIAL)
+        raise SystemExit(EXIT_PARTIAL)
 
 
 def _write_report(reports: Sequence[Mapping[str, Any]], path: Path) -> None:

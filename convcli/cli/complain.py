@@ -1,16 +1,24 @@
-"""How an expected failure looks on standard error."""
+"""What the command line says: a line on a standard stream, and how an expected failure looks."""
 
 from __future__ import annotations
 
-import typer
+import sys
 
 from convcli.errors import ConvcliError
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Write a line to standard output, or to standard error, and send it off."""
+    stream = sys.stderr if err else sys.stdout
+    if stream is not None:  # pythonw, or closed by the shell
+        stream.write(f"{text}\n")
+        stream.flush()
 
 
 def complain(error: ConvcliError) -> None:
     """Write the fact and what to do, one line each, with control characters of user text made visible."""
     from convcli.report import printable
 
-    typer.echo(f"convcli: error: {printable(str(error))}", err=True)
+    say(f"convcli: error: {printable(str(error))}", err=True)
     if error.hint:
-        typer.echo(f"hint: {printable(error.hint)}", err=True)
+        say(f"hint: {printable(error.hint)}", err=True)

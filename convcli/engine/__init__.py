@@ -1,22 +1,29 @@
-"""Convolution on NumPy arrays: plan, prepare, run; and torch's functions on top of that.
+"""Convolution on NumPy arrays: plan, prepare, run; and torch's functions on top of that, loaded when they are used.
 
 Loads NumPy; torch only when a plan runs on it.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from convcli.engine.borders import Border, border_index, parse_border
 from convcli.engine.costs import ENGINES
-from convcli.engine.functional import (
-    conv1d,
-    conv2d,
-    conv3d,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-)
 from convcli.engine.plan import ConvPlan, plan_conv
-from convcli.engine.pooling import avg_pool1d, avg_pool2d, avg_pool3d, max_pool1d, max_pool2d, max_pool3d
-from convcli.engine.rearrange import channel_shuffle, unfold
 from convcli.engine.runner import Runner, prepare
+
+if TYPE_CHECKING:
+    from convcli.engine.functional import (
+        conv1d,
+        conv2d,
+        conv3d,
+        conv_transpose1d,
+        conv_transpose2d,
+        conv_transpose3d,
+    )
+    from convcli.engine.pooling import avg_pool1d, avg_pool2d, avg_pool3d, max_pool1d, max_pool2d, max_pool3d
+    from convcli.engine.rearrange import channel_shuffle, unfold
 
 __all__ = [
     "ENGINES",
@@ -42,3 +49,12 @@ __all__ = [
     "prepare",
     "unfold",
 ]
+
+_REARRANGE = ("channel_shuffle", "unfold")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "rearrange" if name in _REARRANGE else "pooling" if "_pool" in name else "functional"
+    return getattr(import_module(f"{__name__}.{home}"), name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -50,8 +49,7 @@ CACHE_BYTES = 600_000
 THREAD_NS = 150_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Problem:
+class Problem(NamedTuple):
     """One convolution to be planned: integers, and the taps to be counted."""
 
     facts: TapFacts

@@ -7,8 +7,7 @@ cost (:mod:`convcli.engine.costs`), and picks the cheapest.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +27,7 @@ DEFAULT_MEMORY = 512 * 2**20
 NOT_PICKED = ("taps", "im2col", "torch")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConvPlan:
+class ConvPlan(NamedTuple):
     """All that is known about one convolution before a pixel is read: integers and names only.
 
     Attributes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -40,8 +39,7 @@ class Metadata(NamedTuple):
 NO_METADATA = Metadata()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageInfo:
+class ImageInfo(NamedTuple):
     """An image as its header describes it, after orientation and after what reading converts.
 
     Attributes

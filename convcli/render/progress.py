@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ from convcli.report import printable
 
 if TYPE_CHECKING:
     from convcli.outcome import Outcome
+
+#: The bar is drawn no more often than that, in seconds.
+REDRAW_S = 0.1
 
 
 class Progress:
@@ -20,6 +24,7 @@ class Progress:
         self._done = 0
         self._shown = shown
         self._bar: Any = None
+        self._drawn = 0.0
 
     def __enter__(self) -> Progress:
         if self._shown and sys.stderr.isatty():
@@ -36,8 +41,10 @@ class Progress:
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
+                auto_refresh=False,  # no thread beside a batch that forks
             )
             self._bar.start()
+            self._bar.refresh()
             self._task = self._bar.add_task("", total=self._total, rate="")
         return self
 
@@ -48,6 +55,9 @@ class Progress:
             task = self._bar.tasks[0]
             rate = f"{task.finished_speed or task.speed or 0:.1f}/s"
             self._bar.update(self._task, advance=1, rate=rate)
+            if self._done == self._total or time.monotonic() > self._drawn + REDRAW_S:
+                self._bar.refresh()
+                self._drawn = time.monotonic()
         elif self._shown:
             state = "failed" if outcome.error else "left alone" if outcome.skipped else "done"
             sys.stderr.write(f"{self._done}/{self._total} {printable(outcome.source.label)}: {state}\n")
