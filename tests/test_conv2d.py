@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from oracles import assert_close, correlate_loops
 from strategies import Case, convolutions
 
-from convcli.engine import conv2d, parse_border, plan_conv, prepare
+from convcli.engine import conv2d, kept, parse_border, plan_conv, prepare, stacked
 from convcli.errors import GeometryError, UsageError
 
 ENGINES = ("taps", "im2col", "banded", "separable", "fft", "torch", "auto")
@@ -306,6 +306,44 @@ def test_rows_of_taps_are_one_product(width, stride, dilation, strip):
     out = memory[..., 4 : 4 + width] if strip else memory[..., :width].copy()
     assert_close(prepare(plan, weight).run(image, out), expected, rtol=1e-13)
     assert not strip or (np.isnan(memory[..., :4]).all() and np.isnan(memory[..., 4 + width :]).all())
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 3), (3, 2)])
+@pytest.mark.parametrize("dilation", [(1, 1), (1, 2), (2, 3)])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("border", ["constant:3", "reflect"])
+def test_stacked_rows_in_tiles(stride, dilation, dtype, border, monkeypatch):
+    """Tiles of a few columns, stacked from the samples themselves and from bands of an image seen in windows."""
+    monkeypatch.setattr(stacked, "STACK_BYTES", 9_000)
+    monkeypatch.setattr(stacked, "LEAST_COLUMNS", 8)
+    random = np.random.default_rng(3)
+    planes = random.integers(0, 256, (2, 31, 67)).astype(dtype)
+    weight = random.standard_normal((1, 2, 3, 5))
+    result = "float64" if dtype == "float64" else "float32"
+    options = {"border": parse_border(border), "dtype": result, "input_dtype": dtype, "engine": "banded"}
+    plan = plan_conv(planes.shape, weight, stride, ((2, 1), (3, 4)), dilation, **options)
+    runner = prepare(plan._replace(block=0, rows_at_once=1, sums=result), weight)
+    steps = {"stride": stride, "padding": ((2, 1), (3, 4)), "dilation": dilation, "padding_mode": border}
+    expected = conv2d(planes, weight, **steps, engine="taps")
+    height = plan.output_shape[1]
+    for source in (planes, Rows(planes)):
+        actual = np.concatenate([runner.rows(source, top, min(top + 6, height)) for top in range(0, height, 6)], axis=1)
+        assert_close(actual, expected.astype(np.float64), rtol=2e-6 if result == "float32" else 1e-13)
+
+
+def test_a_plan_is_kept_for_the_same_taps_only():
+    image, taps = np.ones((1, 9, 9)), np.ones((1, 1, 3, 3))
+    assert conv2d(image, taps).max() == 9
+    taps *= 2
+    assert conv2d(image, taps).max() == 18
+    assert conv2d(image, taps, [1.0]).max() == 19
+    assert conv2d(image, taps, [2.0]).max() == 20
+    assert conv2d(image, taps, stride=2).shape == (1, 4, 4)
+    large = np.ones((1, 1, 300, 300))
+    assert conv2d(np.ones((1, 300, 300)), large).item() == 90_000
+    for size in range(5, 5 + 2 * kept.N_KEPT):
+        conv2d(np.ones((1, size, size)), taps)
+    assert len(kept._kept) == kept.N_KEPT
 
 
 @pytest.mark.parametrize("engine", ["taps", "im2col", "banded", "fft", "torch"])

@@ -16,9 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from convcli.engine.arguments import PaddingLike, Size, as_samples, padding_pairs, per_axis
 from convcli.engine.borders import Border, map_positions, parse_border
+from convcli.engine.kept import runner_for
 from convcli.engine.phases import AxisPhase, conv_axis, phase_weight, transposed_axis
-from convcli.engine.plan import plan_conv
-from convcli.engine.runner import prepare
 from convcli.errors import UsageError
 from convcli.geometry import conv_output_px, conv_transpose_output_px, resolve_padding, resolve_transpose_padding
 
@@ -329,9 +328,8 @@ def _run(
     if not depth:
         flat = samples[:, :, None] if samples.ndim == 3 else samples
         weight = taps[:, :, None] if taps.ndim == 3 else taps
-        plan = plan_conv(flat.shape[1:], weight, **options)
-        runner = prepare(plan, weight, shift)
-        maps = np.empty((len(flat), *plan.output_shape), samples.dtype)
+        runner = runner_for(flat.shape[1:], weight, shift, options)
+        maps = np.empty((len(flat), *runner.plan.output_shape), samples.dtype)
         for planes, out in zip(flat, maps, strict=True):
             runner.run(planes, out)
         return maps[:, :, 0] if samples.ndim == 3 else maps
@@ -339,10 +337,10 @@ def _run(
     for phase in depth:
         stacked, planes_per_channel = _stacked_weight(taps, phase, transposed=options.get("transposed", False))
         shape = (samples.shape[1] * planes_per_channel, *samples.shape[3:])
-        plan = plan_conv(shape, stacked, **options)
-        runner = prepare(plan, stacked, shift)
+        runner = runner_for(shape, stacked, shift, options)
         if volume is None:
-            volume = np.empty((len(samples), plan.output_shape[0], length, *plan.output_shape[1:]), samples.dtype)
+            n_maps, *size = runner.plan.output_shape
+            volume = np.empty((len(samples), n_maps, length, *size), samples.dtype)
         for one, out in zip(samples, volume, strict=True):
             for turn in range(phase.n_outputs):
                 positions = turn * phase.stride - phase.before + phase.dilation * np.arange(planes_per_channel)

@@ -7,6 +7,7 @@ row: 1 for planar images, 3 for interleaved RGB whose planes all get the same ke
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from math import prod
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from numpy.typing import DTypeLike, NDArray
 from convcli.engine.borders import Border, map_positions
 
 Array = NDArray[Any]
+#: Columns of a band outside the image, and the image's columns that stand there; None: the border's constant.
+Outside = tuple[tuple[slice, slice | NDArray[np.intp] | None], ...]
 
 
 class RowSource(Protocol):
@@ -127,7 +130,12 @@ class BandSource:
         else:
             self._samples = planes[..., None] if isinstance(planes, np.ndarray) else None
         self._planes = planes
-        self._columns: dict[int, tuple[NDArray[np.intp], NDArray[np.intp], int, int]] = {}
+        self._columns: dict[tuple[int, int, int], tuple[int, int, Outside]] = {}
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether samples may be read several times at little cost."""
+        return self._samples is not None
 
     def _rows(self, channels: slice, top: int, bottom: int) -> Array:
         """Return rows of the image itself: (planes, rows, W, lanes)."""
@@ -135,7 +143,7 @@ class BandSource:
             return self._samples[channels, top:bottom]
         return np.asarray(self._planes.rows(top, bottom))[channels, ..., None]  # type: ignore[union-attr]
 
-    def fill(self, band: Array, channels: slice, first: int) -> None:
+    def fill(self, band: Array, channels: slice, first: int, column: int = 0, step: int = 1) -> None:
         """Write padded rows ``first`` … of ``channels`` into ``band``.
 
         Parameters
@@ -144,14 +152,16 @@ class BandSource:
             Receives the samples in its own dtype; any strides.
         channels : slice
             Which planes (``slice(0, 1)`` when the planes are lanes).
-        first : int
-            The first padded row wanted.
+        first, column : int
+            The first padded row and column wanted.
+        step : int
+            Of columns, every so many.
         """
         n_rows = band.shape[1]
         start = first - self.top
         low, high = max(start, 0), min(start + n_rows, self.height)
         if low < high:
-            self._fill_columns(band[:, low - start : high - start], self._rows(channels, low, high))
+            self._fill_columns(band[:, low - start : high - start], self._rows(channels, low, high), column, step)
         else:
             low = high = start  # no row of the image: every row is the border's
         if high - low == n_rows:
@@ -165,26 +175,58 @@ class BandSource:
             elif low <= row < high:
                 line[...] = band[:, row - start : row - start + 1]
             else:
-                self._fill_columns(line, self._rows(channels, row, row + 1))
+                self._fill_columns(line, self._rows(channels, row, row + 1), column, step)
 
-    def _fill_columns(self, band: Array, rows: Array) -> None:
-        outer, columns, low, high = self._outer_columns(band.shape[2])
+    def _fill_columns(self, band: Array, rows: Array, column: int, step: int) -> None:
+        low, high, outside = self._outer_columns(column, band.shape[2], step)
         if low < high:
-            np.copyto(band[:, :, low + self.left : high + self.left], rows[:, :, low:high], casting="unsafe")
-        if not outer.size:
-            return
-        if self.border.mode == "constant":
-            band[:, :, outer] = self.border.value
-        else:
-            band[:, :, outer] = rows[:, :, columns]
+            take_every(rows, column + low * step - self.left, step, band[:, :, low:high])
+        for where, samples in outside:
+            if samples is None:
+                band[:, :, where] = self.border.value
+            else:
+                band[:, :, where] = rows[:, :, samples]
 
-    def _outer_columns(self, n_columns: int) -> tuple[NDArray[np.intp], NDArray[np.intp], int, int]:
-        """Return (positions outside, samples that stand there, first and last column inside)."""
-        if n_columns not in self._columns:
-            first = -self.left
-            low, high = max(first, 0), min(first + n_columns, self.width)
-            everywhere = np.arange(first, first + n_columns, dtype=np.intp)
-            outer = everywhere[(everywhere < low) | (everywhere >= high)]
-            samples = map_positions(outer, self.width, self.border.mode)
-            self._columns[n_columns] = (outer - first, samples, low, high)
-        return self._columns[n_columns]
+    def _outer_columns(self, column: int, n_columns: int, step: int) -> tuple[int, int, Outside]:
+        """Return which columns of a band lie inside, first and last, and what stands in the others."""
+        key = (column, n_columns, step)
+        if key not in self._columns:
+            first = column - self.left
+            low = min(max(-(first // step), 0), n_columns)
+            high = max(min(-(-(self.width - first) // step), n_columns), low)
+            sides = (slice(0, low), slice(high, n_columns))
+            outside = tuple((side, self._stand_ins(first, step, side)) for side in sides if side.start < side.stop)
+            self._columns[key] = low, high, outside
+        return self._columns[key]
+
+    def _stand_ins(self, first: int, step: int, side: slice) -> slice | NDArray[np.intp] | None:
+        """Return the image's columns that stand for those of ``side``; None where a constant does."""
+        if self.border.mode == "constant":
+            return None
+        outer = first + step * np.arange(side.start, side.stop, dtype=np.intp)
+        samples = map_positions(outer, self.width, self.border.mode)
+        only = int(samples[0])
+        return slice(only, only + 1) if (samples == only).all() else samples
+
+
+def take_every(rows: Array, first: int, step: int, into: Array) -> None:
+    """Copy columns ``first``, ``first + step``, … of (…, columns, lanes), in the type of ``into``.
+
+    Examples
+    --------
+    >>> into = np.empty((1, 1, 3, 1), np.float32)
+    >>> take_every(np.arange(8, dtype=np.float32).reshape(1, 1, 8, 1), 1, 2, into)
+    >>> into.ravel().tolist()
+    [1.0, 3.0, 5.0]
+    """
+    count = into.shape[2]
+    if count == 0:
+        return
+    # Half of a 64-bit word is every second 32-bit sample: converting words, wherever they lie, is twice as fast as
+    # stepping.
+    halves = step == 2 and rows.dtype == into.dtype and rows.itemsize == 4 and sys.byteorder == "little"
+    if halves and first + 2 * count <= rows.shape[2] and rows.shape[3] == 1 and rows.strides[2] == rows.itemsize:
+        words = rows[:, :, first : first + 2 * count, 0].view(np.uint64)
+        np.copyto(into[..., 0].view(np.uint32), words, casting="unsafe")
+        return
+    np.copyto(into, rows[:, :, first : first + (count - 1) * step + 1 : step], casting="unsafe")

@@ -9,17 +9,15 @@ Wide kernels copy too much: see :mod:`convcli.engine.blocked`.
 
 from __future__ import annotations
 
-import sys
 from math import gcd
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from convcli.engine.job import Job, Weight
-from convcli.engine.source import Array, Scratch
+from convcli.engine.source import Array, BandSource, Scratch, take_every
 
 #: Bytes of one stack of rows, small enough for a core's second-level cache together with what it makes.
-STACK_BYTES = 1_200_000
+STACK_BYTES = 4_000_000
 #: Narrower pieces of a row than this are not worth a matrix product.
 LEAST_COLUMNS = 512
 
@@ -69,6 +67,38 @@ class StackedProduct:
             stack = self._stack(band, left, right, scratch)
             self._multiply(stack, target[:, :, left:right], scratch)
 
+    @property
+    def gathers(self) -> bool:
+        """Whether :meth:`gather` may take the place of a band: rows are stacked as they follow, one output a time."""
+        return self.job.dilation_hw[0] == 1 and self.rows_at_once == 1
+
+    def gather(self, source: BandSource, channels: slice, first: int, target: Array, scratch: Scratch) -> None:
+        """Correlate padded rows from ``first`` on into ``target``; every copy is made from the samples themselves."""
+        job, n_rows, width = self.job, self.job.rows(target.shape[1]), target.shape[2]
+        tile, step = self._tile(n_rows), self.job.stride_hw[1]
+        for left in range(0, width, tile):
+            count = min(tile, width - left)
+            stack = scratch.get("stack", (n_rows, job.n_in, job.kernel_hw[1], count, job.lanes), job.dtype)
+            for c in range(job.kernel_hw[1]):
+                ready = self._copy_seen(stack, c)
+                part = stack[:, :, c, ready:].swapaxes(0, 1)
+                source.fill(part, channels, first, (left + ready) * step + c * job.dilation_hw[1], step)
+            rows = stack.reshape(1, n_rows, job.n_in * job.kernel_hw[1], count * job.lanes)
+            self._multiply(rows, target[:, :, left : left + count], scratch)
+
+    def _copy_seen(self, stack: Array, c: int) -> int:
+        """Copy what tap ``c`` has in common with an earlier one, a whole number of strides before it; return how much.
+
+        Taking samples apart in steps costs more than copying them.
+        """
+        step, gap = self.job.stride_hw[1], self.job.dilation_hw[1]
+        earlier = next((b for b in range(c) if (c - b) * gap % step == 0), None)
+        if step == 1 or earlier is None:
+            return 0
+        ready: int = max(stack.shape[3] - (c - earlier) * gap // step, 0)
+        stack[:, :, c, :ready] = stack[:, :, earlier, stack.shape[3] - ready :]
+        return ready
+
     def _tile(self, n_rows: int) -> int:
         per_column = n_rows * self.job.n_in * self.job.kernel_hw[1] * self.job.lanes * np.dtype(self.job.dtype).itemsize
         tile = max(STACK_BYTES // per_column, LEAST_COLUMNS // self.job.lanes)
@@ -86,14 +116,8 @@ class StackedProduct:
             rows = band[:, residue::dilation_h].swapaxes(0, 1)
             into = stack[residue, : rows.shape[0]]
             for c in range(job.kernel_hw[1]):
-                first = left * stride_w + c * dilation_w
-                # A tap a whole number of strides further along sees what an earlier one has taken apart already.
-                earlier = next((b for b in range(c) if (c - b) * dilation_w % stride_w == 0), None)
-                ready = 0
-                if stride_w > 1 and earlier is not None:
-                    ready = max(count - (c - earlier) * dilation_w // stride_w, 0)
-                    into[:, :, c, :ready] = into[:, :, earlier, count - ready :]
-                _take_every(rows, first + ready * stride_w, stride_w, into[:, :, c, ready:])
+                ready = self._copy_seen(into, c)
+                take_every(rows, (left + ready) * stride_w + c * dilation_w, stride_w, into[:, :, c, ready:])
         return stack.reshape(dilation_h, parts, n_in * job.kernel_hw[1], count * lanes)
 
     def _multiply(self, stack: Array, target: Array, scratch: Scratch) -> None:
@@ -115,8 +139,8 @@ class StackedProduct:
         """Multiply ``matrix`` (n_out, ρ, depth) with each group of stacks, into ``maps`` (n_out, rows, W, lanes)."""
         n_out, at_once, depth = matrix.shape
         count, length = maps.shape[1] // at_once, rows.shape[2]
-        line = rows.strides[0]
-        groups = as_strided(rows, (count, depth, length), (at_once * self.pace * line, rows.strides[1], rows.itemsize))
+        steps = (at_once * self.pace * rows.strides[0], rows.strides[1], rows.itemsize)
+        groups: Array = np.ndarray((count, depth, length), rows.dtype, rows, strides=steps)  # overlapping groups
         flat = matrix.reshape(n_out * at_once, depth)
         into = _rows_in_place(maps, count, at_once, length) if maps.dtype == rows.dtype else None
         if into is not None:
@@ -140,30 +164,13 @@ class StackedProduct:
         return np.dtype(self.job.dtype).itemsize * columns * (stacks + self.job.n_out * n_rows)
 
 
-def _take_every(rows: Array, first: int, step: int, into: Array) -> None:
-    """Copy columns ``first``, ``first + step``, … of (rows, planes, columns, lanes)."""
-    count = into.shape[2]
-    if count == 0:
-        return
-    # Half of a 64-bit word is every second 32-bit sample: converting words is more than twice as fast as stepping.
-    halves = step == 2 and first % 2 == 0 and rows.itemsize == into.itemsize == 4 and sys.byteorder == "little"
-    if halves and rows.dtype == into.dtype and first + 2 * count <= rows.shape[2] and not rows.strides[1] % 8:
-        words = rows[:, :, first : first + 2 * count, 0]
-        if words.ctypes.data % 8 == 0 and words.strides[0] % 8 == 0:
-            np.copyto(into[..., 0].view(np.uint32), words.view(np.uint64), casting="unsafe")
-            return
-    np.copyto(into, rows[:, :, first : first + (count - 1) * step + 1 : step])
-
-
 def _rows_in_place(maps: Array, count: int, at_once: int, length: int) -> Array | None:
     """Return ``maps`` as (groups, rows of the product, samples) if BLAS can write there, else None."""
-    n_out, _, _, lanes = maps.shape
+    n_out, n_rows, _, lanes = maps.shape
     plane, line, column, lane = maps.strides
     item = maps.itemsize
     dense = column == lanes * item and (lanes == 1 or lane == item)
-    if not dense or (n_out > 1 and at_once > 1):
+    if not dense or (n_out > 1 and at_once > 1) or (plane if n_out > 1 else line) < length * item:
         return None
-    step = plane if n_out > 1 else line
-    if step < length * item:
-        return None
-    return as_strided(maps, (count, n_out * at_once, length), (at_once * line, step, item))
+    flat = maps[..., 0] if lanes == 1 else maps.reshape(n_out, n_rows, length)  # a view: what is joined is dense
+    return flat.swapaxes(0, 1) if n_out > 1 else flat.reshape(count, at_once, length)

@@ -11,6 +11,7 @@ from convcli.engine.job import Correlator, Job
 from convcli.engine.phases import Phase
 from convcli.engine.plan import ConvPlan
 from convcli.engine.source import Array, BandSource, Planes, Scratch, ScratchPool
+from convcli.engine.stacked import StackedProduct
 from convcli.engine.taps import Taps
 
 #: Group, and rows of a phase from … to.
@@ -63,15 +64,18 @@ class Work:
         group, first, last = band
         job, correlator = self.job, self.correlators[group]
         channels = slice(0, 1) if job.lanes > 1 else slice(group * job.n_in, (group + 1) * job.n_in)
-        shape = (job.n_in, job.rows(last - first), correlator.columns, job.lanes)
-        samples = scratch.get("band", shape, correlator.band_dtype)
-        self.source.fill(samples[:, :, : job.columns], channels, first * job.stride_hw[0])
-        samples[:, :, job.columns :] = 0  # never NaN: zero taps meet these
         target = self._target(group, first, last)
-        if self.watch and not np.isfinite(np.vdot(samples, samples)):
-            self._reference(group, first, last, target, scratch)
+        if self.source.in_memory and isinstance(correlator, StackedProduct) and correlator.gathers:
+            correlator.gather(self.source, channels, first * job.stride_hw[0], target, scratch)
         else:
-            correlator(samples, target, scratch)
+            shape = (job.n_in, job.rows(last - first), correlator.columns, job.lanes)
+            samples = scratch.get("band", shape, correlator.band_dtype)
+            self.source.fill(samples[:, :, : job.columns], channels, first * job.stride_hw[0])
+            samples[:, :, job.columns :] = 0  # never NaN: zero taps meet these
+            if self.watch and not np.isfinite(np.vdot(samples, samples)):
+                self._reference(group, first, last, target, scratch)
+            else:
+                correlator(samples, target, scratch)
         if self.bias is not None:
             bias = self.bias.reshape(-1, job.n_out)
             column = bias[group] if job.lanes == 1 else bias.T
