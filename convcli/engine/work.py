@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import threading
 from collections.abc import Iterator
 
@@ -107,32 +109,54 @@ class Work:
         return area[group * n_out : (group + 1) * n_out, ..., None]
 
 
-def run_bands(bands: list[tuple[Work, Band]], pool: ScratchPool, threads: int) -> None:
-    """Hand bands out, in order, to so many threads (the calling one is the first); the first error is raised."""
-    queue = iter(bands)
-    lock = threading.Lock()
-    errors: list[BaseException] = []
+class _Crew:
+    """Threads that share bands out in order. The calling one begins at once and never waits for one to wake up."""
 
-    def worker() -> None:
-        scratch = pool.take()
+    def __init__(self, bands: list[tuple[Work, Band]], pool: ScratchPool) -> None:
+        self._queue, self._pool = iter(bands), pool
+        self._state = threading.Condition()
+        self._n_busy = 0
+        self.errors: list[BaseException] = []
+
+    def help(self) -> None:
+        """Do bands until there are none, or one has failed."""
+        entry = self._next(begins=True)
+        if entry is None:  # woken too late: nobody waits for this thread
+            return
+        scratch = self._pool.take()
         try:
-            while not errors:
-                with lock:
-                    entry = next(queue, None)
-                if entry is None:
-                    return
+            while entry is not None:
                 work, band = entry
                 work(band, scratch)
+                entry = self._next()
         except BaseException as error:  # noqa: BLE001  (raised again by the calling thread)
-            errors.append(error)
+            self.errors.append(error)
         finally:
-            pool.put(scratch)
+            self._pool.put(scratch)
+            with self._state:
+                self._n_busy -= 1
+                self._state.notify_all()
 
-    others = [threading.Thread(target=worker, daemon=True) for _ in range(min(threads, len(bands)) - 1)]
-    for thread in others:
-        thread.start()
-    worker()
-    for thread in others:
-        thread.join()
-    if errors:
-        raise errors[0]
+    def _next(self, *, begins: bool = False) -> tuple[Work, Band] | None:
+        with self._state:
+            entry = None if self.errors else next(self._queue, None)
+            self._n_busy += begins and entry is not None
+            return entry
+
+    def wait(self) -> None:
+        """Wait until nobody is at a band."""
+        with self._state:
+            self._state.wait_for(lambda: self._n_busy == 0)
+
+
+def run_bands(bands: list[tuple[Work, Band]], pool: ScratchPool, threads: int) -> None:
+    """Hand bands out, in order, to so many threads (the calling one is the first); the first error is raised."""
+    crew = _Crew(bands, pool)
+    for _ in range(min(threads, len(bands)) - 1):
+        with contextlib.suppress(RuntimeError):  # no more threads than the system allows
+            # Not threading.Thread, whose start waits until the thread runs.
+            _thread.start_new_thread(crew.help, ())
+    crew.help()
+    crew.wait()
+    if crew.errors:
+        raise crew.errors[0]
