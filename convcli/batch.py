@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -195,7 +196,9 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
         return _run_one(plan, pipeline, batch.manifest, alone=alone)
 
     outcomes = (run_one(plan) for plan in batch.plans)
-    if n_jobs > 1 and owns_process and not any(plan.uses_torch for plan in batch.plans):
+    # One copy of torch is enough, and what it has started does not survive being forked.
+    may_fork = owns_process and sys.platform == "linux" and "torch" not in sys.modules
+    if n_jobs > 1 and may_fork and not any(plan.uses_torch for plan in batch.plans):
         outcomes = _run_apart(batch.plans, run_one, n_jobs, pipeline)
     elif n_jobs > 1:
         outcomes = work_together(batch.plans, run_one, n_jobs, stop=pipeline.stop)
@@ -210,11 +213,7 @@ def _run_apart(
     plans: Sequence[Plan], run_one: Callable[[Plan], Outcome], n_jobs: int, pipeline: Pipeline
 ) -> Generator[Outcome, None, None]:
     """Run plans in processes; what comes back is the outcome without its source, which may be a whole file."""
-    from convcli.processes import may_fork, work_apart
-
-    if not may_fork():
-        yield from work_together(plans, run_one, n_jobs, stop=pipeline.stop)
-        return
+    from convcli.processes import work_apart
 
     def run_far(plan: Plan) -> tuple[Any, ...]:
         return run_one(plan)[1:]

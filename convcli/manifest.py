@@ -82,7 +82,7 @@ class Manifest:
         self.folder, self.path = folder, folder / MANIFEST_NAME
         self._lock = threading.Lock()
         self._file: BinaryIO | None = None
-        self._is_alone = self._is_torn = False
+        self._is_alone = False
         #: by real input and outputs; one file that is found through two folders has two sets of outputs
         self._records: dict[tuple[str, ...], Record] = {}
         #: who wrote an output last
@@ -169,12 +169,9 @@ class Manifest:
             raise OutputError(
                 f"another run is writing into {self.folder}", hint="wait for its end, or choose another --out-dir"
             ) from None
-        n_bytes = self._file.seek(0, os.SEEK_END)
-        if alone and n_bytes != self._n_bytes:
+        if alone and self._file.seek(0, os.SEEK_END) != self._n_bytes:
             self.close()
             raise OutputError(f"another run has written into {self.folder} just now", hint="run the command again")
-        self._file.seek(max(n_bytes - 1, 0))
-        self._is_torn = self._file.read(1) not in (b"", b"\n")
 
     def close(self) -> None:
         """Give the folder back."""
@@ -236,10 +233,9 @@ class Manifest:
         line = f"{to_json(entry)}\n".encode(errors="surrogateescape")
         try:
             with self._lock:
-                if self._is_torn:  # the last line was cut short; this one must not be glued to it
+                if _is_torn(self._file):  # the last line was cut short, by whomever; this one must not be glued to it
                     line = b"\n" + line
-                self._is_torn = self._file.write(line) != len(line)
-                if self._is_torn:
+                if self._file.write(line) != len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise self._unwritable(error) from None
@@ -252,6 +248,17 @@ def _input_name(source: InputFile) -> str:
     """Return a name for an input that does not depend on where a run was started."""
     frame = "" if source.frame is None else f"[{source.frame}]"
     return "<stdin>" if source.path is None else os.path.realpath(source.path) + frame
+
+
+def _is_torn(file: BinaryIO) -> bool:
+    """Return whether the last line of an open file has no end."""
+    n_bytes = os.fstat(file.fileno()).st_size
+    if not n_bytes:
+        return False
+    if hasattr(os, "pread"):  # the position may be shared with other processes
+        return os.pread(file.fileno(), 1, n_bytes - 1) != b"\n"
+    file.seek(n_bytes - 1)
+    return file.read(1) != b"\n"
 
 
 def _lock_file(file: BinaryIO, *, alone: bool) -> bool:

@@ -2,7 +2,8 @@
 
 A file of a third of a megapixel is a few hundred short calls; on two threads they wait for each other's Python, and two
 cores do the work of 1.4. A child has everything that was planned by being forked, takes numbers of tasks from one pipe
-that all share, and answers through one of its own. It ends with its parent, however that one dies.
+that all share, and answers through one of its own. It ends with its parent, however that one dies. Linux only: elsewhere
+some libraries do not survive being forked.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import mmap
 import os
 import signal
 import struct
-import sys
 from collections.abc import Callable, Generator, Sequence
 from itertools import islice
 from multiprocessing.connection import Connection, wait
@@ -30,11 +30,6 @@ _NOTHING = -1
 _PR_SET_PDEATHSIG = 1
 #: Arrays of the last file serve the next one: given back and asked for again, their pages are 15 % of the time.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-
-
-def may_fork() -> bool:
-    """Return whether this system has what :func:`work_apart` needs, and no library is loaded that forking breaks."""
-    return sys.platform == "linux" and "torch" not in sys.modules
 
 
 class _Worker:

@@ -1,0 +1,235 @@
+"""Batches in processes of their own, always in a real process: what a worker does, loses, leaves, and how it dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import save_image
+from PIL import Image
+
+pytestmark = [
+    pytest.mark.subprocess,
+    pytest.mark.skipif(sys.platform != "linux", reason="batches work in threads elsewhere"),
+]
+
+
+def run_code(code: str) -> str:
+    """Run a script in a process of its own; return what it prints."""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def command(*args: object) -> list[str]:
+    return [sys.executable, "-m", "convcli", "apply", *map(str, args)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """Six small pictures, one of which is none."""
+    place = tmp_path / "in"
+    place.mkdir()
+    for index in range(6):
+        save_image(place / f"{index}.png", rng.integers(0, 256, (40, 50, 3), dtype=np.uint8))
+    (place / "3.png").write_bytes(b"\x89PNG\r\n\x1a\nand nothing more")
+    return place
+
+
+def test_the_example_of_the_module_runs() -> None:
+    assert run_code("import doctest, convcli.processes as m; print(doctest.testmod(m))").startswith(
+        "TestResults(failed=0"
+    )
+
+
+def test_what_work_raises_is_raised_by_the_caller_and_nobody_is_left() -> None:
+    out = run_code("""
+import multiprocessing, os
+from convcli.processes import work_apart
+def work(task):
+    if task == 5:
+        raise ZeroDivisionError("five")
+    return os.getpid()
+seen = set()
+try:
+    for _, pid in work_apart(range(40), work, 3, stop=lambda: None, lost=lambda code: code):
+        seen.add(pid)
+except ZeroDivisionError as error:
+    print(error, os.getpid() in seen, multiprocessing.active_children())
+""")
+    assert out == "five False []\n"
+
+
+def test_a_task_whose_process_dies_is_lost_and_the_others_are_done() -> None:
+    out = run_code("""
+import os, signal
+from convcli.processes import work_apart
+def work(task):
+    if task in (2, 7):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if task == 4:
+        os._exit(3)
+    return task
+print(sorted(work_apart(range(12), work, 2, stop=lambda: None, lost=lambda code: 100 - code)))
+""")
+    lost = {2: 109, 7: 109, 4: 97}
+    assert out == f"{[(task, lost.get(task, task)) for task in range(12)]}\n"
+
+
+def test_closing_early_begins_nothing_more(tmp_path: Path) -> None:
+    out = run_code(f"""
+import os, time
+from contextlib import closing
+from convcli.processes import work_apart
+def work(task):
+    open({str(tmp_path)!r} + f"/{{task}}", "w").close()
+    time.sleep(0.05)
+with closing(work_apart(range(50), work, 2, stop=lambda: None, lost=lambda code: code)) as results:
+    next(results)
+print(len(os.listdir({str(tmp_path)!r})))
+""")
+    assert int(out) <= 4
+
+
+def test_results_are_those_of_one_process(folder: Path, tmp_path: Path) -> None:
+    results = []
+    for jobs in (1, 3):
+        out = tmp_path / f"out{jobs}"
+        run = subprocess.run(
+            command(folder, "-k", "sobel", "--out-dir", out, "--json", "-j", jobs),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 7
+        assert "3.png" in run.stderr
+        assert run.stderr.count("hint:") == 1
+        lines = sorted(
+            (json.loads(line) for line in run.stdout.splitlines()[:-1]), key=lambda line: line["input"]["path"]
+        )
+        assert [line["status"] for line in lines] == ["done", "done", "done", "failed", "done", "done"]
+        assert lines[3]["error"]["kind"] == "image"
+        assert lines[3]["error"]["message"].count("3.png") == 1
+        files = {path.relative_to(out): path.read_bytes() for path in sorted(out.rglob("*.png"))}
+        results.append((files, [statistics(line) for line in lines]))
+    assert results[0] == results[1]
+    assert len(results[0][0]) == 5 * 6
+
+
+def statistics(line: dict[str, Any]) -> list[tuple[float, float]]:
+    return [(one["min"], one["mean"]) for one in line.get("maps", [])]
+
+
+def test_frames_of_standard_input(tmp_path: Path, rng: np.random.Generator) -> None:
+    pages = [Image.fromarray(rng.integers(0, 256, (30, 20 + i), dtype=np.uint8)) for i in range(4)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    flags = command("-", "-k", "sobel", "--out-dir", tmp_path / "out", "--json", "-q")
+    run = subprocess.run(flags, input=(tmp_path / "pages.tif").read_bytes(), capture_output=True, check=True)
+    *lines, summary = map(json.loads, run.stdout.splitlines())
+    assert summary["done"] == 4
+    assert sorted(line["input"]["path"] for line in lines) == [f"<stdin>[{i}]" for i in range(4)]
+
+
+BROKEN = """
+import os, signal, sys
+from convcli.pipeline import Pipeline
+run = Pipeline.run
+def broken(self, plan):
+    if plan.source.stem == "4":
+        {what}
+    return run(self, plan)
+Pipeline.run = broken
+sys.argv[1:] = {args!r}
+from convcli.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "said"),
+    [
+        ("raise ZeroDivisionError('on purpose')", 1, "this is a bug (ZeroDivisionError: on purpose)"),
+        ("raise MemoryError", 7, "not enough memory for it"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 7, "the process that worked on it was killed (signal 9)"),
+        ("os._exit(5)", 7, "the process that worked on it ended early (exit code 5)"),
+    ],
+)
+def test_what_befalls_one_file_leaves_the_others_alone(
+    folder: Path, tmp_path: Path, what: str, code: int, said: str
+) -> None:
+    args = ["apply", str(folder), "-k", "sobel", "--out-dir", str(tmp_path / "out"), "-j", "2", "-q"]
+    script = BROKEN.format(what=what, args=args)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == code
+    assert f"4.png: {said}" in run.stderr
+    assert ("in broken" in run.stderr) == (code == 1)
+    assert {path.parent.name for path in (tmp_path / "out").rglob("report.json")} == {
+        f"{i}_sobel" for i in (0, 1, 2, 5)
+    }
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.fixture
+def busy(tmp_path: Path, rng: np.random.Generator) -> subprocess.Popen[bytes]:
+    """A batch that is under way in two workers."""
+    (tmp_path / "many").mkdir()
+    first = tmp_path / "many" / "00.png"
+    save_image(first, rng.integers(0, 256, (700, 900, 3), dtype=np.uint8), compress_level=1)
+    for index in range(1, 30):
+        (tmp_path / "many" / f"{index:02}.png").hardlink_to(first)
+    flags = command(tmp_path / "many", "-k", "sobel", "--out-dir", tmp_path / "out", "-q", "-j", "2")
+    process = subprocess.Popen(flags, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and len(list((tmp_path / "out").rglob("report.json"))) < 3:
+        time.sleep(0.005)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("to_all", [True, False])
+def test_a_signal_to_the_parent_or_to_all_ends_all_in_order(
+    busy: subprocess.Popen[bytes], tmp_path: Path, number: signal.Signals, to_all: bool
+) -> None:
+    workers = children_of(busy.pid)
+    assert len(workers) == 2
+    (os.killpg if to_all else os.kill)(busy.pid, number)
+    asked = time.monotonic()
+    _, errors = busy.communicate(timeout=20)
+    assert time.monotonic() - asked < 3  # one second on an idle machine
+    assert busy.returncode == 130
+    assert re.fullmatch(rb"convcli: interrupted, \d+ of 30 done\n", errors), errors.decode()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert not list((tmp_path / "out").rglob("*.convcli-part"))
+
+
+def test_workers_die_with_a_parent_that_is_killed(busy: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    workers = children_of(busy.pid)
+    busy.kill()
+    busy.communicate(timeout=20)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and any(is_running(pid) for pid in workers):
+        time.sleep(0.005)
+    assert not any(is_running(pid) for pid in workers)
+    flags = command(tmp_path / "many", "-k", "sobel", "--out-dir", tmp_path / "out", "-q", "--resume")
+    subprocess.run(flags, check=True, timeout=60)
+    assert len(list((tmp_path / "out").rglob("report.json"))) == 30
+    assert not list((tmp_path / "out").rglob("*.convcli-part"))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
