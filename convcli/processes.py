@@ -2,8 +2,8 @@
 
 A file of a third of a megapixel is a few hundred short calls; on two threads they wait for each other's Python, and two
 cores do the work of 1.4. A child has everything that was planned by being forked, takes numbers of tasks from one pipe
-that all share, and answers through one of its own. It ends with its parent, however that one dies. Linux only: elsewhere
-some libraries do not survive being forked.
+that all share, and answers through one of its own. It ends with its parent, however that one dies. Linux only:
+elsewhere some libraries do not survive being forked.
 """
 
 from __future__ import annotations

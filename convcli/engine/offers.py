@@ -39,6 +39,9 @@ from convcli.engine.shifts import ShiftAdd, program_of
 from convcli.engine.stacked import StackedProduct
 from convcli.engine.taps import Taps
 
+#: Taps of a kernel that are worth looking through for sums to be shared; a product of many is always quicker.
+MOST_SHIFTS = 256
+
 
 def candidates(problem: Problem) -> tuple[list[Candidate], list[tuple[str, str]], dict[str, int]]:
     """Return the offers, cheapest first; (engine, why) of those that make none; bytes that would change its mind."""
@@ -95,7 +98,7 @@ def _offer_shifts(problem: Problem) -> Candidate | str:
     job, sums = problem.job(), "int16" if problem.int16 else problem.dtype
     stride_one = problem.phases[0][0].stride == problem.phases[0][1].stride == 1
     kernels = problem.weight[: problem.facts.n_out] if problem.facts.shared else problem.weight
-    if problem.facts.n_nonzero * len(kernels) > 4096:
+    if problem.facts.n_nonzero > MOST_SHIFTS or problem.facts.n_nonzero * len(kernels) > 16 * MOST_SHIFTS:
         return "too many taps to add one by one"
     programs = [program_of(kernel, stride_one=stride_one and len(problem.phases) == 1) for kernel in kernels]
     passes = sum(step.n_operations for program in programs for step in program) / len(programs)
@@ -126,7 +129,7 @@ def _offer_stacked(problem: Problem) -> Candidate:
     product = StackedProduct(job, at_once, problem.band_dtype)
     n_rows = sum(phase[0].n_outputs for phase in problem.phases) * problem.facts.n_groups
     cost = n_rows * stack_cost(job, at_once) + problem.n_inputs * GATHER_NS
-    band, threads, taken = fit_band(problem, product, job, cost, cache=8 * CACHE_BYTES)
+    band, threads, taken = fit_band(problem, product, job, cost, cache=6 * CACHE_BYTES)
     cost += -(-n_rows // band) * (8 + job.kernel_hw[1]) * CALL_NS
     return Candidate(
         "banded",

@@ -17,7 +17,7 @@ from convcli.engine.job import Job, Weight
 from convcli.engine.source import Array, BandSource, Scratch, take_every
 
 #: Bytes of one stack of rows, small enough for a core's second-level cache together with what it makes.
-STACK_BYTES = 4_000_000
+STACK_BYTES = 3_000_000
 #: Narrower pieces of a row than this are not worth a matrix product.
 LEAST_COLUMNS = 512
 
