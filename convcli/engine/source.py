@@ -10,16 +10,25 @@ from __future__ import annotations
 import sys
 from collections import deque
 from math import prod
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import DTypeLike, NDArray
 
 from convcli.engine.borders import Border, map_positions
 
 Array = NDArray[Any]
-#: Columns of a band outside the image, and the image's columns that stand there; None: the border's constant.
-Outside = tuple[tuple[slice, slice | NDArray[np.intp] | None], ...]
+#: Columns outside the image, the image's columns that stand there by tap, and where the border's constant does.
+Outside = tuple[tuple[slice, NDArray[np.intp], NDArray[np.bool_] | None], ...]
+
+
+class Columns(NamedTuple):
+    """Which padded columns are wanted: ``first + tap * gap + n * step``."""
+
+    first: int = 0
+    gap: int = 1
+    step: int = 1
 
 
 class RowSource(Protocol):
@@ -130,7 +139,7 @@ class BandSource:
         else:
             self._samples = planes[..., None] if isinstance(planes, np.ndarray) else None
         self._planes = planes
-        self._columns: dict[tuple[int, int, int], tuple[int, int, Outside]] = {}
+        self._columns: dict[tuple[Columns, int, int], tuple[int, int, Outside]] = {}
 
     @property
     def in_memory(self) -> bool:
@@ -143,7 +152,7 @@ class BandSource:
             return self._samples[channels, top:bottom]
         return np.asarray(self._planes.rows(top, bottom))[channels, ..., None]  # type: ignore[union-attr]
 
-    def fill(self, band: Array, channels: slice, first: int, column: int = 0, step: int = 1) -> None:
+    def fill(self, band: Array, channels: slice, first: int) -> None:
         """Write padded rows ``first`` … of ``channels`` into ``band``.
 
         Parameters
@@ -152,16 +161,18 @@ class BandSource:
             Receives the samples in its own dtype; any strides.
         channels : slice
             Which planes (``slice(0, 1)`` when the planes are lanes).
-        first, column : int
-            The first padded row and column wanted.
-        step : int
-            Of columns, every so many.
+        first : int
+            The first padded row wanted.
         """
-        n_rows = band.shape[1]
+        self.fill_taps(band[:, :, None], channels, first, Columns())
+
+    def fill_taps(self, stack: Array, channels: slice, first: int, columns: Columns) -> None:
+        """Write padded rows into ``stack`` (planes, rows, taps, columns, lanes), each several times, shifted."""
+        n_rows = stack.shape[1]
         start = first - self.top
         low, high = max(start, 0), min(start + n_rows, self.height)
         if low < high:
-            self._fill_columns(band[:, low - start : high - start], self._rows(channels, low, high), column, step)
+            self._fill_columns(stack[:, low - start : high - start], self._rows(channels, low, high), columns)
         else:
             low = high = start  # no row of the image: every row is the border's
         if high - low == n_rows:
@@ -169,64 +180,67 @@ class BandSource:
         outer = [*range(start, min(low, start + n_rows)), *range(max(high, start), start + n_rows)]
         rows = map_positions(np.array(outer, dtype=np.intp), self.height, self.border.mode)
         for position, row in zip(outer, rows.tolist(), strict=True):
-            line = band[:, position - start : position - start + 1]
+            line = stack[:, position - start : position - start + 1]
             if row < 0:
                 line[...] = self.border.value
             elif low <= row < high:
-                line[...] = band[:, row - start : row - start + 1]
+                line[...] = stack[:, row - start : row - start + 1]
             else:
-                self._fill_columns(line, self._rows(channels, row, row + 1), column, step)
+                self._fill_columns(line, self._rows(channels, row, row + 1), columns)
 
-    def _fill_columns(self, band: Array, rows: Array, column: int, step: int) -> None:
-        low, high, outside = self._outer_columns(column, band.shape[2], step)
+    def _fill_columns(self, stack: Array, rows: Array, columns: Columns) -> None:
+        low, high, outside = self._outer_columns(columns, stack.shape[2], stack.shape[3])
         if low < high:
-            take_every(rows, column + low * step - self.left, step, band[:, :, low:high])
-        for where, samples in outside:
-            if samples is None:
-                band[:, :, where] = self.border.value
-            else:
-                band[:, :, where] = rows[:, :, samples]
+            take_windows(rows, columns._replace(first=columns.first + low * columns.step - self.left), stack, low, high)
+        for where, samples, beyond in outside:
+            stack[:, :, :, where] = rows[:, :, samples]
+            if beyond is not None:
+                np.copyto(stack[:, :, :, where], self.border.value, where=beyond, casting="unsafe")
 
-    def _outer_columns(self, column: int, n_columns: int, step: int) -> tuple[int, int, Outside]:
-        """Return which columns of a band lie inside, first and last, and what stands in the others."""
-        key = (column, n_columns, step)
+    def _outer_columns(self, columns: Columns, n_taps: int, n_columns: int) -> tuple[int, int, Outside]:
+        """Return which columns lie inside for every tap, first and last, and what stands in the others."""
+        key = (columns, n_taps, n_columns)
         if key not in self._columns:
-            first = column - self.left
+            first, gap, step = columns
+            first -= self.left
             low = min(max(-(first // step), 0), n_columns)
-            high = max(min(-(-(self.width - first) // step), n_columns), low)
+            high = max(min(-(-(self.width - first - (n_taps - 1) * gap) // step), n_columns), low)
             sides = (slice(0, low), slice(high, n_columns))
-            outside = tuple((side, self._stand_ins(first, step, side)) for side in sides if side.start < side.stop)
-            self._columns[key] = low, high, outside
+            positions = first + gap * np.arange(n_taps)[:, None] + step * np.arange(n_columns)
+            self._columns[key] = (
+                low,
+                high,
+                tuple((side, *self._stand_ins(positions[:, side])) for side in sides if side.start < side.stop),
+            )
         return self._columns[key]
 
-    def _stand_ins(self, first: int, step: int, side: slice) -> slice | NDArray[np.intp] | None:
-        """Return the image's columns that stand for those of ``side``; None where a constant does."""
-        if self.border.mode == "constant":
-            return None
-        outer = first + step * np.arange(side.start, side.stop, dtype=np.intp)
-        samples = map_positions(outer, self.width, self.border.mode)
-        only = int(samples[0])
-        return slice(only, only + 1) if (samples == only).all() else samples
+    def _stand_ins(self, positions: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.bool_] | None]:
+        """Return the image's columns that stand at ``positions``, and where the border's constant does instead."""
+        samples = map_positions(positions, self.width, self.border.mode)
+        beyond = samples < 0
+        return np.maximum(samples, 0), beyond[..., None] if beyond.any() else None
 
 
-def take_every(rows: Array, first: int, step: int, into: Array) -> None:
-    """Copy columns ``first``, ``first + step``, … of (…, columns, lanes), in the type of ``into``.
+def take_windows(rows: Array, columns: Columns, stack: Array, low: int, high: int) -> None:
+    """Copy ``rows`` (planes, rows, W, lanes) into columns ``low`` to ``high`` of a stack, each tap's from its own on.
 
     Examples
     --------
-    >>> into = np.empty((1, 1, 3, 1), np.float32)
-    >>> take_every(np.arange(8, dtype=np.float32).reshape(1, 1, 8, 1), 1, 2, into)
-    >>> into.ravel().tolist()
-    [1.0, 3.0, 5.0]
+    >>> stack = np.empty((1, 1, 2, 3, 1), np.float32)
+    >>> take_windows(np.arange(8, dtype=np.float32).reshape(1, 1, 8, 1), Columns(1, gap=1, step=2), stack, 0, 3)
+    >>> stack[0, 0, :, :, 0].tolist()
+    [[1.0, 3.0, 5.0], [2.0, 4.0, 6.0]]
     """
-    count = into.shape[2]
-    if count == 0:
-        return
+    into = stack[:, :, :, low:high]
+    (n_planes, n_rows, n_taps, count, lanes), (first, gap, step) = into.shape, columns
+    plane, line, column, lane = rows.strides
+    rows = rows[:, :, first:]
+    strides = (plane, line, gap * column, step * column, lane)
     # Half of a 64-bit word is every second 32-bit sample: converting words, wherever they lie, is twice as fast as
     # stepping.
-    halves = step == 2 and rows.dtype == into.dtype and rows.itemsize == 4 and sys.byteorder == "little"
-    if halves and first + 2 * count <= rows.shape[2] and rows.shape[3] == 1 and rows.strides[2] == rows.itemsize:
-        words = rows[:, :, first : first + 2 * count, 0].view(np.uint64)
+    halves = step == 2 and rows.dtype == into.dtype and column == rows.itemsize == 4 and lanes == 1
+    if halves and sys.byteorder == "little" and (n_taps - 1) * gap + 2 * count <= rows.shape[2]:
+        words = as_strided(rows[:, :, :2, 0].view(np.uint64), into.shape[:4], strides[:4])
         np.copyto(into[..., 0].view(np.uint32), words, casting="unsafe")
-        return
-    np.copyto(into, rows[:, :, first : first + (count - 1) * step + 1 : step], casting="unsafe")
+    else:
+        np.copyto(into, as_strided(rows, (n_planes, n_rows, n_taps, count, lanes), strides), casting="unsafe")

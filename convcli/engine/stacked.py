@@ -14,7 +14,7 @@ from math import gcd
 import numpy as np
 
 from convcli.engine.job import Job, Weight
-from convcli.engine.source import Array, BandSource, Scratch, take_every
+from convcli.engine.source import Array, BandSource, Columns, Scratch, take_windows
 
 #: Bytes of one stack of rows, small enough for a core's second-level cache together with what it makes.
 STACK_BYTES = 3_000_000
@@ -79,25 +79,9 @@ class StackedProduct:
         for left in range(0, width, tile):
             count = min(tile, width - left)
             stack = scratch.get("stack", (n_rows, job.n_in, job.kernel_hw[1], count, job.lanes), job.dtype)
-            for c in range(job.kernel_hw[1]):
-                ready = self._copy_seen(stack, c)
-                part = stack[:, :, c, ready:].swapaxes(0, 1)
-                source.fill(part, channels, first, (left + ready) * step + c * job.dilation_hw[1], step)
+            source.fill_taps(stack.swapaxes(0, 1), channels, first, Columns(left * step, job.dilation_hw[1], step))
             rows = stack.reshape(1, n_rows, job.n_in * job.kernel_hw[1], count * job.lanes)
             self._multiply(rows, target[:, :, left : left + count], scratch)
-
-    def _copy_seen(self, stack: Array, c: int) -> int:
-        """Copy what tap ``c`` has in common with an earlier one, a whole number of strides before it; return how much.
-
-        Taking samples apart in steps costs more than copying them.
-        """
-        step, gap = self.job.stride_hw[1], self.job.dilation_hw[1]
-        earlier = next((b for b in range(c) if (c - b) * gap % step == 0), None)
-        if step == 1 or earlier is None:
-            return 0
-        ready: int = max(stack.shape[3] - (c - earlier) * gap // step, 0)
-        stack[:, :, c, :ready] = stack[:, :, earlier, stack.shape[3] - ready :]
-        return ready
 
     def _tile(self, n_rows: int) -> int:
         per_column = n_rows * self.job.n_in * self.job.kernel_hw[1] * self.job.lanes * np.dtype(self.job.dtype).itemsize
@@ -113,11 +97,9 @@ class StackedProduct:
         parts, count = -(-n_rows // dilation_h), right - left
         stack = scratch.get("stack", (dilation_h, parts, n_in, job.kernel_hw[1], count, lanes), job.dtype)
         for residue in range(dilation_h):
-            rows = band[:, residue::dilation_h].swapaxes(0, 1)
-            into = stack[residue, : rows.shape[0]]
-            for c in range(job.kernel_hw[1]):
-                ready = self._copy_seen(into, c)
-                take_every(rows, (left + ready) * stride_w + c * dilation_w, stride_w, into[:, :, c, ready:])
+            rows = band[:, residue::dilation_h]
+            into = stack[residue, : rows.shape[1]].swapaxes(0, 1)
+            take_windows(rows, Columns(left * stride_w, dilation_w, stride_w), into, 0, count)
         return stack.reshape(dilation_h, parts, n_in * job.kernel_hw[1], count * lanes)
 
     def _multiply(self, stack: Array, target: Array, scratch: Scratch) -> None:
