@@ -129,7 +129,7 @@ def _offer_stacked(problem: Problem) -> Candidate:
     product = StackedProduct(job, at_once, problem.band_dtype)
     n_rows = sum(phase[0].n_outputs for phase in problem.phases) * problem.facts.n_groups
     cost = n_rows * stack_cost(job, at_once) + problem.n_inputs * GATHER_NS
-    band, threads, taken = fit_band(problem, product, job, cost, cache=6 * CACHE_BYTES)
+    band, threads, taken = fit_band(problem, product, job, cost, cache=7 * CACHE_BYTES)
     cost += -(-n_rows // band) * (8 + job.kernel_hw[1]) * CALL_NS
     return Candidate(
         "banded",
