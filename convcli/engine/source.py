@@ -206,12 +206,13 @@ class BandSource:
             low = min(max(-(first // step), 0), n_columns)
             high = max(min(-(-(self.width - first - (n_taps - 1) * gap) // step), n_columns), low)
             sides = (slice(0, low), slice(high, n_columns))
-            positions = first + gap * np.arange(n_taps)[:, None] + step * np.arange(n_columns)
-            self._columns[key] = (
-                low,
-                high,
-                tuple((side, *self._stand_ins(positions[:, side])) for side in sides if side.start < side.stop),
+            taps = first + gap * np.arange(n_taps)[:, None]
+            outside = tuple(
+                (side, *self._stand_ins(taps + step * np.arange(side.start, side.stop)))
+                for side in sides
+                if side.start < side.stop
             )
+            self._columns[key] = low, high, outside
         return self._columns[key]
 
     def _stand_ins(self, positions: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.bool_] | None]:
