@@ -23,7 +23,6 @@ which the taps are the outer product. Kernels that read several planes nest once
 from __future__ import annotations
 
 import re
-import tomllib
 from typing import Any, NamedTuple
 
 from convcli.banks.numbers import parse_number
@@ -101,6 +100,8 @@ def parse_bank_toml(text: str, *, name: str) -> RawBank:
     >>> parse_bank_toml('[[kernel]]\ntaps = [[1, "1/2"]]', name="half").kernels[0].planes
     [[[1.0, 0.5]]]
     """
+    import tomllib  # families have no file
+
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
