@@ -47,13 +47,16 @@ class Pipeline:
 
     def __init__(self, *, threads: int = 1) -> None:
         self._threads = threads
-        self._stop = threading.Event()
+        self._is_stopping = False
         self._runners: dict[object, Runner] = {}
         self._lock = threading.Lock()
 
     def stop(self) -> None:
-        """Let every run end at its next strip, leaving nothing half-written."""
-        self._stop.set()
+        """Let every run end at its next strip, leaving nothing half-written.
+
+        Signal handlers call it, also within one another: it takes no lock.
+        """
+        self._is_stopping = True
 
     def run(self, plan: Plan) -> dict[str, Any]:
         """Run one plan and return its report.
@@ -154,7 +157,7 @@ class Pipeline:
             return self._runners[plan.conv]
 
     def _check(self) -> None:
-        if self._stop.is_set():
+        if self._is_stopping:
             raise Stopped
 
 

@@ -28,6 +28,7 @@ R = TypeVar("R")
 _NUMBER = struct.Struct("=i")
 _NOTHING = -1
 _PR_SET_PDEATHSIG = 1
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: Arrays of the last file serve the next one: given back and asked for again, their pages are 15 % of the time.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -59,9 +60,13 @@ class _Crew(Generic[T, R]):
         taken = mmap.mmap(-1, _NUMBER.size)
         taken[:] = _NUMBER.pack(_NOTHING)
         process = context.Process(target=self._serve, args=(sending, taken, os.getpid()), daemon=True)
-        process.start()
-        sending.close()  # the child's death is the end of its answers
-        self.workers.append(_Worker(process, answers, taken))
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until both sides know what they mean
+        try:
+            process.start()
+            sending.close()  # the child's death is the end of its answers
+            self.workers.append(_Worker(process, answers, taken))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def give(self, number: int) -> None:
         os.write(self._writing, _NUMBER.pack(number))
@@ -91,6 +96,7 @@ class _Crew(Generic[T, R]):
         """Take tasks, in the child, until there are none."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent says what follows from it
         signal.signal(signal.SIGTERM, lambda _signal, _frame: self._stop())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:

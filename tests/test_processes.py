@@ -197,14 +197,22 @@ def busy(tmp_path: Path, rng: np.random.Generator) -> subprocess.Popen[bytes]:
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("to_all", [True, False])
+@pytest.mark.parametrize(
+    ("number", "to_all", "times"),
+    [
+        (signal.SIGINT, True, 1),
+        (signal.SIGINT, False, 1),
+        (signal.SIGTERM, True, 4),  # one within the other
+        (signal.SIGTERM, False, 1),
+    ],
+)
 def test_a_signal_to_the_parent_or_to_all_ends_all_in_order(
-    busy: subprocess.Popen[bytes], tmp_path: Path, number: signal.Signals, to_all: bool
+    busy: subprocess.Popen[bytes], tmp_path: Path, number: signal.Signals, to_all: bool, times: int
 ) -> None:
     workers = children_of(busy.pid)
     assert len(workers) == 2
-    (os.killpg if to_all else os.kill)(busy.pid, number)
+    for _ in range(times):
+        (os.killpg if to_all else os.kill)(busy.pid, number)
     asked = time.monotonic()
     _, errors = busy.communicate(timeout=20)
     assert time.monotonic() - asked < 3  # one second on an idle machine
