@@ -1,20 +1,19 @@
 """Work in forked processes, results in the caller as they come: what threads cannot share is Python itself.
 
 A file of a third of a megapixel is a few hundred short calls; on two threads they wait for each other's Python, and two
-cores do the work of 1.4. A child has everything that was planned by being forked, takes numbers of tasks from one pipe
-that all share, and answers through one of its own. It ends with its parent, however that one dies. Linux only:
-elsewhere some libraries do not survive being forked.
+cores do the work of 1.4. A child has everything that was planned by being forked, and is sent numbers of tasks; which
+ones is known here, whatever becomes of it. It ends with its parent, however that one dies. Linux only: elsewhere some
+libraries do not survive being forked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import mmap
 import os
 import signal
-import struct
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any, Generic, TypeVar
@@ -24,9 +23,6 @@ from convcli.workers import Stopped
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Number of a task in a pipe and in shared memory; writes and reads of so few bytes are never torn.
-_NUMBER = struct.Struct("=i")
-_NOTHING = -1
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: Arrays of the last file serve the next one: given back and asked for again, their pages are 15 % of the time.
@@ -34,66 +30,80 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 class _Worker:
-    """One child: its process, where its answers come from, and what it has taken."""
+    """One child, seen from the parent: both pipes, and the numbers it has been sent and has not answered."""
 
-    def __init__(self, process: ForkProcess, answers: Connection, taken: mmap.mmap) -> None:
-        self.process, self.answers, self._taken = process, answers, taken
+    def __init__(self, process: ForkProcess, orders: Connection, answers: Connection) -> None:
+        self.process, self.orders, self.answers = process, orders, answers
+        self.pending: deque[int] = deque()
 
-    @property
-    def task(self) -> int:
-        """Number of the task under way; -1 between two."""
-        return int(_NUMBER.unpack(self._taken[: _NUMBER.size])[0])
+    def give(self, number: int) -> None:
+        self.pending.append(number)
+        with contextlib.suppress(BrokenPipeError):  # it has died, which is seen where answers are taken
+            self.orders.send(number)
+
+    def close(self) -> None:
+        self.orders.close()
+        self.answers.close()
 
 
 class _Crew(Generic[T, R]):
-    """Children that take tasks until they are told to stop."""
+    """Children that do what they are sent until they are told to stop."""
 
     def __init__(self, tasks: Sequence[T], work: Callable[[T], R], stop: Callable[[], None]) -> None:
         self._tasks, self._work, self._stop = tasks, work, stop
-        self._reading, self._writing = os.pipe()
         self.workers: list[_Worker] = []
 
     def start_one(self) -> None:
         """Fork one more child."""
         context = ForkContext()
+        receiving, orders = context.Pipe(duplex=False)
         answers, sending = context.Pipe(duplex=False)
-        taken = mmap.mmap(-1, _NUMBER.size)
-        taken[:] = _NUMBER.pack(_NOTHING)
-        process = context.Process(target=self._serve, args=(sending, taken, os.getpid()), daemon=True)
+        ends = (receiving, sending, os.getpid())
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until both sides know what they mean
         try:
-            process.start()
+            process = context.Process(target=self._serve, args=ends, daemon=True)
+            worker = _Worker(process, orders, answers)
+            self.workers.append(worker)
+            try:
+                process.start()
+            except OSError:
+                self.workers.remove(worker)
+                raise
+            receiving.close()
             sending.close()  # the child's death is the end of its answers
-            self.workers.append(_Worker(process, answers, taken))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def give(self, number: int) -> None:
-        os.write(self._writing, _NUMBER.pack(number))
+    def feed(self, todo: deque[int]) -> None:
+        """Send numbers of ``todo``: one to each child, and one more that it need not wait for while there are many."""
+        while todo:
+            worker = min(self.workers, key=lambda worker: len(worker.pending))
+            if len(worker.pending) >= (2 if len(todo) > len(self.workers) else 1):
+                return
+            worker.give(todo.popleft())
 
     def take(self) -> tuple[_Worker, Any]:
-        """Return the next answer and who gave it; ``None`` where that one has died."""
+        """Return who has answered, and what; ``None`` where that one has died."""
         ready = wait([worker.answers for worker in self.workers])
         worker = next(worker for worker in self.workers if worker.answers is ready[0])
         try:
             return worker, worker.answers.recv()
         except (EOFError, OSError):  # before an answer, or within one
             worker.process.join()
+            worker.close()
             self.workers.remove(worker)
             return worker, None
 
     def stop(self) -> None:
         """Let every child end what it has begun, and wait for that."""
-        os.close(self._writing)
-        os.close(self._reading)
         for worker in self.workers:
-            worker.answers.close()  # one that is about to answer must not wait for a reader
+            worker.close()  # one that is about to answer must not wait for a reader
             worker.process.terminate()
         for worker in self.workers:
             worker.process.join()
 
-    def _serve(self, sending: Connection, taken: mmap.mmap, parent: int) -> None:
-        """Take tasks, in the child, until there are none."""
+    def _serve(self, receiving: Connection, sending: Connection, parent: int) -> None:
+        """Do what is asked, in the child, until there is nothing more."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent says what follows from it
         signal.signal(signal.SIGTERM, lambda _signal, _frame: self._stop())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -104,29 +114,26 @@ class _Crew(Generic[T, R]):
         if hasattr(libc, "mallopt"):  # glibc
             libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
             libc.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
-        os.close(self._writing)
-        for other in self.workers:
-            other.answers.close()
-        while len(message := os.read(self._reading, _NUMBER.size)) == _NUMBER.size:
-            taken[:] = message
-            number = _NUMBER.unpack(message)[0]
-            try:
-                answer: R | BaseException = self._work(self._tasks[number])
-            except Stopped:
-                return
-            except BaseException as error:  # noqa: BLE001 - it is raised where the answer is taken
-                answer = error
-            try:
-                sending.send((number, answer))
-            except BrokenPipeError:  # nobody waits for it any more
-                return
-            taken[:] = _NUMBER.pack(_NOTHING)
+        for worker in self.workers:  # the parent's ends, this child's too
+            worker.close()
+        with contextlib.suppress(EOFError, BrokenPipeError, Stopped):  # nobody asks, nobody waits, or it was stopped
+            while True:
+                number = receiving.recv()
+                sending.send((number, self._answer(self._tasks[number])))
+
+    def _answer(self, task: T) -> R | BaseException:
+        try:
+            return self._work(task)
+        except Stopped:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is taken
+            return error
 
 
 def work_apart(
     tasks: Sequence[T], work: Callable[[T], R], n_processes: int, *, stop: Callable[[], None], lost: Callable[[int], R]
 ) -> Generator[tuple[T, R], None, None]:
-    """Yield every task with ``work(task)`` in order of completion; a task or two more than processes are under way.
+    """Yield every task with ``work(task)`` in order of completion; at most two tasks a process are under way.
 
     Parameters
     ----------
@@ -152,28 +159,25 @@ def work_apart(
     [(1, 1), (2, 4), (3, 9)]
     """
     crew = _Crew(tasks, work, stop)
-    waiting = iter(range(len(tasks)))
-    n_running = 0
+    todo = deque(range(len(tasks)))
     try:
-        for _ in range(n_processes):
+        for _ in range(min(n_processes, len(tasks))):
             crew.start_one()
-        for number in islice(waiting, n_processes + 1):
-            crew.give(number)
-            n_running += 1
-        while n_running:
+        crew.feed(todo)
+        while any(worker.pending for worker in crew.workers):
             worker, message = crew.take()
             if message is None:
                 crew.start_one()
-                if worker.task == _NOTHING:
-                    continue
-                message = worker.task, lost(worker.process.exitcode or 0)
-            number, answer = message
-            if isinstance(answer, BaseException):
-                raise answer
-            n_running -= 1
-            yield tasks[number], answer
-            for further in islice(waiting, 1):
-                crew.give(further)
-                n_running += 1
+                lost_one = worker.pending.popleft() if worker.pending else None
+                todo.extendleft(reversed(worker.pending))
+                message = None if lost_one is None else (lost_one, lost(worker.process.exitcode or 0))
+            else:
+                worker.pending.popleft()
+            if message is not None:
+                number, answer = message
+                if isinstance(answer, BaseException):
+                    raise answer
+                yield tasks[number], answer
+            crew.feed(todo)
     finally:
         crew.stop()
