@@ -5,14 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+import numpy as np
+
 from convcli.engine.blocked import BlockedProduct
 from convcli.engine.costs import (
     CACHE_BYTES,
     CALL_NS,
+    DIRECT_MAC_NS,
+    DIRECT_STRIDE_2_NS,
+    DIRECT_WRITE_NS,
     GATHER_NS,
     MAC_NS,
     PASS_NS,
     TAP_NS,
+    THREAD_NS,
     TORCH_CALL_NS,
     TORCH_DENSE_NS,
     TORCH_DEPTHWISE_NS,
@@ -31,9 +37,11 @@ from convcli.engine.costs import (
     mac_ns,
     stack_cost,
 )
+from convcli.engine.direct import MOST_COLUMNS, Direct
 from convcli.engine.im2col import Im2col
 from convcli.engine.lowrank import LARGE_RANK, factors
 from convcli.engine.offer_fft import offer_fft
+from convcli.engine.machine import vector_bytes
 from convcli.engine.separable import Separable
 from convcli.engine.shifts import ShiftAdd, program_of
 from convcli.engine.stacked import StackedProduct
@@ -159,6 +167,44 @@ def _offer_banded(problem: Problem) -> Candidate | str:
     return min(offers, key=lambda c: c.nanoseconds)
 
 
+def _offer_direct(problem: Problem) -> Candidate | str:
+    job, vector = problem.job(), vector_bytes()
+    if not vector:
+        return "needs an x86-64 processor with AVX2 and FMA, and memory that may be executed"
+    if job.kernel_hw[1] > MOST_COLUMNS:
+        return f"its program is for kernels of at most {MOST_COLUMNS} columns"
+    least = vector // np.dtype(problem.dtype).itemsize
+    shortest = min(phase[1].n_outputs for phase in problem.phases)
+    if shortest < least:
+        return f"rows of {shortest} outputs are shorter than a vector of {least}"
+    direct = Direct(job)
+    wide, phases = job.stride_hw[1] > 1, len(problem.phases)
+    price = (DIRECT_STRIDE_2_NS if wide else DIRECT_MAC_NS)[vector] * (2 if problem.dtype == "float64" else 1)
+    cost = problem.n_outputs * (job.taps * price + (2 * GATHER_NS if phases > 1 else 0.03)) + job.kernel_hw[1] * (
+        DIRECT_WRITE_NS
+    )
+    # Samples of the maps' type are read where they lie.
+    lie = problem.input_dtype == problem.dtype and direct.n_parts == 1
+    cost += problem.n_inputs * (0.03 if lie else GATHER_NS)
+    threads = min(problem.threads, max(int(cost // THREAD_NS), 1))
+    rows = max(-(-problem.rows * problem.facts.n_groups // (2 * threads)), 1)
+    fixed, each = direct.matrix_bytes() * problem.n_matrices, direct.scratch_bytes(min(rows, problem.rows))
+    if fixed + each > problem.memory:
+        raise TooLittleMemory(fixed + each)
+    threads = min(threads, (problem.memory - fixed) // each)
+    cost += 2 * threads * problem.facts.n_groups * phases * 30 * CALL_NS
+    return Candidate(
+        "direct",
+        f"machine code for vectors of {8 * vector} bits",
+        cost / threads,
+        min(rows, problem.rows),
+        threads,
+        fixed + each * threads,
+        problem.dtype,
+        lanes=problem.lanes > 1,
+    )
+
+
 def _offer_im2col(problem: Problem) -> Candidate:
     job = problem.job()
     multiply = job.taps * mac_ns(MAC_NS, job.n_out, job.dtype)
@@ -267,6 +313,7 @@ OFFERS: dict[str, Callable[[Problem], Candidate | str]] = {
     "taps": _offer_taps,
     "im2col": _offer_im2col,
     "banded": _offer_banded,
+    "direct": _offer_direct,
     "separable": _offer_separable,
     "fft": offer_fft,
     "torch": _offer_torch,

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from convcli.engine.blas import single_threaded_blas
 from convcli.engine.blocked import BlockedProduct
+from convcli.engine.direct import Direct
 from convcli.engine.fft import OverlapSave, good_size
 from convcli.engine.im2col import Im2col
 from convcli.engine.job import Correlator, Job
@@ -248,6 +249,8 @@ def make_correlator(plan: ConvPlan, job: Job) -> Correlator:
         return TorchConv(job, plan.device, plan.threads)
     if plan.engine == "im2col":
         return Im2col(job)
+    if plan.engine == "direct":
+        return Direct(job)
     if plan.engine == "fft":
         window_w = window_px(job.kernel_hw[1], job.dilation_hw[1])
         return OverlapSave(job, (good_size(job.rows(plan.band_rows)), max(plan.block, good_size(window_w))))

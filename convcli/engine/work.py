@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from convcli.engine.direct import Direct
 from convcli.engine.job import Correlator, Job
 from convcli.engine.phases import Phase
 from convcli.engine.plan import ConvPlan
@@ -67,7 +68,9 @@ class Work:
         job, correlator = self.job, self.correlators[group]
         channels = slice(0, 1) if job.lanes > 1 else slice(group * job.n_in, (group + 1) * job.n_in)
         target = self._target(group, first, last)
-        if self.source.in_memory and isinstance(correlator, StackedProduct) and correlator.gathers:
+        if isinstance(correlator, Direct) or (
+            isinstance(correlator, StackedProduct) and correlator.gathers and self.source.in_memory
+        ):
             correlator.gather(self.source, channels, first * job.stride_hw[0], target, scratch)
         else:
             shape = (job.n_in, job.rows(last - first), correlator.columns, job.lanes)

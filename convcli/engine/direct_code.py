@@ -1,0 +1,175 @@
+"""The program of a direct convolution: rows of outputs, a few vectors at a time, every tap into registers.
+
+A program depends on where the taps of one kernel row lie and on the type of the numbers, not on the taps themselves,
+and serves every kernel of that shape. What it works on it reads from :class:`Arguments`. In words, for each output row::
+
+    for each group of vectors in the row (the last one ends with the row, and may overlap the one before):
+        sums = 0
+        for each row of taps:
+            for each tap: sums += tap · samples of that row, from the tap's place on
+        outputs = sums
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import NamedTuple
+
+from convcli.engine.x86 import Assembler, At, Condition, Gpr
+
+#: Vectors of outputs in one group: as many sums as hide the latency of an addition.
+GROUP_VECTORS = {1: 8, 2: 4}
+#: Registers beside the sums.
+_TAP, _ODD_TAP, _ORDER, _LOW, _HIGH, _PART = 15, 14, 13, 8, 9, 10
+#: 32-bit places of two vectors' 64-bit pairs, one from each in turn, put one vector after the other.
+PAIRS_IN_ORDER = {32: (0, 1, 4, 5, 2, 3, 6, 7), 64: (0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15)}
+
+
+class Arguments(ctypes.Structure):
+    """What a program works on; addresses and distances in bytes.
+
+    ``rows`` is a table of addresses: for each output row, where the samples of each of its rows of taps begin.
+    """
+
+    _fields_ = (
+        ("rows", ctypes.c_int64),
+        ("rows_step", ctypes.c_int64),
+        ("taps", ctypes.c_int64),
+        ("out", ctypes.c_int64),
+        ("out_step", ctypes.c_int64),
+        ("out_bytes", ctypes.c_int64),
+        ("n_rows", ctypes.c_int64),
+        ("order", ctypes.c_int32 * 16),
+    )
+
+
+class Shape(NamedTuple):
+    """What tells programs apart.
+
+    Attributes
+    ----------
+    places : tuple of int
+        Bytes from the first sample of a row of taps to the one that each tap meets.
+    step : {1, 2}
+        Samples from output to output.
+    itemsize : {4, 8}
+    vector_bytes : {32, 64}
+    """
+
+    places: tuple[int, ...]
+    step: int
+    itemsize: int
+    vector_bytes: int
+
+
+def _argument(name: str) -> At:
+    return At(Gpr.RDI, getattr(Arguments, name).offset)
+
+
+def write_program(shape: Shape) -> bytes:
+    """Return the machine code of ``void program(Arguments *)``.
+
+    Every output row has at least one vector of outputs. Samples are read from the first output's first tap to the last
+    output's last, and where ``step`` is 2 up to the end of that pair of samples.
+
+    Examples
+    --------
+    >>> len(write_program(Shape((0, 4, 8), step=1, itemsize=4, vector_bytes=64))) < 1000
+    True
+    """
+    code = Assembler(shape.vector_bytes, shape.itemsize)
+    if shape.step == 2:
+        code.load(_ORDER, _argument("order"))
+    code.move(Gpr.RSI, _argument("rows"))
+    code.move(Gpr.RDX, _argument("out"))
+    code.move(Gpr.RCX, _argument("n_rows"))
+
+    code.label("row")
+    code.subtract(Gpr.RAX, Gpr.RAX)  # bytes of the row that are done
+    wide = GROUP_VECTORS[shape.step]
+    code.label("wide")
+    code.address(Gpr.R11, At(Gpr.RAX, wide * shape.vector_bytes))
+    code.move(Gpr.R10, _argument("out_bytes"))
+    code.compare(Gpr.R10, Gpr.R11)
+    code.jump("narrow", Condition.LESS)
+    _write_group(code, shape, wide, "wide taps")
+    code.jump("wide")
+
+    code.label("narrow")
+    code.move(Gpr.R10, _argument("out_bytes"))
+    code.compare(Gpr.RAX, Gpr.R10)
+    code.jump("next row", Condition.GREATER_OR_EQUAL)
+    code.address(Gpr.R11, At(Gpr.RAX, shape.vector_bytes))
+    code.compare(Gpr.R10, Gpr.R11)
+    code.jump("one", Condition.GREATER_OR_EQUAL)
+    code.address(Gpr.RAX, At(Gpr.R10, -shape.vector_bytes))  # the last one ends with the row
+    code.label("one")
+    _write_group(code, shape, 1, "narrow taps")
+    code.jump("narrow")
+
+    code.label("next row")
+    code.add(Gpr.RSI, _argument("rows_step"))
+    code.add(Gpr.RDX, _argument("out_step"))
+    code.add(Gpr.RCX, -1)
+    code.jump("row", Condition.NOT_EQUAL)
+    code.end_vectors()
+    code.ret()
+    return code.finish()
+
+
+def _write_group(code: Assembler, shape: Shape, n_vectors: int, label: str) -> None:
+    """Write what makes so many vectors of outputs, from RAX on, and moves RAX past them."""
+    for vector in range(n_vectors):
+        code.zero(vector)
+    code.move(Gpr.R8, Gpr.RSI)
+    code.move(Gpr.R9, _argument("taps"))
+
+    code.label(label)  # one row of taps
+    code.move(Gpr.R10, At(Gpr.R8))
+    for _ in range(shape.step):
+        code.add(Gpr.R10, Gpr.RAX)
+    (_write_taps if shape.step == 1 else _write_taps_step_2)(code, shape, n_vectors)
+    code.add(Gpr.R9, len(shape.places) * shape.itemsize)
+    code.add(Gpr.R8, 8)
+    code.move(Gpr.R11, Gpr.RSI)
+    code.add(Gpr.R11, _argument("rows_step"))
+    code.compare(Gpr.R8, Gpr.R11)
+    code.jump(label, Condition.NOT_EQUAL)
+
+    code.move(Gpr.R11, Gpr.RDX)
+    code.add(Gpr.R11, Gpr.RAX)
+    for vector in range(n_vectors):
+        if shape.step == 2:
+            code.permute(vector, _ORDER, vector)
+        code.store(vector, At(Gpr.R11, vector * shape.vector_bytes))
+    code.add(Gpr.RAX, n_vectors * shape.vector_bytes)
+
+
+def _write_taps(code: Assembler, shape: Shape, n_vectors: int) -> None:
+    for tap, place in enumerate(shape.places):
+        code.broadcast(_TAP, At(Gpr.R9, tap * shape.itemsize))
+        for vector in range(n_vectors):
+            code.multiply_add(vector, _TAP, At(Gpr.R10, place + vector * shape.vector_bytes))
+
+
+def _write_taps_step_2(code: Assembler, shape: Shape, n_vectors: int) -> None:
+    """Two vectors hold the samples of a vector of outputs twice: their even places for one tap, the odd for the next.
+
+    They are left out of order until all is added up.
+    """
+    pairs: dict[int, dict[bool, int]] = {}
+    for tap, place in enumerate(shape.places):
+        odd = place // shape.itemsize % 2 == 1
+        pairs.setdefault(place - odd * shape.itemsize, {})[odd] = tap
+    registers = {False: _TAP, True: _ODD_TAP}
+    for place, taps in pairs.items():
+        for odd, tap in taps.items():
+            code.broadcast(registers[odd], At(Gpr.R9, tap * shape.itemsize))
+        for vector in range(n_vectors):
+            code.load(_LOW, At(Gpr.R10, place + 2 * vector * shape.vector_bytes))
+            code.load(_HIGH, At(Gpr.R10, place + (2 * vector + 1) * shape.vector_bytes))
+            for odd in taps:
+                code.every_second(_PART, _LOW, _HIGH, odd=odd)
+                code.multiply_add(vector, registers[odd], _PART)

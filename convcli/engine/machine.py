@@ -1,0 +1,62 @@
+"""Machine code made runnable: which vectors this processor has, and memory that may be executed.
+
+Memory is written first and made executable then, never both at once. Where the system allows no such memory, or the
+processor is another, :func:`vector_bytes` is 0 and other engines do the work. ``NPY_DISABLE_CPU_FEATURES`` is heeded, as
+by NumPy itself.
+
+Loads NumPy, for what it knows of the processor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import mmap
+import os
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+#: Instruction sets by bytes of a vector, as NumPy names them; the largest first.
+FEATURES = {64: ("AVX512F", "AVX2", "FMA3"), 32: ("AVX2", "FMA3")}
+_RET = b"\xc3"
+
+
+@functools.cache
+def vector_bytes() -> int:
+    """Return the bytes of this processor's vectors, 64 (AVX-512) or 32 (AVX2), or 0 where code cannot be run."""
+    if os.name != "posix" or platform.machine().lower() not in ("x86_64", "amd64"):
+        return 0
+    has: dict[str, bool] = getattr(np._core._multiarray_umath, "__cpu_features__", {})
+    widest = next((size for size, names in FEATURES.items() if all(has.get(name) for name in names)), 0)
+    if widest:
+        try:
+            load_code(_RET)
+        except OSError:
+            return 0
+    return widest
+
+
+def load_code(code: bytes) -> Callable[[Any], None]:
+    """Return ``code``, of a C function with one pointer, as something to call; calls release the GIL.
+
+    Raises
+    ------
+    OSError
+        If the system gives no executable memory.
+    """
+    size = -(-len(code) // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    memory.write(code)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    if protect(address, size, mmap.PROT_READ | mmap.PROT_EXEC):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
+    function.memory = memory  # type: ignore[attr-defined]  # it lives as long as what calls it
+    return function
