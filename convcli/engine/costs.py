@@ -33,6 +33,8 @@ STACK_MAC_NS = ((64, 0.018), (16, 0.026), (8, 0.034), (4, 0.04), (2, 0.06), (1, 
 #: One multiply-add in vector registers, by bytes of a vector, and with a stride of 2; float64 is half as fast. Writing a
 #: program, per column of the kernel.
 DIRECT_MAC_NS, DIRECT_STRIDE_2_NS, DIRECT_WRITE_NS = {64: 0.0165, 32: 0.024}, {64: 0.03, 32: 0.045}, 8_000.0
+#: Work of a thread that is worth being divided, so that a slower one gets less.
+DIRECT_PIECE_NS = 1.0e6
 #: One run of neighbouring samples in a copy, whatever its length; one call of a NumPy function.
 RUN_NS, CALL_NS = 5.0, 1500.0
 #: One of the four passes of a transform and its inverse, per sample of a tile; one product of spectra.

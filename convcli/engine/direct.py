@@ -1,9 +1,7 @@
 """Direct convolution: one program per kernel width, in machine code made for it, with its sums in vector registers.
 
-Nothing is unfolded and nothing copied that lies in memory as it is needed: the program is told where each row of samples
-begins (:mod:`convcli.engine.direct_code`), so rows beyond the image are the border's index map and cost nothing. Only
-outputs whose windows leave the image to the left or right, and samples of another type, are gathered first. Libraries
-do the same: libvips made its convolutions with a run-time compiler for ten years (Orc, now Highway), oneDNN does (Xbyak).
+Nothing is unfolded, and nothing is copied that lies in memory as it is needed (:mod:`convcli.engine.direct_rows`): the
+program is told where each row of samples begins (:mod:`convcli.engine.direct_code`). Libraries do the same: libvips made its convolutions with a run-time compiler for ten years (Orc, now Highway), oneDNN does (Xbyak).
 """
 
 from __future__ import annotations
@@ -65,6 +63,7 @@ class Direct:
             taps = [tap % stride * self.part + tap // stride for tap in taps]
         step = 2 if stride == 2 else 1
         self.shape = Shape(tuple(tap * job.lanes * item for tap in taps), step, item, vector)
+        self.order = (PAIRS_IN_ORDER[vector] * 2)[:16]
         self.taps = np.empty((0, 0, 0))
 
     def load(self, weight: Weight) -> Direct:
@@ -87,110 +86,77 @@ class Direct:
         self._correlate(rows, target, scratch)
 
     def gather(self, source: BandSource, channels: slice, first: int, target: Array, scratch: Scratch) -> None:
-        """Correlate padded rows from ``first`` on into ``target``, where possible from the samples as they lie."""
-        width = target.shape[2]
-        samples = source.dense(channels, self.band_dtype) if self.n_parts == 1 else None
-        low, high = self._inside(source, width) if samples is not None else (0, 0)
-        if samples is None or high - low < self.least:
-            self._gather(source, channels, first, target, 0, scratch)
-            return
-        if low > 0:
-            self._gather(source, channels, first, target[:, :, : max(low, self.least)], 0, scratch)
-        if high < width:
-            left = min(high, width - self.least)
-            self._gather(source, channels, first, target[:, :, left:], left, scratch)
-        self._in_place(source, samples, first, target[:, :, low:high], low, scratch)
-
-    def _inside(self, source: BandSource, width: int) -> tuple[int, int]:
-        """Return the first output column and the last, exclusive, that read nothing beyond the image's sides."""
-        stride = self.job.stride_hw[1]
-        low = min(max(-(-source.left // stride), 0), width)
-        return low, max(min((source.width - 1 - self.reach + source.left) // stride + 1, width), low)
-
-    def _in_place(
-        self, source: BandSource, samples: Array, first: int, target: Array, left: int, scratch: Scratch
-    ) -> None:
-        """Correlate rows of the image where they lie; outputs from column ``left`` on, none beyond its sides."""
-        job = self.job
-        plane, line, column, _ = samples.strides
-        begin = samples.ctypes.data + (left * job.stride_hw[1] - source.left) * column
-        at = source.row_positions(first, job.rows(target.shape[1])).astype(np.int64)
-        planes = begin + plane * np.arange(samples.shape[0], dtype=np.int64)[:, None]
-        rows = planes + line * at
-        if (at < 0).any():
-            n_columns = (target.shape[2] - 1) * job.stride_hw[1] + self.reach + 1
-            beyond = scratch.get("beyond", (n_columns, job.lanes), self.band_dtype)
-            beyond[...] = source.border.value
-            rows[:, at < 0] = beyond.ctypes.data
-        at_once = target.shape[1] if job.n_out == 1 else self._rows_at_once(samples.shape[2])
-        self._run(rows, target, at_once, scratch)
-
-    def _gather(
-        self, source: BandSource, channels: slice, first: int, target: Array, left: int, scratch: Scratch
-    ) -> None:
-        """Correlate a copy of what the outputs from column ``left`` on read."""
-        job, stride = self.job, self.job.stride_hw[1]
-        wide = self.n_parts > 1
-        count = self.part if wide else (target.shape[2] - 1) * stride + self.reach + 1
-        at_once = self._rows_at_once(self.n_parts * count)
+        """Correlate padded rows from ``first`` on into ``target``: copies of a few at a time, as they are needed."""
+        job, wide = self.job, self.n_parts > 1
+        columns = Columns(0, 1, job.stride_hw[1] if wide else 1)
+        count = self.part if wide else self.columns
+        at_once = self._rows_at_once()
         for top in range(0, target.shape[1], at_once):
             into = target[:, top : top + at_once]
             shape = (job.n_in, job.rows(into.shape[1]), self.n_parts, count, job.lanes)
             band = scratch.get("band", shape, self.band_dtype)
-            columns = Columns(left * stride, 1, stride if wide else 1)
             source.fill_taps(band, channels, first + top * job.stride_hw[0], columns)
             self._correlate(band, into, scratch)
 
     def _correlate(self, band: Array, target: Array, scratch: Scratch) -> None:
         """Correlate ``band`` (n_in, rows, parts, columns, lanes)."""
-        planes, rows = (np.arange(size, dtype=np.int64) for size in band.shape[:2])
-        begin = band.ctypes.data + planes[:, None] * band.strides[0] + rows * band.strides[1]
-        self._run(begin, target, target.shape[1], scratch)
+        plane, row = band.strides[:2]
+        rows = band.ctypes.data + plane * np.arange(band.shape[0])[:, None] + row * np.arange(band.shape[1])
+        self.run(rows, target, scratch)
 
-    def _run(self, rows: Addresses, target: Array, at_once: int, scratch: Scratch) -> None:
-        """Run the program on padded rows that begin at ``rows`` (n_in, rows), ``at_once`` output rows at a time."""
-        job = self.job
-        outputs, taps = np.arange(target.shape[1]), np.arange(job.kernel_hw[0])
-        window = outputs[:, None] * job.stride_hw[0] + taps * job.dilation_hw[0]
-        table = np.ascontiguousarray(rows[:, window].swapaxes(0, 1))  # (output rows, n_in, kH)
+    def run(self, rows: Addresses, target: Array, scratch: Scratch) -> None:
+        """Run the program on padded rows that begin at ``rows`` (n_in, rows), addresses in memory, into ``target``."""
         dense = target.dtype == self.band_dtype and target[0, 0].flags.c_contiguous
-        at_once = at_once if dense else min(at_once, self._rows_at_once(target.shape[2]))
-        for top in range(0, target.shape[1], at_once):
+        n_rows, step = target.shape[1], self.job.stride_hw[0]
+        # Many maps read the same rows, and maps elsewhere are put in their place, while they are in the cache.
+        at_once = n_rows if dense and self.job.n_out == 1 else self._rows_at_once()
+        for top in range(0, n_rows, at_once):
             into = target[:, top : top + at_once]
             maps = into if dense else scratch.get("product", into.shape, self.band_dtype)
-            self._run_maps(table[top : top + at_once], maps)
+            self._run_maps(rows[:, top * step :], maps)
             if not dense:
                 np.copyto(into, maps, casting="unsafe")
 
-    def _run_maps(self, table: Addresses, maps: Array) -> None:
-        program = _program(self.shape)
-        _, n_rows, width, lanes = maps.shape
+    def _run_maps(self, rows: Addresses, maps: Array) -> None:
+        program, job = _program(self.shape), self.job
+        tap_step = job.dilation_hw[0] * rows.itemsize
+        window_step = job.kernel_hw[0] * tap_step
         arguments = Arguments(
-            rows=table.ctypes.data,
-            rows_step=table.strides[0],
+            rows=rows.ctypes.data,
+            plane_step=rows.strides[0] - window_step,
+            row_step=job.stride_hw[0] * rows.itemsize,
+            tap_step=tap_step,
+            window_step=window_step,
+            n_planes=job.n_in,
             out_step=maps.strides[1],
-            out_bytes=width * lanes * maps.itemsize,
-            n_rows=n_rows,
-            order=PAIRS_IN_ORDER[self.shape.vector_bytes],
+            out_bytes=maps.shape[2] * maps.shape[3] * maps.itemsize,
+            n_rows=maps.shape[1],
         )
+        if self.shape.step == 2:
+            arguments.order[:] = self.order
         for kernel, one in zip(self.taps, maps, strict=True):
             arguments.taps, arguments.out = kernel.ctypes.data, one.ctypes.data
             program(ctypes.byref(arguments))
 
-    def _rows_at_once(self, n_columns: int) -> int:
-        """Return how many output rows to make from one band of so many columns."""
-        line = self.job.n_in * n_columns * self.job.lanes * self.band_dtype.itemsize
-        return max((BAND_BYTES // line - self.job.rows(1)) // self.job.stride_hw[0] + 1, self.job.kernel_hw[0] // 4, 8)
+    def _rows_at_once(self) -> int:
+        """Return how many output rows to make while the samples that they read are in the cache."""
+        line = self.job.n_in * max(self.columns, self.part * self.n_parts) * self.job.lanes * self.band_dtype.itemsize
+        few = (BAND_BYTES // line - self.job.rows(1)) // self.job.stride_hw[0] + 1
+        return max(few, self.job.kernel_hw[0] // 4, 8)  # windows overlap from band to band
 
     def matrix_bytes(self) -> int:
         """Return the bytes of the taps."""
         return self.job.n_out * self.job.taps * self.band_dtype.itemsize
 
     def scratch_bytes(self, n_rows: int) -> int:
-        """One band as gathered, its parts, and its outputs; addresses."""
+        """One band as gathered, its parts and its outputs; addresses."""
         job, item = self.job, self.band_dtype.itemsize
-        columns = max(self.columns, self.n_parts * self.part)
-        at_once = min(self._rows_at_once(columns), n_rows)
-        band = job.n_in * job.rows(at_once) * columns * job.lanes * item
-        product = job.n_out * at_once * job.output_w * job.lanes * item
-        return band + product + 16 * n_rows * job.n_in * job.kernel_hw[0]
+        at_once = min(self._rows_at_once(), n_rows)
+        band = job.rows(at_once) * (self.columns + self.part * self.n_parts * (self.n_parts > 1))
+        product = job.n_out * at_once * job.output_w
+        return item * job.lanes * (job.n_in * band + product) + 16 * job.rows(n_rows) * job.n_in
+
+    def edge_bytes(self, height: int) -> int:
+        """Return the bytes of both edges of an image."""
+        columns = 2 * ((self.least - 1) * self.job.stride_hw[1] + self.reach + 1) + self.job.kernel_hw[1]
+        return height * columns * self.job.lanes * self.job.n_in * self.band_dtype.itemsize

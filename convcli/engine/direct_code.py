@@ -5,7 +5,7 @@ and serves every kernel of that shape. What it works on it reads from :class:`Ar
 
     for each group of vectors in the row (the last one ends with the row, and may overlap the one before):
         sums = 0
-        for each row of taps:
+        for each plane, for each row of its taps:
             for each tap: sums += tap · samples of that row, from the tap's place on
         outputs = sums
 
@@ -30,12 +30,16 @@ PAIRS_IN_ORDER = {32: (0, 1, 4, 5, 2, 3, 6, 7), 64: (0, 1, 4, 5, 8, 9, 12, 13, 2
 class Arguments(ctypes.Structure):
     """What a program works on; addresses and distances in bytes.
 
-    ``rows`` is a table of addresses: for each output row, where the samples of each of its rows of taps begin.
+    ``rows`` is a table of addresses: where the samples of each padded row begin, for one plane after the other.
     """
 
     _fields_ = (
         ("rows", ctypes.c_int64),
-        ("rows_step", ctypes.c_int64),
+        ("plane_step", ctypes.c_int64),  # in the table, from the end of one plane's window to the next one's begin
+        ("row_step", ctypes.c_int64),  # in the table, from one output row to the next
+        ("tap_step", ctypes.c_int64),  # in the table, from one row of taps to the next
+        ("window_step", ctypes.c_int64),  # in the table, all rows of taps
+        ("n_planes", ctypes.c_int64),
         ("taps", ctypes.c_int64),
         ("out", ctypes.c_int64),
         ("out_step", ctypes.c_int64),
@@ -80,6 +84,7 @@ def write_program(shape: Shape) -> bytes:
     True
     """
     code = Assembler(shape.vector_bytes, shape.itemsize)
+    code.push(Gpr.RBX)
     if shape.step == 2:
         code.load(_ORDER, _argument("order"))
     code.move(Gpr.RSI, _argument("rows"))
@@ -89,34 +94,36 @@ def write_program(shape: Shape) -> bytes:
     code.label("row")
     code.subtract(Gpr.RAX, Gpr.RAX)  # bytes of the row that are done
     wide = GROUP_VECTORS[shape.step]
-    code.label("wide")
-    code.address(Gpr.R11, At(Gpr.RAX, wide * shape.vector_bytes))
     code.move(Gpr.R10, _argument("out_bytes"))
-    code.compare(Gpr.R10, Gpr.R11)
+    code.address(Gpr.R11, At(Gpr.R10, -wide * shape.vector_bytes))
+    code.compare(Gpr.R11, Gpr.RAX)
     code.jump("narrow", Condition.LESS)
-    _write_group(code, shape, wide, "wide taps")
-    code.jump("wide")
-
-    code.label("narrow")
-    code.move(Gpr.R10, _argument("out_bytes"))
-    code.compare(Gpr.RAX, Gpr.R10)
-    code.jump("next row", Condition.GREATER_OR_EQUAL)
-    code.address(Gpr.R11, At(Gpr.RAX, shape.vector_bytes))
-    code.compare(Gpr.R10, Gpr.R11)
-    code.jump("one", Condition.GREATER_OR_EQUAL)
-    code.address(Gpr.RAX, At(Gpr.R10, -shape.vector_bytes))  # the last one ends with the row
-    code.label("one")
-    _write_group(code, shape, 1, "narrow taps")
-    code.jump("narrow")
+    _write_row(code, shape, wide, "wide")
+    _write_row(code, shape, 1, "narrow")
 
     code.label("next row")
-    code.add(Gpr.RSI, _argument("rows_step"))
+    code.add(Gpr.RSI, _argument("row_step"))
     code.add(Gpr.RDX, _argument("out_step"))
     code.add(Gpr.RCX, -1)
     code.jump("row", Condition.NOT_EQUAL)
     code.end_vectors()
+    code.pop(Gpr.RBX)
     code.ret()
     return code.finish()
+
+
+def _write_row(code: Assembler, shape: Shape, n_vectors: int, label: str) -> None:
+    """Write what makes one output row in groups of so many vectors; the last one ends with the row."""
+    code.label(label)
+    _write_group(code, shape, n_vectors, label)
+    code.move(Gpr.R10, _argument("out_bytes"))
+    code.compare(Gpr.RAX, Gpr.R10)
+    code.jump("next row", Condition.GREATER_OR_EQUAL)
+    code.address(Gpr.R11, At(Gpr.R10, -n_vectors * shape.vector_bytes))
+    code.compare(Gpr.RAX, Gpr.R11)
+    code.jump(label, Condition.LESS)
+    code.move(Gpr.RAX, Gpr.R11)
+    code.jump(label)
 
 
 def _write_group(code: Assembler, shape: Shape, n_vectors: int, label: str) -> None:
@@ -126,17 +133,23 @@ def _write_group(code: Assembler, shape: Shape, n_vectors: int, label: str) -> N
     code.move(Gpr.R8, Gpr.RSI)
     code.move(Gpr.R9, _argument("taps"))
 
-    code.label(label)  # one row of taps
+    code.move(Gpr.RBX, _argument("n_planes"))
+
+    code.label(f"{label}: plane")
+    code.move(Gpr.R11, Gpr.R8)
+    code.add(Gpr.R11, _argument("window_step"))
+    code.label(f"{label}: row")
     code.move(Gpr.R10, At(Gpr.R8))
     for _ in range(shape.step):
         code.add(Gpr.R10, Gpr.RAX)
     (_write_taps if shape.step == 1 else _write_taps_step_2)(code, shape, n_vectors)
     code.add(Gpr.R9, len(shape.places) * shape.itemsize)
-    code.add(Gpr.R8, 8)
-    code.move(Gpr.R11, Gpr.RSI)
-    code.add(Gpr.R11, _argument("rows_step"))
+    code.add(Gpr.R8, _argument("tap_step"))
     code.compare(Gpr.R8, Gpr.R11)
-    code.jump(label, Condition.NOT_EQUAL)
+    code.jump(f"{label}: row", Condition.NOT_EQUAL)
+    code.add(Gpr.R8, _argument("plane_step"))
+    code.add(Gpr.RBX, -1)
+    code.jump(f"{label}: plane", Condition.NOT_EQUAL)
 
     code.move(Gpr.R11, Gpr.RDX)
     code.add(Gpr.R11, Gpr.RAX)

@@ -12,6 +12,7 @@ from convcli.engine.costs import (
     CACHE_BYTES,
     CALL_NS,
     DIRECT_MAC_NS,
+    DIRECT_PIECE_NS,
     DIRECT_STRIDE_2_NS,
     DIRECT_WRITE_NS,
     GATHER_NS,
@@ -180,19 +181,21 @@ def _offer_direct(problem: Problem) -> Candidate | str:
     direct = Direct(job)
     wide, phases = job.stride_hw[1] > 1, len(problem.phases)
     price = (DIRECT_STRIDE_2_NS if wide else DIRECT_MAC_NS)[vector] * (2 if problem.dtype == "float64" else 1)
-    cost = problem.n_outputs * (job.taps * price + (2 * GATHER_NS if phases > 1 else 0.03)) + job.kernel_hw[1] * (
+    cost = problem.n_outputs * (job.taps * price + GATHER_NS * (3 if phases > 1 else 1)) + job.kernel_hw[1] * (
         DIRECT_WRITE_NS
     )
     # Samples of the maps' type are read where they lie.
     lie = problem.input_dtype == problem.dtype and direct.n_parts == 1
-    cost += problem.n_inputs * (0.03 if lie else GATHER_NS)
+    cost += problem.n_inputs * GATHER_NS * (1 if lie else 2)
     threads = min(problem.threads, max(int(cost // THREAD_NS), 1))
-    rows = max(-(-problem.rows * problem.facts.n_groups // (2 * threads)), 1)
+    pieces = threads if cost < threads * DIRECT_PIECE_NS else 4 * threads
+    rows = max(-(-problem.rows * problem.facts.n_groups // pieces), 1)
     fixed, each = direct.matrix_bytes() * problem.n_matrices, direct.scratch_bytes(min(rows, problem.rows))
+    each += direct.edge_bytes(problem.input_shape[1])
     if fixed + each > problem.memory:
         raise TooLittleMemory(fixed + each)
     threads = min(threads, (problem.memory - fixed) // each)
-    cost += 2 * threads * problem.facts.n_groups * phases * 30 * CALL_NS
+    cost += pieces * problem.facts.n_groups * phases * 20 * CALL_NS
     return Candidate(
         "direct",
         f"machine code for vectors of {8 * vector} bits",

@@ -146,16 +146,20 @@ class BandSource:
         """Whether samples may be read several times at little cost."""
         return self._samples is not None
 
-    def dense(self, channels: slice, dtype: np.dtype[Any]) -> Array | None:
+    def dense(self, dtype: np.dtype[Any]) -> Array | None:
         """Return the image itself, (planes, H, W, lanes), where its rows are numbers of ``dtype`` side by side."""
-        if self._samples is None or self._samples.dtype != dtype:
-            return None
-        samples = self._samples[channels]
-        return samples if samples[0, 0].flags.c_contiguous else None
+        samples = self._samples
+        return samples if samples is not None and samples.dtype == dtype and samples[0, 0].flags.c_contiguous else None
 
     def row_positions(self, first: int, n_rows: int) -> NDArray[np.intp]:
         """Return the image's row at each padded row from ``first`` on; -1 is a row of the border's constant."""
-        return map_positions(np.arange(first, first + n_rows) - self.top, self.height, self.border.mode)
+        rows = np.arange(first - self.top, first - self.top + n_rows)
+        inside = rows[0] >= 0 and rows[-1] < self.height
+        return rows if inside else map_positions(rows, self.height, self.border.mode)
+
+    def column_positions(self, columns: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the image's column at each of the padded ``columns``; -1 is the border's constant."""
+        return map_positions(columns - self.left, self.width, self.border.mode)
 
     def _rows(self, channels: slice, top: int, bottom: int) -> Array:
         """Return rows of the image itself: (planes, rows, W, lanes)."""

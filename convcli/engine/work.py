@@ -6,10 +6,12 @@ import _thread
 import contextlib
 import threading
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from convcli.engine.direct import Direct
+from convcli.engine.direct_rows import RowsInPlace
 from convcli.engine.job import Correlator, Job
 from convcli.engine.phases import Phase
 from convcli.engine.plan import ConvPlan
@@ -17,8 +19,14 @@ from convcli.engine.source import Array, BandSource, Planes, Scratch, ScratchPoo
 from convcli.engine.stacked import StackedProduct
 from convcli.engine.taps import Taps
 
-#: Group, and rows of a phase from … to.
-Band = tuple[int, int, int]
+
+class Band(NamedTuple):
+    """Rows of a phase, ``first`` to ``last``, of one group; where they are read in place, without edges or only those."""
+
+    group: int
+    first: int
+    last: int
+    edges: bool = False
 
 
 class Work:
@@ -40,19 +48,31 @@ class Work:
         self.source = BandSource(planes, phase[0].before, phase[1].before, plan.border, lanes=job.lanes)
         self.n_groups = 1 if job.lanes > 1 else plan.groups
         self.weight = weight
+        self.in_place: RowsInPlace | None = None
         # Zero taps times infinity, and everything in a tile of a transform, would smear what is not finite.
         # One stacked row at a time has no such zeros.
         smears = plan.engine in ("separable", "fft") or (plan.engine == "banded" and plan.rows_at_once != 1)
         self.watch = smears and correlators[0].band_dtype.kind == "f"
 
     def bands(self, top: int, bottom: int, n_rows: int) -> Iterator[Band]:
-        """Yield (group, first, last) in rows of the phase for output rows ``top`` to ``bottom``."""
+        """Yield the bands, in rows of the phase, for output rows ``top`` to ``bottom``."""
         axis = self.phase[0]
         start = max(-(-(top - axis.first) // axis.step), 0)
         stop = min(-(-(bottom - axis.first) // axis.step), axis.n_outputs)
+        self.in_place = self._rows_in_place(start, stop) if start < stop else None
         for group in range(self.n_groups):
+            if self.in_place is not None and self.in_place.has_edges:
+                yield Band(group, start, stop, edges=True)
             for first in range(start, stop, n_rows):
-                yield group, first, min(first + n_rows, stop)
+                yield Band(group, first, min(first + n_rows, stop))
+
+    def _rows_in_place(self, start: int, stop: int) -> RowsInPlace | None:
+        direct = self.correlators[0]
+        if not isinstance(direct, Direct) or direct.n_parts > 1:
+            return None
+        samples = self.source.dense(direct.band_dtype)
+        rows = None if samples is None else RowsInPlace(direct, self.source, samples, start, stop)
+        return rows if rows is not None and rows.possible else None
 
     def __call__(self, band: Band, scratch: Scratch) -> None:
         """Gather one band, correlate it, add the bias.
@@ -64,11 +84,14 @@ class Work:
             self._run(band, scratch)
 
     def _run(self, band: Band, scratch: Scratch) -> None:
-        group, first, last = band
+        group, first, last, edges = band
         job, correlator = self.job, self.correlators[group]
         channels = slice(0, 1) if job.lanes > 1 else slice(group * job.n_in, (group + 1) * job.n_in)
         target = self._target(group, first, last)
-        if isinstance(correlator, Direct) or (
+        if self.in_place is not None:
+            make = self.in_place.edges if edges else self.in_place.inside
+            make(correlator, channels, first, target, scratch)
+        elif isinstance(correlator, Direct) or (
             isinstance(correlator, StackedProduct) and correlator.gathers and self.source.in_memory
         ):
             correlator.gather(self.source, channels, first * job.stride_hw[0], target, scratch)

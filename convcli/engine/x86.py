@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 
 class Gpr(IntEnum):
-    """The general registers that a function of the System V ABI may change without saving them."""
+    """The general registers that a function of the System V ABI may change, RBX only if it puts it back."""
 
     RAX = 0
     RCX = 1
     RDX = 2
+    RBX = 3
     RSI = 6
     RDI = 7
     R8 = 8
@@ -134,6 +135,14 @@ class Assembler:
     def address(self, into: Gpr, of: At) -> None:
         """Put the address of ``of`` into a register."""
         self._general(0x8D, into, of)
+
+    def push(self, register: Gpr) -> None:
+        """Keep one of the first eight registers on the stack."""
+        self._bytes.append(0x50 | register)
+
+    def pop(self, register: Gpr) -> None:
+        """Put back what was kept."""
+        self._bytes.append(0x58 | register)
 
     def ret(self) -> None:
         """Return to the caller."""
