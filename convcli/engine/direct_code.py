@@ -21,6 +21,8 @@ from convcli.engine.x86 import Assembler, At, Condition, Gpr
 
 #: Vectors of outputs in one group: as many sums as hide the latency of an addition.
 GROUP_VECTORS = {1: 8, 2: 4}
+#: How far ahead samples are asked for, and in steps of which size: processors follow several rows at once only so far.
+PREFETCH_BYTES, CACHE_LINE_BYTES = 2048, 64
 #: Registers beside the sums.
 _TAP, _ODD_TAP, _ORDER, _LOW, _HIGH, _PART = 15, 14, 13, 8, 9, 10
 #: 32-bit places of two vectors' 64-bit pairs, one from each in turn, put one vector after the other.
@@ -142,6 +144,9 @@ def _write_group(code: Assembler, shape: Shape, n_vectors: int, label: str) -> N
     code.move(Gpr.R10, At(Gpr.R8))
     for _ in range(shape.step):
         code.add(Gpr.R10, Gpr.RAX)
+    if n_vectors > 1:
+        for line in range(0, n_vectors * shape.step * shape.vector_bytes, CACHE_LINE_BYTES):
+            code.prefetch(At(Gpr.R10, PREFETCH_BYTES + line))
     (_write_taps if shape.step == 1 else _write_taps_step_2)(code, shape, n_vectors)
     code.add(Gpr.R9, len(shape.places) * shape.itemsize)
     code.add(Gpr.R8, _argument("tap_step"))

@@ -144,6 +144,11 @@ class Assembler:
         """Put back what was kept."""
         self._bytes.append(0x58 | register)
 
+    def prefetch(self, line: At) -> None:
+        """Ask for a cache line that will be read (prefetcht0); where there is no memory nothing happens."""
+        self._bytes += bytes((0x40 | line.base >> 3, 0x0F, 0x18))
+        self._operand(1, line)
+
     def ret(self) -> None:
         """Return to the caller."""
         self._bytes += b"\xc3"
