@@ -17,7 +17,7 @@ from oracles import assert_close, correlate_loops
 from PIL import Image
 
 from convcli import conv2d
-from convcli.engine import ENGINES, Border, plan_conv, prepare
+from convcli.engine import ENGINES, Border, offers, plan_conv, prepare
 from convcli.engine.fft import good_size
 from convcli.engine.lowrank import factors
 from convcli.engine.source import ScratchPool
@@ -33,7 +33,7 @@ def weights(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("memory", [2**20, 8 * 2**20, 64 * 2**20])
-@pytest.mark.parametrize("engine", ["taps", "im2col", "banded", "separable", "fft"])
+@pytest.mark.parametrize("engine", ["taps", "im2col", "banded", "direct", "separable", "fft"])
 @pytest.mark.parametrize(("kernels", "size"), [(1, 3), (4, 9), (2, 31)])
 def test_memory_stays_below_its_bound(memory, engine, kernels, size):
     """Measured, not estimated: what is allocated beyond input and output."""
@@ -235,10 +235,22 @@ def test_the_reason_names_method_estimate_and_runner_up():
         ((1, 1000, 1000), weights(48, 1, 49, 49), {}, "fft"),
     ],
 )
-def test_the_choice_is_made_from_integers(shape, weight, arguments, engine):
+def test_the_choice_is_made_from_integers(shape, weight, arguments, engine, monkeypatch):
+    monkeypatch.setattr(offers, "vector_bytes", lambda: 0)  # as on a processor of another kind
     plan = plan_conv(shape, weight, **arguments)
     assert plan.engine == engine
     assert dict(plan.estimates)[engine] == min(ms for name, ms in plan.estimates if name not in ("taps", "im2col"))
+
+
+@pytest.mark.parametrize("size", [(40, 60), (300, 500), (1000, 1000), (3000, 4000)])
+@pytest.mark.parametrize("vector", [0, 32, 64])
+@pytest.mark.parametrize("input_dtype", ["uint8", "float32"])
+def test_the_choice_does_not_depend_on_the_number_of_threads(size, vector, input_dtype, monkeypatch):
+    """Else a batch would give other bytes on a larger machine. (Tiles of a transform are cut for the threads there are.)"""
+    monkeypatch.setattr(offers, "vector_bytes", lambda: vector)
+    for kernel in (weights(3, 1, 3, 3), weights(3, 1, 9, 9), np.ones((3, 1, 3, 3))):
+        plans = [plan_conv((3, *size), kernel, groups=3, input_dtype=input_dtype, threads=n) for n in (1, 2, 3, 16)]
+        assert len({"exact" if plan.exact else plan.engine for plan in plans}) == 1
 
 
 def test_torch_is_never_picked_for_large_kernels():
@@ -323,9 +335,9 @@ def test_engines_that_say_exact_are(engine, shape, stride):
     try:
         plan = plan_conv(planes.shape, weight, input_dtype="uint8", engine=engine, border=REPLICATE, **arguments)
     except UsageError:
-        assert engine == "separable"
+        assert engine in ("separable", "direct")
         return
-    assert plan.exact == (engine in ("taps", "im2col", "banded"))
+    assert plan.exact == (engine in ("taps", "im2col", "banded", "direct"))
     maps = prepare(plan, weight).run(planes)
     expected = conv2d(planes, weight, engine="taps", padding_mode="replicate", **arguments)
     if plan.exact:

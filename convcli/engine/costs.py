@@ -30,11 +30,9 @@ GATHER_NS = 0.12
 #: matrix and vector, which reads each stack where it lies and packs nothing). float64 is half as fast.
 MAC_NS = ((64, 0.0165), (16, 0.0195), (8, 0.023), (4, 0.03), (1, 0.06))
 STACK_MAC_NS = ((64, 0.018), (16, 0.026), (8, 0.034), (4, 0.04), (2, 0.06), (1, 0.055))
-#: One multiply-add in vector registers, by bytes of a vector, and with a stride of 2; float64 is half as fast. Writing a
-#: program, per column of the kernel.
+#: One multiply-add in vector registers, by bytes of a vector, and with a stride of 2 (float64 is half as fast); writing
+#: a program, per column of the kernel.
 DIRECT_MAC_NS, DIRECT_STRIDE_2_NS, DIRECT_WRITE_NS = {64: 0.0165, 32: 0.024}, {64: 0.03, 32: 0.045}, 8_000.0
-#: Work of a thread that is worth being divided, so that a slower one gets less.
-DIRECT_PIECE_NS = 1.0e6
 #: One run of neighbouring samples in a copy, whatever its length; one call of a NumPy function.
 RUN_NS, CALL_NS = 5.0, 1500.0
 #: One of the four passes of a transform and its inverse, per sample of a tile; one product of spectra.
@@ -128,6 +126,11 @@ class Candidate(NamedTuple):
     automatic: bool = True
     rank: int = 0
     rows_at_once: int = 0
+
+    @property
+    def work(self) -> float:
+        """Nanoseconds of all threads together: the choice may not depend on how many there are."""
+        return self.nanoseconds * self.threads
 
 
 class TooLittleMemory(Exception):  # noqa: N818

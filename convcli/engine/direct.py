@@ -1,7 +1,8 @@
-"""Direct convolution: one program per kernel width, in machine code made for it, with its sums in vector registers.
+"""Direct convolution: one program per width of a kernel, in machine code, with its sums in vector registers.
 
 Nothing is unfolded, and nothing is copied that lies in memory as it is needed (:mod:`convcli.engine.direct_rows`): the
-program is told where each row of samples begins (:mod:`convcli.engine.direct_code`). Libraries do the same: libvips made its convolutions with a run-time compiler for ten years (Orc, now Highway), oneDNN does (Xbyak).
+program is told where each row of samples begins (:mod:`convcli.engine.direct_code`). Libraries do the same: libvips
+made its convolutions with a run-time compiler for ten years (Orc, now Highway), oneDNN does (Xbyak).
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Direct:
         job, wide = self.job, self.n_parts > 1
         columns = Columns(0, 1, job.stride_hw[1] if wide else 1)
         count = self.part if wide else self.columns
-        at_once = self._rows_at_once()
+        at_once = self.rows_at_once
         for top in range(0, target.shape[1], at_once):
             into = target[:, top : top + at_once]
             shape = (job.n_in, job.rows(into.shape[1]), self.n_parts, count, job.lanes)
@@ -104,20 +105,23 @@ class Direct:
         rows = band.ctypes.data + plane * np.arange(band.shape[0])[:, None] + row * np.arange(band.shape[1])
         self.run(rows, target, scratch)
 
-    def run(self, rows: Addresses, target: Array, scratch: Scratch) -> None:
-        """Run the program on padded rows that begin at ``rows`` (n_in, rows), addresses in memory, into ``target``."""
+    def run(self, rows: Addresses, target: Array, scratch: Scratch, bias: Array | None = None) -> None:
+        """Run the program on padded rows that begin at ``rows`` (n_in, rows), addresses in memory, into ``target``.
+
+        ``bias`` (n_out,), of the band's type, is what sums begin with.
+        """
         dense = target.dtype == self.band_dtype and target[0, 0].flags.c_contiguous
         n_rows, step = target.shape[1], self.job.stride_hw[0]
         # Many maps read the same rows, and maps elsewhere are put in their place, while they are in the cache.
-        at_once = n_rows if dense and self.job.n_out == 1 else self._rows_at_once()
+        at_once = n_rows if dense and self.job.n_out == 1 else self.rows_at_once
         for top in range(0, n_rows, at_once):
             into = target[:, top : top + at_once]
             maps = into if dense else scratch.get("product", into.shape, self.band_dtype)
-            self._run_maps(rows[:, top * step :], maps)
+            self._run_maps(rows[:, top * step :], maps, bias)
             if not dense:
                 np.copyto(into, maps, casting="unsafe")
 
-    def _run_maps(self, rows: Addresses, maps: Array) -> None:
+    def _run_maps(self, rows: Addresses, maps: Array, bias: Array | None) -> None:
         program, job = _program(self.shape), self.job
         tap_step = job.dilation_hw[0] * rows.itemsize
         window_step = job.kernel_hw[0] * tap_step
@@ -134,12 +138,15 @@ class Direct:
         )
         if self.shape.step == 2:
             arguments.order[:] = self.order
-        for kernel, one in zip(self.taps, maps, strict=True):
+        bits = None if bias is None else bias.view(f"i{bias.itemsize}").tolist()
+        for index, (kernel, one) in enumerate(zip(self.taps, maps, strict=True)):
             arguments.taps, arguments.out = kernel.ctypes.data, one.ctypes.data
+            arguments.bias = bits[index] if bits else 0
             program(ctypes.byref(arguments))
 
-    def _rows_at_once(self) -> int:
-        """Return how many output rows to make while the samples that they read are in the cache."""
+    @property
+    def rows_at_once(self) -> int:
+        """How many output rows to make while the samples that they read are in the cache."""
         line = self.job.n_in * max(self.columns, self.part * self.n_parts) * self.job.lanes * self.band_dtype.itemsize
         few = (BAND_BYTES // line - self.job.rows(1)) // self.job.stride_hw[0] + 1
         return max(few, self.job.kernel_hw[0] // 4, 8)  # windows overlap from band to band
@@ -149,14 +156,14 @@ class Direct:
         return self.job.n_out * self.job.taps * self.band_dtype.itemsize
 
     def scratch_bytes(self, n_rows: int) -> int:
-        """One band as gathered, its parts and its outputs; addresses."""
+        """One band as gathered, its parts and its outputs."""
         job, item = self.job, self.band_dtype.itemsize
-        at_once = min(self._rows_at_once(), n_rows)
+        at_once = min(self.rows_at_once, n_rows)
         band = job.rows(at_once) * (self.columns + self.part * self.n_parts * (self.n_parts > 1))
         product = job.n_out * at_once * job.output_w
-        return item * job.lanes * (job.n_in * band + product) + 16 * job.rows(n_rows) * job.n_in
+        return item * job.lanes * (job.n_in * band + product)
 
     def edge_bytes(self, height: int) -> int:
-        """Return the bytes of both edges of an image."""
+        """Return the bytes of both edges of an image, and of its rows' addresses."""
         columns = 2 * ((self.least - 1) * self.job.stride_hw[1] + self.reach + 1) + self.job.kernel_hw[1]
-        return height * columns * self.job.lanes * self.job.n_in * self.band_dtype.itemsize
+        return height * (columns * self.job.lanes * self.job.n_in * self.band_dtype.itemsize + 48 * self.job.n_in)

@@ -1,10 +1,10 @@
 """The program of a direct convolution: rows of outputs, a few vectors at a time, every tap into registers.
 
 A program depends on where the taps of one kernel row lie and on the type of the numbers, not on the taps themselves,
-and serves every kernel of that shape. What it works on it reads from :class:`Arguments`. In words, for each output row::
+and serves every kernel of that shape. What it works on comes in :class:`Arguments`. In words, for each output row::
 
     for each group of vectors in the row (the last one ends with the row, and may overlap the one before):
-        sums = 0
+        sums = bias
         for each plane, for each row of its taps:
             for each tap: sums += tap · samples of that row, from the tap's place on
         outputs = sums
@@ -47,6 +47,7 @@ class Arguments(ctypes.Structure):
         ("out_step", ctypes.c_int64),
         ("out_bytes", ctypes.c_int64),
         ("n_rows", ctypes.c_int64),
+        ("bias", ctypes.c_int64),  # the bits of one number
         ("order", ctypes.c_int32 * 16),
     )
 
@@ -131,7 +132,7 @@ def _write_row(code: Assembler, shape: Shape, n_vectors: int, label: str) -> Non
 def _write_group(code: Assembler, shape: Shape, n_vectors: int, label: str) -> None:
     """Write what makes so many vectors of outputs, from RAX on, and moves RAX past them."""
     for vector in range(n_vectors):
-        code.zero(vector)
+        code.broadcast(vector, _argument("bias"))
     code.move(Gpr.R8, Gpr.RSI)
     code.move(Gpr.R9, _argument("taps"))
 

@@ -51,13 +51,17 @@ class RowsInPlace:
         """Whether any output reads beyond the image's sides."""
         return self._low > 0 or self._high < self._direct.job.output_w
 
-    def inside(self, direct: Direct, channels: slice, first: int, target: Array, scratch: Scratch) -> None:
+    def inside(
+        self, direct: Direct, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
+    ) -> None:
         """Make all but the edges of output rows from ``first`` on, into ``target`` (n_out, rows, W, lanes)."""
         column = self._low * self._stride_hw[1] - self._source.left
         table = self._table(self._samples[channels], column, self._rows(first, target))
-        direct.run(table, target[:, :, self._low : self._high], scratch)
+        direct.run(table, target[:, :, self._low : self._high], scratch, bias)
 
-    def edges(self, direct: Direct, channels: slice, first: int, target: Array, scratch: Scratch) -> None:
+    def edges(
+        self, direct: Direct, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
+    ) -> None:
         """Make the outputs that :meth:`inside` leaves out, and some beside them: a vector at least."""
         width, least, stride = target.shape[2], self._direct.least, self._stride_hw[1]
         outputs = [(0, max(self._low, least))] if self._low > 0 else []
@@ -68,7 +72,7 @@ class RowsInPlace:
         top, bottom = max(int(at.min()), 0), int(at.max()) + 1
         copy = self._copy(self._samples[channels, top:bottom], np.concatenate(columns), scratch)
         for begin, (left, right) in zip((0, len(columns[0])), outputs, strict=False):
-            direct.run(self._table(copy, begin, rows, top), target[:, :, left:right], scratch)
+            direct.run(self._table(copy, begin, rows, top), target[:, :, left:right], scratch, bias)
 
     def _n_read(self, n_outputs: int) -> int:
         """Return how many samples so many neighbouring outputs read."""

@@ -1,24 +1,22 @@
 """Machine code made runnable: which vectors this processor has, and memory that may be executed.
 
 Memory is written first and made executable then, never both at once. Where the system allows no such memory, or the
-processor is another, :func:`vector_bytes` is 0 and other engines do the work. ``NPY_DISABLE_CPU_FEATURES`` is heeded, as
-by NumPy itself.
+processor is another, :func:`vector_bytes` is 0 and other engines do the work. ``NPY_DISABLE_CPU_FEATURES`` is heeded as
+it is by NumPy.
 
-Loads NumPy, for what it knows of the processor.
+Asks NumPy for what it knows of the processor.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import mmap
 import os
 import platform
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
-
-import numpy as np
 
 #: Instruction sets by bytes of a vector, as NumPy names them; the largest first.
 FEATURES = {64: ("AVX512F", "AVX2", "FMA3"), 32: ("AVX2", "FMA3")}
@@ -30,7 +28,7 @@ def vector_bytes() -> int:
     """Return the bytes of this processor's vectors, 64 (AVX-512) or 32 (AVX2), or 0 where code cannot be run."""
     if os.name != "posix" or platform.machine().lower() not in ("x86_64", "amd64"):
         return 0
-    has: dict[str, bool] = getattr(np._core._multiarray_umath, "__cpu_features__", {})
+    has = _cpu_features()
     widest = next((size for size, names in FEATURES.items() if all(has.get(name) for name in names)), 0)
     if widest:
         try:
@@ -38,6 +36,14 @@ def vector_bytes() -> int:
         except OSError:
             return 0
     return widest
+
+
+def _cpu_features() -> dict[str, bool]:
+    """Return what NumPy found the processor, and the system, to have."""
+    try:
+        return dict(import_module("numpy._core._multiarray_umath").__cpu_features__)
+    except (ImportError, AttributeError):  # not a public name
+        return {}
 
 
 def load_code(code: bytes) -> Callable[[Any], None]:

@@ -12,7 +12,6 @@ from convcli.engine.costs import (
     CACHE_BYTES,
     CALL_NS,
     DIRECT_MAC_NS,
-    DIRECT_PIECE_NS,
     DIRECT_STRIDE_2_NS,
     DIRECT_WRITE_NS,
     GATHER_NS,
@@ -41,8 +40,8 @@ from convcli.engine.costs import (
 from convcli.engine.direct import MOST_COLUMNS, Direct
 from convcli.engine.im2col import Im2col
 from convcli.engine.lowrank import LARGE_RANK, factors
-from convcli.engine.offer_fft import offer_fft
 from convcli.engine.machine import vector_bytes
+from convcli.engine.offer_fft import offer_fft
 from convcli.engine.separable import Separable
 from convcli.engine.shifts import ShiftAdd, program_of
 from convcli.engine.stacked import StackedProduct
@@ -70,7 +69,7 @@ def candidates(problem: Problem) -> tuple[list[Candidate], list[tuple[str, str]]
             refused.append((engine, answer))
         else:
             offers.append(answer)
-    return sorted(offers, key=lambda c: c.nanoseconds), refused, short
+    return sorted(offers, key=lambda c: c.work), refused, short
 
 
 def _offer_taps(problem: Problem) -> Candidate:
@@ -165,7 +164,7 @@ def _offer_banded(problem: Problem) -> Candidate | str:
             offers += [answer] if isinstance(answer, Candidate) else []
     if not offers:
         raise min(least, key=lambda shortage: shortage.n_bytes)
-    return min(offers, key=lambda c: c.nanoseconds)
+    return min(offers, key=lambda c: c.work)
 
 
 def _offer_direct(problem: Problem) -> Candidate | str:
@@ -187,20 +186,19 @@ def _offer_direct(problem: Problem) -> Candidate | str:
     # Samples of the maps' type are read where they lie.
     lie = problem.input_dtype == problem.dtype and direct.n_parts == 1
     cost += problem.n_inputs * GATHER_NS * (1 if lie else 2)
-    threads = min(problem.threads, max(int(cost // THREAD_NS), 1))
-    pieces = threads if cost < threads * DIRECT_PIECE_NS else 4 * threads
-    rows = max(-(-problem.rows * problem.facts.n_groups // pieces), 1)
-    fixed, each = direct.matrix_bytes() * problem.n_matrices, direct.scratch_bytes(min(rows, problem.rows))
-    each += direct.edge_bytes(problem.input_shape[1])
+    rows = min(direct.rows_at_once, problem.rows)
+    bands = problem.facts.n_groups * sum(-(-phase[0].n_outputs // rows) for phase in problem.phases)
+    cost += bands * 10 * CALL_NS
+    fixed = direct.matrix_bytes() * problem.n_matrices
+    each = direct.scratch_bytes(rows) + direct.edge_bytes(problem.input_shape[1])
     if fixed + each > problem.memory:
         raise TooLittleMemory(fixed + each)
-    threads = min(threads, (problem.memory - fixed) // each)
-    cost += pieces * problem.facts.n_groups * phases * 20 * CALL_NS
+    threads = min(problem.threads, max(int(cost // THREAD_NS), 1), (problem.memory - fixed) // each)
     return Candidate(
         "direct",
         f"machine code for vectors of {8 * vector} bits",
         cost / threads,
-        min(rows, problem.rows),
+        rows,
         threads,
         fixed + each * threads,
         problem.dtype,

@@ -26,6 +26,9 @@ from convcli.engine.work import Work, run_bands
 from convcli.errors import GeometryError
 from convcli.geometry import window_px
 
+#: Output samples of a short job.
+SHORT_SAMPLES = 4_000_000
+
 
 def prepare(plan: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> Runner:
     """Build the matrices or spectra that ``plan`` needs; the result serves any number of images of that shape.
@@ -115,7 +118,7 @@ class Runner:
             # Callers run strips on threads of their own.
             with single_threaded_blas(2):
                 for work in works:
-                    for band in work.bands(top, bottom, self._band_rows(work.job.lanes)):
+                    for band in work.bands(top, bottom, self._band_rows(work.job.lanes), 1):
                         work(band, scratch)
         finally:
             self._pool.put(scratch)
@@ -140,8 +143,12 @@ class Runner:
         target = self._new(planes, height, dtype or self.plan.dtype) if out is None else out
         self._check_out(target, height)
         works = self._works(planes, target, 0)
-        bands = [(work, band) for work in works for band in work.bands(0, height, self._band_rows(work.job.lanes))]
         workers = 1 if self.plan.engine == "torch" else self.plan.threads  # torch brings its own
+        # So that a thread that is slower gets less; a short job is not worth more than a piece for each.
+        pieces = workers * (4 if target.size > SHORT_SAMPLES else 1)
+        bands = [
+            (work, band) for work in works for band in work.bands(0, height, self._band_rows(work.job.lanes), pieces)
+        ]
         with single_threaded_blas(workers):
             run_bands(bands, self._pool, workers)
         return target

@@ -21,7 +21,7 @@ from convcli.engine.taps import Taps
 
 
 class Band(NamedTuple):
-    """Rows of a phase, ``first`` to ``last``, of one group; where they are read in place, without edges or only those."""
+    """Rows of a phase, ``first`` to ``last``, of one group; read in place, all but the edges or only those."""
 
     group: int
     first: int
@@ -54,12 +54,14 @@ class Work:
         smears = plan.engine in ("separable", "fft") or (plan.engine == "banded" and plan.rows_at_once != 1)
         self.watch = smears and correlators[0].band_dtype.kind == "f"
 
-    def bands(self, top: int, bottom: int, n_rows: int) -> Iterator[Band]:
-        """Yield the bands, in rows of the phase, for output rows ``top`` to ``bottom``."""
+    def bands(self, top: int, bottom: int, n_rows: int, pieces: int) -> Iterator[Band]:
+        """Yield bands of ``n_rows``, or ``pieces``, in rows of the phase, for output rows ``top`` to ``bottom``."""
         axis = self.phase[0]
         start = max(-(-(top - axis.first) // axis.step), 0)
         stop = min(-(-(bottom - axis.first) // axis.step), axis.n_outputs)
         self.in_place = self._rows_in_place(start, stop) if start < stop else None
+        if self.in_place is not None:  # nothing is gathered: bands need not fit into a cache
+            n_rows = max(n_rows, -(-(stop - start) // pieces))
         for group in range(self.n_groups):
             if self.in_place is not None and self.in_place.has_edges:
                 yield Band(group, start, stop, edges=True)
@@ -68,7 +70,7 @@ class Work:
 
     def _rows_in_place(self, start: int, stop: int) -> RowsInPlace | None:
         direct = self.correlators[0]
-        if not isinstance(direct, Direct) or direct.n_parts > 1:
+        if not isinstance(direct, Direct) or direct.n_parts > 1 or (self.bias is not None and self.job.lanes > 1):
             return None
         samples = self.source.dense(direct.band_dtype)
         rows = None if samples is None else RowsInPlace(direct, self.source, samples, start, stop)
@@ -88,26 +90,33 @@ class Work:
         job, correlator = self.job, self.correlators[group]
         channels = slice(0, 1) if job.lanes > 1 else slice(group * job.n_in, (group + 1) * job.n_in)
         target = self._target(group, first, last)
+        bias = None if self.bias is None else self.bias.reshape(-1, job.n_out)
         if self.in_place is not None:
+            assert isinstance(correlator, Direct)
             make = self.in_place.edges if edges else self.in_place.inside
-            make(correlator, channels, first, target, scratch)
-        elif isinstance(correlator, Direct) or (
+            first_sums = None if bias is None else bias[group].astype(correlator.band_dtype)
+            make(correlator, channels, first, target, scratch, first_sums)
+            return
+        if isinstance(correlator, Direct) or (
             isinstance(correlator, StackedProduct) and correlator.gathers and self.source.in_memory
         ):
             correlator.gather(self.source, channels, first * job.stride_hw[0], target, scratch)
         else:
-            shape = (job.n_in, job.rows(last - first), correlator.columns, job.lanes)
-            samples = scratch.get("band", shape, correlator.band_dtype)
-            self.source.fill(samples[:, :, : job.columns], channels, first * job.stride_hw[0])
-            samples[:, :, job.columns :] = 0  # never NaN: zero taps meet these
-            if self.watch and not np.isfinite(np.vdot(samples, samples)):
-                self._reference(group, first, last, target, scratch)
-            else:
-                correlator(samples, target, scratch)
-        if self.bias is not None:
-            bias = self.bias.reshape(-1, job.n_out)
+            self._correlate(correlator, band, channels, target, scratch)
+        if bias is not None:
             column = bias[group] if job.lanes == 1 else bias.T
             target += column.reshape(job.n_out, 1, 1, job.lanes).astype(target.dtype)
+
+    def _correlate(self, correlator: Correlator, band: Band, channels: slice, target: Array, scratch: Scratch) -> None:
+        job, first = self.job, band.first
+        shape = (job.n_in, job.rows(band.last - first), correlator.columns, job.lanes)
+        samples = scratch.get("band", shape, correlator.band_dtype)
+        self.source.fill(samples[:, :, : job.columns], channels, first * job.stride_hw[0])
+        samples[:, :, job.columns :] = 0  # never NaN: zero taps meet these
+        if self.watch and not np.isfinite(np.vdot(samples, samples)):
+            self._reference(band.group, first, band.last, target, scratch)
+        else:
+            correlator(samples, target, scratch)
 
     def _reference(self, group: int, first: int, last: int, target: Array, scratch: Scratch) -> None:
         """Do a band that holds NaN or infinity (or squares to it) tap by tap."""

@@ -57,7 +57,6 @@ class _Opcode(NamedTuple):
 
 _0F, _0F38 = 1, 2
 _NONE, _66 = 0, 1
-_ZERO = _Opcode(_66, _0F, False, False, 0xEF)  # vpxor, vpxord
 _LOAD = _Opcode(_NONE, _0F, False, False, 0x10)  # vmovups
 _STORE = _Opcode(_NONE, _0F, False, False, 0x11)
 _PERMUTE = _Opcode(_66, _0F38, False, False, 0x16)  # vpermps
@@ -81,10 +80,10 @@ class Assembler:
     Examples
     --------
     >>> code = Assembler(32, 4)
-    >>> code.zero(1)
+    >>> code.multiply_add(1, 2, 3)
     >>> code.ret()
     >>> code.finish().hex()
-    'c4e175efc9c3'
+    'c4e26db8cbc3'
     """
 
     def __init__(self, vector_bytes: int, itemsize: int) -> None:
@@ -158,10 +157,6 @@ class Assembler:
         self._bytes += b"\xc5\xf8\x77"
 
     # Vectors, by number of register
-
-    def zero(self, into: int) -> None:
-        """Set every number to 0."""
-        self._vector(_ZERO, into, into, into)
 
     def load(self, into: int, source: At) -> None:
         """Read a vector, aligned or not."""

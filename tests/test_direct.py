@@ -1,0 +1,319 @@
+"""The direct engine: instructions against an assembler's, maps against torch's, reads against pages that may not be."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import assert_close, pad_loops
+from strategies import Case, convolutions
+
+from convcli.engine import Border, conv2d, machine, offers, parse_border, plan_conv, prepare
+from convcli.engine import direct as direct_module
+from convcli.engine.direct_code import Shape, write_program
+from convcli.engine.job import Job
+from convcli.engine.source import Scratch
+from convcli.engine.x86 import Assembler, At, Condition, Gpr
+from convcli.errors import UsageError
+
+R9, R10, R11, RAX, RDI, RDX, RSI = Gpr.R9, Gpr.R10, Gpr.R11, Gpr.RAX, Gpr.RDI, Gpr.RDX, Gpr.RSI
+VECTORS = [size for size in machine.FEATURES if size <= machine.vector_bytes()]
+runs_code = pytest.mark.skipif(not VECTORS, reason="this machine runs none of this code")
+
+
+def made(vector_bytes: int, itemsize: int, method: str, *arguments: object, **keywords: object) -> str:
+    code = Assembler(vector_bytes, itemsize)
+    getattr(code, method)(*arguments, **keywords)
+    return code.finish().hex()
+
+
+@pytest.mark.parametrize(
+    ("size", "item", "method", "arguments", "keywords", "by_gnu_as"),
+    [
+        (32, 4, "load", (9, At(R10, 100)), {}, "c4417c108a64000000"),
+        (32, 4, "store", (9, At(R11, -4)), {}, "c4417c118bfcffffff"),
+        (32, 4, "broadcast", (15, At(R9, 4)), {}, "c4427d18b904000000"),
+        (32, 8, "broadcast", (12, At(RDI, 8)), {}, "c4627d19a708000000"),
+        (32, 4, "multiply_add", (2, 15, At(R10, 68)), {}, "c4c205b89244000000"),
+        (32, 8, "multiply_add", (13, 5, 14), {}, "c442d5b8ee"),
+        (32, 4, "every_second", (1, 2, 13), {"odd": True}, "c4c16cc6cddd"),
+        (32, 8, "every_second", (14, 9, 3), {"odd": False}, "c4613514f3"),
+        (32, 8, "every_second", (1, 12, 13), {"odd": True}, "c4c11d15cd"),
+        (32, 4, "permute", (4, 11, 12), {}, "c4c22516e4"),
+        (64, 4, "load", (9, At(R10, 100)), {}, "62517c48108a64000000"),
+        (64, 4, "store", (9, At(R11, -4)), {}, "62517c48118bfcffffff"),
+        (64, 4, "broadcast", (15, At(R9, 4)), {}, "62527d4818b904000000"),
+        (64, 8, "broadcast", (12, At(RDI, 8)), {}, "6272fd4819a708000000"),
+        (64, 4, "multiply_add", (2, 15, At(R10, 68)), {}, "62d20548b89244000000"),
+        (64, 8, "multiply_add", (13, 5, 14), {}, "6252d548b8ee"),
+        (64, 4, "every_second", (1, 2, 13), {"odd": True}, "62d16c48c6cddd"),
+        (64, 8, "every_second", (14, 9, 3), {"odd": False}, "6271b54814f3"),
+        (64, 8, "every_second", (1, 12, 13), {"odd": True}, "62d19d4815cd"),
+        (64, 4, "permute", (4, 11, 12), {}, "62d2254816e4"),
+        (64, 4, "move", (RSI, At(RDI, 8)), {}, "488bb708000000"),
+        (64, 4, "move", (Gpr.R8, RSI), {}, "4c8bc6"),
+        (64, 4, "add", (RDX, At(RDI, 40)), {}, "48039728000000"),
+        (64, 4, "add", (R10, RAX), {}, "4c03d0"),
+        (64, 4, "subtract", (RAX, RAX), {}, "482bc0"),
+        (64, 4, "compare", (Gpr.R8, R11), {}, "4d3bc3"),
+        (64, 4, "compare", (RAX, At(RDI, 16)), {}, "483b8710000000"),
+        (64, 4, "address", (R11, At(RAX, 256)), {}, "4c8d9800010000"),
+        (64, 4, "prefetch", (At(R10, 2048),), {}, "410f188a00080000"),
+        (64, 4, "push", (Gpr.RBX,), {}, "53"),
+        (64, 4, "pop", (Gpr.RBX,), {}, "5b"),
+        (64, 4, "end_vectors", (), {}, "c5f877"),
+    ],
+)
+def test_instructions_are_those_of_an_assembler(size, item, method, arguments, keywords, by_gnu_as):
+    """GNU as 2.40, ``{vex3}`` or ``{evex}``, ``{disp32}``, ``{load}``."""
+    assert made(size, item, method, *arguments, **keywords) == by_gnu_as
+
+
+def test_jumps_go_forward_and_back():
+    code = Assembler(64, 4)
+    code.label("begin")
+    code.jump("end", Condition.LESS)
+    code.jump("begin")
+    code.label("end")
+    assert code.finish().hex() == "0f8c05000000" + "e9f5ffffff"
+
+
+def by_torch(case: Case, image: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    border = parse_border(case.border)
+    padded = pad_loops(image, case.padding, border.mode, border.value)
+    tensors = [None if array is None else torch.from_numpy(array) for array in (padded, weight, bias)]
+    return torch.nn.functional.conv2d(*tensors, case.stride, 0, case.dilation, case.groups).numpy()
+
+
+@runs_code
+@given(case=convolutions(), vector=st.sampled_from(VECTORS or [0]), wider=st.integers(1, 150))
+@settings(max_examples=120)
+def test_direct_equals_torch(case, vector, wider):
+    """Rows in place and gathered, every border, strides of 1, 2 and more, groups, dilation, bias, both vectors."""
+    case = dataclasses.replace(case, axes=(case.axes[0], case.axes[1] + 3 * 16 + wider))
+    image, weight, bias = case.arrays()
+    expected = by_torch(case, image, weight, bias)
+    unit = float(np.abs(image).max() * np.abs(weight).sum(axis=(1, 2, 3)).max()) + 5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(offers, "vector_bytes", lambda: vector)
+        patch.setattr(direct_module, "vector_bytes", lambda: vector)
+        for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 2e-6)):
+            maps = [
+                prepare(plan_for(case, plane.shape, weight, np.dtype(dtype).name, input_dtype), weight, bias).run(
+                    plane.astype(input_dtype)
+                )
+                for plane in image
+                for input_dtype in ("float64", "float32")
+            ]
+            assert_close(np.stack(maps[::2]), expected, rtol=tolerance, scale=unit)
+            assert_close(np.stack(maps[1::2]), expected, rtol=2e-6, scale=unit)
+
+
+def plan_for(case, shape, weight, dtype, input_dtype):
+    return plan_conv(
+        shape,
+        weight,
+        case.stride,
+        case.padding,
+        case.dilation,
+        case.groups,
+        parse_border(case.border),
+        dtype=dtype,
+        input_dtype=input_dtype,
+        engine="direct",
+        threads=2,
+    )
+
+
+@runs_code
+@given(case=convolutions(transposed=True, symmetric=True), wider=st.integers(40, 90))
+@settings(max_examples=40)
+def test_direct_equals_torch_transposed(case, wider):
+    case = dataclasses.replace(case, axes=(case.axes[0], case.axes[1] + wider), output_padding=(0, 0))
+    image, weight, bias = case.arrays()
+    tensors = [None if array is None else torch.from_numpy(array) for array in (image, weight, bias)]
+    padding = tuple(before for before, _ in case.padding)
+    expected = torch.nn.functional.conv_transpose2d(
+        *tensors, case.stride, padding, 0, case.groups, case.dilation
+    ).numpy()
+    for one, wanted in zip(image, expected, strict=True):
+        plan = plan_conv(
+            one.shape,
+            weight,
+            case.stride,
+            case.padding,
+            case.dilation,
+            case.groups,
+            transposed=True,
+            engine="direct",
+            dtype="float64",
+            input_dtype="float64",
+        )
+        assert_close(prepare(plan, weight, bias).run(one), wanted, rtol=1e-12, scale=np.abs(weight).sum() * 5 + 5)
+
+
+@runs_code
+@pytest.mark.parametrize("border", ["constant:0.5", "reflect", "circular"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_rows_may_lie_in_any_order(border, stride):
+    """Views turned upside down, with gaps between rows, read only, and maps written into a larger array."""
+    random = np.random.default_rng(0)
+    store = random.standard_normal((2, 64, 90)).astype(np.float32)
+    weight = random.standard_normal((2, 1, 5, 4))
+    options = {
+        "stride": (stride, stride),
+        "padding": ((3, 2), (4, 1)),
+        "groups": 2,
+        "border": parse_border(border),
+        "engine": "direct",
+    }
+    for view in (store[:, ::-1], store[:, 5::2], store[::-1, :, 3:], store[..., ::-1]):
+        view.flags.writeable = False
+        plan = plan_conv(view.shape, weight, **options)
+        runner = prepare(plan, weight, np.array([0.25, -3]))
+        expected = prepare(plan_conv(view.shape, weight, **{**options, "engine": "taps"}), weight, np.array([0.25, -3]))
+        large = np.full((2, plan.output_shape[1] + 2, plan.output_shape[2] + 3), 7, np.float32)
+        runner.run(view, large[:, 1:-1, 2:-1])
+        assert_close(large[:, 1:-1, 2:-1], expected.run(view).astype(np.float64), rtol=2e-6)
+        large[:, 1:-1, 2:-1] = 7
+        assert (large == 7).all(), "something was written beside the maps"
+
+
+@runs_code
+def test_planes_side_by_side_are_read_in_place():
+    random = np.random.default_rng(0)
+    picture = random.standard_normal((40, 50, 3)).astype(np.float32)
+    weight = np.tile(random.standard_normal((1, 1, 3, 5)), (3, 1, 1, 1))
+    for bias in (None, np.array([1.0, -2, 3])):
+        options = {"padding": ((1, 1), (2, 2)), "groups": 3, "border": Border("reflect")}
+        plan = plan_conv((3, 40, 50), weight, engine="direct", **options)
+        assert plan.shared
+        maps = prepare(plan, weight, bias).run(picture.transpose(2, 0, 1))
+        expected = conv2d(
+            picture.transpose(2, 0, 1), weight, bias, padding=(1, 2), groups=3, padding_mode="reflect", engine="taps"
+        )
+        assert_close(maps, expected.astype(np.float64), rtol=2e-6)
+
+
+@runs_code
+def test_what_is_not_finite_stays_in_its_window():
+    image = np.zeros((1, 40, 60), np.float32)
+    image[0, 20, 30], image[0, 5, 59], image[0, 39, 0] = np.nan, np.inf, -np.inf
+    for stride in (1, 2, 3):
+        maps = conv2d(image, np.ones((1, 1, 3, 3)), stride=stride, padding=1, engine="direct")
+        expected = conv2d(image, np.ones((1, 1, 3, 3)), stride=stride, padding=1, engine="taps")
+        np.testing.assert_array_equal(maps, expected)
+
+
+GUARDED = """
+    import ctypes, mmap, sys
+    import numpy as np
+    from convcli.engine import direct_rows, parse_border, plan_conv, prepare
+
+    def guarded(shape, dtype, at_end):
+        "An array with forbidden pages right behind it, or right before it."
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        page, pages = mmap.PAGESIZE, -(-size // mmap.PAGESIZE)
+        memory = mmap.mmap(-1, (pages + 2) * page)
+        kept.append(memory)
+        begin = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        for at in (begin, begin + (pages + 1) * page):
+            assert not protect(ctypes.c_void_p(at), page, 0)
+        offset = page + (pages * page - size if at_end else 0)
+        return np.frombuffer(memory, dtype, int(np.prod(shape)), offset).reshape(shape)
+
+    kept, protect = [], ctypes.CDLL(None).mprotect
+    if "break" in sys.argv:
+        init = direct_rows.RowsInPlace.__init__
+        def broken(self, *arguments):
+            init(self, *arguments)
+            self._high += 1
+        direct_rows.RowsInPlace.__init__ = broken
+    random = np.random.default_rng(0)
+    for stride in (1, 2, 3):
+        for k in (1, 3, 4):
+            for border in ("constant:2", "replicate", "circular"):
+                for pad in (0, 1):
+                    for width in (64, 131, 300):
+                        for dtype in ("float32", "float64"):
+                            shape, weight = (2, 21, width), random.standard_normal((2, 1, k, k))
+                            plan = plan_conv(shape, weight, (stride, stride), ((pad, pad),) * 2, groups=2,
+                                             border=parse_border(border), dtype=dtype, input_dtype=dtype,
+                                             engine="direct", threads=1)
+                            runner = prepare(plan, weight)
+                            for at_end in (True, False):
+                                image = guarded(shape, dtype, at_end)
+                                image[...] = 1
+                                runner.run(image, guarded(plan.output_shape, dtype, at_end))
+    print("whole")
+"""
+
+
+@runs_code
+@pytest.mark.subprocess
+@pytest.mark.parametrize("broken", [False, True])
+def test_nothing_is_read_or_written_beyond_the_arrays(broken):
+    """The pages next to them may not be touched; ``broken`` shows that this is noticed."""
+    command = [sys.executable, "-c", textwrap.dedent(GUARDED), *(["break"] if broken else [])]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == (-signal.SIGSEGV if broken else 0), result.stderr
+    assert broken or result.stdout == "whole\n"
+
+
+@runs_code
+def test_programs_are_kept_and_small():
+    direct_module._program.cache_clear()
+    for scale in (1, 2, 3):
+        conv2d(np.ones((1, 64, 64), np.float32), np.full((1, 1, 3, 3), scale), engine="direct")
+    assert direct_module._program.cache_info().misses == 1, "taps are data: no new program"
+    for size in machine.FEATURES:
+        assert len(write_program(Shape(tuple(range(0, 4 * 256, 4)), 1, 4, size))) < 32_000
+
+
+@pytest.mark.parametrize("vector", [0, 64])
+def test_where_code_cannot_run_other_engines_do(vector, monkeypatch):
+    monkeypatch.setattr(offers, "vector_bytes", lambda: vector)
+    image, weight = np.ones((1, 9, 12), np.float32), np.ones((1, 1, 3, 3))
+    with pytest.raises(UsageError, match=r"rows of 10 outputs|x86-64"):
+        plan_conv(image.shape, weight, engine="direct")
+    plan = plan_conv((1, 1000, 1000), weight)
+    assert (plan.engine == "direct") == bool(vector)
+    assert ("direct" in dict(plan.excluded)) != bool(vector)
+
+
+def test_no_executable_memory_is_no_error(monkeypatch):
+    def refuse(code):
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(machine, "load_code", refuse)
+    assert machine.vector_bytes.__wrapped__() == 0
+
+
+@runs_code
+def test_a_wide_kernel_is_refused_with_its_limit():
+    with pytest.raises(UsageError, match="at most 256 columns"):
+        plan_conv((1, 4, 400), np.ones((1, 1, 1, 257)), engine="direct")
+
+
+@runs_code
+def test_a_row_needs_one_vector_and_no_more():
+    """The narrowest rows there are: one vector of outputs, then one more output each time."""
+    for vector in VECTORS:
+        for width in range(vector // 4, vector // 4 + 12):
+            job = Job(1, 1, (2, 3), (1, 1), (1, 1), width, "float32")
+            weight = np.random.default_rng(width).standard_normal((1, 1, 2, 3))
+            band = np.random.default_rng(1).standard_normal((1, 4, width + 2, 1)).astype(np.float32)
+            target = np.empty((1, 3, width, 1), np.float32)
+            direct_module.Direct(job, vector).load(weight)(band, target, Scratch())
+            expected = torch.nn.functional.conv2d(
+                torch.from_numpy(band[None, ..., 0].astype(np.float64)), torch.from_numpy(weight)
+            ).numpy()[0]
+            assert_close(target[..., 0], expected, rtol=2e-6)
