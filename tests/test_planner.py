@@ -246,7 +246,7 @@ def test_the_choice_is_made_from_integers(shape, weight, arguments, engine, monk
 @pytest.mark.parametrize("vector", [0, 32, 64])
 @pytest.mark.parametrize("input_dtype", ["uint8", "float32"])
 def test_the_choice_does_not_depend_on_the_number_of_threads(size, vector, input_dtype, monkeypatch):
-    """Else a batch would give other bytes on a larger machine. (Tiles of a transform are cut for the threads there are.)"""
+    """Else a batch would give other bytes on a larger machine. Only a transform's tiles are cut for its threads."""
     monkeypatch.setattr(offers, "vector_bytes", lambda: vector)
     for kernel in (weights(3, 1, 3, 3), weights(3, 1, 9, 9), np.ones((3, 1, 3, 3))):
         plans = [plan_conv((3, *size), kernel, groups=3, input_dtype=input_dtype, threads=n) for n in (1, 2, 3, 16)]
