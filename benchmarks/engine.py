@@ -1,7 +1,7 @@
 """Our engines and their peers, side by side in one run: ``make bench-engine``.
 
 Every case is timed in turn by all, the shortest run counts, so that a busy machine is unfair to none. In its turn each
-runs three times, as in a loop over images: the first finds the caches full of what the one before it left there.
+runs five times, as in a loop over images: the first finds the caches full of what the one before it left there.
 ``x best peer`` is the fastest peer's time over ours: above 1 we are faster. ``pick / best`` is how far the planner's
 choice was from the best of our engines. Peers pad as we do (replicate) and are held against our result before they are
 timed.
@@ -38,7 +38,7 @@ from convcli.render.table import render_table
 MEGAPIXELS = {1: (1000, 1000), 4: (2000, 2000), 12: (3000, 4000)}
 #: Peers and engines that take longer than this are timed once.
 ONCE_S = 0.5
-REPEATS, IN_A_ROW = 5, 3
+REPEATS, IN_A_ROW = 5, 5
 
 
 class Case(NamedTuple):

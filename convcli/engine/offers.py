@@ -188,7 +188,7 @@ def _offer_direct(problem: Problem) -> Candidate | str:
     cost += problem.n_inputs * GATHER_NS * (1 if lie else 2)
     rows = min(direct.rows_at_once, problem.rows)
     bands = problem.facts.n_groups * sum(-(-phase[0].n_outputs // rows) for phase in problem.phases)
-    cost += bands * 10 * CALL_NS
+    cost += (4 if lie else bands) * 10 * CALL_NS
     fixed = direct.matrix_bytes() * problem.n_matrices
     each = direct.scratch_bytes(rows) + direct.edge_bytes(problem.input_shape[1])
     if fixed + each > problem.memory:
