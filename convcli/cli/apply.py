@@ -72,7 +72,8 @@ def apply(
         str | None, _option("--anchor", metavar="N|HxW", help="Tap over the output sample [(k-1)//2].")
     ] = None,
     engine: Annotated[
-        str | None, _option("--engine", metavar="NAME", help="taps, im2col, banded, direct, separable, fft, torch [auto].")
+        str | None,
+        _option("--engine", metavar="NAME", help="taps, im2col, banded, direct, separable, fft, torch [auto]."),
     ] = None,
     dtype: Annotated[
         str | None, _option("--dtype", metavar="float32|float64", help="Type that sums are made in [float32].")

@@ -21,7 +21,7 @@ from convcli.engine.machine import load_code, vector_bytes
 from convcli.engine.source import Array, BandSource, Columns, Scratch
 
 #: Samples gathered at once: what stays in a core's second-level cache beside its outputs.
-BAND_BYTES = 400_000
+BAND_BYTES = 1_200_000
 #: Columns of a kernel whose program still fits into a first-level instruction cache.
 MOST_COLUMNS = 256
 #: Programs kept.

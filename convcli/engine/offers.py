@@ -177,7 +177,7 @@ def _offer_direct(problem: Problem) -> Candidate | str:
     shortest = min(phase[1].n_outputs for phase in problem.phases)
     if shortest < least:
         return f"rows of {shortest} outputs are shorter than a vector of {least}"
-    direct = Direct(job)
+    direct = Direct(problem.job(problem.lanes))
     wide, phases = job.stride_hw[1] > 1, len(problem.phases)
     price = (DIRECT_STRIDE_2_NS if wide else DIRECT_MAC_NS)[vector] * (2 if problem.dtype == "float64" else 1)
     cost = problem.n_outputs * (job.taps * price + GATHER_NS * (3 if phases > 1 else 1)) + job.kernel_hw[1] * (

@@ -183,7 +183,7 @@ class Runner:
     def _band_rows(self, lanes: int) -> int:
         """Return the rows of a band of so many lanes that takes no more than one of a single plane; 0: none does."""
         rows = self.plan.band_rows
-        if lanes == 1:
+        if lanes == 1 or self.plan.engine == "direct":  # which gathers as many as fit
             return rows
         for job in (self._job(phase, lanes) for phase in self._phases):
             apart = job.stride_hw[0]
