@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from convcli.frozen import Frozen
 from convcli.naming import DENSE_TEMPLATE, MAP_TEMPLATE, SUFFIXES, InputFile, output_path
 from convcli.request import RAW_FORMATS, ApplyRequest
 
@@ -71,8 +71,7 @@ class OutputFile(NamedTuple):
         return slice(self.maps[0], self.maps[-1] + 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Plan(ABC):
+class Plan(Frozen, ABC):
     """What is known about one input before its pixels are read, whatever runs on it.
 
     ``keeps_report`` is set where only some maps are made, beside others whose report stays as it is.

@@ -7,7 +7,6 @@ integers, names and paths. Whatever can be refused is refused here.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from convcli.alpha import choose_alpha, keep_alpha_of_same_size, with_plain_alpha
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 _PLANS_KEPT = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImagePlan(Plan):
     """A bank on one image, planned.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,6 @@ _CONV_FLAGS = (
 _OTHER_FLAGS = ("alpha", "device", "memory")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StackPlan(Plan):
     """A stack on one image, planned.
 

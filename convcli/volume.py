@@ -6,7 +6,6 @@ pixels; stride and dilation are those of rows and columns, and 1 along frames.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 Pairs = tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VolumePlan(Plan):
     """A 3-D bank on the frames of one file, planned.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convcli.banks.names import safe_name, unique_names
 from convcli.errors import KernelError
+from convcli.frozen import Frozen
 
 Array = NDArray[np.float64]
 
@@ -17,8 +17,7 @@ Array = NDArray[np.float64]
 COMBINATIONS = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class KernelBank:
+class KernelBank(Frozen):
     """Kernels as correlation taps, with where they come from and what was changed on the way.
 
     Attributes
@@ -130,13 +129,9 @@ class KernelBank:
         """The kernels' names as parts of file names, all different."""
         return tuple(safe_name(name) for name in self.kernel_names)
 
-    def with_(self, **changes: object) -> KernelBank:
-        """Return a copy with some fields changed."""
-        return replace(self, **changes)  # type: ignore[arg-type]
-
     def noted(self, *notes: str) -> KernelBank:
         """Return a copy that says ``notes`` too."""
-        return self.with_(notes=(*self.notes, *(note for note in notes if note not in self.notes)))
+        return self.replace(notes=(*self.notes, *(note for note in notes if note not in self.notes)))
 
     def as_dict(self, *, taps: bool = False) -> dict[str, object]:
         """Return the bank as plain data; with ``taps`` the weights too, as nested lists."""

@@ -80,7 +80,7 @@ def export_bank(bank: KernelBank, format: str, *, rounding: bool = False, turn: 
         near = near_names(format, FORMATS)
         raise KernelError(f"no format '{format}'", hint=near or f"formats are {', '.join(FORMATS)}", format=format)
     if turn:
-        bank = bank.with_(weight=bank.weight[..., ::-1, ::-1])
+        bank = bank.replace(weight=bank.weight[..., ::-1, ::-1])
         if any(size % 2 == 0 for size in bank.kernel_hw):
             bank = bank.noted("an even kernel turned by 180° lies one sample off: programs anchor it differently")
     module, function = _WRITERS[format].split(":")
