@@ -59,3 +59,30 @@ def test_the_probe_sees_a_heavy_module(photo: Path, tmp_path: Path) -> None:
     code, modules = loaded("apply", photo, "-k", "sobel", "-q", "--out-dir", tmp_path, "--engine", "torch")
     assert code == 0
     assert "torch" in modules
+
+
+@pytest.mark.subprocess
+def test_the_docstrings_left_out_are_numpys_and_nothing_else() -> None:
+    """The modules are there to be left out, a program leaves them out, and a library does not."""
+    script = """
+import importlib.util, sys
+from types import ModuleType
+if sys.argv[1] == "library":
+    import convcli
+    convcli.conv2d
+    from convcli.__main__ import NUMPY_DOCSTRINGS
+    assert all(importlib.util.find_spec(name) for name in NUMPY_DOCSTRINGS)
+else:
+    from convcli import __main__ as program
+    program._leave = lambda code: None
+    sys.argv[1:] = ["kernels", "list", "--quiet"]
+    program.main()
+import numpy, numpy.ma, numpy.typing
+print(bool(numpy.array.__doc__), int(numpy.ma.array([1, 2], mask=[0, 1]).sum()))
+"""
+    said = [
+        subprocess.run([sys.executable, "-c", script, what], capture_output=True, text=True, check=True).stdout
+        for what in ("library", "program")
+    ]
+    assert said[0].splitlines()[-1] == "True 1"
+    assert said[1].splitlines()[-1] == "False 1"
