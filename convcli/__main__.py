@@ -12,7 +12,6 @@ import os
 import sys
 from types import ModuleType
 
-
 #: Modules of NumPy that only hang docstrings on its functions: 3 ms, for which a process of ours has no reader. Where
 #: NumPy has no such modules, nothing is gained and nothing lost.
 NUMPY_DOCSTRINGS = ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars")
