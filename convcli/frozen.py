@@ -34,16 +34,17 @@ class Frozen:
     """
 
     _fields: ClassVar[tuple[str, ...]] = ()
+    _defaults: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        own = (
-            (name for name in cls.__annotations__ if name not in cls._fields) if "__annotations__" in vars(cls) else ()
-        )
-        cls._fields = (*cls._fields, *own)
+        annotations = vars(cls).get("__annotations__", {})
+        own = [name for name, kind in annotations.items() if not str(kind).startswith("ClassVar")]
+        cls._fields = (*cls._fields, *(name for name in own if name not in cls._fields))
+        cls._defaults |= {name for name in own if name in vars(cls)}
 
     def __init__(self, **values: Any) -> None:
-        missing = [name for name in self._fields if name not in values and not hasattr(type(self), name)]
+        missing = [name for name in self._fields if name not in values and name not in self._defaults]
         if missing:
             raise TypeError(f"{type(self).__name__} needs {', '.join(missing)}")
         unknown = values.keys() - set(self._fields)

@@ -331,6 +331,14 @@ def test_stacked_rows_in_tiles(stride, dilation, dtype, border, monkeypatch):
         assert_close(actual, expected.astype(np.float64), rtol=2e-6 if result == "float32" else 1e-13)
 
 
+def test_what_is_kept_does_not_change_with_the_callers_arrays():
+    image, weight, bias = np.zeros((1, 16, 40), np.float32), np.zeros((1, 1, 3, 3)), np.array([1.0])
+    assert (conv2d(image, weight, bias) == 1).all()
+    bias[0], weight[...] = 5, 7
+    assert (conv2d(image, weight, bias) == 5).all()
+    assert (conv2d(image + 1, np.zeros((1, 1, 3, 3)), np.array([1.0])) == 1).all()
+
+
 def test_a_plan_is_kept_for_the_same_taps_only():
     image, taps = np.ones((1, 9, 9)), np.ones((1, 1, 3, 3))
     assert conv2d(image, taps).max() == 9

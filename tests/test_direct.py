@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -16,13 +17,13 @@ from hypothesis import strategies as st
 from oracles import assert_close, pad_loops
 from strategies import Case, convolutions
 
-from convcli.engine import Border, conv2d, machine, offers, parse_border, plan_conv, prepare
+from convcli.engine import Border, conv2d, machine, offer_direct, parse_border, plan_conv, prepare
 from convcli.engine import direct as direct_module
 from convcli.engine.direct_code import Shape, write_program
 from convcli.engine.job import Job
-from convcli.engine.source import Scratch
+from convcli.engine.source import BandSource, Scratch
 from convcli.engine.x86 import Assembler, At, Condition, Gpr
-from convcli.errors import UsageError
+from convcli.errors import GeometryError, UsageError
 
 R9, R10, R11, RAX, RDI, RDX, RSI = Gpr.R9, Gpr.R10, Gpr.R11, Gpr.RAX, Gpr.RDI, Gpr.RDX, Gpr.RSI
 VECTORS = [size for size in machine.FEATURES if size <= machine.vector_bytes()]
@@ -58,6 +59,12 @@ def made(vector_bytes: int, itemsize: int, method: str, *arguments: object, **ke
         (64, 8, "every_second", (14, 9, 3), {"odd": False}, "6271b54814f3"),
         (64, 8, "every_second", (1, 12, 13), {"odd": True}, "62d19d4815cd"),
         (64, 4, "permute", (4, 11, 12), {}, "62d2254816e4"),
+        (32, 4, "add_numbers", (9, 12, 3), {}, "c4611c58cb"),
+        (32, 8, "add_numbers", (1, 1, 15), {}, "c4c17558cf"),
+        (32, 4, "zero", (12,), {}, "c4411defe4"),
+        (64, 4, "add_numbers", (9, 12, 3), {}, "62711c4858cb"),
+        (64, 8, "add_numbers", (1, 1, 15), {}, "62d1f54858cf"),
+        (64, 4, "zero", (12,), {}, "62511d48efe4"),
         (64, 4, "move", (RSI, At(RDI, 8)), {}, "488bb708000000"),
         (64, 4, "move", (Gpr.R8, RSI), {}, "4c8bc6"),
         (64, 4, "add", (RDX, At(RDI, 40)), {}, "48039728000000"),
@@ -103,7 +110,7 @@ def test_direct_equals_torch(case, vector, wider):
     expected = by_torch(case, image, weight, bias)
     unit = float(np.abs(image).max() * np.abs(weight).sum(axis=(1, 2, 3)).max()) + 5
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(offers, "vector_bytes", lambda: vector)
+        patch.setattr(offer_direct, "vector_bytes", lambda: vector)
         patch.setattr(direct_module, "vector_bytes", lambda: vector)
         for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 2e-6)):
             maps = [
@@ -235,7 +242,7 @@ GUARDED = """
         init = direct_rows.RowsInPlace.__init__
         def broken(self, *arguments):
             init(self, *arguments)
-            self._high += 1
+            self._edge.high += 1
         direct_rows.RowsInPlace.__init__ = broken
     random = np.random.default_rng(0)
     for stride in (1, 2, 3):
@@ -280,7 +287,7 @@ def test_programs_are_kept_and_small():
 
 @pytest.mark.parametrize("vector", [0, 64])
 def test_where_code_cannot_run_other_engines_do(vector, monkeypatch):
-    monkeypatch.setattr(offers, "vector_bytes", lambda: vector)
+    monkeypatch.setattr(offer_direct, "vector_bytes", lambda: vector)
     image, weight = np.ones((1, 9, 12), np.float32), np.ones((1, 1, 3, 3))
     with pytest.raises(UsageError, match=r"rows of 10 outputs|x86-64"):
         plan_conv(image.shape, weight, engine="direct")
@@ -310,10 +317,102 @@ def test_a_row_needs_one_vector_and_no_more():
         for width in range(vector // 4, vector // 4 + 12):
             job = Job(1, 1, (2, 3), (1, 1), (1, 1), width, "float32")
             weight = np.random.default_rng(width).standard_normal((1, 1, 2, 3))
-            band = np.random.default_rng(1).standard_normal((1, 4, width + 2, 1)).astype(np.float32)
+            image = np.random.default_rng(1).standard_normal((1, 4, width + 2)).astype(np.float32)
             target = np.empty((1, 3, width, 1), np.float32)
-            direct_module.Direct(job, vector).load(weight)(band, target, Scratch())
+            source = BandSource(image, 0, 0, Border("constant"))
+            direct_module.Direct(job, vector).load(weight).gather(source, slice(0, 1), 0, target, Scratch(), None)
             expected = torch.nn.functional.conv2d(
-                torch.from_numpy(band[None, ..., 0].astype(np.float64)), torch.from_numpy(weight)
+                torch.from_numpy(image[None].astype(np.float64)), torch.from_numpy(weight)
             ).numpy()[0]
             assert_close(target[..., 0], expected, rtol=2e-6)
+
+
+@runs_code
+def test_edges_wider_than_the_inside_and_rows_of_the_border():
+    """Dilated taps on a narrow image: most windows leave it, and rows beyond it are one row of the constant."""
+    random = np.random.default_rng(0)
+    image, weight = random.standard_normal((2, 300, 100)).astype(np.float32), random.standard_normal((2, 1, 3, 3))
+    for pad, dilation in ((41, 41), (20, 17), (5, 40), (90, 3)):
+        options = {"padding": ((pad, pad),) * 2, "dilation": (dilation,) * 2, "groups": 2}
+        for border in ("constant:7", "replicate", "circular"):
+            plans = [
+                plan_conv(image.shape, weight, border=parse_border(border), engine=engine, **options)
+                for engine in ("direct", "taps")
+            ]
+            maps, expected = (prepare(plan, weight).run(image) for plan in plans)
+            assert_close(maps, expected.astype(np.float64), rtol=2e-6)
+
+
+@runs_code
+def test_a_bias_is_added_to_finished_sums_however_the_samples_lie():
+    image = np.full((1, 40, 64), 255, np.float32)
+    weight = np.zeros((1, 1, 3, 3))
+    weight[0, 0, 0, 0] = weight[0, 0, 0, 1] = 16000
+    weight[0, 0, 2, 2] = -32000
+    runner = prepare(plan_conv(image.shape, weight, engine="direct"), weight, np.array([0.1]))
+    maps = runner.run(image)
+    assert (maps == np.float32(0.1)).all()
+    np.testing.assert_array_equal(runner.run(image[..., ::-1])[..., ::-1], maps)
+    np.testing.assert_array_equal(runner.run(image.astype(np.float64)), maps)
+
+
+def test_read_only_maps_are_refused():
+    image, weight = np.ones((1, 30, 64), np.float32), np.ones((1, 1, 3, 3))
+    for engine in ("direct", "banded", "taps") if VECTORS else ("banded", "taps"):
+        runner = prepare(plan_conv(image.shape, weight, engine=engine), weight)
+        with pytest.raises(GeometryError, match="read-only"):
+            runner.run(image, np.frombuffer(bytes(28 * 62 * 4), np.float32).reshape(1, 28, 62))
+
+
+@runs_code
+@pytest.mark.parametrize("case", ["gaps", "sum", "side by side", "upside down", "wide padding", "tall padding", "maps"])
+def test_memory_is_kept_however_the_samples_lie(case):
+    image, weight, options = np.ones((3, 900, 1001), np.float32), np.ones((3, 1, 3, 3)), {"padding": ((1, 1), (1, 1))}
+    groups, out_type = 3, np.float32
+    if case in ("gaps", "sum"):
+        image = image[:, :, :1000]
+    if case == "sum":
+        weight, groups = np.ones((1, 3, 3, 3)), 1
+    if case == "side by side":
+        image = np.ones((900, 1001, 3), np.float32)[:, :1000].transpose(2, 0, 1)
+    if case == "upside down":
+        image = image[:, ::-1]
+    if case == "wide padding":
+        options = {"padding": ((0, 0), (1000, 1000))}
+    if case == "tall padding":
+        options = {"padding": ((50_000, 50_000), (0, 0))}
+    if case == "maps":
+        weight, out_type = np.ones((72, 1, 9, 9)), np.float64
+    plan = plan_conv(image.shape, weight, groups=groups, engine="direct", threads=1, **options)
+    out = np.empty(plan.output_shape, out_type)
+    tracemalloc.start()
+    try:
+        prepare(plan, weight).run(image, out)
+        used = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert used <= plan.memory_bytes + 100_000
+
+
+@runs_code
+def test_little_memory_that_leaves_few_threads_is_counted():
+    """An engine whose bands take more may have to work alone where another works on all threads."""
+    choices = {}
+    for memory in (3_000_000, 4_000_000, 64_000_000):
+        plan = plan_conv(
+            (3, 3000, 4000), np.ones((3, 1, 9, 9)) / 7, groups=3, input_dtype="uint8", threads=8, memory=memory
+        )
+        choices[memory] = dict(plan.estimates)[plan.engine]
+    assert choices[3_000_000] >= choices[4_000_000] >= choices[64_000_000]
+
+
+@runs_code
+def test_a_program_that_cannot_be_loaded_is_said(monkeypatch):
+    def refuse(code):
+        raise OSError(12, "Cannot allocate memory")
+
+    direct_module._program.cache_clear()
+    monkeypatch.setattr(direct_module, "load_code", refuse)
+    with pytest.raises(UsageError, match="Cannot allocate memory") as caught:
+        conv2d(np.ones((1, 64, 64), np.float32), np.ones((1, 1, 3, 7)), engine="direct")
+    assert "banded" in caught.value.hint

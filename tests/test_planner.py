@@ -17,7 +17,7 @@ from oracles import assert_close, correlate_loops
 from PIL import Image
 
 from convcli import conv2d
-from convcli.engine import ENGINES, Border, offers, plan_conv, prepare
+from convcli.engine import ENGINES, Border, offer_direct, plan_conv, prepare
 from convcli.engine.fft import good_size
 from convcli.engine.lowrank import factors
 from convcli.engine.source import ScratchPool
@@ -236,7 +236,7 @@ def test_the_reason_names_method_estimate_and_runner_up():
     ],
 )
 def test_the_choice_is_made_from_integers(shape, weight, arguments, engine, monkeypatch):
-    monkeypatch.setattr(offers, "vector_bytes", lambda: 0)  # as on a processor of another kind
+    monkeypatch.setattr(offer_direct, "vector_bytes", lambda: 0)  # as on a processor of another kind
     plan = plan_conv(shape, weight, **arguments)
     assert plan.engine == engine
     assert dict(plan.estimates)[engine] == min(ms for name, ms in plan.estimates if name not in ("taps", "im2col"))
@@ -247,7 +247,7 @@ def test_the_choice_is_made_from_integers(shape, weight, arguments, engine, monk
 @pytest.mark.parametrize("input_dtype", ["uint8", "float32"])
 def test_the_choice_does_not_depend_on_the_number_of_threads(size, vector, input_dtype, monkeypatch):
     """Else a batch would give other bytes on a larger machine. Only a transform's tiles are cut for its threads."""
-    monkeypatch.setattr(offers, "vector_bytes", lambda: vector)
+    monkeypatch.setattr(offer_direct, "vector_bytes", lambda: vector)
     for kernel in (weights(3, 1, 3, 3), weights(3, 1, 9, 9), np.ones((3, 1, 3, 3))):
         plans = [plan_conv((3, *size), kernel, groups=3, input_dtype=input_dtype, threads=n) for n in (1, 2, 3, 16)]
         assert len({"exact" if plan.exact else plan.engine for plan in plans}) == 1

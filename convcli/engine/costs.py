@@ -48,6 +48,8 @@ TORCH_IMPORT_NS = 1.0e9
 
 #: Working set that stays in a core's second-level cache.
 CACHE_BYTES = 600_000
+#: Threads for which engines are compared.
+REFERENCE_THREADS = 8
 #: Below this much work a second thread costs more than it brings.
 THREAD_NS = 150_000
 
@@ -126,11 +128,19 @@ class Candidate(NamedTuple):
     automatic: bool = True
     rank: int = 0
     rows_at_once: int = 0
+    most_threads: int = REFERENCE_THREADS
+    score_ns: float = 0.0
 
     @property
-    def work(self) -> float:
-        """Nanoseconds of all threads together: the choice may not depend on how many there are."""
-        return self.nanoseconds * self.threads
+    def score(self) -> float:
+        """Nanoseconds on a machine of eight threads, or as many as the memory allows.
+
+        The choice may not depend on the threads that this machine has: engines round differently, and a batch gives the
+        same pictures everywhere.
+        """
+        if self.score_ns:
+            return self.score_ns
+        return self.nanoseconds * self.threads / max(min(self.most_threads, REFERENCE_THREADS), 1)
 
 
 class TooLittleMemory(Exception):  # noqa: N818
@@ -170,8 +180,8 @@ def format_size(n_bytes: int) -> str:
 
 def fit_band(
     problem: Problem, correlator: Correlator, job: Job, cost_ns: float, *, cache: int = CACHE_BYTES, threads: int = 0
-) -> tuple[int, int, int]:
-    """Return (band rows, threads, bytes): a band that stays in the cache, inside the memory bound, for every thread.
+) -> tuple[int, int, int, int]:
+    """Return (band rows, threads, bytes, most threads): a band that stays in the cache and, for all, inside the memory.
 
     Raises
     ------
@@ -194,7 +204,7 @@ def fit_band(
     rows = max(_most_rows(taken, problem.rows, allowed), min(tall, problem.rows))
     share = -(-problem.rows * problem.facts.n_groups // workers) if workers > 1 else rows
     rows = min(rows, max(share, 1))
-    return rows, workers, taken(rows) * workers + fixed
+    return rows, workers, taken(rows) * workers + fixed, memory // taken(1)
 
 
 def _most_rows(taken: Callable[[int], int], most: int, n_bytes: int) -> int:

@@ -19,9 +19,12 @@ from convcli.engine.direct_code import PAIRS_IN_ORDER, Arguments, Shape, write_p
 from convcli.engine.job import Job, Weight
 from convcli.engine.machine import load_code, vector_bytes
 from convcli.engine.source import Array, BandSource, Columns, Scratch
+from convcli.errors import UsageError
 
 #: Samples gathered at once: what stays in a core's second-level cache beside its outputs.
 BAND_BYTES = 1_200_000
+#: Multiply-adds in one call; some 60 ms.
+MOST_MACS = 4_000_000_000
 #: Columns of a kernel whose program still fits into a first-level instruction cache.
 MOST_COLUMNS = 256
 #: Programs kept.
@@ -31,7 +34,11 @@ Addresses = NDArray[np.int64]
 
 @functools.lru_cache(N_PROGRAMS)
 def _program(shape: Shape) -> Callable[[Any], None]:
-    return load_code(write_program(shape))
+    try:
+        return load_code(write_program(shape))
+    except OSError as error:
+        why = f"engine direct: the system gives no memory for its program ({error.strerror})"
+        raise UsageError(why, hint="--engine banded") from None
 
 
 class Direct:
@@ -74,19 +81,9 @@ class Direct:
         _program(self.shape)
         return self
 
-    def __call__(self, band: Array, target: Array, scratch: Scratch) -> None:
-        """Correlate ``band`` (n_in, rows, columns, lanes) into ``target`` (n_out, rows, W, lanes)."""
-        step = self.job.stride_hw[1]
-        if self.n_parts == 1:
-            self._correlate(band[:, :, None], target, scratch)
-            return
-        rows = scratch.get("parts", (*band.shape[:2], self.n_parts, self.part, 1), band.dtype)
-        for part in range(self.n_parts):
-            samples = band[:, :, part::step][:, :, : self.part]
-            rows[:, :, part, : samples.shape[2]] = samples
-        self._correlate(rows, target, scratch)
-
-    def gather(self, source: BandSource, channels: slice, first: int, target: Array, scratch: Scratch) -> None:
+    def gather(
+        self, source: BandSource, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
+    ) -> None:
         """Correlate padded rows from ``first`` on into ``target``: copies of a few at a time, as they are needed."""
         job, wide = self.job, self.n_parts > 1
         columns = Columns(0, 1, job.stride_hw[1] if wide else 1)
@@ -97,29 +94,33 @@ class Direct:
             shape = (job.n_in, job.rows(into.shape[1]), self.n_parts, count, job.lanes)
             band = scratch.get("band", shape, self.band_dtype)
             source.fill_taps(band, channels, first + top * job.stride_hw[0], columns)
-            self._correlate(band, into, scratch)
-
-    def _correlate(self, band: Array, target: Array, scratch: Scratch) -> None:
-        """Correlate ``band`` (n_in, rows, parts, columns, lanes)."""
-        plane, row = band.strides[:2]
-        rows = band.ctypes.data + plane * np.arange(band.shape[0])[:, None] + row * np.arange(band.shape[1])
-        self.run(rows, target, scratch)
+            plane, row = band.strides[:2]
+            rows = band.ctypes.data + plane * np.arange(job.n_in)[:, None] + row * np.arange(band.shape[1])
+            self.run(rows, into, scratch, bias)
 
     def run(self, rows: Addresses, target: Array, scratch: Scratch, bias: Array | None = None) -> None:
         """Run the program on padded rows that begin at ``rows`` (n_in, rows), addresses in memory, into ``target``.
 
-        ``bias`` (n_out,), of the band's type, is what sums begin with.
+        ``bias`` (n_out, lanes or 1) is added to the sums, in the type of the target.
         """
-        dense = target.dtype == self.band_dtype and target[0, 0].flags.c_contiguous
+        in_place = target.dtype == self.band_dtype and target[0, 0].flags.c_contiguous
+        own = in_place and (bias is None or bias.shape[1] == 1)
         n_rows, step = target.shape[1], self.job.stride_hw[0]
         # Many maps read the same rows, and maps elsewhere are put in their place, while they are in the cache.
-        at_once = n_rows if dense and self.job.n_out == 1 else self.rows_at_once
+        at_once = self._rows_a_call(target.shape[2]) if in_place and self.job.n_out == 1 else self.rows_at_once
         for top in range(0, n_rows, at_once):
             into = target[:, top : top + at_once]
-            maps = into if dense else scratch.get("product", into.shape, self.band_dtype)
-            self._run_maps(rows[:, top * step :], maps, bias)
-            if not dense:
-                np.copyto(into, maps, casting="unsafe")
+            maps = into if in_place else scratch.get("product", into.shape, self.band_dtype)
+            self._run_maps(rows[:, top * step :], maps, bias if own else None)
+            if not own:
+                self.put(maps, into, bias)
+
+    def put(self, maps: Array, target: Array, bias: Array | None) -> None:
+        """Put finished sums (n_out, rows, W, lanes) in their place, if they are not there, and add the bias."""
+        if maps is not target:
+            np.copyto(target, maps, casting="unsafe")
+        if bias is not None:
+            target += bias[:, None, None].astype(target.dtype)
 
     def _run_maps(self, rows: Addresses, maps: Array, bias: Array | None) -> None:
         program, job = _program(self.shape), self.job
@@ -138,7 +139,9 @@ class Direct:
         )
         if self.shape.step == 2:
             arguments.order[:] = self.order
-        bits = None if bias is None else bias.view(f"i{bias.itemsize}").tolist()
+        bits = (
+            None if bias is None else bias.astype(self.band_dtype).view(f"i{self.band_dtype.itemsize}")[:, 0].tolist()
+        )
         for index, (kernel, one) in enumerate(zip(self.taps, maps, strict=True)):
             arguments.taps, arguments.out = kernel.ctypes.data, one.ctypes.data
             arguments.bias = bits[index] if bits else 0
@@ -149,21 +152,20 @@ class Direct:
         """How many output rows to make while the samples that they read are in the cache."""
         line = self.job.n_in * max(self.columns, self.part * self.n_parts) * self.job.lanes * self.band_dtype.itemsize
         few = (BAND_BYTES // line - self.job.rows(1)) // self.job.stride_hw[0] + 1
-        return max(few, self.job.kernel_hw[0] // 4, 8)  # windows overlap from band to band
+        return max(few, self.job.rows(1) // self.job.stride_hw[0], 8)  # windows overlap from band to band
+
+    def _rows_a_call(self, n_columns: int) -> int:
+        """Return how many rows to make in one call: nobody can interrupt it."""
+        return max(MOST_MACS // (n_columns * self.job.lanes * self.job.taps), 1)
 
     def matrix_bytes(self) -> int:
         """Return the bytes of the taps."""
         return self.job.n_out * self.job.taps * self.band_dtype.itemsize
 
     def scratch_bytes(self, n_rows: int) -> int:
-        """One band as gathered, its parts and its outputs."""
+        """Return the bytes of one band as gathered, and of its outputs."""
         job, item = self.job, self.band_dtype.itemsize
         at_once = min(self.rows_at_once, n_rows)
-        band = job.rows(at_once) * (self.columns + self.part * self.n_parts * (self.n_parts > 1))
+        band = job.rows(at_once) * max(self.columns, self.part * self.n_parts)
         product = job.n_out * at_once * job.output_w
-        return item * job.lanes * (job.n_in * band + product)
-
-    def edge_bytes(self, height: int) -> int:
-        """Return the bytes of both edges of an image, and of its rows' addresses."""
-        columns = 2 * ((self.least - 1) * self.job.stride_hw[1] + self.reach + 1) + self.job.kernel_hw[1]
-        return height * (columns * self.job.lanes * self.job.n_in * self.band_dtype.itemsize + 48 * self.job.n_in)
+        return item * job.lanes * (job.n_in * band + product) + 32 * job.rows(at_once) * job.n_in

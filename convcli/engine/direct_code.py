@@ -4,10 +4,10 @@ A program depends on where the taps of one kernel row lie and on the type of the
 and serves every kernel of that shape. What it works on comes in :class:`Arguments`. In words, for each output row::
 
     for each group of vectors in the row (the last one ends with the row, and may overlap the one before):
-        sums = bias
+        sums = 0
         for each plane, for each row of its taps:
             for each tap: sums += tap · samples of that row, from the tap's place on
-        outputs = sums
+        outputs = sums + bias
 
 Standard library only.
 """
@@ -132,7 +132,7 @@ def _write_row(code: Assembler, shape: Shape, n_vectors: int, label: str) -> Non
 def _write_group(code: Assembler, shape: Shape, n_vectors: int, label: str) -> None:
     """Write what makes so many vectors of outputs, from RAX on, and moves RAX past them."""
     for vector in range(n_vectors):
-        code.broadcast(vector, _argument("bias"))
+        code.zero(vector)
     code.move(Gpr.R8, Gpr.RSI)
     code.move(Gpr.R9, _argument("taps"))
 
@@ -159,9 +159,11 @@ def _write_group(code: Assembler, shape: Shape, n_vectors: int, label: str) -> N
 
     code.move(Gpr.R11, Gpr.RDX)
     code.add(Gpr.R11, Gpr.RAX)
+    code.broadcast(_TAP, _argument("bias"))
     for vector in range(n_vectors):
         if shape.step == 2:
             code.permute(vector, _ORDER, vector)
+        code.add_numbers(vector, vector, _TAP)
         code.store(vector, At(Gpr.R11, vector * shape.vector_bytes))
     code.add(Gpr.RAX, n_vectors * shape.vector_bytes)
 

@@ -6,11 +6,80 @@ image to the left or right read a copy of its edges, a few columns wide; all oth
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from convcli.engine.direct import Addresses, Direct
 from convcli.engine.source import Array, BandSource, Scratch
+
+#: Output rows times planes whose addresses are made at once, and bytes of the edges that are copied at once.
+MOST_ADDRESSES, EDGE_BYTES = 1 << 13, 400_000
+
+
+class Edge:
+    """The sides of an image: outputs whose windows leave it, and what they read.
+
+    Parameters
+    ----------
+    direct : Direct
+    left : int
+        Position of the image's first column on the padded axis.
+    width_px : int
+        Its columns.
+
+    Attributes
+    ----------
+    low, high : int
+        The first output column and the last, exclusive, that read nothing beyond the image's sides.
+    outputs : list of (int, int, slice)
+        Left and right: the first column and the last, exclusive, that are made, a vector at least; and those kept.
+    """
+
+    def __init__(self, direct: Direct, left: int, width_px: int) -> None:
+        self._direct = direct
+        stride, width, least = direct.job.stride_hw[1], direct.job.output_w, direct.least
+        self.low = low = min(max(-(-left // stride), 0), width)
+        self.high = high = max(min((width_px - 1 - direct.reach + left) // stride + 1, width), low)
+        self.outputs = [(0, max(low, least), slice(0, low))] if low > 0 else []
+        self.outputs += [(min(high, width - least), width, slice(high, width))] if high < width else []
+
+    @property
+    def leaves_inside(self) -> bool:
+        """Whether there is an inside, a vector of outputs wide and more than its edges."""
+        inside = self.high - self.low
+        return inside >= max(self._direct.least, self._direct.job.output_w - inside)
+
+    def n_read(self, n_outputs: int) -> int:
+        """Return how many samples so many neighbouring outputs read."""
+        return (n_outputs - 1) * self._direct.job.stride_hw[1] + self._direct.reach + 1
+
+    @property
+    def columns(self) -> NDArray[np.intp]:
+        """The padded columns that the outputs read, left and right."""
+        stride = self._direct.job.stride_hw[1]
+        return np.concatenate([left * stride + np.arange(self.n_read(right - left)) for left, right, _ in self.outputs])
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many output rows to make from one copy."""
+        job = self._direct.job
+        few = (EDGE_BYTES // self._row_bytes() - job.rows(1)) // job.stride_hw[0] + 1
+        return max(few, job.rows(1) // job.stride_hw[0], 8)
+
+    def n_bytes(self) -> int:
+        """Return the bytes of one copy of the edges and of their outputs, of addresses, and of a row of the border."""
+        direct, job = self._direct, self._direct.job
+        edges = 2 * job.rows(self.rows_at_once) * self._row_bytes()
+        addresses = 24 * (MOST_ADDRESSES * job.stride_hw[0] + job.rows(1) * job.n_in)
+        return edges + addresses + direct.columns * job.lanes * direct.band_dtype.itemsize
+
+    def _row_bytes(self) -> int:
+        direct, job = self._direct, self._direct.job
+        read = sum(self.n_read(right - left) for left, right, _ in self.outputs)
+        made = max((right - left for left, right, _ in self.outputs), default=0)
+        return max(direct.band_dtype.itemsize * job.lanes * (job.n_in * read + job.n_out * made), 1)
 
 
 class RowsInPlace:
@@ -28,74 +97,70 @@ class RowsInPlace:
     """
 
     def __init__(self, direct: Direct, source: BandSource, samples: Array, first: int, last: int) -> None:
-        self._direct, self._source, self._samples, self._first = direct, source, samples, first
-        self._stride_hw = direct.job.stride_hw
-        stride, width = self._stride_hw[1], direct.job.output_w
-        # The first output column and the last, exclusive, that read nothing beyond the image's sides.
-        self._low = min(max(-(-source.left // stride), 0), width)
-        self._high = min((source.width - 1 - direct.reach + source.left) // stride + 1, width)
-        self._at = source.row_positions(first * self._stride_hw[0], direct.job.rows(last - first)).astype(np.int64)
-        self._beyond = self._at < 0 if source.border.mode == "constant" else None
+        self._job, self._edge = direct.job, Edge(direct, source.left, source.width)
+        self._source, self._samples = source, samples
         self._border_row: Array | None = None
-        if self._beyond is not None and self._beyond.any():
-            n_columns = self._n_read(max(self._high - self._low, direct.least))
-            self._border_row = np.full((n_columns, direct.job.lanes), source.border.value, samples.dtype)
-
-    @property
-    def possible(self) -> bool:
-        """Whether there is an inside, a vector of outputs wide."""
-        return self._high - self._low >= self._direct.least
+        top = first * self._job.stride_hw[0] - source.top
+        if source.border.mode == "constant" and (top < 0 or top + self._job.rows(last - first) > source.height):
+            self._border_row = np.full((direct.columns, self._job.lanes), source.border.value, samples.dtype)
 
     @property
     def has_edges(self) -> bool:
         """Whether any output reads beyond the image's sides."""
-        return self._low > 0 or self._high < self._direct.job.output_w
+        return bool(self._edge.outputs)
 
     def inside(
         self, direct: Direct, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
     ) -> None:
         """Make all but the edges of output rows from ``first`` on, into ``target`` (n_out, rows, W, lanes)."""
-        column = self._low * self._stride_hw[1] - self._source.left
-        table = self._table(self._samples[channels], column, self._rows(first, target))
-        direct.run(table, target[:, :, self._low : self._high], scratch, bias)
+        low, high = self._edge.low, self._edge.high
+        column = low * self._job.stride_hw[1] - self._source.left
+        for at, into in self._pieces(first, target, max(MOST_ADDRESSES // self._job.n_in, 1)):
+            table = self._table(self._samples[channels], column, at)
+            direct.run(table, into[:, :, low:high], scratch, bias)
 
     def edges(
         self, direct: Direct, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
     ) -> None:
-        """Make the outputs that :meth:`inside` leaves out, and some beside them: a vector at least."""
-        width, least, stride = target.shape[2], self._direct.least, self._stride_hw[1]
-        outputs = [(0, max(self._low, least))] if self._low > 0 else []
-        outputs += [(min(self._high, width - least), width)] if self._high < width else []
-        columns = [left * stride + np.arange(self._n_read(right - left)) for left, right in outputs]
-        rows = self._rows(first, target)
-        at = self._at[rows]
-        top, bottom = max(int(at.min()), 0), int(at.max()) + 1
-        copy = self._copy(self._samples[channels, top:bottom], np.concatenate(columns), scratch)
-        for begin, (left, right) in zip((0, len(columns[0])), outputs, strict=False):
-            direct.run(self._table(copy, begin, rows, top), target[:, :, left:right], scratch, bias)
+        """Make the outputs that :meth:`inside` leaves out: a vector of them at least, of which the rest is dropped."""
+        job, edge = self._job, self._edge
+        for at, into in self._pieces(first, target, edge.rows_at_once):
+            top, bottom = max(int(at.min()), 0), int(at.max()) + 1
+            copy = self._copy(self._samples[channels], (top, bottom), edge.columns, scratch)
+            begin = 0
+            for left, right, kept in edge.outputs:
+                maps = scratch.get("edge maps", (job.n_out, into.shape[1], right - left, job.lanes), direct.band_dtype)
+                direct.run(self._table(copy, begin, at, top), maps, scratch)
+                direct.put(maps[:, :, kept.start - left : kept.stop - left], into[:, :, kept], bias)
+                begin += edge.n_read(right - left)
 
-    def _n_read(self, n_outputs: int) -> int:
-        """Return how many samples so many neighbouring outputs read."""
-        return (n_outputs - 1) * self._stride_hw[1] + self._direct.reach + 1
+    def _pieces(self, first: int, target: Array, n_rows: int) -> Iterator[tuple[NDArray[np.intp], Array]]:
+        """Yield the image's rows that so many output rows at a time read, -1 the border's constant, and where to."""
+        for begin in range(0, target.shape[1], n_rows):
+            into = target[:, begin : begin + n_rows]
+            top, n_read = (first + begin) * self._job.stride_hw[0], self._job.rows(into.shape[1])
+            yield self._source.row_positions(top, n_read), into
 
-    def _rows(self, first: int, target: Array) -> slice:
-        begin = (first - self._first) * self._stride_hw[0]
-        return slice(begin, begin + self._direct.job.rows(target.shape[1]))
-
-    def _table(self, samples: Array, column: int, rows: slice, top: int = 0) -> Addresses:
+    def _table(self, samples: Array, column: int, at: NDArray[np.intp], top: int = 0) -> Addresses:
         """Return where each padded row begins (planes, rows), in ``samples`` whose first row is the image's ``top``."""
         plane, line, pixel, _ = samples.strides
         begin = samples.ctypes.data + column * pixel - top * line
-        table: Addresses = plane * np.arange(len(samples))[:, None] + (begin + line * self._at[rows])
-        if self._border_row is not None and self._beyond is not None:
-            table[:, self._beyond[rows]] = self._border_row.ctypes.data
+        table: Addresses = plane * np.arange(len(samples))[:, None] + (begin + line * at)
+        if self._border_row is not None:
+            table[:, at < 0] = self._border_row.ctypes.data
         return table
 
-    def _copy(self, rows: Array, columns: NDArray[np.intp], scratch: Scratch) -> Array:
-        """Return padded ``columns`` of ``rows`` (planes, rows, W, lanes), side by side."""
+    def _copy(self, samples: Array, rows: tuple[int, int], columns: NDArray[np.intp], scratch: Scratch) -> Array:
+        """Return padded ``columns`` of the image's ``rows`` (planes, rows, columns, lanes), side by side."""
         at = self._source.column_positions(columns)
-        copy = scratch.get("edges", (*rows.shape[:2], len(columns), rows.shape[3]), rows.dtype)
-        np.take(rows, at, axis=2, out=copy, mode="clip")
+        shape = (len(samples), rows[1] - rows[0], len(columns), samples.shape[3])
+        copy = scratch.get("edges", shape, samples.dtype)
+        for plane, into in zip(samples, copy, strict=True):
+            lines = plane[slice(*rows)]
+            if lines.flags.c_contiguous:
+                np.take(lines, at, axis=1, out=into, mode="clip")
+            else:  # take would copy all of it first
+                into[...] = lines[:, at]
         if self._source.border.mode == "constant":
             copy[:, :, at < 0] = self._source.border.value
         return copy

@@ -43,7 +43,8 @@ def runner_for(
         if runner is not None:
             _kept.move_to_end(key)
             return runner
-    runner = prepare(plan_conv(input_shape, weight, **options), weight.copy(), bias)
+    kept_bias = None if bias is None else bias.copy()  # the caller may change it
+    runner = prepare(plan_conv(input_shape, weight, **options), weight.copy(), kept_bias)
     if runner.plan.memory_bytes <= MOST_BYTES:
         with _lock:
             _kept[key] = runner

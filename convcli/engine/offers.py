@@ -5,20 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-import numpy as np
-
 from convcli.engine.blocked import BlockedProduct
 from convcli.engine.costs import (
     CACHE_BYTES,
     CALL_NS,
-    DIRECT_MAC_NS,
-    DIRECT_STRIDE_2_NS,
-    DIRECT_WRITE_NS,
     GATHER_NS,
     MAC_NS,
     PASS_NS,
+    REFERENCE_THREADS,
     TAP_NS,
-    THREAD_NS,
     TORCH_CALL_NS,
     TORCH_DENSE_NS,
     TORCH_DEPTHWISE_NS,
@@ -37,10 +32,9 @@ from convcli.engine.costs import (
     mac_ns,
     stack_cost,
 )
-from convcli.engine.direct import MOST_COLUMNS, Direct
 from convcli.engine.im2col import Im2col
 from convcli.engine.lowrank import LARGE_RANK, factors
-from convcli.engine.machine import vector_bytes
+from convcli.engine.offer_direct import offer_direct
 from convcli.engine.offer_fft import offer_fft
 from convcli.engine.separable import Separable
 from convcli.engine.shifts import ShiftAdd, program_of
@@ -69,15 +63,23 @@ def candidates(problem: Problem) -> tuple[list[Candidate], list[tuple[str, str]]
             refused.append((engine, answer))
         else:
             offers.append(answer)
-    return sorted(offers, key=lambda c: c.work), refused, short
+    return sorted(offers, key=lambda c: c.score), refused, short
 
 
 def _offer_taps(problem: Problem) -> Candidate:
     job = problem.job()
     cost = problem.n_outputs * (job.taps * TAP_NS + 4) + problem.facts.n_groups * 10 * CALL_NS
-    rows, threads, taken = fit_band(problem, Taps(job), job, cost, cache=4 * CACHE_BYTES)
+    rows, threads, taken, most = fit_band(problem, Taps(job), job, cost, cache=4 * CACHE_BYTES)
     return Candidate(
-        "taps", "one matrix product per tap, float64", cost / threads, rows, threads, taken, "float64", automatic=False
+        "taps",
+        "one matrix product per tap, float64",
+        cost / threads,
+        rows,
+        threads,
+        taken,
+        "float64",
+        automatic=False,
+        most_threads=most,
     )
 
 
@@ -89,7 +91,7 @@ def _offer_blocked(problem: Problem) -> Candidate:
         problem.output_shape[1] * problem.facts.n_groups * len(problem.phases) // max(p[0].step for p in problem.phases)
     )
     cost = rows * block_cost(job, block) + problem.n_inputs * GATHER_NS + problem.facts.n_groups * 30 * CALL_NS
-    band, threads, taken = fit_band(problem, product, job, cost, cache=7 * CACHE_BYTES)
+    band, threads, taken, most = fit_band(problem, product, job, cost, cache=7 * CACHE_BYTES)
     return Candidate(
         "banded",
         f"blocked matrix product of {block} outputs",
@@ -99,6 +101,7 @@ def _offer_blocked(problem: Problem) -> Candidate:
         taken,
         problem.dtype,
         block,
+        most_threads=most,
     )
 
 
@@ -115,7 +118,7 @@ def _offer_shifts(problem: Problem) -> Candidate | str:
     cost = problem.n_outputs * per_output + problem.n_inputs * GATHER_NS
     if not stride_one:  # each residue is taken apart in steps
         cost += problem.n_inputs * 3 * PASS_NS[sums]
-    band, threads, taken = fit_band(problem, shifts, job, cost, cache=6 * CACHE_BYTES)
+    band, threads, taken, most = fit_band(problem, shifts, job, cost, cache=6 * CACHE_BYTES)
     calls = problem.facts.n_groups * -(-problem.rows // band) * len(problem.phases) * (passes * job.n_out + 10)
     cost += calls * CALL_NS
     method = f"shift and add over {problem.facts.n_nonzero} taps"
@@ -128,6 +131,7 @@ def _offer_shifts(problem: Problem) -> Candidate | str:
         taken,
         sums,
         lanes=problem.lanes > 1,
+        most_threads=most,
     )
 
 
@@ -137,7 +141,7 @@ def _offer_stacked(problem: Problem) -> Candidate:
     product = StackedProduct(job, at_once, problem.band_dtype)
     n_rows = sum(phase[0].n_outputs for phase in problem.phases) * problem.facts.n_groups
     cost = n_rows * stack_cost(job, at_once) + problem.n_inputs * GATHER_NS
-    band, threads, taken = fit_band(problem, product, job, cost, cache=7 * CACHE_BYTES)
+    band, threads, taken, most = fit_band(problem, product, job, cost, cache=7 * CACHE_BYTES)
     cost += -(-n_rows // band) * (8 + job.kernel_hw[1]) * CALL_NS
     return Candidate(
         "banded",
@@ -149,6 +153,7 @@ def _offer_stacked(problem: Problem) -> Candidate:
         problem.dtype,
         rows_at_once=at_once,
         lanes=problem.lanes > 1,
+        most_threads=most,
     )
 
 
@@ -164,46 +169,7 @@ def _offer_banded(problem: Problem) -> Candidate | str:
             offers += [answer] if isinstance(answer, Candidate) else []
     if not offers:
         raise min(least, key=lambda shortage: shortage.n_bytes)
-    return min(offers, key=lambda c: c.work)
-
-
-def _offer_direct(problem: Problem) -> Candidate | str:
-    job, vector = problem.job(), vector_bytes()
-    if not vector:
-        return "needs an x86-64 processor with AVX2 and FMA, and memory that may be executed"
-    if job.kernel_hw[1] > MOST_COLUMNS:
-        return f"its program is for kernels of at most {MOST_COLUMNS} columns"
-    least = vector // np.dtype(problem.dtype).itemsize
-    shortest = min(phase[1].n_outputs for phase in problem.phases)
-    if shortest < least:
-        return f"rows of {shortest} outputs are shorter than a vector of {least}"
-    direct = Direct(problem.job(problem.lanes))
-    wide, phases = job.stride_hw[1] > 1, len(problem.phases)
-    price = (DIRECT_STRIDE_2_NS if wide else DIRECT_MAC_NS)[vector] * (2 if problem.dtype == "float64" else 1)
-    cost = problem.n_outputs * (job.taps * price + GATHER_NS * (3 if phases > 1 else 1)) + job.kernel_hw[1] * (
-        DIRECT_WRITE_NS
-    )
-    # Samples of the maps' type are read where they lie.
-    lie = problem.input_dtype == problem.dtype and direct.n_parts == 1
-    cost += problem.n_inputs * GATHER_NS * (1 if lie else 2)
-    rows = min(direct.rows_at_once, problem.rows)
-    bands = problem.facts.n_groups * sum(-(-phase[0].n_outputs // rows) for phase in problem.phases)
-    cost += (4 if lie else bands) * 10 * CALL_NS
-    fixed = direct.matrix_bytes() * problem.n_matrices
-    each = direct.scratch_bytes(rows) + direct.edge_bytes(problem.input_shape[1])
-    if fixed + each > problem.memory:
-        raise TooLittleMemory(fixed + each)
-    threads = min(problem.threads, max(int(cost // THREAD_NS), 1), (problem.memory - fixed) // each)
-    return Candidate(
-        "direct",
-        f"machine code for vectors of {8 * vector} bits",
-        cost / threads,
-        rows,
-        threads,
-        fixed + each * threads,
-        problem.dtype,
-        lanes=problem.lanes > 1,
-    )
+    return min(offers, key=lambda c: c.score)
 
 
 def _offer_im2col(problem: Problem) -> Candidate:
@@ -211,7 +177,7 @@ def _offer_im2col(problem: Problem) -> Candidate:
     multiply = job.taps * mac_ns(MAC_NS, job.n_out, job.dtype)
     cost = problem.n_outputs * (multiply + job.taps / job.n_out * 2 * GATHER_NS + 2 * GATHER_NS)
     cost += problem.n_inputs * GATHER_NS + problem.facts.n_groups * 10 * CALL_NS
-    rows, threads, taken = fit_band(problem, Im2col(job), job, cost, cache=8 * CACHE_BYTES)
+    rows, threads, taken, most = fit_band(problem, Im2col(job), job, cost, cache=8 * CACHE_BYTES)
     return Candidate(
         "im2col",
         "every window a column, one matrix product",
@@ -221,6 +187,7 @@ def _offer_im2col(problem: Problem) -> Candidate:
         taken,
         problem.dtype,
         automatic=False,
+        most_threads=most,
     )
 
 
@@ -258,7 +225,7 @@ def _offer_separable(problem: Problem) -> Candidate | str:
     n_rows = sum(phase[0].n_outputs for phase in problem.phases) * facts.n_groups
     each = stack_cost(column_job, at_once) + job.n_out * rank * block_cost(row_job, block)
     cost = n_rows * each + problem.n_inputs * GATHER_NS
-    band, threads, taken = fit_band(problem, separable, job, cost, cache=10 * CACHE_BYTES)
+    band, threads, taken, most = fit_band(problem, separable, job, cost, cache=10 * CACHE_BYTES)
     cost += -(-n_rows // band) * (20 + 15 * job.n_out * rank) * CALL_NS
     return Candidate(
         "separable",
@@ -273,6 +240,7 @@ def _offer_separable(problem: Problem) -> Candidate | str:
         adds_products=False,
         rank=rank,
         rows_at_once=at_once,
+        most_threads=most,
     )
 
 
@@ -287,15 +255,15 @@ def _offer_torch(problem: Problem) -> Candidate:
         price = TORCH_DENSE_NS if facts.n_in >= 16 else TORCH_THIN_NS
     else:
         price = TORCH_DEPTHWISE_NS if facts.n_groups >= 16 else TORCH_FEW_NS
-    cost = (
-        problem.n_outputs * (job.taps * price / problem.threads + 1) + problem.n_inputs * 2 * GATHER_NS + TORCH_CALL_NS
-    )
+    fixed = problem.n_outputs + problem.n_inputs * 2 * GATHER_NS + TORCH_CALL_NS
     if "torch" not in sys.modules:
-        cost += TORCH_IMPORT_NS
+        fixed += TORCH_IMPORT_NS
+    work = problem.n_outputs * job.taps * price
+    cost = work / problem.threads + fixed
     # One band after the other: torch brings its own threads.
     cache = 64 * 2**20
     torch_conv = TorchConv(job, problem.device, problem.threads)
-    rows, _, taken = fit_band(problem, torch_conv, job, cost, cache=cache, threads=1)
+    rows, _, taken, _ = fit_band(problem, torch_conv, job, cost, cache=cache, threads=1)
     return Candidate(
         "torch",
         f"torch conv2d on {problem.device}",
@@ -307,6 +275,7 @@ def _offer_torch(problem: Problem) -> Candidate:
         # Which algorithm runs is the library's choice: some multiply with rounded factors.
         adds_products=False,
         automatic=not large,
+        score_ns=work / REFERENCE_THREADS + fixed,
     )
 
 
@@ -314,7 +283,7 @@ OFFERS: dict[str, Callable[[Problem], Candidate | str]] = {
     "taps": _offer_taps,
     "im2col": _offer_im2col,
     "banded": _offer_banded,
-    "direct": _offer_direct,
+    "direct": offer_direct,
     "separable": _offer_separable,
     "fft": offer_fft,
     "torch": _offer_torch,

@@ -259,7 +259,7 @@ def plan_conv(
         band_dtype=problem.band_dtype,
         bound=bound,
         shared=facts.shared and chosen.lanes,
-        estimates=tuple((c.engine, c.work / chosen.threads / 1e6) for c in possible),
+        estimates=tuple((c.engine, c.nanoseconds / 1e6) for c in possible),
         excluded=tuple(excluded),
     )
 
@@ -308,7 +308,7 @@ def _choose(
             least = min(n for name, n in short.items() if name not in NOT_PICKED)
             raise too_little("this convolution", least)
         best = pick[0]
-        rest = f"; next {pick[1].engine} at {pick[1].work / best.threads / 1e6:.3g}" if len(pick) > 1 else ""
+        rest = f"; next {pick[1].engine} at {pick[1].nanoseconds / 1e6:.3g}" if len(pick) > 1 else ""
         return best, f"{best.method}: estimated {best.nanoseconds / 1e6:.3g} ms{rest}"
     if engine not in ENGINES:
         hint = near_names(engine, ENGINES) or f"auto, {', '.join(ENGINES)}"

@@ -79,7 +79,7 @@ class Runner:
         self._weights = [phase_weight(self._weight, phase) for phase in self._phases]
         self._pool = ScratchPool()
         self._lock = threading.Lock()
-        self._loaded: dict[tuple[int, int], list[Correlator]] = {}
+        self._loaded: dict[tuple[int, int], list[Correlator | Direct]] = {}
         for phase_index in range(len(self._phases)):
             self._correlators(phase_index, 1)
 
@@ -176,6 +176,8 @@ class Runner:
             raise GeometryError(f"out of shape {out.shape}, needed {(n_out, n_rows, width)}")
         if out.dtype not in (np.dtype(self.plan.dtype), np.dtype("float64"), self.native_dtype):
             raise GeometryError(f"out of type {out.dtype}, needed {self.plan.dtype}")
+        if not out.flags.writeable:
+            raise GeometryError("out is read-only", hint="pass an array that may be written")
 
     def _lanes(self, planes: Planes) -> int:
         return self.plan.input_shape[0] if self.plan.shared and interleaved(planes) is not None else 1
@@ -223,20 +225,22 @@ class Runner:
             lanes=lanes,
         )
 
-    def _correlators(self, phase_index: int, lanes: int) -> list[Correlator]:
+    def _correlators(self, phase_index: int, lanes: int) -> list[Correlator | Direct]:
         """Return one correlator per group; groups with the same kernels share it."""
         phase, by_group = self._phases[phase_index], self._weights[phase_index]
         by_group = by_group.reshape(self.plan.groups, -1, *by_group.shape[1:])
         with self._lock:
             if (phase_index, lanes) not in self._loaded:
                 job = self._job(phase, lanes)
-                distinct: dict[bytes, list[tuple[Array, Correlator]]] = {}
+                distinct: dict[bytes, list[tuple[Array, Correlator | Direct]]] = {}
                 self._loaded[phase_index, lanes] = [
                     self._correlator(kernels, job, distinct) for kernels in (by_group[:1] if lanes > 1 else by_group)
                 ]
             return self._loaded[phase_index, lanes]
 
-    def _correlator(self, kernels: Array, job: Job, made: dict[bytes, list[tuple[Array, Correlator]]]) -> Correlator:
+    def _correlator(
+        self, kernels: Array, job: Job, made: dict[bytes, list[tuple[Array, Correlator | Direct]]]
+    ) -> Correlator | Direct:
         """Return one of those ``made`` for the same kernels, or a new one; found by some of the taps, then by all."""
         alike = made.setdefault(kernels.reshape(-1)[:: max(kernels.size // 1024, 1)].tobytes(), [])
         for others, correlator in alike:
@@ -246,7 +250,7 @@ class Runner:
         return alike[-1][1]
 
 
-def make_correlator(plan: ConvPlan, job: Job) -> Correlator:
+def make_correlator(plan: ConvPlan, job: Job) -> Correlator | Direct:
     """Return the algorithm that ``plan`` names, for one phase."""
     if plan.engine == "taps":
         return Taps(job)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convcli.engine.direct import Direct
-from convcli.engine.direct_rows import RowsInPlace
+from convcli.engine.direct_rows import Edge, RowsInPlace
 from convcli.engine.job import Correlator, Job
 from convcli.engine.phases import Phase
 from convcli.engine.plan import ConvPlan
@@ -34,7 +34,7 @@ class Work:
 
     def __init__(
         self,
-        correlators: list[Correlator],
+        correlators: list[Correlator | Direct],
         job: Job,
         phase: Phase,
         planes: Planes,
@@ -70,11 +70,12 @@ class Work:
 
     def _rows_in_place(self, start: int, stop: int) -> RowsInPlace | None:
         direct = self.correlators[0]
-        if not isinstance(direct, Direct) or direct.n_parts > 1 or (self.bias is not None and self.job.lanes > 1):
+        if not isinstance(direct, Direct) or direct.n_parts > 1:
             return None
         samples = self.source.dense(direct.band_dtype)
-        rows = None if samples is None else RowsInPlace(direct, self.source, samples, start, stop)
-        return rows if rows is not None and rows.possible else None
+        if samples is None or not Edge(direct, self.source.left, self.source.width).leaves_inside:
+            return None
+        return RowsInPlace(direct, self.source, samples, start, stop)
 
     def __call__(self, band: Band, scratch: Scratch) -> None:
         """Gather one band, correlate it, add the bias.
@@ -90,22 +91,27 @@ class Work:
         job, correlator = self.job, self.correlators[group]
         channels = slice(0, 1) if job.lanes > 1 else slice(group * job.n_in, (group + 1) * job.n_in)
         target = self._target(group, first, last)
-        bias = None if self.bias is None else self.bias.reshape(-1, job.n_out)
-        if self.in_place is not None:
-            assert isinstance(correlator, Direct)
-            make = self.in_place.edges if edges else self.in_place.inside
-            first_sums = None if bias is None else bias[group].astype(correlator.band_dtype)
-            make(correlator, channels, first, target, scratch, first_sums)
+        bias = self._bias(group)
+        if isinstance(correlator, Direct):
+            if self.in_place is None:
+                correlator.gather(self.source, channels, first * job.stride_hw[0], target, scratch, bias)
+            else:
+                make = self.in_place.edges if edges else self.in_place.inside
+                make(correlator, channels, first, target, scratch, bias)
             return
-        if isinstance(correlator, Direct) or (
-            isinstance(correlator, StackedProduct) and correlator.gathers and self.source.in_memory
-        ):
+        if isinstance(correlator, StackedProduct) and correlator.gathers and self.source.in_memory:
             correlator.gather(self.source, channels, first * job.stride_hw[0], target, scratch)
         else:
             self._correlate(correlator, band, channels, target, scratch)
         if bias is not None:
-            column = bias[group] if job.lanes == 1 else bias.T
-            target += column.reshape(job.n_out, 1, 1, job.lanes).astype(target.dtype)
+            target += bias[:, None, None].astype(target.dtype)
+
+    def _bias(self, group: int) -> Array | None:
+        """Return the bias of a group's maps, (n_out, lanes)."""
+        if self.bias is None:
+            return None
+        bias = self.bias.reshape(-1, self.job.n_out)
+        return bias[group][:, None] if self.job.lanes == 1 else bias.T
 
     def _correlate(self, correlator: Correlator, band: Band, channels: slice, target: Array, scratch: Scratch) -> None:
         job, first = self.job, band.first

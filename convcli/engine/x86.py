@@ -57,12 +57,14 @@ class _Opcode(NamedTuple):
 
 _0F, _0F38 = 1, 2
 _NONE, _66 = 0, 1
+_ZERO = _Opcode(_66, _0F, False, False, 0xEF)  # vpxor, vpxord
 _LOAD = _Opcode(_NONE, _0F, False, False, 0x10)  # vmovups
 _STORE = _Opcode(_NONE, _0F, False, False, 0x11)
 _PERMUTE = _Opcode(_66, _0F38, False, False, 0x16)  # vpermps
 #: By bytes of a number: ps, pd.
 _BROADCAST = {4: _Opcode(_66, _0F38, False, False, 0x18), 8: _Opcode(_66, _0F38, False, True, 0x19)}
 _MULTIPLY_ADD = {4: _Opcode(_66, _0F38, False, False, 0xB8), 8: _Opcode(_66, _0F38, True, True, 0xB8)}  # vfmadd231
+_ADD = {4: _Opcode(_NONE, _0F, False, False, 0x58), 8: _Opcode(_66, _0F, False, True, 0x58)}
 _SHUFFLE_PS = _Opcode(_NONE, _0F, False, False, 0xC6)
 _UNPACK_PD = _Opcode(_66, _0F, False, True, 0x14), _Opcode(_66, _0F, False, True, 0x15)  # vunpcklpd, vunpckhpd
 
@@ -173,6 +175,14 @@ class Assembler:
     def multiply_add(self, into: int, left: int, right: int | At) -> None:
         """Add ``left`` times ``right``, rounded once."""
         self._vector(_MULTIPLY_ADD[self.itemsize], into, left, right)
+
+    def add_numbers(self, into: int, left: int, right: int) -> None:
+        """Add two vectors."""
+        self._vector(_ADD[self.itemsize], into, left, right)
+
+    def zero(self, into: int) -> None:
+        """Set every number to 0."""
+        self._vector(_ZERO, into, into, into)
 
     def every_second(self, into: int, low: int, high: int, *, odd: bool) -> None:
         """Take the even or the odd places of two vectors, pairs of 64 bits out of order: :meth:`permute` mends that."""
