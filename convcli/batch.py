@@ -218,7 +218,13 @@ def _run_apart(
     def run_far(plan: Plan) -> tuple[Any, ...]:
         return run_one(plan)[1:]
 
-    results = work_apart(plans, run_far, n_jobs, stop=pipeline.stop, lost=_lost)
+    def lost(plan: Plan, pid: int, code: int) -> tuple[Any, ...]:
+        from convcli.images.targets import discard_parts
+
+        discard_parts({path.parent for path in plan.written_paths}, pid)
+        return _lost(code)
+
+    results = work_apart(plans, run_far, n_jobs, stop=pipeline.stop, lost=lost)
     with closing(results):
         for plan, result in results:
             outcome = Outcome(plan.source, *result)

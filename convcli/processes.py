@@ -68,15 +68,17 @@ class _Crew(Generic[T, R]):
                 process.start()
             except OSError:
                 self.workers.remove(worker)
+                worker.close()
                 raise
-            receiving.close()
-            sending.close()  # the child's death is the end of its answers
+            finally:
+                receiving.close()
+                sending.close()  # the child's death is the end of its answers
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def feed(self, todo: deque[int]) -> None:
         """Send numbers of ``todo``: one to each child, and one more that it need not wait for while there are many."""
-        while todo:
+        while todo and self.workers:
             worker = min(self.workers, key=lambda worker: len(worker.pending))
             if len(worker.pending) >= (2 if len(todo) > len(self.workers) else 1):
                 return
@@ -131,7 +133,12 @@ class _Crew(Generic[T, R]):
 
 
 def work_apart(
-    tasks: Sequence[T], work: Callable[[T], R], n_processes: int, *, stop: Callable[[], None], lost: Callable[[int], R]
+    tasks: Sequence[T],
+    work: Callable[[T], R],
+    n_processes: int,
+    *,
+    stop: Callable[[], None],
+    lost: Callable[[T, int, int], R],
 ) -> Generator[tuple[T, R], None, None]:
     """Yield every task with ``work(task)`` in order of completion; at most two tasks a process are under way.
 
@@ -146,31 +153,34 @@ def work_apart(
         Called in every child when the iterator ends or is closed: makes ``work`` that is under way raise
         :class:`~convcli.workers.Stopped`.
     lost : callable
-        Gives the result of a task whose process has died, from its exit code (negative: minus the signal).
+        Gives the result of a task whose process has died, from the task, that process's number, and its exit code
+        (negative: minus the signal).
 
-    Raises
-    ------
-    OSError
-        No process can be started.
+    Notes
+    -----
+    Where the system starts fewer processes than that, those do all; where it starts none, the caller's does.
 
     Examples
     --------
-    >>> sorted(work_apart([1, 2, 3], lambda task: task * task, 2, stop=lambda: None, lost=lambda code: code))
+    >>> sorted(work_apart([1, 2, 3], lambda task: task * task, 2, stop=lambda: None, lost=lambda *_: None))
     [(1, 1), (2, 4), (3, 9)]
     """
     crew = _Crew(tasks, work, stop)
     todo = deque(range(len(tasks)))
     try:
-        for _ in range(min(n_processes, len(tasks))):
-            crew.start_one()
+        with contextlib.suppress(OSError):  # no more processes, memory or files than the system allows
+            for _ in range(min(n_processes, len(tasks))):
+                crew.start_one()
         crew.feed(todo)
         while any(worker.pending for worker in crew.workers):
             worker, message = crew.take()
             if message is None:
-                crew.start_one()
-                lost_one = worker.pending.popleft() if worker.pending else None
+                with contextlib.suppress(OSError):
+                    crew.start_one()
+                if worker.pending:
+                    number = worker.pending.popleft()
+                    message = number, lost(tasks[number], worker.process.pid or 0, worker.process.exitcode or 0)
                 todo.extendleft(reversed(worker.pending))
-                message = None if lost_one is None else (lost_one, lost(worker.process.exitcode or 0))
             else:
                 worker.pending.popleft()
             if message is not None:
@@ -179,5 +189,7 @@ def work_apart(
                     raise answer
                 yield tasks[number], answer
             crew.feed(todo)
+        for number in todo:
+            yield tasks[number], work(tasks[number])
     finally:
         crew.stop()

@@ -97,6 +97,20 @@ def save_image(path: Path, samples: np.ndarray, **options: Any) -> Path:
     return path
 
 
+def pictures(folder: Path) -> dict[str, tuple[object, ...]]:
+    """What every PNG below a folder shows and says.
+
+    Not its bytes: ISA-L's deflate is not the same in every run.
+    """
+    from PIL import Image
+
+    found: dict[str, tuple[object, ...]] = {}
+    for path in sorted(folder.rglob("*.png")):
+        with Image.open(path) as image:
+            found[str(path.relative_to(folder))] = image.mode, image.size, image.tobytes(), dict(image.info)
+    return found
+
+
 def load_image(path: Path) -> np.ndarray:
     from PIL import Image
 

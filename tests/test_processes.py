@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import save_image
+from conftest import pictures, save_image
 from PIL import Image
 
 pytestmark = [
@@ -61,7 +61,7 @@ def work(task):
     return os.getpid()
 seen = set()
 try:
-    for _, pid in work_apart(range(40), work, 3, stop=lambda: None, lost=lambda code: code):
+    for _, pid in work_apart(range(40), work, 3, stop=lambda: None, lost=lambda task, pid, code: code):
         seen.add(pid)
 except ZeroDivisionError as error:
     print(error, os.getpid() in seen, multiprocessing.active_children())
@@ -79,7 +79,7 @@ def work(task):
     if task == 4:
         os._exit(3)
     return task
-print(sorted(work_apart(range(12), work, 2, stop=lambda: None, lost=lambda code: 100 - code)))
+print(sorted(work_apart(range(12), work, 2, stop=lambda: None, lost=lambda task, pid, code: 100 - code)))
 """)
     lost = {2: 109, 7: 109, 4: 97}
     assert out == f"{[(task, lost.get(task, task)) for task in range(12)]}\n"
@@ -93,7 +93,7 @@ from convcli.processes import work_apart
 def work(task):
     open({str(tmp_path)!r} + f"/{{task}}", "w").close()
     time.sleep(0.05)
-with closing(work_apart(range(50), work, 2, stop=lambda: None, lost=lambda code: code)) as results:
+with closing(work_apart(range(50), work, 2, stop=lambda: None, lost=lambda task, pid, code: code)) as results:
     next(results)
 print(len(os.listdir({str(tmp_path)!r})))
 """)
@@ -119,8 +119,7 @@ def test_results_are_those_of_one_process(folder: Path, tmp_path: Path) -> None:
         assert [line["status"] for line in lines] == ["done", "done", "done", "failed", "done", "done"]
         assert lines[3]["error"]["kind"] == "image"
         assert lines[3]["error"]["message"].count("3.png") == 1
-        files = {path.relative_to(out): path.read_bytes() for path in sorted(out.rglob("*.png"))}
-        results.append((files, [statistics(line) for line in lines]))
+        results.append((pictures(out), [statistics(line) for line in lines]))
     assert results[0] == results[1]
     assert len(results[0][0]) == 5 * 6
 
@@ -202,7 +201,8 @@ def busy(tmp_path: Path, rng: np.random.Generator) -> subprocess.Popen[bytes]:
     [
         (signal.SIGINT, True, 1),
         (signal.SIGINT, False, 1),
-        (signal.SIGTERM, True, 4),  # one within the other
+        (signal.SIGINT, True, 3),  # an impatient user
+        (signal.SIGTERM, True, 4),
         (signal.SIGTERM, False, 1),
     ],
 )
@@ -211,7 +211,8 @@ def test_a_signal_to_the_parent_or_to_all_ends_all_in_order(
 ) -> None:
     workers = children_of(busy.pid)
     assert len(workers) == 2
-    for _ in range(times):
+    for turn in range(times):
+        time.sleep(turn * 0.005)
         (os.killpg if to_all else os.kill)(busy.pid, number)
     asked = time.monotonic()
     _, errors = busy.communicate(timeout=20)
@@ -220,6 +221,34 @@ def test_a_signal_to_the_parent_or_to_all_ends_all_in_order(
     assert re.fullmatch(rb"convcli: interrupted, \d+ of 30 done\n", errors), errors.decode()
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     assert not list((tmp_path / "out").rglob("*.convcli-part"))
+
+
+def test_a_worker_that_is_killed_costs_its_file_and_leaves_nothing(
+    busy: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    for pid in children_of(busy.pid):
+        os.kill(pid, signal.SIGKILL)
+    _, errors = busy.communicate(timeout=60)
+    assert busy.returncode == 7
+    n_lost = errors.count(b"was killed (signal 9)")
+    assert 1 <= n_lost <= 2
+    assert len(list((tmp_path / "out").rglob("report.json"))) == 30 - n_lost
+    assert not list((tmp_path / "out").rglob("*.convcli-part"))
+
+
+def test_as_many_processes_as_the_system_allows(folder: Path, tmp_path: Path) -> None:
+    """A pipe takes two files; with none left there is at least the process that asked."""
+    for index, n_files in enumerate((40, 13, 12, 11, 10, 9)):
+        limited = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({n_files}, {n_files}))"
+        main = "import sys; from convcli.__main__ import main; sys.argv[0] = 'convcli'; main()"
+        flags = command(folder, "-k", "sobel", "--out-dir", tmp_path / f"out{index}", "-q", "-j", "40")[3:]
+        run = subprocess.run(
+            [sys.executable, "-c", f"{limited}; {main}", *flags], capture_output=True, text=True, timeout=60
+        )
+        assert "Traceback" not in run.stderr, run.stderr
+        assert run.returncode in (6, 7), run.stderr
+        if n_files >= 20:
+            assert len(list((tmp_path / f"out{index}").rglob("report.json"))) == 5
 
 
 def test_workers_die_with_a_parent_that_is_killed(busy: subprocess.Popen[bytes], tmp_path: Path) -> None:

@@ -100,6 +100,21 @@ def normal_name(text: str) -> str:
     return text.strip().lower().replace("_", "-")
 
 
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; one in a folder that may not be looked into is none of ours."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def find_bank_files(name: str) -> list[Path]:
     """Return the files that a name means, the one used first, those it shadows behind it."""
     wanted = normal_name(name)
@@ -108,7 +123,7 @@ def find_bank_files(name: str) -> list[Path]:
     found: list[Path] = []
     for folder in folders():
         suffixes = SUFFIXES if folder != builtin_folder() else (".toml",)
-        found += [path for suffix in suffixes if (path := folder / f"{wanted}{suffix}").is_file()]
+        found += [path for suffix in suffixes if _is_file(path := folder / f"{wanted}{suffix}")]
     return found
 
 
@@ -120,7 +135,7 @@ def is_known(text: str) -> bool:
     if find_bank_files(name):
         return True
     try:
-        if Path(text).is_file() or ("#" in text and Path(name).is_file()):
+        if _is_file(Path(text)) or ("#" in text and _is_file(Path(name))):
             return True
     except (OSError, ValueError):
         return False
@@ -176,7 +191,7 @@ def _all_files() -> list[Path]:
     seen: dict[str, Path] = {}
     for folder in folders():
         suffixes = SUFFIXES if folder != builtin_folder() else (".toml",)
-        if folder.is_dir():
+        if _is_folder(folder):
             for path in sorted(folder.iterdir()):
                 if path.suffix.lower() in suffixes and _NAME.match(normal_name(path.stem)):
                     seen.setdefault(normal_name(path.stem), path)

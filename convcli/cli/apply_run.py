@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from convcli.outcome import Outcome
 
 
+#: How long an interrupted run may take to end before another signal cuts it short, in seconds.
+PATIENCE_S = 2.0
 #: How long a thread keeps Python to itself while another waits, in seconds.
 SWITCH_S = 0.0002
 
@@ -69,7 +71,7 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     if run.dry_run:
         _print_plan(batch, run, single=single)
         return
-    signal.signal(signal.SIGTERM, _interrupt)
+    _end_in_order(owns_process)
     outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast, owns_process=owns_process)
     if single:
         try:
@@ -106,8 +108,23 @@ def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> No
         raise OutputError(f"--report {path} exists", hint="--overwrite replaces it")
 
 
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+def _end_in_order(owns_process: bool) -> None:
+    """Have SIGTERM, and Ctrl-C in a process of ours, end the run in order, once.
+
+    A second signal would end the ending, and leave what is half-written. Whoever has waited for long may send one more.
+    """
+    first: list[float] = []
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        if not first:
+            first.append(time.monotonic())
+            raise KeyboardInterrupt
+        if time.monotonic() > first[0] + PATIENCE_S:
+            os._exit(EXIT_INTERRUPTED)  # processes of the batch end with this one
+
+    signal.signal(signal.SIGTERM, interrupt)
+    if owns_process and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:

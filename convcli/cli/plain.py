@@ -29,6 +29,10 @@ SHORT = {"-k": "kernel", "-o": "output", "-r": "recursive", "-0": "null", "-q": 
 _NAMES = SHORT | {f"--{name.replace('_', '-')}": name for name in SWITCHES | NUMBERS | TEXTS}
 
 
+def _is_number(value: str) -> bool:
+    return value.isascii() and value.isdigit() and len(value) < 19
+
+
 def read_plain(arguments: Sequence[str]) -> ApplyCall | None:
     """Return what a command line asks of ``apply``; ``None`` where Typer is to read it.
 
@@ -58,7 +62,7 @@ def read_plain(arguments: Sequence[str]) -> ApplyCall | None:
             values[name] = True
             continue
         value = value if equals else next(rest, "--")
-        if (value.startswith("-") and value != "-") or (name in NUMBERS and not (value.isascii() and value.isdigit())):
+        if (value.startswith("-") and value != "-") or (name in NUMBERS and not _is_number(value)):
             return None
         if name == "kernel":
             kernels.append(value)

@@ -33,6 +33,9 @@ STACK_MAC_NS = ((64, 0.018), (16, 0.026), (8, 0.034), (4, 0.04), (2, 0.06), (1, 
 #: One multiply-add in vector registers, by bytes of a vector, and with a stride of 2 (float64 is half as fast); writing
 #: a program, per column of the kernel.
 DIRECT_MAC_NS, DIRECT_STRIDE_2_NS, DIRECT_WRITE_NS = {64: 0.0165, 32: 0.024}, {64: 0.03, 32: 0.045}, 8_000.0
+#: Rows of taps whose samples, a group of vectors wide, stay in a first-level cache; with more, each costs so many times
+#: that.
+DIRECT_NEAR_ROWS, DIRECT_FAR = 64, 3.0
 #: One run of neighbouring samples in a copy, whatever its length; one call of a NumPy function.
 RUN_NS, CALL_NS = 5.0, 1500.0
 #: One of the four passes of a transform and its inverse, per sample of a tile; one product of spectra.
@@ -49,7 +52,7 @@ TORCH_IMPORT_NS = 1.0e9
 #: Working set that stays in a core's second-level cache.
 CACHE_BYTES = 600_000
 #: Threads for which engines are compared.
-REFERENCE_THREADS = 8
+REFERENCE_THREADS = 4
 #: Below this much work a second thread costs more than it brings.
 THREAD_NS = 150_000
 
@@ -133,7 +136,7 @@ class Candidate(NamedTuple):
 
     @property
     def score(self) -> float:
-        """Nanoseconds on a machine of eight threads, or as many as the memory allows.
+        """Nanoseconds on a machine of four threads, or as many as the memory allows.
 
         The choice may not depend on the threads that this machine has: engines round differently, and a batch gives the
         same pictures everywhere.

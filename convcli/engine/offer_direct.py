@@ -6,7 +6,9 @@ import numpy as np
 
 from convcli.engine.costs import (
     CALL_NS,
+    DIRECT_FAR,
     DIRECT_MAC_NS,
+    DIRECT_NEAR_ROWS,
     DIRECT_STRIDE_2_NS,
     DIRECT_WRITE_NS,
     GATHER_NS,
@@ -81,6 +83,8 @@ def _cost(problem: Problem, vector: int, *, n_bands: int, copies: int) -> float:
     """Return nanoseconds on one thread; ``copies`` is how often an input sample is touched."""
     job = problem.job()
     price = (DIRECT_MAC_NS if job.stride_hw[1] == 1 else DIRECT_STRIDE_2_NS)[vector]
+    if job.n_in * job.kernel_hw[0] > DIRECT_NEAR_ROWS:
+        price *= DIRECT_FAR
     # Maps of several phases are put in their place, one by one.
     place = GATHER_NS * (3 if len(problem.phases) > 1 else 1)
     cost = problem.n_outputs * (job.taps * price * (2 if problem.dtype == "float64" else 1) + place)

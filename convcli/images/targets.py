@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +13,8 @@ from convcli.errors import OutputError
 Target = str | os.PathLike[str] | BinaryIO
 #: Temporary files end so; a run that was killed leaves them, the next one may remove them.
 PART_SUFFIX = ".convcli-part"
+#: Tells this run's parts from those of others; processes that are forked have the same.
+_RUN = os.urandom(4).hex()
 
 
 class TargetFile:
@@ -35,7 +38,7 @@ class TargetFile:
             self.file: BinaryIO = target  # type: ignore[assignment]
             return
         # A name of its own, so that two runs never share one; short, so that a long name stays a valid one.
-        self._part = self.path.with_name(f".{os.urandom(6).hex()}{PART_SUFFIX}")
+        self._part = self.path.with_name(f"{_part_begin(os.getpid())}{os.urandom(3).hex()}{PART_SUFFIX}")
         with self.explained():
             self.file = self._part.open("xb")
 
@@ -121,3 +124,15 @@ def save_text(path: Path, text: str) -> None:
         target.discard()
         raise
     target.commit()
+
+
+def _part_begin(pid: int) -> str:
+    return f".{_RUN}-{pid}-"
+
+
+def discard_parts(folders: Iterable[Path], pid: int) -> None:
+    """Remove what a process of this run that has died was writing into ``folders``."""
+    for folder in folders:
+        for part in folder.glob(f"{_part_begin(pid)}*{PART_SUFFIX}"):
+            with contextlib.suppress(OSError):
+                part.unlink()

@@ -27,7 +27,7 @@ class Progress:
         self._drawn = 0.0
 
     def __enter__(self) -> Progress:
-        if self._shown and sys.stderr.isatty():
+        if self._shown and sys.stderr is not None and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as RichProgress
@@ -58,7 +58,7 @@ class Progress:
             if self._done == self._total or time.monotonic() > self._drawn + REDRAW_S:
                 self._bar.refresh()
                 self._drawn = time.monotonic()
-        elif self._shown:
+        elif self._shown and sys.stderr is not None:  # closed by the shell
             state = "failed" if outcome.error else "left alone" if outcome.skipped else "done"
             sys.stderr.write(f"{self._done}/{self._total} {printable(outcome.source.label)}: {state}\n")
 
