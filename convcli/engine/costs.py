@@ -43,7 +43,7 @@ FFT_NS, SPECTRUM_NS = {"float32": 0.95, "float64": 1.9}, 0.12
 #: One tap of the reference, per sample and plane.
 TAP_NS = 1.5
 #: One multiply-add of torch: many planes or few to add up, many planes apart or few, kernels above 49 × 49.
-TORCH_DENSE_NS, TORCH_THIN_NS, TORCH_DEPTHWISE_NS, TORCH_FEW_NS, TORCH_LARGE_NS = 0.0125, 0.024, 0.1, 1.0, 1.0
+TORCH_DENSE_NS, TORCH_THIN_NS, TORCH_DEPTHWISE_NS, TORCH_FEW_NS, TORCH_LARGE_NS = 0.009, 0.024, 0.1, 1.0, 1.0
 TORCH_LARGE_PX = 49
 TORCH_CALL_NS = 60_000.0
 #: Importing torch, once a process.

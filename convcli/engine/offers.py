@@ -255,7 +255,7 @@ def _offer_torch(problem: Problem) -> Candidate:
         price = TORCH_DENSE_NS if facts.n_in >= 16 else TORCH_THIN_NS
     else:
         price = TORCH_DEPTHWISE_NS if facts.n_groups >= 16 else TORCH_FEW_NS
-    fixed = problem.n_outputs + problem.n_inputs * 2 * GATHER_NS + TORCH_CALL_NS
+    fixed = (problem.n_outputs * 4 + problem.n_inputs * 2) * GATHER_NS + TORCH_CALL_NS
     if "torch" not in sys.modules:
         fixed += TORCH_IMPORT_NS
     work = problem.n_outputs * job.taps * price
