@@ -25,7 +25,7 @@ from convcli.errors import UsageError
 BAND_BYTES = 1_200_000
 #: Multiply-adds in one call; some 60 ms.
 MOST_MACS = 4_000_000_000
-#: Columns of a kernel whose program still fits into a first-level instruction cache.
+#: Columns of a kernel whose loop still fits into a first-level instruction cache.
 MOST_COLUMNS = 256
 #: Programs kept.
 N_PROGRAMS = 64
@@ -72,12 +72,13 @@ class Direct:
         step = 2 if stride == 2 else 1
         self.shape = Shape(tuple(tap * job.lanes * item for tap in taps), step, item, vector)
         self.order = (PAIRS_IN_ORDER[vector] * 2)[:16]
-        self.taps = np.empty((0, 0, 0))
+        self.taps, self._no_bias = np.empty((0, 0, 0)), np.empty(0)
 
     def load(self, weight: Weight) -> Direct:
         """Take ``weight`` (n_out, n_in, kH, kW) as rows of taps, and write the program."""
         n_out, _, _, kernel_w = weight.shape
         self.taps = np.ascontiguousarray(weight.reshape(n_out, -1, kernel_w), self.band_dtype)
+        self._no_bias = np.zeros(n_out, self.band_dtype)
         _program(self.shape)
         return self
 
@@ -106,8 +107,8 @@ class Direct:
         in_place = target.dtype == self.band_dtype and target[0, 0].flags.c_contiguous
         own = in_place and (bias is None or bias.shape[1] == 1)
         n_rows, step = target.shape[1], self.job.stride_hw[0]
-        # Many maps read the same rows, and maps elsewhere are put in their place, while they are in the cache.
-        at_once = self._rows_a_call(target.shape[2]) if in_place and self.job.n_out == 1 else self.rows_at_once
+        # What is put elsewhere is put there while it is in the cache.
+        at_once = self._rows_a_call(target.shape[2]) if in_place else self.rows_at_once
         for top in range(0, n_rows, at_once):
             into = target[:, top : top + at_once]
             maps = into if in_place else scratch.get("product", into.shape, self.band_dtype)
@@ -126,6 +127,7 @@ class Direct:
         program, job = _program(self.shape), self.job
         tap_step = job.dilation_hw[0] * rows.itemsize
         window_step = job.kernel_hw[0] * tap_step
+        added = self._no_bias if bias is None else np.ascontiguousarray(bias[:, 0], self.band_dtype)
         arguments = Arguments(
             rows=rows.ctypes.data,
             plane_step=rows.strides[0] - window_step,
@@ -133,19 +135,19 @@ class Direct:
             tap_step=tap_step,
             window_step=window_step,
             n_planes=job.n_in,
+            taps=self.taps.ctypes.data,
+            taps_step=self.taps.strides[0],
+            biases=added.ctypes.data,
+            n_maps=job.n_out,
+            out=maps.ctypes.data,
+            out_map_step=maps.strides[0],
             out_step=maps.strides[1],
             out_bytes=maps.shape[2] * maps.shape[3] * maps.itemsize,
             n_rows=maps.shape[1],
         )
         if self.shape.step == 2:
             arguments.order[:] = self.order
-        bits = (
-            None if bias is None else bias.astype(self.band_dtype).view(f"i{self.band_dtype.itemsize}")[:, 0].tolist()
-        )
-        for index, (kernel, one) in enumerate(zip(self.taps, maps, strict=True)):
-            arguments.taps, arguments.out = kernel.ctypes.data, one.ctypes.data
-            arguments.bias = bits[index] if bits else 0
-            program(ctypes.byref(arguments))
+        program(ctypes.byref(arguments))
 
     @property
     def rows_at_once(self) -> int:
@@ -156,7 +158,7 @@ class Direct:
 
     def _rows_a_call(self, n_columns: int) -> int:
         """Return how many rows to make in one call: nobody can interrupt it."""
-        return max(MOST_MACS // (n_columns * self.job.lanes * self.job.taps), 1)
+        return max(MOST_MACS // (n_columns * self.job.lanes * self.job.taps * self.job.n_out), 1)
 
     def matrix_bytes(self) -> int:
         """Return the bytes of the taps."""

@@ -3,11 +3,12 @@
 A program depends on where the taps of one kernel row lie and on the type of the numbers, not on the taps themselves,
 and serves every kernel of that shape. What it works on comes in :class:`Arguments`. In words, for each output row::
 
-    for each group of vectors in the row (the last one ends with the row, and may overlap the one before):
-        sums = 0
-        for each plane, for each row of its taps:
-            for each tap: sums += tap · samples of that row, from the tap's place on
-        outputs = sums + bias
+    for each map:
+        for each group of vectors in the row (the last one ends with the row, and may overlap the one before):
+            sums = 0
+            for each plane, for each row of its taps:
+                for each tap: sums += tap · samples of that row, from the tap's place on
+            outputs = sums + bias
 
 Standard library only.
 """
@@ -19,12 +20,15 @@ from typing import NamedTuple
 
 from convcli.engine.x86 import Assembler, At, Condition, Gpr
 
-#: Vectors of outputs in one group: as many sums as hide the latency of an addition.
-GROUP_VECTORS = {1: 8, 2: 4}
+#: Vectors of outputs in one group, by step: as many sums as hide an addition's latency; fewer where rows are short.
+GROUP_VECTORS = {1: (8, 4, 2, 1), 2: (4, 2, 1)}
 #: How far ahead samples are asked for, and in steps of which size: processors follow several rows at once only so far.
 PREFETCH_BYTES, CACHE_LINE_BYTES = 2048, 64
 #: Registers beside the sums.
 _TAP, _ODD_TAP, _ORDER, _LOW, _HIGH, _PART = 15, 14, 13, 8, 9, 10
+#: What stays the same for a map, and those registers that the caller wants back.
+_MAP_TAPS, _MAP_OUT, _MAP_BIAS, _MAPS_LEFT = Gpr.R13, Gpr.R14, Gpr.RBP, Gpr.R15
+_KEPT = (Gpr.RBX, _MAP_TAPS, _MAP_OUT, _MAP_BIAS, _MAPS_LEFT)
 #: 32-bit places of two vectors' 64-bit pairs, one from each in turn, put one vector after the other.
 PAIRS_IN_ORDER = {32: (0, 1, 4, 5, 2, 3, 6, 7), 64: (0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15)}
 
@@ -43,11 +47,14 @@ class Arguments(ctypes.Structure):
         ("window_step", ctypes.c_int64),  # in the table, all rows of taps
         ("n_planes", ctypes.c_int64),
         ("taps", ctypes.c_int64),
+        ("taps_step", ctypes.c_int64),  # from one map's to the next one's
+        ("biases", ctypes.c_int64),
+        ("n_maps", ctypes.c_int64),
         ("out", ctypes.c_int64),
+        ("out_map_step", ctypes.c_int64),
         ("out_step", ctypes.c_int64),
         ("out_bytes", ctypes.c_int64),
         ("n_rows", ctypes.c_int64),
-        ("bias", ctypes.c_int64),  # the bits of one number
         ("order", ctypes.c_int32 * 16),
     )
 
@@ -87,7 +94,8 @@ def write_program(shape: Shape) -> bytes:
     True
     """
     code = Assembler(shape.vector_bytes, shape.itemsize)
-    code.push(Gpr.RBX)
+    for register in _KEPT:
+        code.push(register)
     if shape.step == 2:
         code.load(_ORDER, _argument("order"))
     code.move(Gpr.RSI, _argument("rows"))
@@ -95,22 +103,36 @@ def write_program(shape: Shape) -> bytes:
     code.move(Gpr.RCX, _argument("n_rows"))
 
     code.label("row")
-    code.subtract(Gpr.RAX, Gpr.RAX)  # bytes of the row that are done
-    wide = GROUP_VECTORS[shape.step]
-    code.move(Gpr.R10, _argument("out_bytes"))
-    code.address(Gpr.R11, At(Gpr.R10, -wide * shape.vector_bytes))
-    code.compare(Gpr.R11, Gpr.RAX)
-    code.jump("narrow", Condition.LESS)
-    _write_row(code, shape, wide, "wide")
-    _write_row(code, shape, 1, "narrow")
+    code.move(_MAP_TAPS, _argument("taps"))
+    code.move(_MAP_BIAS, _argument("biases"))
+    code.move(_MAP_OUT, Gpr.RDX)
+    code.move(_MAPS_LEFT, _argument("n_maps"))
 
-    code.label("next row")
+    code.label("map")
+    code.subtract(Gpr.RAX, Gpr.RAX)  # bytes of the row that are done
+    sizes = GROUP_VECTORS[shape.step]
+    for size in sizes[:-1]:  # the largest that a row has
+        code.move(Gpr.R10, _argument("out_bytes"))
+        code.address(Gpr.R11, At(Gpr.R10, -size * shape.vector_bytes))
+        code.compare(Gpr.R11, Gpr.RAX)
+        code.jump(f"by {size}", Condition.GREATER_OR_EQUAL)
+    for size in reversed(sizes):
+        _write_row(code, shape, size, f"by {size}")
+
+    code.label("next map")
+    code.add(_MAP_TAPS, _argument("taps_step"))
+    code.add(_MAP_BIAS, shape.itemsize)
+    code.add(_MAP_OUT, _argument("out_map_step"))
+    code.add(_MAPS_LEFT, -1)
+    code.jump("map", Condition.NOT_EQUAL)
+
     code.add(Gpr.RSI, _argument("row_step"))
     code.add(Gpr.RDX, _argument("out_step"))
     code.add(Gpr.RCX, -1)
     code.jump("row", Condition.NOT_EQUAL)
     code.end_vectors()
-    code.pop(Gpr.RBX)
+    for register in reversed(_KEPT):
+        code.pop(register)
     code.ret()
     return code.finish()
 
@@ -121,7 +143,7 @@ def _write_row(code: Assembler, shape: Shape, n_vectors: int, label: str) -> Non
     _write_group(code, shape, n_vectors, label)
     code.move(Gpr.R10, _argument("out_bytes"))
     code.compare(Gpr.RAX, Gpr.R10)
-    code.jump("next row", Condition.GREATER_OR_EQUAL)
+    code.jump("next map", Condition.GREATER_OR_EQUAL)
     code.address(Gpr.R11, At(Gpr.R10, -n_vectors * shape.vector_bytes))
     code.compare(Gpr.RAX, Gpr.R11)
     code.jump(label, Condition.LESS)
@@ -134,7 +156,7 @@ def _write_group(code: Assembler, shape: Shape, n_vectors: int, label: str) -> N
     for vector in range(n_vectors):
         code.zero(vector)
     code.move(Gpr.R8, Gpr.RSI)
-    code.move(Gpr.R9, _argument("taps"))
+    code.move(Gpr.R9, _MAP_TAPS)
 
     code.move(Gpr.RBX, _argument("n_planes"))
 
@@ -145,7 +167,7 @@ def _write_group(code: Assembler, shape: Shape, n_vectors: int, label: str) -> N
     code.move(Gpr.R10, At(Gpr.R8))
     for _ in range(shape.step):
         code.add(Gpr.R10, Gpr.RAX)
-    if n_vectors > 1:
+    if n_vectors == GROUP_VECTORS[shape.step][0]:  # a long row
         for line in range(0, n_vectors * shape.step * shape.vector_bytes, CACHE_LINE_BYTES):
             code.prefetch(At(Gpr.R10, PREFETCH_BYTES + line))
     (_write_taps if shape.step == 1 else _write_taps_step_2)(code, shape, n_vectors)
@@ -157,9 +179,9 @@ def _write_group(code: Assembler, shape: Shape, n_vectors: int, label: str) -> N
     code.add(Gpr.RBX, -1)
     code.jump(f"{label}: plane", Condition.NOT_EQUAL)
 
-    code.move(Gpr.R11, Gpr.RDX)
+    code.move(Gpr.R11, _MAP_OUT)
     code.add(Gpr.R11, Gpr.RAX)
-    code.broadcast(_TAP, _argument("bias"))
+    code.broadcast(_TAP, At(_MAP_BIAS))
     for vector in range(n_vectors):
         if shape.step == 2:
             code.permute(vector, _ORDER, vector)

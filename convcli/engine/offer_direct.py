@@ -8,7 +8,10 @@ from convcli.engine.costs import (
     CALL_NS,
     DIRECT_FAR,
     DIRECT_MAC_NS,
+    DIRECT_MANY,
     DIRECT_NEAR_ROWS,
+    DIRECT_ROW_TAPS,
+    DIRECT_SHORT,
     DIRECT_STRIDE_2_NS,
     DIRECT_WRITE_NS,
     GATHER_NS,
@@ -18,6 +21,7 @@ from convcli.engine.costs import (
     TooLittleMemory,
 )
 from convcli.engine.direct import MOST_COLUMNS, Direct
+from convcli.engine.direct_code import GROUP_VECTORS
 from convcli.engine.direct_rows import Edge
 from convcli.engine.machine import vector_bytes
 
@@ -35,7 +39,12 @@ def offer_direct(problem: Problem) -> Candidate | str:
     # Samples of the maps' type are read where they lie.
     in_place = problem.input_dtype == problem.dtype and direct.n_parts == 1
     rows = min(direct.rows_at_once, problem.rows)
-    cost = _cost(problem, vector, n_bands=4 if in_place else _n_bands(problem, rows), copies=1 if in_place else 2)
+    cost = _cost(
+        problem,
+        vector,
+        n_bands=8 * problem.facts.n_groups - 4 if in_place else _n_bands(problem, rows),
+        copies=1 if in_place else 2,
+    )
     fixed = direct.matrix_bytes() * problem.n_matrices
     each = max(
         Direct(problem.job(lanes)).scratch_bytes(rows) + _edge_bytes(problem, lanes) for lanes in {1, problem.lanes}
@@ -83,8 +92,12 @@ def _cost(problem: Problem, vector: int, *, n_bands: int, copies: int) -> float:
     """Return nanoseconds on one thread; ``copies`` is how often an input sample is touched."""
     job = problem.job()
     price = (DIRECT_MAC_NS if job.stride_hw[1] == 1 else DIRECT_STRIDE_2_NS)[vector]
+    if job.n_in > 1 or job.n_out > 1:
+        price *= DIRECT_MANY * (1 + DIRECT_ROW_TAPS / job.kernel_hw[1])
     if job.n_in * job.kernel_hw[0] > DIRECT_NEAR_ROWS:
         price *= DIRECT_FAR
+    if job.output_w * job.lanes * np.dtype(problem.dtype).itemsize < GROUP_VECTORS[1][0] * vector:
+        price *= DIRECT_SHORT
     # Maps of several phases are put in their place, one by one.
     place = GATHER_NS * (3 if len(problem.phases) > 1 else 1)
     cost = problem.n_outputs * (job.taps * price * (2 if problem.dtype == "float64" else 1) + place)

@@ -15,18 +15,25 @@ from typing import NamedTuple
 
 
 class Gpr(IntEnum):
-    """The general registers that a function of the System V ABI may change, RBX only if it puts it back."""
+    """The general registers that a function of the System V ABI may change; RBX, RBP and R13 on if it puts them back.
+
+    RSP and R12 are missing: as a base they are written otherwise.
+    """
 
     RAX = 0
     RCX = 1
     RDX = 2
     RBX = 3
+    RBP = 5
     RSI = 6
     RDI = 7
     R8 = 8
     R9 = 9
     R10 = 10
     R11 = 11
+    R13 = 13
+    R14 = 14
+    R15 = 15
 
 
 class At(NamedTuple):
@@ -138,12 +145,12 @@ class Assembler:
         self._general(0x8D, into, of)
 
     def push(self, register: Gpr) -> None:
-        """Keep one of the first eight registers on the stack."""
-        self._bytes.append(0x50 | register)
+        """Keep a register on the stack."""
+        self._bytes += bytes((0x40 | register >> 3, 0x50 | register & 7))
 
     def pop(self, register: Gpr) -> None:
         """Put back what was kept."""
-        self._bytes.append(0x58 | register)
+        self._bytes += bytes((0x40 | register >> 3, 0x58 | register & 7))
 
     def prefetch(self, line: At) -> None:
         """Ask for a cache line that will be read (prefetcht0); where there is no memory nothing happens."""
