@@ -164,10 +164,11 @@ class Direct:
         """Return the bytes of the taps."""
         return self.job.n_out * self.job.taps * self.band_dtype.itemsize
 
-    def scratch_bytes(self, n_rows: int) -> int:
-        """Return the bytes of one band as gathered, and of its outputs."""
+    def scratch_bytes(self, n_rows: int, input_dtype: str) -> int:
+        """Return the bytes of one band as gathered, of what it is gathered from beyond the image, and of its outputs."""
         job, item = self.job, self.band_dtype.itemsize
         at_once = min(self.rows_at_once, n_rows)
         band = job.rows(at_once) * max(self.columns, self.part * self.n_parts)
         product = job.n_out * at_once * job.output_w
-        return item * job.lanes * (job.n_in * band + product) + 32 * job.rows(at_once) * job.n_in
+        gathered = band * job.n_in * (item + np.dtype(input_dtype).itemsize)
+        return job.lanes * (gathered + product * item) + 32 * job.rows(at_once) * job.n_in

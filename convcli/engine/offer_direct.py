@@ -47,7 +47,8 @@ def offer_direct(problem: Problem) -> Candidate | str:
     )
     fixed = direct.matrix_bytes() * problem.n_matrices
     each = max(
-        Direct(problem.job(lanes)).scratch_bytes(rows) + _edge_bytes(problem, lanes) for lanes in {1, problem.lanes}
+        Direct(problem.job(lanes)).scratch_bytes(rows, problem.input_dtype) + _edge_bytes(problem, lanes)
+        for lanes in {1, problem.lanes}
     )
     if fixed + each > problem.memory:
         raise TooLittleMemory(fixed + each)
