@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -300,6 +301,25 @@ def test_where_code_cannot_run_other_engines_do(vector, monkeypatch):
     assert ("direct" in dict(plan.excluded)) != bool(vector)
 
 
+@runs_code
+@pytest.mark.subprocess
+def test_what_numpy_is_told_to_leave_unused_is_left_unused():
+    if "X86_V4" not in machine._cpu_features():
+        pytest.skip("this NumPy knows no levels of the architecture")
+    script = "from convcli.engine.machine import vector_bytes; print(vector_bytes())"
+    found = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", script],
+            env=os.environ | {"NPY_DISABLE_CPU_FEATURES": levels},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for levels in ("X86_V4", "X86_V4 X86_V3")
+    ]
+    assert found == ["32\n", "0\n"]
+
+
 def test_no_executable_memory_is_no_error(monkeypatch):
     def refuse(code):
         raise OSError(13, "Permission denied")
@@ -369,7 +389,20 @@ def test_read_only_maps_are_refused():
 
 
 @runs_code
-@pytest.mark.parametrize("case", ["gaps", "sum", "side by side", "upside down", "wide padding", "tall padding", "maps"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "gaps",
+        "sum",
+        "side by side",
+        "upside down",
+        "wide padding",
+        "tall padding",
+        "maps",
+        "tall zeros",
+        "tall circular",
+    ],
+)
 def test_memory_is_kept_however_the_samples_lie(case):
     image, weight, options = np.ones((3, 900, 1001), np.float32), np.ones((3, 1, 3, 3)), {"padding": ((1, 1), (1, 1))}
     groups, out_type = 3, np.float32
@@ -385,6 +418,8 @@ def test_memory_is_kept_however_the_samples_lie(case):
         options = {"padding": ((0, 0), (1000, 1000))}
     if case == "tall padding":
         options = {"padding": ((50_000, 50_000), (0, 0))}
+    if case in ("tall zeros", "tall circular"):
+        image, options["border"] = np.ones((3, 30_000, 90), np.float32), parse_border(case.split()[1])
     if case == "maps":
         weight, out_type = np.ones((72, 1, 9, 9)), np.float64
     plan = plan_conv(image.shape, weight, groups=groups, engine="direct", threads=1, **options)

@@ -165,7 +165,7 @@ class Direct:
         return self.job.n_out * self.job.taps * self.band_dtype.itemsize
 
     def scratch_bytes(self, n_rows: int, input_dtype: str) -> int:
-        """Return the bytes of one band as gathered, of what it is gathered from beyond the image, and of its outputs."""
+        """Return the bytes of one band as gathered, of copies made on the way, and of its outputs."""
         job, item = self.job, self.band_dtype.itemsize
         at_once = min(self.rows_at_once, n_rows)
         band = job.rows(at_once) * max(self.columns, self.part * self.n_parts)

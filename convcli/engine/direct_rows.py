@@ -125,12 +125,12 @@ class RowsInPlace:
         """Make the outputs that :meth:`inside` leaves out: a vector of them at least, of which the rest is dropped."""
         job, edge = self._job, self._edge
         for at, into in self._pieces(first, target, edge.rows_at_once):
-            top, bottom = max(int(at.min()), 0), int(at.max()) + 1
-            copy = self._copy(self._samples[channels], (top, bottom), edge.columns, scratch)
+            rows, at = _rows_to_copy(at)
+            copy = self._copy(self._samples[channels], rows, edge.columns, scratch)
             begin = 0
             for left, right, kept in edge.outputs:
                 maps = scratch.get("edge maps", (job.n_out, into.shape[1], right - left, job.lanes), direct.band_dtype)
-                direct.run(self._table(copy, begin, at, top), maps, scratch)
+                direct.run(self._table(copy, begin, at), maps, scratch)
                 direct.put(maps[:, :, kept.start - left : kept.stop - left], into[:, :, kept], bias)
                 begin += edge.n_read(right - left)
 
@@ -141,26 +141,48 @@ class RowsInPlace:
             top, n_read = (first + begin) * self._job.stride_hw[0], self._job.rows(into.shape[1])
             yield self._source.row_positions(top, n_read), into
 
-    def _table(self, samples: Array, column: int, at: NDArray[np.intp], top: int = 0) -> Addresses:
-        """Return where each padded row begins (planes, rows), in ``samples`` whose first row is the image's ``top``."""
+    def _table(self, samples: Array, column: int, at: NDArray[np.intp]) -> Addresses:
+        """Return where each padded row begins (planes, rows): row ``at`` of ``samples``, -1 the border's."""
         plane, line, pixel, _ = samples.strides
-        begin = samples.ctypes.data + column * pixel - top * line
+        begin = samples.ctypes.data + column * pixel
         table: Addresses = plane * np.arange(len(samples))[:, None] + (begin + line * at)
         if self._border_row is not None:
             table[:, at < 0] = self._border_row.ctypes.data
         return table
 
-    def _copy(self, samples: Array, rows: tuple[int, int], columns: NDArray[np.intp], scratch: Scratch) -> Array:
+    def _copy(
+        self, samples: Array, rows: slice | NDArray[np.intp], columns: NDArray[np.intp], scratch: Scratch
+    ) -> Array:
         """Return padded ``columns`` of the image's ``rows`` (planes, rows, columns, lanes), side by side."""
         at = self._source.column_positions(columns)
-        shape = (len(samples), rows[1] - rows[0], len(columns), samples.shape[3])
-        copy = scratch.get("edges", shape, samples.dtype)
+        n_rows = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        copy = scratch.get("edges", (len(samples), n_rows, len(columns), samples.shape[3]), samples.dtype)
         for plane, into in zip(samples, copy, strict=True):
-            lines = plane[slice(*rows)]
-            if lines.flags.c_contiguous:
+            if not isinstance(rows, slice):
+                into[...] = plane[rows[:, None], at]
+            elif (lines := plane[rows]).flags.c_contiguous:
                 np.take(lines, at, axis=1, out=into, mode="clip")
             else:  # take would copy all of it first
                 into[...] = lines[:, at]
         if self._source.border.mode == "constant":
             copy[:, :, at < 0] = self._source.border.value
         return copy
+
+
+def _rows_to_copy(at: NDArray[np.intp]) -> tuple[slice | NDArray[np.intp], NDArray[np.intp]]:
+    """Return which rows of an image to copy, and where in the copy the row ``at`` each position is; -1 is none.
+
+    A run of rows is copied as it lies; rows from both ends of the image, as a circular border has them, one by one.
+
+    Examples
+    --------
+    >>> _rows_to_copy(np.array([-1, 7, 8, 9]))
+    (slice(7, 10, None), array([-1,  0,  1,  2]))
+    >>> _rows_to_copy(np.array([98, 99, 0, 1]))
+    (array([98, 99,  0,  1]), array([0, 1, 2, 3]))
+    """
+    there = at[at >= 0]
+    top, bottom = (int(there.min()), int(there.max()) + 1) if there.size else (0, 0)
+    if bottom - top > len(at):
+        return np.maximum(at, 0), np.where(at < 0, -1, np.arange(len(at)))
+    return slice(top, bottom), np.where(at < 0, -1, at - top)

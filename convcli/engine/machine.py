@@ -18,8 +18,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-#: Instruction sets by bytes of a vector, as NumPy names them; the largest first.
-FEATURES = {64: ("AVX512F", "AVX2", "FMA3"), 32: ("AVX2", "FMA3")}
+#: Instruction sets by bytes of a vector, as NumPy names them; the largest first. Since NumPy 2.4 it is the levels of the
+#: architecture that ``NPY_DISABLE_CPU_FEATURES`` switches off; older ones do not have them.
+FEATURES = {64: ("AVX512F", "AVX2", "FMA3", "X86_V4"), 32: ("AVX2", "FMA3", "X86_V3")}
 _RET = b"\xc3"
 
 
@@ -29,7 +30,9 @@ def vector_bytes() -> int:
     if os.name != "posix" or platform.machine().lower() not in ("x86_64", "amd64"):
         return 0
     has = _cpu_features()
-    widest = next((size for size, names in FEATURES.items() if all(has.get(name) for name in names)), 0)
+    widest = next(
+        (size for size, names in FEATURES.items() if all(has.get(name, name.startswith("X86")) for name in names)), 0
+    )
     if widest:
         try:
             load_code(_RET)
