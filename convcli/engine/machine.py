@@ -18,8 +18,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-#: Instruction sets by bytes of a vector, as NumPy names them; the largest first. Since NumPy 2.4 it is the levels of the
-#: architecture that ``NPY_DISABLE_CPU_FEATURES`` switches off; older ones do not have them.
+#: Instruction sets by bytes of a vector, as NumPy names them; the largest first. Since NumPy 2.4 it is the levels of
+#: the architecture that ``NPY_DISABLE_CPU_FEATURES`` switches off; older ones do not have them.
 FEATURES = {64: ("AVX512F", "AVX2", "FMA3", "X86_V4"), 32: ("AVX2", "FMA3", "X86_V3")}
 _RET = b"\xc3"
 
