@@ -37,7 +37,7 @@ DIRECT_MAC_NS, DIRECT_STRIDE_2_NS, DIRECT_WRITE_NS = {64: 0.0165, 32: 0.024}, {6
 #: that.
 DIRECT_NEAR_ROWS, DIRECT_FAR = 64, 3.0
 #: Several planes or maps cost so many times one of one, a row of taps as much as so many taps more, short rows more.
-DIRECT_MANY, DIRECT_ROW_TAPS, DIRECT_SHORT = 1.4, 2.5, 1.5
+DIRECT_MANY, DIRECT_ROW_TAPS, DIRECT_SHORT = 1.1, 3.0, 1.5
 #: One run of neighbouring samples in a copy, whatever its length; one call of a NumPy function.
 RUN_NS, CALL_NS = 5.0, 1500.0
 #: One of the four passes of a transform and its inverse, per sample of a tile; one product of spectra.
