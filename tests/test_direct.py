@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from oracles import assert_close, pad_loops
 from strategies import Case, convolutions
 
+from convcli import engine
 from convcli.engine import Border, conv2d, machine, offer_direct, parse_border, plan_conv, prepare
 from convcli.engine import direct as direct_module
 from convcli.engine.direct_code import Shape, write_program
@@ -170,6 +171,23 @@ def test_direct_equals_torch_transposed(case, wider):
             input_dtype="float64",
         )
         assert_close(prepare(plan, weight, bias).run(one), wanted, rtol=1e-12, scale=np.abs(weight).sum() * 5 + 5)
+
+
+@runs_code
+@pytest.mark.parametrize("n_axes", [1, 2, 3])
+@pytest.mark.parametrize("kernel_px", [1, 2, 5, 24])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_direct_over_one_two_and_three_axes_and_a_batch(n_axes, kernel_px, stride):
+    random = np.random.default_rng(kernel_px)
+    image = random.standard_normal((2, 4, *(6, 7, 140)[3 - n_axes :]))
+    weight = random.standard_normal((6, 2, *(2, 3, kernel_px)[3 - n_axes :]))
+    bias, name = random.standard_normal(6), f"conv{n_axes}d"
+    arguments = {"stride": stride, "padding": 1, "groups": 2}
+    expected = getattr(torch.nn.functional, name)(*map(torch.from_numpy, (image, weight, bias)), **arguments).numpy()
+    maps = getattr(engine, name)(image, weight, bias, **arguments, engine="direct")
+    assert_close(maps, expected, rtol=1e-12)
+    maps = getattr(engine, name)(image.astype(np.float32), weight, bias, **arguments, engine="direct")
+    assert_close(maps, expected, rtol=3e-6)
 
 
 @runs_code
@@ -382,8 +400,8 @@ def test_a_bias_is_added_to_finished_sums_however_the_samples_lie():
 
 def test_read_only_maps_are_refused():
     image, weight = np.ones((1, 30, 64), np.float32), np.ones((1, 1, 3, 3))
-    for engine in ("direct", "banded", "taps") if VECTORS else ("banded", "taps"):
-        runner = prepare(plan_conv(image.shape, weight, engine=engine), weight)
+    for name in ("direct", "banded", "taps") if VECTORS else ("banded", "taps"):
+        runner = prepare(plan_conv(image.shape, weight, engine=name), weight)
         with pytest.raises(GeometryError, match="read-only"):
             runner.run(image, np.frombuffer(bytes(28 * 62 * 4), np.float32).reshape(1, 28, 62))
 

@@ -100,21 +100,6 @@ def normal_name(text: str) -> str:
     return text.strip().lower().replace("_", "-")
 
 
-def _is_file(path: Path) -> bool:
-    """Whether there is such a file; one in a folder that may not be looked into is none of ours."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
 def find_bank_files(name: str) -> list[Path]:
     """Return the files that a name means, the one used first, those it shadows behind it."""
     wanted = normal_name(name)
@@ -123,7 +108,8 @@ def find_bank_files(name: str) -> list[Path]:
     found: list[Path] = []
     for folder in folders():
         suffixes = SUFFIXES if folder != builtin_folder() else (".toml",)
-        found += [path for suffix in suffixes if _is_file(path := folder / f"{wanted}{suffix}")]
+        named = (folder / f"{wanted}{suffix}" for suffix in suffixes)
+        found += [path for path in named if os.path.isfile(path)]  # noqa: PTH113 - no exception where one may not look
     return found
 
 
@@ -134,11 +120,8 @@ def is_known(text: str) -> bool:
         return False
     if find_bank_files(name):
         return True
-    try:
-        if _is_file(Path(text)) or ("#" in text and _is_file(Path(name))):
-            return True
-    except (OSError, ValueError):
-        return False
+    if any(os.path.isfile(one) for one in (text, name)):  # noqa: PTH113 - no exception whatever the text
+        return True
     from convcli.banks.catalogue import family_names
 
     return normal_name(name) in family_names()
@@ -191,7 +174,7 @@ def _all_files() -> list[Path]:
     seen: dict[str, Path] = {}
     for folder in folders():
         suffixes = SUFFIXES if folder != builtin_folder() else (".toml",)
-        if _is_folder(folder):
+        if os.access(folder, os.R_OK | os.X_OK):
             for path in sorted(folder.iterdir()):
                 if path.suffix.lower() in suffixes and _NAME.match(normal_name(path.stem)):
                     seen.setdefault(normal_name(path.stem), path)

@@ -41,6 +41,12 @@ def _program(shape: Shape) -> Callable[[Any], None]:
         raise UsageError(why, hint="--engine banded") from None
 
 
+def rows_within(n_bytes: int, row_bytes: int, job: Job) -> int:
+    """Return how many output rows read no more than so many bytes; windows overlap, so it is never only a few rows."""
+    window, stride = job.rows(1), job.stride_hw[0]
+    return max((n_bytes // row_bytes - window) // stride + 1, window // stride, 8)
+
+
 class Direct:
     """Correlation of one group, output row by output row.
 
@@ -104,14 +110,14 @@ class Direct:
 
         ``bias`` (n_out, lanes or 1) is added to the sums, in the type of the target.
         """
-        in_place = target.dtype == self.band_dtype and target[0, 0].flags.c_contiguous
-        own = in_place and (bias is None or bias.shape[1] == 1)
+        dense = target.dtype == self.band_dtype and target[0, 0].flags.c_contiguous
+        own = dense and (bias is None or bias.shape[1] == 1)
         n_rows, step = target.shape[1], self.job.stride_hw[0]
         # What is put elsewhere is put there while it is in the cache.
-        at_once = self._rows_a_call(target.shape[2]) if in_place else self.rows_at_once
+        at_once = self._rows_a_call(target.shape[2]) if dense else self.rows_at_once
         for top in range(0, n_rows, at_once):
             into = target[:, top : top + at_once]
-            maps = into if in_place else scratch.get("product", into.shape, self.band_dtype)
+            maps = into if dense else scratch.get("product", into.shape, self.band_dtype)
             self._run_maps(rows[:, top * step :], maps, bias if own else None)
             if not own:
                 self.put(maps, into, bias)
@@ -153,8 +159,7 @@ class Direct:
     def rows_at_once(self) -> int:
         """How many output rows to make while the samples that they read are in the cache."""
         line = self.job.n_in * max(self.columns, self.part * self.n_parts) * self.job.lanes * self.band_dtype.itemsize
-        few = (BAND_BYTES // line - self.job.rows(1)) // self.job.stride_hw[0] + 1
-        return max(few, self.job.rows(1) // self.job.stride_hw[0], 8)  # windows overlap from band to band
+        return rows_within(BAND_BYTES, line, self.job)
 
     def _rows_a_call(self, n_columns: int) -> int:
         """Return how many rows to make in one call: nobody can interrupt it."""

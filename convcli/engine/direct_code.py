@@ -157,7 +157,6 @@ def _write_group(code: Assembler, shape: Shape, n_vectors: int, label: str) -> N
         code.zero(vector)
     code.move(Gpr.R8, Gpr.RSI)
     code.move(Gpr.R9, _MAP_TAPS)
-
     code.move(Gpr.RBX, _argument("n_planes"))
 
     code.label(f"{label}: plane")

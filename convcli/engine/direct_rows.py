@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from convcli.engine.direct import Addresses, Direct
+from convcli.engine.direct import Addresses, Direct, rows_within
 from convcli.engine.source import Array, BandSource, Scratch
 
 #: Output rows times planes whose addresses are made at once, and bytes of the edges that are copied at once.
@@ -64,9 +64,7 @@ class Edge:
     @property
     def rows_at_once(self) -> int:
         """How many output rows to make from one copy."""
-        job = self._direct.job
-        few = (EDGE_BYTES // self._row_bytes() - job.rows(1)) // job.stride_hw[0] + 1
-        return max(few, job.rows(1) // job.stride_hw[0], 8)
+        return rows_within(EDGE_BYTES, self._row_bytes(), self._direct.job)
 
     def n_bytes(self) -> int:
         """Return the bytes of one copy of the edges and of their outputs, of addresses, and of a row of the border."""
@@ -89,6 +87,8 @@ class RowsInPlace:
     ----------
     direct : Direct
         Any group's. With samples of a row side by side (``n_parts`` 1).
+    edge : Edge
+        Of the image; leaves an inside.
     source : BandSource
     samples : ndarray of shape (planes, H, W, lanes)
         What :meth:`BandSource.dense` returned for all planes.
@@ -96,9 +96,8 @@ class RowsInPlace:
         Output rows.
     """
 
-    def __init__(self, direct: Direct, source: BandSource, samples: Array, first: int, last: int) -> None:
-        self._job, self._edge = direct.job, Edge(direct, source.left, source.width)
-        self._source, self._samples = source, samples
+    def __init__(self, direct: Direct, edge: Edge, source: BandSource, samples: Array, first: int, last: int) -> None:
+        self._job, self._edge, self._source, self._samples = direct.job, edge, source, samples
         self._border_row: Array | None = None
         top = first * self._job.stride_hw[0] - source.top
         if source.border.mode == "constant" and (top < 0 or top + self._job.rows(last - first) > source.height):

@@ -71,7 +71,7 @@ class ConvPlan(NamedTuple):
     shared : bool
         Interleaved planes may be handed over as they lie: every plane gets the same kernels.
     estimates : tuple of (str, float)
-        Engine and its estimated milliseconds, the best first.
+        Engine and its estimated milliseconds here, in the order of choice: cheapest first on a machine of four threads.
     excluded : tuple of (str, str)
         Engines that do not take this job, with why.
     """

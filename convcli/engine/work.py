@@ -72,10 +72,10 @@ class Work:
         direct = self.correlators[0]
         if not isinstance(direct, Direct) or direct.n_parts > 1:
             return None
-        samples = self.source.dense(direct.band_dtype)
-        if samples is None or not Edge(direct, self.source.left, self.source.width).leaves_inside:
+        samples, edge = self.source.dense(direct.band_dtype), Edge(direct, self.source.left, self.source.width)
+        if samples is None or not edge.leaves_inside:
             return None
-        return RowsInPlace(direct, self.source, samples, start, stop)
+        return RowsInPlace(direct, edge, self.source, samples, start, stop)
 
     def __call__(self, band: Band, scratch: Scratch) -> None:
         """Gather one band, correlate it, add the bias.

@@ -46,7 +46,6 @@ class At(NamedTuple):
 class Condition(IntEnum):
     """When a jump is taken, after a comparison of signed numbers."""
 
-    EQUAL = 0x4
     NOT_EQUAL = 0x5
     LESS = 0xC
     GREATER_OR_EQUAL = 0xD
@@ -133,7 +132,7 @@ class Assembler:
             self._general(0x03, into, addend)
 
     def subtract(self, into: Gpr, subtrahend: Gpr | At) -> None:
-        """Subtract a register or 64 bits of memory; zero is :attr:`Condition.EQUAL`."""
+        """Subtract a register or 64 bits of memory; zero is not :attr:`Condition.NOT_EQUAL`."""
         self._general(0x2B, into, subtrahend)
 
     def compare(self, left: Gpr, right: Gpr | At) -> None:
