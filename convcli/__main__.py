@@ -10,18 +10,11 @@ import contextlib
 import gc
 import os
 import sys
-from types import ModuleType
-
-#: Modules of NumPy that only hang docstrings on its functions: 3 ms, for which a process of ours has no reader. Where
-#: NumPy has no such modules, nothing is gained and nothing lost.
-NUMPY_DOCSTRINGS = ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars")
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
     gc.disable()  # a batch enables it again
-    for name in NUMPY_DOCSTRINGS:
-        sys.modules.setdefault(name, ModuleType(name))
     from convcli.cli import main as run
 
     try:

@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 import convcli.engine as functions
 from convcli import stack_ops
@@ -19,7 +18,10 @@ from convcli.stack import LayerShape
 from convcli.stack_file import Stack
 from convcli.stack_weights import LayerNumbers, load_numbers
 
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[Any]"
 
 
 def run_stack(

@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod, sqrt
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.errors import KernelError, UsageError, near_names
 from convcli.shape_sources import is_checkpoint
 from convcli.stack import LayerShape, StackShape
 from convcli.stack_file import Stack
 
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[Any]"
 
 #: Initialisers and the parameters that each takes.
 INITS = {

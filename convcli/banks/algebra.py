@@ -7,9 +7,9 @@ on the screen, about the middle of the kernel.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.banks.bank import KernelBank, pad_to
 from convcli.banks.limits import check_taps
@@ -17,7 +17,11 @@ from convcli.banks.numbers import format_number, parse_number
 from convcli.banks.rotation import rotate_taps
 from convcli.errors import KernelError, near_names
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[np.float64]"
+
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeAlias
+
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.banks.bank import KernelBank, pad_to, to_anchor
 from convcli.banks.limits import check_taps
 from convcli.errors import KernelError
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[np.float64]"
 
 
 def combine(operator: str, left: KernelBank, right: KernelBank) -> KernelBank:

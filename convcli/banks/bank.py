@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.banks.names import safe_name, unique_names
 from convcli.errors import KernelError
 from convcli.frozen import Frozen
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[np.float64]"
 
 #: What one picture is made of when a bank has several maps.
 COMBINATIONS = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")

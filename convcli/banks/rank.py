@@ -6,10 +6,14 @@ whether they are separable, which takes one pass over the taps.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, TypeAlias
 
-Array = NDArray[np.float64]
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[np.float64]"
 
 #: Singular values below this part of the largest do not count towards the rank.
 RANK_TOLERANCE = 1e-6

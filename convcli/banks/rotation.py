@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.banks.limits import check_taps
 from convcli.banks.numbers import format_number
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[np.float64]"
 
 
 def rotate_taps(taps: Array, degrees: float) -> tuple[Array, str | None]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.cli.call import ApplyCall, RunFlags
 from convcli.cli.complain import complain, say
+from convcli.cli.stand_ins import import_numpy
 from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError
 from convcli.flags import parse_request
 from convcli.inputs import find_inputs, read_list
@@ -62,6 +63,8 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
     one_asked = len(words) == 1 and not listed and not run.recursive and not os.path.isdir(words[0])  # noqa: PTH112 - no exception
     _raise_file_limit()
+    if owns_process:
+        import_numpy()
 
     from convcli.batch import plan_batch, run_batch
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry import Pair
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 Size = int | Sequence[int]
 PaddingLike = str | int | Sequence[int] | Sequence[tuple[int, int]]

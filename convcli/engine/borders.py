@@ -7,12 +7,14 @@ why every mode works for a pad of any size, also larger than the image, where li
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.errors import UsageError, near_names
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: What the pad of "abcd" looks like, two samples each side. The bar is the edge.
 PATTERNS = {

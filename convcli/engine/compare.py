@@ -11,16 +11,18 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.engine.costs import ENGINES
 from convcli.engine.plan import ConvPlan
 from convcli.engine.runner import Runner, prepare
 from convcli.engine.source import Array, Planes
 from convcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Runs of each engine: until so many seconds are over, at least one, at most this many.
 REPEAT_SECONDS, MOST_REPEATS = 0.6, 9

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import Any, NamedTuple
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.engine.blocked import BlockedProduct
 from convcli.engine.facts import TapFacts
 from convcli.engine.job import Correlator, Job
 from convcli.engine.phases import Phase
 from convcli.engine.stacked import StackedProduct
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Engines by name, the reference first.
 ENGINES = ("taps", "im2col", "banded", "direct", "separable", "fft", "torch")

@@ -10,16 +10,20 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.engine.direct_code import PAIRS_IN_ORDER, Arguments, Shape, write_program
 from convcli.engine.job import Job, Weight
 from convcli.engine.machine import load_code, vector_bytes
 from convcli.engine.source import Array, BandSource, Columns, Scratch
 from convcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Addresses: TypeAlias = "NDArray[np.int64]"
 
 #: Samples gathered at once: what stays in a core's second-level cache beside its outputs.
 BAND_BYTES = 1_200_000
@@ -29,7 +33,6 @@ MOST_MACS = 4_000_000_000
 MOST_COLUMNS = 256
 #: Programs kept.
 N_PROGRAMS = 64
-Addresses = NDArray[np.int64]
 
 
 @functools.lru_cache(N_PROGRAMS)

@@ -7,12 +7,15 @@ image to the left or right read a copy of its edges, a few columns wide; all oth
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.engine.direct import Addresses, Direct, rows_within
 from convcli.engine.source import Array, BandSource, Scratch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Output rows times planes whose addresses are made at once, and bytes of the edges that are copied at once.
 MOST_ADDRESSES, EDGE_BYTES = 1 << 13, 400_000

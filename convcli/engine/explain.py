@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.engine.borders import map_positions
 from convcli.engine.phases import AxisPhase, as_correlation
 from convcli.engine.plan import ConvPlan
 from convcli.engine.source import Planes
 from convcli.errors import GeometryError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Explanation(NamedTuple):

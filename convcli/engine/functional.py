@@ -9,10 +9,9 @@ two-dimensional product per output depth, so that every engine serves all three.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from convcli.engine.arguments import PaddingLike, Size, as_samples, padding_pairs, per_axis
 from convcli.engine.borders import Border, map_positions, parse_border
@@ -20,6 +19,9 @@ from convcli.engine.kept import runner_for
 from convcli.engine.phases import AxisPhase, conv_axis, phase_weight, transposed_axis
 from convcli.errors import UsageError
 from convcli.geometry import conv_output_px, conv_transpose_output_px, resolve_padding, resolve_transpose_padding
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 
 def conv2d(

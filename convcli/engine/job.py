@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.engine.source import Array, Scratch
 from convcli.geometry import window_px
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Weight: TypeAlias = "NDArray[np.float64]"
 
 
 class Job(NamedTuple):
@@ -62,6 +66,3 @@ class Correlator(Protocol):
 
     def scratch_bytes(self, n_rows: int) -> int:
         """Return the bytes it takes for ``n_rows`` rows of output, the band itself apart."""
-
-
-Weight = NDArray[np.float64]

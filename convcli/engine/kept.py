@@ -6,12 +6,13 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from convcli.engine.plan import available_threads, plan_conv
 from convcli.engine.runner import Runner, prepare
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: How many are kept, of so many taps and so much working memory at most.
 N_KEPT, MOST_TAPS, MOST_BYTES = 8, 1 << 16, 32 << 20

@@ -7,8 +7,14 @@ minutes, only as far as a few random combinations of its columns span it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeAlias
+
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Factors: TypeAlias = "tuple[NDArray[np.float64], NDArray[np.float64]]"
 
 #: Norm of what is left out, relative to the kernel's.
 TOLERANCE = {"float32": 2e-8, "float64": 1e-15}
@@ -18,8 +24,6 @@ WHOLE_PX = 129
 LARGE_RANK = 6
 #: Rows compared at once: a kernel of 5000 × 5000 is not copied.
 ROWS_AT_ONCE = 256
-
-Factors = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def factors(kernel: NDArray[np.float64], dtype: str) -> Factors | None:

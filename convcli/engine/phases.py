@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import itertools
 from math import gcd
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class AxisPhase(NamedTuple):

@@ -7,10 +7,9 @@ cost (:mod:`convcli.engine.costs`), and picks the cheapest.
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.engine.borders import Border
 from convcli.engine.costs import ENGINES, Candidate, Problem
@@ -20,6 +19,9 @@ from convcli.engine.phases import Phase, as_correlation, conv_axis, phases_of, t
 from convcli.engine.refusals import check_conv, check_range, too_little
 from convcli.errors import UsageError, near_names
 from convcli.geometry import Pair
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Working memory beyond input and output that a plan takes unless told otherwise, in bytes.
 DEFAULT_MEMORY = 512 * 2**20

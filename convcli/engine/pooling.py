@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from convcli.engine.arguments import Size, float_type, per_axis
 from convcli.errors import GeometryError
 from convcli.geometry import pool_output_px, window_px
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 
 def max_pool1d(

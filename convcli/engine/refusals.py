@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.engine.borders import Border
 from convcli.engine.costs import format_bytes, format_size
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry import Pair, check_groups, conv_output_px, conv_transpose_output_px
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def check_conv(

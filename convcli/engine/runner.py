@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
 from convcli.engine.blas import single_threaded_blas
 from convcli.engine.blocked import BlockedProduct
@@ -25,6 +24,9 @@ from convcli.engine.taps import Taps
 from convcli.engine.work import Work, run_bands
 from convcli.errors import GeometryError
 from convcli.geometry import window_px
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
 
 #: Output samples of a short job.
 SHORT_SAMPLES = 4_000_000

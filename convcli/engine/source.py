@@ -10,17 +10,19 @@ from __future__ import annotations
 import sys
 from collections import deque
 from math import prod
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
-from numpy.typing import DTypeLike, NDArray
 
 from convcli.engine.borders import Border, map_positions
 
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+Array: TypeAlias = "NDArray[Any]"
 #: Columns outside the image, the image's columns that stand there by tap, and where the border's constant does.
-Outside = tuple[tuple[slice, NDArray[np.intp], NDArray[np.bool_] | None], ...]
+Outside: TypeAlias = "tuple[tuple[slice, NDArray[np.intp], NDArray[np.bool_] | None], ...]"
 
 
 class Columns(NamedTuple):
@@ -41,7 +43,7 @@ class RowSource(Protocol):
     def rows(self, top: int, bottom: int) -> Array: ...  # noqa: D102
 
 
-Planes = Array | RowSource
+Planes: TypeAlias = "Array | RowSource"
 
 
 class Scratch:

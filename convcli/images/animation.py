@@ -8,15 +8,17 @@ from __future__ import annotations
 import importlib
 import io
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.errors import OutputError
 from convcli.images.info import ANIMATED_FORMATS, NO_METADATA, Metadata
 from convcli.images.targets import Target, TargetFile
 from convcli.images.write import Copied, PictureWriter, check_picture, fitting_icc
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _PLUGIN = {"gif": "GifImagePlugin", "webp": "WebPImagePlugin", "png": "PngImagePlugin"}
 #: Shown for so long where the input does not say, as browsers do.

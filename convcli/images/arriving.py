@@ -14,7 +14,6 @@ import threading
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.errors import ImageError
 from convcli.images.failures import translating
@@ -22,6 +21,7 @@ from convcli.images.pixels import LENT_PLANES, lend_core
 from convcli.images.png_inflate import InflatedIdat
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import functools
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.errors import UsageError, near_names
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _PACKED = {
     "viridis": (

@@ -59,11 +59,12 @@ class PillowDecoder:
         self._image = self._open(frame)
         self._describe(frame)
 
-    def seek(self, frame: int) -> None:
+    def seek(self, frame: int) -> bool:
         """Go to a later frame; cheaper than opening the file anew, as frames of animations build on each other."""
         self._image.seek(frame)
         _fix_byte_order(self._image)
         self._describe(frame)
+        return True
 
     def decode(self) -> NDArray[Any]:
         """Return the samples, shape (H, W, P), in ``info.dtype``."""

@@ -9,10 +9,10 @@ import re
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.errors import ImageError
 from convcli.images.info import ImageInfo
+from convcli.images.stored import StoredDecoder
 from convcli.images.windows import RawRows
 
 _KINDS = {b"P5": 1, b"P6": 3, b"Pf": 1, b"PF": 3}
@@ -20,7 +20,7 @@ _HEAD_BYTES = 65536
 _COMMENT = re.compile(rb"#[^\n]*\n?")
 
 
-class NetpbmDecoder:
+class NetpbmDecoder(StoredDecoder):
     """An opened PGM, PPM or PFM.
 
     Raises
@@ -53,27 +53,18 @@ class NetpbmDecoder:
                 f"is truncated: {n_bytes - n_there:,} of {n_bytes:,} bytes missing", hint="copy or download it again"
             )
         notes = () if is_float or white in (255, 65535) else (f"white is maxval {white}",)
-        self._rows = RawRows(file, offset, (height, width, n_planes), dtype, upside_down=is_float)
-        self.info = ImageInfo(
+        rows = RawRows(file, offset, (height, width, n_planes), dtype, upside_down=is_float)
+        info = ImageInfo(
             format="pfm" if is_float else "ppm",
             mode=kind.decode(),
             width_px=width,
             height_px=height,
             plane_names=("r", "g", "b") if n_planes == 3 else ("l",),
-            dtype=self._rows.dtype.name,
+            dtype=rows.dtype.name,
             white=float(white),
             notes=notes,
         )
-
-    def decode(self) -> NDArray[Any]:
-        """Return all samples (H, W, P)."""
-        samples = self._rows.samples(0, self.info.height_px)
-        samples.flags.writeable = False
-        return samples
-
-    def window(self) -> RawRows:
-        """Return the rows without reading them."""
-        return self._rows
+        super().__init__(info, rows)
 
 
 def _tokens(head: bytes) -> tuple[list[bytes], int]:

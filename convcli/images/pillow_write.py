@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.images.info import Metadata
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _PLUGIN = {"jpeg": "JpegImagePlugin", "webp": "WebPImagePlugin", "bmp": "BmpImagePlugin", "gif": "GifImagePlugin"}
 _MODE = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}

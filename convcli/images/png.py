@@ -14,12 +14,14 @@ from __future__ import annotations
 import struct
 import threading
 import zlib
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.images.info import NO_METADATA, Metadata
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 COMPRESS = ("fast", "default", "small")
 _COLOR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}

@@ -10,15 +10,17 @@ from __future__ import annotations
 import io
 import json
 import struct
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
 from convcli.errors import OutputError
 from convcli.images.info import Metadata
 from convcli.images.targets import Target, TargetFile
 from convcli.images.write import PictureWriter
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
 
 RAW_FORMATS = ("npy", "npz", "safetensors", "tiff")
 _SAFETENSORS_NAME = {"float32": "F32", "float64": "F64"}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from convcli.errors import ImageError
-from convcli.images.decode import PillowDecoder
 from convcli.images.failures import translating
 from convcli.images.info import DEFAULT_MAX_PIXELS, Image, ImageInfo, LargeImage
 from convcli.images.sniff import sniff
@@ -18,6 +17,7 @@ from convcli.images.sniff import sniff
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from convcli.images.arriving import ArrivingPlanes
     from convcli.images.windows import RawRows, SegmentRows
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
@@ -130,9 +130,7 @@ def _at_frames(file: BinaryIO, frames: Sequence[int], orientation: str) -> Itera
     """Yield a decoder at each frame, the same one as far as it can go on."""
     decoder: Decoder | None = None
     for frame in frames:
-        if isinstance(decoder, PillowDecoder):
-            decoder.seek(frame)
-        else:
+        if decoder is None or not decoder.seek(frame):
             decoder = open_decoder(file, frame, orientation)
         yield decoder
 
@@ -186,11 +184,10 @@ def _open_planes(
         return LargeImage(decoder.info, window)
     check_size(decoder.info, max_pixels)
     check_plausible(decoder.info, file)
-    if n_bytes > ARRIVING_BYTES and isinstance(decoder, PillowDecoder):
-        arriving = decoder.arrive(where)
-        if arriving is not None:
-            stack.callback(arriving.close)
-            return LargeImage(decoder.info, arriving)
+    arriving = decoder.arrive(where) if n_bytes > ARRIVING_BYTES else None
+    if arriving is not None:
+        stack.callback(arriving.close)
+        return LargeImage(decoder.info, arriving)
     return Image(decoder.info, decoder.decode())
 
 
@@ -229,11 +226,17 @@ class Decoder(Protocol):
 
     info: ImageInfo
 
+    def seek(self, frame: int) -> bool:
+        """Go to a later frame; False if it must be opened anew."""
+
     def decode(self) -> NDArray[Any]:
         """Return the samples, shape (H, W, P)."""
 
     def window(self) -> RawRows | SegmentRows | None:
         """Return the rows without reading them, if that is possible."""
+
+    def arrive(self, where: str) -> ArrivingPlanes | None:
+        """Begin to decode in the background, if that is possible."""
 
 
 def open_decoder(file: BinaryIO, frame: int, orientation: str) -> Decoder:
@@ -244,24 +247,34 @@ def open_decoder(file: BinaryIO, frame: int, orientation: str) -> Decoder:
     head = file.read(32)
     if not head:
         raise ImageError("is empty (0 bytes)", hint="the file was not written, or not to its end")
-    found = sniff(head)
-    decoder: Decoder
-    if found.name in ("ppm", "pfm") and head[:2] in (b"P5", b"P6", b"Pf", b"PF"):
-        from convcli.images.netpbm_read import NetpbmDecoder
-
-        decoder = NetpbmDecoder(file, frame)
-    else:
-        try:
-            decoder = PillowDecoder(file, found, frame, orientation)
-        except SyntaxError:
-            other = _open_tifffile(file, frame, orientation) if found.name == "tiff" else None
-            if other is None:
-                raise
-            decoder = other
+    decoder = _best_decoder(file, head, frame, orientation)
     if decoder.info.width_px < 1 or decoder.info.height_px < 1:
         size = f"{decoder.info.width_px} x {decoder.info.height_px}"
         raise ImageError(f"is {size} pixels large", hint="the header is damaged")
     return decoder
+
+
+def _best_decoder(file: BinaryIO, head: bytes, frame: int, orientation: str) -> Decoder:
+    found = sniff(head)
+    if found.name in ("ppm", "pfm") and head[:2] in (b"P5", b"P6", b"Pf", b"PF"):
+        from convcli.images.netpbm_read import NetpbmDecoder
+
+        return NetpbmDecoder(file, frame)
+    if found.name == "tiff":
+        from convcli.images.tiff_stored import open_stored_tiff
+
+        plain = open_stored_tiff(file, frame)
+        if plain is not None:
+            return plain
+    from convcli.images.decode import PillowDecoder
+
+    try:
+        return PillowDecoder(file, found, frame, orientation)
+    except SyntaxError:
+        other = _open_tifffile(file, frame, orientation) if found.name == "tiff" else None
+        if other is None:
+            raise
+        return other
 
 
 def _open_tifffile(file: BinaryIO, frame: int, orientation: str) -> Decoder | None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import struct
 import zlib
 from fractions import Fraction
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.images.info import NO_METADATA, Metadata
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _SHORT, _LONG, _ASCII, _RATIONAL, _UNDEFINED, _LONG8 = 3, 4, 2, 5, 7, 16
 _BYTES_OF = {_SHORT: 2, _LONG: 4, _ASCII: 1, _RATIONAL: 8, _UNDEFINED: 1, _LONG8: 8}

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import tifffile  # noqa: TID253
-from numpy.typing import NDArray
 
 from convcli.errors import ImageError
 from convcli.images.exif import upright_view
 from convcli.images.info import ImageInfo, Metadata
 from convcli.images.windows import RawRows, SegmentRows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # tifffile tells its log of every oddity; without a handler that ends on the terminal
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -72,6 +74,13 @@ class TifffileDecoder:
             metadata=_metadata(page),
             notes=tuple(notes),
         )
+
+    def seek(self, frame: int) -> bool:  # noqa: ARG002 - part of the protocol
+        """Return False: pages are opened one by one."""
+        return False
+
+    def arrive(self, where: str) -> None:
+        """Return None: pages are decoded whole, or by windows."""
 
     def decode(self) -> NDArray[Any]:
         """Return all samples (H, W, P), upright."""

@@ -20,10 +20,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.images.tone_spec import ToneCounts, ToneSpec, parse_tone
 from convcli.images.tone_store import (
@@ -35,6 +34,9 @@ from convcli.images.tone_store import (
     stored_range,
     total_of,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _FULL = {"8": 255, "16": 65535}
 _DTYPE = {"8": np.uint8, "16": np.uint16, "float": np.float32}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.errors import UsageError, near_names
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _PLAIN = ("auto", "clip", "abs", "signed", "stretch")
 _WITH_VALUE = ("offset", "scale")

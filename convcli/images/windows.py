@@ -6,13 +6,15 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.errors import ImageError
 from convcli.images.failures import translating
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class RawRows:

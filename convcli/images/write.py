@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.errors import OutputError
 from convcli.images.info import NO_METADATA, Metadata
@@ -20,6 +19,8 @@ from convcli.images.targets import Target, TargetFile
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from numpy.typing import NDArray
 
 
 class FormatRule(NamedTuple):

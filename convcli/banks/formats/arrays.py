@@ -9,14 +9,16 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.banks.bank import KernelBank
 from convcli.banks.limits import check_taps
 from convcli.errors import KernelError, near_names
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _AXES = "oidhw"
 

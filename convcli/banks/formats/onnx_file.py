@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.banks.bank import KernelBank
 from convcli.banks.formats.arrays import bank_of_array, choose_entry
 from convcli.banks.limits import check_taps
 from convcli.errors import KernelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def _library() -> Any:

@@ -6,14 +6,17 @@ import logging
 import warnings
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.banks.bank import KernelBank
 from convcli.banks.formats.arrays import bank_of_array
 from convcli.banks.limits import check_taps
 from convcli.errors import KernelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _MOST_PAGES = 4096
 #: Key of the PNG text that says how samples become taps: "scale offset".

@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.banks.bank import KernelBank
 from convcli.banks.formats.arrays import bank_of_array, choose_entry, unused_bias
 from convcli.banks.limits import check_taps
 from convcli.errors import KernelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",

@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from convcli.banks.bank import KernelBank
 from convcli.banks.formats.arrays import bank_of_array, choose_entry, unused_bias
 from convcli.banks.limits import check_taps
 from convcli.errors import KernelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _HINT = "save a state_dict with torch.save(model.state_dict(), ...), or a .safetensors file"
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.banks.bank import KernelBank
 from convcli.banks.formats.exported import Exported, lost_reduction, without_bias
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[np.float64]"
 
 
 def _arrays(bank: KernelBank, prefix: str) -> dict[str, Array]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeAlias
+
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.banks.bank import KernelBank, pad_to
 from convcli.banks.formats.exported import Exported
 from convcli.banks.numbers import format_number
 from convcli.errors import KernelError
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[np.float64]"
+
 _LONGEST_ROW = 49
 #: Largest coefficient when rounding: 49 taps of it times 255 stay in FFmpeg's 32-bit sums.
 _LARGEST = 2**14

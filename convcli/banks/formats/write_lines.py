@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convcli.banks.bank import KernelBank
 from convcli.banks.formats.exported import ARRAY_FORMATS, Exported, by, identifier, lost_reduction, without_bias
 from convcli.banks.numbers import format_number
 from convcli.errors import KernelError
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[np.float64]"
 
 
 def _matrices(bank: KernelBank, what: str) -> list[Array]:
