@@ -5,11 +5,12 @@ The rules of ``--groups``, of ``--mode`` and of ``--bias`` live here and nowhere
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from convcli.errors import GeometryError, UsageError
+from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

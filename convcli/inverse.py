@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from typing import NamedTuple
 
 from convcli.errors import GeometryError, UsageError
 from convcli.layer_sizes import Shape, layer_channels, layer_sizes
 from convcli.layer_text import SEQUENCES, fault, layers_from_values, parse_layers, split_layer
 from convcli.layers import JOINS, SHORT, WINDOWED, Layer
+from convcli.record import NamedTuple
 from convcli.stack import walk
 
 #: Parameters that can be asked for, in the order in which answers are sorted.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from convcli.errors import ConvcliError
 from convcli.naming import InputFile
+from convcli.record import NamedTuple
 
 
 class Outcome(NamedTuple):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from convcli.frozen import Frozen
 from convcli.naming import DENSE_TEMPLATE, MAP_TEMPLATE, SUFFIXES, InputFile, output_path
+from convcli.record import NamedTuple
 from convcli.request import RAW_FORMATS, ApplyRequest
 
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ make the field larger, and ``is_exact`` says so.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from fractions import Fraction

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+
+from convcli.record import NamedTuple
 
 PICTURE_FORMATS = ("png", "jpeg", "tiff", "webp", "bmp", "ppm", "pfm", "gif")
 RAW_FORMATS = ("npy", "npz", "safetensors")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from convcli.geometry import window_px
+from convcli.workers import work_in_order
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.engine import Runner
+    from convcli.engine import ConvPlan, Runner
     from convcli.images.planes import PlaneSource
     from convcli.planning import ImagePlan
     from convcli.sinks import Band, Sink
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ranges = tuple["NDArray[Any]", "NDArray[Any]"]
 
-#: Samples of all maps in one strip of rows: enough to make Python's share small, few enough for the cache.
-STRIP_SAMPLES = 1 << 19
+#: Bytes of all maps in one strip of rows: enough to make Python's share small, few enough for a second-level cache.
+STRIP_BYTES = 1 << 21
+#: A strip is no fewer rows than this, and no fewer than so many times those of a window: the rest is read twice.
+LEAST_ROWS, LEAST_WINDOWS = 32, 4
 
 
 class Run(Protocol):
@@ -92,29 +95,35 @@ class ConvRun:
 
     def _strips(self, work: Callable[[int, int], T]) -> Iterator[T]:
         """Yield ``work(top, bottom)`` of every strip in order, a few strips ahead on other threads."""
-        n_maps, height, width = self._plan.conv.output_shape
-        step = self._plan.conv.band_rows
-        step *= max(1, STRIP_SAMPLES // (n_maps * width * step))
+        height = self._plan.conv.output_shape[1]
+        step = strip_rows(self._plan.conv, self._runner.native_dtype.itemsize)
         strips = ((top, min(top + step, height)) for top in range(0, height, step))
         if self._threads == 1 or step >= height:
             for top, bottom in strips:
                 self._check()
                 yield work(top, bottom)
             return
-        waiting: deque[Future[T]] = deque()
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="strip") as pool:
-            try:
-                for top, bottom in strips:
-                    self._check()
-                    waiting.append(pool.submit(work, top, bottom))
-                    if len(waiting) > 2 * self._threads:
-                        yield waiting.popleft().result()
-                while waiting:
-                    self._check()
-                    yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+
+        def work_on(strip: tuple[int, int]) -> T:
+            self._check()
+            return work(*strip)
+
+        yield from work_in_order(strips, work_on, self._threads)
+
+
+def strip_rows(conv: ConvPlan, itemsize: int) -> int:
+    """Return the output rows that one thread computes, tones and encodes at a time; ``itemsize`` is of the maps.
+
+    A multiple of the plan's bands, or a part of one where a band of all maps is large; tiles of a transform, which are
+    as high as a band, are not divided.
+    """
+    n_maps, _, width = conv.output_shape
+    rows = STRIP_BYTES // (n_maps * width * itemsize)
+    if rows >= conv.band_rows or conv.engine == "fft":
+        return conv.band_rows * max(1, rows // conv.band_rows)
+    window = window_px(conv.kernel_hw[0], conv.dilation_hw[0])
+    least = max(LEAST_ROWS, LEAST_WINDOWS * window // conv.stride_hw[0])
+    return min(conv.band_rows, max(least, rows // LEAST_ROWS * LEAST_ROWS))
 
 
 class WholeRun:
@@ -146,7 +155,7 @@ class WholeRun:
             first = sink.output.maps[0]
             span, maps = next((span, maps) for span, maps in self._results if span.start <= first < span.stop)
             maps = maps[first - span.start : first - span.start + len(sink.output.maps)]
-            step = max(1, STRIP_SAMPLES // max(maps[:, 0].size, 1))
+            step = max(1, STRIP_BYTES // max(maps[:, 0].nbytes, 1))
             for top in range(0, maps.shape[1], step):
                 self._check()
                 # A copy: tones work in place, and another sink may want the same maps.

@@ -7,13 +7,14 @@ and deflate share the thread, and the cache, of the convolution.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 
 from convcli.errors import OutputError
 from convcli.images import Tone, ToneCounts, ToneSpec, open_picture
 from convcli.outputs import TILE_PX, tile_factor
+from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path

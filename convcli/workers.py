@@ -7,7 +7,8 @@ through a ``SimpleQueue`` instead, whose waiting is one step: it is interrupted 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import islice
 from queue import SimpleQueue
 from threading import Thread
@@ -22,27 +23,20 @@ class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
 
 
 class _Crew(Generic[T, R]):
-    """Threads that take tasks until they are told to stop."""
+    """Threads that take tasks until they are told to stop, and put each result where its task says."""
 
     def __init__(self, work: Callable[[T], R], n_threads: int) -> None:
         self._work = work
-        self._tasks: SimpleQueue[T | None] = SimpleQueue()
-        self._results: SimpleQueue[R | BaseException] = SimpleQueue()
+        self._tasks: SimpleQueue[tuple[T, SimpleQueue[R | BaseException]] | None] = SimpleQueue()
         self._is_stopping = False
-        self._threads = [Thread(target=self._serve, name=f"file-{i}", daemon=True) for i in range(n_threads)]
+        self._threads = [Thread(target=self._serve, name=f"worker-{i}", daemon=True) for i in range(n_threads)]
 
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
-    def give(self, task: T) -> None:
-        self._tasks.put(task)
-
-    def take(self) -> R:
-        result = self._results.get()
-        if isinstance(result, BaseException):
-            raise result
-        return result
+    def give(self, task: T, results: SimpleQueue[R | BaseException]) -> None:
+        self._tasks.put((task, results))
 
     def stop(self) -> None:
         self._is_stopping = True
@@ -53,11 +47,19 @@ class _Crew(Generic[T, R]):
                 thread.join()
 
     def _serve(self) -> None:
-        while (task := self._tasks.get()) is not None and not self._is_stopping:
+        while (entry := self._tasks.get()) is not None and not self._is_stopping:
+            task, results = entry
             try:
-                self._results.put(self._work(task))
+                results.put(self._work(task))
             except BaseException as error:  # noqa: BLE001 - it is raised where the result is taken
-                self._results.put(error)
+                results.put(error)
+
+
+def _take(results: SimpleQueue[R | BaseException]) -> R:
+    result = results.get()
+    if isinstance(result, BaseException):
+        raise result
+    return result
 
 
 def work_together(
@@ -81,19 +83,51 @@ def work_together(
     """
     crew = _Crew(work, n_threads)
     waiting = iter(tasks)
+    results: SimpleQueue[R | BaseException] = SimpleQueue()
     n_running = 0
     try:
         crew.start()
         for task in islice(waiting, n_threads + 1):
-            crew.give(task)
+            crew.give(task, results)
             n_running += 1
         while n_running:
-            result = crew.take()
+            result = _take(results)
             n_running -= 1
             yield result
             for task in islice(waiting, 1):
-                crew.give(task)
+                crew.give(task, results)
                 n_running += 1
     finally:
         stop()
+        crew.stop()
+
+
+def work_in_order(tasks: Iterable[T], work: Callable[[T], R], n_threads: int) -> Generator[R, None, None]:
+    """Yield ``work(task)`` of every task in the order of the tasks; two for each thread are done ahead.
+
+    Parameters
+    ----------
+    tasks : iterable
+        Taken one by one as there is room; what it raises is raised here, after work that is under way.
+    work : callable
+        What it raises is raised here, and the tasks behind it are left undone.
+    n_threads : int
+
+    Examples
+    --------
+    >>> list(work_in_order(range(5), lambda task: task * task, 2))
+    [0, 1, 4, 9, 16]
+    """
+    crew = _Crew(work, n_threads)
+    waiting: deque[SimpleQueue[R | BaseException]] = deque()
+    try:
+        crew.start()
+        for task in tasks:
+            waiting.append(SimpleQueue())
+            crew.give(task, waiting[-1])
+            if len(waiting) > 2 * n_threads:
+                yield _take(waiting.popleft())
+        while waiting:
+            yield _take(waiting.popleft())
+    finally:
         crew.stop()

@@ -376,10 +376,42 @@ def test_tasks_that_wait_are_not_begun_after_an_interrupt(monkeypatch: pytest.Mo
             time.sleep(0.001)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(workers._Crew, "take", interrupted)
+    monkeypatch.setattr(workers, "_take", interrupted)
     with pytest.raises(KeyboardInterrupt):
         next(workers.work_together(range(9), work, 2, stop=release.set))
     assert sorted(begun) == [0, 1]
+
+
+def test_work_in_order_is_in_order_and_only_a_little_ahead() -> None:
+    begun: list[int] = []
+
+    def work(task: int) -> int:
+        begun.append(task)
+        time.sleep(0.002 * (task % 3))
+        return task * task
+
+    results = workers.work_in_order(iter(range(40)), work, 3)
+    assert [next(results) for _ in range(4)] == [0, 1, 4, 9]
+    assert max(begun) < 4 + 2 * 3 + 1
+    assert list(results) == [task * task for task in range(4, 40)]
+
+
+def test_work_in_order_raises_what_a_task_raises_and_begins_no_more() -> None:
+    begun: list[int] = []
+
+    def work(task: int) -> int:
+        begun.append(task)
+        if task == 3:
+            raise ValueError("three")
+        time.sleep(0.001)
+        return task
+
+    results = workers.work_in_order(iter(range(100)), work, 2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(results)
+    assert max(begun) < 12
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker-")]
 
 
 def test_a_batch_gives_the_same_pictures_with_any_number_of_jobs_and_threads(folder: Path, tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
-"""Frozen values: fields by name, defaults, inheritance, and nothing that changes afterwards."""
+"""Frozen values and records: fields by name, defaults, inheritance, and nothing that changes afterwards."""
 
 from __future__ import annotations
+
+import pickle
 
 import pytest
 
 from convcli.frozen import Frozen
+from convcli.record import NamedTuple
 
 
 class Base(Frozen):
@@ -52,3 +55,35 @@ def test_nothing_changes():
     with pytest.raises(AttributeError, match=r"Base\.first"):
         del value.first
     assert value.first == 1
+
+
+class Pair(NamedTuple):
+    """Two numbers."""
+
+    first: int
+    second: int = 2
+
+    @property
+    def total(self) -> int:
+        return self.first + self.second
+
+
+def test_a_record_is_a_named_tuple_like_that_of_typing():
+    assert Pair(1) == (1, 2)
+    assert Pair(second=3, first=1)._replace(first=2) == (2, 3)
+    assert (Pair._fields, Pair._field_defaults) == (("first", "second"), {"second": 2})
+    assert (Pair(4).total, Pair.__doc__, Pair.__module__, Pair.__qualname__) == (6, "Two numbers.", __name__, "Pair")
+    assert repr(Pair(1)) == "Pair(first=1, second=2)"
+    assert pickle.loads(pickle.dumps(Pair(5))) == Pair(5)
+    with pytest.raises(TypeError, match="first"):
+        Pair()
+    with pytest.raises(AttributeError):
+        Pair(1).first = 2
+
+
+def test_a_record_wants_fields_without_a_default_first():
+    with pytest.raises(TypeError, match="Wrong"):
+
+        class Wrong(NamedTuple):
+            first: int = 1
+            second: int

@@ -54,6 +54,17 @@ def test_apply_loads_numpy_and_pillow_and_no_torch(photo: Path, tmp_path: Path) 
 
 
 @pytest.mark.subprocess
+def test_a_plain_tiff_needs_no_pillow(photo: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    with Image.open(photo) as image:
+        image.save(tmp_path / "photo.tif")
+    code, modules = loaded("apply", tmp_path / "photo.tif", "-k", "sobel", "-q", "-o", tmp_path / "out.tif")
+    assert code == 0
+    assert not modules & (set(HEAVY) - {"numpy"})
+
+
+@pytest.mark.subprocess
 def test_the_probe_sees_a_heavy_module(photo: Path, tmp_path: Path) -> None:
     """The proof that the tests above can fail: an engine that needs torch is seen."""
     code, modules = loaded("apply", photo, "-k", "sobel", "-q", "--out-dir", tmp_path, "--engine", "torch")
@@ -61,28 +72,58 @@ def test_the_probe_sees_a_heavy_module(photo: Path, tmp_path: Path) -> None:
     assert "torch" in modules
 
 
-@pytest.mark.subprocess
-def test_the_docstrings_left_out_are_numpys_and_nothing_else() -> None:
-    """The modules are there to be left out, a program leaves them out, and a library does not."""
-    script = """
-import importlib.util, sys
-from types import ModuleType
-if sys.argv[1] == "library":
-    import convcli
-    convcli.conv2d
-    from convcli.__main__ import NUMPY_DOCSTRINGS
-    assert all(importlib.util.find_spec(name) for name in NUMPY_DOCSTRINGS)
+_STAND_INS = """
+import sys
+sys.path.insert(0, "")
+from convcli.cli.stand_ins import BESIDE_NUMPY, import_numpy
+if sys.argv[1] == "program":
+    import_numpy()
 else:
-    from convcli import __main__ as program
-    program._leave = lambda code: None
-    sys.argv[1:] = ["kernels", "list", "--quiet"]
-    program.main()
-import numpy, numpy.ma, numpy.typing
-print(bool(numpy.array.__doc__), int(numpy.ma.array([1, 2], mask=[0, 1]).sum()))
+    import numpy
+from types import ModuleType
+loaded = [name for name in BESIDE_NUMPY if type(sys.modules.get(name)) is ModuleType]
+left = [name for name in BESIDE_NUMPY if name in sys.modules and type(sys.modules[name]) is not ModuleType]
+print(len(loaded), left)
+import inspect, io, pickle, platform, textwrap
+import numpy, numpy.ma, numpy.typing, numpy.linalg, numpy.testing
+print(bool(numpy.array.__doc__))
+print(int(numpy.ma.array([1, 2], mask=[0, 1]).sum()), numpy.typing.NDArray[numpy.int8], numpy.linalg.eigh([[2.0]]))
+print(pickle.loads(pickle.dumps(numpy.arange(3))), platform.machine() != "", textwrap.dedent("  a"))
+print(inspect.signature(numpy.linalg.eigh), numpy.zeros(2).ctypes.data > 0, numpy.dtype("i4,f4", align=True))
+file = io.BytesIO()
+numpy.savez(file, a=numpy.arange(2))
+file.seek(0)
+print(numpy.load(file)["a"], numpy.loadtxt(io.StringIO("1 2")), len(numpy.show_config("dicts")) > 0)
+import PIL.Image, PIL.ExifTags
+print(PIL.Image.ExifTags.Base.Orientation == PIL.ExifTags.Base.Orientation == 0x112)
 """
-    said = [
-        subprocess.run([sys.executable, "-c", script, what], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.subprocess
+def test_numpy_behind_stand_ins_is_numpy() -> None:
+    """Everything that a stand-in stood for works afterwards, and only docstrings are missing."""
+    said = {
+        what: subprocess.run(
+            [sys.executable, "-c", _STAND_INS, what], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
         for what in ("library", "program")
-    ]
-    assert said[0].splitlines()[-1] == "True 1"
-    assert said[1].splitlines()[-1] == "False 1"
+    }
+    assert said["library"][0] != "0 []", "NumPy loads none of what is left out: there is nothing to leave out"
+    assert said["program"][0] == "0 []"
+    assert (said["library"][1], said["program"][1]) == ("True", "False")
+    assert said["library"][2:] == said["program"][2:]
+
+
+@pytest.mark.subprocess
+def test_a_package_that_is_stood_in_for_still_has_its_submodules() -> None:
+    script = """
+import sys
+from convcli.cli.stand_ins import StandIn
+sys.modules["xml"] = StandIn("xml", {"known": 3})
+from xml import known
+from xml.dom import minidom
+import xml
+print(known, minidom.parseString("<a/>").firstChild.tagName, type(xml).__name__)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["3", "a", "module"]

@@ -13,9 +13,10 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from convcli.errors import KernelError, near_names
+from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from convcli.banks.bankfile import RawBank

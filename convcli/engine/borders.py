@@ -7,11 +7,12 @@ why every mode works for a pad of any size, also larger than the image, where li
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from convcli.errors import UsageError, near_names
+from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,7 +11,7 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from convcli.engine.plan import ConvPlan
 from convcli.engine.runner import Runner, prepare
 from convcli.engine.source import Array, Planes
 from convcli.errors import UsageError
+from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from convcli.engine.blocked import BlockedProduct
 from convcli.engine.facts import TapFacts
 from convcli.engine.job import Correlator, Job
 from convcli.engine.phases import Phase
 from convcli.engine.stacked import StackedProduct
+from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,9 +16,9 @@ Standard library only.
 from __future__ import annotations
 
 import ctypes
-from typing import NamedTuple
 
 from convcli.engine.x86 import Assembler, At, Condition, Gpr
+from convcli.record import NamedTuple
 
 #: Vectors of outputs in one group, by step: as many sums as hide an addition's latency; fewer where rows are short.
 GROUP_VECTORS = {1: (8, 4, 2, 1), 2: (4, 2, 1)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from convcli.engine.phases import AxisPhase, as_correlation
 from convcli.engine.plan import ConvPlan
 from convcli.engine.source import Planes
 from convcli.errors import GeometryError
+from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

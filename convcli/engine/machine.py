@@ -13,7 +13,6 @@ import ctypes
 import functools
 import mmap
 import os
-import platform
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -27,7 +26,7 @@ _RET = b"\xc3"
 @functools.cache
 def vector_bytes() -> int:
     """Return the bytes of this processor's vectors, 64 (AVX-512) or 32 (AVX2), or 0 where code cannot be run."""
-    if os.name != "posix" or platform.machine().lower() not in ("x86_64", "amd64"):
+    if os.name != "posix" or os.uname().machine.lower() not in ("x86_64", "amd64"):
         return 0
     has = _cpu_features()
     widest = next(

@@ -7,7 +7,7 @@ cost (:mod:`convcli.engine.costs`), and picks the cheapest.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from convcli.engine.phases import Phase, as_correlation, conv_axis, phases_of, t
 from convcli.engine.refusals import check_conv, check_range, too_little
 from convcli.errors import UsageError, near_names
 from convcli.geometry import Pair
+from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,12 +11,11 @@ float32.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from convcli.engine.job import Job, Weight
 from convcli.engine.source import Array, Scratch
+from convcli.record import NamedTuple
 
 
 class Term(NamedTuple):

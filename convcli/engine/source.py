@@ -10,12 +10,13 @@ from __future__ import annotations
 import sys
 from collections import deque
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from convcli.engine.borders import Border, map_positions
+from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray

@@ -6,7 +6,6 @@ import _thread
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from convcli.engine.plan import ConvPlan
 from convcli.engine.source import Array, BandSource, Planes, Scratch, ScratchPool
 from convcli.engine.stacked import StackedProduct
 from convcli.engine.taps import Taps
+from convcli.record import NamedTuple
 
 
 class Band(NamedTuple):

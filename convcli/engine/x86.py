@@ -11,7 +11,8 @@ Standard library only.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+
+from convcli.record import NamedTuple
 
 
 class Gpr(IntEnum):

@@ -7,7 +7,9 @@ and the words of ``--format``.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile

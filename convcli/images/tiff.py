@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import struct
 import zlib
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from convcli.images.info import NO_METADATA, Metadata
+from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -193,6 +193,8 @@ def _metadata_tags(metadata: Metadata, *, first: bool) -> list[tuple[int, int, b
     if metadata.stamp and first:
         tags.append((270, _ASCII, _ascii(metadata.stamp)))
     if metadata.dpi:
+        from fractions import Fraction
+
         for tag, dots in zip((282, 283), metadata.dpi, strict=True):
             exact = Fraction(dots).limit_denominator(10_000)
             tags.append((tag, _RATIONAL, struct.pack("<II", exact.numerator, exact.denominator)))

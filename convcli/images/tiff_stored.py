@@ -10,13 +10,14 @@ Source: TIFF Revision 6.0, Adobe 1992, sections 2 to 8; of other tags only those
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 
 from convcli.images.info import ImageInfo, Metadata
 from convcli.images.stored import StoredDecoder
 from convcli.images.windows import RawRows
+from convcli.record import NamedTuple
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIPS = 256, 257, 258, 259, 262, 273
 _PER_PIXEL, _STRIP_ROWS, _STRIP_BYTES, _ACROSS, _DOWN, _UNIT, _EXTRA, _FORMAT, _ICC = (
@@ -28,34 +29,33 @@ _PER_PIXEL, _STRIP_ROWS, _STRIP_BYTES, _ACROSS, _DOWN, _UNIT, _EXTRA, _FORMAT, _
 _DEFAULTS = {_COMPRESSION: 1, 254: 0, 266: 1, 274: 1, 284: 1}
 #: Tags that only tell: texts, dates, least and most sample, page name and number, XMP, IPTC, Photoshop, EXIF, GPS.
 _TELLING = {269, 270, 271, 272, 280, 281, 285, 297, 305, 306, 315, 316, 700, 33432, 33723, 34377, 34665, 34853}
-_READ = {
-    *(_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _STRIPS, _PER_PIXEL, _STRIP_ROWS, _STRIP_BYTES),
-    *(_ACROSS, _DOWN, _UNIT, _EXTRA, _FORMAT, _ICC),
-}
-#: type of a field -> how its values are packed; rationals are two numbers
-_PACKED = {1: "B", 3: "H", 4: "I", 5: "II", 7: "B"}
-_MOST_ENTRIES = 64
+#: Tags of one whole number; of several; and the others, with how their values are packed (a rational is two numbers).
+_SINGLE = {_WIDTH, _HEIGHT, _PHOTOMETRIC, _PER_PIXEL, _STRIP_ROWS, _UNIT, *_DEFAULTS}
+_SEVERAL = {_BITS, _STRIPS, _STRIP_BYTES, _EXTRA, _FORMAT}
+_WHOLE = {3: "H", 4: "I"}
+_PACKED = {_ACROSS: {5: "II"}, _DOWN: {5: "II"}, _ICC: {7: "B"}} | dict.fromkeys(_SINGLE | _SEVERAL, _WHOLE)
+_MOST_ENTRIES, _MOST_BYTES = 64, 2**24
 
 
 class _Kind(NamedTuple):
-    """Samples that are read here: Pillow's word for them, their type and planes."""
+    """Samples that are read here: Pillow's words for them, little and big endian, their type and planes."""
 
-    mode: str
+    modes: tuple[str, str]
     dtype: str
     white: float
     plane_names: tuple[str, ...]
 
 
 _RGB, _RGBA = ("r", "g", "b"), ("r", "g", "b", "a")
-#: (photometric, sample format, bits, samples a pixel, extra samples) -> kind; {} is the file's byte order
+#: (photometric, sample format, bits, samples a pixel, extra samples) -> kind
 _KINDS = {
-    (1, 1, 8, 1, ()): _Kind("L", "u1", 255.0, ("l",)),
-    (1, 1, 16, 1, ()): _Kind("I;16", "u2", 65535.0, ("l",)),
-    (1, 3, 32, 1, ()): _Kind("F", "f4", 1.0, ("l",)),
-    (2, 1, 8, 3, ()): _Kind("RGB", "u1", 255.0, _RGB),
-    (2, 1, 8, 4, (2,)): _Kind("RGBA", "u1", 255.0, _RGBA),
-    (2, 1, 16, 3, ()): _Kind("RGB;16{}", "u2", 65535.0, _RGB),
-    (2, 1, 16, 4, (2,)): _Kind("RGBA;16{}", "u2", 65535.0, _RGBA),
+    (1, 1, 8, 1, ()): _Kind(("L", "L"), "u1", 255.0, ("l",)),
+    (1, 1, 16, 1, ()): _Kind(("I;16", "I;16B"), "u2", 65535.0, ("l",)),
+    (1, 3, 32, 1, ()): _Kind(("F", "F"), "f4", 1.0, ("l",)),
+    (2, 1, 8, 3, ()): _Kind(("RGB", "RGB"), "u1", 255.0, _RGB),
+    (2, 1, 8, 4, (2,)): _Kind(("RGBA", "RGBA"), "u1", 255.0, _RGBA),
+    (2, 1, 16, 3, ()): _Kind(("RGB;16L", "RGB;16B"), "u2", 65535.0, _RGB),
+    (2, 1, 16, 4, (2,)): _Kind(("RGBA;16L", "RGBA;16B"), "u2", 65535.0, _RGBA),
 }
 
 
@@ -88,7 +88,7 @@ def open_stored_tiff(file: BinaryIO, frame: int) -> StoredDecoder | None:
     try:
         tags = _read_tags(file, order, *struct.unpack_from(order + "I", head, 4))
         return None if tags is None else _decoder(file, order, tags)
-    except (struct.error, KeyError, IndexError, ZeroDivisionError):
+    except (struct.error, KeyError, IndexError, ValueError, ZeroDivisionError):
         return None
 
 
@@ -105,16 +105,16 @@ def _read_tags(file: BinaryIO, order: str, start: int) -> dict[int, tuple[int, .
     tags: dict[int, tuple[int, ...]] = {}
     for index in range(n_entries):
         tag, kind, count = struct.unpack_from(order + "HHI", directory, 12 * index)
-        if tag in tags or not (tag in _READ or tag in _DEFAULTS or tag in _TELLING):
-            return None
         if tag in _TELLING:
             continue
-        packed = _PACKED[kind]
+        packed = _PACKED[tag][kind]  # KeyError: not plain
         size = count * struct.calcsize(order + packed)
+        if tag in tags or (tag in _SINGLE and count != 1):
+            return None
         place = directory[12 * index + 8 : 12 * index + 12]
         if size > 4:
             file.seek(*struct.unpack(order + "I", place))
-            place = file.read(min(size, 2**24))
+            place = file.read(min(size, _MOST_BYTES))
         tags[tag] = struct.unpack_from(f"{order}{count * len(packed)}{packed[0]}", place)
         if tag in _DEFAULTS and tags[tag] != (_DEFAULTS[tag],):
             return None
@@ -135,7 +135,7 @@ def _decoder(file: BinaryIO, order: str, tags: dict[int, tuple[int, ...]]) -> St
     rows = RawRows(file, first, (height, width, n_planes), stored)
     info = ImageInfo(
         format="tiff",
-        mode=kind.mode.format("L" if order == "<" else "B"),
+        mode=kind.modes[order == ">"],
         width_px=width,
         height_px=height,
         plane_names=kind.plane_names,

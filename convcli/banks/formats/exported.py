@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from convcli.banks.numbers import format_number
 from convcli.errors import KernelError
+from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank

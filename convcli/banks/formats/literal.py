@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from convcli.banks.bankfile import RawKernel
 from convcli.banks.numbers import parse_number
 from convcli.errors import KernelError
+from convcli.record import NamedTuple
 
 Rows = list[list[float]]
 
