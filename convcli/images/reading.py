@@ -166,7 +166,8 @@ def open_planes(
         with translating(where):
             file = stack.enter_context(_open_file(source))
             decoder = open_decoder(file, frame, orientation)
-            if decoder.info.format == "tiff" and decoder_bytes(decoder.info) > window_bytes:
+            is_large = decoder.info.format == "tiff" and decoder_bytes(decoder.info) > window_bytes
+            if is_large and decoder.window() is None:
                 other = _open_tifffile(file, frame, orientation)
                 decoder = other if other is not None and other.window() is not None else decoder
             opened = _open_planes(stack, file, where, decoder, max_pixels, window_bytes)
