@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli.binding import MapName
+from convcli.combine_code import magnitude
 from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Combination(NamedTuple):
         Parameters
         ----------
         maps : ndarray of shape (C * K, H, W)
-            Channel-major; ``magnitude`` works in place and leaves squares behind.
+            Channel-major; ``magnitude`` may work in place and leave squares behind.
         n_kernels : int
             ``K``.
 
@@ -108,6 +109,9 @@ def _combine(maps: NDArray[Any], how: str) -> NDArray[Any]:
     """Combine axis 1 of maps (C, K, H, W)."""
     combined: NDArray[Any]
     if how == "magnitude":
+        made = magnitude(maps)
+        if made is not None:
+            return made
         if maps.dtype.kind in "iu":
             maps = maps.astype(np.float32)
         np.multiply(maps, maps, out=maps)

@@ -22,7 +22,7 @@ T = TypeVar("T")
 Ranges = tuple["NDArray[Any]", "NDArray[Any]"]
 
 #: Bytes of all maps in one strip of rows: enough to make Python's share small, few enough for a second-level cache.
-STRIP_BYTES = 1 << 21
+STRIP_BYTES = 3 << 20
 #: A strip is no fewer rows than this, and no fewer than so many times those of a window: the rest is read twice.
 LEAST_ROWS, LEAST_WINDOWS = 32, 4
 

@@ -19,16 +19,17 @@ from oracles import assert_close, pad_loops
 from strategies import Case, convolutions
 
 from convcli import engine
-from convcli.engine import Border, conv2d, machine, offer_direct, parse_border, plan_conv, prepare
+from convcli.engine import Border, conv2d, offer_direct, parse_border, plan_conv, prepare
 from convcli.engine import direct as direct_module
 from convcli.engine.direct_code import Shape, write_program
 from convcli.engine.job import Job
 from convcli.engine.source import BandSource, Scratch
-from convcli.engine.x86 import Assembler, At, Condition, Gpr
 from convcli.errors import GeometryError, UsageError
+from convcli.machine import processor
+from convcli.machine.x86 import Assembler, At, Condition, Gpr
 
 R9, R10, R11, RAX, RDI, RDX, RSI = Gpr.R9, Gpr.R10, Gpr.R11, Gpr.RAX, Gpr.RDI, Gpr.RDX, Gpr.RSI
-VECTORS = [size for size in machine.FEATURES if size <= machine.vector_bytes()]
+VECTORS = [size for size in processor.FEATURES if size <= processor.vector_bytes()]
 runs_code = pytest.mark.skipif(not VECTORS, reason="this machine runs none of this code")
 
 
@@ -304,7 +305,7 @@ def test_programs_are_kept_and_small():
     for scale in (1, 2, 3):
         conv2d(np.ones((1, 64, 64), np.float32), np.full((1, 1, 3, 3), scale), engine="direct")
     assert direct_module._program.cache_info().misses == 1, "taps are data: no new program"
-    for size in machine.FEATURES:
+    for size in processor.FEATURES:
         assert len(write_program(Shape(tuple(range(0, 4 * 256, 4)), 1, 4, size))) < 64_000
 
 
@@ -322,9 +323,9 @@ def test_where_code_cannot_run_other_engines_do(vector, monkeypatch):
 @runs_code
 @pytest.mark.subprocess
 def test_what_numpy_is_told_to_leave_unused_is_left_unused():
-    if "X86_V4" not in machine._cpu_features():
+    if "X86_V4" not in processor._cpu_features():
         pytest.skip("this NumPy knows no levels of the architecture")
-    script = "from convcli.engine.machine import vector_bytes; print(vector_bytes())"
+    script = "from convcli.machine.processor import vector_bytes; print(vector_bytes())"
     found = [
         subprocess.run(
             [sys.executable, "-W", "ignore", "-c", script],
@@ -342,8 +343,8 @@ def test_no_executable_memory_is_no_error(monkeypatch):
     def refuse(code):
         raise OSError(13, "Permission denied")
 
-    monkeypatch.setattr(machine, "load_code", refuse)
-    assert machine.vector_bytes.__wrapped__() == 0
+    monkeypatch.setattr(processor, "load_code", refuse)
+    assert processor.vector_bytes.__wrapped__() == 0
 
 
 @runs_code

@@ -16,9 +16,9 @@ import numpy as np
 
 from convcli.engine.direct_code import PAIRS_IN_ORDER, Arguments, Shape, write_program
 from convcli.engine.job import Job, Weight
-from convcli.engine.machine import load_code, vector_bytes
 from convcli.engine.source import Array, BandSource, Columns, Scratch
 from convcli.errors import UsageError
+from convcli.machine.processor import load_code, vector_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

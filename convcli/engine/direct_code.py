@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import ctypes
 
-from convcli.engine.x86 import Assembler, At, Condition, Gpr
+from convcli.machine.x86 import Assembler, At, Condition, Gpr
 from convcli.record import NamedTuple
 
 #: Vectors of outputs in one group, by step: as many sums as hide an addition's latency; fewer where rows are short.

@@ -23,7 +23,7 @@ from convcli.engine.costs import (
 from convcli.engine.direct import MOST_COLUMNS, Direct
 from convcli.engine.direct_code import GROUP_VECTORS
 from convcli.engine.direct_rows import Edge
-from convcli.engine.machine import vector_bytes
+from convcli.machine.processor import vector_bytes
 
 #: How far from the first sample of a window its last may lie: the program has it in 32 bits, with some to spare.
 MOST_BYTES = 2**30

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convcli.images.tone_code import LEAST_VALUES, PIXELS, store_bytes
 from convcli.images.tone_spec import ToneCounts, ToneSpec, parse_tone
 from convcli.images.tone_store import (
     per_map,
@@ -136,6 +137,16 @@ class Tone:
             return out, self._apply(maps, out, inplace)
 
     def _apply(self, maps: NDArray[Any], out: NDArray[Any], inplace: bool) -> ToneCounts:
+        if self._full == 255 and maps.size >= LEAST_VALUES:
+            counts = store_bytes(maps, out, [self.gain_offset(index) for index in range(maps.shape[0])])
+            if counts is not None:
+                rest = maps.shape[2] % PIXELS
+                if rest:
+                    counts += self._apply_by_numpy(maps[..., -rest:], out[..., -rest:], inplace)
+                return counts
+        return self._apply_by_numpy(maps, out, inplace)
+
+    def _apply_by_numpy(self, maps: NDArray[Any], out: NDArray[Any], inplace: bool) -> ToneCounts:
         n_maps = maps.shape[0]
         if self._is_flat(maps, out) and (flat := self._apply_flat(maps, out, inplace)):
             return flat

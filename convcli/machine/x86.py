@@ -1,16 +1,16 @@
-"""An assembler for the few x86-64 instructions that a direct convolution is made of.
+"""An assembler for the few x86-64 instructions that convolving a picture and storing it are made of.
 
-Only what :mod:`convcli.engine.direct_code` writes: 64-bit pointers and counters, and vectors of float32 or float64, in
-their AVX2 form (VEX, 32 bytes, 16 registers) or their AVX-512 form (EVEX, 64 bytes). Encodings follow the Intel 64
-Software Developer's Manual, volume 2, chapter 2 (prefixes, ModRM) and the instructions' own pages. Every memory operand
-is ``[base + 32-bit displacement]``.
+64-bit pointers and counters; vectors of float32 or float64, in their AVX2 form (VEX, 32 bytes, 16 registers) or their
+AVX-512 form (EVEX, 64 bytes); and, in their AVX2 form only, the conversions and comparisons between a sum and a stored
+byte (:class:`Packed`). Encodings follow the Intel 64 Software Developer's Manual, volume 2, chapter 2 (prefixes, ModRM)
+and the instructions' own pages. Every memory operand is ``[base + 32-bit displacement]``.
 
 Standard library only.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 from convcli.record import NamedTuple
 
@@ -62,7 +62,7 @@ class _Opcode(NamedTuple):
     code: int
 
 
-_0F, _0F38 = 1, 2
+_0F, _0F38, _0F3A = 1, 2, 3
 _NONE, _66 = 0, 1
 _ZERO = _Opcode(_66, _0F, False, False, 0xEF)  # vpxor, vpxord
 _LOAD = _Opcode(_NONE, _0F, False, False, 0x10)  # vmovups
@@ -74,6 +74,36 @@ _MULTIPLY_ADD = {4: _Opcode(_66, _0F38, False, False, 0xB8), 8: _Opcode(_66, _0F
 _ADD = {4: _Opcode(_NONE, _0F, False, False, 0x58), 8: _Opcode(_66, _0F, False, True, 0x58)}
 _SHUFFLE_PS = _Opcode(_NONE, _0F, False, False, 0xC6)
 _UNPACK_PD = _Opcode(_66, _0F, False, True, 0x14), _Opcode(_66, _0F, False, True, 0x15)  # vunpcklpd, vunpckhpd
+
+
+class Packed(Enum):
+    """Instructions for vectors of 32 bytes, or of 16 where asked; those that need a number with them say so."""
+
+    INT16_TO_INT32 = _Opcode(_66, _0F38, False, False, 0x23)  # vpmovsxwd
+    INT32_TO_FLOAT = _Opcode(_NONE, _0F, False, False, 0x5B)  # vcvtdq2ps
+    FLOAT_TO_INT32 = _Opcode(_66, _0F, False, False, 0x5B)  # vcvtps2dq
+    FLOAT_TO_DOUBLE = _Opcode(_NONE, _0F, False, False, 0x5A)  # vcvtps2pd, of half a vector
+    ADD_DOUBLES = _Opcode(_66, _0F, False, False, 0x58)  # vaddpd
+    ADD = _Opcode(_NONE, _0F, False, False, 0x58)  # vaddps
+    MULTIPLY = _Opcode(_NONE, _0F, False, False, 0x59)  # vmulps
+    SQUARE_ROOT = _Opcode(_NONE, _0F, False, False, 0x51)  # vsqrtps
+    LEAST = _Opcode(_NONE, _0F, False, False, 0x5D)  # vminps
+    MOST = _Opcode(_NONE, _0F, False, False, 0x5F)  # vmaxps
+    AND = _Opcode(_NONE, _0F, False, False, 0x54)  # vandps
+    ROUND = _Opcode(_66, _0F3A, False, False, 0x08)  # vroundps; the number is ROUND_TO_EVEN
+    COMPARE = _Opcode(_NONE, _0F, False, False, 0xC2)  # vcmpps; the number is IS_LESS or IS_GREATER
+    SUBTRACT_INT32 = _Opcode(_66, _0F, False, False, 0xFA)  # vpsubd
+    INT32_TO_UINT16 = _Opcode(_66, _0F38, False, False, 0x2B)  # vpackusdw
+    UINT16_TO_UINT8 = _Opcode(_66, _0F, False, False, 0x67)  # vpackuswb
+    ORDER_QUARTERS = _Opcode(_66, _0F3A, True, True, 0x00)  # vpermq; the number has two bits for each place
+    UPPER_HALF = _Opcode(_66, _0F3A, False, False, 0x39)  # vextracti128; into and source change places, the number is 1
+    PICK_BYTES = _Opcode(_66, _0F38, False, False, 0x00)  # vpshufb
+    OR = _Opcode(_66, _0F, False, False, 0xEB)  # vpor
+    LOAD = _LOAD
+    STORE = _STORE
+
+
+ROUND_TO_EVEN, IS_LESS, IS_GREATER = 8, 0x11, 0x1E
 
 
 class Assembler:
@@ -203,20 +233,30 @@ class Assembler:
         """Put 32-bit places in the order that the vector ``order`` tells."""
         self._vector(_PERMUTE, into, order, source)
 
+    def packed(
+        self, what: Packed, into: int, left: int, right: int | At, number: int | None = None, *, half: bool = False
+    ) -> None:
+        """Write one instruction in its AVX2 form; ``left`` is 0 where there is one operand, ``half`` means 16 bytes."""
+        self._vex(what.value, into, left, right, half=half)
+        if number is not None:
+            self._bytes.append(number)
+
     def _general(self, opcode: int, register: Gpr, operand: Gpr | At) -> None:
         base = operand.base if isinstance(operand, At) else operand
         self._bytes += bytes((0x48 | (register >> 3) << 2 | base >> 3, opcode))
         self._operand(register, operand)
 
     def _vector(self, opcode: _Opcode, register: int, second: int, operand: int | At) -> None:
-        base = operand.base if isinstance(operand, At) else operand
-        outer = (~register >> 3 & 1) << 7 | 1 << 6 | (~base >> 3 & 1) << 5
-        middle = (~second & 15) << 3 | opcode.prefix
         if self.vector_bytes == 32:
-            self._bytes += bytes((0xC4, outer | opcode.table, opcode.wide << 7 | middle | 1 << 2))
-        else:
-            self._bytes += bytes((0x62, outer | 1 << 4 | opcode.table, opcode.wide_evex << 7 | middle | 1 << 2, 0x48))
-        self._bytes.append(opcode.code)
+            self._vex(opcode, register, second, operand)
+            return
+        outer, middle = _prefix_bits(opcode, register, second, operand)
+        self._bytes += bytes((0x62, outer | 1 << 4, opcode.wide_evex << 7 | middle | 1 << 2, 0x48, opcode.code))
+        self._operand(register, operand)
+
+    def _vex(self, opcode: _Opcode, register: int, second: int, operand: int | At, *, half: bool = False) -> None:
+        outer, middle = _prefix_bits(opcode, register, second, operand)
+        self._bytes += bytes((0xC4, outer, opcode.wide << 7 | middle | (not half) << 2, opcode.code))
         self._operand(register, operand)
 
     def _operand(self, register: int, operand: int | At) -> None:
@@ -225,3 +265,10 @@ class Assembler:
             self._bytes += operand.displacement.to_bytes(4, "little", signed=True)
         else:
             self._bytes.append(0xC0 | (register & 7) << 3 | operand & 7)
+
+
+def _prefix_bits(opcode: _Opcode, register: int, second: int, operand: int | At) -> tuple[int, int]:
+    """Return what VEX and EVEX have in common: upper bits of registers and table; second operand and prefix."""
+    base = operand.base if isinstance(operand, At) else operand
+    outer = (~register >> 3 & 1) << 7 | 1 << 6 | (~base >> 3 & 1) << 5 | opcode.table
+    return outer, (~second & 15) << 3 | opcode.prefix
