@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,78 +27,9 @@ from convcli.engine.job import Job
 from convcli.engine.source import BandSource, Scratch
 from convcli.errors import GeometryError, UsageError
 from convcli.machine import processor
-from convcli.machine.x86 import Assembler, At, Condition, Gpr
 
-R9, R10, R11, RAX, RDI, RDX, RSI = Gpr.R9, Gpr.R10, Gpr.R11, Gpr.RAX, Gpr.RDI, Gpr.RDX, Gpr.RSI
 VECTORS = [size for size in processor.FEATURES if size <= processor.vector_bytes()]
 runs_code = pytest.mark.skipif(not VECTORS, reason="this machine runs none of this code")
-
-
-def made(vector_bytes: int, itemsize: int, method: str, *arguments: object, **keywords: object) -> str:
-    code = Assembler(vector_bytes, itemsize)
-    getattr(code, method)(*arguments, **keywords)
-    return code.finish().hex()
-
-
-@pytest.mark.parametrize(
-    ("size", "item", "method", "arguments", "keywords", "by_gnu_as"),
-    [
-        (32, 4, "load", (9, At(R10, 100)), {}, "c4417c108a64000000"),
-        (32, 4, "store", (9, At(R11, -4)), {}, "c4417c118bfcffffff"),
-        (32, 4, "broadcast", (15, At(R9, 4)), {}, "c4427d18b904000000"),
-        (32, 8, "broadcast", (12, At(RDI, 8)), {}, "c4627d19a708000000"),
-        (32, 4, "multiply_add", (2, 15, At(R10, 68)), {}, "c4c205b89244000000"),
-        (32, 8, "multiply_add", (13, 5, 14), {}, "c442d5b8ee"),
-        (32, 4, "every_second", (1, 2, 13), {"odd": True}, "c4c16cc6cddd"),
-        (32, 8, "every_second", (14, 9, 3), {"odd": False}, "c4613514f3"),
-        (32, 8, "every_second", (1, 12, 13), {"odd": True}, "c4c11d15cd"),
-        (32, 4, "permute", (4, 11, 12), {}, "c4c22516e4"),
-        (64, 4, "load", (9, At(R10, 100)), {}, "62517c48108a64000000"),
-        (64, 4, "store", (9, At(R11, -4)), {}, "62517c48118bfcffffff"),
-        (64, 4, "broadcast", (15, At(R9, 4)), {}, "62527d4818b904000000"),
-        (64, 8, "broadcast", (12, At(RDI, 8)), {}, "6272fd4819a708000000"),
-        (64, 4, "multiply_add", (2, 15, At(R10, 68)), {}, "62d20548b89244000000"),
-        (64, 8, "multiply_add", (13, 5, 14), {}, "6252d548b8ee"),
-        (64, 4, "every_second", (1, 2, 13), {"odd": True}, "62d16c48c6cddd"),
-        (64, 8, "every_second", (14, 9, 3), {"odd": False}, "6271b54814f3"),
-        (64, 8, "every_second", (1, 12, 13), {"odd": True}, "62d19d4815cd"),
-        (64, 4, "permute", (4, 11, 12), {}, "62d2254816e4"),
-        (32, 4, "add_numbers", (9, 12, 3), {}, "c4611c58cb"),
-        (32, 8, "add_numbers", (1, 1, 15), {}, "c4c17558cf"),
-        (32, 4, "zero", (12,), {}, "c4411defe4"),
-        (64, 4, "add_numbers", (9, 12, 3), {}, "62711c4858cb"),
-        (64, 8, "add_numbers", (1, 1, 15), {}, "62d1f54858cf"),
-        (64, 4, "zero", (12,), {}, "62511d48efe4"),
-        (64, 4, "move", (RSI, At(RDI, 8)), {}, "488bb708000000"),
-        (64, 4, "move", (Gpr.R8, RSI), {}, "4c8bc6"),
-        (64, 4, "add", (RDX, At(RDI, 40)), {}, "48039728000000"),
-        (64, 4, "add", (R10, RAX), {}, "4c03d0"),
-        (64, 4, "subtract", (RAX, RAX), {}, "482bc0"),
-        (64, 4, "compare", (Gpr.R8, R11), {}, "4d3bc3"),
-        (64, 4, "compare", (RAX, At(RDI, 16)), {}, "483b8710000000"),
-        (64, 4, "address", (R11, At(RAX, 256)), {}, "4c8d9800010000"),
-        (64, 4, "prefetch", (At(R10, 2048),), {}, "410f188a00080000"),
-        (64, 4, "push", (Gpr.R14,), {}, "4156"),
-        (64, 4, "pop", (Gpr.R14,), {}, "415e"),
-        (64, 4, "push", (Gpr.RBX,), {}, "4053"),  # with a prefix that has no effect
-        (64, 4, "move", (R9, Gpr.R13), {}, "4d8bcd"),
-        (64, 4, "add", (Gpr.R14, At(RDI, 72)), {}, "4c03b748000000"),
-        (32, 4, "broadcast", (15, At(Gpr.RBP)), {}, "c4627d18bd00000000"),
-        (64, 4, "end_vectors", (), {}, "c5f877"),
-    ],
-)
-def test_instructions_are_those_of_an_assembler(size, item, method, arguments, keywords, by_gnu_as):
-    """GNU as 2.40, ``{vex3}`` or ``{evex}``, ``{disp32}``, ``{load}``."""
-    assert made(size, item, method, *arguments, **keywords) == by_gnu_as
-
-
-def test_jumps_go_forward_and_back():
-    code = Assembler(64, 4)
-    code.label("begin")
-    code.jump("end", Condition.LESS)
-    code.jump("begin")
-    code.label("end")
-    assert code.finish().hex() == "0f8c05000000" + "e9f5ffffff"
 
 
 def by_torch(case: Case, image: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
@@ -248,20 +180,8 @@ GUARDED = """
     import ctypes, mmap, sys
     import numpy as np
     from convcli.engine import direct_rows, parse_border, plan_conv, prepare
+    from guarded import guarded
 
-    def guarded(shape, dtype, at_end):
-        "An array with forbidden pages right behind it, or right before it."
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        page, pages = mmap.PAGESIZE, -(-size // mmap.PAGESIZE)
-        memory = mmap.mmap(-1, (pages + 2) * page)
-        kept.append(memory)
-        begin = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        for at in (begin, begin + (pages + 1) * page):
-            assert not protect(ctypes.c_void_p(at), page, 0)
-        offset = page + (pages * page - size if at_end else 0)
-        return np.frombuffer(memory, dtype, int(np.prod(shape)), offset).reshape(shape)
-
-    kept, protect = [], ctypes.CDLL(None).mprotect
     if "break" in sys.argv:
         init = direct_rows.RowsInPlace.__init__
         def broken(self, *arguments):
@@ -294,7 +214,8 @@ GUARDED = """
 def test_nothing_is_read_or_written_beyond_the_arrays(broken):
     """The pages next to them may not be touched; ``broken`` shows that this is noticed."""
     command = [sys.executable, "-c", textwrap.dedent(GUARDED), *(["break"] if broken else [])]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == (-signal.SIGSEGV if broken else 0), result.stderr
     assert broken or result.stdout == "whole\n"
 
@@ -318,33 +239,6 @@ def test_where_code_cannot_run_other_engines_do(vector, monkeypatch):
     plan = plan_conv((1, 1000, 1000), weight)
     assert (plan.engine == "direct") == bool(vector)
     assert ("direct" in dict(plan.excluded)) != bool(vector)
-
-
-@runs_code
-@pytest.mark.subprocess
-def test_what_numpy_is_told_to_leave_unused_is_left_unused():
-    if "X86_V4" not in processor._cpu_features():
-        pytest.skip("this NumPy knows no levels of the architecture")
-    script = "from convcli.machine.processor import vector_bytes; print(vector_bytes())"
-    found = [
-        subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", script],
-            env=os.environ | {"NPY_DISABLE_CPU_FEATURES": levels},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for levels in ("X86_V4", "X86_V4 X86_V3")
-    ]
-    assert found == ["32\n", "0\n"]
-
-
-def test_no_executable_memory_is_no_error(monkeypatch):
-    def refuse(code):
-        raise OSError(13, "Permission denied")
-
-    monkeypatch.setattr(processor, "load_code", refuse)
-    assert processor.vector_bytes.__wrapped__() == 0
 
 
 @runs_code
