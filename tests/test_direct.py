@@ -22,7 +22,9 @@ from strategies import Case, convolutions
 from convcli import engine
 from convcli.engine import Border, conv2d, offer_direct, parse_border, plan_conv, prepare
 from convcli.engine import direct as direct_module
+from convcli.engine.direct import Direct
 from convcli.engine.direct_code import Shape, write_program
+from convcli.engine.direct_rows import Edge
 from convcli.engine.job import Job
 from convcli.engine.source import BandSource, Scratch
 from convcli.errors import GeometryError, UsageError
@@ -344,6 +346,24 @@ def test_memory_is_kept_however_the_samples_lie(case):
     finally:
         tracemalloc.stop()
     assert used <= plan.memory_bytes + 100_000
+
+
+@runs_code
+@pytest.mark.parametrize("border", ["zeros", "replicate", "circular"])
+@pytest.mark.parametrize("kernel", [3, 15])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_edges_take_what_was_counted_for_them(border, kernel, stride):
+    image, pad = np.ones((2, 3000, 200), np.float32), kernel // 2
+    weight = np.ones((4, 1, kernel, kernel))
+    padding = ((pad, pad), (pad, pad))
+    options = {"groups": 2, "border": parse_border(border), "engine": "direct", "threads": 1}
+    plan = plan_conv(image.shape, weight, (stride, stride), padding, **options)
+    runner = prepare(plan, weight)
+    runner.run(image)
+    buffers = runner._pool.take()._buffers
+    taken = buffers["edges"].size + buffers["edge maps"].size
+    counted = Edge(Direct(runner._job(plan.phases()[0], 1)), pad, image.shape[2]).n_bytes()
+    assert counted / 20 < taken <= counted
 
 
 @runs_code

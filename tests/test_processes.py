@@ -236,6 +236,49 @@ def test_a_worker_that_is_killed_costs_its_file_and_leaves_nothing(
     assert not list((tmp_path / "out").rglob("*.convcli-part"))
 
 
+def test_what_a_killed_worker_was_writing_is_removed(folder: Path, tmp_path: Path) -> None:
+    """Killed just before a file gets its name: its part is there then, and gone in the end."""
+    code = f"""
+import os, signal, sys
+from convcli.images.targets import TargetFile
+commit = TargetFile.commit
+def commit_or_die(self):
+    if self.path.name == "2.png":
+        open({str(tmp_path / "seen")!r}, "w").write(self._part.name)
+        os.kill(os.getpid(), signal.SIGKILL)
+    commit(self)
+TargetFile.commit = commit_or_die
+from convcli.__main__ import main
+sys.argv = ["convcli", "apply", {str(folder)!r}, "-k", "sobel", "--layout", "picture", "--name", "{{stem}}.{{ext}}",
+            "--out-dir", {str(tmp_path / "out")!r}, "-q", "-j", "2"]
+main()
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 7, run.stderr
+    assert "2.png: the process that worked on it was killed (signal 9)" in run.stderr
+    assert (tmp_path / "seen").read_text().endswith(".convcli-part")
+    left = sorted(path.name for path in (tmp_path / "out").iterdir() if path.name != ".convcli-manifest.jsonl")
+    assert left == ["0.png", "1.png", "4.png", "5.png"]
+
+
+@pytest.mark.parametrize("n_allowed", [0, 1])
+def test_work_is_done_by_as_many_processes_as_can_be_started(n_allowed: int) -> None:
+    out = run_code(f"""
+import errno, os
+from convcli import processes
+start, started = processes._Crew.start_one, []
+def start_some(self):
+    if len(started) == {n_allowed}:
+        raise OSError(errno.EAGAIN, "no more")
+    started.append(1)
+    start(self)
+processes._Crew.start_one = start_some
+results = list(processes.work_apart(range(9), lambda task: os.getpid(), 4, stop=lambda: None, lost=lambda *_: None))
+print(sorted(task for task, _ in results) == list(range(9)), [{{pid for _, pid in results}} == {{os.getpid()}}])
+""")
+    assert out.split() == ["True", f"[{n_allowed == 0}]"]
+
+
 def test_as_many_processes_as_the_system_allows(folder: Path, tmp_path: Path) -> None:
     """A pipe takes two files; with none left there is at least the process that asked."""
     for index, n_files in enumerate((40, 13, 12, 11, 10, 9)):
