@@ -123,6 +123,19 @@ def test_what_is_not_plain_is_left_to_others(what: str) -> None:
     assert open_stored_tiff(tiff_of(samples, **NOT_PLAIN[what]), 0) is None
 
 
+def test_strips_in_another_order_are_left_to_others() -> None:
+    file = tiff_of(random_samples(np.random.default_rng(6), ("u1", 1), 20, 16), rowsperstrip=10)
+    with tifffile.TiffFile(file) as tiff:
+        tag = tiff.pages[0].tags["StripOffsets"]
+        first, second = tag.value
+    data = bytearray(file.getvalue())
+    struct.pack_into("<II", data, tag.valueoffset, second, first)
+    turned = io.BytesIO(bytes(data))
+    assert open_stored_tiff(turned, 0) is None
+    whole = read(file.getvalue()).samples
+    np.testing.assert_array_equal(read(bytes(data)).samples, np.concatenate([whole[10:], whole[:10]]))
+
+
 def test_pages_are_left_to_others() -> None:
     file = tiff_of(np.zeros((2, 16, 16), np.uint8), photometric="minisblack")
     assert open_stored_tiff(file, 0) is None

@@ -89,6 +89,8 @@ import numpy, numpy.ma, numpy.typing, numpy.linalg, numpy.testing
 print(bool(numpy.array.__doc__))
 print(int(numpy.ma.array([1, 2], mask=[0, 1]).sum()), numpy.typing.NDArray[numpy.int8], numpy.linalg.eigh([[2.0]]))
 print(pickle.loads(pickle.dumps(numpy.arange(3))), platform.machine() != "", textwrap.dedent("  a"))
+from numpy._core import overrides
+print(getattr(overrides, "inspect", inspect).signature(numpy.linalg.eigh))
 print(inspect.signature(numpy.linalg.eigh), numpy.zeros(2).ctypes.data > 0, numpy.dtype("i4,f4", align=True))
 file = io.BytesIO()
 numpy.savez(file, a=numpy.arange(2))
