@@ -125,6 +125,7 @@ def test_what_is_not_plain_is_left_to_others(what: str) -> None:
 
 def test_strips_in_another_order_are_left_to_others() -> None:
     file = tiff_of(random_samples(np.random.default_rng(6), ("u1", 1), 20, 16), rowsperstrip=10)
+    file.seek(0)
     with tifffile.TiffFile(file) as tiff:
         tag = tiff.pages[0].tags["StripOffsets"]
         first, second = tag.value
