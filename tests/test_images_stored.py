@@ -129,7 +129,7 @@ def test_strips_in_another_order_are_left_to_others() -> None:
     with tifffile.TiffFile(file) as tiff:
         tag = tiff.pages[0].tags["StripOffsets"]
         first, second = tag.value
-    data = bytearray(file.getvalue())
+    data = bytearray(file.getvalue()) + bytes(1000)
     struct.pack_into("<II", data, tag.valueoffset, second, first)
     turned = io.BytesIO(bytes(data))
     assert open_stored_tiff(turned, 0) is None
