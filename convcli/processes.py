@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any, Generic, TypeVar
 
+from convcli.allocation import keep_freed_memory
 from convcli.workers import Stopped
 
 T = TypeVar("T")
@@ -25,8 +26,6 @@ R = TypeVar("R")
 
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-#: Arrays of the last file serve the next one: given back and asked for again, their pages are 15 % of the time.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 class _Worker:
@@ -109,13 +108,10 @@ class _Crew(Generic[T, R]):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent says what follows from it
         signal.signal(signal.SIGTERM, lambda _signal, _frame: self._stop())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        libc = ctypes.CDLL(None)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             return
-        if hasattr(libc, "mallopt"):  # glibc
-            libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-            libc.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+        keep_freed_memory()
         for worker in self.workers:  # the parent's ends, this child's too
             worker.close()
         with contextlib.suppress(EOFError, BrokenPipeError, Stopped):  # nobody asks, nobody waits, or it was stopped

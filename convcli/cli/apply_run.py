@@ -66,6 +66,7 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     if owns_process:
         import_numpy()
 
+    from convcli.allocation import keep_freed_memory
     from convcli.batch import plan_batch, run_batch
 
     batch = plan_batch(request, sources, resume=run.resume)
@@ -75,6 +76,8 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         _print_plan(batch, run, single=single)
         return
     _end_in_order(owns_process)
+    if owns_process:
+        keep_freed_memory()
     outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast, owns_process=owns_process)
     if single:
         try:
