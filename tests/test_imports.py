@@ -75,8 +75,9 @@ def test_the_probe_sees_a_heavy_module(photo: Path, tmp_path: Path) -> None:
 _STAND_INS = """
 import sys
 sys.path.insert(0, "")
-from convcli.cli.stand_ins import BESIDE_NUMPY, import_numpy
+from convcli.cli.stand_ins import BESIDE_NUMPY, import_numpy, put_off_rarely_used
 if sys.argv[1] == "program":
+    put_off_rarely_used()
     import_numpy()
 else:
     import numpy
@@ -96,7 +97,15 @@ file = io.BytesIO()
 numpy.savez(file, a=numpy.arange(2))
 file.seek(0)
 print(numpy.load(file)["a"], numpy.loadtxt(io.StringIO("1 2")), len(numpy.show_config("dicts")) > 0)
-import PIL.Image, PIL.ExifTags
+import logging, PIL.Image, PIL.ExifTags, pathlib, ipaddress, traceback
+from urllib.parse import urlsplit
+from traceback import format_exception_only
+print(pathlib.Path("/a b").as_uri(), urlsplit("http://[::1]/x").hostname, ipaddress.ip_address("1.2.3.4"))
+try:
+    1 / 0
+except ZeroDivisionError as error:
+    print(format_exception_only(error), traceback.format_exc()[-34:])
+    logging.getLogger().exception("said")
 print(PIL.Image.ExifTags.Base.Orientation == PIL.ExifTags.Base.Orientation == 0x112)
 """
 
@@ -106,7 +115,11 @@ def test_numpy_behind_stand_ins_is_numpy() -> None:
     """Everything that a stand-in stood for works afterwards, and only docstrings are missing."""
     said = {
         what: subprocess.run(
-            [sys.executable, "-c", _STAND_INS, what], capture_output=True, text=True, check=True
+            [sys.executable, "-c", _STAND_INS, what],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=True,
         ).stdout.splitlines()
         for what in ("library", "program")
     }

@@ -26,8 +26,9 @@ BESIDE_NUMPY: Mapping[str, Mapping[str, object]] = {
     "platform": {},
     "textwrap": {},
 }
-#: Names of the tags of EXIF, 2 ms of enumerations, of use where an image has EXIF.
-BESIDE_PILLOW = "PIL.ExifTags"
+#: What pathlib, logging and Pillow import for functions that are rarely called: addresses within URLs, tracebacks,
+#: names of EXIF's tags. These stand-ins may stay, for they know nothing.
+RARELY_USED = ("ipaddress", "traceback", "PIL.ExifTags")
 
 
 class StandIn(ModuleType):
@@ -65,8 +66,14 @@ class _RealPath:
         return real
 
 
+def put_off_rarely_used() -> None:
+    """Have stand-ins ready for what is rarely used; modules that are there already stay."""
+    for name in RARELY_USED:
+        sys.modules.setdefault(name, StandIn(name, {}))
+
+
 def import_numpy() -> None:
-    """Import NumPy with stand-ins beside it, and have one ready for Pillow; modules that are there already stay."""
+    """Import NumPy with stand-ins beside it; modules that are there already stay."""
     if "numpy" in sys.modules:
         return
     stand_ins = [StandIn(name, known) for name, known in BESIDE_NUMPY.items() if name not in sys.modules]
@@ -78,4 +85,3 @@ def import_numpy() -> None:
             one.leave()
             for name in BESIDE_NUMPY[one.__name__]:
                 delattr(one, name)
-    sys.modules.setdefault(BESIDE_PILLOW, StandIn(BESIDE_PILLOW, {}))
