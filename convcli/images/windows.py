@@ -62,8 +62,8 @@ class RawRows:
         """Return rows ``[top, bottom)``, shape (bottom - top, W, P), in native byte order."""
         n_rows = bottom - top
         first = self._hwp[0] - bottom if self._upside_down else top
-        data = self._read(self._offset + first * self._row_bytes, n_rows * self._row_bytes)
-        band = np.frombuffer(data, self._stored).reshape(n_rows, *self._hwp[1:])
+        band = np.empty((n_rows, *self._hwp[1:]), self._stored)
+        self._read(self._offset + first * self._row_bytes, band.reshape(-1).view(np.uint8).data)
         return (band[::-1] if self._upside_down else band).astype(self.dtype, copy=False)
 
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
@@ -71,18 +71,16 @@ class RawRows:
         with translating(self.where):
             return self.samples(top, bottom).transpose(2, 0, 1)
 
-    def _read(self, start: int, n_bytes: int) -> bytes | bytearray:
-        data = bytearray(n_bytes)
-        view, n_read = memoryview(data), 0
+    def _read(self, start: int, into: memoryview) -> None:
+        n_read = 0
         with self._lock:
             self._file.seek(start)
-            while n_read < n_bytes:
-                n_more = self._file.readinto(view[n_read:])  # type: ignore[attr-defined]
+            while n_read < len(into):
+                n_more = self._file.readinto(into[n_read:])  # type: ignore[attr-defined]
                 if not n_more:
-                    missing = n_bytes - n_read
+                    missing = len(into) - n_read
                     raise ImageError(f"is truncated: {missing:,} bytes missing", hint="copy or download the file again")
                 n_read += n_more
-        return data
 
 
 class SegmentRows:
