@@ -3,10 +3,14 @@
 import io
 import os
 import struct
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from conftest import run_cli
 from PIL import Image as Pillow
+from PIL import PngImagePlugin
 
 from convcli.errors import ImageError
 from convcli.images import open_planes, probe, read, read_frames, write_picture
@@ -429,3 +433,52 @@ def test_a_gif_without_its_end_says_that_frames_may_be_missing():
     data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert not [note for note in probe(data).notes if "trailer" in note]
     assert [note for note in probe(data[:-1]).notes if "trailer" in note]
+
+
+XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
+#: A Photoshop block of a JPEG with resource 0x0404, a caption in IPTC.
+IPTC = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + (8).to_bytes(4, "big") + b"\x1c\x02\x78\0\x03cap"
+
+
+def with_application_data(jpeg: bytes, number: int, body: bytes) -> bytes:
+    return jpeg[:2] + bytes((0xFF, 0xE0 + number)) + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options", "left_out"),
+    [
+        (".tif", {"tiffinfo": {700: XMP}}, ("XMP",)),
+        (".tif", {"tiffinfo": {700: XMP}, "compression": "tiff_lzw"}, ("XMP",)),
+        (".tif", {"tiffinfo": {33723: b"caption"}}, ("IPTC",)),
+        (".tif", {"exif": True}, ("EXIF",)),
+        (".jpg", {"xmp": XMP}, ("XMP",)),
+        (".webp", {"xmp": XMP}, ("XMP",)),
+        (".png", {"pnginfo": True}, ("XMP",)),
+        (".png", {}, ()),
+        (".tif", {}, ()),
+    ],
+    ids=str,
+)
+def test_what_no_picture_keeps_is_said(
+    suffix: str, options: dict[str, Any], left_out: tuple[str, ...], tmp_path: Path
+) -> None:
+    if options.get("exif"):
+        exif = Pillow.Exif()
+        exif.get_ifd(34665)[0x9003] = "2026:01:01 00:00:00"
+        exif[34665] = exif.get_ifd(34665)
+        options = {"exif": exif}
+    if options.get("pnginfo"):
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", XMP.decode())
+        options = {"pnginfo": info}
+    path = tmp_path / f"a{suffix}"
+    Pillow.new("RGB", (30, 20)).save(path, **options)
+    assert probe(path).metadata.left_out == left_out
+    notes = run_cli("apply", path, "-k", "sobel", "-o", tmp_path / "out.png").ok().stdout
+    assert ("left out of the picture: " + ", ".join(left_out) in notes) == bool(left_out)
+
+
+def test_iptc_of_a_jpeg_is_seen() -> None:
+    file = io.BytesIO()
+    Pillow.new("RGB", (30, 20)).save(file, "jpeg")
+    assert probe(with_application_data(file.getvalue(), 13, IPTC)).metadata.left_out == ("IPTC",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from convcli.images.exif import find_orientation, split_exif
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
 ORIENTATION_TAG = 0x0112
+#: Tags of a TIFF that point to EXIF and GPS, that hold XMP and IPTC; Photoshop's number of IPTC within a JPEG.
+EXIF_TAGS, XMP_TAG, IPTC_TAG, IPTC_RESOURCE = (34665, 34853), 700, 33723, 0x0404
 WHITE = {"uint8": 255.0, "uint16": 65535.0, "int32": 2.0**31 - 1, "uint32": 2.0**32 - 1, "float32": 1.0}
 #: Pillow mode -> (mode after conversion, dtype); modes that need no conversion stay themselves
 _TARGET = {
@@ -120,7 +123,19 @@ def read_metadata(image: PillowImage.Image) -> tuple[int, Metadata]:
         orientation = found if found in range(1, 9) else 1
     else:
         orientation = find_orientation(exif)
-    return orientation, Metadata(icc=icc if isinstance(icc, bytes) and icc else None, dpi=_dpi(info), exif=exif)
+    icc = icc if isinstance(icc, bytes) and icc else None
+    return orientation, Metadata(icc=icc, dpi=_dpi(info), exif=exif, left_out=left_out(info, tags or ()))
+
+
+def left_out(info: Mapping[Any, Any], tags: Container[int]) -> tuple[str, ...]:
+    """Name what Pillow has read, or seen, and no picture of ours keeps."""
+    photoshop = info.get("photoshop")
+    has = {
+        "EXIF": any(tag in tags for tag in EXIF_TAGS),
+        "XMP": "xmp" in info or "XML:com.adobe.xmp" in info or XMP_TAG in tags,
+        "IPTC": IPTC_TAG in tags or (isinstance(photoshop, dict) and IPTC_RESOURCE in photoshop),
+    }
+    return tuple(name for name, there in has.items() if there)
 
 
 def _dpi(info: dict[Any, Any]) -> tuple[float, float] | None:

@@ -30,12 +30,15 @@ class Metadata(NamedTuple):
         EXIF block, beginning with its TIFF header (no ``Exif`` prefix).
     stamp : str
         How the file was made, in one or several lines.
+    left_out : tuple of str
+        What else the file holds and no picture keeps: ``XMP``, ``IPTC``, and the ``EXIF`` of a TIFF.
     """
 
     icc: bytes | None = None
     dpi: tuple[float, float] | None = None
     exif: bytes | None = None
     stamp: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 NO_METADATA = Metadata()

@@ -14,6 +14,7 @@ import tifffile  # noqa: TID253
 
 from convcli.errors import ImageError
 from convcli.images.exif import upright_view
+from convcli.images.header import left_out
 from convcli.images.info import ImageInfo, Metadata
 from convcli.images.windows import RawRows, SegmentRows
 
@@ -165,4 +166,5 @@ def _metadata(page: tifffile.TiffPage) -> Metadata:
             dpi = (float(across), float(down))
     except (KeyError, ValueError, ZeroDivisionError, TypeError):
         pass
-    return Metadata(icc=icc if isinstance(icc, bytes) and icc else None, dpi=dpi)
+    icc = icc if isinstance(icc, bytes) and icc else None
+    return Metadata(icc=icc, dpi=dpi, left_out=left_out({}, page.tags))

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from convcli.images.header import left_out
 from convcli.images.info import ImageInfo, Metadata
 from convcli.images.stored import StoredDecoder
 from convcli.images.windows import RawRows
@@ -106,6 +107,7 @@ def _read_tags(file: BinaryIO, order: str, start: int) -> dict[int, tuple[int, .
     for index in range(n_entries):
         tag, kind, count = struct.unpack_from(order + "HHI", directory, 12 * index)
         if tag in _TELLING:
+            tags.setdefault(tag, ())
             continue
         packed = _PACKED[tag][kind]  # KeyError: not plain
         size = count * struct.calcsize(order + packed)
@@ -141,7 +143,7 @@ def _decoder(file: BinaryIO, order: str, tags: dict[int, tuple[int, ...]]) -> St
         plane_names=kind.plane_names,
         dtype=rows.dtype.name,
         white=kind.white,
-        metadata=Metadata(icc=bytes(tags.get(_ICC, ())) or None, dpi=_dpi(tags)),
+        metadata=Metadata(icc=bytes(tags.get(_ICC, ())) or None, dpi=_dpi(tags), left_out=left_out({}, tags)),
     )
     return StoredDecoder(info, rows)
 

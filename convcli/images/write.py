@@ -65,12 +65,14 @@ def picture_notes(picture_format: str, n_planes: int, metadata: Metadata) -> tup
     rule = RULES[picture_format]
     notes = [
         f"{picture_format} cannot keep the {_KEPT_NAMES[field]}"
-        for field in Metadata._fields
+        for field in _KEPT_NAMES
         if getattr(metadata, field) and field not in rule.keeps
     ]
     if metadata.icc and "icc" in rule.keeps and fitting_icc(metadata, n_planes).icc is None:
         space = metadata.icc[16:20].decode("ascii", "replace").strip()
         notes.append(f"the ICC profile is of {space} and is left out of a picture of {n_planes} planes")
+    if metadata.left_out:
+        notes.append(f"left out of the picture: {', '.join(metadata.left_out)}")
     if rule.note and not (picture_format == "gif" and n_planes == 1):
         notes.append(rule.note)
     if picture_format == "webp" and n_planes < 3:
