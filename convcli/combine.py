@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from convcli.banks import KernelBank
 
+#: Magnitudes whose squares float32 holds with all its digits.
+_SMALL = 1e-15
+
 
 class Combination(NamedTuple):
     """How the K maps of one plane become fewer.
@@ -74,7 +77,7 @@ class Combination(NamedTuple):
         Parameters
         ----------
         maps : ndarray of shape (C * K, H, W)
-            Channel-major; ``magnitude`` may work in place and leave squares behind.
+            Channel-major.
         n_kernels : int
             ``K``.
 
@@ -109,17 +112,26 @@ def _combine(maps: NDArray[Any], how: str) -> NDArray[Any]:
     """Combine axis 1 of maps (C, K, H, W)."""
     combined: NDArray[Any]
     if how == "magnitude":
-        made = magnitude(maps)
-        if made is not None:
-            return made
-        if maps.dtype.kind in "iu":
-            maps = maps.astype(np.float32)
-        np.multiply(maps, maps, out=maps)
-        combined = np.add(maps[:, 0], maps[:, 1]) if maps.shape[1] == 2 else maps.sum(axis=1)
-        np.sqrt(combined, out=combined)
+        combined = _magnitude(maps)
     elif how == "argmax":
         combined = maps.argmax(axis=1).astype(np.float32)
     else:
         reduce: Any = {"max": np.max, "min": np.min, "sum": np.sum, "mean": np.mean}[how]
         combined = reduce(maps, axis=1)
+    return combined
+
+
+def _magnitude(maps: NDArray[Any]) -> NDArray[Any]:
+    """Return the root of the sum of squares over axis 1; in float64 where float32 cannot hold the squares."""
+    combined: NDArray[Any] | None = magnitude(maps)
+    if combined is None:
+        values = maps.astype(np.float32) if maps.dtype.kind in "iu" else maps
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            squares = np.multiply(values, values)
+            combined = np.add(squares[:, 0], squares[:, 1]) if maps.shape[1] == 2 else squares.sum(axis=1)
+            np.sqrt(combined, out=combined)
+    if maps.dtype == np.float32 and not _SMALL < combined.max(initial=0) < np.inf and maps.any():
+        wide = maps.astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            combined = np.sqrt((wide * wide).sum(axis=1)).astype(np.float32)
     return combined

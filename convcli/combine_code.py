@@ -57,7 +57,7 @@ def magnitude(maps: NDArray[Any]) -> NDArray[np.float32] | None:
     5.0
     """
     known = maps.dtype in (np.int16, np.float32) and maps.shape[1] == 2 and maps.flags.c_contiguous
-    if not known or maps.size < LEAST_VALUES or vector_bytes() < 32:
+    if not known or maps.size < LEAST_VALUES or maps[0, 0].size < VALUES or vector_bytes() < 32:
         return None
     program = _program(maps.itemsize)
     if program is None:
@@ -72,7 +72,8 @@ def magnitude(maps: NDArray[Any]) -> NDArray[np.float32] | None:
         )
     if rest:
         ends = maps.reshape(*maps.shape[:2], -1)[..., -rest:].astype(np.float32)
-        out.reshape(len(out), -1)[:, -rest:] = np.sqrt(ends[:, 0] * ends[:, 0] + ends[:, 1] * ends[:, 1])
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            out.reshape(len(out), -1)[:, -rest:] = np.sqrt(ends[:, 0] * ends[:, 0] + ends[:, 1] * ends[:, 1])
     return out
 
 

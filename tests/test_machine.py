@@ -165,7 +165,7 @@ def random_maps(rng: np.random.Generator, dtype: str, shape: tuple[int, ...]) ->
     if dtype == "int16":
         return rng.choice(np.array([-32768, -300, -1, 0, 1, 2, 128, 255, 256, 32767], np.int16), shape)
     values = rng.choice(np.float32([-0.5, 0, 0.5, 1.5, 254.5, 255.5]), shape) + rng.choice([0, 0, 1e-3, -1e-3], shape)
-    return (values + rng.choice([0, 0, 0, 90.3, -400, 1e9], shape)).astype(np.float32)
+    return (values + rng.choice([0, 0, 0, 90.3, -400, 1e5], shape)).astype(np.float32)
 
 
 def stored_by_numpy(values: np.ndarray, gain: float, offset: float, absolute: bool) -> tuple[np.ndarray, int, int]:
@@ -235,6 +235,45 @@ def test_a_tone_is_the_same_with_and_without_machine_code(spec, bad, n_maps, mon
         np.testing.assert_allclose(coded_counts.total, plain_counts.total, rtol=1e-6)
 
 
+@pytest.mark.parametrize("code", [True, False])
+@pytest.mark.parametrize("depth", ["8", "16"])
+@pytest.mark.parametrize(
+    ("values", "spec"),
+    [
+        (
+            np.full((2, 200, 330), 365, np.int16),
+            ToneSpec("scale", 0.7),
+        ),  # 255.49999999999997 in float64, 256 in float32
+        (np.full((2, 200, 330), 93623, np.float32), ToneSpec("scale", 0.7)),
+        (np.float32(1000) + np.random.default_rng(1).random((2, 200, 330), np.float32) * 3, ToneSpec("stretch")),
+        (np.float32(1e6) + np.random.default_rng(1).random((2, 200, 330), np.float32), ToneSpec("stretch")),
+        (np.random.default_rng(2).normal(0, 1e9, (2, 200, 330)).astype(np.float32), ToneSpec("clip")),
+        (np.random.default_rng(2).normal(0, 1e37, (2, 200, 330)).astype(np.float32), ToneSpec("abs")),
+        (np.random.default_rng(2).integers(0, 300, (2, 200, 330), np.int16), ToneSpec("offset", 1e19)),
+        (np.random.default_rng(2).integers(0, 300, (2, 200, 330), np.int16), ToneSpec("offset", -1e300)),
+        (np.random.default_rng(2).integers(0, 300, (2, 200, 330), np.int16), ToneSpec("scale", 1e300)),
+    ],
+    ids=str,
+)
+def test_nothing_wraps_at_the_ends_of_the_scale(values, spec, depth, code, monkeypatch):
+    """Against float64: at most a step off, never from one end to the other; and what is clipped is counted."""
+    if not code:
+        monkeypatch.setattr(tone_code, "vector_bytes", lambda: 0)
+    full = {"8": 255, "16": 65535}[depth]
+    ranges = values.min(axis=(1, 2)), values.max(axis=(1, 2))
+    bound = Tone(spec, white=full, depth=depth, ranges=ranges)
+    picture = np.empty((200, 330, 2), bound.dtype)
+    _, counts = bound.apply(values.copy(), picture.transpose(2, 0, 1), inplace=True)
+    for index in range(2):
+        gain, offset, absolute = bound.gain_offset(index)
+        wide = values[index].astype(np.float64)
+        exact = np.rint((np.abs(wide) if absolute else wide) * gain + offset)
+        stored = picture[..., index].astype(np.float64)
+        assert np.abs(stored - np.clip(exact, 0, full)).max() <= 1
+        assert abs(counts.n_high[index] - (exact > full).sum()) <= (np.abs(exact - full) <= 1).sum()
+        assert abs(counts.n_low[index] - (exact < 0).sum()) <= (np.abs(exact) <= 1).sum()
+
+
 @runs_code
 @pytest.mark.parametrize(
     "out",
@@ -268,6 +307,16 @@ def test_the_magnitude_is_that_of_numpy(dtype, shape, seed):
     x, y = maps[:, 0].astype(np.float64), maps[:, 1].astype(np.float64)
     if dtype == "int16":  # the passes above have overwritten floats
         np.testing.assert_allclose(values, np.hypot(x, y), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3000, 2, 3, 4), (2, 2, 200, 200), (1, 2, 1, 5)], ids=str)
+@pytest.mark.parametrize("size", [1e-25, 1e-10, 1e21, 3e37])
+def test_the_magnitude_of_very_small_and_very_large_values(shape, size, recwarn):
+    """float32 cannot hold their squares; nor may a plane be shorter than the program's turn."""
+    maps = np.full(shape, size, np.float32)
+    values = combine.Combination(combine="magnitude").apply(maps.reshape(-1, *shape[2:]), 2)
+    np.testing.assert_allclose(values, np.float64(np.float32(size)) * 2**0.5, rtol=1e-6)
+    assert not recwarn.list
 
 
 def test_without_memory_for_programs_numpy_does_it(monkeypatch):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 #: What NumPy imports and only readers or rare functions use, with the names it asks for while it loads. Where a
@@ -43,7 +44,8 @@ class StandIn(ModuleType):
 
     def __init__(self, name: str, known: Mapping[str, object]) -> None:
         super().__init__(name)
-        vars(self).update(known, __path__=_RealPath(self))
+        # A specification, for whoever asks whether there is such a module; the real one brings its own.
+        vars(self).update(known, __path__=_RealPath(self), __spec__=ModuleSpec(name, None))
 
     def __getattr__(self, name: str) -> object:
         self.leave()

@@ -27,6 +27,7 @@ import numpy as np
 from convcli.images.tone_code import LEAST_VALUES, PIXELS, store_bytes
 from convcli.images.tone_spec import ToneCounts, ToneSpec, parse_tone
 from convcli.images.tone_store import (
+    is_far,
     per_map,
     scale_and_round,
     store_float,
@@ -178,10 +179,10 @@ class Tone:
         )
         gain, offset, absolute = self.gain_offset(0)
         ends = stored_range(float(counts.minimum.min()), float(counts.maximum.max()), gain, offset, absolute)
-        work = scale_and_round(flat, gain, offset, absolute, inplace)
-        if ends[0] < -0.5:
+        work = scale_and_round(flat, gain, offset, absolute, inplace=inplace, far=is_far(ends, offset))
+        if ends[0] < 0:
             counts.n_low[:] = per_map(np.add, work < 0, n_maps)
-        if ends[1] >= self._full + 0.5:
+        if ends[1] > self._full:
             counts.n_high[:] = per_map(np.add, work > self._full, n_maps)
         if counts.n_low.any() or counts.n_high.any():
             np.clip(work, 0, self._full, out=work)
@@ -210,10 +211,12 @@ class Tone:
         if self._full is None:
             store_float(values, out, gain, offset, absolute)
             return
-        low_stored, high_stored = stored_range(float(low), float(high), gain, offset, absolute)
+        ends = stored_range(float(low), float(high), gain, offset, absolute)
         if n_nan:
-            low_stored, high_stored = min(low_stored, offset), max(high_stored, offset)
-        clips = (low_stored < -0.5, high_stored >= self._full + 0.5)
-        store = store_integers if values.dtype.kind in "iu" and gain == 1 and offset == int(offset) else store_rounded
-        n_low, n_high = store(values, out, gain, offset, absolute, self._full, clips, inplace)
-        counts.n_low[index], counts.n_high[index] = n_low, n_high
+            ends = min(ends[0], offset), max(ends[1], offset)
+        clips, far = (ends[0] < 0, ends[1] > self._full), is_far(ends, offset)
+        if values.dtype.kind in "iu" and gain == 1 and offset == int(offset) and not far:
+            clipped = store_integers(values, out, offset, absolute, self._full, clips)
+        else:
+            clipped = store_rounded(values, out, gain, offset, absolute, self._full, clips, inplace=inplace, far=far)
+        counts.n_low[index], counts.n_high[index] = clipped

@@ -1,8 +1,9 @@
 """The program that stores a band of maps as bytes: toned, rounded, counted and interleaved, sixteen pixels at a time.
 
 NumPy does the same in nine passes over memory (:mod:`convcli.images.tone_store`) and has the last word where this
-program has none: on other processors, for NaN and infinities, and for the last columns of a row. Every operation is
-the one that NumPy makes, in float32 and in the same order, so that the bytes are the same. In words, for each row::
+program has none: on other processors, for NaN, infinities and values far from the scale, and for the last columns of a
+row. Every operation is the one that NumPy makes, in float32 and in the same order, so that the bytes are the same. In
+words, for each row::
 
     for each map:
         for sixteen values: least, most and sum of them; value = |value| or value; value = value * gain + offset;
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli.images.tone_spec import ToneCounts
+from convcli.images.tone_store import is_far, stored_range
 from convcli.machine.processor import load_code, vector_bytes
 from convcli.machine.x86 import IS_GREATER, IS_LESS, ROUND_TO_EVEN, Assembler, At, Condition, Gpr, Packed
 from convcli.record import NamedTuple
@@ -108,8 +110,8 @@ def store_bytes(
     Returns
     -------
     ToneCounts or None
-        Of the columns done, ``W // 16 * 16``; None where this is not possible, or a value is not finite: what is in
-        ``out`` then means nothing.
+        Of the columns done, ``W // 16 * 16``; None where this is not possible, or values are not finite, or so far from
+        the scale that float32 is too coarse: what is in ``out`` then means nothing.
 
     Examples
     --------
@@ -146,7 +148,11 @@ def store_bytes(
             )
         )
     )
-    return _counts(states, height * n_turns * PIXELS)
+    counts = _counts(states, height * n_turns * PIXELS)
+    for low, high, (gain, offset, absolute) in zip(counts.minimum, counts.maximum, tones, strict=True):
+        if is_far(stored_range(float(low), float(high), gain, offset, absolute), offset):  # so is what is not finite
+            return None
+    return counts if np.isfinite(counts.total).all() else None
 
 
 def _state(values: NDArray[Any], tone: tuple[float, float, bool]) -> MapState:
@@ -163,13 +169,13 @@ def _state(values: NDArray[Any], tone: tuple[float, float, bool]) -> MapState:
     return state
 
 
-def _counts(states: ctypes.Array[MapState], n: int) -> ToneCounts | None:
+def _counts(states: ctypes.Array[MapState], n: int) -> ToneCounts:
     counts = ToneCounts.zero(len(states))._replace(n=n)
     for index, state in enumerate(states):
         counts.total[index] = sum(state.low_sum) + sum(state.high_sum)
         counts.minimum[index], counts.maximum[index] = min(state.least), max(state.most)
         counts.n_low[index], counts.n_high[index] = sum(state.n_low), sum(state.n_high)
-    return counts if np.isfinite(counts.total).all() else None
+    return counts
 
 
 @functools.cache
