@@ -255,6 +255,6 @@ def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None, *, alone
     except ConvcliError as error:
         return Outcome(source=plan.source, error=error.within(plan.source.label))
     except Exception as error:
-        if alone:
+        if alone and not isinstance(error, MemoryError):
             raise
         return failed_by_bug(plan.source, error)

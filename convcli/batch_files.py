@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from convcli.errors import OutputError
-from convcli.naming import InputFile, refuse_clashes
+from convcli.naming import InputFile, how_to_tell_apart, refuse_clashes
 from convcli.outcome import Outcome
 from convcli.outputs import Plan
 
@@ -48,7 +48,7 @@ def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> Non
         Names the file and who would write it.
     """
     wanted = [(path, f"{plan.source.label}") for plan in plans for path in plan.written_paths]
-    refuse_clashes(wanted, hint="--name '{dir}/{stem}/...' or another --out-dir keeps them apart")
+    refuse_clashes(wanted, hint=how_to_tell_apart(plan.source._replace(data=b"") for plan in plans))
     for plan in plans:  # within one input, a template without {kernel} or {channel} makes maps share a file
         named = [(output.path, f"map {index}") for index, output in enumerate(plan.outputs) if output.path]
         refuse_clashes(named, hint="put {kernel}, {channel} or {index} into --name")
@@ -56,6 +56,10 @@ def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> Non
     for path, owner in wanted:
         if os.path.realpath(path) in inputs:
             raise OutputError(f"{path} is an input and would be replaced (from {owner})", hint="choose another output")
+        if not os.path.islink(path) and os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH110, PTH112, PTH113, PTH114 - no exception
+            raise OutputError(
+                f"{path} is a pipe or a device, and would be replaced by a file", hint=f"-o - > {path} writes into it"
+            )
 
 
 def refuse_existing(plans: Sequence[Plan], manifest: Manifest | None) -> None:

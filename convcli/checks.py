@@ -40,17 +40,17 @@ def check_outputs(request: ApplyRequest, info: ImageInfo, n_colours: int, output
     Raises
     ------
     ImageError
-        More pixels than an explicit ``--max-pixels``.
+        More pixels than ``--max-pixels``, which formats that are read by windows do not have by default.
     OutputError
         The format cannot hold such planes or depth.
     UsageError
         Means are not one per plane, or colours are asked for a picture that has its own.
     """
     from convcli.images.info import DEFAULT_MAX_PIXELS
-    from convcli.images.reading import check_size
+    from convcli.images.reading import WINDOWED, check_size
     from convcli.images.write import check_picture
 
-    if request.max_pixels is not None:
+    if request.max_pixels is not None or info.format not in WINDOWED:
         check_size(info, request.max_pixels)
     n_means = len(request.normalize[0]) if request.normalize else 1
     if n_means not in (1, n_colours):
@@ -70,4 +70,6 @@ def check_outputs(request: ApplyRequest, info: ImageInfo, n_colours: int, output
             f"--colormap colours single maps, and this picture has {len(first.maps)} planes", hint="--channels luma"
         )
     if first.kind in ("map", "picture") and first.format not in RAW_FORMATS:
-        check_picture(first.format, 3 if request.colormap else len(first.maps), first.depth)
+        if request.colormap is not None and first.depth == "float":
+            raise UsageError(f"--colormap does nothing to {first.format}, which holds floats", hint="--format png")
+        check_picture(first.format, 3 if request.colormap else len(first.maps), first.depth, first.size_hw)

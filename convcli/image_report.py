@@ -67,5 +67,16 @@ def _warnings(maps: list[dict[str, Any]]) -> list[str]:
     low, high = sum(one["clipped_low"] for one in clipped), sum(one["clipped_high"] for one in clipped)
     share = 100 * (low + high) / sum(one["samples"] for one in clipped)
     values = f"{min(one['min'] for one in clipped):.5g} to {max(one['max'] for one in clipped):.5g}"
-    fact = f"{low} samples clipped low and {high} high ({share:.2g} %, values {values})"
+    fact = f"{low} samples clipped low and {high} high ({_percent(share)}, values {values})"
     return [*nan, f"{fact}; --tone stretch or signed, or -o maps.npy keep them"]
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent as text, with two digits.
+
+    Examples
+    --------
+    >>> _percent(100.0), _percent(62.4), _percent(0.123)
+    ('100 %', '62 %', '0.12 %')
+    """
+    return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"

@@ -40,7 +40,8 @@ def find_inputs(
         Search folders below folders; their tree is kept in ``InputFile.below``. A linked folder is searched once, if
         it is not part of the tree already.
     out_dir : Path, optional
-        Outputs go there. Where it is a searched folder or lies in one, what earlier batches wrote there is left out.
+        Outputs go there. Where it is a searched folder or lies in one, what earlier batches wrote there is left out, as
+        is what batches wrote into other folders within one that is searched.
     listed : sequence of str
         Names from a list: files only, no patterns.
     skipped : list of Path, optional
@@ -74,7 +75,7 @@ def _each(words: Sequence[str], recursive: bool, out_dir: Path | None, skipped: 
             yield from _search(_Search(Path(word), recursive, out_dir), skipped)
         elif not os.path.lexists(word) and glob.has_magic(word):
             matches = glob.glob(word, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
-            names = sorted(name for name in matches if not os.path.isdir(name))  # noqa: PTH112
+            names = sorted(name for name in matches if not (os.path.isdir(name) or _is_special(name)))  # noqa: PTH112
             if not names:
                 raise ImageError(f"no file matches {word!r}", hint="quote the pattern and check the folder's name")
             yield from (InputFile(path=Path(name)) for name in names)
@@ -87,7 +88,7 @@ def _search(search: _Search, skipped: list[Path]) -> Iterator[InputFile]:
     folder, n_found, n_skipped = search.folder, 0, len(skipped)
     for place, name in search.files():
         path = place / name
-        if Path(name).suffix.lower() not in IMAGE_SUFFIXES or name.startswith("."):
+        if Path(name).suffix.lower() not in IMAGE_SUFFIXES or name.startswith(".") or _is_special(path):
             continue
         if search.written and os.path.realpath(path) in search.written:
             skipped.append(path)
@@ -105,6 +106,11 @@ def _search(search: _Search, skipped: list[Path]) -> Iterator[InputFile]:
         if n_skipped < len(skipped):
             but, hint = f" but {len(skipped) - n_skipped} written into --out-dir", "choose another --out-dir"
         raise ImageError(f"{folder}: no image in this folder{but}", hint=hint)
+
+
+def _is_special(path: str | os.PathLike[str]) -> bool:
+    """Return whether this is a pipe or a device, which would be waited for; a broken link is not."""
+    return os.path.exists(path) and not os.path.isfile(path)  # noqa: PTH110, PTH113 - no exception
 
 
 class _Search:
@@ -129,17 +135,22 @@ class _Search:
         self._seen = {self._root}
         self.written: frozenset[str] = frozenset()
         if out_dir is not None and self._own == self._root and os.path.lexists(out_dir / MANIFEST_NAME):
-            from convcli.manifest import Manifest
-
-            self.written = Manifest(out_dir).outputs()
+            self._leave_out_outputs_of(out_dir)
 
     def files(self) -> Iterator[tuple[Path, str]]:
         """Yield folder and name of every file, sorted within each folder."""
         for here, folders, files in os.walk(self.folder, onerror=self._note, followlinks=True):
             place = Path(here)
+            if MANIFEST_NAME in files and place != self.folder:  # the output folder of another batch
+                self._leave_out_outputs_of(place)
             folders[:] = sorted(name for name in folders if self._is_wanted(place, name))
             for name in sorted(files):
                 yield place, name
+
+    def _leave_out_outputs_of(self, out_dir: Path) -> None:
+        from convcli.manifest import Manifest
+
+        self.written |= Manifest(out_dir).outputs()
 
     def _note(self, error: OSError) -> None:
         self.unreadable.append(Path(os.fsdecode(error.filename)))
@@ -175,6 +186,9 @@ def read_list(name: str, *, null: bool) -> list[str]:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise ImageError(f"--files-from {name}: {error.strerror}", hint="a text file of names, or -") from None
+    if not null and b"\0" in data:
+        raise UsageError(f"--files-from {name} holds NUL characters", hint="-0 where names end in NUL")
+    data = data.removeprefix(b"\xef\xbb\xbf")  # as some editors begin a file
     names = [os.fsdecode(part) for part in data.split(b"\0" if null else b"\n")]
     names = [part if null else part.rstrip("\r") for part in names]
     names = [part for part in names if part]

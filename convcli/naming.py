@@ -13,7 +13,9 @@ from convcli.record import NamedTuple
 MAP_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}-{channel}.{ext}"
 DENSE_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}.{ext}"
 PICTURE_TEMPLATE = "{dir}/{stem}_{bank}.{ext}"
-FIELDS = ("dir", "stem", "bank", "kernel", "channel", "index", "frame", "ext")
+FIELDS = ("dir", "parent", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
+#: Beginnings of a template that may tell inputs of one name apart, the simplest first.
+_TELLING = ("{dir}/{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")
 #: Suffix by format, where it is not the format's own name.
 SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}
 
@@ -47,6 +49,16 @@ class InputFile(NamedTuple):
     def stem(self) -> str:
         """File name without its last suffix."""
         return "stdin" if self.path is None else self.path.stem or self.path.name
+
+    @property
+    def suffix(self) -> str:
+        """Last suffix of the file, without its dot."""
+        return "" if self.path is None else self.path.suffix.removeprefix(".")
+
+    @property
+    def parent(self) -> str:
+        """Name of the folder that the file is in; empty for the current one and for standard input."""
+        return "" if self.path is None else self.path.parent.name.replace("..", "")
 
 
 def check_template(template: str) -> str:
@@ -118,3 +130,20 @@ def refuse_clashes(wanted: Iterable[tuple[Path, str]], *, hint: str) -> None:
         other = owners.setdefault(str(path).casefold(), owner)
         if other != owner:
             raise OutputError(f"{path} would be written by {other} and by {owner}", hint=hint)
+
+
+def how_to_tell_apart(sources: Iterable[InputFile]) -> str:
+    """Return a hint: the template whose fields differ for all inputs, if there is one.
+
+    Examples
+    --------
+    >>> how_to_tell_apart([InputFile(Path("a/p.jpg")), InputFile(Path("b/p.jpg"))])
+    "--name '{parent}/{stem}...' keeps them apart; or another --out-dir"
+    """
+    values = [
+        {"dir": str(one.below), "parent": one.parent, "stem": one.stem, "suffix": one.suffix} for one in set(sources)
+    ]
+    for template in _TELLING:
+        if len({template.format_map(value).casefold() for value in values}) == len(values):
+            return f"--name '{template}...' keeps them apart; or another --out-dir"
+    return "another --out-dir, one folder at a time"

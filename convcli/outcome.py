@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convcli.errors import ConvcliError
+from convcli.errors import ConvcliError, UsageError
 from convcli.naming import InputFile
 from convcli.record import NamedTuple
 
@@ -33,8 +33,8 @@ class Outcome(NamedTuple):
 def failed_by_bug(source: InputFile, error: Exception) -> Outcome:
     """Return the outcome of an input on which the program broke; memory that runs out is no bug."""
     if isinstance(error, MemoryError):
-        failure = ConvcliError("not enough memory for it", hint="-j 1 runs one file at a time")
-        return Outcome(source=source, error=failure.within(source.label))
+        scarce = UsageError("not enough memory for it", hint="-j 1 --threads 1 --memory 256M takes less")
+        return Outcome(source=source, error=scarce.within(source.label))
     import traceback
 
     failure = ConvcliError(

@@ -145,7 +145,9 @@ class OutputNames(NamedTuple):
         output_format = request.format or "png"
         values = {
             "dir": str(source.below),
+            "parent": source.parent,
             "stem": source.stem,
+            "suffix": source.suffix,
             "bank": self.bank,
             "kernel": safe_name(kernel),
             "channel": channel,

@@ -193,6 +193,10 @@ class Planner:
         return self._bound[planes]
 
 
+#: Copies of a strip of maps that are there at once: sums, what they are combined into, and what is stored of that.
+_MAPS_KEPT = 3
+
+
 def plan_engine(
     request: ApplyRequest, bound: BoundBank, info: ImageInfo, n_planes: int, *, computed: bool = False
 ) -> ConvPlan:
@@ -219,6 +223,7 @@ def plan_engine(
         engine=request.engine,
         threads=request.threads,
         memory=request.memory,
+        maps_kept=_MAPS_KEPT,
         device=request.device,
     )
     bias = bound.bias if bound.late_bias is None else bound.late_bias

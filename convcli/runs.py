@@ -23,6 +23,8 @@ Ranges = tuple["NDArray[Any]", "NDArray[Any]"]
 
 #: Bytes of all maps in one strip of rows: enough to make Python's share small, few enough for a second-level cache.
 STRIP_BYTES = 3 << 20
+#: Where a row is long, all the maps in a strip take no more than this part of the memory, and one row if that is more.
+MOST_OF_MEMORY = 8
 #: A strip is no fewer rows than this, and no fewer than so many times those of a window: the rest is read twice.
 LEAST_ROWS, LEAST_WINDOWS = 32, 4
 
@@ -96,7 +98,10 @@ class ConvRun:
     def _strips(self, work: Callable[[int, int], T]) -> Iterator[T]:
         """Yield ``work(top, bottom)`` of every strip in order, a few strips ahead on other threads."""
         height = self._plan.conv.output_shape[1]
-        step = strip_rows(self._plan.conv, self._runner.native_dtype.itemsize)
+        from convcli.engine.plan import DEFAULT_MEMORY
+
+        memory = self._plan.request.memory or DEFAULT_MEMORY
+        step = strip_rows(self._plan.conv, self._runner.native_dtype.itemsize, memory // MOST_OF_MEMORY)
         strips = ((top, min(top + step, height)) for top in range(0, height, step))
         if self._threads == 1 or step >= height:
             for top, bottom in strips:
@@ -111,19 +116,20 @@ class ConvRun:
         yield from work_in_order(strips, work_on, self._threads)
 
 
-def strip_rows(conv: ConvPlan, itemsize: int) -> int:
+def strip_rows(conv: ConvPlan, itemsize: int, most_bytes: int) -> int:
     """Return the output rows that one thread computes, tones and encodes at a time; ``itemsize`` is of the maps.
 
     A multiple of the plan's bands, or a part of one where a band of all maps is large; tiles of a transform, which are
     as high as a band, are not divided.
     """
     n_maps, _, width = conv.output_shape
-    rows = STRIP_BYTES // (n_maps * width * itemsize)
+    row_bytes = n_maps * width * itemsize
+    rows = STRIP_BYTES // row_bytes
     if rows >= conv.band_rows or conv.engine == "fft":
         return conv.band_rows * max(1, rows // conv.band_rows)
     window = window_px(conv.kernel_hw[0], conv.dilation_hw[0])
     least = max(LEAST_ROWS, LEAST_WINDOWS * window // conv.stride_hw[0])
-    return min(conv.band_rows, max(least, rows // LEAST_ROWS * LEAST_ROWS))
+    return min(conv.band_rows, max(least, rows // LEAST_ROWS * LEAST_ROWS), max(most_bytes // row_bytes, 1))
 
 
 class WholeRun:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from convcli import __version__
 from convcli.alpha import leave_out_alpha
 from convcli.binding import MapName
-from convcli.checks import check_words
+from convcli.checks import check_outputs, check_words
 from convcli.describe import describe_input
 from convcli.errors import UsageError
 from convcli.images.planes import select_planes
@@ -139,6 +139,7 @@ class StackPlanner:
         sizes_hw = [(int(size[1]), int(size[2])) for size in (sizes.get(name, shape.output) for name, _ in wanted)]
         notes = [*info.notes, *leave_out_alpha(request, info)]
         outputs = self._outputs(source, info, wanted, sizes_hw, tuple(maps), notes)
+        check_outputs(request, info, len(selection.names), outputs)
         notes += [*depth_notes(info, outputs), *format_notes(outputs[0], info, len(maps))]
         return StackPlan(
             request=request,

@@ -24,7 +24,7 @@ fi
 # Where OUT lies in PHOTOS it is not searched; its path is a pattern to find, so its wildcards are quoted.
 case $out in
 "${photos%/}"/*) prune=$(printf '%s\n' "./${out#"${photos%/}"/}" | sed 's/[][*?\\]/\\&/g') ;;
-*) prune=/ ;;
+*) prune=//none ;;
 esac
 find . -path "$prune" -prune -o \
     -type f \( -iname '*.png' -o -iname '*.jpg' -o -iname '*.jpeg' -o -iname '*.tif' \) -exec sh -c '

@@ -19,11 +19,11 @@ def stack_banks(banks: list[KernelBank]) -> KernelBank:
     KernelError
         If they read different numbers of planes or have different dimensions.
     """
-    planes = {bank.name: bank.in_channels for bank in banks}
-    dimensions = {bank.name: bank.dims for bank in banks}
+    planes = [bank.in_channels for bank in banks]
+    dimensions = [bank.dims for bank in banks]
     for facts, what in ((planes, "planes"), (dimensions, "dimensions")):
-        if len(set(facts.values())) > 1:
-            listed = ", ".join(f"{name} {count}" for name, count in facts.items())
+        if len(set(facts)) > 1:
+            listed = ", ".join(f"{bank.name} {count}" for bank, count in zip(banks, facts, strict=True))
             raise KernelError(f"kernels of different {what} do not stack: {listed}", hint="run them one by one")
     size = [max(sizes) for sizes in zip(*(bank.shape[2:] for bank in banks), strict=True)]
     check_taps(sum(bank.n_kernels for bank in banks) * banks[0].in_channels * int(np.prod(size)), "the stack")

@@ -105,7 +105,13 @@ def apply(
         _option("--normalize", metavar="imagenet|MEAN,STD", help="After --unit, which it implies.", panel=_IN),
     ] = None,
     max_pixels: Annotated[
-        int | None, _option("--max-pixels", metavar="N", help="Refuse larger images [1200000000].", panel=_IN)
+        int | None,
+        _option(
+            "--max-pixels",
+            metavar="N",
+            help="Refuse larger images [268435456; none for TIFF and PPM, read by windows].",
+            panel=_IN,
+        ),
     ] = None,
     max_taps: Annotated[
         int | None, _option("--max-taps", metavar="N", help="Refuse larger kernels [33554432].", panel=_IN)

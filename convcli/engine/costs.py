@@ -74,6 +74,7 @@ class Problem(NamedTuple):
     int16: bool
     threads: int
     memory: int
+    kept_row_bytes: int
     device: str
     band_dtype: str
 

@@ -27,6 +27,7 @@ def offer_fft(problem: Problem) -> Candidate:
             n_bands = -(-problem.rows // band)
             spectra = transform.matrix_bytes() * distinct
             worker = job.n_in * tile_h * job.columns * transform.band_dtype.itemsize + transform.scratch_bytes(band)
+            worker += band * problem.kept_row_bytes
             least = min(least, spectra + worker)
             threads = min(problem.threads, n_bands * groups, (problem.memory - spectra) // worker)
             if threads < 1:

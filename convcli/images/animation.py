@@ -64,7 +64,7 @@ def open_animation(
         )
     if picture_format != "tiff" and depth != "8":
         raise OutputError(f"an animated {picture_format} has 8 bits a sample", hint="--depth 8, or --format tiff")
-    check_picture(picture_format, n_planes, depth)
+    check_picture(picture_format, n_planes, depth, (height_px, width_px))
     metadata = fitting_icc(metadata, n_planes)
     file = TargetFile(target)
     try:

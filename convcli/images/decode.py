@@ -212,7 +212,8 @@ def _loaded(image: PillowImage.Image, info: ImageInfo) -> PillowImage.Image:
 def _keep_orientation(image: PillowImage.Image) -> None:
     """Stop Pillow's TIFF reader from turning the picture while it loads; we turn every format in one place."""
     tags = getattr(image, "tag_v2", None)
-    if tags is not None and ORIENTATION_TAG in tags:
+    if tags is not None:
+        image.info.pop("xmp", None)  # Pillow would look for an orientation there too
         image.getexif().pop(ORIENTATION_TAG, None)
         image._size = image._tile_size  # type: ignore[attr-defined]
 

@@ -27,9 +27,12 @@ DECODER_ERRORS = (
     ArithmeticError,
     AssertionError,
     RuntimeError,
+    ImportError,
     struct.error,
     zlib.error,
 )
+
+_INSTALL = "pip install 'convcli[formats]' reads more kinds of TIFF"
 
 
 def decoder_errors() -> tuple[type[BaseException], ...]:
@@ -41,6 +44,8 @@ def decoder_errors() -> tuple[type[BaseException], ...]:
         errors.append(pillow.DecompressionBombError)
     if tifffile is not None:
         errors.append(tifffile.TiffFileError)
+    if (lzma := sys.modules.get("lzma")) is not None:
+        errors.append(lzma.LZMAError)
     return tuple(errors)
 
 
@@ -75,14 +80,24 @@ def _explain(error: BaseException, where: str) -> ImageError:
         return ImageError(f"has no such frame ({text})", hint="frames count from 0")
     if type(error).__name__ == "DecompressionBombError":
         return ImageError("has more pixels than Pillow decodes (178,956,970)", hint="convert it to TIFF or PPM first")
+    if isinstance(error, ImportError):
+        return ImageError(f"cannot be decoded without the package {error.name}", hint=_INSTALL)
+    if "unknown pixel mode" in lower:  # of a TIFF, by Pillow, where tifffile is not installed
+        return ImageError("is a TIFF of a kind that Pillow does not read", hint=_INSTALL)
+    if "imagecodecs" in lower:
+        return ImageError(f"cannot be decoded ({text})", hint="install imagecodecs, or store it uncompressed")
     if isinstance(error, MemoryError):
         return ImageError("does not fit into memory", hint="a smaller image, or more memory")
     if any(word in lower for word in ("truncated", "not enough", "unexpected end", "broken")):
         return ImageError(f"is truncated or damaged ({text})", hint="copy or download the file again")
+    if isinstance(error, (TypeError, KeyError, IndexError, AttributeError, AssertionError, ValueError)):
+        text = "its header makes no sense"
     return ImageError(f"cannot be decoded ({text})", hint="the file is damaged, or of a kind that Pillow does not read")
 
 
 def _name_hint(where: str) -> str:
     suffix = Path(where).suffix
+    if suffix in (".npy", ".npz", ".safetensors", ".json", ".toml"):
+        return f"{suffix} is no picture: convcli reads PNG, JPEG, TIFF, WebP, BMP, PPM, PFM and GIF"
     kinds = "PNG, JPEG, TIFF, WebP, BMP, PPM, GIF and what else Pillow reads"
     return f"its first bytes are not those of {suffix} or of {kinds}" if suffix else f"convcli reads {kinds}"

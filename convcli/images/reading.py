@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
     from convcli.images.windows import RawRows, SegmentRows
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
+#: Formats that may be read without holding the image.
+WINDOWED = ("tiff", "ppm", "pfm")
 ORIENTATIONS = ("apply", "keep", "ignore")
 #: Images of more bytes than this are decoded while they are convolved.
 ARRIVING_BYTES = 1 << 21
-#: A deflate stream cannot expand by more than this (zlib's technical notes): what a PNG's size allows at most.
-_MAX_INFLATION = 1032
+#: A deflate stream cannot expand by more than 1032 (zlib's technical notes); one of LZW by at most 4096 bytes a code of
+#: 12 bits. Other compressions of a TIFF may do more where nothing is in a picture, but hardly.
+_MOST_INFLATION = {"png": 1032, "tiff": 4096}
 
 
 def probe(source: Source, *, frame: int = 0, orientation: str = "apply") -> ImageInfo:
@@ -303,6 +307,9 @@ def _open_file(source: Source) -> BinaryIO:
         return io.BytesIO(source)
     path = Path(source)
     try:
+        kind = path.stat().st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+            raise ImageError("is a pipe or a device, not a file", hint="convcli apply - reads standard input")
         return path.open("rb")
     except FileNotFoundError:
         raise ImageError("no such file", hint="check the name; quote names with spaces") from None
@@ -316,19 +323,19 @@ def _open_file(source: Source) -> BinaryIO:
 
 
 def check_plausible(info: ImageInfo, file: BinaryIO) -> None:
-    """Refuse a PNG that cannot hold the pixels its header claims, before memory is taken for them.
+    """Refuse a PNG or TIFF that cannot hold the pixels its header claims, before memory is taken for them.
 
     Raises
     ------
     ImageError
         The file is too small by far.
     """
-    if info.format != "png" or info.n_frames > 1:
+    if info.format not in _MOST_INFLATION or info.n_frames > 1:
         return
     place = file.tell()
     n_file = file.seek(0, 2)
     file.seek(place)
-    if n_file * _MAX_INFLATION < info.width_px * info.height_px // 8:  # at least one bit a pixel
+    if n_file * _MOST_INFLATION[info.format] < info.width_px * info.height_px // 8:  # at least one bit a pixel
         raise ImageError(
             f"is truncated: {n_file:,} bytes cannot hold {info.width_px} x {info.height_px} pixels",
             hint="copy or download the file again",

@@ -97,6 +97,9 @@ class TifffileDecoder:
             return None
         shape = (height, width, n_planes)
         if page.is_contiguous and page.compression == 1:
+            missing = page.dataoffsets[0] + height * width * n_planes * page.dtype.itemsize - self._file.seek(0, 2)
+            if missing > 0:
+                raise ImageError(f"is truncated: {missing:,} bytes missing", hint="copy or download the file again")
             stored = page.dtype.newbyteorder(self._tiff.byteorder)
             return RawRows(self._file, page.dataoffsets[0], shape, stored)
         segment_rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, height)

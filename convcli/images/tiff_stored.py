@@ -28,8 +28,12 @@ _PER_PIXEL, _STRIP_ROWS, _STRIP_BYTES, _ACROSS, _DOWN, _UNIT, _EXTRA, _FORMAT, _
 #: Tags that are not plain unless they say what they would if they were absent: subfile type, fill order, orientation,
 #: planar configuration.
 _DEFAULTS = {_COMPRESSION: 1, 254: 0, 266: 1, 274: 1, 284: 1}
-#: Tags that only tell: texts, dates, least and most sample, page name and number, XMP, IPTC, Photoshop, EXIF, GPS.
-_TELLING = {269, 270, 271, 272, 280, 281, 285, 297, 305, 306, 315, 316, 700, 33432, 33723, 34377, 34665, 34853}
+#: Tags that only tell: texts, dates, least and most sample, page name and number, chromaticities; XMP, IPTC, Photoshop,
+#: EXIF, GPS.
+_TELLING = {
+    *(269, 270, 271, 272, 280, 281, 285, 297, 305, 306, 315, 316, 318, 319, 33432),
+    *(700, 33723, 34377, 34665, 34853),
+}
 #: Tags of one whole number; of several; and the others, with how their values are packed (a rational is two numbers).
 _SINGLE = {_WIDTH, _HEIGHT, _PHOTOMETRIC, _PER_PIXEL, _STRIP_ROWS, _UNIT, *_DEFAULTS}
 _SEVERAL = {_BITS, _STRIPS, _STRIP_BYTES, _EXTRA, _FORMAT}

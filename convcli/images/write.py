@@ -31,19 +31,20 @@ class FormatRule(NamedTuple):
     planes: tuple[int, ...]
     keeps: tuple[str, ...]
     note: str = ""
+    most_px: int = 2**31 - 1
 
 
 RULES = {
     "png": FormatRule(("8", "16", "1"), (1, 2, 3, 4), ("icc", "dpi", "exif", "stamp")),
     "jpeg": FormatRule(
-        ("8",), (1, 3), ("icc", "dpi", "exif", "stamp"), "JPEG is lossy (quality 92, no chroma subsampling)"
+        ("8",), (1, 3), ("icc", "dpi", "exif", "stamp"), "JPEG is lossy (quality 92, no chroma subsampling)", 65500
     ),
     "tiff": FormatRule(("8", "16", "float"), (1, 2, 3, 4), ("icc", "dpi", "stamp")),
-    "webp": FormatRule(("8",), (1, 2, 3, 4), ("icc", "exif", "stamp")),
+    "webp": FormatRule(("8",), (1, 2, 3, 4), ("icc", "exif", "stamp"), most_px=16383),
     "bmp": FormatRule(("8",), (1, 3), ("dpi",)),
     "ppm": FormatRule(("8", "16"), (1, 3), ("stamp",)),
     "pfm": FormatRule(("float",), (1, 3), ()),
-    "gif": FormatRule(("8",), (1, 3), ("stamp",), "GIF holds 256 colours: colour is quantised"),
+    "gif": FormatRule(("8",), (1, 3), ("stamp",), "GIF holds 256 colours: colour is quantised", 65535),
 }
 _DTYPE: dict[str, np.dtype[Any]] = {
     "1": np.dtype(np.uint8),
@@ -198,7 +199,7 @@ def open_picture(
     OutputError
         The format cannot hold such samples, or the file cannot be made.
     """
-    check_picture(picture_format, n_planes, depth)
+    check_picture(picture_format, n_planes, depth, (height_px, width_px))
     metadata = fitting_icc(metadata, n_planes)
     file = TargetFile(target)
     try:
@@ -232,7 +233,7 @@ def write_picture(target: Target, samples: NDArray[Any], **options: Any) -> None
             writer.write(samples[top : top + rows])
 
 
-def check_picture(picture_format: str, n_planes: int, depth: str) -> None:
+def check_picture(picture_format: str, n_planes: int, depth: str, size_hw: tuple[int, int]) -> None:
     """Refuse what a format cannot hold.
 
     Raises
@@ -248,6 +249,9 @@ def check_picture(picture_format: str, n_planes: int, depth: str) -> None:
         able = [name for name, other in RULES.items() if n_planes in other.planes]
         hint = f"--format {' or '.join(able)}" if able else "--format npy, or --layout maps"
         raise OutputError(f"{picture_format} cannot store {n_planes} planes", hint=hint)
+    if max(size_hw) > rule.most_px:
+        size = f"{size_hw[0]} x {size_hw[1]} pixels"
+        raise OutputError(f"{picture_format} cannot store {size}: at most {rule.most_px} a side", hint="--format png")
 
 
 def _make_encoder(

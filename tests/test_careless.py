@@ -1,0 +1,211 @@
+"""What careless people did, each once: sizes that formats refuse, pipes for files, names that clash, lying headers."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from conftest import load_image, run_cli, save_image
+from PIL import Image
+
+from convcli import pipeline
+from convcli.engine import plan_conv
+from convcli.errors import ImageError
+from convcli.images import probe, read
+from convcli.naming import InputFile, how_to_tell_apart
+from convcli.runs import strip_rows
+
+
+def refused(*args: object, code: int) -> str:
+    """Return what was said on standard error in one or two lines."""
+    result = run_cli("apply", *args)
+    assert result.exit_code == code, result.stderr
+    assert len(result.stderr.splitlines()) <= 2
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+@pytest.fixture
+def grey(tmp_path: Path, rng: np.random.Generator) -> Path:
+    return save_image(tmp_path / "g.png", rng.integers(0, 256, (60, 80), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(("suffix", "most"), [("webp", 16383), ("jpg", 65500), ("gif", 65535)])
+def test_formats_that_hold_no_picture_of_that_size(suffix: str, most: int, tmp_path: Path) -> None:
+    for width, code in ((most, 0), (most + 1, 6)):
+        source = save_image(tmp_path / f"{width}.png", np.zeros((2, width), np.uint8))
+        result = run_cli("apply", source, "-k", "box", "-o", tmp_path / f"{width}.{suffix}", "-q")
+        assert result.exit_code == code, result.stderr
+        assert code == 0 or f"2 x {width} pixels: at most {most} a side" in result.stderr
+
+
+def test_inline_kernels_of_different_planes(grey: Path, tmp_path: Path) -> None:
+    said = refused(grey, "-k", "[[[[1]],[[1]],[[1]]]]", "-k", "1 0 -1", "-o", tmp_path / "o.png", code=4)
+    assert "kernels of different planes do not stack: matrix 3, matrix 1" in said
+
+
+def test_colours_for_a_file_of_floats(grey: Path, tmp_path: Path) -> None:
+    said = refused(grey, "-k", "box", "--colormap", "viridis", "-o", tmp_path / "o.pfm", code=2)
+    assert "--colormap does nothing to pfm" in said
+
+
+def test_means_of_three_planes_for_a_stack_on_one(grey: Path, tmp_path: Path) -> None:
+    stack = tmp_path / "stack.toml"
+    stack.write_text('name = "pool"\ninput = "1x60x80"\nlayers = ["maxpool:k=2"]\n')
+    said = refused(grey, "--stack", stack, "--normalize", "imagenet", "--out-dir", tmp_path / "o", code=2)
+    assert "3 means for 1 planes" in said
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+class TestPipes:
+    """Whoever opens a pipe waits for the other end, for ever."""
+
+    @pytest.mark.usefixtures("grey")
+    def test_in_a_folder_and_in_a_pattern_they_are_no_images(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "a.jpg")
+        assert "would write" in run_cli("apply", tmp_path, "-k", "box", "--dry-run").ok().stdout
+        assert "no file matches" in refused(str(tmp_path / "*.jpg"), "-k", "box", code=3)
+
+    def test_as_an_input_they_are_refused(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "a.jpg")
+        assert "convcli apply - reads standard input" in refused(tmp_path / "a.jpg", "-k", "box", code=3)
+
+    def test_as_an_output_they_are_not_replaced(self, grey: Path, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "o.png")
+        said = refused(grey, "-k", "box", "-o", tmp_path / "o.png", "--overwrite", code=6)
+        assert "-o - >" in said
+        assert (tmp_path / "o.png").is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("names", "template"),
+    [
+        (("a/p.jpg", "b/p.jpg"), "{parent}/{stem}"),
+        (("p.jpg", "p.png"), "{stem}-{suffix}"),
+        (("a/p.jpg", "b/p.jpg", "a/p.png"), "{parent}/{stem}-{suffix}"),
+        (("x/a/p.jpg", "y/a/p.jpg"), None),
+    ],
+)
+def test_the_hint_for_inputs_of_one_name_helps(
+    names: tuple[str, ...], template: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (20, 20)).save(name)
+    flags = ["-k", "box", "--layout", "picture", "--out-dir", "out"]
+    said = refused(*names, *flags, code=6)
+    if template is None:
+        assert "another --out-dir, one folder at a time" in said
+        return
+    assert f"--name '{template}...' keeps them apart" in said
+    run_cli("apply", *names, *flags, "--name", f"{template}.{{ext}}", "-q").ok()
+    assert len(list(Path("out").rglob("*.png"))) == len(names)
+
+
+def test_pages_of_one_file_do_not_clash_with_themselves() -> None:
+    page = InputFile(Path("a.tif"))
+    assert how_to_tell_apart([page, page, InputFile(Path("b.tif"))]).startswith("--name '{dir}/{stem}...'")
+
+
+def test_lists_from_other_programs(grey: Path, tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_bytes(b"\xef\xbb\xbf" + os.fsencode(grey) + b"\r\n")
+    run_cli("apply", "--files-from", names, "-k", "box", "--out-dir", tmp_path / "o", "-q").ok()
+    names.write_bytes(os.fsencode(grey) + b"\0")
+    assert "-0 where names end in NUL" in refused("--files-from", names, "-k", "box", code=2)
+
+
+def test_outputs_of_another_batch_within_the_folder_are_not_read(grey: Path, tmp_path: Path) -> None:
+    Image.new("L", (20, 20)).save(tmp_path / "h.png")
+    flags = ["-k", "box", "--layout", "picture", "-q"]
+    run_cli("apply", tmp_path, *flags, "--out-dir", tmp_path / "first").ok()
+    result = run_cli("apply", tmp_path, "-r", *flags, "--out-dir", tmp_path.parent / f"{tmp_path.name}-second").ok()
+    second = tmp_path.parent / f"{tmp_path.name}-second"
+    assert sorted(path.name for path in second.rglob("*.png")) == ["g_box.png", "h_box.png"], result.stderr
+    # named itself, it is an input like any other
+    run_cli("apply", tmp_path / "first", *flags, "--out-dir", tmp_path / "third").ok()
+    assert len(list((tmp_path / "third").rglob("*.png"))) == 2
+
+
+def test_memory_that_runs_out_is_no_bug(grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pipeline.Pipeline, "_runner", run_out)
+    assert "--memory 256M takes less" in refused(grey, "-k", "box", "-o", tmp_path / "o.png", code=2)
+
+
+def test_more_pixels_than_are_read_are_refused_before_memory_is_planned(tmp_path: Path) -> None:
+    header = struct.pack("<IiiHHIIiiII", 40, 60000, 60000, 1, 24, 0, 0, 0, 0, 0, 0)
+    lying = tmp_path / "lying.bmp"
+    lying.write_bytes(b"BM" + struct.pack("<IHHI", 1000, 0, 0, 54) + header + bytes(900))
+    said = refused(lying, "-k", "box", "-o", tmp_path / "o.png", code=3)
+    assert "3,600,000,000 pixels; the limit is 268,435,456" in said
+
+
+def test_a_tiff_that_cannot_hold_its_pixels_takes_no_memory() -> None:
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.zeros((64, 64), np.float64), compression="zlib", rowsperstrip=64)
+    file.seek(0)
+    with tifffile.TiffFile(file) as tiff:
+        tags = {name: tiff.pages[0].tags[name].valueoffset for name in ("ImageWidth", "ImageLength", "RowsPerStrip")}
+    data = bytearray(file.getvalue())
+    for place in tags.values():
+        struct.pack_into("<H", data, place, 16000)
+    with pytest.raises(ImageError, match="cannot hold 16000 x 16000 pixels"):
+        read(bytes(data))
+
+
+def test_an_orientation_in_xmp_is_no_orientation_of_the_tiff() -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"></x:xmpmeta>'
+    samples = np.arange(40 * 33, dtype=np.uint8).reshape(40, 33)
+    for compression in (None, "zlib"):
+        file = io.BytesIO()
+        options = {"compression": compression, "extratags": [(700, 1, len(xmp), xmp, True)], "metadata": None}
+        tifffile.imwrite(file, samples, **options)
+        assert probe(file.getvalue()).width_px == 33
+        np.testing.assert_array_equal(read(file.getvalue()).samples[..., 0], samples)
+
+
+def test_a_strip_of_very_long_rows_is_few_of_them() -> None:
+    rows = {}
+    for width, height in ((2000, 3000), (4_000_000, 12)):
+        conv = plan_conv((3, height, width), np.ones((6, 1, 3, 3)), padding=((1, 1), (1, 1)), groups=3)
+        rows[width] = strip_rows(conv, 4, 64 << 20)
+    assert rows[2000] >= 32
+    assert rows[4_000_000] == 1
+
+
+def test_maps_that_wait_are_part_of_the_memory_of_a_transform() -> None:
+    """38 kernels of 49 x 49 on long rows: a band of all maps must fit beside the spectra."""
+    weight = np.random.default_rng(0).normal(size=(38, 1, 49, 49))
+    options = {"padding": ((24, 24), (24, 24)), "engine": "fft", "threads": 2, "memory": 512 << 20}
+    plan = plan_conv((1, 600, 20_000), weight, maps_kept=3, **options)
+    assert plan.threads * plan.band_rows * 38 * 20_000 * 4 * 3 < plan.memory_bytes <= 512 << 20
+    assert plan.band_rows < plan_conv((1, 600, 20_000), weight, **options).band_rows
+
+
+@pytest.mark.subprocess
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory in kilobytes")
+def test_a_bank_on_long_rows_keeps_to_its_memory(tmp_path: Path, rng: np.random.Generator) -> None:
+    tifffile.imwrite(tmp_path / "long.tif", rng.random((120, 40_000), dtype=np.float32))
+    flags = ["--combine", "max", "-o", tmp_path / "o.pgm", "--depth", "8", "--tone", "clip", "-q", "--memory", "60M"]
+    code = """
+import re, sys
+from convcli import __main__ as program
+program._leave = lambda code: print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+program.main()
+"""
+    command = [sys.executable, "-c", code, "apply", tmp_path / "long.tif", "-k", "mr8", *flags]
+    run = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
+    peak_kb = int(run.stdout)
+    assert load_image(tmp_path / "o.pgm").shape == (120, 40_000)
+    assert peak_kb < 400_000, "1.3 GB before the maps were counted"
