@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from convcli.errors import OutputError
+from convcli.inputs import MANIFEST_NAME
 from convcli.naming import InputFile, how_to_tell_apart, refuse_clashes
 from convcli.outcome import Outcome
 from convcli.outputs import Plan
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from convcli.manifest import Manifest
 
 
@@ -52,6 +55,8 @@ def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> Non
     for plan in plans:  # within one input, a template without {kernel} or {channel} makes maps share a file
         named = [(output.path, f"map {index}") for index, output in enumerate(plan.outputs) if output.path]
         refuse_clashes(named, hint="put {kernel}, {channel} or {index} into --name")
+    for folder in {path.parent for path, _ in wanted}:
+        _refuse_file_as_folder(folder)
     inputs = {_real(source) for source in sources}
     for path, owner in wanted:
         if os.path.realpath(path) in inputs:
@@ -60,6 +65,12 @@ def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> Non
             raise OutputError(
                 f"{path} is a pipe or a device, and would be replaced by a file", hint=f"-o - > {path} writes into it"
             )
+
+
+def _refuse_file_as_folder(folder: Path) -> None:
+    there = next((part for part in (folder, *folder.parents) if os.path.lexists(part)), None)
+    if there is not None and not os.path.isdir(there):  # noqa: PTH112 - no exception
+        raise OutputError(f"{there} is no folder, and outputs would go into it", hint="choose another name")
 
 
 def refuse_existing(plans: Sequence[Plan], manifest: Manifest | None) -> None:
@@ -78,9 +89,9 @@ def refuse_existing(plans: Sequence[Plan], manifest: Manifest | None) -> None:
     ]
     if existing:
         more = f" and {len(existing) - 1} more outputs exist" if len(existing) > 1 else " exists"
-        raise OutputError(
-            f"{existing[0]}{more}", hint="--overwrite replaces, --skip-existing leaves them", n_existing=len(existing)
-        )
+        begun = manifest is None and os.path.lexists(plans[0].request.out_dir / MANIFEST_NAME)
+        hint = "--overwrite replaces, --skip-existing leaves them" + (", --resume goes on where a batch ended" * begun)
+        raise OutputError(f"{existing[0]}{more}", hint=hint, n_existing=len(existing))
 
 
 def leave_existing(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:

@@ -135,6 +135,22 @@ def test_outputs_of_another_batch_within_the_folder_are_not_read(grey: Path, tmp
     assert len(list((tmp_path / "third").rglob("*.png"))) == 2
 
 
+def test_a_file_where_a_folder_should_be(grey: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("x")
+    for flags in (["--out-dir", tmp_path / "taken"], ["-o", tmp_path / "taken" / "deep" / "o.png"]):
+        for inputs in ([grey], [grey, save_image(tmp_path / "h.png", np.zeros((20, 20), np.uint8))][: 3 - len(flags)]):
+            assert "taken is no folder" in refused(*inputs, "-k", "box", *flags, code=6)
+
+
+def test_outputs_of_a_batch_that_ended_early_hint_at_going_on(grey: Path, tmp_path: Path) -> None:
+    other = save_image(tmp_path / "h.png", np.zeros((20, 20), np.uint8))
+    flags = ["-k", "box", "--layout", "picture", "--out-dir", tmp_path / "o"]
+    run_cli("apply", grey, other, *flags, "-q").ok()
+    assert "--resume goes on" in refused(grey, other, *flags, code=6)
+    (tmp_path / "o" / ".convcli-manifest.jsonl").unlink()
+    assert "--resume" not in refused(grey, other, *flags, code=6)
+
+
 def test_memory_that_runs_out_is_no_bug(grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run_out(*_: object) -> None:
         raise MemoryError
