@@ -22,7 +22,7 @@ T = TypeVar("T")
 Ranges = tuple["NDArray[Any]", "NDArray[Any]"]
 
 #: Bytes of all maps in one strip of rows: enough to make Python's share small, few enough for a second-level cache.
-STRIP_BYTES = 3 << 20
+STRIP_BYTES = 4 << 20
 #: Where a row is long, all the maps in a strip take no more than this part of the memory, and one row if that is more.
 MOST_OF_MEMORY = 8
 #: A strip is no fewer rows than this, and no fewer than so many times those of a window: the rest is read twice.
