@@ -51,20 +51,27 @@ def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> Non
         Names the file and who would write it.
     """
     wanted = [(path, f"{plan.source.label}") for plan in plans for path in plan.written_paths]
-    refuse_clashes(wanted, hint=how_to_tell_apart(plan.source._replace(data=b"") for plan in plans))
+    refuse_clashes(wanted, hint=lambda: how_to_tell_apart([plan.source._replace(data=b"") for plan in plans]))
     for plan in plans:  # within one input, a template without {kernel} or {channel} makes maps share a file
         named = [(output.path, f"map {index}") for index, output in enumerate(plan.outputs) if output.path]
-        refuse_clashes(named, hint="put {kernel}, {channel} or {index} into --name")
+        refuse_clashes(named, hint=lambda: "put {kernel}, {channel} or {index} into --name")
     for folder in {path.parent for path, _ in wanted}:
         _refuse_file_as_folder(folder)
     inputs = {_real(source) for source in sources}
     for path, owner in wanted:
         if os.path.realpath(path) in inputs:
             raise OutputError(f"{path} is an input and would be replaced (from {owner})", hint="choose another output")
-        if not os.path.islink(path) and os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH110, PTH112, PTH113, PTH114 - no exception
+        if _is_special(path):
             raise OutputError(
                 f"{path} is a pipe or a device, and would be replaced by a file", hint=f"-o - > {path} writes into it"
             )
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether a name, or what it links to, is no place for a file: a pipe, a device, the name of a stream."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112, PTH113
+        return True
+    return os.path.abspath(path).startswith(("/dev/fd/", "/dev/std", "/proc/")) and os.path.lexists(path)  # noqa: PTH100
 
 
 def _refuse_file_as_folder(folder: Path) -> None:

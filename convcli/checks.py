@@ -48,7 +48,6 @@ def check_outputs(request: ApplyRequest, info: ImageInfo, n_colours: int, output
     """
     from convcli.images.info import DEFAULT_MAX_PIXELS
     from convcli.images.reading import WINDOWED, check_size
-    from convcli.images.write import check_picture
 
     if request.max_pixels is not None or info.format not in WINDOWED:
         check_size(info, request.max_pixels)
@@ -57,19 +56,24 @@ def check_outputs(request: ApplyRequest, info: ImageInfo, n_colours: int, output
         raise UsageError(
             f"--normalize has {n_means} means for {n_colours} planes", hint="one value for all planes, or one per plane"
         )
-    first = outputs[0]
-    n_pixels, limit = first.size_hw[0] * first.size_hw[1], max(DEFAULT_MAX_PIXELS, request.max_pixels or 0)
-    if n_pixels > max(limit, 4 * info.width_px * info.height_px):
+    for output in {(one.kind, one.format, one.depth, one.size_hw, len(one.maps)): one for one in outputs}.values():
+        _check_output(request, info, output, max(DEFAULT_MAX_PIXELS, request.max_pixels or 0))
+
+
+def _check_output(request: ApplyRequest, info: ImageInfo, output: OutputFile, limit: int) -> None:
+    from convcli.images.write import check_picture
+
+    height, width = output.size_hw
+    if height * width > max(limit, 4 * info.width_px * info.height_px):
         raise OutputError(
-            f"the output would be {first.size_hw[0]} x {first.size_hw[1]}, {n_pixels:,} pixels a map; the limit is "
-            f"{limit:,}",
-            hint=f"--max-pixels {n_pixels} if you mean it",
+            f"the output would be {height} x {width}, {height * width:,} pixels a map; the limit is {limit:,}",
+            hint=f"--max-pixels {height * width} if you mean it",
         )
-    if first.kind == "picture" and request.colormap is not None and len(first.maps) > 1:
+    if output.kind == "picture" and request.colormap is not None and len(output.maps) > 1:
         raise UsageError(
-            f"--colormap colours single maps, and this picture has {len(first.maps)} planes", hint="--channels luma"
+            f"--colormap colours single maps, and this picture has {len(output.maps)} planes", hint="--channels luma"
         )
-    if first.kind in ("map", "picture") and first.format not in RAW_FORMATS:
-        if request.colormap is not None and first.depth == "float":
-            raise UsageError(f"--colormap does nothing to {first.format}, which holds floats", hint="--format png")
-        check_picture(first.format, 3 if request.colormap else len(first.maps), first.depth, first.size_hw)
+    if output.kind in ("map", "picture") and output.format not in RAW_FORMATS:
+        if request.colormap is not None and output.depth == "float":
+            raise UsageError(f"--colormap does nothing to {output.format}, which holds floats", hint="--format png")
+        check_picture(output.format, 3 if request.colormap else len(output.maps), output.depth, output.size_hw)

@@ -130,8 +130,12 @@ def _magnitude(maps: NDArray[Any]) -> NDArray[Any]:
             squares = np.multiply(values, values)
             combined = np.add(squares[:, 0], squares[:, 1]) if maps.shape[1] == 2 else squares.sum(axis=1)
             np.sqrt(combined, out=combined)
-    if maps.dtype == np.float32 and not _SMALL < combined.max(initial=0) < np.inf and maps.any():
-        wide = maps.astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            combined = np.sqrt((wide * wide).sum(axis=1)).astype(np.float32)
+    if maps.dtype == np.float32:
+        beyond = ~((combined > _SMALL) & (combined < np.inf))  # NaN as well
+        if beyond.any():
+            beyond &= (maps != 0).any(axis=1)
+        if beyond.any():
+            wide = np.moveaxis(maps, 1, 0)[:, beyond].astype(np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):
+                combined[beyond] = np.sqrt((wide * wide).sum(axis=0))
     return combined

@@ -105,6 +105,9 @@ def _search(search: _Search, skipped: list[Path]) -> Iterator[InputFile]:
         but = ""
         if n_skipped < len(skipped):
             but, hint = f" but {len(skipped) - n_skipped} written into --out-dir", "choose another --out-dir"
+            if search.others:
+                but = f" but {len(skipped) - n_skipped} that an earlier batch wrote into {search.others[0]}"
+                hint = "name that folder to read it"
         raise ImageError(f"{folder}: no image in this folder{but}", hint=hint)
 
 
@@ -122,6 +125,8 @@ class _Search:
         Real paths of what earlier batches wrote, as far as the walk may meet it.
     left_out : list of Path
         The output folder, once it was met.
+    others : list of Path
+        Output folders of other batches that were met.
     unreadable : list of Path
         Folders that could not be listed.
     """
@@ -129,6 +134,7 @@ class _Search:
     def __init__(self, folder: Path, recursive: bool, out_dir: Path | None) -> None:
         self.folder, self.recursive = folder, recursive
         self.left_out: list[Path] = []
+        self.others: list[Path] = []
         self.unreadable: list[Path] = []
         self._root = os.path.realpath(folder)
         self._own = os.path.realpath(out_dir) if out_dir is not None else None
@@ -141,7 +147,8 @@ class _Search:
         """Yield folder and name of every file, sorted within each folder."""
         for here, folders, files in os.walk(self.folder, onerror=self._note, followlinks=True):
             place = Path(here)
-            if MANIFEST_NAME in files and place != self.folder:  # the output folder of another batch
+            if MANIFEST_NAME in files and place != self.folder and os.path.isfile(place / MANIFEST_NAME):  # noqa: PTH113
+                self.others.append(place)
                 self._leave_out_outputs_of(place)
             folders[:] = sorted(name for name in folders if self._is_wanted(place, name))
             for name in sorted(files):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from convcli.errors import OutputError, UsageError, near_names
@@ -110,15 +110,15 @@ def output_path(out_dir: Path, template: str, values: Mapping[str, str]) -> Path
     return out_dir / relative
 
 
-def refuse_clashes(wanted: Iterable[tuple[Path, str]], *, hint: str) -> None:
+def refuse_clashes(wanted: Iterable[tuple[Path, str]], *, hint: Callable[[], str]) -> None:
     """Refuse two owners of one path, compared without case, as some file systems do.
 
     Parameters
     ----------
     wanted : iterable of (path, owner)
         The owner is the input or map that would write there.
-    hint : str
-        What to do about it.
+    hint : callable
+        Says what to do about it.
 
     Raises
     ------
@@ -129,10 +129,10 @@ def refuse_clashes(wanted: Iterable[tuple[Path, str]], *, hint: str) -> None:
     for path, owner in wanted:
         other = owners.setdefault(str(path).casefold(), owner)
         if other != owner:
-            raise OutputError(f"{path} would be written by {other} and by {owner}", hint=hint)
+            raise OutputError(f"{path} would be written by {other} and by {owner}", hint=hint())
 
 
-def how_to_tell_apart(sources: Iterable[InputFile]) -> str:
+def how_to_tell_apart(sources: Sequence[InputFile]) -> str:
     """Return a hint: the template whose fields differ for all inputs, if there is one.
 
     Examples
@@ -140,9 +140,10 @@ def how_to_tell_apart(sources: Iterable[InputFile]) -> str:
     >>> how_to_tell_apart([InputFile(Path("a/p.jpg")), InputFile(Path("b/p.jpg"))])
     "--name '{parent}/{stem}...' keeps them apart; or another --out-dir"
     """
-    values = [
-        {"dir": str(one.below), "parent": one.parent, "stem": one.stem, "suffix": one.suffix} for one in set(sources)
-    ]
+    files = {one._replace(frame=None) for one in sources}
+    if len(files) == 1:
+        return "put {frame} into --name"
+    values = [{"dir": str(one.below), "parent": one.parent, "stem": one.stem, "suffix": one.suffix} for one in files]
     for template in _TELLING:
         if len({template.format_map(value).casefold() for value in values}) == len(values):
             return f"--name '{template}...' keeps them apart; or another --out-dir"

@@ -193,8 +193,8 @@ class Planner:
         return self._bound[planes]
 
 
-#: Copies of a strip of maps that are there at once: sums, what they are combined into, and what is stored of that.
-_MAPS_KEPT = 3
+#: Copies of a strip of maps that are there at once: sums, and what they are combined into and stored as.
+_MAPS_KEPT = 2
 
 
 def plan_engine(

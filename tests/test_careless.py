@@ -82,6 +82,18 @@ class TestPipes:
         said = refused(grey, "-k", "box", "-o", tmp_path / "o.png", "--overwrite", code=6)
         assert "-o - >" in said
         assert (tmp_path / "o.png").is_fifo()
+        (tmp_path / "link.png").symlink_to(tmp_path / "o.png")
+        assert "-o - >" in refused(grey, "-k", "box", "-o", tmp_path / "link.png", "--overwrite", code=6)
+        assert (tmp_path / "link.png").is_symlink()
+
+    def test_streams_named_as_files_are_not_replaced(self, grey: Path) -> None:
+        assert "-o - >" in refused(grey, "-k", "box", "-o", "/dev/fd/1", "--format", "png", "--overwrite", code=6)
+
+    def test_a_pipe_that_is_called_a_manifest_is_not_read(self, grey: Path, tmp_path: Path) -> None:
+        (tmp_path / "below").mkdir()
+        os.mkfifo(tmp_path / "below" / ".convcli-manifest.jsonl")
+        result = run_cli("apply", tmp_path, "-r", "-k", "box", "--dry-run", "--out-dir", tmp_path / "o")
+        assert str(grey) in result.ok().stdout
 
 
 @pytest.mark.parametrize(
@@ -110,9 +122,10 @@ def test_the_hint_for_inputs_of_one_name_helps(
     assert len(list(Path("out").rglob("*.png"))) == len(names)
 
 
-def test_pages_of_one_file_do_not_clash_with_themselves() -> None:
-    page = InputFile(Path("a.tif"))
-    assert how_to_tell_apart([page, page, InputFile(Path("b.tif"))]).startswith("--name '{dir}/{stem}...'")
+def test_pages_of_one_file_are_told_apart_by_their_number() -> None:
+    pages = [InputFile(Path("a.tif"), frame=number) for number in range(3)]
+    assert how_to_tell_apart(pages) == "put {frame} into --name"
+    assert how_to_tell_apart([*pages, InputFile(Path("b.tif"))]).startswith("--name '{dir}/{stem}...'")
 
 
 def test_lists_from_other_programs(grey: Path, tmp_path: Path) -> None:
@@ -130,6 +143,11 @@ def test_outputs_of_another_batch_within_the_folder_are_not_read(grey: Path, tmp
     result = run_cli("apply", tmp_path, "-r", *flags, "--out-dir", tmp_path.parent / f"{tmp_path.name}-second").ok()
     second = tmp_path.parent / f"{tmp_path.name}-second"
     assert sorted(path.name for path in second.rglob("*.png")) == ["g_box.png", "h_box.png"], result.stderr
+    (tmp_path / "g.png").unlink()
+    (tmp_path / "h.png").unlink()
+    said = refused(tmp_path, "-r", "-k", "box", "--out-dir", tmp_path.parent / "third", "--dry-run", code=3)
+    assert f"2 that an earlier batch wrote into {tmp_path / 'first'}" in said
+    assert "name that folder" in said
     # named itself, it is an input like any other
     run_cli("apply", tmp_path / "first", *flags, "--out-dir", tmp_path / "third").ok()
     assert len(list((tmp_path / "third").rglob("*.png"))) == 2
@@ -178,6 +196,12 @@ def test_a_tiff_that_cannot_hold_its_pixels_takes_no_memory() -> None:
         struct.pack_into("<H", data, place, 16000)
     with pytest.raises(ImageError, match="cannot hold 16000 x 16000 pixels"):
         read(bytes(data))
+
+
+def test_a_blank_fax_is_a_picture() -> None:
+    file = io.BytesIO()
+    Image.new("1", (9921, 14043), 1).save(file, "tiff", compression="group4", tiffinfo={278: 14043})
+    assert read(file.getvalue()).samples.min() == 255
 
 
 def test_an_orientation_in_xmp_is_no_orientation_of_the_tiff() -> None:

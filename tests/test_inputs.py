@@ -146,9 +146,9 @@ def test_a_value_cannot_climb_out_of_the_folder() -> None:
 
 
 def test_clashes_are_found_without_case() -> None:
-    refuse_clashes([(Path("a"), "1"), (Path("b"), "2"), (Path("a"), "1")], hint="")
+    refuse_clashes([(Path("a"), "1"), (Path("b"), "2"), (Path("a"), "1")], hint=lambda: "")
     with pytest.raises(OutputError, match=r"A\.png would be written by 1 and by 2"):
-        refuse_clashes([(Path("a.png"), "1"), (Path("A.png"), "2")], hint="")
+        refuse_clashes([(Path("a.png"), "1"), (Path("A.png"), "2")], hint=lambda: "")
 
 
 def test_stdin_has_a_name() -> None:

@@ -58,7 +58,7 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     sources = find_inputs(words, recursive=run.recursive, out_dir=request.out_dir, listed=listed, skipped=own)
     if own and not run.quiet:
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
-        _say([f"{outputs} not read again (first {own[0]})"], "note")
+        _say([f"{outputs} not read again (first {own[0]}); name its folder to read it"], "note")
     if request.is_one_file and len(sources) > 1:
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")

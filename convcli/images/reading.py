@@ -28,7 +28,7 @@ ORIENTATIONS = ("apply", "keep", "ignore")
 #: Images of more bytes than this are decoded while they are convolved.
 ARRIVING_BYTES = 1 << 21
 #: A deflate stream cannot expand by more than 1032 (zlib's technical notes); one of LZW by at most 4096 bytes a code of
-#: 12 bits. Other compressions of a TIFF may do more where nothing is in a picture, but hardly.
+#: 12 bits. Other compressions of a TIFF may do more where nothing is in a picture; faxes, of mode 1, are let through.
 _MOST_INFLATION = {"png": 1032, "tiff": 4096}
 
 
@@ -330,7 +330,7 @@ def check_plausible(info: ImageInfo, file: BinaryIO) -> None:
     ImageError
         The file is too small by far.
     """
-    if info.format not in _MOST_INFLATION or info.n_frames > 1:
+    if info.format not in _MOST_INFLATION or info.n_frames > 1 or info.mode == "1":  # a blank fax is a bit a row
         return
     place = file.tell()
     n_file = file.seek(0, 2)

@@ -38,7 +38,7 @@ def is_far(ends: tuple[float, float], offset: float) -> bool:
     >>> is_far((0.0, 255.0), 0.0), is_far((0.0, 255.0), -8.5e7)
     (False, True)
     """
-    return not max(abs(ends[0]), abs(ends[1]), abs(offset)) <= FAR
+    return not all(abs(value) <= FAR for value in (*ends, offset))  # NaN is far too
 
 
 def per_map(reduce: np.ufunc, flat: NDArray[Any], n_maps: int) -> NDArray[np.float64]:
