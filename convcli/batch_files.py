@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from convcli.errors import OutputError
-from convcli.inputs import MANIFEST_NAME
+from convcli.inputs import MANIFEST_NAME, is_special
 from convcli.naming import InputFile, how_to_tell_apart, refuse_clashes
 from convcli.outcome import Outcome
 from convcli.outputs import Plan
@@ -61,17 +61,16 @@ def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> Non
     for path, owner in wanted:
         if os.path.realpath(path) in inputs:
             raise OutputError(f"{path} is an input and would be replaced (from {owner})", hint="choose another output")
-        if _is_special(path):
+        if _holds_no_file(path):
             raise OutputError(
                 f"{path} is a pipe or a device, and would be replaced by a file", hint=f"-o - > {path} writes into it"
             )
 
 
-def _is_special(path: Path) -> bool:
+def _holds_no_file(path: Path) -> bool:
     """Return whether a name, or what it links to, is no place for a file: a pipe, a device, the name of a stream."""
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112, PTH113
-        return True
-    return os.path.abspath(path).startswith(("/dev/fd/", "/dev/std", "/proc/")) and os.path.lexists(path)  # noqa: PTH100
+    is_stream = os.path.abspath(path).startswith(("/dev/fd/", "/dev/std", "/proc/"))  # noqa: PTH100
+    return is_special(path) or (is_stream and os.path.lexists(path))
 
 
 def _refuse_file_as_folder(folder: Path) -> None:
@@ -97,7 +96,8 @@ def refuse_existing(plans: Sequence[Plan], manifest: Manifest | None) -> None:
     if existing:
         more = f" and {len(existing) - 1} more outputs exist" if len(existing) > 1 else " exists"
         begun = manifest is None and os.path.lexists(plans[0].request.out_dir / MANIFEST_NAME)
-        hint = "--overwrite replaces, --skip-existing leaves them" + (", --resume goes on where a batch ended" * begun)
+        more_hint = ", --resume goes on where a batch ended" if begun else ""
+        hint = f"--overwrite replaces, --skip-existing leaves them{more_hint}"
         raise OutputError(f"{existing[0]}{more}", hint=hint, n_existing=len(existing))
 
 

@@ -47,9 +47,9 @@ def check_outputs(request: ApplyRequest, info: ImageInfo, n_colours: int, output
         Means are not one per plane, or colours are asked for a picture that has its own.
     """
     from convcli.images.info import DEFAULT_MAX_PIXELS
-    from convcli.images.reading import WINDOWED, check_size
+    from convcli.images.limits import READ_BY_WINDOWS, check_size
 
-    if request.max_pixels is not None or info.format not in WINDOWED:
+    if request.max_pixels is not None or info.format not in READ_BY_WINDOWS:
         check_size(info, request.max_pixels)
     n_means = len(request.normalize[0]) if request.normalize else 1
     if n_means not in (1, n_colours):

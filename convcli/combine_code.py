@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convcli.machine.processor import load_code, vector_bytes
+from convcli.machine.processor import load_if_allowed, vector_bytes
 from convcli.machine.x86 import Assembler, At, Condition, Gpr, Packed
 
 if TYPE_CHECKING:
@@ -79,10 +79,7 @@ def magnitude(maps: NDArray[Any]) -> NDArray[np.float32] | None:
 
 @functools.cache
 def _program(itemsize: int) -> Callable[[Any], None] | None:
-    try:
-        return load_code(write_program(itemsize))
-    except OSError:  # no memory for it
-        return None
+    return load_if_allowed(write_program(itemsize))
 
 
 def write_program(itemsize: int) -> bytes:

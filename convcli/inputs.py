@@ -75,7 +75,7 @@ def _each(words: Sequence[str], recursive: bool, out_dir: Path | None, skipped: 
             yield from _search(_Search(Path(word), recursive, out_dir), skipped)
         elif not os.path.lexists(word) and glob.has_magic(word):
             matches = glob.glob(word, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
-            names = sorted(name for name in matches if not (os.path.isdir(name) or _is_special(name)))  # noqa: PTH112
+            names = sorted(name for name in matches if not (os.path.isdir(name) or is_special(name)))  # noqa: PTH112
             if not names:
                 raise ImageError(f"no file matches {word!r}", hint="quote the pattern and check the folder's name")
             yield from (InputFile(path=Path(name)) for name in names)
@@ -88,7 +88,7 @@ def _search(search: _Search, skipped: list[Path]) -> Iterator[InputFile]:
     folder, n_found, n_skipped = search.folder, 0, len(skipped)
     for place, name in search.files():
         path = place / name
-        if Path(name).suffix.lower() not in IMAGE_SUFFIXES or name.startswith(".") or _is_special(path):
+        if Path(name).suffix.lower() not in IMAGE_SUFFIXES or name.startswith(".") or is_special(path):
             continue
         if search.written and os.path.realpath(path) in search.written:
             skipped.append(path)
@@ -111,9 +111,9 @@ def _search(search: _Search, skipped: list[Path]) -> Iterator[InputFile]:
         raise ImageError(f"{folder}: no image in this folder{but}", hint=hint)
 
 
-def _is_special(path: str | os.PathLike[str]) -> bool:
+def is_special(path: str | os.PathLike[str]) -> bool:
     """Return whether this is a pipe or a device, which would be waited for; a broken link is not."""
-    return os.path.exists(path) and not os.path.isfile(path)  # noqa: PTH110, PTH113 - no exception
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))  # noqa: PTH110, PTH112, PTH113
 
 
 class _Search:

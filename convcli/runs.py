@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ranges = tuple["NDArray[Any]", "NDArray[Any]"]
 
-#: Bytes of all maps in one strip of rows: enough to make Python's share small, few enough for a second-level cache.
+#: Bytes of all maps in one strip of rows: enough to make Python's share small, few enough to stay in a core's caches.
 STRIP_BYTES = 4 << 20
-#: Where a row is long, all the maps in a strip take no more than this part of the memory, and one row if that is more.
-MOST_OF_MEMORY = 8
+#: Where rows are long, the maps in a strip take no more than this part of the memory: an eighth, or one row.
+MEMORY_SHARE = 8
 #: A strip is no fewer rows than this, and no fewer than so many times those of a window: the rest is read twice.
 LEAST_ROWS, LEAST_WINDOWS = 32, 4
 
@@ -101,7 +101,7 @@ class ConvRun:
         from convcli.engine.plan import DEFAULT_MEMORY
 
         memory = self._plan.request.memory or DEFAULT_MEMORY
-        step = strip_rows(self._plan.conv, self._runner.native_dtype.itemsize, memory // MOST_OF_MEMORY)
+        step = strip_rows(self._plan.conv, self._runner.native_dtype.itemsize, memory // MEMORY_SHARE)
         strips = ((top, min(top + step, height)) for top in range(0, height, step))
         if self._threads == 1 or step >= height:
             for top, bottom in strips:

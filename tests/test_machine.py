@@ -323,9 +323,9 @@ def test_without_memory_for_programs_numpy_does_it(monkeypatch):
     def refuse(code):
         raise OSError(13, "Permission denied")
 
+    monkeypatch.setattr(processor, "load_code", refuse)
     for room in (tone_code, combine_code):
         room._program.cache_clear()
-        monkeypatch.setattr(room, "load_code", refuse)
         monkeypatch.setattr(room, "vector_bytes", lambda: 32)
     assert combine_code.magnitude(np.ones((1, 2, 256, 256), np.float32)) is None
     samples, counts = Tone(ToneSpec("clip"), white=255, depth="8").apply(np.full((1, 256, 300), 300, np.float32))

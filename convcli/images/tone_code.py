@@ -22,7 +22,7 @@ import numpy as np
 
 from convcli.images.tone_spec import ToneCounts
 from convcli.images.tone_store import is_far, stored_range
-from convcli.machine.processor import load_code, vector_bytes
+from convcli.machine.processor import load_if_allowed, vector_bytes
 from convcli.machine.x86 import IS_GREATER, IS_LESS, ROUND_TO_EVEN, Assembler, At, Condition, Gpr, Packed
 from convcli.record import NamedTuple
 
@@ -180,10 +180,7 @@ def _counts(states: ctypes.Array[MapState], n: int) -> ToneCounts:
 
 @functools.cache
 def _program(shape: Shape) -> Callable[[Any], None] | None:
-    try:
-        return load_code(write_program(shape))
-    except OSError:  # no memory for it
-        return None
+    return load_if_allowed(write_program(shape))
 
 
 @functools.cache

@@ -48,6 +48,14 @@ def _cpu_features() -> dict[str, bool]:
         return {}
 
 
+def load_if_allowed(code: bytes) -> Callable[[Any], None] | None:
+    """Return ``code`` as :func:`load_code` does, or None where the system gives no memory for it."""
+    try:
+        return load_code(code)
+    except OSError:
+        return None
+
+
 def load_code(code: bytes) -> Callable[[Any], None]:
     """Return ``code``, of a C function with one pointer, as something to call; calls release the GIL.
 
