@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from convcli.binding import MapName
-from convcli.combine_code import magnitude
-from convcli.record import NamedTuple
+from convcli.engine.store import magnitude
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from convcli.banks import KernelBank
-
-#: Magnitudes whose squares float32 holds with all its digits.
-_SMALL = 1e-15
 
 
 class Combination(NamedTuple):
@@ -112,30 +108,10 @@ def _combine(maps: NDArray[Any], how: str) -> NDArray[Any]:
     """Combine axis 1 of maps (C, K, H, W)."""
     combined: NDArray[Any]
     if how == "magnitude":
-        combined = _magnitude(maps)
+        combined = magnitude(maps)
     elif how == "argmax":
         combined = maps.argmax(axis=1).astype(np.float32)
     else:
         reduce: Any = {"max": np.max, "min": np.min, "sum": np.sum, "mean": np.mean}[how]
         combined = reduce(maps, axis=1)
-    return combined
-
-
-def _magnitude(maps: NDArray[Any]) -> NDArray[Any]:
-    """Return the root of the sum of squares over axis 1; in float64 where float32 cannot hold the squares."""
-    combined: NDArray[Any] | None = magnitude(maps)
-    if combined is None:
-        values = maps.astype(np.float32) if maps.dtype.kind in "iu" else maps
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            squares = np.multiply(values, values)
-            combined = np.add(squares[:, 0], squares[:, 1]) if maps.shape[1] == 2 else squares.sum(axis=1)
-            np.sqrt(combined, out=combined)
-    if maps.dtype == np.float32:
-        beyond = ~((combined > _SMALL) & (combined < np.inf))  # NaN as well
-        if beyond.any():
-            beyond &= (maps != 0).any(axis=1)
-        if beyond.any():
-            wide = np.moveaxis(maps, 1, 0)[:, beyond].astype(np.float64)
-            with np.errstate(over="ignore", invalid="ignore"):
-                combined[beyond] = np.sqrt((wide * wide).sum(axis=0))
     return combined

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from convcli.engine import ConvPlan, Runner
     from convcli.images.planes import PlaneSource
     from convcli.planning import ImagePlan
-    from convcli.sinks import Band, Sink
+    from convcli.sinks import Band, PictureSink, Sink
 
 T = TypeVar("T")
 Ranges = tuple["NDArray[Any]", "NDArray[Any]"]
@@ -80,7 +80,12 @@ class ConvRun:
     def fill(self, sinks: list[Sink]) -> None:
         """Compute, combine and encode every strip, and append it to every sink."""
 
+        one = self._one_pass(sinks)
+
         def encode(top: int, bottom: int) -> list[Band]:
+            band = None if one is None else self._picture(one, top, bottom)
+            if band is not None:
+                return [band]
             maps = self._maps(top, bottom)
             return [sink.encode(maps[sink.output.span], top) for sink in sinks]
 
@@ -88,10 +93,30 @@ class ConvRun:
             for sink, band in zip(sinks, bands, strict=True):
                 sink.append(band)
 
+    def _one_pass(self, sinks: list[Sink]) -> PictureSink | None:
+        """Return the sink whose strips the compiled loops make from samples to bytes, if it is so."""
+        from convcli.sinks import PictureSink
+
+        combination, n_kernels = self._plan.combination, self._plan.bound.n_kernels
+        plain = not combination.reduction and combination.combine == ("none" if n_kernels == 1 else "magnitude")
+        sink = sinks[0]
+        if len(sinks) > 1 or not plain or not isinstance(sink, PictureSink) or not sink.one_pass:
+            return None
+        whole = len(sink.output.maps) == len(self._plan.maps)
+        return sink if whole and self._runner.makes_pictures(self._planes, n_kernels) else None
+
+    def _picture(self, sink: PictureSink, top: int, bottom: int) -> Band | None:
+        """Return a strip made in one pass, or None where its values leave what float32 can tell apart."""
+        n_maps = len(self._plan.maps)
+        samples = np.empty((bottom - top, self._plan.conv.output_shape[2], n_maps), np.uint8)
+        tones = [sink.tone.gain_offset(index) for index in range(n_maps)]
+        counts = self._runner.picture(self._planes, top, bottom, samples, tones)
+        return None if counts is None else sink.encode_samples(samples, counts, top)
+
     def _maps(self, top: int, bottom: int) -> NDArray[Any]:
         """Return a strip of combined maps (M, h, W), in the type that costs the engine least."""
         n_maps, _, width = self._plan.conv.output_shape
-        out = np.empty((n_maps, bottom - top, width), self._runner.native_dtype)
+        out = np.empty((n_maps, bottom - top, width), self._plan.conv.dtype)
         maps = self._runner.rows(self._planes, top, bottom, out=out)
         return self._plan.combination.apply(maps, self._plan.bound.n_kernels)
 
@@ -101,7 +126,7 @@ class ConvRun:
         from convcli.engine.plan import DEFAULT_MEMORY
 
         memory = self._plan.request.memory or DEFAULT_MEMORY
-        step = strip_rows(self._plan.conv, self._runner.native_dtype.itemsize, memory // MEMORY_SHARE)
+        step = strip_rows(self._plan.conv, np.dtype(self._plan.conv.dtype).itemsize, memory // MEMORY_SHARE)
         strips = ((top, min(top + step, height)) for top in range(0, height, step))
         if self._threads == 1 or step >= height:
             for top, bottom in strips:

@@ -151,19 +151,27 @@ class PictureSink:
         self._colormap = _colormap(plan, output)
         self._writer = writer
 
+    @property
+    def one_pass(self) -> bool:
+        """Whether maps may be stored as they are made: as bytes, and nothing is done to them before."""
+        return self.tone.depth == "8" and not self._unpremultiply
+
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
         if self._unpremultiply:
             maps = _unpremultiply(maps, self._white, self._late_bias)
-        n_maps, height, width = maps.shape
-        n_planes = n_maps + (self._alpha is not None)
-        samples = np.empty((height, width, n_planes), self.tone.dtype)
-        _, counts = self.tone.apply(maps, samples[..., :n_maps].transpose(2, 0, 1), inplace=True)
+        samples = np.empty((*maps.shape[1:], len(maps)), self.tone.dtype)
+        _, counts = self.tone.apply(maps, samples.transpose(2, 0, 1), inplace=True)
+        return self.encode_samples(samples, counts, top)
+
+    def encode_samples(self, samples: NDArray[Any], counts: ToneCounts, top: int) -> Band:
+        """Let the writer encode finished samples (H, W, maps), alpha beside them or in colours."""
         if self._alpha is not None:
-            bottom = top + height
-            alpha = self._alpha[:, top:bottom] if isinstance(self._alpha, np.ndarray) else self._alpha.rows(top, bottom)
-            alpha = alpha[0]
-            samples[..., -1] = alpha if self._alpha_scale == 1 else np.rint(alpha * self._alpha_scale)
+            rows = slice(top, top + len(samples))
+            is_array = isinstance(self._alpha, np.ndarray)
+            alpha = self._alpha[0, rows] if is_array else self._alpha.rows(rows.start, rows.stop)[0]  # type: ignore[index,union-attr]
+            stored = alpha if self._alpha_scale == 1 else np.rint(alpha * self._alpha_scale)
+            samples = np.concatenate([samples, stored[..., None].astype(samples.dtype)], axis=2)
         if self._colormap:
             from convcli.images import apply_colormap
 

@@ -73,7 +73,7 @@ def apply(
     ] = None,
     engine: Annotated[
         str | None,
-        _option("--engine", metavar="NAME", help="taps, im2col, banded, direct, separable, fft, torch [auto]."),
+        _option("--engine", metavar="NAME", help="reference, im2col, gemm, direct, separable, fft, torch [auto]."),
     ] = None,
     dtype: Annotated[
         str | None, _option("--dtype", metavar="float32|float64", help="Type that sums are made in [float32].")

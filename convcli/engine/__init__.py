@@ -1,6 +1,6 @@
-"""Convolution on NumPy arrays: plan, prepare, run; and torch's functions on top of that, loaded when they are used.
+"""Convolution on NumPy arrays: plan, prepare, run; and torch's functions on top of that.
 
-Loads NumPy; torch only when a plan runs on it.
+Everything is loaded when it is first used: NumPy with the first of them, torch only when a plan runs on it.
 """
 
 from __future__ import annotations
@@ -8,12 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from convcli.engine.borders import Border, border_index, parse_border
-from convcli.engine.costs import ENGINES
-from convcli.engine.plan import ConvPlan, plan_conv
-from convcli.engine.runner import Runner, prepare
-
 if TYPE_CHECKING:
+    from convcli.engine.borders import Border, border_index, parse_border
     from convcli.engine.functional import (
         conv1d,
         conv2d,
@@ -22,8 +18,10 @@ if TYPE_CHECKING:
         conv_transpose2d,
         conv_transpose3d,
     )
+    from convcli.engine.plan import ENGINES, ConvPlan, plan_conv
     from convcli.engine.pooling import avg_pool1d, avg_pool2d, avg_pool3d, max_pool1d, max_pool2d, max_pool3d
     from convcli.engine.rearrange import channel_shuffle, unfold
+    from convcli.engine.runner import Runner, prepare
 
 __all__ = [
     "ENGINES",
@@ -50,11 +48,17 @@ __all__ = [
     "unfold",
 ]
 
-_REARRANGE = ("channel_shuffle", "unfold")
+_HOMES = {
+    "borders": ("Border", "border_index", "parse_border"),
+    "plan": ("ENGINES", "ConvPlan", "plan_conv"),
+    "rearrange": ("channel_shuffle", "unfold"),
+    "runner": ("Runner", "prepare"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "rearrange" if name in _REARRANGE else "pooling" if "_pool" in name else "functional"
+    home = _HOME.get(name) or ("pooling" if "_pool" in name else "functional")
     return getattr(import_module(f"{__name__}.{home}"), name)

@@ -7,12 +7,11 @@ why every mode works for a pad of any size, also larger than the image, where li
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from convcli.errors import UsageError, near_names
-from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

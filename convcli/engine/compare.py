@@ -11,16 +11,14 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convcli.engine.costs import ENGINES
-from convcli.engine.plan import ConvPlan
+from convcli.engine.plan import ENGINES, ConvPlan
 from convcli.engine.runner import Runner, prepare
-from convcli.engine.source import Array, Planes
+from convcli.engine.bands import Array, Planes
 from convcli.errors import UsageError
-from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -117,7 +115,7 @@ def compare_engines(
     """
     chosen = planner()
     estimates = dict(chosen.estimates)
-    rows, reference = _reference(planner(engine="taps", dtype="float64"), planes, weight, bias)
+    rows, reference = _reference(planner(engine="reference", dtype="float64"), planes, weight, bias)
     largest = max(float(np.abs(part[np.isfinite(part)]).max(initial=0.0)) for part in reference)
     found = []
     for engine in ENGINES:
@@ -166,7 +164,7 @@ def _reference(
 ) -> tuple[list[tuple[int, int]], list[Array]]:
     """Return row ranges and their float64 maps: all rows, or samples from top to bottom if that would take long."""
     height = plan.output_shape[1]
-    seconds = dict(plan.estimates)["taps"] / 1e3
+    seconds = dict(plan.estimates)["reference"] / 1e3
     runner = prepare(plan, weight, bias)
     if seconds <= REFERENCE_SECONDS or height <= SAMPLE_ROWS:
         return [(0, height)], [runner.run(planes)]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from convcli.engine.borders import map_positions
 from convcli.engine.phases import AxisPhase, as_correlation
 from convcli.engine.plan import ConvPlan
-from convcli.engine.source import Planes
+from convcli.engine.bands import Planes
 from convcli.errors import GeometryError
-from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,26 +1,14 @@
-"""What every algorithm is handed: one valid correlation of one padded band."""
+"""The integers of one valid correlation, as every algorithm is handed it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import NamedTuple
 
-import numpy as np
-
-from convcli.engine.source import Array, Scratch
 from convcli.geometry import window_px
-from convcli.record import NamedTuple
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Weight: TypeAlias = "NDArray[np.float64]"
 
 
 class Job(NamedTuple):
-    """The integers of one valid correlation: a group of planes, all its kernels, full output width.
-
-    ``lanes`` planes may lie side by side in each row (see :mod:`convcli.engine.source`); each lane gets every kernel.
-    """
+    """One valid correlation: a group of planes, all its kernels, full output width."""
 
     n_in: int
     n_out: int
@@ -29,7 +17,6 @@ class Job(NamedTuple):
     dilation_hw: tuple[int, int]
     output_w: int
     dtype: str
-    lanes: int = 1
 
     @property
     def columns(self) -> int:
@@ -45,25 +32,7 @@ class Job(NamedTuple):
         """Taps per output sample."""
         return self.n_in * self.kernel_hw[0] * self.kernel_hw[1]
 
-
-class Correlator(Protocol):
-    """One algorithm with its matrices or spectra for one set of kernels, reusable and free of state.
-
-    ``band_dtype`` is what it wants the band in; ``columns`` how many (at least :attr:`Job.columns`; those beyond are
-    zero).
-    """
-
-    band_dtype: np.dtype[Any]
-    columns: int
-
-    def load(self, weight: Weight) -> Correlator:
-        """Make the matrices or spectra of ``weight`` (n_out, n_in, kH, kW); the sizes are known without."""
-
-    def __call__(self, band: Array, target: Array, scratch: Scratch) -> None:
-        """Correlate ``band`` (n_in, rows, columns, lanes), contiguous, into ``target`` (n_out, rows, W, lanes)."""
-
-    def matrix_bytes(self) -> int:
-        """Return the bytes that :meth:`load` keeps."""
-
-    def scratch_bytes(self, n_rows: int) -> int:
-        """Return the bytes it takes for ``n_rows`` rows of output, the band itself apart."""
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a sum."""
+        return 8 if self.dtype == "float64" else 4

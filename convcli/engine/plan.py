@@ -1,33 +1,43 @@
 """The plan: which algorithm, in which pieces, and why, from integers alone.
 
-:func:`plan_conv` checks everything that can be wrong, asks each engine whether it takes the job and what it would
-cost (:mod:`convcli.engine.costs`), and picks the cheapest.
+:func:`plan_conv` checks everything that can be wrong, asks each algorithm whether it takes the job and what it would
+cost (:mod:`convcli.engine.algorithms`), and picks the cheapest.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from convcli.engine import native
+from convcli.engine.algorithms import ALL
 from convcli.engine.borders import Border
-from convcli.engine.costs import ENGINES, REFERENCE_THREADS, Candidate, Problem
-from convcli.engine.facts import fits_int16, held_by, map_bound, sum_limit, tap_facts
-from convcli.engine.offers import candidates
 from convcli.engine.phases import Phase, as_correlation, conv_axis, phases_of, transposed_axis
+from convcli.engine.problem import (
+    REFERENCE_THREADS,
+    Candidate,
+    Problem,
+    TooLittleMemory,
+    format_bytes,
+    largest_job,
+    map_bound,
+    sum_limit,
+    tap_facts,
+)
 from convcli.engine.refusals import check_conv, check_range, too_little
 from convcli.errors import UsageError, near_names
 from convcli.geometry import Pair
-from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Working memory beyond input and output that a plan takes unless told otherwise, in bytes.
 DEFAULT_MEMORY = 512 * 2**20
-#: Engines that run only when they are asked for.
-NOT_PICKED = ("taps", "im2col", "torch")
+#: Algorithms by name, the reference first; those that run only when they are asked for.
+ENGINES = tuple(algorithm.name for algorithm in ALL)
+NOT_PICKED = ("reference", "im2col", "torch")
 
 
 class ConvPlan(NamedTuple):
@@ -54,25 +64,21 @@ class ConvPlan(NamedTuple):
     exact : bool
         Whole-number samples and taps give the exact sums.
     sums : str
-        The type in which sums are made; ``int16`` maps may be asked for directly.
+        The type in which sums are made.
     block : int
         Outputs per row of a matrix product, or columns of a transform's tile; 0 where there is neither.
     rank : int
         Columns and rows that a separable kernel is taken apart into; 0 elsewhere.
-    rows_at_once : int
-        Output rows made by one product of stacked rows; 0 elsewhere.
     band_rows : int
         Output rows worked on at once, per thread.
     threads : int
     memory_bytes : int
         Working memory beyond input and output that this takes.
     device : str
-    band_dtype : str
-        Type in which samples are gathered.
     bound : float
         What no map's magnitude exceeds before the bias; of float samples, those up to 1.
     shared : bool
-        Interleaved planes may be handed over as they lie: every plane gets the same kernels.
+        Every group has the same kernels, and one plane.
     estimates : tuple of (str, float)
         Engine and its estimated milliseconds here, in the order of choice: cheapest first on a machine of four threads.
     excluded : tuple of (str, str)
@@ -98,12 +104,10 @@ class ConvPlan(NamedTuple):
     sums: str
     block: int
     rank: int
-    rows_at_once: int
     band_rows: int
     threads: int
     memory_bytes: int
     device: str
-    band_dtype: str
     bound: float
     shared: bool
     estimates: tuple[tuple[str, float], ...]
@@ -123,6 +127,7 @@ class ConvPlan(NamedTuple):
             "reason": self.reason,
             "exact": self.exact,
             "sums": self.sums,
+            "loops": native.describe(),
             "dtype": self.dtype,
             "device": self.device,
             "threads": self.threads,
@@ -173,9 +178,9 @@ def plan_conv(
     dtype : {"float32", "float64"}
         Type of the maps and, except where ``plan.sums`` says otherwise, of the sums.
     input_dtype : str
-        Type of the samples to come: 8-bit samples and whole taps may be added up in 16-bit integers.
+        Type of the samples to come: whole samples and whole taps give exact sums up to a limit.
     engine : str
-        ``auto`` or one of :data:`convcli.engine.costs.ENGINES`.
+        ``auto`` or one of :data:`ENGINES`.
     threads : int, optional
         Workers; by default as many as this process may use.
     memory : int, optional
@@ -201,7 +206,7 @@ def plan_conv(
     --------
     >>> plan = plan_conv((3, 480, 640), np.ones((3, 1, 3, 3)), padding=((1, 1), (1, 1)), groups=3, input_dtype="uint8")
     >>> plan.output_shape, plan.sums, plan.exact
-    ((3, 480, 640), 'int16', True)
+    ((3, 480, 640), 'float32', True)
     """
     weight = np.asarray(weight)
     output_shape = check_conv(
@@ -220,25 +225,23 @@ def plan_conv(
     check_range(abs(border.value), dtype, f"padding of {border.value:.4g}")
     meet = f"{input_dtype} samples" + (f" and padding of {border.value:.4g}" if border.value else "")
     check_range(bound, dtype, f"taps whose magnitudes add up to {facts.magnitude:.4g}, on {meet}")
-    small = fits_int16(facts, input_dtype, border.value) and device == "cpu" and dtype == "float32"
     problem = Problem(
         facts=facts,
         weight=weight,
         input_shape=input_shape,
         output_shape=output_shape,
         phases=phases,
+        job=largest_job(phases, facts, dtype),
         dtype=dtype,
         input_dtype=input_dtype,
-        int16=small,
         threads=threads or available_threads(),
         memory=memory or DEFAULT_MEMORY,
         kept_row_bytes=maps_kept * output_shape[0] * output_shape[2] * np.dtype(dtype).itemsize,
         device=device,
-        band_dtype=input_dtype if held_by(input_dtype, border.value) else dtype,
     )
-    possible, excluded, short = candidates(problem)
+    possible, excluded, short = _candidates(problem)
     chosen, reason = _choose(possible, excluded, short, engine, device)
-    exact_below = {"int16": float("inf"), "float32": 2.0**24, "float64": 2.0**53}[chosen.sums]
+    exact_below = {"float32": 2.0**24, "float64": 2.0**53}[chosen.sums]
     return ConvPlan(
         input_shape=input_shape,
         output_shape=output_shape,
@@ -259,17 +262,36 @@ def plan_conv(
         sums=chosen.sums,
         block=chosen.block,
         rank=chosen.rank,
-        rows_at_once=chosen.rows_at_once,
         band_rows=chosen.band_rows,
         threads=chosen.threads,
         memory_bytes=chosen.memory_bytes,
         device=device,
-        band_dtype=problem.band_dtype,
         bound=bound,
-        shared=facts.shared and chosen.lanes,
+        shared=facts.shared,
         estimates=tuple((c.engine, c.nanoseconds / 1e6) for c in possible),
         excluded=tuple(excluded),
     )
+
+
+def _candidates(problem: Problem) -> tuple[list[Candidate], list[tuple[str, str]], dict[str, int]]:
+    """Return the offers, cheapest first, and for each algorithm that declines the reason and the memory it needs."""
+    offers: list[Candidate] = []
+    refused: list[tuple[str, str]] = []
+    short: dict[str, int] = {}
+    for algorithm in ALL:
+        if problem.device != "cpu" and algorithm.name != "torch":
+            refused.append((algorithm.name, "runs on the CPU only"))
+            continue
+        try:
+            answer = algorithm.offer(problem)
+        except TooLittleMemory as shortage:
+            short[algorithm.name] = shortage.n_bytes
+            answer = f"needs {format_bytes(shortage.n_bytes)} of memory"
+        if isinstance(answer, str):
+            refused.append((algorithm.name, answer))
+        else:
+            offers.append(answer)
+    return sorted(offers, key=lambda c: c.score), refused, short
 
 
 def available_threads() -> int:

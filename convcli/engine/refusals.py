@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli.engine.borders import Border
-from convcli.engine.costs import format_bytes, format_size
+from convcli.engine.problem import format_bytes, format_size
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry import Pair, check_groups, conv_output_px, conv_transpose_output_px
 

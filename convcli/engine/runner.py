@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convcli.engine.blas import single_threaded_blas
-from convcli.engine.blocked import BlockedProduct
-from convcli.engine.direct import Direct
-from convcli.engine.fft import OverlapSave, good_size
-from convcli.engine.im2col import Im2col
-from convcli.engine.job import Correlator, Job
-from convcli.engine.phases import Phase, as_correlation, phase_weight
+from convcli.engine import native
+from convcli.engine.algorithms import Algorithm, make_algorithm
+from convcli.engine.algorithms.direct import Direct
+from convcli.engine.bands import Array, Planes, ScratchPool, Source, interleaved, is_readable
+from convcli.engine.phases import as_correlation, phase_weight
 from convcli.engine.plan import ConvPlan
+from convcli.engine.problem import job_of, tap_facts
 from convcli.engine.refusals import check_range
-from convcli.engine.separable import Separable
-from convcli.engine.shifts import ShiftAdd
-from convcli.engine.source import Array, Planes, ScratchPool, interleaved
-from convcli.engine.stacked import StackedProduct
-from convcli.engine.taps import Taps
+from convcli.engine.store import MOST_LANES, ToneCounts, counts_of, is_reliable
 from convcli.engine.work import Work, run_bands
 from convcli.errors import GeometryError
-from convcli.geometry import window_px
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
 #: Output samples of a short job.
 SHORT_SAMPLES = 4_000_000
@@ -68,7 +63,7 @@ class Runner:
     def __init__(self, plan: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> None:
         self.plan = plan
         weight = np.asarray(weight, dtype=np.float64)
-        self._weight = as_correlation(weight, plan.groups) if plan.transposed else weight
+        weight = as_correlation(weight, plan.groups) if plan.transposed else weight
         self._bias = None if bias is None else np.asarray(bias, dtype=np.float64)
         if self._bias is not None and self._bias.shape != (plan.output_shape[0],):
             raise GeometryError(f"bias of shape {self._bias.shape} for {plan.output_shape[0]} maps")
@@ -78,17 +73,26 @@ class Runner:
             largest = float(np.abs(self._bias).max())
             check_range(largest + plan.bound, plan.dtype, f"bias of {largest:.4g}")
         self._phases = plan.phases()
-        self._weights = [phase_weight(self._weight, phase) for phase in self._phases]
+        facts = tap_facts(weight[:1], 1)._replace(n_out=len(weight) // plan.groups)
+        self._jobs = [job_of(phase, facts, plan.dtype) for phase in self._phases]
+        self._algorithms = [self._load(index, phase_weight(weight, phase)) for index, phase in enumerate(self._phases)]
+        self._folded = plan.shared and self._algorithms[0][0].folds
         self._pool = ScratchPool()
         self._lock = threading.Lock()
-        self._loaded: dict[tuple[int, int], list[Correlator | Direct]] = {}
-        for phase_index in range(len(self._phases)):
-            self._correlators(phase_index, 1)
 
-    @property
-    def native_dtype(self) -> np.dtype[Any]:
-        """The type in which maps cost least: ``int16`` where sums are made in it without bias, else the plan's."""
-        return np.dtype("int16" if self.plan.sums == "int16" and self._bias is None else self.plan.dtype)
+    def _load(self, index: int, weight: Array) -> list[Algorithm]:
+        """Return one algorithm per group; groups with the same kernels share it."""
+        made: dict[bytes, list[tuple[Array, Algorithm]]] = {}
+        found = []
+        for kernels in weight.reshape(self.plan.groups, -1, *weight.shape[1:]):
+            # Found by some of the taps, then by all.
+            alike = made.setdefault(kernels.reshape(-1)[:: max(kernels.size // 1024, 1)].tobytes(), [])
+            match = next((algorithm for others, algorithm in alike if np.array_equal(kernels, others)), None)
+            if match is None:
+                match = make_algorithm(self.plan, self._jobs[index]).load(kernels)
+                alike.append((kernels, match))
+            found.append(match)
+        return found
 
     def rows(self, planes: Planes, top: int, bottom: int, out: Array | None = None) -> Array:
         """Compute output rows ``top`` to ``bottom``, on the calling thread.
@@ -96,181 +100,122 @@ class Runner:
         Parameters
         ----------
         planes : ndarray of shape (C, H, W), or RowSource
-            Any dtype and strides. Interleaved samples seen through a transposed view are worked on as they lie where
-            ``plan.shared`` holds.
+            Any dtype and strides.
         top, bottom : int
             ``0 <= top < bottom <= plan.output_shape[1]``.
         out : ndarray of shape (O, bottom - top, oW), optional
-            Any strides. Where ``groups`` is C also (C, O/C, bottom - top, oW), so that maps may lie interleaved:
-            ``np.empty((K, rows, oW, C)).transpose(3, 0, 1, 2)``. Its dtype is the plan's, or :attr:`native_dtype`.
+            Any strides; float32 or float64.
 
         Returns
         -------
         ndarray
-            ``out``, or a new array of shape (O, bottom - top, oW) and the plan's dtype (a view of interleaved memory
-            where that saves a copy).
+            ``out``, or a new array of shape (O, bottom - top, oW) and the plan's dtype.
         """
         self._check(planes, top, bottom)
         if out is None:
-            out = self._new(planes, bottom - top, self.plan.dtype)
+            out = np.empty((self.plan.output_shape[0], bottom - top, self.plan.output_shape[2]), self.plan.dtype)
         self._check_out(out, bottom - top)
-        works = self._works(planes, out, top)
         scratch = self._pool.take()
         try:
-            # Callers run strips on threads of their own.
-            with single_threaded_blas(2):
-                for work in works:
-                    for band in work.bands(top, bottom, self._band_rows(work.job.lanes), 1):
-                        work(band, scratch)
+            for work in self._works(planes, out, top):
+                for band in work.bands(top, bottom, self.plan.band_rows):
+                    work(band, scratch)
         finally:
             self._pool.put(scratch)
         return out
 
-    def run(self, planes: Planes, out: Array | None = None, *, dtype: DTypeLike | None = None) -> Array:
-        """Compute every output row on ``plan.threads`` threads.
-
-        Parameters
-        ----------
-        planes, out
-            As in :meth:`rows`, with all rows.
-        dtype : optional
-            Of the new array where ``out`` is not given: the plan's by default, or :attr:`native_dtype`.
-
-        Returns
-        -------
-        ndarray of shape (O, oH, oW)
-        """
-        height = self.plan.output_shape[1]
+    def run(self, planes: Planes, out: Array | None = None) -> Array:
+        """Compute every output row on ``plan.threads`` threads; parameters and result as in :meth:`rows`."""
+        n_out, height, width = self.plan.output_shape
         self._check(planes, 0, height)
-        target = self._new(planes, height, dtype or self.plan.dtype) if out is None else out
+        target = np.empty((n_out, height, width), self.plan.dtype) if out is None else out
         self._check_out(target, height)
         works = self._works(planes, target, 0)
         workers = 1 if self.plan.engine == "torch" else self.plan.threads  # torch brings its own
         # So that a thread that is slower gets less; a short job is not worth more than a piece for each.
         pieces = workers * (4 if target.size > SHORT_SAMPLES else 1)
-        bands = [
-            (work, band) for work in works for band in work.bands(0, height, self._band_rows(work.job.lanes), pieces)
-        ]
-        with single_threaded_blas(workers):
-            run_bands(bands, self._pool, workers)
+        rows = min(self.plan.band_rows, max(-(-height // pieces), 8)) if self.plan.engine == "direct" else None
+        bands = [(work, band) for work in works for band in work.bands(0, height, rows or self.plan.band_rows)]
+        run_bands(bands, self._pool, workers)
         return target
 
-    def _new(self, planes: Planes, n_rows: int, dtype: DTypeLike) -> Array:
-        n_out, _, width = self.plan.output_shape
-        channels = self.plan.input_shape[0]
-        if self._lanes(planes) > 1 and n_out == channels:
-            return np.empty((n_rows, width, channels), dtype).transpose(2, 0, 1)
-        return np.empty((n_out, n_rows, width), dtype)
+    def makes_pictures(self, planes: Planes, n_kernels: int) -> bool:
+        """Whether :meth:`picture` takes these planes: one kind of work for all, done by the compiled loops.
+
+        ``n_kernels``, one or two, are the same for up to four interleaved planes, or read all planes together.
+        """
+        algorithm, plan = self._algorithms[0][0], self.plan
+        if not isinstance(algorithm, Direct) or len(self._phases) > 1 or plan.dtype != "float32":
+            return False
+        if algorithm.job.n_out != n_kernels or n_kernels > 2 or not is_readable(planes) or planes.dtype.kind == "f":
+            return False
+        n_lanes = plan.groups
+        alike = self._bias is None or (self._bias.reshape(n_lanes, -1) == self._bias[: algorithm.job.n_out]).all()
+        if n_lanes == 1:
+            return True
+        return bool(alike) and plan.shared and n_lanes <= MOST_LANES and interleaved(planes) is not None
+
+    def picture(
+        self, planes: Array, top: int, bottom: int, out: Array, tones: Sequence[tuple[float, float, bool]]
+    ) -> ToneCounts | None:
+        """Compute output rows, combine two maps into their magnitude, and store them as bytes, in one pass.
+
+        Parameters
+        ----------
+        planes : ndarray
+            What :meth:`makes_pictures` takes.
+        top, bottom : int
+            As in :meth:`rows`.
+        out : ndarray of shape (bottom - top, oW, lanes), uint8, contiguous rows
+        tones : sequence of (gain, offset, absolute)
+            One a lane: what is stored is ``gain * v + offset``, or of ``|v|``.
+
+        Returns
+        -------
+        ToneCounts or None
+            None where values are so far from the scale that float32 is too coarse: ``out`` then means nothing.
+        """
+        self._check(planes, top, bottom)
+        assert native.core is not None
+        algorithm, (rows, columns) = self._algorithms[0][0], self._phases[0]
+        assert isinstance(algorithm, Direct)
+        base = interleaved(planes) if self.plan.groups > 1 else None
+        samples = planes[..., None] if base is None else base[None]
+        source, job = Source(planes, rows.before, columns.before, self.plan.border), algorithm.job
+        found = native.core.picture(
+            samples,
+            source.row_positions(top * job.stride_hw[0], job.rows(bottom - top)),
+            source.column_positions(job.columns),
+            algorithm.taps,
+            None if self._bias is None else self._bias[: job.n_out].astype(np.float32),
+            out,
+            *job.stride_hw,
+            *job.dilation_hw,
+            self.plan.border.value,
+            list(tones),
+        )
+        counts = counts_of(found, (bottom - top) * job.output_w)
+        return counts if is_reliable(counts, tones) else None
 
     def _check(self, planes: Planes, top: int, bottom: int) -> None:
         if tuple(planes.shape) != self.plan.input_shape:
             raise GeometryError(f"planned for planes of shape {self.plan.input_shape}, given {tuple(planes.shape)}")
         if not 0 <= top < bottom <= self.plan.output_shape[1]:
             raise GeometryError(f"rows {top} to {bottom} of {self.plan.output_shape[1]}")
-        if planes.dtype != self.plan.input_dtype and self.plan.band_dtype != self.plan.dtype:
+        if planes.dtype != self.plan.input_dtype and self.plan.input_dtype not in ("float32", "float64"):
             raise GeometryError(f"planned for {self.plan.input_dtype} samples, given {planes.dtype}")
 
     def _check_out(self, out: Array, n_rows: int) -> None:
         n_out, _, width = self.plan.output_shape
-        channels = self.plan.input_shape[0]
-        grouped = (channels, n_out // channels, n_rows, width) if self.plan.groups == channels else None
-        if out.shape not in ((n_out, n_rows, width), grouped):
+        if out.shape != (n_out, n_rows, width):
             raise GeometryError(f"out of shape {out.shape}, needed {(n_out, n_rows, width)}")
-        if out.dtype not in (np.dtype(self.plan.dtype), np.dtype("float64"), self.native_dtype):
+        if out.dtype not in (np.dtype(self.plan.dtype), np.dtype("float64")):
             raise GeometryError(f"out of type {out.dtype}, needed {self.plan.dtype}")
         if not out.flags.writeable:
             raise GeometryError("out is read-only", hint="pass an array that may be written")
 
-    def _lanes(self, planes: Planes) -> int:
-        return self.plan.input_shape[0] if self.plan.shared and interleaved(planes) is not None else 1
-
-    def _band_rows(self, lanes: int) -> int:
-        """Return the rows of a band of so many lanes that takes no more than one of a single plane; 0: none does."""
-        rows = self.plan.band_rows
-        if lanes == 1 or self.plan.engine == "direct":  # which gathers as many as fit
-            return rows
-        for job in (self._job(phase, lanes) for phase in self._phases):
-            apart = job.stride_hw[0]
-            rows = min(rows, (job.rows(self.plan.band_rows) // lanes - job.rows(1)) // apart + 1)
-        return max(rows, 0)
-
     def _works(self, planes: Planes, out: Array, top: int) -> list[Work]:
-        # Maps that go to planes of their own are gathered so: taking the sums apart costs as much as the samples.
-        lanes = self._lanes(planes) if out.strides[-1] != out.itemsize else 1
-        if lanes > 1 and not self._band_rows(lanes):
-            lanes = 1
         return [
-            Work(
-                self._correlators(index, lanes),
-                self._job(phase, lanes),
-                phase,
-                planes,
-                self.plan,
-                out,
-                top,
-                self._bias,
-                self._weights[index],
-            )
-            for index, phase in enumerate(self._phases)
+            Work(algorithms, phase, planes, self.plan.border, out, top, self._bias, folded=self._folded)
+            for algorithms, phase in zip(self._algorithms, self._phases, strict=True)
         ]
-
-    def _job(self, phase: Phase, lanes: int) -> Job:
-        rows, columns = phase
-        return Job(
-            n_in=self._weight.shape[1],
-            n_out=self._weight.shape[0] // self.plan.groups,
-            kernel_hw=(max(len(rows.taps), 1), max(len(columns.taps), 1)),
-            stride_hw=(rows.stride, columns.stride),
-            dilation_hw=(rows.dilation, columns.dilation),
-            output_w=columns.n_outputs,
-            dtype=self.plan.dtype,
-            lanes=lanes,
-        )
-
-    def _correlators(self, phase_index: int, lanes: int) -> list[Correlator | Direct]:
-        """Return one correlator per group; groups with the same kernels share it."""
-        phase, by_group = self._phases[phase_index], self._weights[phase_index]
-        by_group = by_group.reshape(self.plan.groups, -1, *by_group.shape[1:])
-        with self._lock:
-            if (phase_index, lanes) not in self._loaded:
-                job = self._job(phase, lanes)
-                distinct: dict[bytes, list[tuple[Array, Correlator | Direct]]] = {}
-                self._loaded[phase_index, lanes] = [
-                    self._correlator(kernels, job, distinct) for kernels in (by_group[:1] if lanes > 1 else by_group)
-                ]
-            return self._loaded[phase_index, lanes]
-
-    def _correlator(
-        self, kernels: Array, job: Job, made: dict[bytes, list[tuple[Array, Correlator | Direct]]]
-    ) -> Correlator | Direct:
-        """Return one of those ``made`` for the same kernels, or a new one; found by some of the taps, then by all."""
-        alike = made.setdefault(kernels.reshape(-1)[:: max(kernels.size // 1024, 1)].tobytes(), [])
-        for others, correlator in alike:
-            if np.array_equal(kernels, others):
-                return correlator
-        alike.append((kernels, make_correlator(self.plan, job).load(kernels)))
-        return alike[-1][1]
-
-
-def make_correlator(plan: ConvPlan, job: Job) -> Correlator | Direct:
-    """Return the algorithm that ``plan`` names, for one phase."""
-    if plan.engine == "taps":
-        return Taps(job)
-    if plan.engine == "torch":
-        from convcli.engine.torch_engine import TorchConv
-
-        return TorchConv(job, plan.device, plan.threads)
-    if plan.engine == "im2col":
-        return Im2col(job)
-    if plan.engine == "direct":
-        return Direct(job)
-    if plan.engine == "fft":
-        window_w = window_px(job.kernel_hw[1], job.dilation_hw[1])
-        return OverlapSave(job, (good_size(job.rows(plan.band_rows)), max(plan.block, good_size(window_w))))
-    if plan.engine == "separable":
-        return Separable(job, plan.rank, plan.band_dtype, rows_at_once=plan.rows_at_once, block=plan.block)
-    if plan.block:
-        return BlockedProduct(job, plan.block)
-    if plan.rows_at_once:
-        return StackedProduct(job, plan.rows_at_once, plan.band_dtype)
-    return ShiftAdd(job, plan.sums)

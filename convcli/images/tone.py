@@ -24,18 +24,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convcli.images.tone_code import LEAST_VALUES, PIXELS, store_bytes
-from convcli.images.tone_spec import ToneCounts, ToneSpec, parse_tone
-from convcli.images.tone_store import (
+from convcli.engine.store import (
+    ToneCounts,
     is_far,
-    per_map,
-    scale_and_round,
+    store_bytes,
     store_float,
-    store_integers,
     store_rounded,
     stored_range,
     total_of,
 )
+from convcli.images.tone_spec import ToneSpec, parse_tone
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,55 +136,14 @@ class Tone:
             return out, self._apply(maps, out, inplace)
 
     def _apply(self, maps: NDArray[Any], out: NDArray[Any], inplace: bool) -> ToneCounts:
-        if self._full == 255 and maps.size >= LEAST_VALUES:
-            counts = store_bytes(maps, out, [self.gain_offset(index) for index in range(maps.shape[0])])
-            if counts is not None:
-                rest = maps.shape[2] % PIXELS
-                if rest:
-                    counts += self._apply_by_numpy(maps[..., -rest:], out[..., -rest:], inplace)
-                return counts
-        return self._apply_by_numpy(maps, out, inplace)
-
-    def _apply_by_numpy(self, maps: NDArray[Any], out: NDArray[Any], inplace: bool) -> ToneCounts:
         n_maps = maps.shape[0]
-        if self._is_flat(maps, out) and (flat := self._apply_flat(maps, out, inplace)):
-            return flat
+        if self._full == 255:
+            counts = store_bytes(maps, out, [self.gain_offset(index) for index in range(n_maps)])
+            if counts is not None:
+                return counts
         counts = ToneCounts.zero(n_maps)._replace(n=maps[0].size if n_maps else 0)
         for index in range(n_maps if maps.size else 0):
             self._apply_one(maps[index], out[index], index, counts, inplace)
-        return counts
-
-    def _is_flat(self, maps: NDArray[Any], out: NDArray[Any]) -> bool:
-        """Return whether maps and samples are both interleaved (H, W, O) in memory and all toned alike."""
-        if maps.shape[0] < 2 or not maps.size or self._full is None or maps.dtype.kind != "f":
-            return False
-        alike = len({self.gain_offset(index) for index in range(maps.shape[0])}) == 1
-        return alike and all(part.transpose(1, 2, 0).flags.c_contiguous for part in (maps, out))
-
-    def _apply_flat(self, maps: NDArray[Any], out: NDArray[Any], inplace: bool) -> ToneCounts | None:
-        """Store interleaved maps as one long plane, which saves the strided passes; None if there are NaN."""
-        n_maps, height, width = maps.shape
-        assert self._full is not None
-        flat = maps.transpose(1, 2, 0).reshape(height, -1)
-        total = per_map(np.add, flat, n_maps)
-        if not np.isfinite(total).all():
-            return None
-        counts = ToneCounts.zero(n_maps)._replace(
-            n=height * width,
-            minimum=per_map(np.minimum, flat, n_maps),
-            maximum=per_map(np.maximum, flat, n_maps),
-            total=total,
-        )
-        gain, offset, absolute = self.gain_offset(0)
-        ends = stored_range(float(counts.minimum.min()), float(counts.maximum.max()), gain, offset, absolute)
-        work = scale_and_round(flat, gain, offset, absolute, inplace=inplace, far=is_far(ends, offset))
-        if ends[0] < 0:
-            counts.n_low[:] = per_map(np.add, work < 0, n_maps)
-        if ends[1] > self._full:
-            counts.n_high[:] = per_map(np.add, work > self._full, n_maps)
-        if counts.n_low.any() or counts.n_high.any():
-            np.clip(work, 0, self._full, out=work)
-        np.copyto(out.transpose(1, 2, 0).reshape(height, -1), work, casting="unsafe")
         return counts
 
     def _apply_one(
@@ -215,8 +172,5 @@ class Tone:
         if n_nan:
             ends = min(ends[0], offset), max(ends[1], offset)
         clips, far = (ends[0] < 0, ends[1] > self._full), is_far(ends, offset)
-        if values.dtype.kind in "iu" and gain == 1 and offset == int(offset) and not far:
-            clipped = store_integers(values, out, offset, absolute, self._full, clips)
-        else:
-            clipped = store_rounded(values, out, gain, offset, absolute, self._full, clips, inplace=inplace, far=far)
+        clipped = store_rounded(values, out, gain, offset, absolute, self._full, clips, inplace=inplace, far=far)
         counts.n_low[index], counts.n_high[index] = clipped

@@ -1,0 +1,133 @@
+"""Direct convolution by the compiled loops: sums in vector registers, rows read through the border's index maps.
+
+Nothing is unfolded; lines of samples are converted as they are needed, or read where they lie. See
+``convcli/engine/native/core.h`` for the contract.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+
+from convcli.engine import native
+from convcli.engine.algorithms.base import Algorithm
+from convcli.engine.bands import Array, Scratch, Source
+from convcli.engine.job import Job
+from convcli.engine.problem import CALL_NS, GATHER_NS, THREAD_NS, Candidate, Problem, TooLittleMemory
+
+#: One multiply-add, and numbers in the vectors that finish a row, by instruction set. AVX2 and AVX-512 do as many a
+#: nanosecond on some processors, and half as many on others.
+MAC_NS = {"AVX-512": 0.0195, "AVX2": 0.0215, "NEON": 0.04}
+PLAIN_MAC_NS = 0.075
+NARROW = {"AVX-512": 32, "NEON": 8}
+#: One output sample, besides.
+OUTPUT_NS = 0.25
+#: What one tap in a row of a kernel costs more than many.
+SHORT_ROW = 1.1
+#: Columns of a kernel, and bytes of its lines that stay near; beyond, a sample comes from further away.
+MOST_COLUMNS, NEAR_BYTES, FAR = 4096, 1_000_000, 1.3
+#: Multiply-adds of a band, some 10 ms: nobody can interrupt it. Bytes of samples that it reads.
+BAND_MACS, BAND_BYTES = 500_000_000, 2_000_000
+
+
+def line_bytes(job: Job) -> int:
+    """Return the bytes of one converted row of a plane; see ``lay_out`` in core.c."""
+    reach, stride = (job.kernel_hw[1] - 1) * job.dilation_hw[1], job.stride_hw[1]
+    part = (job.output_w + reach // stride + 1 + 191) // 16 * 16
+    return job.itemsize * (part * min(stride, reach + 1) + 16)
+
+
+def core_bytes(job: Job) -> int:
+    """Return the bytes that one call of the core takes."""
+    (stride, dilation), kernel = (job.stride_hw[0], job.dilation_hw[0]), job.kernel_hw[0]
+    rows = 1 if stride > 1 and dilation > 1 else 4
+    ring = (rows * (dilation if stride == 1 else 1) - 1) * stride + (kernel - 1) * dilation + 1
+    tables = 17 * job.n_in * ((rows - 1) * stride + kernel)
+    return job.n_in * ring * line_bytes(job) + tables + 128
+
+
+def band_rows(job: Job, n_rows: int) -> int:
+    """Return how many output rows to make in one call: a few windows, soon done, little to convert beforehand."""
+    macs, row = job.taps * job.n_out * job.output_w, job.n_in * job.columns * 4
+    window, stride = job.rows(1), job.stride_hw[0]
+    rows = min(BAND_MACS // macs, (BAND_BYTES // row - window) // stride + 1)
+    return min(max(rows, 4 * window // stride, 16), n_rows)
+
+
+def direct_ns(job: Job, *, n_rows: int) -> float:
+    """Return nanoseconds for so many output rows of one group, gathering apart."""
+    price = MAC_NS.get(native.simd, PLAIN_MAC_NS) * (1 + SHORT_ROW / job.kernel_hw[1] ** 2)
+    if job.n_in * job.rows(4) * line_bytes(job) > NEAR_BYTES:
+        price *= FAR
+    narrow = NARROW.get(native.simd, 8)
+    width = -(-job.output_w // narrow) * narrow
+    each = width * job.taps * price * (2 if job.dtype == "float64" else 1) + job.output_w * OUTPUT_NS
+    return n_rows * job.n_out * each
+
+
+class Direct(Algorithm):
+    """Correlation of one group by the compiled loops."""
+
+    name = "direct"
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.taps: Array = np.empty((0, 0, 0, 0))
+
+    @classmethod
+    def offer(cls, problem: Problem) -> Candidate | str:
+        """Return the offer, or why there is none."""
+        job = problem.job
+        if native.core is None:
+            return f"not compiled: {native.reason}"
+        if job.kernel_hw[1] > MOST_COLUMNS:
+            return f"takes kernels of at most {MOST_COLUMNS} columns"
+        rows = band_rows(job, problem.rows)
+        n_bands = problem.facts.n_groups * sum(-(-phase[0].n_outputs // rows) for phase in problem.phases)
+        cost = direct_ns(job, n_rows=problem.group_rows) + problem.n_inputs * GATHER_NS + n_bands * 10 * CALL_NS
+        # Maps of several phases are put in their place one by one.
+        cost += problem.n_outputs * 3 * GATHER_NS * (len(problem.phases) > 1)
+        fixed = job.itemsize * job.n_out * job.taps * problem.n_matrices
+        made = rows * job.output_w * job.n_out * job.itemsize
+        read = 0 if problem.input_dtype in NATIVE_INPUTS else job.n_in * job.rows(rows) * job.columns * 2 * job.itemsize
+        each = core_bytes(job) + made + read + 16 * (job.rows(rows) + job.columns)
+        if fixed + each > problem.memory:
+            raise TooLittleMemory(fixed + each)
+        most = (problem.memory - fixed) // each
+        threads = min(problem.threads, max(int(cost // THREAD_NS), 1), most)
+        return Candidate(
+            cls.name, native.describe(), cost / threads, rows, threads, fixed + each * threads, most, sums=job.dtype
+        )
+
+    def load(self, weight: Array) -> Self:
+        """Take the taps in the type of the sums."""
+        self.taps = np.ascontiguousarray(weight, self.dtype)
+        return self
+
+    def run(
+        self, source: Source, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
+    ) -> None:
+        """Correlate into ``target``, or through a copy where its rows are of another type or apart."""
+        job = self.job
+        own = target.dtype == self.dtype and (target.shape[2] == 1 or target.strides[2] == target.itemsize)
+        into = target if own else scratch.get("maps", target.shape, self.dtype)
+        samples, rows = source.window(channels, first * job.stride_hw[0], job.rows(target.shape[1]), self.dtype)
+        columns = source.column_positions(job.columns)
+        correlate(samples, rows, columns, self.taps, bias, into, job, source.border.value)
+        if not own:
+            np.copyto(target, into, casting="unsafe")
+
+
+#: Samples that are read where they lie.
+NATIVE_INPUTS = ("uint8", "int16", "uint16", "float32", "float64")
+
+
+def correlate(
+    samples: Array, rows: Array, columns: Array, taps: Array, bias: Array | None, out: Array, job: Job, constant: float
+) -> None:
+    """Call the core on planes (n_in, H, W) for maps (n_out, h, w)."""
+    assert native.core is not None
+    shift = None if bias is None else np.ascontiguousarray(bias, taps.dtype)
+    steps = (*job.stride_hw, *job.dilation_hw)
+    native.core.conv(samples[..., None], rows, columns, taps, shift, out[..., None], *steps, constant)

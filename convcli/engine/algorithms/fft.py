@@ -1,0 +1,287 @@
+"""Overlap-save: tiles are transformed once, multiplied with every kernel's spectrum, and transformed back.
+
+The last ``window - 1`` rows and columns of a tile wrap around and are thrown away, so tiles overlap by that much. A
+correlation multiplies with the conjugate of the kernel's spectrum; several planes are added as spectra, before the
+way back. A stride throws results away, so it saves nothing here.
+
+NumPy transforms float32 in float32 only if the scale factor is float32 too, which is so where it is not 1: forward
+with ``norm="forward"`` and back with ``norm="backward"`` is four times as fast as the defaults. The second scaling is
+undone in the kernels' spectra.
+
+A transform rounds every output by as much as the largest samples of its tile ask for. So its error is bounded by the
+range of the samples, tile by tile: where float32 is too coarse for the smallest window, the tile is transformed in
+float64, and where that is too, the exact algorithm does it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+
+from convcli.engine.algorithms.base import BandAlgorithm
+from convcli.engine.bands import Array, Scratch
+from convcli.engine.job import Job
+from convcli.engine.problem import CALL_NS, GATHER_NS, Candidate, Problem, TooLittleMemory
+from convcli.geometry import window_px
+
+#: Samples transformed in one call: enough to hide the call, few enough to stay in the cache.
+BATCH_SAMPLES = 2**17
+#: One of the four passes of a transform and its inverse, per sample of a tile; one product of spectra.
+FFT_NS, SPECTRUM_NS = {"float32": 1.35, "float64": 2.4}, 0.15
+#: Largest error, relative to what a window of the smallest samples adds up to.
+MOST_ERROR = {"float32": 1e-5, "float64": 1e-9}
+#: Integers of so few bits are near one another, and what they are stored as is coarser: no look at their range.
+NARROW_INPUTS = ("bool", "uint8", "int8")
+
+
+def good_size(least: int) -> int:
+    """Return the smallest even length of at least ``least`` that transforms fast (factors 2, 3 and 5).
+
+    Examples
+    --------
+    >>> good_size(97), good_size(251)
+    (100, 256)
+    """
+    size = max(least + least % 2, 2)
+    while True:
+        rest = size
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return size
+        size += 2
+
+
+def transform_bytes(job: Job, tile_hw: tuple[int, int], *, wide: bool) -> tuple[int, int]:
+    """Return the bytes of the kernels' spectra, and of tiles, spectra, products and maps of one batch.
+
+    ``wide``: also, or only, of float64.
+    """
+    one = tile_hw[0] * (tile_hw[1] + 2)
+    terms = 2 * job.n_in + 2 + (job.n_in > 1)
+    item, kept = (8, 12 if job.itemsize == 4 else 8) if wide else (4, 4)
+    return one * kept * job.n_out * job.n_in, one * item * terms * batch_of(job, tile_hw)
+
+
+def step_of(job: Job, tile_hw: tuple[int, int]) -> tuple[int, int]:
+    """Return the outputs of a tile, rows and columns: every tile starts on a stride."""
+    windows = [window_px(k, d) for k, d in zip(job.kernel_hw, job.dilation_hw, strict=True)]
+    step = [(tile - window) // stride + 1 for tile, window, stride in zip(tile_hw, windows, job.stride_hw, strict=True)]
+    return step[0], step[1]
+
+
+def batch_of(job: Job, tile_hw: tuple[int, int]) -> int:
+    """Return how many tiles are transformed in one call."""
+    n_tiles = -(-job.output_w // step_of(job, tile_hw)[1])
+    return max(min(BATCH_SAMPLES // (tile_hw[0] * tile_hw[1] * job.n_in), n_tiles), 1)
+
+
+class OverlapSave(BandAlgorithm):
+    """Correlation of one group in the frequency domain.
+
+    Parameters
+    ----------
+    job : Job
+    tile_hw : (int, int)
+        Rows and columns of a tile; at least a window.
+    wide : bool
+        Keep spectra of float64 too, for tiles whose samples span a large range.
+    """
+
+    name = "fft"
+    smears = True
+
+    def __init__(self, job: Job, tile_hw: tuple[int, int], *, wide: bool = True) -> None:
+        super().__init__(job)
+        self.tile_hw, self.wide = tile_hw, wide or job.dtype == "float64"
+        self.window_hw = (
+            window_px(job.kernel_hw[0], job.dilation_hw[0]),
+            window_px(job.kernel_hw[1], job.dilation_hw[1]),
+        )
+        self.step_hw = step_of(job, tile_hw)
+        self.n_tiles = -(-job.output_w // self.step_hw[1])
+        self.batch = batch_of(job, tile_hw)
+        self.spectra: dict[np.dtype[Any], Array] = {}
+        #: Norm of a kernel, as a part of the sum of its magnitudes: the most of any.
+        self._norm = 1.0
+
+    @classmethod
+    def offer(cls, problem: Problem) -> Candidate:
+        """Return the cheapest tiles whose spectra fit the memory."""
+        return cheapest_tiles(problem)
+
+    def load(self, weight: Array) -> Self:
+        """Transform ``weight`` (n_out, n_in, kH, kW)."""
+        super().load(weight)
+        tile_h, tile_w = self.tile_hw
+        (window_h, window_w), (gap_h, gap_w) = self.window_hw, self.job.dilation_hw
+        types = {self.dtype, np.dtype(np.float64)} if self.wide else {self.dtype}
+        shape = (*weight.shape[:2], tile_h, tile_w // 2 + 1)
+        self.spectra = {dtype: np.empty(shape, np.result_type(dtype, np.complex64)) for dtype in types}
+        placed = np.zeros((tile_h, tile_w))
+        for index in np.ndindex(*weight.shape[:2]):
+            placed[:window_h:gap_h, :window_w:gap_w] = weight[index]
+            spectrum = np.conj(np.fft.rfft2(placed)) * (tile_h * tile_w)
+            for spectra in self.spectra.values():
+                spectra[index] = spectrum
+        flat = weight.reshape(len(weight), -1)
+        largest = np.maximum(np.abs(flat).max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        scaled = flat / largest  # squares of taps of 1e-200 are not nothing this way
+        sums = np.maximum(np.abs(scaled).sum(axis=1), 1e-300)
+        self._norm = float((np.sqrt((scaled * scaled).sum(axis=1)) / sums).max())
+        return self
+
+    def holds(self, band: Array) -> bool:
+        """Whether the samples are finite, and float64 holds their range."""
+        norm, least, _ = self._range(band[None])
+        return bool(np.isfinite(norm)) and self._is_fine(np.dtype(np.float64), norm, least)
+
+    def _is_fine(self, dtype: np.dtype[Any], norm: float, least: float) -> bool:
+        """Whether rounding in ``dtype`` is small beside what a window of the smallest samples adds up to."""
+        return float(np.finfo(dtype).eps) * norm * self._norm <= MOST_ERROR[self.job.dtype] * least
+
+    def _range(self, tiles: Array) -> tuple[float, float, bool]:
+        """Return the largest norm of a tile, the least that a window's largest sample is, and whether windows are zero.
+
+        Every window holds three neighbouring blocks of a quarter of its size along each axis, so that what it meets is
+        at least the largest sample of those. Windows of zeros count for the last answer only.
+        """
+        work = np.abs(tiles)
+        groups = work.max(axis=1)
+        for axis, window in zip((1, 2), self.window_hw, strict=True):
+            blocks = np.maximum.reduceat(groups, np.arange(0, groups.shape[axis], max(window // 4, 1)), axis=axis)
+            n = max(blocks.shape[axis] - 2, 1)
+            neighbours = [blocks.take(range(k, min(k + n, blocks.shape[axis])), axis) for k in range(3)]
+            same = [part for part in neighbours if part.shape[axis] == n]
+            groups = np.maximum.reduce(same) if window >= 4 else blocks
+        np.multiply(work, work, out=work)
+        norm = float(np.sqrt(work.sum(axis=(1, 2, 3), dtype=np.float64).max()))
+        known = groups[groups > 0]
+        return norm, float(known.min()) if known.size else norm, known.size < groups.size
+
+    def _type_for(self, tiles: Array) -> np.dtype[Any]:
+        """Return the type in which to transform some tiles."""
+        if not self.wide:
+            return self.dtype
+        norm, least, has_zeros = self._range(tiles)
+        fine = self._is_fine(self.dtype, norm, least) and not (has_zeros and norm > 0)
+        return self.dtype if fine else np.dtype(np.float64)
+
+    def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:
+        """Transform batches of tiles, multiply with every kernel, and transform back."""
+        for top in range(0, target.shape[1], self.step_hw[0]):
+            rows = target[:, top : top + self.step_hw[0]]
+            samples = band[:, top * self.job.stride_hw[0] :]
+            for first in range(0, self.n_tiles, self.batch):
+                tiles = self._tiles(samples, first, min(self.batch, self.n_tiles - first), scratch)
+                dtype = self._type_for(tiles)
+                spectrum = self._forward(tiles.astype(dtype, copy=False), scratch)
+                for o, kernel in enumerate(self.spectra[dtype]):
+                    self._back(spectrum, kernel, rows[o], first, scratch)
+
+    def _tiles(self, samples: Array, first: int, count: int, scratch: Scratch) -> Array:
+        """Cut ``count`` tiles (tiles, n_in, rows, tile columns)."""
+        tile_h, tile_w = self.tile_hw
+        n_in, n_rows, n_columns = samples.shape
+        n_rows = min(n_rows, tile_h)
+        tiles = scratch.get("tiles", (count, n_in, n_rows, tile_w), self.dtype)
+        step = self.step_hw[1] * self.job.stride_hw[1]
+        for tile in range(count):
+            left = (first + tile) * step
+            width = min(tile_w, n_columns - left)
+            tiles[tile, :, :, :width] = samples[:, :n_rows, left : left + width]
+            tiles[tile, :, :, width:] = tiles[tile, :, :, width - 1 : width]  # any number of their range will do
+        return tiles
+
+    def _forward(self, tiles: Array, scratch: Scratch) -> Array:
+        """Return the spectra (tiles, n_in, tile rows, tile columns / 2 + 1)."""
+        tile_h, tile_w = self.tile_hw
+        count, n_in, n_rows, _ = tiles.shape
+        spectrum = scratch.get("spectrum", (count, n_in, tile_h, tile_w // 2 + 1), self.spectra[tiles.dtype].dtype)
+        np.fft.rfft(tiles, norm="forward", out=spectrum[:, :, :n_rows])
+        spectrum[:, :, n_rows:] = 0
+        return np.fft.fft(spectrum, axis=-2, norm="forward", out=spectrum)
+
+    def _back(self, spectrum: Array, kernel: Array, rows: Array, first: int, scratch: Scratch) -> None:
+        """Multiply with one kernel's spectra and write the tiles' outputs into ``rows`` (rows, W)."""
+        (stride_h, stride_w), step = self.job.stride_hw, self.step_hw[1]
+        count, n_in, tile_h, n_frequencies = spectrum.shape
+        product = scratch.get("back", (count, tile_h, n_frequencies), spectrum.dtype)
+        np.multiply(spectrum[:, 0], kernel[0], out=product)
+        if n_in > 1:
+            term = scratch.get("term", product.shape, spectrum.dtype)
+            for plane in range(1, n_in):
+                np.multiply(spectrum[:, plane], kernel[plane], out=term)
+                product += term
+        np.fft.ifft(product, axis=-2, out=product)
+        n_rows = rows.shape[0]
+        wanted = product[:, : (n_rows - 1) * stride_h + 1 : stride_h]
+        maps = scratch.get("maps", (count, n_rows, self.tile_hw[1]), product.real.dtype)
+        np.fft.irfft(wanted, self.tile_hw[1], out=maps)
+        for tile in range(count):
+            area = rows[:, (first + tile) * step : (first + tile + 1) * step]
+            area[:] = maps[tile, :, : area.shape[1] * stride_w : stride_w]
+
+
+def cheapest_tiles(problem: Problem) -> Candidate:
+    """Return the cheapest tiles whose spectra fit the memory, as an offer.
+
+    Raises
+    ------
+    TooLittleMemory
+        If no spectra do.
+    """
+    job, facts = problem.job, problem.facts
+    wide = problem.input_dtype not in NARROW_INPUTS or job.dtype == "float64"
+    window_h, window_w = (window_px(k, d) for k, d in zip(job.kernel_hw, job.dilation_hw, strict=True))
+    each = (2 * facts.n_in + 2 * facts.n_out) * FFT_NS[job.dtype]
+    each += facts.n_in * facts.n_out * SPECTRUM_NS + facts.n_out * 2 * GATHER_NS
+    groups = facts.n_groups * len(problem.phases)
+    best: tuple[float, int, int, int, int] | None = None
+    least = float("inf")
+    for size_h in _tile_sizes(window_h, job.rows(problem.rows)):
+        band = _even_share(problem.rows, (size_h - window_h) // job.stride_hw[0] + 1)
+        tile_h = good_size(job.rows(band))
+        for size_w in _tile_sizes(window_w, job.columns):
+            step = _even_share(job.output_w, (size_w - window_w) // job.stride_hw[1] + 1)
+            tile_w = good_size((step - 1) * job.stride_hw[1] + window_w)
+            n_bands, n_tiles = -(-problem.rows // band), -(-job.output_w // step)
+            spectra, worker = transform_bytes(job, (tile_h, tile_w), wide=wide)
+            spectra *= problem.n_matrices
+            worker += job.n_in * tile_h * job.columns * job.itemsize * (3 if wide else 1)  # the band, and its range
+            worker += band * problem.kept_row_bytes
+            least = min(least, spectra + worker)
+            threads = min(problem.threads, n_bands * groups, (problem.memory - spectra) // worker)
+            if threads < 1:
+                continue
+            # Tiles that leave the second-level cache cost more; so do many calls.
+            price = each * (1.0 if tile_h * tile_w <= 2**17 else 1.05 if tile_h * tile_w <= 2**18 else 1.25)
+            batch = batch_of(job, (tile_h, tile_w))
+            calls = n_bands * groups * -(-n_tiles // batch) * (8 + 8 * facts.n_out)
+            cost = n_bands * n_tiles * groups * tile_h * tile_w * price + problem.n_inputs * GATHER_NS
+            # The slowest thread has a whole number of bands: three bands on two threads are as slow as four.
+            bands = n_bands * groups
+            cost = (cost + calls * 4 * CALL_NS) * -(-bands // threads) / bands + spectra / 4 * 3
+            if best is None or cost < best[0]:
+                best = (cost, band, tile_w, int(threads), int(spectra + threads * worker))
+    if best is None:
+        raise TooLittleMemory(int(least))
+    cost, band, tile_w, threads, taken = best
+    method = f"overlap-save in tiles of {good_size(job.rows(band))}×{tile_w}"
+    return Candidate(
+        "fft", method, cost, band, threads, taken, sums=job.dtype, block=tile_w, adds_products=False
+    )
+
+
+def _tile_sizes(window: int, needed: int) -> list[int]:
+    """Return tile lengths worth trying for a window on an axis of ``needed`` samples."""
+    sizes = [n for n in (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024) if window < n < needed]
+    return [*sizes, good_size(needed)] if needed <= 1024 or not sizes else sizes
+
+
+def _even_share(n: int, most: int) -> int:
+    """Return how many of ``n`` each of as few parts as possible takes, none more than ``most``."""
+    parts = -(-n // max(most, 1))
+    return -(-n // parts)

@@ -1,0 +1,205 @@
+"""torch: for GPUs, and for layers of many channels where oneDNN wins.
+
+This is the only file of the engine that imports torch, and only when a plan runs on it: the import costs a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any, Self
+
+import numpy as np
+
+from convcli.engine.algorithms.base import BandAlgorithm, band_bytes
+from convcli.engine.bands import Array, Scratch
+from convcli.engine.job import Job
+from convcli.engine.problem import GATHER_NS, REFERENCE_THREADS, Candidate, Problem, fit_band
+from convcli.errors import UsageError
+
+#: One multiply-add: many planes or few to add up, many planes apart or few, kernels above 49 × 49.
+DENSE_NS, THIN_NS, DEPTHWISE_NS, FEW_NS, LARGE_NS = 0.0185, 0.024, 0.1, 1.0, 1.0
+LARGE_PX = 49
+#: One call; importing torch, once a process.
+TORCH_CALL_NS, IMPORT_NS = 60_000.0, 1.0e9
+#: Bytes of a band on the CPU; part of the free memory of another device that it may take.
+CPU_BYTES, DEVICE_SHARE = 64 * 2**20, 0.5
+
+_lock = threading.Lock()
+_n_exact = 0
+_allowed = False
+
+
+def import_torch(what: str) -> Any:
+    """Return torch.
+
+    Parameters
+    ----------
+    what : str
+        What needs it, for the error.
+
+    Raises
+    ------
+    UsageError
+        If it is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise UsageError(f"{what} needs torch, which is not installed ({error})", hint="pip install torch") from None
+    return torch
+
+
+def torch_device(device: str) -> Any:
+    """Return the torch device, or refuse where this machine has none.
+
+    Raises
+    ------
+    UsageError
+        If torch is missing or built without it, or no such device is present.
+    """
+    torch = import_torch(f"--device {device}" if device != "cpu" else "--engine torch")
+    if device == "cuda" and not torch.cuda.is_available():
+        why = "this torch is built without CUDA" if torch.version.cuda is None else "no CUDA device was found"
+        raise UsageError(f"--device cuda: {why} (torch {torch.__version__})", hint="--device cpu", device=device)
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(
+            f"--device mps: no Metal device was found (torch {torch.__version__})", hint="--device cpu", device=device
+        )
+    return torch.device(device)
+
+
+def free_bytes(device: str) -> int:
+    """Return the free memory of a device that is not the CPU."""
+    torch = import_torch(f"--device {device}")
+    torch_device(device)
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+
+
+@contextlib.contextmanager
+def without_tf32(settings: Any) -> Iterator[None]:
+    """Keep TF32, which has 10 bits, out of float32 convolutions: a setting of the process, so users are counted.
+
+    Parameters
+    ----------
+    settings : object
+        ``torch.backends.cudnn``, whose ``allow_tf32`` is put back when the last user leaves.
+    """
+    global _n_exact, _allowed
+    with _lock:
+        if _n_exact == 0:
+            _allowed = settings.allow_tf32
+            settings.allow_tf32 = False
+        _n_exact += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _n_exact -= 1
+            if _n_exact == 0:
+                settings.allow_tf32 = _allowed
+
+
+class Torch(BandAlgorithm):
+    """``torch.nn.functional.conv2d`` on padded bands; weights stay on the device between bands.
+
+    Parameters
+    ----------
+    job : Job
+    device : {"cpu", "cuda", "mps"}
+    threads : int
+    input_dtype : str
+        8-bit samples go over as they are.
+    """
+
+    name = "torch"
+    folds = True
+
+    def __init__(self, job: Job, device: str = "cpu", threads: int = 1, input_dtype: str = "float32") -> None:
+        super().__init__(job)
+        self.threads, self.device_name = threads, device
+        if input_dtype == "uint8":
+            self.band_dtype = np.dtype(np.uint8)
+        self.device: Any = None
+        self.taps: Any = None
+
+    @classmethod
+    def offer(cls, problem: Problem) -> Candidate | str:
+        """Return the offer: on another device than the CPU as many rows as its memory holds."""
+        if "torch" not in sys.modules and find_spec("torch") is None:
+            if problem.device != "cpu":
+                import_torch(f"--device {problem.device}")
+            return "torch is not installed: pip install torch"
+        job, facts = problem.job, problem.facts
+        large = max(facts.kernel_hw) > LARGE_PX
+        if large:
+            price = LARGE_NS
+        elif facts.n_in > 1:
+            price = DENSE_NS if facts.n_in >= 16 else THIN_NS
+        else:
+            price = DEPTHWISE_NS if facts.n_groups >= 16 else FEW_NS
+        fixed = (problem.n_outputs * 4 + problem.n_inputs * 2) * GATHER_NS + TORCH_CALL_NS
+        if "torch" not in sys.modules:
+            fixed += IMPORT_NS
+        work = problem.n_outputs * job.taps * price
+        cost = work / problem.threads + fixed
+        folded = facts.n_groups if facts.shared else 1
+
+        def n_bytes(rows: int) -> int:
+            """Return band, output, and oneDNN's unfolded input at worst."""
+            made = rows * job.output_w * (job.n_out + job.taps)
+            return folded * (band_bytes(job, job.columns, rows) + job.itemsize * made)
+
+        if problem.device == "cpu":
+            cache = CPU_BYTES
+        else:
+            cache = int(free_bytes(problem.device) * DEVICE_SHARE)
+            problem = problem._replace(memory=max(problem.memory, cache))
+        # One band after the other: torch brings its own threads.
+        matrix_bytes = job.itemsize * job.n_out * job.taps
+        rows, _, taken, _ = fit_band(problem, n_bytes, matrix_bytes, cost, cache=cache, threads=1)
+        return Candidate(
+            cls.name,
+            f"torch conv2d on {problem.device}",
+            cost,
+            rows,
+            problem.threads,
+            taken,
+            sums=problem.dtype,
+            # Which algorithm runs is the library's choice: some multiply with rounded factors.
+            adds_products=False,
+            automatic=not large,
+            score_ns=work / REFERENCE_THREADS + fixed,
+        )
+
+    def load(self, weight: Array) -> Self:
+        """Copy the weights to the device.
+
+        Raises
+        ------
+        UsageError
+            If torch or the device is absent.
+        """
+        self.device = torch_device(self.device_name)
+        torch = import_torch("--engine torch")
+        self.taps = torch.from_numpy(weight.astype(self.dtype)).to(self.device)
+        return self
+
+    def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:  # noqa: ARG002
+        """Correlate; planes beyond those of the job are a batch, since they have the same kernels."""
+        torch = import_torch("--engine torch")
+        if self.device_name == "cpu" and torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+        exact = without_tf32(torch.backends.cudnn) if self.device_name == "cuda" else contextlib.nullcontext()
+        with torch.inference_mode(), exact:
+            samples = torch.from_numpy(band.reshape(-1, self.job.n_in, *band.shape[1:])).to(self.device)
+            samples = samples.to(self.taps.dtype)
+            maps = torch.nn.functional.conv2d(
+                samples, self.taps, stride=self.job.stride_hw, dilation=self.job.dilation_hw
+            )
+            target[...] = maps.cpu().numpy().reshape(target.shape)

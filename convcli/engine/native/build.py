@@ -1,0 +1,136 @@
+"""Build the compiled core: a hook for hatchling, and a command for tests.
+
+``CONVCLI_NATIVE`` says how much it matters: ``try`` (the default) falls back to a pure Python wheel, ``require`` fails
+without a compiler, ``never`` does not look for one. ``CC`` names the compiler. A wheel without the core carries the
+reason in a file, so that the program can give it.
+
+    python convcli/engine/native/build.py FOLDER [FLAG...]
+
+compiles into FOLDER, with more flags for the compiler.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+try:
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+except ImportError:  # run as a command
+    BuildHookInterface = object  # type: ignore[assignment,misc]
+
+HERE = Path(__file__).parent
+SOURCES = ("core.c", "module.c")
+#: Multiply-adds may be fused; nothing else about floats is loosened. gnu11: c11 switches fusing off.
+FLAGS = ("-std=gnu11", "-O2", "-ftree-vectorize", "-fno-math-errno", "-ffp-contract=fast", "-fvisibility=hidden")
+#: Where the core lies in the package, and what a wheel has in its place.
+MODULE, REASON = "_core.abi3.so" if os.name == "posix" else "_core.pyd", "not_compiled.txt"
+
+
+class CustomBuildHook(BuildHookInterface):
+    """Add the core to a wheel, or put it into the source tree of an editable install."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, and say in the wheel's tag what it holds."""
+        wanted = os.environ.get("CONVCLI_NATIVE", "try")
+        if wanted not in ("try", "require", "never"):
+            raise SystemExit(f"CONVCLI_NATIVE={wanted}: try, require or never")
+        folder = HERE if version == "editable" else Path(tempfile.mkdtemp(prefix="convcli-native-"))
+        for name in (MODULE, REASON):
+            (folder / name).unlink(missing_ok=True)
+        try:
+            if wanted == "never":
+                raise OSError("CONVCLI_NATIVE=never when it was installed")
+            built = compile_core(folder)
+        except (OSError, subprocess.SubprocessError) as error:
+            if wanted == "require":
+                raise SystemExit(f"CONVCLI_NATIVE=require, but {explain(error)}") from None
+            self.app.display_warning(f"the loops are not compiled, NumPy does their work: {explain(error)}")
+            built = folder / REASON
+            built.write_text(explain(error) + "\n", encoding="utf-8")
+        else:
+            build_data["pure_python"] = False
+            build_data["tag"] = f"cp311-abi3-{platform_tag()}"
+        if version != "editable":
+            build_data["force_include"][str(built)] = f"convcli/engine/native/{built.name}"
+
+
+def compile_core(folder: Path, *more: str) -> Path:
+    """Compile the core into ``folder`` and return its file.
+
+    Parameters
+    ----------
+    folder : Path
+    *more : str
+        Flags for the compiler.
+
+    Raises
+    ------
+    OSError
+        If there is no compiler.
+    subprocess.SubprocessError
+        If it fails.
+    """
+    compiler = shlex.split(os.environ.get("CC") or default_compiler())
+    built = folder / MODULE
+    command = [*compiler, *FLAGS, "-Wno-psabi", f"-I{sysconfig.get_path('include')}", *platform_flags(), *more]
+    command += [*(str(HERE / name) for name in SOURCES), "-o", str(built), *libraries()]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return built
+
+
+def default_compiler() -> str:
+    """Return the first compiler there is; MSVC has no vector extensions."""
+    from shutil import which
+
+    names = ("clang",) if os.name == "nt" else ("cc", "gcc", "clang")
+    found = next((name for name in names if which(name)), None)
+    if found is None:
+        raise OSError(f"no C compiler was found ({', '.join(names)})")
+    return found
+
+
+def platform_flags() -> list[str]:
+    """Return what makes a module of it."""
+    if sys.platform == "darwin":
+        target = f"-mmacosx-version-min={macos_version()}"
+        return ["-bundle", "-undefined", "dynamic_lookup", "-arch", platform.machine(), target]
+    return ["-shared"] if os.name == "nt" else ["-shared", "-fPIC"]
+
+
+def libraries() -> list[str]:
+    """Return what it is linked with: on Windows the stable ABI's library."""
+    return [f"-L{Path(sys.base_prefix, 'libs')}", "-lpython3"] if os.name == "nt" else []
+
+
+def macos_version() -> str:
+    """Return the oldest macOS that it runs on: the first for this processor, unless told otherwise."""
+    return os.environ.get("MACOSX_DEPLOYMENT_TARGET", "11.0" if platform.machine() == "arm64" else "10.13")
+
+
+def platform_tag() -> str:
+    """Return the platform part of a wheel's tag: of what was compiled, not of a universal Python."""
+    if sys.platform == "darwin":
+        major, minor = (macos_version() + ".0").split(".")[:2]
+        return f"macosx_{major}_{minor}_{platform.machine()}"
+    return sysconfig.get_platform().replace("-", "_").replace(".", "_")
+
+
+def explain(error: BaseException) -> str:
+    """Return one line that says why nothing was compiled."""
+    if isinstance(error, subprocess.CalledProcessError):
+        said = (error.stderr or "").strip().splitlines()
+        first = next((line for line in said if "error" in line.lower()), said[0] if said else "no message")
+        return f"{Path(error.cmd[0]).name} failed: {first[:200]}"
+    return str(error)
+
+
+if __name__ == "__main__":
+    print(compile_core(Path(sys.argv[1]), *sys.argv[2:]))

@@ -1,0 +1,262 @@
+"""From maps to stored samples: scale, round, saturate and count; and the magnitude of two maps.
+
+Compiled where it can be: bytes are made sixteen or more at a time, and are the same as NumPy's, which has the last word
+for values that are not finite or so far from the scale that float32 is too coarse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from convcli.engine import native
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Maps of one picture: red, green, blue, alpha.
+MOST_LANES = 4
+#: Stored values and offsets up to which float32 is fine enough: its numbers are a quarter apart there.
+FAR = 2.0**21
+#: Magnitudes whose squares float32 holds with all its digits.
+LEAST_MAGNITUDE = 1e-15
+
+
+class ToneCounts(NamedTuple):
+    """What happened to the samples of each map; adds up over bands with ``+``.
+
+    Attributes
+    ----------
+    n : int
+        Samples in each map so far.
+    n_low, n_high : ndarray of int64, shape (O,)
+        Samples clipped to 0 and to the highest value.
+    n_nan : ndarray of int64, shape (O,)
+        Samples that were not a number, toned as 0 (kept with depth ``float``).
+    minimum, maximum, total : ndarray of float64, shape (O,)
+        Of the values before the tone, NaN left out.
+    """
+
+    n: int
+    n_low: NDArray[np.int64]
+    n_high: NDArray[np.int64]
+    n_nan: NDArray[np.int64]
+    minimum: NDArray[np.float64]
+    maximum: NDArray[np.float64]
+    total: NDArray[np.float64]
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean value of each map before the tone."""
+        counted: NDArray[np.float64] = self.total / np.maximum(self.n - self.n_nan, 1)
+        return counted
+
+    def __add__(self, other: object) -> ToneCounts:
+        """Return the counts of two bands together."""
+        if not isinstance(other, ToneCounts):
+            return NotImplemented
+        return ToneCounts(
+            self.n + other.n,
+            self.n_low + other.n_low,
+            self.n_high + other.n_high,
+            self.n_nan + other.n_nan,
+            np.minimum(self.minimum, other.minimum),
+            np.maximum(self.maximum, other.maximum),
+            self.total + other.total,
+        )
+
+    @classmethod
+    def zero(cls, n_maps: int) -> ToneCounts:
+        """Return the counts of no samples at all."""
+        low, high, nan = np.zeros((3, n_maps), np.int64)
+        return cls(0, low, high, nan, np.full(n_maps, np.inf), np.full(n_maps, -np.inf), np.zeros(n_maps))
+
+
+def stored_range(low: float, high: float, gain: float, offset: float, absolute: bool) -> tuple[float, float]:
+    """Return the range that values ``low``..``high`` take when stored, before rounding.
+
+    Examples
+    --------
+    >>> stored_range(-3, 2, 2.0, 1.0, False), stored_range(-3, 2, 2.0, 0.0, True)
+    ((-5.0, 5.0), (0.0, 6.0))
+    """
+    if absolute:
+        low, high = (0.0 if low <= 0 <= high else min(abs(low), abs(high))), max(abs(low), abs(high))
+    ends = (low * gain + offset, high * gain + offset)
+    return min(ends), max(ends)
+
+
+def is_far(ends: tuple[float, float], offset: float) -> bool:
+    """Return whether float32 is too coarse for values that are stored as ``ends``, or for the offset on the way there.
+
+    Up to :data:`FAR` it is at most a quarter of a step off, so that what float64 says is within the scale does not
+    leave it by half a step.
+
+    Examples
+    --------
+    >>> is_far((0.0, 255.0), 0.0), is_far((0.0, 255.0), -8.5e7)
+    (False, True)
+    """
+    return not all(abs(value) <= FAR for value in (*ends, offset))  # NaN is far too
+
+
+def total_of(values: NDArray[Any]) -> float:
+    """Sum a band: exact for integers; float32 by NumPy's pairs along each row, float64 down them."""
+    if values.dtype.kind in "iu":
+        narrow = values.itemsize <= 2 and values.shape[0] < 1 << 15
+        return float(values.sum(axis=0, dtype=np.int32 if narrow else np.int64).sum(dtype=np.int64))
+    total = float(values.sum(axis=1).sum(dtype=np.float64))
+    return total if np.isfinite(total) else float(values.sum(dtype=np.float64))
+
+
+def store_float(values: NDArray[Any], out: NDArray[Any], gain: float, offset: float, absolute: bool) -> None:
+    """Store as float32, unrounded and unclipped."""
+    if absolute:
+        values = np.abs(values.astype(np.float64) if values.dtype.kind == "i" else values)
+    if gain != 1 or offset != 0:
+        values = values.astype(np.float64) * gain + offset
+    np.copyto(out, values, casting="unsafe")
+
+
+def scale_and_round(
+    values: NDArray[Any], gain: float, offset: float, absolute: bool, *, inplace: bool, far: bool
+) -> NDArray[np.floating[Any]]:
+    """Return ``rint(gain * v + offset)`` in floating point, not yet clipped; integers past 16 bits in float64.
+
+    ``far`` values (:func:`is_far`) are worked on in float64 too.
+
+    Examples
+    --------
+    >>> scale_and_round(np.float32([0.5, 1.5, -2]), 1.0, 0.0, True, inplace=False, far=False).tolist()
+    [0.0, 2.0, 2.0]
+    """
+    if values.dtype.kind == "f" and not far:
+        work = values if inplace else np.empty_like(values)
+        source = values
+    else:
+        work = values.astype(np.float64 if far or values.dtype.itemsize > 2 else np.float32)
+        source = work
+    if absolute:
+        source = np.abs(source, out=work)
+    if gain != 1:
+        source = np.multiply(source, gain, out=work)
+    if offset != 0:
+        source = np.add(source, offset, out=work)
+    np.rint(source, out=work)
+    return work
+
+
+def store_rounded(
+    values: NDArray[Any],
+    out: NDArray[Any],
+    gain: float,
+    offset: float,
+    absolute: bool,
+    full: int,
+    clips: tuple[bool, bool],
+    *,
+    inplace: bool,
+    far: bool,
+) -> tuple[int, int]:
+    """Scale, round half to even, saturate and store; return the numbers of samples clipped low and high."""
+    work = scale_and_round(values, gain, offset, absolute, inplace=inplace, far=far)
+    n_low = int(np.count_nonzero(work < 0)) if clips[0] else 0
+    n_high = int(np.count_nonzero(work > full)) if clips[1] else 0
+    if n_low or n_high:
+        np.clip(work, 0, full, out=work)  # four times quicker than np.minimum with a scalar
+    np.copyto(out, work, casting="unsafe")
+    return n_low, n_high
+
+
+def store_bytes(
+    maps: NDArray[Any], out: NDArray[np.uint8], tones: Sequence[tuple[float, float, bool]]
+) -> ToneCounts | None:
+    """Store maps as bytes by the compiled loops.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (O, H, W), float32
+        Values of a row side by side; one map to four.
+    out : ndarray of shape (O, H, W), uint8
+        The planes of an interleaved picture, ``picture.transpose(2, 0, 1)``; one plane is such a picture.
+    tones : sequence of (gain, offset, absolute)
+        One a map: what is stored is ``gain * v + offset``, or of ``|v|``.
+
+    Returns
+    -------
+    ToneCounts or None
+        None where nothing is compiled, the arrays are not as above, or NumPy has the last word: what is in ``out``
+        then means nothing.
+
+    Examples
+    --------
+    >>> maps = np.linspace(-50, 300, 2 * 64 * 1024, dtype=np.float32).reshape(1, 128, 1024)
+    >>> out = np.empty((1, 128, 1024), np.uint8)
+    >>> counts = store_bytes(maps, out, [(1.0, 0.0, False)])
+    >>> counts is None or (int(counts.n_low[0]), int(counts.n_high[0]), int(out[0, 64, 0]))
+    (18538, 16665, 125)
+    """
+    picture = out.transpose(1, 2, 0)
+    fits = maps.dtype == np.float32 and maps.size and len(maps) <= MOST_LANES and picture.flags.aligned
+    if native.core is None or not fits or not _is_dense(maps, 1) or not _is_dense(picture, 2):
+        return None
+    counts = counts_of(native.core.store(maps, list(tones), picture), maps[0].size)
+    return counts if is_reliable(counts, tones) else None
+
+
+def _is_dense(array: NDArray[Any], n_axes: int) -> bool:
+    """Whether items of the last axes lie side by side."""
+    part = array[(0,) * (array.ndim - n_axes)]
+    return part.flags.c_contiguous
+
+
+def counts_of(found: list[tuple[float, ...]], n: int) -> ToneCounts:
+    """Return what the compiled loops counted, a tuple a map, of ``n`` samples each."""
+    least, most, total, n_low, n_high, n_nan = (np.array(column) for column in zip(*found, strict=True))
+    return ToneCounts(n, n_low, n_high, n_nan, least, most, total)
+
+
+def is_reliable(counts: ToneCounts, tones: Sequence[tuple[float, float, bool]]) -> bool:
+    """Whether float32 was fine enough for all values, and all of them are finite."""
+    ranges = zip(counts.minimum.tolist(), counts.maximum.tolist(), tones, strict=True)
+    near = all(not is_far(stored_range(low, high, *tone), tone[1]) for low, high, tone in ranges)
+    return near and not counts.n_nan.any() and bool(np.isfinite(counts.total).all())
+
+
+def magnitude(maps: NDArray[Any]) -> NDArray[Any]:
+    """Return the root of the sum of squares over axis 1; in float64 where float32 cannot hold the squares.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (C, K, H, W)
+
+    Returns
+    -------
+    ndarray of shape (C, H, W)
+
+    Examples
+    --------
+    >>> magnitude(np.float32([3, 4]).reshape(1, 2, 1, 1)).tolist()
+    [[[5.0]]]
+    """
+    values = maps.astype(np.float32) if maps.dtype.kind in "iu" else maps
+    if native.core is not None and values.dtype == np.float32 and values.shape[1] == 2 and values.flags.c_contiguous:
+        combined = np.empty((len(values), *values.shape[2:]), np.float32)
+        for (first, second), into in zip(values, combined, strict=True):
+            native.core.magnitude(first.reshape(-1), second.reshape(-1), into.reshape(-1))
+    else:
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            squares = np.multiply(values, values)
+            combined = np.add(squares[:, 0], squares[:, 1]) if maps.shape[1] == 2 else squares.sum(axis=1)
+            np.sqrt(combined, out=combined)
+    if maps.dtype == np.float32:
+        beyond = ~((combined > LEAST_MAGNITUDE) & (combined < np.inf))  # NaN as well
+        if beyond.any():
+            beyond &= (maps != 0).any(axis=1)
+        if beyond.any():
+            wide = np.moveaxis(maps, 1, 0)[:, beyond].astype(np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):
+                combined[beyond] = np.sqrt((wide * wide).sum(axis=0))
+    return combined
