@@ -98,7 +98,7 @@ def our_engines(case: Case, image: np.ndarray) -> tuple[dict[str, Run], str, str
     best = min(ms for _, ms in chosen.estimates)
     runs: dict[str, Run] = {}
     for engine, estimate in chosen.estimates:
-        if engine in ("taps", "im2col") or estimate > 12 * best:
+        if engine in ("reference", "im2col") or estimate > 12 * best:
             continue
         try:
             runner = prepare(plan_conv(case.shape, case.weight, engine=engine, **options), case.weight)

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 
 def describe(plan: Plan) -> dict[str, Any]:
     """Return everything known about a plan before it runs, as plain data."""
+    from convcli.engine import native
+
+    return _describe(plan) | {"loops": native.describe()}
+
+
+def _describe(plan: Plan) -> dict[str, Any]:
     from convcli.frames import AnimationPlan
     from convcli.planning import ImagePlan
 
     if isinstance(plan, AnimationPlan):
-        report = describe(plan.frames[0])
+        report = _describe(plan.frames[0])
         report["input"] |= {"path": plan.source.label, "frames": len(plan.frames)}
         return report | {"notes": list(plan.notes)}
     if isinstance(plan, ImagePlan):

@@ -79,7 +79,6 @@ class ConvRun:
 
     def fill(self, sinks: list[Sink]) -> None:
         """Compute, combine and encode every strip, and append it to every sink."""
-
         one = self._one_pass(sinks)
 
         def encode(top: int, bottom: int) -> list[Band]:
@@ -110,6 +109,7 @@ class ConvRun:
         n_maps = len(self._plan.maps)
         samples = np.empty((bottom - top, self._plan.conv.output_shape[2], n_maps), np.uint8)
         tones = [sink.tone.gain_offset(index) for index in range(n_maps)]
+        assert isinstance(self._planes, np.ndarray)
         counts = self._runner.picture(self._planes, top, bottom, samples, tones)
         return None if counts is None else sink.encode_samples(samples, counts, top)
 

@@ -37,14 +37,14 @@ def test_all_engines_agree_on_a_picture(picture):
         assert each["seconds"] > 0
         assert each["relative"] < 5e-6
     by_name = {each["engine"]: each for each in result["engines"]}
-    assert by_name["taps"]["max_difference"] < 1e-4
+    assert by_name["reference"]["max_difference"] < 1e-4
     assert by_name["im2col"]["memory_bytes"] > 4 * 48 * 64 * 169  # every sample once a tap
 
 
 def test_whole_numbers_differ_by_nothing(picture):
     text = run_cli("compare", picture, "-k", "1 2; 3 -4", "--channels", "r").ok().stdout
     lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
-    for engine in ("taps", "im2col", "banded"):
+    for engine in ("reference", "im2col", "gemm"):
         assert "exact" in lines[engine], text
     assert "same convolution" in text or "to the last bit" in text
     assert "not run: separable: a 2×2 kernel has rank 2" in text
@@ -68,7 +68,7 @@ def test_no_verdict_about_no_engine(picture, limit):
 
 def test_an_engine_that_is_wrong_is_found_out(monkeypatch):
     """The proof that the comparison can fail: one engine drops the last tap."""
-    from convcli.engine.im2col import Im2col
+    from convcli.engine.algorithms.im2col import Im2col
 
     image, weight = np.random.default_rng(0).standard_normal((1, 20, 20)), np.ones((1, 1, 3, 3))
 
@@ -129,7 +129,7 @@ def test_every_sample_explained_adds_up(name):
     random = np.random.default_rng(2)
     image, weight, bias = random.standard_normal((4, 5, 6)), random.standard_normal((6, 2, 3, 4)), np.arange(6.0)
     plan = plan_conv(image.shape, weight, (2, 1), ((2, 1), (5, 0)), (1, 2), 2, parse_border(name), dtype="float64")
-    expected = conv2d(image, weight, bias, (2, 1), ((2, 1), (5, 0)), (1, 2), 2, padding_mode=name, engine="taps")
+    expected = conv2d(image, weight, bias, (2, 1), ((2, 1), (5, 0)), (1, 2), 2, padding_mode=name, engine="reference")
     for at in np.ndindex(*plan.output_shape):
         told = explain_sample(plan, image, weight, bias, *at)
         assert told.value == pytest.approx(expected[at], abs=1e-12)
@@ -144,7 +144,7 @@ def test_every_sample_of_a_transposed_convolution_adds_up():
     plan = plan_conv(
         image.shape, weight, (3, 2), ((0, 0), (1, 1)), (2, 1), transposed=True, output_padding=(1, 0), dtype="float64"
     )
-    expected = conv_transpose2d(image, weight, None, (3, 2), ((0, 0), (1, 1)), (1, 0), 1, (2, 1), engine="taps")
+    expected = conv_transpose2d(image, weight, None, (3, 2), ((0, 0), (1, 1)), (1, 0), 1, (2, 1), engine="reference")
     assert expected.shape == plan.output_shape
     for at in np.ndindex(*plan.output_shape):
         assert explain_sample(plan, image, weight, None, *at).value == pytest.approx(expected[at], abs=1e-12)

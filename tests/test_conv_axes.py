@@ -47,7 +47,7 @@ def check_loops(case):
         ]
     )
     n_axes = len(case.axes)
-    for name in ("taps", "fft", "auto"):
+    for name in ("reference", "fft", "auto"):
         actual = CONV[n_axes](
             image,
             weight,
@@ -109,7 +109,7 @@ def test_transposed_equals_stamping(n_axes):
                 for one in image
             ]
         )
-        for name in ("taps", "auto") if n_axes == 3 else ("taps", "im2col", "banded", "fft", "auto"):
+        for name in ("reference", "auto") if n_axes == 3 else ("reference", "im2col", "gemm", "fft", "auto"):
             actual = TRANSPOSED[n_axes](
                 image,
                 weight,

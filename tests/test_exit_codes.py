@@ -45,7 +45,7 @@ def out(tmp_path: Path) -> Path:
         (["-k", "sobel", "--anchor", "3"], 5, "0 to 2"),
         (["-k", "sobel", "--channels", "x"], 2, "r, g, b"),
         (["-k", "sobel", "--tone", "loud"], 2, "auto"),
-        (["-k", "sobel", "--engine", "gpu"], 2, "banded"),
+        (["-k", "sobel", "--engine", "gpu"], 2, "gemm"),
         (["-k", "sobel", "--bias", "1,2,3"], 2, "2 kernels"),
         (["-k", "sobel", "--threads", "0"], 2, "threads"),
         ([], 2, "kernel"),
@@ -169,7 +169,7 @@ def test_a_tiny_image_and_a_large_kernel(tmp_path: Path) -> None:
     ("flags", "says"),
     [
         (["--tone", "loud"], "auto"),
-        (["--engine", "gpu"], "banded"),
+        (["--engine", "gpu"], "gemm"),
         (["--colormap", "pink"], "viridis"),
         (["--padding-mode", "mirrored"], "mirror"),
         (["--name", "{nam}.{ext}"], "{kernel}"),

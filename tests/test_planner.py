@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import run_cli
-from oracles import assert_close, correlate_loops
+from oracles import assert_close
 from PIL import Image
 
 from convcli import conv2d
-from convcli.engine import ENGINES, Border, offer_direct, plan_conv, prepare
-from convcli.engine.fft import good_size
-from convcli.engine.lowrank import factors
-from convcli.engine.source import ScratchPool
+from convcli.engine import ENGINES, Border, native, plan_conv, prepare
+from convcli.engine.algorithms.fft import good_size
+from convcli.engine.algorithms.lowrank import factors
+from convcli.engine.bands import ScratchPool
 from convcli.engine.work import run_bands
 from convcli.errors import ConvcliError, GeometryError, UsageError
 from convcli.flags import parse_bytes
@@ -33,11 +33,11 @@ def weights(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("memory", [2**20, 8 * 2**20, 64 * 2**20])
-@pytest.mark.parametrize("engine", ["taps", "im2col", "banded", "direct", "separable", "fft"])
+@pytest.mark.parametrize("engine", ["reference", "im2col", "gemm", "direct", "separable", "fft"])
 @pytest.mark.parametrize(("kernels", "size"), [(1, 3), (4, 9), (2, 31)])
 def test_memory_stays_below_its_bound(memory, engine, kernels, size):
     """Measured, not estimated: what is allocated beyond input and output."""
-    shape = (2, 90, 500) if engine == "taps" else (2, 400, 500)
+    shape = (2, 90, 500) if engine == "reference" else (2, 400, 500)
     image = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     weight = np.repeat(weights(1, 1, size, 1) * weights(1, 1, 1, size), 2 * kernels, axis=0)
     arguments = {"padding": ((1, 1), (2, 2)), "groups": 2, "border": REPLICATE, "memory": memory, "threads": 2}
@@ -58,7 +58,7 @@ def test_memory_stays_below_its_bound(memory, engine, kernels, size):
     assert used <= plan.memory_bytes * 1.15 + slack, "the plan promised less"
 
 
-@pytest.mark.parametrize("engine", ["auto", "taps", "im2col", "banded", "separable", "fft"])
+@pytest.mark.parametrize("engine", ["auto", "reference", "im2col", "gemm", "separable", "fft"])
 @pytest.mark.parametrize("size", [3, 21])
 def test_a_bound_too_small_for_a_row_is_refused_with_the_least_that_would_do(engine, size):
     weight = np.ones((1, 1, size, size))
@@ -158,7 +158,7 @@ def test_what_float64_cannot_hold_is_refused():
     assert "float64" not in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("engine", ["auto", "taps", "im2col", "banded", "separable", "fft"])
+@pytest.mark.parametrize("engine", ["auto", "reference", "im2col", "gemm", "separable", "fft"])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_huge_samples_overflow_to_infinity_without_a_warning(engine, threads):
     """Warnings are errors here, also in worker threads, which hand theirs on."""
@@ -183,7 +183,7 @@ def test_threads_and_bands_change_nothing(engine):
 def test_one_runner_serves_many_threads_at_once():
     weight = weights(2, 1, 9, 9)
     images = [weights(1, 80, 70 + 0 * n) * n for n in range(1, 9)]
-    plan = plan_conv((1, 80, 70), weight, dtype="float64", engine="banded")
+    plan = plan_conv((1, 80, 70), weight, dtype="float64", engine="gemm")
     runner = prepare(plan, weight)
     expected = [runner.run(image).copy() for image in images]
     found: dict[int, np.ndarray] = {}
@@ -221,36 +221,37 @@ def test_the_reason_names_method_estimate_and_runner_up():
     assert "overlap-save" in plan.reason
     assert "next" in plan.reason
     assert plan.reason in plan.as_dict().values()
-    asked = plan_conv((1, 500, 500), weights(1, 1, 31, 31), engine="banded")
+    asked = plan_conv((1, 500, 500), weights(1, 1, 31, 31), engine="gemm")
     assert asked.reason.startswith("asked for")
 
 
 @pytest.mark.parametrize(
     ("shape", "weight", "arguments", "engine"),
     [
-        ((3, 1000, 1000), np.tile([[[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]]], (3, 1, 1, 1)), {"groups": 3}, "banded"),
-        ((1, 1000, 1000), weights(1, 1, 7, 7), {}, "banded"),
+        ((3, 1000, 1000), np.tile([[[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]]], (3, 1, 1, 1)), {"groups": 3}, "gemm"),
+        ((1, 1000, 1000), weights(1, 1, 7, 7), {}, "gemm"),
         ((1, 1000, 1000), weights(1, 1, 61, 61), {}, "fft"),
         ((1, 1000, 1000), np.outer(np.hanning(33), np.hanning(33))[None, None], {}, "separable"),
         ((1, 1000, 1000), weights(48, 1, 49, 49), {}, "fft"),
     ],
 )
 def test_the_choice_is_made_from_integers(shape, weight, arguments, engine, monkeypatch):
-    monkeypatch.setattr(offer_direct, "vector_bytes", lambda: 0)  # as on a processor of another kind
+    monkeypatch.setattr(native, "core", None)
     plan = plan_conv(shape, weight, **arguments)
     assert plan.engine == engine
-    assert dict(plan.estimates)[engine] == min(ms for name, ms in plan.estimates if name not in ("taps", "im2col"))
+    assert dict(plan.estimates)[engine] == min(ms for name, ms in plan.estimates if name not in ("reference", "im2col"))
 
 
 @pytest.mark.parametrize("size", [(40, 60), (300, 500), (1000, 1000), (3000, 4000)])
-@pytest.mark.parametrize("vector", [0, 32, 64])
+@pytest.mark.parametrize("simd", ["", "AVX2", "AVX-512"])
 @pytest.mark.parametrize("input_dtype", ["uint8", "float32"])
-def test_the_choice_does_not_depend_on_the_number_of_threads(size, vector, input_dtype, monkeypatch):
+def test_the_choice_does_not_depend_on_the_number_of_threads(size, simd, input_dtype, monkeypatch):
     """Else a batch would give other bytes on a larger machine. Only a transform's tiles are cut for its threads."""
-    monkeypatch.setattr(offer_direct, "vector_bytes", lambda: vector)
+    monkeypatch.setattr(native, "core", object() if simd else None)
+    monkeypatch.setattr(native, "simd", simd)
     for kernel in (weights(3, 1, 3, 3), weights(3, 1, 9, 9), np.ones((3, 1, 3, 3))):
         plans = [plan_conv((3, *size), kernel, groups=3, input_dtype=input_dtype, threads=n) for n in (1, 2, 3, 16)]
-        assert len({"exact" if plan.exact else plan.engine for plan in plans}) == 1
+        assert len({plan.engine for plan in plans}) == 1
 
 
 def test_torch_is_never_picked_for_large_kernels():
@@ -287,7 +288,7 @@ def test_cuda_gives_the_same_maps():
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     image, weight = weights(3, 300, 400), weights(6, 1, 7, 7)
-    expected = conv2d(image, weight, groups=3, engine="taps")
+    expected = conv2d(image, weight, groups=3, engine="reference")
     for dtype, tolerance in (("float32", 3e-6), ("float64", 1e-13)):
         plan = plan_conv(image.shape, weight, groups=3, dtype=dtype, device="cuda")
         assert_close(prepare(plan, weight).run(image), expected, rtol=tolerance)
@@ -295,7 +296,7 @@ def test_cuda_gives_the_same_maps():
 
 def test_what_the_plan_was_not_made_for_is_refused():
     weight = np.array([[[[1, 2], [3, 4]]]])
-    plan = plan_conv((1, 9, 9), weight, input_dtype="uint8", engine="banded")
+    plan = plan_conv((1, 9, 9), weight, input_dtype="uint8", engine="gemm")
     runner = prepare(plan, weight)
     with pytest.raises(GeometryError, match="planned for"):
         runner.run(np.ones((1, 9, 8), np.uint8))
@@ -309,18 +310,6 @@ def test_what_the_plan_was_not_made_for_is_refused():
         runner.run(np.ones((1, 9, 9), np.uint8), np.empty((1, 8, 8), np.uint8))
     with pytest.raises(GeometryError, match="bias"):
         prepare(plan, weight, np.ones(2))
-
-
-def test_native_maps_are_exact_integers():
-    picture = np.random.default_rng(0).integers(0, 256, (200, 210, 3), dtype=np.uint8)
-    weight = np.tile([[[[-1, -2, -1], [0, 0, 0], [1, 2, 1]]]], (3, 1, 1, 1))
-    plan = plan_conv((3, 200, 210), weight, padding=((1, 1), (1, 1)), groups=3, border=REPLICATE, input_dtype="uint8")
-    runner = prepare(plan, weight)
-    assert runner.native_dtype == np.int16
-    maps = runner.run(picture.transpose(2, 0, 1), dtype=runner.native_dtype)
-    expected = conv2d(picture.transpose(2, 0, 1), weight, padding=1, groups=3, padding_mode="replicate", engine="taps")
-    np.testing.assert_array_equal(maps, expected)
-    assert prepare(plan, weight, np.array([0.5, 0, 0])).native_dtype == np.float32
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -337,32 +326,13 @@ def test_engines_that_say_exact_are(engine, shape, stride):
     except UsageError:
         assert engine in ("separable", "direct")
         return
-    assert plan.exact == (engine in ("taps", "im2col", "banded", "direct"))
+    assert plan.exact == (engine in ("reference", "im2col", "gemm", "direct"))
     maps = prepare(plan, weight).run(planes)
-    expected = conv2d(planes, weight, engine="taps", padding_mode="replicate", **arguments)
+    expected = conv2d(planes, weight, engine="reference", padding_mode="replicate", **arguments)
     if plan.exact:
         np.testing.assert_array_equal(maps, expected)
     else:
         assert_close(maps, expected, rtol=3e-6)
-
-
-def test_blas_has_one_thread_inside_ours_and_its_own_afterwards():
-    from convcli.engine.blas import _openblas, single_threaded_blas
-
-    functions = _openblas()
-    if functions is None:
-        pytest.skip("NumPy has another BLAS")
-    get, change = functions
-    before = get()
-    change(2)
-    try:
-        with single_threaded_blas(2), single_threaded_blas(2):
-            assert get() == 1
-        assert get() == 2
-        with single_threaded_blas(1):
-            assert get() == 2
-    finally:
-        change(before)
 
 
 def test_good_sizes_have_small_factors_only():
@@ -374,41 +344,3 @@ def test_good_sizes_have_small_factors_only():
             while size % factor == 0:
                 size //= factor
         assert size == 1
-
-
-SMALL_KERNELS = {
-    "nothing": [[0, 0], [0, 0]],
-    "minus one tap": [[0, 0, 0], [0, -1, 0], [0, 0, 0]],
-    "one tap": [[0, 5, 0]],
-    "negative box": [[-1, -1, -1]] * 3,
-    "laplacian": [[0, 1, 0], [1, -4, 1], [0, 1, 0]],
-    "negative first": [[-3, -3, -3], [-3, 0, -3], [5, 5, 5]],
-    "alone and negative": [[1, -2, 0], [0, -7, 9]],
-    "sobel5": np.outer([1, 4, 6, 4, 1], [-1, -2, 0, 2, 1]),
-    "binomial": np.outer([1, 3, 3, 1], [1, 4, 6, 4, 1]),
-    "differences": np.outer([1, 0, -1], [-1, 3, -3, 1]),
-}
-
-
-@pytest.mark.parametrize("name", SMALL_KERNELS)
-@pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
-@pytest.mark.parametrize(
-    "geometry", [((1, 1), (1, 1), 1), ((1, 1), (2, 3), 3), ((2, 1), (1, 1), 3), ((2, 3), (3, 2), 1)]
-)
-def test_programs_of_shifts_are_exact(name, dtype, geometry):
-    """Every kind of pass: neighbours, shared sizes, lone taps, sums that start with a minus."""
-    from convcli.engine.job import Job
-    from convcli.engine.shifts import ShiftAdd
-    from convcli.engine.source import Scratch
-
-    kernel = np.asarray(SMALL_KERNELS[name], np.float64)
-    stride, dilation, lanes = geometry
-    job = Job(1, 2, kernel.shape, stride, dilation, 9, "float64" if dtype == "float64" else "float32", lanes)
-    band = np.random.default_rng(0).integers(0, 256, (1, job.rows(6), job.columns, lanes))
-    target = np.empty((2, 6, 9, lanes), dtype)
-    weight = np.stack([kernel, -kernel[::-1]])[:, None]
-    with np.errstate(all="ignore"):  # as where it is called: beyond a line's width it adds up what nobody wrote
-        ShiftAdd(job, dtype).load(weight)(band.astype(dtype), target, Scratch())
-    for lane in range(lanes):
-        expected = correlate_loops(band[..., lane], weight, stride=stride, padding=((0, 0), (0, 0)), dilation=dilation)
-        np.testing.assert_array_equal(target[..., lane], expected)

@@ -64,7 +64,9 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"convcli {__version__}")
+        from convcli.engine import native
+
+        typer.echo(f"convcli {__version__} ({native.describe()})")
         raise typer.Exit
 
 

@@ -14,7 +14,7 @@ from convcli.record import NamedTuple
 if TYPE_CHECKING:
     from convcli.binding import BoundBank
     from convcli.engine import ConvPlan
-    from convcli.engine.source import Planes
+    from convcli.engine.bands import Planes
     from convcli.images import ImageInfo
 
 

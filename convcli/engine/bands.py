@@ -102,7 +102,9 @@ def interleaved(planes: Planes) -> Array | None:
 
 def is_readable(planes: Planes) -> bool:
     """Whether the compiled loops can read these samples where they lie."""
-    return isinstance(planes, np.ndarray) and planes.dtype in READABLE and planes.dtype.isnative and planes.flags.aligned
+    return (
+        isinstance(planes, np.ndarray) and planes.dtype in READABLE and planes.dtype.isnative and planes.flags.aligned
+    )
 
 
 class Source:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from convcli.engine.bands import Array, Planes
 from convcli.engine.plan import ENGINES, ConvPlan
 from convcli.engine.runner import Runner, prepare
-from convcli.engine.bands import Array, Planes
 from convcli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -216,6 +216,8 @@ def plan_conv(
         raise UsageError(f"dtype {dtype!r} is not known", hint="float32 or float64")
     if threads is not None and threads < 1:
         raise UsageError(f"threads {threads} is too few", hint="at least 1")
+    if device != "cpu" and engine not in ("auto", "torch"):
+        raise UsageError(f"--engine {engine} runs on the CPU only", hint=f"--engine torch, or no --device {device}")
     kernel_hw = (weight.shape[2], weight.shape[3])
     if transposed:
         weight = as_correlation(weight, groups)
@@ -339,8 +341,6 @@ def _choose(
 ) -> tuple[Candidate, str]:
     """Return the candidate to run and why; ``possible`` is sorted by cost."""
     if device != "cpu":
-        if engine not in ("auto", "torch"):
-            raise UsageError(f"--engine {engine} runs on the CPU only", hint=f"--engine torch, or no --device {device}")
         engine = "torch"
     if engine == "auto":
         pick = [c for c in possible if c.automatic]

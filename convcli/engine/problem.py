@@ -167,7 +167,9 @@ class Problem(NamedTuple):
 
 def largest_job(phases: tuple[Phase, ...], facts: TapFacts, dtype: str) -> Job:
     """Return the largest phase as the job of one group."""
-    return job_of(max(phases, key=lambda p: len(p[0].taps) * len(p[1].taps) * p[0].n_outputs * p[1].n_outputs), facts, dtype)
+    return job_of(
+        max(phases, key=lambda p: len(p[0].taps) * len(p[1].taps) * p[0].n_outputs * p[1].n_outputs), facts, dtype
+    )
 
 
 def job_of(phase: Phase, facts: TapFacts, dtype: str) -> Job:

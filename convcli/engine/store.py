@@ -208,8 +208,7 @@ def store_bytes(
 
 def _is_dense(array: NDArray[Any], n_axes: int) -> bool:
     """Whether items of the last axes lie side by side."""
-    part = array[(0,) * (array.ndim - n_axes)]
-    return part.flags.c_contiguous
+    return bool(array[(0,) * (array.ndim - n_axes)].flags.c_contiguous)
 
 
 def counts_of(found: list[tuple[float, ...]], n: int) -> ToneCounts:

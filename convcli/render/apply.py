@@ -52,6 +52,8 @@ def shape_lines(report: Mapping[str, Any]) -> list[str]:
     if any(lost):
         lines.append(f"unused   {lost[0]} rows at the bottom, {lost[1]} columns at the right are in no window")
     lines.append(f"engine   {conv['engine']}: {conv['reason']}")
+    if report["loops"] not in conv["reason"]:
+        lines.append(f"loops    {report['loops']}")
     return lines
 
 

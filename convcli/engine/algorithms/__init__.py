@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from convcli.engine.job import Job
     from convcli.engine.plan import ConvPlan
 
+__all__ = ["ALL", "Algorithm", "exact_algorithm", "make_algorithm"]
+
 ALL: tuple[type[Algorithm], ...] = (Reference, Im2col, Gemm, Direct, Separable, OverlapSave, Torch)
 
 

@@ -29,6 +29,10 @@ SHORT_ROW = 1.1
 MOST_COLUMNS, NEAR_BYTES, FAR = 4096, 1_000_000, 1.3
 #: Multiply-adds of a band, some 10 ms: nobody can interrupt it. Bytes of samples that it reads.
 BAND_MACS, BAND_BYTES = 500_000_000, 2_000_000
+#: Bytes of maps that are made before they are put elsewhere.
+PRODUCT_BYTES = 500_000
+#: Samples that are read where they lie.
+NATIVE_INPUTS = ("uint8", "int16", "uint16", "float32", "float64")
 
 
 def line_bytes(job: Job) -> int:
@@ -53,6 +57,21 @@ def band_rows(job: Job, n_rows: int) -> int:
     window, stride = job.rows(1), job.stride_hw[0]
     rows = min(BAND_MACS // macs, (BAND_BYTES // row - window) // stride + 1)
     return min(max(rows, 4 * window // stride, 16), n_rows)
+
+
+def row_bytes(job: Job) -> int:
+    """Return the bytes of an output row of all maps."""
+    return job.n_out * job.output_w * job.itemsize
+
+
+def product_rows(job: Job) -> int:
+    """Return the output rows that are made at once where they are then put elsewhere."""
+    return max(PRODUCT_BYTES // row_bytes(job), 1)
+
+
+def converted_bytes(job: Job, input_dtype: str) -> int:
+    """Return the bytes of a padded row of samples that the core cannot read as they lie."""
+    return 0 if input_dtype in NATIVE_INPUTS else job.n_in * job.columns * 2 * job.itemsize
 
 
 def direct_ns(job: Job, *, n_rows: int) -> float:
@@ -83,22 +102,21 @@ class Direct(Algorithm):
             return f"not compiled: {native.reason}"
         if job.kernel_hw[1] > MOST_COLUMNS:
             return f"takes kernels of at most {MOST_COLUMNS} columns"
-        rows = band_rows(job, problem.rows)
+        fixed = job.itemsize * job.n_out * job.taps * problem.n_matrices
+        least = core_bytes(job) + 24 * job.columns + product_rows(job) * row_bytes(job)
+        each = 24 * job.stride_hw[0] + converted_bytes(job, problem.input_dtype) * job.stride_hw[0]
+        least += converted_bytes(job, problem.input_dtype) * job.rows(1) + each
+        if fixed + least > problem.memory:
+            raise TooLittleMemory(fixed + least)
+        rows = min(band_rows(job, problem.rows), (problem.memory - fixed - least) // each + 1)
+        most = (problem.memory - fixed) // (least + (rows - 1) * each)
         n_bands = problem.facts.n_groups * sum(-(-phase[0].n_outputs // rows) for phase in problem.phases)
         cost = direct_ns(job, n_rows=problem.group_rows) + problem.n_inputs * GATHER_NS + n_bands * 10 * CALL_NS
         # Maps of several phases are put in their place one by one.
         cost += problem.n_outputs * 3 * GATHER_NS * (len(problem.phases) > 1)
-        fixed = job.itemsize * job.n_out * job.taps * problem.n_matrices
-        made = rows * job.output_w * job.n_out * job.itemsize
-        read = 0 if problem.input_dtype in NATIVE_INPUTS else job.n_in * job.rows(rows) * job.columns * 2 * job.itemsize
-        each = core_bytes(job) + made + read + 16 * (job.rows(rows) + job.columns)
-        if fixed + each > problem.memory:
-            raise TooLittleMemory(fixed + each)
-        most = (problem.memory - fixed) // each
         threads = min(problem.threads, max(int(cost // THREAD_NS), 1), most)
-        return Candidate(
-            cls.name, native.describe(), cost / threads, rows, threads, fixed + each * threads, most, sums=job.dtype
-        )
+        taken = fixed + (least + (rows - 1) * each) * threads
+        return Candidate(cls.name, native.describe(), cost / threads, rows, threads, taken, most, sums=job.dtype)
 
     def load(self, weight: Array) -> Self:
         """Take the taps in the type of the sums."""
@@ -109,18 +127,19 @@ class Direct(Algorithm):
         self, source: Source, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
     ) -> None:
         """Correlate into ``target``, or through a copy where its rows are of another type or apart."""
-        job = self.job
-        own = target.dtype == self.dtype and (target.shape[2] == 1 or target.strides[2] == target.itemsize)
-        into = target if own else scratch.get("maps", target.shape, self.dtype)
-        samples, rows = source.window(channels, first * job.stride_hw[0], job.rows(target.shape[1]), self.dtype)
+        job, n_rows = self.job, target.shape[1]
+        samples, rows = source.window(channels, first * job.stride_hw[0], job.rows(n_rows), self.dtype)
         columns = source.column_positions(job.columns)
-        correlate(samples, rows, columns, self.taps, bias, into, job, source.border.value)
-        if not own:
-            np.copyto(target, into, casting="unsafe")
-
-
-#: Samples that are read where they lie.
-NATIVE_INPUTS = ("uint8", "int16", "uint16", "float32", "float64")
+        own = target.dtype == self.dtype and (target.shape[2] == 1 or target.strides[2] == target.itemsize)
+        at_once = n_rows if own else product_rows(job)
+        for top in range(0, n_rows, at_once):
+            part = target[:, top : top + at_once]
+            into = part if own else scratch.get("maps", part.shape, self.dtype)
+            begin = top * job.stride_hw[0]
+            needed = rows[begin : begin + job.rows(part.shape[1])]
+            correlate(samples, needed, columns, self.taps, bias, into, job, source.border.value)
+            if not own:
+                np.copyto(part, into, casting="unsafe")
 
 
 def correlate(

@@ -57,12 +57,16 @@ def good_size(least: int) -> int:
 def transform_bytes(job: Job, tile_hw: tuple[int, int], *, wide: bool) -> tuple[int, int]:
     """Return the bytes of the kernels' spectra, and of tiles, spectra, products and maps of one batch.
 
-    ``wide``: also, or only, of float64.
+    ``wide``: of float64 also, or only.
     """
-    one = tile_hw[0] * (tile_hw[1] + 2)
-    terms = 2 * job.n_in + 2 + (job.n_in > 1)
-    item, kept = (8, 12 if job.itemsize == 4 else 8) if wide else (4, 4)
-    return one * kept * job.n_out * job.n_in, one * item * terms * batch_of(job, tile_hw)
+    one, item = tile_hw[0] * (tile_hw[1] + 2), 8 if wide else 4
+    twice = wide and job.itemsize == 4  # spectra of both types; tiles are converted
+    # While the range of tiles is looked at: their magnitudes, and those of blocks of small windows.
+    blocks = 3 if min(window_px(k, d) for k, d in zip(job.kernel_hw, job.dilation_hw, strict=True)) < 16 else 0
+    passing = max(8 * job.n_in * twice, job.itemsize * (job.n_in + blocks) + 4) if wide else 0
+    each = item * (job.n_in + 2 + (job.n_in > 1)) + job.itemsize * job.n_in + passing
+    kept = one * (item + 4 * twice) * job.n_out * job.n_in
+    return kept, one * (each * batch_of(job, tile_hw) + 40)  # 40: one kernel while it is transformed
 
 
 def step_of(job: Job, tile_hw: tuple[int, int]) -> tuple[int, int]:
@@ -149,25 +153,20 @@ class OverlapSave(BandAlgorithm):
         at least the largest sample of those. Windows of zeros count for the last answer only.
         """
         work = np.abs(tiles)
-        groups = work.max(axis=1)
+        groups = work[:, 0] if work.shape[1] == 1 else work.max(axis=1)
         for axis, window in zip((1, 2), self.window_hw, strict=True):
             blocks = np.maximum.reduceat(groups, np.arange(0, groups.shape[axis], max(window // 4, 1)), axis=axis)
-            n = max(blocks.shape[axis] - 2, 1)
-            neighbours = [blocks.take(range(k, min(k + n, blocks.shape[axis])), axis) for k in range(3)]
-            same = [part for part in neighbours if part.shape[axis] == n]
-            groups = np.maximum.reduce(same) if window >= 4 else blocks
+            blocks = blocks.swapaxes(0, axis)
+            if window >= 4 and len(blocks) > 2:
+                groups = np.maximum(blocks[:-2], blocks[1:-1])
+                np.maximum(groups, blocks[2:], out=groups)
+            else:
+                groups = blocks if window < 4 else blocks.max(axis=0, keepdims=True)
+            groups = groups.swapaxes(0, axis)
         np.multiply(work, work, out=work)
         norm = float(np.sqrt(work.sum(axis=(1, 2, 3), dtype=np.float64).max()))
         known = groups[groups > 0]
         return norm, float(known.min()) if known.size else norm, known.size < groups.size
-
-    def _type_for(self, tiles: Array) -> np.dtype[Any]:
-        """Return the type in which to transform some tiles."""
-        if not self.wide:
-            return self.dtype
-        norm, least, has_zeros = self._range(tiles)
-        fine = self._is_fine(self.dtype, norm, least) and not (has_zeros and norm > 0)
-        return self.dtype if fine else np.dtype(np.float64)
 
     def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:
         """Transform batches of tiles, multiply with every kernel, and transform back."""
@@ -176,10 +175,23 @@ class OverlapSave(BandAlgorithm):
             samples = band[:, top * self.job.stride_hw[0] :]
             for first in range(0, self.n_tiles, self.batch):
                 tiles = self._tiles(samples, first, min(self.batch, self.n_tiles - first), scratch)
-                dtype = self._type_for(tiles)
+                norm, least, has_zeros = self._range(tiles) if self.wide else (0.0, 0.0, False)
+                fine = self._is_fine(self.dtype, norm, least) and not has_zeros
+                dtype = self.dtype if fine else np.dtype(np.float64)
+                empty = self._empty_windows(tiles) if has_zeros else None
                 spectrum = self._forward(tiles.astype(dtype, copy=False), scratch)
                 for o, kernel in enumerate(self.spectra[dtype]):
-                    self._back(spectrum, kernel, rows[o], first, scratch)
+                    self._back(spectrum, kernel, rows[o], first, empty, scratch)
+
+    def _empty_windows(self, tiles: Array) -> Array:
+        """Return where windows hold nothing but zeros (tiles, rows, columns), by sums over rectangles."""
+        (window_h, window_w), (stride_h, stride_w) = self.window_hw, self.job.stride_hw
+        sums = np.zeros((len(tiles), tiles.shape[2] + 1, tiles.shape[3] + 1), np.int32)
+        np.cumsum((tiles != 0).any(axis=1), axis=1, out=sums[:, 1:, 1:])
+        np.cumsum(sums, axis=2, out=sums)
+        tall = sums[:, window_h:] - sums[:, :-window_h]
+        empty: Array = tall[:, ::stride_h, window_w:] == tall[:, ::stride_h, :-window_w]
+        return empty[:, :, ::stride_w]
 
     def _tiles(self, samples: Array, first: int, count: int, scratch: Scratch) -> Array:
         """Cut ``count`` tiles (tiles, n_in, rows, tile columns)."""
@@ -204,7 +216,9 @@ class OverlapSave(BandAlgorithm):
         spectrum[:, :, n_rows:] = 0
         return np.fft.fft(spectrum, axis=-2, norm="forward", out=spectrum)
 
-    def _back(self, spectrum: Array, kernel: Array, rows: Array, first: int, scratch: Scratch) -> None:
+    def _back(
+        self, spectrum: Array, kernel: Array, rows: Array, first: int, empty: Array | None, scratch: Scratch
+    ) -> None:
         """Multiply with one kernel's spectra and write the tiles' outputs into ``rows`` (rows, W)."""
         (stride_h, stride_w), step = self.job.stride_hw, self.step_hw[1]
         count, n_in, tile_h, n_frequencies = spectrum.shape
@@ -223,6 +237,8 @@ class OverlapSave(BandAlgorithm):
         for tile in range(count):
             area = rows[:, (first + tile) * step : (first + tile + 1) * step]
             area[:] = maps[tile, :, : area.shape[1] * stride_w : stride_w]
+            if empty is not None:
+                area[empty[tile, :n_rows, : area.shape[1]]] = 0
 
 
 def cheapest_tiles(problem: Problem) -> Candidate:
@@ -250,7 +266,7 @@ def cheapest_tiles(problem: Problem) -> Candidate:
             n_bands, n_tiles = -(-problem.rows // band), -(-job.output_w // step)
             spectra, worker = transform_bytes(job, (tile_h, tile_w), wide=wide)
             spectra *= problem.n_matrices
-            worker += job.n_in * tile_h * job.columns * job.itemsize * (3 if wide else 1)  # the band, and its range
+            worker += job.n_in * tile_h * job.columns * job.itemsize * (5 if wide else 1)  # the band, and its range
             worker += band * problem.kept_row_bytes
             least = min(least, spectra + worker)
             threads = min(problem.threads, n_bands * groups, (problem.memory - spectra) // worker)
@@ -270,9 +286,7 @@ def cheapest_tiles(problem: Problem) -> Candidate:
         raise TooLittleMemory(int(least))
     cost, band, tile_w, threads, taken = best
     method = f"overlap-save in tiles of {good_size(job.rows(band))}×{tile_w}"
-    return Candidate(
-        "fft", method, cost, band, threads, taken, sums=job.dtype, block=tile_w, adds_products=False
-    )
+    return Candidate("fft", method, cost, band, threads, taken, sums=job.dtype, block=tile_w, adds_products=False)
 
 
 def _tile_sizes(window: int, needed: int) -> list[int]:

@@ -34,9 +34,7 @@ class Reference(BandAlgorithm):
 
         rows, threads, taken, most = fit_band(problem, n_bytes, 0, cost, cache=4 * CACHE_BYTES)
         method = "one matrix product per tap, float64"
-        return Candidate(
-            cls.name, method, cost / threads, rows, threads, taken, most, sums="float64", automatic=False
-        )
+        return Candidate(cls.name, method, cost / threads, rows, threads, taken, most, sums="float64", automatic=False)
 
     def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:  # noqa: ARG002
         """Correlate tap by tap."""

@@ -24,7 +24,7 @@ from typing import Any
 try:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 except ImportError:  # run as a command
-    BuildHookInterface = object  # type: ignore[assignment,misc]
+    BuildHookInterface = object
 
 HERE = Path(__file__).parent
 SOURCES = ("core.c", "module.c")
