@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -74,43 +74,52 @@ class ConvRun:
             maps = self._maps(top, bottom)
             return maps.min(axis=(1, 2)), maps.max(axis=(1, 2))
 
-        lows, highs = zip(*self._strips(extremes), strict=True)
+        lows, highs = zip(*self._strips(extremes, self._plan.conv.output_shape[0]), strict=True)
         return np.min(lows, axis=0), np.max(highs, axis=0)
 
     def fill(self, sinks: list[Sink]) -> None:
         """Compute, combine and encode every strip, and append it to every sink."""
-        one = self._one_pass(sinks)
+        passes = self._passes(sinks)
+        # Bytes take less of the cache than the sums they are made from.
+        n_maps = self._plan.conv.output_shape[0] if passes is None else -(-len(self._plan.maps) // 2)
 
         def encode(top: int, bottom: int) -> list[Band]:
-            band = None if one is None else self._picture(one, top, bottom)
-            if band is not None:
-                return [band]
+            made = None if passes is None else [self._picture(*one, top, bottom) for one in passes]
+            if made is not None and None not in made:
+                return cast("list[Band]", made)
             maps = self._maps(top, bottom)
             return [sink.encode(maps[sink.output.span], top) for sink in sinks]
 
-        for bands in self._strips(encode):
+        for bands in self._strips(encode, n_maps):
             for sink, band in zip(sinks, bands, strict=True):
                 sink.append(band)
 
-    def _one_pass(self, sinks: list[Sink]) -> PictureSink | None:
-        """Return the sink whose strips the compiled loops make from samples to bytes, if it is so."""
+    def _passes(self, sinks: list[Sink]) -> list[tuple[PictureSink, int | None]] | None:
+        """Return the sinks if the compiled loops make their strips from samples to bytes, each with its map or None.
+
+        One sink of all maps, or a sink for each.
+        """
         from convcli.sinks import PictureSink
 
         combination, n_kernels = self._plan.combination, self._plan.bound.n_kernels
-        plain = not combination.reduction and combination.combine == ("none" if n_kernels == 1 else "magnitude")
-        sink = sinks[0]
-        if len(sinks) > 1 or not plain or not isinstance(sink, PictureSink) or not sink.one_pass:
+        pictures = [sink for sink in sinks if isinstance(sink, PictureSink) and sink.one_pass]
+        if len(pictures) < len(sinks) or combination.reduction:
             return None
-        whole = len(sink.output.maps) == len(self._plan.maps)
-        return sink if whole and self._runner.makes_pictures(self._planes, n_kernels) else None
+        n_maps, dtype = len(self._plan.maps), self._planes.dtype
+        if len(pictures) == 1 and len(pictures[0].output.maps) == n_maps:
+            plain = combination.combine == ("none" if n_kernels == 1 else "magnitude")
+            return [(pictures[0], None)] if plain and self._runner.makes_pictures(dtype, n_kernels) else None
+        single = combination.combine == "none" and all(len(sink.output.maps) == 1 for sink in pictures)
+        if not single or not self._runner.makes_bytes(dtype):
+            return None
+        return [(sink, sink.output.maps[0]) for sink in pictures]
 
-    def _picture(self, sink: PictureSink, top: int, bottom: int) -> Band | None:
+    def _picture(self, sink: PictureSink, map_index: int | None, top: int, bottom: int) -> Band | None:
         """Return a strip made in one pass, or None where its values leave what float32 can tell apart."""
-        n_maps = len(self._plan.maps)
+        n_maps = len(sink.output.maps)
         samples = np.empty((bottom - top, self._plan.conv.output_shape[2], n_maps), np.uint8)
         tones = [sink.tone.gain_offset(index) for index in range(n_maps)]
-        assert isinstance(self._planes, np.ndarray)
-        counts = self._runner.picture(self._planes, top, bottom, samples, tones)
+        counts = self._runner.picture(self._planes, top, bottom, samples, tones, map_index)
         return None if counts is None else sink.encode_samples(samples, counts, top)
 
     def _maps(self, top: int, bottom: int) -> NDArray[Any]:
@@ -120,13 +129,13 @@ class ConvRun:
         maps = self._runner.rows(self._planes, top, bottom, out=out)
         return self._plan.combination.apply(maps, self._plan.bound.n_kernels)
 
-    def _strips(self, work: Callable[[int, int], T]) -> Iterator[T]:
-        """Yield ``work(top, bottom)`` of every strip in order, a few strips ahead on other threads."""
+    def _strips(self, work: Callable[[int, int], T], n_maps: int) -> Iterator[T]:
+        """Yield ``work(top, bottom)`` of every strip of ``n_maps`` in order, a few strips ahead on other threads."""
         height = self._plan.conv.output_shape[1]
         from convcli.engine.plan import DEFAULT_MEMORY
 
         memory = self._plan.request.memory or DEFAULT_MEMORY
-        step = strip_rows(self._plan.conv, np.dtype(self._plan.conv.dtype).itemsize, memory // MEMORY_SHARE)
+        step = strip_rows(self._plan.conv, memory // MEMORY_SHARE, n_maps)
         strips = ((top, min(top + step, height)) for top in range(0, height, step))
         if self._threads == 1 or step >= height:
             for top, bottom in strips:
@@ -141,20 +150,20 @@ class ConvRun:
         yield from work_in_order(strips, work_on, self._threads)
 
 
-def strip_rows(conv: ConvPlan, itemsize: int, most_bytes: int) -> int:
-    """Return the output rows that one thread computes, tones and encodes at a time; ``itemsize`` is of the maps.
+def strip_rows(conv: ConvPlan, most_bytes: int, n_maps: int) -> int:
+    """Return the output rows that one thread computes, tones and encodes at a time.
 
     A multiple of the plan's bands, or a part of one where a band of all maps is large; tiles of a transform, which are
     as high as a band, are not divided.
     """
-    n_maps, _, width = conv.output_shape
-    row_bytes = n_maps * width * itemsize
+    row_bytes = n_maps * conv.output_shape[2] * np.dtype(conv.dtype).itemsize
     rows = STRIP_BYTES // row_bytes
-    if rows >= conv.band_rows or conv.engine == "fft":
+    if conv.engine == "fft" or (rows >= conv.band_rows and conv.engine != "direct"):
         return conv.band_rows * max(1, rows // conv.band_rows)
     window = window_px(conv.kernel_hw[0], conv.dilation_hw[0])
     least = max(LEAST_ROWS, LEAST_WINDOWS * window // conv.stride_hw[0])
-    return min(conv.band_rows, max(least, rows // LEAST_ROWS * LEAST_ROWS), max(most_bytes // row_bytes, 1))
+    most = rows if conv.engine == "direct" else conv.band_rows
+    return max(min(max(most, least), max(least, rows // LEAST_ROWS * LEAST_ROWS), most_bytes // row_bytes), 1)
 
 
 class WholeRun:

@@ -216,13 +216,14 @@ def test_pictures_in_one_pass_are_those_of_three(planes, kernels, level):
         ((3, 4), (2, 1), 19),
         ((1, 2), (3, 3), 5),
     ):
-        picture = random.integers(0, 256, (23, width, planes), dtype=np.uint8)
+        beside = random.integers(0, 256, (23, width, planes + (width > 50)), dtype=np.uint8)  # RGB of RGBA
+        picture = beside[..., :planes]
         weight = np.tile(random.integers(-3, 4, (kernels, 1, 3, 5)).astype(float), (planes, 1, 1, 1))
         bias = np.tile(random.integers(-9, 9, kernels).astype(float), planes)
         options = {"stride": stride, "dilation": dilation, "padding": ((3, 2), (9, 9)), "groups": planes}
         plan = plan_conv((planes, 23, width), weight, **options, input_dtype="uint8", engine="direct")
         runner, image = prepare(plan, weight, bias), picture.transpose(2, 0, 1)
-        assert runner.makes_pictures(image, kernels)
+        assert runner.makes_pictures(image.dtype, kernels)
         height = plan.output_shape[1]
         tone = Tone(parse_tone("scale:0.7"), white=255, depth="8")
         maps = runner.run(image).reshape(planes, kernels, *plan.output_shape[1:])
@@ -236,6 +237,11 @@ def test_pictures_in_one_pass_are_those_of_three(planes, kernels, level):
             for name in ("n_low", "n_high", "minimum", "maximum"):
                 np.testing.assert_array_equal(getattr(counts, name), getattr(expected, name))
             np.testing.assert_allclose(counts.total, expected.total, rtol=1e-6)
+            alone = np.empty((bottom - top, plan.output_shape[2], 1), np.uint8)
+            for index in range(planes * kernels):
+                runner.picture(image, top, bottom, alone, [tone.gain_offset(0)], index)
+                stored, _ = tone.apply(runner.run(image)[index : index + 1, top:bottom])
+                np.testing.assert_array_equal(alone[..., 0], stored[0])
 
 
 def test_the_door_refuses_what_does_not_fit():

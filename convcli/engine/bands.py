@@ -81,23 +81,18 @@ class ScratchPool:
         self._free.append(scratch)
 
 
-def interleaved(planes: Planes) -> Array | None:
-    """Return the (H, W, C) array under a transposed view of it, or None where the planes are not interleaved.
+def interleaved(planes: Array) -> Array | None:
+    """Return the (H, W, C) array under a transposed view of it, or None where planes do not lie side by side.
 
     Examples
     --------
-    >>> interleaved(np.zeros((4, 5, 3)).transpose(2, 0, 1)).shape
+    >>> interleaved(np.zeros((4, 5, 4))[..., :3].transpose(2, 0, 1)).shape
     (4, 5, 3)
     >>> interleaved(np.zeros((3, 4, 5))) is None
     True
     """
-    if not isinstance(planes, np.ndarray) or planes.ndim != 3 or planes.shape[0] == 1:
-        return None
-    n_planes, _, width = planes.shape
-    size = planes.itemsize
-    if planes.strides[0] != size or planes.strides[2] != n_planes * size or planes.strides[1] < width * n_planes * size:
-        return None
-    return planes.transpose(1, 2, 0)
+    plane, _, pixel = planes.strides
+    return planes.transpose(1, 2, 0) if plane == planes.itemsize and pixel >= len(planes) * plane else None
 
 
 def is_readable(planes: Planes) -> bool:
@@ -156,9 +151,9 @@ class Source:
         needed = np.unique(rows[rows >= 0]) if (rows >= 0).any() else np.zeros(1, np.int32)
         runs = np.split(needed, np.flatnonzero(np.diff(needed) > 1) + 1)
         parts = [self._rows(channels, int(run[0]), int(run[-1]) + 1) for run in runs]
-        samples = np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
+        samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         if not is_readable(samples):
-            samples = samples.astype(dtype)
+            samples = samples.astype(dtype, order="C")
         return samples, np.where(rows < 0, rows, np.searchsorted(needed, rows)).astype(np.int32)
 
     def _rows(self, channels: slice, top: int, bottom: int) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from convcli.engine import native
 from convcli.engine.algorithms import Algorithm, make_algorithm
 from convcli.engine.algorithms.direct import Direct
-from convcli.engine.bands import Array, Planes, ScratchPool, Source, interleaved, is_readable
+from convcli.engine.bands import READABLE, Array, Planes, ScratchPool, Source, interleaved
 from convcli.engine.phases import as_correlation, phase_weight
 from convcli.engine.plan import ConvPlan
 from convcli.engine.problem import job_of, tap_facts
@@ -139,55 +139,74 @@ class Runner:
         run_bands(bands, self._pool, workers)
         return target
 
-    def makes_pictures(self, planes: Planes, n_kernels: int) -> bool:
-        """Whether :meth:`picture` takes these planes: one kind of work for all, done by the compiled loops.
+    def makes_bytes(self, dtype: np.dtype[Any]) -> bool:
+        """Whether :meth:`picture` makes single maps of planes of a type: by the compiled loops, from integers."""
+        is_direct = isinstance(self._algorithms[0][0], Direct) and len(self._phases) == 1
+        return is_direct and self.plan.dtype == "float32" and dtype in READABLE and dtype.kind != "f"
 
-        ``n_kernels``, one or two, are the same for up to four interleaved planes, or read all planes together.
+    def makes_pictures(self, dtype: np.dtype[Any], n_kernels: int) -> bool:
+        """Whether :meth:`picture` makes all maps of planes of a type at once.
+
+        ``n_kernels``, one or two, are the same for up to four planes, or read all planes together.
         """
-        algorithm, plan = self._algorithms[0][0], self.plan
-        if not isinstance(algorithm, Direct) or len(self._phases) > 1 or plan.dtype != "float32":
+        plan = self.plan
+        if not self.makes_bytes(dtype) or self._jobs[0].n_out != n_kernels or n_kernels > 2:
             return False
-        if algorithm.job.n_out != n_kernels or n_kernels > 2 or not is_readable(planes) or planes.dtype.kind == "f":
-            return False
-        n_lanes = plan.groups
-        alike = self._bias is None or (self._bias.reshape(n_lanes, -1) == self._bias[: algorithm.job.n_out]).all()
-        if n_lanes == 1:
+        if plan.groups == 1:
             return True
-        return bool(alike) and plan.shared and n_lanes <= MOST_LANES and interleaved(planes) is not None
+        alike = self._bias is None or (self._bias.reshape(plan.groups, -1) == self._bias[:n_kernels]).all()
+        return bool(alike) and plan.shared and plan.groups <= MOST_LANES
 
     def picture(
-        self, planes: Array, top: int, bottom: int, out: Array, tones: Sequence[tuple[float, float, bool]]
+        self,
+        planes: Planes,
+        top: int,
+        bottom: int,
+        out: Array,
+        tones: Sequence[tuple[float, float, bool]],
+        map_index: int | None = None,
     ) -> ToneCounts | None:
         """Compute output rows, combine two maps into their magnitude, and store them as bytes, in one pass.
 
         Parameters
         ----------
-        planes : ndarray
-            What :meth:`makes_pictures` takes.
+        planes : ndarray or RowSource
+            Of a type that :meth:`makes_pictures` takes.
         top, bottom : int
             As in :meth:`rows`.
         out : ndarray of shape (bottom - top, oW, lanes), uint8, contiguous rows
         tones : sequence of (gain, offset, absolute)
             One a lane: what is stored is ``gain * v + offset``, or of ``|v|``.
+        map_index : int, optional
+            One map alone, as it is; by default all of them.
 
         Returns
         -------
         ToneCounts or None
-            None where values are so far from the scale that float32 is too coarse: ``out`` then means nothing.
+            None where planes do not lie side by side, or values are so far from the scale that float32 is too coarse:
+            ``out`` then means nothing.
         """
         self._check(planes, top, bottom)
         assert native.core is not None
-        algorithm, (rows, columns) = self._algorithms[0][0], self._phases[0]
+        (rows, columns), job = self._phases[0], self._jobs[0]
+        group, kernel = (0, 0) if map_index is None else divmod(map_index, job.n_out)
+        algorithm = self._algorithms[0][group]
         assert isinstance(algorithm, Direct)
-        base = interleaved(planes) if self.plan.groups > 1 else None
-        samples = planes[..., None] if base is None else base[None]
-        source, job = Source(planes, rows.before, columns.before, self.plan.border), algorithm.job
+        source = Source(planes, rows.before, columns.before, self.plan.border)
+        lanes = self.plan.groups if map_index is None else 1
+        channels = slice(0, planes.shape[0]) if lanes > 1 else slice(group * job.n_in, (group + 1) * job.n_in)
+        samples, places = source.window(channels, top * job.stride_hw[0], job.rows(bottom - top), algorithm.dtype)
+        together = interleaved(samples) if lanes > 1 else samples
+        if together is None or samples.dtype.kind == "f":
+            return None
+        kernels = slice(None) if map_index is None else slice(kernel, kernel + 1)
+        bias = None if self._bias is None else self._bias[group * job.n_out :][: job.n_out].astype(np.float32)
         found = native.core.picture(
-            samples,
-            source.row_positions(top * job.stride_hw[0], job.rows(bottom - top)),
+            together[None] if lanes > 1 else samples[..., None],
+            places,
             source.column_positions(job.columns),
-            algorithm.taps,
-            None if self._bias is None else self._bias[: job.n_out].astype(np.float32),
+            algorithm.taps[kernels],
+            None if bias is None else bias[kernels],
             out,
             *job.stride_hw,
             *job.dilation_hw,

@@ -19,6 +19,13 @@ typedef REAL NAME(loose) __attribute__((vector_size(W * sizeof(REAL)), aligned(s
             for (int64_t k = 0; k < n; k++) to[k] = (REAL)from[step * k];                                              \
     }                                                                                                                  \
                                                                                                                        \
+    /* Copy three of four samples of each pixel: RGB as decoders leave it, or beside an alpha. */                      \
+    static void NAME(copy3_##TYPE)(const TYPE *from, int64_t n, REAL *restrict to)                                     \
+    {                                                                                                                  \
+        for (int64_t k = 0; k < n; k++)                                                                                \
+            to[3 * k] = (REAL)from[4 * k], to[3 * k + 1] = (REAL)from[4 * k + 1], to[3 * k + 2] = (REAL)from[4 * k + 2];\
+    }                                                                                                                  \
+                                                                                                                       \
     /* Write padded columns `first` to `last` (exclusive) of one row into a line. */                                   \
     static void NAME(gather_##TYPE)(const cv_job *job, const cv_source *source, const layout *at, const char *row,     \
                                     int32_t first, int32_t last, REAL *line)                                           \
@@ -35,6 +42,7 @@ typedef REAL NAME(loose) __attribute__((vector_size(W * sizeof(REAL)), aligned(s
                     const int32_t end = last < at->high ? last : at->high, count = (end - c + stride - 1) / stride;    \
                     if (pixel == lanes && stride == 1) NAME(copy_##TYPE)(from, 1, (int64_t)count * lanes, to);         \
                     else if (lanes == 1) NAME(copy_##TYPE)(from, stride * pixel, count, to);                           \
+                    else if (lanes == 3 && pixel == 4 && stride == 1) NAME(copy3_##TYPE)(from, count, to);             \
                     else                                                                                               \
                         for (int64_t k = 0; k < count; k++)                                                            \
                             for (int32_t l = 0; l < lanes; l++) to[k * lanes + l] = (REAL)from[k * stride * pixel + l];\

@@ -6,8 +6,6 @@ typedef float NAME(lf) __attribute__((vector_size(BYTES), aligned(4), may_alias)
 typedef int32_t NAME(vi) __attribute__((vector_size(BYTES)));
 typedef double NAME(vd) __attribute__((vector_size(BYTES)));
 typedef float NAME(hf) __attribute__((vector_size(BYTES / 2)));
-typedef uint8_t NAME(vb) __attribute__((vector_size(N)));
-typedef uint8_t NAME(lb) __attribute__((vector_size(N), aligned(1), may_alias));
 
 /* Round a product to float before it is added to: no fused multiply-add here. */
 #if defined(__x86_64__)
@@ -53,60 +51,88 @@ static void NAME(magnitude)(const float *first, const float *second, float *out,
     }
 }
 
-/* Store n values, `lanes` planes side by side with a tone each. N * lanes values make a turn: every vector of a turn
- * then meets the same planes in the same places. */
+/* What a row's turns add to; N * lanes values make a turn, so that every vector of a turn meets the same planes in the
+ * same places. `total` and `other` are of the first and the second half of each vector. */
+typedef struct {
+    NAME(vf) least, most, gain, offset;
+    NAME(vi) mask, low, high, nan; /* mask: what |v| leaves of v */
+    NAME(vd) total, other;
+} NAME(part);
+
+/* Tone and count one vector; `counted` is all ones where a value counts. The low bytes of `to` are the result. */
+static inline __attribute__((always_inline)) void NAME(tone)(NAME(part) *at, const float *from, int32_t *to,
+    const NAME(vi) counted)
+{
+    const NAME(vf) zero = {0}, full = zero + 255.0f, half = zero - 0.5f, beyond = zero + 255.5f;
+    NAME(vf) x = *(const NAME(lf) *)from, summed = (NAME(vf))((NAME(vi))x & counted);
+    NAME(hf) halves[2];
+    at->least = LEAST(x, at->least), at->most = MOST(x, at->most);
+    memcpy(halves, &summed, sizeof summed);
+    at->total += __builtin_convertvector(halves[0], NAME(vd));
+    at->other += __builtin_convertvector(halves[1], NAME(vd));
+    at->nan -= (x != x) & counted;
+    x = (NAME(vf))((NAME(vi))x & at->mask) * at->gain;
+    ROUNDED(x);
+    x += at->offset;
+    at->low -= (x < half) & counted, at->high -= (x >= beyond) & counted;
+    /* 1.5 * 2^23 has a last digit of 1: adding it rounds half to even, and the low byte is the number. */
+    x = LEAST(MOST(x, zero), full) + 12582912.0f;
+    *(NAME(lf) *)to = x;
+}
+
+/* Store n values, `lanes` planes side by side with a tone each. */
 static inline __attribute__((always_inline)) void NAME(store_lanes)(const float *values, int64_t n, const int lanes,
     cv_tone *tones, uint8_t *out)
 {
-    NAME(vf) least[4], most[4], gain[4], offset[4];
-    NAME(vd) total[4] = {0}, other[4] = {0}; /* of the first and the second half of each vector */
-    NAME(vi) low[4] = {0}, high[4] = {0}, nan[4] = {0}, mask[4];
-    const NAME(vf) zero = {0}, full = zero + 255.0f, half = zero - 0.5f, beyond = zero + 255.5f;
+    NAME(part) parts[4], first[4], last[4]; /* `parts` is never indexed by a variable, so it stays in registers */
     for (int p = 0; p < lanes; p++)
         for (int k = 0; k < N; k++) {
             const cv_tone *tone = tones + (p * N + k) % lanes;
-            least[p][k] = tone->least, most[p][k] = tone->most, gain[p][k] = tone->gain, offset[p][k] = tone->offset;
-            mask[p][k] = tone->absolute ? 0x7fffffff : -1; /* leaves |v| of v */
+            first[p].least[k] = tone->least, first[p].most[k] = tone->most;
+            first[p].gain[k] = tone->gain, first[p].offset[k] = tone->offset;
+            first[p].mask[k] = tone->absolute ? 0x7fffffff : -1;
+            first[p].low[k] = first[p].high[k] = first[p].nan[k] = 0;
+            if (k < N / 2) first[p].total[k] = first[p].other[k] = 0;
         }
-    for (int64_t i = 0; i < n; i += N * lanes) {
-        const int whole = i + N * lanes <= n;
-        float rest[4 * N];
-        uint8_t made[4 * N];
-        if (!whole) /* filled up with values of the same planes, which change no extreme and are not counted */
-            for (int k = 0; k < N * lanes; k++) rest[k] = values[i + k < n ? i + k : i + k % lanes];
-        const float *from = whole ? values + i : rest;
-        uint8_t *to = whole ? out + i : made;
 #pragma GCC unroll 4
-        for (int p = 0; p < lanes; p++) {
-            NAME(vf) x = *(const NAME(lf) *)(from + p * N);
-            NAME(hf) halves[2];
-            least[p] = LEAST(x, least[p]), most[p] = MOST(x, most[p]);
-            NAME(vi) counted = {0}, bad = x != x;
-            counted -= 1;
-            if (!whole)
-                for (int k = 0; k < N; k++) if (i + p * N + k >= n) counted[k] = 0;
-            NAME(vf) summed = (NAME(vf))((NAME(vi))x & counted);
-            memcpy(halves, &summed, sizeof summed);
-            total[p] += __builtin_convertvector(halves[0], NAME(vd));
-            other[p] += __builtin_convertvector(halves[1], NAME(vd));
-            nan[p] -= bad & counted;
-            x = (NAME(vf))((NAME(vi))x & mask[p]) * gain[p];
-            ROUNDED(x);
-            x += offset[p];
-            low[p] -= (x < half) & counted, high[p] -= (x >= beyond) & counted;
-            /* 1.5 * 2^23 has a last digit of 1: adding it rounds half to even, and the low byte is the number. */
-            x = LEAST(MOST(x, zero), full) + 12582912.0f;
-            *(NAME(lb) *)(to + p * N) = __builtin_convertvector((NAME(vi))x, NAME(vb));
+    for (int p = 0; p < lanes; p++) parts[p] = first[p];
+    const NAME(vi) all = (NAME(vi)){0} - 1;
+    /* A loop of its own makes bytes of some numbers: compilers know how to narrow a row, but not one vector. */
+    int32_t numbers[3072];
+    for (int64_t i = 0; i < n;) {
+        const int64_t count = n - i < 3072 ? n - i : 3072;
+        int64_t k = 0;
+        for (; k + N * lanes <= count; k += N * lanes) {
+#pragma GCC unroll 4
+            for (int p = 0; p < lanes; p++) NAME(tone)(parts + p, values + i + k + p * N, numbers + k + p * N, all);
         }
-        if (!whole) memcpy(out + i, made, n - i);
+        if (k < count) { /* the rest, filled up with values of the same planes, which change no extreme or count */
+            float rest[4 * N];
+            int32_t made[4 * N], counts[4 * N];
+            for (int j = 0; j < N * lanes; j++) {
+                rest[j] = values[i + k + (k + j < count ? j : j % lanes)];
+                counts[j] = k + j < count ? -1 : 0;
+            }
+#pragma GCC unroll 4
+            for (int p = 0; p < lanes; p++) {
+                NAME(vi) counted;
+                memcpy(&counted, counts + p * N, sizeof counted);
+                NAME(tone)(parts + p, rest + p * N, made + p * N, counted);
+            }
+            memcpy(numbers + k, made, (count - k) * sizeof *made);
+        }
+        for (k = 0; k < count; k++) out[i + k] = (uint8_t)numbers[k];
+        i += count;
     }
+#pragma GCC unroll 4
+    for (int p = 0; p < lanes; p++) last[p] = parts[p];
     for (int p = 0; p < lanes; p++)
         for (int k = 0; k < N; k++) {
             cv_tone *tone = tones + (p * N + k) % lanes;
-            if (least[p][k] < tone->least) tone->least = least[p][k];
-            if (most[p][k] > tone->most) tone->most = most[p][k];
-            tone->total += k < N / 2 ? total[p][k] : other[p][k - N / 2];
-            tone->n_low += low[p][k], tone->n_high += high[p][k], tone->n_nan += nan[p][k];
+            if (last[p].least[k] < tone->least) tone->least = last[p].least[k];
+            if (last[p].most[k] > tone->most) tone->most = last[p].most[k];
+            tone->total += k < N / 2 ? last[p].total[k] : last[p].other[k - N / 2];
+            tone->n_low += last[p].low[k], tone->n_high += last[p].high[k], tone->n_nan += last[p].nan[k];
         }
 }
 
