@@ -4,7 +4,7 @@ BIN := .venv/bin
 # -e so that the checkout is what runs; the wheel is tested by tests/test_wheel.py.
 STAMP := .venv/.stamp
 
-.PHONY: demo test check lint types format bench bench-engine docs clean
+.PHONY: demo test check lint types format bench bench-engine sanitize docs clean
 
 demo: $(STAMP)-run
 	@rm -rf demo
@@ -14,8 +14,16 @@ demo: $(STAMP)-run
 
 test: $(STAMP)-test
 	$(BIN)/python -m pytest -n auto
+	CONVCLI_NATIVE=never $(BIN)/python -m pytest -n auto $(CONTRACT)
+
+# What holds with the compiled loops and without them.
+CONTRACT := $(addprefix tests/test_,native.py conv2d.py conv_axes.py borders.py planner.py tone.py compare.py apply.py)
 
 check: lint types
+
+# The core under the address and undefined-behaviour sanitizers: thousands of cases in C, then through Python's door.
+sanitize: $(STAMP)-test
+	$(BIN)/python tests/sanitize.py
 
 lint: $(STAMP)-lint
 	$(BIN)/ruff check .
@@ -37,6 +45,7 @@ bench: $(STAMP)-bench
 	$(BIN)/python benchmarks/peers.py
 
 bench-engine: $(STAMP)-bench
+	$(BIN)/python benchmarks/engine.py --threads 1
 	$(BIN)/python benchmarks/engine.py
 
 clean:
@@ -50,7 +59,7 @@ group = $(shell $(BIN)/python -c 'import tomllib; print(" ".join("\"%s\"" % r fo
 
 # pip compiles what it installs, but not an editable checkout: without this the first runs, or all of them where
 # PYTHONDONTWRITEBYTECODE is set, would compile every module again.
-$(STAMP)-run: pyproject.toml | .venv/bin/python
+$(STAMP)-run: pyproject.toml $(wildcard convcli/engine/native/*.[chi]*) convcli/engine/native/build.py | .venv/bin/python
 	$(BIN)/python -m pip install --quiet -e .
 	$(BIN)/python -m compileall -q convcli
 	@touch $@

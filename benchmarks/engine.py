@@ -6,7 +6,8 @@ runs five times, as in a loop over images: the first finds the caches full of wh
 choice was from the best of our engines. Peers pad as we do (replicate) and are held against our result before they are
 timed.
 
-Run it with ``--only 3x3`` for some cases, ``--json FILE`` to keep the numbers.
+Run it with ``--only 3x3`` for some cases, ``--threads 1``, ``--simd avx2`` for a smaller instruction set of ours, and
+``--json FILE`` to keep the numbers.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import scipy.ndimage
 import scipy.signal
 import torch
 
-from convcli.engine import Border, conv2d, plan_conv, prepare
+from convcli.engine import Border, conv2d, native, plan_conv, prepare
 from convcli.engine.plan import available_threads
 from convcli.errors import UsageError
 from convcli.render.table import render_table
@@ -38,6 +39,7 @@ from convcli.render.table import render_table
 MEGAPIXELS = {1: (1000, 1000), 4: (2000, 2000), 12: (3000, 4000)}
 #: Peers and engines that take longer than this are timed once.
 ONCE_S = 0.5
+THREADS = 1
 REPEATS, IN_A_ROW = 5, 5
 
 
@@ -50,6 +52,7 @@ class Case(NamedTuple):
     groups: int
     stride: int = 1
     dilation: int = 1
+    dtype: str = "float32"
 
     @property
     def pad(self) -> int:
@@ -66,19 +69,30 @@ def cases() -> list[Case]:
         for k in (3, 5, 7, 9, 11, 15, 31, 61, 101):
             if megapixels == 4 and k not in (3, 7, 15, 61):
                 continue
-            found.append(Case(f"{k}x{k}, {megapixels} MP", (1, *size), random.standard_normal((1, 1, k, k)), 1))
+            weight = random.standard_normal((1, 1, k, k))
+            found.append(Case(f"{k}x{k}, {megapixels} MP", (1, *size), weight, 1))
+            if k in (3, 5, 7, 11, 15) and megapixels != 4:
+                found.append(Case(f"{k}x{k} uint8, {megapixels} MP", (1, *size), weight, 1, dtype="uint8"))
     for k in (3, 7):
         weight = np.repeat(random.standard_normal((1, 1, k, k)), 3, axis=0)
         found.append(Case(f"RGB {k}x{k}, 4 MP", (3, *MEGAPIXELS[4]), weight, 3))
     found.append(Case("gaussian 31x31, 12 MP", (1, *MEGAPIXELS[12]), np.outer(gauss, gauss)[None, None], 1))
-    for n, k in ((8, 7), (16, 11), (48, 49)):
+    for n, k in ((8, 7), (10, 7), (16, 11), (48, 49)):
         found.append(Case(f"bank {n}x{k}x{k}, 1 MP", (1, *MEGAPIXELS[1]), random.standard_normal((n, 1, k, k)), 1))
     found += [
         Case(f"{k}x{k} stride 2, 12 MP", (1, *MEGAPIXELS[12]), random.standard_normal((1, 1, k, k)), 1, 2)
-        for k in (3, 7, 15)
+        for k in (3, 7, 15, 31)
     ]
     found.append(Case("7x7 dilation 2, 12 MP", (1, *MEGAPIXELS[12]), random.standard_normal((1, 1, 7, 7)), 1, 1, 2))
-    found.append(Case("dense 64>64 3x3, 256x256", (64, 256, 256), random.standard_normal((64, 64, 3, 3)), 1))
+    for planes, maps, k, stride, size in (
+        (64, 64, 3, 1, 256),
+        (3, 64, 7, 2, 512),
+        (256, 256, 3, 1, 14),
+        (64, 128, 1, 1, 56),
+        (32, 32, 3, 2, 128),
+    ):
+        name = f"dense {planes}>{maps} {k}x{k}{' stride 2' * (stride > 1)}, {size}x{size}"
+        found.append(Case(name, (planes, size, size), random.standard_normal((maps, planes, k, k)), 1, stride))
     return found
 
 
@@ -93,12 +107,14 @@ def our_engines(case: Case, image: np.ndarray) -> tuple[dict[str, Run], str, str
         "dilation": (case.dilation,) * 2,
         "groups": case.groups,
         "border": Border("replicate"),
+        "input_dtype": case.dtype,
+        "threads": THREADS,
     }
     chosen = plan_conv(case.shape, case.weight, **options)
     best = min(ms for _, ms in chosen.estimates)
     runs: dict[str, Run] = {}
     for engine, estimate in chosen.estimates:
-        if engine in ("reference", "im2col") or estimate > 12 * best:
+        if engine == "reference" or estimate > 12 * best:
             continue
         try:
             runner = prepare(plan_conv(case.shape, case.weight, engine=engine, **options), case.weight)
@@ -113,7 +129,7 @@ def peers(case: Case, image: np.ndarray) -> dict[str, Run]:
     """Return a run for each peer that does this; those that cannot stride compute everything and drop the rest."""
     weight = case.weight.astype(np.float32)
     n_out, n_in, k, _ = weight.shape
-    tensor, taps = torch.from_numpy(image), torch.from_numpy(weight)
+    tensor, taps = torch.from_numpy(image.astype(np.float32)), torch.from_numpy(weight)
     pad, pads = case.pad, (case.pad,) * 4
     found: dict[str, Run] = {}
 
@@ -140,7 +156,9 @@ def peers(case: Case, image: np.ndarray) -> dict[str, Run]:
 
         def with_ndimage() -> np.ndarray:
             for o in range(n_out):
-                scipy.ndimage.correlate(image[o // per_plane], weight[o, 0], whole[o], mode="nearest")
+                scipy.ndimage.correlate(
+                    image[o // per_plane].astype(np.float32), weight[o, 0], whole[o], mode="nearest"
+                )
             return out
 
         found["ndimage"] = with_ndimage
@@ -197,7 +215,7 @@ def measure(runs: dict[str, Run]) -> dict[str, float]:
 
 def bench(case: Case) -> dict[str, Any]:
     """Check that everybody computes the same, then time everybody."""
-    image = np.random.default_rng(1).random(case.shape, dtype=np.float32) * 255
+    image = (np.random.default_rng(1).random(case.shape, dtype=np.float32) * 255).astype(case.dtype)
     ours, picked, method = our_engines(case, image)
     theirs = peers(case, image)
     reference = ours[picked]().copy()
@@ -279,14 +297,18 @@ def summary(results: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="cases whose name contains this; several by |")
+    parser.add_argument("--threads", type=int, default=available_threads(), help="of everybody")
+    parser.add_argument("--simd", choices=native.LEVELS, help="our instruction set")
     parser.add_argument("--json", type=Path, help="write the results there")
     arguments = parser.parse_args()
-    threads = available_threads()
+    global THREADS
+    threads = THREADS = arguments.threads
+    native.use_simd(arguments.simd)
     cv2.setNumThreads(threads)
     torch.set_num_threads(threads)
     print(
-        f"{threads} threads; NumPy {np.__version__}, OpenCV {cv2.__version__}, torch {torch.__version__}, "
-        f"SciPy {scipy.__version__}; times of peers over ours, above 1 we are faster"
+        f"{threads} threads, {native.describe()}; NumPy {np.__version__}, OpenCV {cv2.__version__}, "
+        f"torch {torch.__version__}, SciPy {scipy.__version__}; times of peers over ours, above 1 we are faster"
     )
     results = []
     for case in cases():

@@ -247,8 +247,9 @@ def magnitude(maps: NDArray[Any]) -> NDArray[Any]:
             native.core.magnitude(first.reshape(-1), second.reshape(-1), into.reshape(-1))
     else:
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            squares = np.multiply(values, values)
-            combined = np.add(squares[:, 0], squares[:, 1]) if maps.shape[1] == 2 else squares.sum(axis=1)
+            combined = np.multiply(values[:, 0], values[:, 0])
+            for index in range(1, maps.shape[1]):
+                combined += np.multiply(values[:, index], values[:, index])
             np.sqrt(combined, out=combined)
     if maps.dtype == np.float32:
         beyond = ~((combined > LEAST_MAGNITUDE) & (combined < np.inf))  # NaN as well

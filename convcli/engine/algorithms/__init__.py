@@ -50,5 +50,5 @@ def make_algorithm(plan: ConvPlan, job: Job) -> Algorithm:
 
 
 def exact_algorithm(job: Job) -> Algorithm:
-    """Return an algorithm whose outputs depend on nothing outside their windows."""
-    return Reference(job) if native.core is None else Direct(job)
+    """Return an algorithm whose outputs depend on nothing outside their windows, with sums in float64."""
+    return Reference(job) if native.core is None else Direct(job._replace(dtype="float64"))

@@ -12,6 +12,10 @@ from convcli.engine.job import Job
 from convcli.engine.problem import Candidate, Problem
 
 
+class RangeTooLarge(Exception):  # noqa: N818
+    """Samples span a range that this algorithm's sums are too coarse for."""
+
+
 class Algorithm:
     """One algorithm with its kernels, free of state between bands; safe on several threads at once.
 
@@ -93,7 +97,13 @@ class BandAlgorithm(Algorithm):
         return self
 
     def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:
-        """Correlate ``band`` (n_in, rows, columns), contiguous, into ``target`` (n_out, rows, W)."""
+        """Correlate ``band`` (n_in, rows, columns), contiguous, into ``target`` (n_out, rows, W).
+
+        Raises
+        ------
+        RangeTooLarge
+            If the sums would be too coarse.
+        """
         raise NotImplementedError
 
     def holds(self, band: Array) -> bool:
@@ -109,10 +119,14 @@ class BandAlgorithm(Algorithm):
         band = scratch.get("band", shape, self.band_dtype)
         source.fill(band[:, :, : job.columns], channels, first * job.stride_hw[0])
         band[:, :, job.columns :] = 0  # never NaN: zero taps meet these
-        if self.smears and source.planes.dtype.kind not in "biu" and not self.holds(band):
+        is_float = source.planes.dtype.kind not in "biu"
+        try:
+            if self.smears and is_float and not self.holds(band):
+                raise RangeTooLarge
+            self.correlate(band, target, scratch)
+        except RangeTooLarge:
             self.exact().run(source, channels, first, target, scratch, bias)
             return
-        self.correlate(band, target, scratch)
         if bias is not None:
             target += bias[:, None, None].astype(target.dtype)
 

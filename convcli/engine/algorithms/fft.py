@@ -15,11 +15,12 @@ float64, and where that is too, the exact algorithm does it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
 
-from convcli.engine.algorithms.base import BandAlgorithm
+from convcli.engine.algorithms.base import BandAlgorithm, RangeTooLarge
 from convcli.engine.bands import Array, Scratch
 from convcli.engine.job import Job
 from convcli.engine.problem import CALL_NS, GATHER_NS, Candidate, Problem, TooLittleMemory
@@ -27,6 +28,8 @@ from convcli.geometry import window_px
 
 #: Samples transformed in one call: enough to hide the call, few enough to stay in the cache.
 BATCH_SAMPLES = 2**17
+#: Looking at the range of a tile, per sample.
+RANGE_NS = 1.5
 #: One of the four passes of a transform and its inverse, per sample of a tile; one product of spectra.
 FFT_NS, SPECTRUM_NS = {"float32": 1.35, "float64": 2.4}, 0.15
 #: Largest error, relative to what a window of the smallest samples adds up to.
@@ -61,9 +64,9 @@ def transform_bytes(job: Job, tile_hw: tuple[int, int], *, wide: bool) -> tuple[
     """
     one, item = tile_hw[0] * (tile_hw[1] + 2), 8 if wide else 4
     twice = wide and job.itemsize == 4  # spectra of both types; tiles are converted
-    # While the range of tiles is looked at: their magnitudes, and those of blocks of small windows.
-    blocks = 3 if min(window_px(k, d) for k, d in zip(job.kernel_hw, job.dilation_hw, strict=True)) < 16 else 0
-    passing = max(8 * job.n_in * twice, job.itemsize * (job.n_in + blocks) + 4) if wide else 0
+    # While the range of tiles is looked at: extremes of blocks of small windows.
+    blocks = 8 if min(window_px(k, d) for k, d in zip(job.kernel_hw, job.dilation_hw, strict=True)) < 16 else 0
+    passing = max(8 * job.n_in * twice, job.itemsize * (1 + blocks) + 4) if wide else 0
     each = item * (job.n_in + 2 + (job.n_in > 1)) + job.itemsize * job.n_in + passing
     kept = one * (item + 4 * twice) * job.n_out * job.n_in
     return kept, one * (each * batch_of(job, tile_hw) + 40)  # 40: one kernel while it is transformed
@@ -137,11 +140,6 @@ class OverlapSave(BandAlgorithm):
         self._norm = float((np.sqrt((scaled * scaled).sum(axis=1)) / sums).max())
         return self
 
-    def holds(self, band: Array) -> bool:
-        """Whether the samples are finite, and float64 holds their range."""
-        norm, least, _ = self._range(band[None])
-        return bool(np.isfinite(norm)) and self._is_fine(np.dtype(np.float64), norm, least)
-
     def _is_fine(self, dtype: np.dtype[Any], norm: float, least: float) -> bool:
         """Whether rounding in ``dtype`` is small beside what a window of the smallest samples adds up to."""
         return float(np.finfo(dtype).eps) * norm * self._norm <= MOST_ERROR[self.job.dtype] * least
@@ -149,24 +147,29 @@ class OverlapSave(BandAlgorithm):
     def _range(self, tiles: Array) -> tuple[float, float, bool]:
         """Return the largest norm of a tile, the least that a window's largest sample is, and whether windows are zero.
 
-        Every window holds three neighbouring blocks of a quarter of its size along each axis, so that what it meets is
+        Every window holds three neighbouring blocks of a fifth of its size along each axis, so that what it meets is
         at least the largest sample of those. Windows of zeros count for the last answer only.
         """
-        work = np.abs(tiles)
-        groups = work[:, 0] if work.shape[1] == 1 else work.max(axis=1)
+        norm = max(float(np.vdot(tile, tile)) for tile in tiles) ** 0.5
+        largest = np.maximum(self._by_windows(tiles, np.max), -self._by_windows(tiles, np.min))
+        known = largest[largest > 0]
+        return norm, float(known.min()) if known.size else norm, known.size < largest.size
+
+    def _by_windows(self, tiles: Array, extreme: Callable[..., Array]) -> Array:
+        """Return the extreme of three neighbouring blocks, everywhere, over all planes."""
+        found = extreme(tiles, axis=1) if tiles.shape[1] > 1 else tiles[:, 0]
         for axis, window in zip((1, 2), self.window_hw, strict=True):
-            blocks = np.maximum.reduceat(groups, np.arange(0, groups.shape[axis], max(window // 4, 1)), axis=axis)
-            blocks = blocks.swapaxes(0, axis)
-            if window >= 4 and len(blocks) > 2:
-                groups = np.maximum(blocks[:-2], blocks[1:-1])
-                np.maximum(groups, blocks[2:], out=groups)
-            else:
-                groups = blocks if window < 4 else blocks.max(axis=0, keepdims=True)
-            groups = groups.swapaxes(0, axis)
-        np.multiply(work, work, out=work)
-        norm = float(np.sqrt(work.sum(axis=(1, 2, 3), dtype=np.float64).max()))
-        known = groups[groups > 0]
-        return norm, float(known.min()) if known.size else norm, known.size < groups.size
+            size = max(window // 5, 1)
+            found = np.ascontiguousarray(found.swapaxes(1, axis))  # reduced down contiguous rows
+            n = max(found.shape[1] // size, 1)
+            size = min(size, found.shape[1])
+            found = extreme(found[:, : n * size].reshape(len(found), n, size, -1), axis=2)
+            if window >= 5 and n > 2:
+                found = extreme([found[:, :-2], found[:, 1:-1], found[:, 2:]], axis=0)
+            elif window >= 5:
+                found = extreme(found, axis=1, keepdims=True)
+            found = found.swapaxes(1, axis)
+        return found
 
     def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:
         """Transform batches of tiles, multiply with every kernel, and transform back."""
@@ -178,6 +181,8 @@ class OverlapSave(BandAlgorithm):
                 norm, least, has_zeros = self._range(tiles) if self.wide else (0.0, 0.0, False)
                 fine = self._is_fine(self.dtype, norm, least) and not has_zeros
                 dtype = self.dtype if fine else np.dtype(np.float64)
+                if not fine and not self._is_fine(dtype, norm, least):
+                    raise RangeTooLarge
                 empty = self._empty_windows(tiles) if has_zeros else None
                 spectrum = self._forward(tiles.astype(dtype, copy=False), scratch)
                 for o, kernel in enumerate(self.spectra[dtype]):
@@ -254,6 +259,7 @@ def cheapest_tiles(problem: Problem) -> Candidate:
     window_h, window_w = (window_px(k, d) for k, d in zip(job.kernel_hw, job.dilation_hw, strict=True))
     each = (2 * facts.n_in + 2 * facts.n_out) * FFT_NS[job.dtype]
     each += facts.n_in * facts.n_out * SPECTRUM_NS + facts.n_out * 2 * GATHER_NS
+    each += facts.n_in * RANGE_NS * wide
     groups = facts.n_groups * len(problem.phases)
     best: tuple[float, int, int, int, int] | None = None
     least = float("inf")
@@ -266,7 +272,7 @@ def cheapest_tiles(problem: Problem) -> Candidate:
             n_bands, n_tiles = -(-problem.rows // band), -(-job.output_w // step)
             spectra, worker = transform_bytes(job, (tile_h, tile_w), wide=wide)
             spectra *= problem.n_matrices
-            worker += job.n_in * tile_h * job.columns * job.itemsize * (5 if wide else 1)  # the band, and its range
+            worker += job.n_in * tile_h * job.columns * job.itemsize * (1 + wide)  # the band; the exact algorithm's
             worker += band * problem.kept_row_bytes
             least = min(least, spectra + worker)
             threads = min(problem.threads, n_bands * groups, (problem.memory - spectra) // worker)

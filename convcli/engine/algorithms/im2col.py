@@ -1,6 +1,7 @@
 """im2col as a textbook has it: every window a column, then one matrix product.
 
-Simple, and wasteful: each sample is copied kH·kW times. It is here to be compared with.
+Simple, and wasteful: each sample is copied kH·kW times. It is here to be compared with, and for layers of many maps,
+where the one large product outweighs the copies.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from convcli.engine.bands import Array, Scratch
 from convcli.engine.job import Job
 from convcli.engine.problem import CACHE_BYTES, CALL_NS, GATHER_NS, Candidate, Problem, fit_band
 
+#: Maps from which on it may be picked.
+MANY_MAPS = 16
+
 
 class Im2col(BandAlgorithm):
     """Unfold the band, multiply: ``weight (O, C·kH·kW) @ columns (C·kH·kW, windows)``."""
@@ -28,7 +32,7 @@ class Im2col(BandAlgorithm):
 
     @classmethod
     def offer(cls, problem: Problem) -> Candidate:
-        """Return the offer; it is never picked: blocked products copy less."""
+        """Return the offer; it may be picked for many maps."""
         job = problem.job
         copied = job.taps / job.n_out * 2 * GATHER_NS + 2 * GATHER_NS
         cost = problem.n_outputs * (job.taps * mac_ns(job.n_out, job.dtype) + copied)
@@ -41,7 +45,17 @@ class Im2col(BandAlgorithm):
         matrix_bytes = job.itemsize * job.n_out * job.taps
         rows, threads, taken, most = fit_band(problem, n_bytes, matrix_bytes, cost, cache=8 * CACHE_BYTES)
         method = "every window a column, one matrix product"
-        return Candidate(cls.name, method, cost / threads, rows, threads, taken, most, sums=job.dtype, automatic=False)
+        return Candidate(
+            cls.name,
+            method,
+            cost / threads,
+            rows,
+            threads,
+            taken,
+            most,
+            sums=job.dtype,
+            automatic=job.n_out >= MANY_MAPS,
+        )
 
     def load(self, weight: Array) -> Self:
         """Write each kernel out as a row."""

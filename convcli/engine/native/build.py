@@ -34,7 +34,7 @@ FLAGS = ("-std=gnu11", "-O2", "-ftree-vectorize", "-fno-math-errno", "-ffp-contr
 MODULE, REASON = "_core.abi3.so" if os.name == "posix" else "_core.pyd", "not_compiled.txt"
 
 
-class CustomBuildHook(BuildHookInterface):
+class CustomBuildHook(BuildHookInterface):  # type: ignore[misc]
     """Add the core to a wheel, or put it into the source tree of an editable install."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
