@@ -15,9 +15,6 @@ import sys
 def main() -> None:
     """Run the command line and leave with its exit code."""
     gc.disable()  # a batch enables it again
-    from convcli.cli.stand_ins import put_off_rarely_used
-
-    put_off_rarely_used()
     from convcli.cli import main as run
 
     try:

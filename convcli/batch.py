@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.batch_files import leave_done, leave_existing, leave_own_outputs, refuse_bad_names, refuse_existing
 from convcli.errors import ConvcliError, UsageError
@@ -17,7 +17,6 @@ from convcli.outcome import Outcome, failed_by_bug
 from convcli.outputs import Plan
 from convcli.pipeline import Pipeline
 from convcli.planning import Planner
-from convcli.record import NamedTuple
 from convcli.workers import Stopped, work_together
 
 if TYPE_CHECKING:

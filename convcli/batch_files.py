@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from convcli.errors import OutputError
@@ -112,7 +113,7 @@ def leave_existing(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
             note = (
                 f"{len(plan.outputs) - len(missing)} of {len(plan.outputs)} outputs exist: they and their report stay"
             )
-            kept.append(plan.replace(outputs=missing, notes=(*plan.notes, note), keeps_report=True))
+            kept.append(replace(plan, outputs=missing, notes=(*plan.notes, note), keeps_report=True))
         else:
             skipped.append(Outcome(source=plan.source, skipped="its outputs exist"))
     return kept, skipped

@@ -5,12 +5,11 @@ The rules of ``--groups``, of ``--mode`` and of ``--bias`` live here and nowhere
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from convcli.errors import GeometryError, UsageError
-from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

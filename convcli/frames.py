@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from convcli.errors import UsageError
@@ -40,6 +41,7 @@ def split_frames(source: InputFile, n_frames: int, frames: str | None) -> list[I
     return [source] if n_frames == 1 else [source._replace(frame=frame) for frame in chosen]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class AnimationPlan(Plan):
     """Several frames of one file, kept together in one picture.
 
@@ -95,7 +97,7 @@ def join_frames(source: InputFile, plans: list[Plan]) -> list[Plan]:
             hint=f"--frames {plans[0].source.frame or 0} takes one of them, --out-dir DIR makes files of each",
         )
     note = f"a file for each of {len(plans)} frames: {obstacle}"
-    return [plan.replace(notes=(*plan.notes, note)) for plan in plans]
+    return [replace(plan, notes=(*plan.notes, note)) for plan in plans]
 
 
 def _obstacle(plans: list[Plan]) -> str | None:
@@ -135,7 +137,7 @@ def _join(source: InputFile, plans: list[Plan]) -> AnimationPlan:
         path = path.with_name(f"{stem}.{SUFFIXES.get(output_format, output_format)}")
     depth = choose_depth(first.request, first.info, "picture", output_format) if output_format == "tiff" else "8"
     joined = old._replace(path=path, format=output_format, depth=depth)
-    frames = tuple(plan.replace(outputs=(joined,), notes=_notes(plan, joined)) for plan in plans)
+    frames = tuple(replace(plan, outputs=(joined,), notes=_notes(plan, joined)) for plan in plans)
     notes = dict.fromkeys(note for frame in frames for note in frame.notes)
     return AnimationPlan(
         request=first.request,

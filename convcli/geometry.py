@@ -28,7 +28,6 @@ __all__ = [
     "resolve_padding",
     "resolve_transpose_padding",
     "unused_input_px",
-    "unused_px",
     "window_px",
 ]
 
@@ -82,21 +81,6 @@ def conv_output_px(input_px: int, kernel_px: int, *, stride: int, dilation: int,
     if window > padded:
         _does_not_fit(kernel_px, dilation, window, input_px, padded)
     return (padded - window) // stride + 1
-
-
-def unused_px(input_px: int, kernel_px: int, *, stride: int, dilation: int, pad_px: int) -> int:
-    """Return the pixels at the end of the padded axis that no window reaches.
-
-    Counted on the padded axis: the first of them to go are the padding's own, see :func:`unused_input_px`.
-
-    Examples
-    --------
-    >>> unused_px(304, 7, stride=2, dilation=1, pad_px=6)
-    1
-    """
-    window = window_px(kernel_px, dilation)
-    output = conv_output_px(input_px, kernel_px, stride=stride, dilation=dilation, pad_px=pad_px)
-    return input_px + pad_px - ((output - 1) * stride + window)
 
 
 def unused_input_px(

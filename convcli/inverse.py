@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
+from typing import NamedTuple
 
 from convcli.errors import GeometryError, UsageError
 from convcli.layer_sizes import Shape, layer_channels, layer_sizes
 from convcli.layer_text import SEQUENCES, fault, layers_from_values, parse_layers, split_layer
 from convcli.layers import JOINS, SHORT, WINDOWED, Layer
-from convcli.record import NamedTuple
 from convcli.stack import walk
 
 #: Parameters that can be asked for, in the order in which answers are sorted.
@@ -74,19 +74,6 @@ def has_unknown(text: str) -> bool:
     (True, False)
     """
     return "?" in text
-
-
-def inverting_output_padding(input_px: int, kernel_px: int, *, stride: int, dilation: int, pad_px: int) -> int:
-    """Output padding with which a transposed convolution gives back the length that a convolution started from.
-
-    ``(input + pad - window) mod stride`` (arXiv 1603.07285, relation 14).
-
-    Examples
-    --------
-    >>> inverting_output_padding(224, 3, stride=2, dilation=1, pad_px=2)
-    1
-    """
-    return (input_px + pad_px - (dilation * (kernel_px - 1) + 1)) % stride
 
 
 def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int = BOUND) -> Solutions:

@@ -15,12 +15,11 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from convcli import __version__
 from convcli.errors import ImageError, OutputError
 from convcli.inputs import MANIFEST_NAME
-from convcli.record import NamedTuple
 from convcli.report import to_json
 
 if TYPE_CHECKING:

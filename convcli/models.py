@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import ConvcliError, KernelError
-from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from convcli.onnx_graph import Graph

@@ -5,9 +5,9 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from convcli.errors import OutputError, UsageError, near_names
-from convcli.record import NamedTuple
 
 #: One file per map: a map of a single-plane kernel is named by kernel and plane, of a dense bank by kernel alone.
 MAP_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}-{channel}.{ext}"

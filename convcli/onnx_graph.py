@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx  # noqa: TID253
 
 from convcli.errors import KernelError, UsageError
 from convcli.layer_sizes import Shape
 from convcli.layers import Layer, make_layer
-from convcli.record import NamedTuple
 from convcli.stack import StackShape, walk
 
 #: Nodes that change no shape and have no weights.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from convcli.errors import ConvcliError, UsageError
 from convcli.naming import InputFile
-from convcli.record import NamedTuple
 
 
 class Outcome(NamedTuple):

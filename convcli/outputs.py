@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.frozen import Frozen
 from convcli.naming import DENSE_TEMPLATE, MAP_TEMPLATE, SUFFIXES, InputFile, output_path
-from convcli.record import NamedTuple
 from convcli.request import RAW_FORMATS, ApplyRequest
 
 if TYPE_CHECKING:
@@ -72,7 +71,8 @@ class OutputFile(NamedTuple):
         return slice(self.maps[0], self.maps[-1] + 1)
 
 
-class Plan(Frozen, ABC):
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan(ABC):
     """What is known about one input before its pixels are read, whatever runs on it.
 
     ``keeps_report`` is set where only some maps are made, beside others whose report stays as it is.

@@ -7,6 +7,7 @@ integers, names and paths. Whatever can be refused is refused here.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from convcli.alpha import choose_alpha, keep_alpha_of_same_size, with_plain_alpha
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _PLANS_KEPT = 64
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ImagePlan(Plan):
     """A bank on one image, planned.
 
@@ -151,7 +153,7 @@ class Planner:
             bound, info, selection.names, computed=selection.luma or str(alpha).startswith("premultiply")
         )
         alpha = keep_alpha_of_same_size(alpha, info, conv.output_shape[-2:], notes)
-        outputs = _outputs(request, source, layout, info, bank, maps, conv.output_shape[-2:])
+        outputs = bank_outputs(request, source, layout, info, bank, maps, conv.output_shape[-2:])
         check_outputs(request, info, len(selection.names) - (alpha == "filter"), outputs)
         notes += [*depth_notes(info, outputs), *raw_notes(outputs[0]), *sheet_notes(outputs[0])]
         notes += format_notes(outputs[0], info, len(maps) + (alpha in ("keep", "premultiply-keep")))
@@ -278,7 +280,7 @@ def is_picture(bound: BoundBank, combination: Combination) -> bool:
     return n_maps == 1 or (one_per_plane and n_maps == 3)
 
 
-def _outputs(
+def bank_outputs(
     request: ApplyRequest,
     source: InputFile,
     layout: str,

@@ -18,7 +18,6 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any, Generic, TypeVar
 
-from convcli.allocation import keep_freed_memory
 from convcli.workers import Stopped
 
 T = TypeVar("T")
@@ -111,7 +110,6 @@ class _Crew(Generic[T, R]):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             return
-        keep_freed_memory()
         for worker in self.workers:  # the parent's ends, this child's too
             worker.close()
         with contextlib.suppress(EOFError, BrokenPipeError, Stopped):  # nobody asks, nobody waits, or it was stopped

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from convcli.record import NamedTuple
+from typing import NamedTuple
 
 PICTURE_FORMATS = ("png", "jpeg", "tiff", "webp", "bmp", "ppm", "pfm", "gif")
 RAW_FORMATS = ("npy", "npz", "safetensors")

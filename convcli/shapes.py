@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import UsageError
 from convcli.layer_text import parse_layers
 from convcli.layers import Layer
-from convcli.record import NamedTuple
 from convcli.stack import StackShape, walk
 
 if TYPE_CHECKING:

@@ -7,14 +7,13 @@ and deflate share the thread, and the cache, of the convolution.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
 from convcli.errors import OutputError
 from convcli.images import Tone, ToneCounts, ToneSpec, open_picture
 from convcli.outputs import TILE_PX, tile_factor
-from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,7 +117,29 @@ def _colormap(plan: Plan, output: OutputFile) -> str | None:
     return plan.request.colormap if output.kind == "map" or len(output.maps) == 1 else None
 
 
-class PictureSink:
+class _FileSink:
+    """What sinks that write to a file band by band have in common."""
+
+    output: OutputFile
+    counts: ToneCounts
+    _writer: PictureWriter
+
+    def append(self, band: Band) -> None:
+        """Write a band."""
+        self._writer.append(band.payload)
+        self.counts += band.counts
+
+    def finish(self) -> int | None:
+        """Put the file in its place; return its bytes, if it has a place."""
+        self._writer.close()
+        return _n_bytes(self.output)
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        self._writer.abort()
+
+
+class PictureSink(_FileSink):
     """A picture of one map, or of a map per plane, with what happens to alpha.
 
     Parameters
@@ -178,20 +199,6 @@ class PictureSink:
             samples = apply_colormap(samples[..., 0], self._colormap)
         return Band(self._writer.encode(samples), counts)
 
-    def append(self, band: Band) -> None:
-        """Write a band."""
-        self._writer.append(band.payload)
-        self.counts += band.counts
-
-    def finish(self) -> int | None:
-        """Put the file in its place; return its bytes, if it has a place."""
-        self._writer.close()
-        return _n_bytes(self.output)
-
-    def abort(self) -> None:
-        """Leave nothing behind."""
-        self._writer.abort()
-
 
 def _unpremultiply(maps: NDArray[Any], white: float, bias: NDArray[Any] | None) -> NDArray[Any]:
     """Divide colour by filtered alpha, clipped to 0..white, and add the bias; without alpha, colour is 0."""
@@ -203,7 +210,7 @@ def _unpremultiply(maps: NDArray[Any], white: float, bias: NDArray[Any] | None) 
     return np.concatenate([colour, alpha[None]])
 
 
-class RawSink:
+class RawSink(_FileSink):
     """All maps as float32, as they are before any tone."""
 
     def __init__(self, plan: Plan, output: OutputFile, metadata: Metadata) -> None:
@@ -227,20 +234,6 @@ class RawSink:
         """Convert to the stored type and count."""
         del top
         return Band(self._writer.encode(maps), count_values(maps))
-
-    def append(self, band: Band) -> None:
-        """Write a band."""
-        self._writer.append(band.payload)
-        self.counts += band.counts
-
-    def finish(self) -> int | None:
-        """Put the file in its place; return its bytes, if it has a place."""
-        self._writer.close()
-        return _n_bytes(self.output)
-
-    def abort(self) -> None:
-        """Leave nothing behind."""
-        self._writer.abort()
 
 
 class SheetSink:

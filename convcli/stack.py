@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import ConvcliError, GeometryError, UsageError, near_names
 from convcli.geometry import Pair, check_groups
 from convcli.layer_sizes import Shape, layer_channels, layer_sizes
 from convcli.layers import WINDOWED, Layer
 from convcli.receptive import Field, Node, Step, receptive_fields
-from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from convcli.receptive import Number

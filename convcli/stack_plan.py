@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ _CONV_FLAGS = (
 _OTHER_FLAGS = ("alpha", "device", "memory")
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class StackPlan(Plan):
     """A stack on one image, planned.
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from convcli.errors import KernelError, UsageError, near_names
-from convcli.record import NamedTuple
 from convcli.shape_sources import is_checkpoint
 from convcli.stack import LayerShape, StackShape
 from convcli.stack_file import Stack

@@ -6,6 +6,7 @@ pixels; stride and dilation are those of rows and columns, and 1 along frames.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,18 +19,14 @@ from convcli.describe import describe_input, describe_kernel
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry import conv_output_px, resolve_padding, unused_input_px
 from convcli.images.planes import select_planes
-from convcli.naming import PICTURE_TEMPLATE, InputFile
+from convcli.naming import InputFile
 from convcli.outputs import (
-    OutputFile,
-    OutputNames,
     Plan,
     bank_bytes,
-    choose_depth,
     depth_notes,
     format_notes,
-    map_files,
 )
-from convcli.planning import is_picture
+from convcli.planning import bank_outputs, is_picture
 from convcli.tones import resolve_tones
 
 if TYPE_CHECKING:
@@ -42,6 +39,7 @@ if TYPE_CHECKING:
 Pairs = tuple[tuple[int, int], ...]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class VolumePlan(Plan):
     """A 3-D bank on the frames of one file, planned.
 
@@ -118,7 +116,7 @@ def plan_volume(request: ApplyRequest, bank: KernelBank, source: InputFile, fram
     if kind == "picture" and not (sizes[0] == 1 and is_picture(bound, combination)):
         kind = "sheet"
         notes.append(f"{len(maps)} maps of {sizes[0]} frames are no single picture: drawn as a labelled sheet")
-    outputs = _outputs(request, source, kind, info, bank, maps, (sizes[1], sizes[2]))
+    outputs = bank_outputs(request, source, kind, info, bank, maps, (sizes[1], sizes[2]))
     notes += [*depth_notes(info, outputs), *format_notes(outputs[0], info, len(maps))]
     return VolumePlan(
         request=request,
@@ -193,26 +191,6 @@ def _name_maps(maps: tuple[MapName, ...], n_frames: int) -> tuple[MapName, ...]:
         for frame in range(n_frames)
         for one in maps
     )
-
-
-def _outputs(
-    request: ApplyRequest,
-    source: InputFile,
-    kind: str,
-    info: ImageInfo,
-    bank: KernelBank,
-    maps: tuple[MapName, ...],
-    size_hw: tuple[int, int],
-) -> tuple[OutputFile, ...]:
-    """Name a file per map of every frame, or the one file of all of them: a picture, a sheet or raw maps."""
-    output_format = request.format or "png"
-    depth = choose_depth(request, info, kind, output_format)
-    names = OutputNames(request=request, source=source, bank=bank.file_name)
-    if kind == "maps":
-        return map_files(names, maps, depth=depth, size_hw=size_hw)
-    path = names.path(PICTURE_TEMPLATE, kernel=bank.file_name, channel=kind)
-    everything = tuple(range(len(maps)))
-    return (OutputFile(path=path, kind=kind, maps=everything, format=output_format, depth=depth, size_hw=size_hw),)
 
 
 def describe_volume(plan: VolumePlan) -> dict[str, object]:

@@ -10,7 +10,7 @@ from conftest import run_cli
 from PIL import Image
 
 from convcli import conv2d
-from convcli.engine import ENGINES, parse_border, plan_conv
+from convcli.engine import ENGINES, native, parse_border, plan_conv
 from convcli.engine.compare import compare_engines
 from convcli.engine.explain import explain_sample
 from convcli.errors import GeometryError
@@ -32,7 +32,9 @@ def test_all_engines_agree_on_a_picture(picture):
     assert [each["engine"] for each in result["engines"]] == list(ENGINES)
     assert result["agree"]
     assert sum(each["picked"] for each in result["engines"]) == 1
-    for each in result["engines"]:
+    ran = [each for each in result["engines"] if native.core or each["engine"] != "direct"]
+    assert len(ran) >= len(ENGINES) - 1
+    for each in ran:
         assert each["why_not"] is None, each
         assert each["seconds"] > 0
         assert each["relative"] < 5e-6

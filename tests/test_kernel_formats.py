@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_kernels_of_several_planes_round_trip(name: str, tmp_path: Path) -> None
     "name", ["toml", "json", "yaml", "csv", "tsv", "text", "npz", "torch", "safetensors", "onnx", "libvips"]
 )
 def test_bias_round_trips_where_there_is_a_place(name: str, tmp_path: Path) -> None:
-    bank = random_bank(3, (3, 3)).replace(bias=(1.5, -2.0, 1 / 3))
+    bank = replace(random_bank(3, (3, 3)), bias=(1.5, -2.0, 1 / 3))
     assert written(bank, name, tmp_path).bias == bank.bias
 
 
@@ -138,7 +139,7 @@ def test_ffmpeg_reads_divisor_bias_and_planes() -> None:
 
 
 def test_numpy_source_runs_and_gives_the_taps() -> None:
-    bank = random_bank(3, (2, 3), planes=2).replace(bias=(1.0, 2.0, 3.0))
+    bank = replace(random_bank(3, (2, 3), planes=2), bias=(1.0, 2.0, 3.0))
     space: dict[str, object] = {}
     exec(export_bank(bank, "numpy").data.decode(), space)
     np.testing.assert_array_equal(space["bank_x"], bank.weight)
@@ -159,7 +160,7 @@ def test_c_and_glsl_source_hold_the_taps() -> None:
 
 
 def test_a_name_cannot_leave_its_comment() -> None:
-    bank = load_bank("[1]").replace(summary="*/ int x; /*", source="a\nimport os")
+    bank = replace(load_bank("[1]"), summary="*/ int x; /*", source="a\nimport os")
     assert "*/ int" not in export_bank(bank, "c").data.decode()
     assert "\nimport os" not in export_bank(bank, "numpy").data.decode().replace("\nimport numpy", "")
 
@@ -389,7 +390,7 @@ def test_bfloat16_from_safetensors(tmp_path: Path) -> None:
 def test_our_safetensors_read_in_the_library(tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
-    bank = random_bank(2, (3, 3)).replace(bias=(1.0, 2.0))
+    bank = replace(random_bank(2, (3, 3)), bias=(1.0, 2.0))
     (tmp_path / "k.safetensors").write_bytes(export_bank(bank, "safetensors").data)
     arrays = load_file(tmp_path / "k.safetensors")
     np.testing.assert_array_equal(arrays["bank-x.weight"], bank.weight)

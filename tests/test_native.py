@@ -93,9 +93,9 @@ def test_a_wide_image_is_read_in_place_and_its_edges_are_not(level):
     """Rows of floats wide enough for tiles inside the image, which read it where it lies."""
     random = np.random.default_rng(1)
     for width, kernel, border in ((700, 3, "reflect"), (701, 5, "constant:2"), (900, 2, "circular"), (512, 7, "zeros")):
-        image = random.standard_normal((2, 9, width)).astype(np.float32)
-        weight = random.standard_normal((4, 1, kernel, kernel))
-        pad = ((kernel, 1), (kernel - 1, kernel))
+        image = random.standard_normal((2, 7, width)).astype(np.float32)
+        weight = random.standard_normal((2, 1, kernel, kernel))
+        pad = ((1, 0), (kernel - 1, kernel))
         expected = correlate_loops(
             image, weight, stride=(1, 1), padding=pad, dilation=(1, 1), groups=2, **border_of(border)
         )
@@ -361,16 +361,16 @@ def program(folder: Path, compiler: str, *flags: str) -> Path:
 
 
 @needs_gcc
-@pytest.mark.parametrize("broken", [False, True])
-def test_sanitizers_find_nothing_and_would_find_a_row_too_many(broken, tmp_path):
+def test_sanitizers_find_nothing_and_would_find_a_row_too_many(tmp_path):
     """A few cases under ASAN and UBSan; ``make sanitize`` runs thousands."""
     try:
-        binary = program(tmp_path, "gcc", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+        binary = program(tmp_path, "gcc", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     except subprocess.CalledProcessError as error:
         pytest.skip(f"no sanitizers here: {error.stderr.decode()[:80]}")
-    result = subprocess.run([binary, "break" if broken else "150"], capture_output=True, text=True, check=False)
-    assert (result.returncode != 0) == broken, result.stderr
-    assert ("heap-buffer-overflow" in result.stderr) == broken
+    whole, broken = (subprocess.run([binary, n], capture_output=True, text=True, check=False) for n in ("150", "break"))
+    assert whole.returncode == 0, whole.stderr
+    assert broken.returncode != 0
+    assert "heap-buffer-overflow" in broken.stderr
 
 
 @needs_gcc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -167,7 +168,7 @@ def test_huge_samples_overflow_to_infinity_without_a_warning(engine, threads):
     assert np.isposinf(maps).all()
 
 
-@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "torch"])
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "torch" and (native.core or name != "direct")])
 def test_threads_and_bands_change_nothing(engine):
     image = weights(3, 120, 90).astype(np.float32)
     weight = np.repeat(weights(1, 1, 5, 1) * weights(1, 1, 1, 7), 6, axis=0)
@@ -344,3 +345,133 @@ def test_good_sizes_have_small_factors_only():
             while size % factor == 0:
                 size //= factor
         assert size == 1
+
+
+@pytest.mark.parametrize("engine", ["fft", "auto"])
+@pytest.mark.parametrize("outlier", [1e4, 1e9, 1e12, 1e30])
+def test_one_bright_sample_leaves_the_others_alone(engine, outlier):
+    """A transform rounds by its largest sample; windows that miss it must not see that."""
+    image = np.ones((1, 200, 300), np.float32)
+    image[0, 100, 150] = outlier
+    image[0, :, :60] = 0
+    maps = conv2d(image, np.full((1, 1, 61, 61), 1 / 3721), engine=engine)
+    rows, columns = np.mgrid[:140, :240]
+    missed = (np.abs(rows + 30 - 100) > 30) | (np.abs(columns + 30 - 150) > 30)
+    assert np.abs(maps[0][missed & (columns >= 60)] - 1).max() < 1e-5
+    assert missed[:, 0].all()
+    assert (conv2d(image, np.ones((1, 1, 31, 31)), engine=engine)[0, :, :29] == 0).all()
+
+
+def test_half_of_the_image_a_million_times_brighter():
+    image = np.ones((1, 150, 400), np.float32)
+    image[..., :200] = 1e6
+    maps = conv2d(image, np.full((1, 1, 61, 61), 1 / 3721), engine="fft")
+    assert np.abs(maps[..., 200:] - 1).max() < 1e-5
+    assert np.abs(maps[..., :140] / 1e6 - 1).max() < 1e-5
+
+
+def test_photographs_of_bytes_are_transformed_in_float32():
+    """Eight bits span no range: nothing is looked at, and spectra are kept once."""
+    weight = weights(4, 1, 31, 31)
+    narrow, wide = (plan_conv((1, 300, 400), weight, engine="fft", input_dtype=name) for name in ("uint8", "float32"))
+    assert narrow.memory_bytes < 0.7 * wide.memory_bytes
+
+
+class Settings:
+    """Stands for ``torch.backends.cudnn``, and tells who saw what."""
+
+    allow_tf32 = True
+
+
+def test_tf32_is_off_for_every_user_and_back_after_the_last():
+    from convcli.engine.algorithms.torch import without_tf32
+
+    settings, both, seen = Settings(), threading.Barrier(2), []
+
+    def first() -> None:
+        with without_tf32(settings):
+            both.wait()  # the other begins while this one runs
+            both.wait()
+        both.wait()
+
+    def second() -> None:
+        both.wait()
+        with without_tf32(settings):
+            both.wait()
+            both.wait()  # the first has ended
+            seen.append(settings.allow_tf32)
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [False]
+    assert settings.allow_tf32 is True
+
+
+def test_a_device_takes_bands_of_its_memory_and_bytes_as_they_are(monkeypatch):
+    """A stand-in on the CPU: large bands, uint8 over the bus, planes with the same kernels as a batch."""
+    from convcli.engine.algorithms import torch as engine_torch
+
+    monkeypatch.setattr(engine_torch, "torch_device", lambda _: torch.device("cpu"))
+    rows, taken = [], []
+    conv = torch.nn.functional.conv2d
+    to = torch.from_numpy
+
+    def watched(samples, *arguments, **options):
+        rows.append(tuple(samples.shape))
+        return conv(samples, *arguments, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", watched)
+    monkeypatch.setattr(torch, "from_numpy", lambda array: taken.append(array.dtype) or to(array))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    picture = np.random.default_rng(0).integers(0, 256, (3, 2000, 300), dtype=np.uint8)
+    weight = np.tile(weights(2, 1, 5, 5), (3, 1, 1, 1))
+    bands = {}
+    for free in (2**24, 2**33):
+        monkeypatch.setattr(engine_torch, "free_bytes", lambda _, free=free: free)
+        plan = plan_conv(picture.shape, weight, groups=3, input_dtype="uint8", device="cuda")
+        rows.clear()
+        maps = prepare(plan, weight, np.arange(6.0)).run(picture)
+        bands[free] = len(rows)
+        assert {shape[:2] for shape in rows} == {(3, 1)}
+    assert bands[2**33] == 1 < bands[2**24]
+    assert np.dtype(np.uint8) in taken
+    assert np.dtype(np.float32) not in taken[1:2]
+    expected = conv2d(picture, weight, np.arange(6.0), groups=3, engine="reference")
+    assert_close(maps, expected, rtol=2e-6)
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["compare", "PHOTO", "-k", "sobel"], 0, "torch is not installed"),
+        (["apply", "PHOTO", "-k", "sobel", "--device", "cuda", "-o", "OUT"], 2, "--device cuda needs torch"),
+        (["apply", "PHOTO", "-k", "sobel", "--engine", "torch", "-o", "OUT"], 2, "torch is not installed"),
+        (["apply", "PHOTO", "-k", "WEIGHTS", "-o", "OUT"], 4, "needs torch"),
+        (["kernels", "export", "sobel", "--format", "torch", "-o", "OUT"], 4, "needs torch"),
+        (["apply", "PHOTO", "-k", "gaussian:sigma=2", "-o", "OUT"], 0, ""),
+    ],
+)
+def test_without_torch_it_is_said_what_is_missing(arguments, code, said, photo, tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
+    torch.save({"w": torch.ones(1, 1, 3, 3)}, tmp_path / "w.pt")
+    places = {"PHOTO": photo, "OUT": tmp_path / "o.png", "WEIGHTS": tmp_path / "w.pt"}
+    script = """
+import sys, importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "torch" else find(name, *rest)
+from convcli.cli import main
+main(sys.argv[1:])
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script, *(str(places.get(word, word)) for word in arguments)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, "Traceback" in result.stderr) == (code, False), result.stderr
+    assert said in result.stdout + result.stderr

@@ -7,6 +7,7 @@ on the screen, about the middle of the kernel.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -54,7 +55,7 @@ def modify(bank: KernelBank, modifiers: Iterable[tuple[str, str]]) -> KernelBank
             raise KernelError(f"'{bank.name}': {name}={value}: {error}", modifier=name, value=value) from None
         named = changed.name if name == "name" else f"{bank.name}{':' if ':' not in bank.name else ','}{name}={value}"
         alone = changed.n_kernels == 1 and bank.kernel_names == (bank.name,) == changed.kernel_names
-        bank = changed.replace(name=named, kernel_names=(named,) if alone else changed.kernel_names)
+        bank = replace(changed, name=named, kernel_names=(named,) if alone else changed.kernel_names)
     return bank
 
 
@@ -66,18 +67,18 @@ def _turn(bank: KernelBank, degrees: float) -> KernelBank:
     if bank.weight.ndim != 4:
         raise ValueError("3-D kernels are not rotated")
     taps, note = rotate_taps(bank.weight, degrees)
-    return bank.replace(weight=taps).noted(*([note] if note else []))
+    return replace(bank, weight=taps).noted(*([note] if note else []))
 
 
 def _flip(bank: KernelBank, value: str) -> KernelBank:
     axes = {"h": (-1,), "v": (-2,), "hv": (-2, -1), "vh": (-2, -1), "none": ()}.get(value.lower())
     if axes is None:
         raise ValueError("not h (left-right), v (up-down), hv or none")
-    return bank.replace(weight=np.flip(bank.weight, axes))
+    return replace(bank, weight=np.flip(bank.weight, axes))
 
 
 def _transpose(bank: KernelBank, value: str) -> KernelBank:
-    return bank.replace(weight=bank.weight.swapaxes(-1, -2)) if _flag(value) else bank
+    return replace(bank, weight=bank.weight.swapaxes(-1, -2)) if _flag(value) else bank
 
 
 def _normalize(bank: KernelBank, value: str) -> KernelBank:
@@ -98,20 +99,20 @@ def _normalize(bank: KernelBank, value: str) -> KernelBank:
     if empty.any():
         name = bank.kernel_names[int(np.argmax(empty))]
         raise ValueError(f"the taps of '{name}' sum to {size[empty][0]:.3g}; normalize=l1 or l2 works for them")
-    return bank.replace(weight=bank.weight / size.reshape(-1, *[1] * (bank.weight.ndim - 1)))
+    return replace(bank, weight=bank.weight / size.reshape(-1, *[1] * (bank.weight.ndim - 1)))
 
 
 def _zero_mean(bank: KernelBank, value: str) -> KernelBank:
     if not _flag(value):
         return bank
     axes = tuple(range(1, bank.weight.ndim))
-    return bank.replace(weight=bank.weight - bank.weight.mean(axis=axes, keepdims=True))
+    return replace(bank, weight=bank.weight - bank.weight.mean(axis=axes, keepdims=True))
 
 
 def _scale(bank: KernelBank, value: str) -> KernelBank:
     factor = parse_number(value)
     bias = None if bank.bias is None else tuple(item * factor for item in bank.bias)
-    return bank.replace(weight=bank.weight * factor, bias=bias)
+    return replace(bank, weight=bank.weight * factor, bias=bias)
 
 
 def _bias(bank: KernelBank, value: str) -> KernelBank:
@@ -119,7 +120,9 @@ def _bias(bank: KernelBank, value: str) -> KernelBank:
     if len(given) not in (1, bank.n_kernels):
         raise ValueError(f"{len(given)} values for {bank.n_kernels} kernels")
     added = given * (bank.n_kernels if len(given) == 1 else 1)
-    return bank.replace(bias=tuple(old + new for old, new in zip(bank.bias or (0.0,) * len(added), added, strict=True)))
+    return replace(
+        bank, bias=tuple(old + new for old, new in zip(bank.bias or (0.0,) * len(added), added, strict=True))
+    )
 
 
 def _blend_identity(bank: KernelBank, value: str) -> KernelBank:
@@ -128,15 +131,15 @@ def _blend_identity(bank: KernelBank, value: str) -> KernelBank:
         raise ValueError(f"kernels that read {bank.in_channels} planes have no identity to blend with")
     weight = bank.weight.copy()
     weight[(..., *((size - 1) // 2 for size in weight.shape[2:]))] += amount
-    return bank.replace(weight=weight)
+    return replace(bank, weight=weight)
 
 
 def _pad(bank: KernelBank, value: str) -> KernelBank:
     rows, columns = _pair(value, 0)
     height, width = bank.kernel_hw
     check_taps(bank.weight.size // (height * width) * (height + 2 * rows) * (width + 2 * columns), bank.name)
-    return bank.replace(
-        weight=np.pad(bank.weight, [(0, 0)] * (bank.weight.ndim - 2) + [(rows, rows), (columns, columns)])
+    return replace(
+        bank, weight=np.pad(bank.weight, [(0, 0)] * (bank.weight.ndim - 2) + [(rows, rows), (columns, columns)])
     )
 
 
@@ -148,7 +151,7 @@ def _crop(bank: KernelBank, value: str) -> KernelBank:
     kept = bank.weight[..., rows : height - rows, columns : width - columns]
     total = float(np.abs(bank.weight).sum())
     lost = 1 - float(np.abs(kept).sum()) / total if total else 0.0
-    cropped = bank.replace(weight=kept)
+    cropped = replace(bank, weight=kept)
     return cropped.noted(f"cropped to {_by(cropped.kernel_hw)}: {lost:.3g} of the absolute sum is cut off")
 
 
@@ -158,7 +161,7 @@ def _dilate(bank: KernelBank, value: str) -> KernelBank:
     check_taps(bank.weight.size // (bank.kernel_hw[0] * bank.kernel_hw[1]) * size[0] * size[1], bank.name)
     weight = np.zeros((*bank.shape[:-2], *size))
     weight[..., :: spacing[0], :: spacing[1]] = bank.weight
-    return bank.replace(weight=weight)
+    return replace(bank, weight=weight)
 
 
 def _expand(bank: KernelBank, value: str) -> KernelBank:
@@ -174,7 +177,8 @@ def _expand(bank: KernelBank, value: str) -> KernelBank:
     angles = [_padded_angle(step * turn) for turn in range(turns)]
     order = [(kernel, turn) for kernel in range(bank.n_kernels) for turn in range(turns)]
     padded = [pad_to(turned.weight, size) for turned in banks]
-    return banks[0].replace(
+    return replace(
+        banks[0],
         weight=np.stack([padded[turn][kernel] for kernel, turn in order]),
         kernel_names=tuple(
             angles[turn] if bank.n_kernels == 1 else f"{bank.kernel_names[kernel]}-{angles[turn]}"
@@ -199,7 +203,8 @@ def _select(bank: KernelBank, value: str) -> KernelBank:
         indices += _selected(bank, part)
     if not indices:
         raise ValueError("selects nothing")
-    return bank.replace(
+    return replace(
+        bank,
         weight=bank.weight[indices],
         kernel_names=tuple(bank.kernel_names[index] for index in indices),
         bias=None if bank.bias is None else tuple(bank.bias[index] for index in indices),
@@ -228,7 +233,7 @@ def _name(bank: KernelBank, value: str) -> KernelBank:
     if not value:
         raise ValueError("a name is needed")
     names = (value,) if bank.n_kernels == 1 else bank.kernel_names
-    return bank.replace(name=value, kernel_names=names)
+    return replace(bank, name=value, kernel_names=names)
 
 
 def _flag(value: str) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from convcli.banks.names import safe_name, unique_names
 from convcli.errors import KernelError
-from convcli.frozen import Frozen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,8 @@ Array: TypeAlias = "NDArray[np.float64]"
 COMBINATIONS = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
 
 
-class KernelBank(Frozen):
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KernelBank:
     """Kernels as correlation taps, with where they come from and what was changed on the way.
 
     Attributes
@@ -134,7 +135,7 @@ class KernelBank(Frozen):
 
     def noted(self, *notes: str) -> KernelBank:
         """Return a copy that says ``notes`` too."""
-        return self.replace(notes=(*self.notes, *(note for note in notes if note not in self.notes)))
+        return replace(self, notes=(*self.notes, *(note for note in notes if note not in self.notes)))
 
     def as_dict(self, *, taps: bool = False) -> dict[str, object]:
         """Return the bank as plain data; with ``taps`` the weights too, as nested lists."""

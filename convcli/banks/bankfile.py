@@ -23,11 +23,10 @@ which the taps are the outer product. Kernels that read several planes nest once
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from convcli.banks.numbers import parse_number
 from convcli.errors import KernelError, near_names
-from convcli.record import NamedTuple
 
 COMBINATIONS = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
 ORIENTATIONS = ("correlate", "convolve")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 from convcli.banks.bank import KernelBank
 from convcli.banks.bankfile import RawBank
@@ -11,7 +12,6 @@ from convcli.banks.formats import sniff
 from convcli.banks.library import normal_name
 from convcli.banks.load import bank_of_raw
 from convcli.errors import KernelError
-from convcli.record import NamedTuple
 
 
 class CheckResult(NamedTuple):

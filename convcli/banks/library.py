@@ -13,10 +13,9 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import KernelError, near_names
-from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from convcli.banks.bankfile import RawBank

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,7 +173,7 @@ def _family(name: str, parameters: tuple[tuple[str, str], ...], entry: str) -> K
     except ValueError as error:
         raise KernelError(f"'{full}': {error}") from None
     names = (full,) if bank.n_kernels == 1 and bank.kernel_names == ("kernel",) else bank.kernel_names
-    bank = bank.replace(name=full, kernel_names=names, source=family.source, summary=family.summary, tags=family.tags)
+    bank = replace(bank, name=full, kernel_names=names, source=family.source, summary=family.summary, tags=family.tags)
     return selected(bank, entry)
 
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from convcli.errors import KernelError
-from convcli.record import NamedTuple
 
 #: How an ImageMagick kernel begins: size, origin, rotations, colon.
 MAGICK_HEAD = re.compile(r"\s*(\d+)(?:x(\d+))?([-+]\d+)?([-+]\d+)?([@<>])?\s*:\s*")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.cli.call import ApplyCall, RunFlags
 from convcli.cli.complain import complain, say
-from convcli.cli.stand_ins import import_numpy
 from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError
 from convcli.flags import parse_request
 from convcli.inputs import find_inputs, read_list
@@ -64,10 +63,6 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
     one_asked = len(words) == 1 and not listed and not run.recursive and not os.path.isdir(words[0])  # noqa: PTH112 - no exception
     _raise_file_limit()
-    if owns_process:
-        import_numpy()
-
-    from convcli.allocation import keep_freed_memory
     from convcli.batch import plan_batch, run_batch
 
     batch = plan_batch(request, sources, resume=run.resume)
@@ -77,8 +72,6 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         _print_plan(batch, run, single=single)
         return
     _end_in_order(owns_process)
-    if owns_process:
-        keep_freed_memory()
     outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast, owns_process=owns_process)
     if single:
         try:

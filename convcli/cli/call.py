@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-from convcli.record import NamedTuple
+from typing import NamedTuple
 
 
 class RunFlags(NamedTuple):

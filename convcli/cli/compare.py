@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convcli.cli import one_image as one
 from convcli.cli.one_image import open_one, option
 
 if TYPE_CHECKING:
@@ -18,31 +19,18 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image; - is standard input.")],
-    kernel: Annotated[list[str], option("-k", "--kernel", metavar="SPEC", help="As in apply; repeatable.")],
-    stride: Annotated[str | None, option("--stride", metavar="N|HxW", help="Step between windows [1].")] = None,
-    padding: Annotated[
-        str | None, option("--padding", metavar="N|HxW|T,B,L,R|WORD", help="Or same, same_lower, valid, full [same].")
-    ] = None,
-    padding_mode: Annotated[
-        str | None,
-        option(
-            "--padding-mode",
-            metavar="MODE",
-            help="zeros, constant:V, replicate, reflect, symmetric, circular [replicate].",
-        ),
-    ] = None,
-    dilation: Annotated[str | None, option("--dilation", metavar="N|HxW", help="Spacing between taps [1].")] = None,
-    groups: Annotated[str | None, option("--groups", metavar="auto|N", help="As in apply [auto].")] = None,
-    transposed: Annotated[bool, option("--transposed", metavar="", help="Transposed convolution.")] = False,
-    output_padding: Annotated[
-        str | None, option("--output-padding", metavar="N|HxW", help="Of a transposed convolution [0].")
-    ] = None,
-    mode: Annotated[
-        str | None, option("--mode", metavar="correlate|convolve", help="convolve rotates taps by 180 deg [correlate].")
-    ] = None,
-    bias: Annotated[str | None, option("--bias", metavar="V[,V...]", help="Added to every map, or per kernel.")] = None,
-    channels: Annotated[str | None, option("--channels", metavar="r,g,b|luma|...", help="Planes to use.")] = None,
+    image: one.Image,
+    kernel: one.Kernels,
+    stride: one.Stride = None,
+    padding: one.Padding = None,
+    padding_mode: one.PaddingMode = None,
+    dilation: one.Dilation = None,
+    groups: one.Groups = None,
+    transposed: one.Transposed = False,
+    output_padding: one.OutputPadding = None,
+    mode: one.Mode = None,
+    bias: one.Bias = None,
+    channels: one.Channels = None,
     dtype: Annotated[
         str | None, option("--dtype", metavar="float32|float64", help="Type that sums are made in [float32].")
     ] = None,
@@ -54,7 +42,7 @@ def compare(
     limit: Annotated[
         float, option("--limit", metavar="SECONDS", help="Leave out engines that would take longer [30].")
     ] = 30.0,
-    json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    json: one.Json = False,
 ) -> None:
     """Run every engine that can do the job; print time, memory and the difference from a float64 reference.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convcli.cli import one_image as one
 from convcli.cli.one_image import open_one, option
 
 if TYPE_CHECKING:
@@ -18,40 +19,27 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image; - is standard input.")],
-    kernel: Annotated[list[str], option("-k", "--kernel", metavar="SPEC", help="As in apply; repeatable.")],
+    image: one.Image,
+    kernel: one.Kernels,
     at: Annotated[str, option("--at", metavar="ROW,COL", help="The output sample, counted from 0.")],
     map_: Annotated[
         str | None, option("--map", metavar="NAME|INDEX", help="Which map: x-r, x, or its number [the first].")
     ] = None,
-    stride: Annotated[str | None, option("--stride", metavar="N|HxW", help="Step between windows [1].")] = None,
-    padding: Annotated[
-        str | None, option("--padding", metavar="N|HxW|T,B,L,R|WORD", help="Or same, same_lower, valid, full [same].")
-    ] = None,
-    padding_mode: Annotated[
-        str | None,
-        option(
-            "--padding-mode",
-            metavar="MODE",
-            help="zeros, constant:V, replicate, reflect, symmetric, circular [replicate].",
-        ),
-    ] = None,
-    dilation: Annotated[str | None, option("--dilation", metavar="N|HxW", help="Spacing between taps [1].")] = None,
-    groups: Annotated[str | None, option("--groups", metavar="auto|N", help="As in apply [auto].")] = None,
-    transposed: Annotated[bool, option("--transposed", metavar="", help="Transposed convolution.")] = False,
-    output_padding: Annotated[
-        str | None, option("--output-padding", metavar="N|HxW", help="Of a transposed convolution [0].")
-    ] = None,
-    mode: Annotated[
-        str | None, option("--mode", metavar="correlate|convolve", help="convolve rotates taps by 180 deg [correlate].")
-    ] = None,
-    bias: Annotated[str | None, option("--bias", metavar="V[,V...]", help="Added to every map, or per kernel.")] = None,
+    stride: one.Stride = None,
+    padding: one.Padding = None,
+    padding_mode: one.PaddingMode = None,
+    dilation: one.Dilation = None,
+    groups: one.Groups = None,
+    transposed: one.Transposed = False,
+    output_padding: one.OutputPadding = None,
+    mode: one.Mode = None,
+    bias: one.Bias = None,
     anchor: Annotated[
         str | None, option("--anchor", metavar="N|HxW", help="Tap over the output sample [(k-1)//2].")
     ] = None,
-    channels: Annotated[str | None, option("--channels", metavar="r,g,b|luma|...", help="Planes to use.")] = None,
+    channels: one.Channels = None,
     unit: Annotated[bool, option("--unit", metavar="", help="Map samples to 0..1 first.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    json: one.Json = False,
 ) -> None:
     """Write one output sample out: the patch of the image, the taps, their products, and the sum.
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-
-from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from convcli.binding import BoundBank
@@ -21,6 +19,28 @@ if TYPE_CHECKING:
 def option(*names: str, help: str, metavar: str) -> Any:
     """Return a Typer option without a default to show: the help text says it."""
     return typer.Option(*names, help=help, metavar=metavar, show_default=False)
+
+
+Image = Annotated[str, typer.Argument(metavar="IMAGE", help="An image; - is standard input.")]
+Kernels = Annotated[list[str], option("-k", "--kernel", metavar="SPEC", help="As in apply; repeatable.")]
+Stride = Annotated[str | None, option("--stride", metavar="N|HxW", help="Step between windows [1].")]
+Padding = Annotated[
+    str | None, option("--padding", metavar="N|HxW|T,B,L,R|WORD", help="Or same, same_lower, valid, full [same].")
+]
+_MODES = "zeros, constant:V, replicate, reflect, symmetric, circular [replicate]."
+PaddingMode = Annotated[str | None, option("--padding-mode", metavar="MODE", help=_MODES)]
+Dilation = Annotated[str | None, option("--dilation", metavar="N|HxW", help="Spacing between taps [1].")]
+Groups = Annotated[str | None, option("--groups", metavar="auto|N", help="As in apply [auto].")]
+Transposed = Annotated[bool, option("--transposed", metavar="", help="Transposed convolution.")]
+OutputPadding = Annotated[
+    str | None, option("--output-padding", metavar="N|HxW", help="Of a transposed convolution [0].")
+]
+Mode = Annotated[
+    str | None, option("--mode", metavar="correlate|convolve", help="convolve rotates taps by 180 deg [correlate].")
+]
+Bias = Annotated[str | None, option("--bias", metavar="V[,V...]", help="Added to every map, or per kernel.")]
+Channels = Annotated[str | None, option("--channels", metavar="r,g,b|luma|...", help="Planes to use.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 
 class OneImage(NamedTuple):

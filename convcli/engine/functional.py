@@ -80,7 +80,8 @@ def conv2d(
     >>> conv2d(image, taps, padding=1)[0].tolist()
     [[9.0, 8.0, 7.0], [6.0, 5.0, 4.0], [3.0, 2.0, 1.0]]
     """
-    return _convolve(2, input, weight, bias, stride, padding, dilation, groups, padding_mode, engine, threads, memory)
+    bounds: dict[str, Any] = {"engine": engine, "threads": threads, "memory": memory}
+    return _convolve(2, input, weight, bias, stride, padding, dilation, groups, padding_mode=padding_mode, **bounds)
 
 
 def conv1d(
@@ -104,7 +105,8 @@ def conv1d(
     >>> conv1d(np.array([[1.0, 2, 4]]), np.array([[[1.0, -1]]])).tolist()
     [[-1.0, -2.0]]
     """
-    return _convolve(1, input, weight, bias, stride, padding, dilation, groups, padding_mode, engine, threads, memory)
+    bounds: dict[str, Any] = {"engine": engine, "threads": threads, "memory": memory}
+    return _convolve(1, input, weight, bias, stride, padding, dilation, groups, padding_mode=padding_mode, **bounds)
 
 
 def conv3d(
@@ -128,7 +130,8 @@ def conv3d(
     >>> conv3d(np.ones((1, 2, 3, 3)), np.ones((1, 1, 2, 2, 2))).tolist()
     [[[[8.0, 8.0], [8.0, 8.0]]]]
     """
-    return _convolve(3, input, weight, bias, stride, padding, dilation, groups, padding_mode, engine, threads, memory)
+    bounds: dict[str, Any] = {"engine": engine, "threads": threads, "memory": memory}
+    return _convolve(3, input, weight, bias, stride, padding, dilation, groups, padding_mode=padding_mode, **bounds)
 
 
 def conv_transpose1d(
@@ -152,9 +155,8 @@ def conv_transpose1d(
     >>> conv_transpose1d(np.array([[1.0, 2]]), np.array([[[1.0, 10, 100]]]), stride=2).tolist()
     [[1.0, 10.0, 102.0, 20.0, 200.0]]
     """
-    return _transpose(
-        1, input, weight, bias, stride, padding, output_padding, groups, dilation, engine, threads, memory
-    )
+    bounds: dict[str, Any] = {"engine": engine, "threads": threads, "memory": memory}
+    return _convolve(1, input, weight, bias, stride, padding, dilation, groups, output_padding=output_padding, **bounds)
 
 
 def conv_transpose2d(
@@ -201,9 +203,8 @@ def conv_transpose2d(
     >>> conv_transpose2d(np.array([[[1.0, 2]]]), np.ones((1, 1, 1, 2)), stride=(1, 2)).tolist()
     [[[1.0, 1.0, 2.0, 2.0]]]
     """
-    return _transpose(
-        2, input, weight, bias, stride, padding, output_padding, groups, dilation, engine, threads, memory
-    )
+    bounds: dict[str, Any] = {"engine": engine, "threads": threads, "memory": memory}
+    return _convolve(2, input, weight, bias, stride, padding, dilation, groups, output_padding=output_padding, **bounds)
 
 
 def conv_transpose3d(
@@ -227,9 +228,8 @@ def conv_transpose3d(
     >>> conv_transpose3d(np.full((1, 1, 1, 1), 3.0), np.ones((1, 1, 2, 1, 1))).ravel().tolist()
     [3.0, 3.0]
     """
-    return _transpose(
-        3, input, weight, bias, stride, padding, output_padding, groups, dilation, engine, threads, memory
-    )
+    bounds: dict[str, Any] = {"engine": engine, "threads": threads, "memory": memory}
+    return _convolve(3, input, weight, bias, stride, padding, dilation, groups, output_padding=output_padding, **bounds)
 
 
 def _convolve(
@@ -241,70 +241,42 @@ def _convolve(
     padding: PaddingLike,
     dilation: Size,
     groups: int,
-    padding_mode: str,
-    engine: str,
-    threads: int | None,
-    memory: int | None,
+    *,
+    output_padding: Size | None = None,
+    padding_mode: str = "zeros",
+    **bounds: Any,
 ) -> NDArray[Any]:
+    """Convolve over one to three axes; transposed where there is an ``output_padding``."""
     samples, taps, batched = as_samples(image, weight, n_axes)
     axes, kernel = samples.shape[2:], taps.shape[2:]
     steps, gaps = per_axis(stride, n_axes, "stride"), per_axis(dilation, n_axes, "dilation")
-    pads = resolve_padding(padding_pairs(padding, n_axes), axes, kernel, steps, gaps)
-    if n_axes == 3:
-        length = conv_output_px(axes[0], kernel[0], stride=steps[0], dilation=gaps[0], pad_px=sum(pads[0]))
-        depth = conv_axis(kernel[0], before_px=pads[0][0], stride=steps[0], dilation=gaps[0], output_px=length)
+    words = padding_pairs(padding, n_axes)
+    extra = None if output_padding is None else per_axis(output_padding, n_axes, "output_padding", minimum=0)
+    if extra is None:
+        pads = resolve_padding(words, axes, kernel, steps, gaps)
     else:
-        length, depth = 1, ()
+        pads = resolve_transpose_padding(words, axes, kernel, steps, gaps, extra)
+    length = 1
+    depth: tuple[AxisPhase, ...] = ()
+    if n_axes == 3:
+        window = {"stride": steps[0], "dilation": gaps[0]}
+        if extra is None:
+            length = conv_output_px(axes[0], kernel[0], **window, pad_px=sum(pads[0]))
+        else:
+            length = conv_transpose_output_px(
+                axes[0], kernel[0], **window, pad_px=sum(pads[0]), output_padding=extra[0]
+            )
+        phases = conv_axis if extra is None else transposed_axis
+        depth = phases(kernel[0], **window, before_px=pads[0][0], output_px=length)
     options = {
         "stride": _last_two(steps, 1),
         "padding": _last_two(pads, (0, 0)),
         "dilation": _last_two(gaps, 1),
         "groups": groups,
         "border": parse_border(padding_mode),
-        "engine": engine,
-        "threads": threads,
-        "memory": memory,
-    }
-    maps = _run(samples, taps, bias, depth, length, options)
-    return maps if batched else maps[0]
-
-
-def _transpose(
-    n_axes: int,
-    image: ArrayLike,
-    weight: ArrayLike,
-    bias: ArrayLike | None,
-    stride: Size,
-    padding: PaddingLike,
-    output_padding: Size,
-    groups: int,
-    dilation: Size,
-    engine: str,
-    threads: int | None,
-    memory: int | None,
-) -> NDArray[Any]:
-    samples, taps, batched = as_samples(image, weight, n_axes)
-    axes, kernel = samples.shape[2:], taps.shape[2:]
-    steps, gaps = per_axis(stride, n_axes, "stride"), per_axis(dilation, n_axes, "dilation")
-    extra = per_axis(output_padding, n_axes, "output_padding", minimum=0)
-    pads = resolve_transpose_padding(padding_pairs(padding, n_axes), axes, kernel, steps, gaps, extra)
-    if n_axes == 3:
-        length = conv_transpose_output_px(
-            axes[0], kernel[0], stride=steps[0], dilation=gaps[0], pad_px=sum(pads[0]), output_padding=extra[0]
-        )
-        depth = transposed_axis(kernel[0], before_px=pads[0][0], stride=steps[0], dilation=gaps[0], output_px=length)
-    else:
-        length, depth = 1, ()
-    options = {
-        "stride": _last_two(steps, 1),
-        "padding": _last_two(pads, (0, 0)),
-        "dilation": _last_two(gaps, 1),
-        "groups": groups,
-        "transposed": True,
-        "output_padding": _last_two(extra, 0),
-        "engine": engine,
-        "threads": threads,
-        "memory": memory,
+        "transposed": extra is not None,
+        "output_padding": _last_two(extra or (0,), 0),
+        **bounds,
     }
     maps = _run(samples, taps, bias, depth, length, options)
     return maps if batched else maps[0]

@@ -47,7 +47,7 @@ class ConvPlan(NamedTuple):
     ----------
     input_shape, output_shape : tuple of int
         (C, H, W) and (O, oH, oW).
-    kernel_hw, stride_hw, dilation_hw, output_padding_hw : tuple of int
+    kernel_hw, stride_hw, dilation_hw : tuple of int
     padding : tuple of (int, int)
         (before, after) for rows and for columns.
     groups : int
@@ -94,7 +94,6 @@ class ConvPlan(NamedTuple):
     groups: int
     border: Border
     transposed: bool
-    output_padding_hw: Pair
     dtype: str
     input_dtype: str
     engine: str
@@ -254,7 +253,6 @@ def plan_conv(
         groups=groups,
         border=border,
         transposed=transposed,
-        output_padding_hw=output_padding,
         dtype=dtype,
         input_dtype=input_dtype,
         engine=chosen.engine,

@@ -6,12 +6,11 @@ Nothing here copies the whole image: integer samples stay what they are until a 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from convcli.errors import UsageError
-from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,17 +14,15 @@ from __future__ import annotations
 import struct
 import threading
 import zlib
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from convcli.images.info import NO_METADATA, Metadata
-from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-COMPRESS = ("fast", "default", "small")
 _COLOR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
 _ADLER_BASE = 65521
 _END_OF_DEFLATE = b"\x03\x00"  # an empty last block: bands need not know which of them is the last

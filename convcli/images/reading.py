@@ -237,12 +237,6 @@ def _best_decoder(file: BinaryIO, head: bytes, frame: int, orientation: str) -> 
         from convcli.images.netpbm_read import NetpbmDecoder
 
         return NetpbmDecoder(file, frame)
-    if found.name == "tiff":
-        from convcli.images.tiff_stored import open_stored_tiff
-
-        plain = open_stored_tiff(file, frame)
-        if plain is not None:
-            return plain
     from convcli.images.decode import PillowDecoder
 
     try:

@@ -7,9 +7,7 @@ and the words of ``--format``.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
-
-from convcli.record import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile

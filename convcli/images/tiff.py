@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from convcli.images.info import NO_METADATA, Metadata
-from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import io
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
 from convcli.errors import OutputError
 from convcli.images.info import NO_METADATA, Metadata
 from convcli.images.targets import Target, TargetFile
-from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from typing import Self

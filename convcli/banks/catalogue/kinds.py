@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from convcli.banks.modifiers import MODIFIERS
 from convcli.banks.numbers import format_number, parse_number
 from convcli.errors import KernelError, near_names
-from convcli.record import NamedTuple
 
 
 class Parameter(NamedTuple):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.banks.numbers import format_number
 from convcli.errors import KernelError
-from convcli.record import NamedTuple
 
 if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank

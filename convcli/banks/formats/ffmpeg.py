@@ -20,7 +20,7 @@ def parse_ffmpeg(text: str, name: str) -> Literal:
         kernels += _ffmpeg_line(line, name, notes)
     if len(lines) > 1:
         kernels = [kernel._replace(name=str(index)) for index, kernel in enumerate(kernels, 1)]
-    return Literal(kernels, "ffmpeg", tuple(dict.fromkeys(notes)))
+    return Literal(kernels, tuple(dict.fromkeys(notes)))
 
 
 _FFMPEG_ORDER = [f"{plane}{option}" for option in ("m", "rdiv", "bias", "mode") for plane in range(4)]

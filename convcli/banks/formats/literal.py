@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from convcli.banks.bankfile import RawKernel
 from convcli.banks.numbers import parse_number
 from convcli.errors import KernelError
-from convcli.record import NamedTuple
 
 Rows = list[list[float]]
 
 
 class Literal(NamedTuple):
-    """What a literal holds: kernels, which syntax it was, and what has to be said about it."""
+    """Kernels of a literal, and what has to be said about them."""
 
     kernels: list[RawKernel]
-    syntax: str
     notes: tuple[str, ...] = ()
 
 

@@ -43,8 +43,6 @@ def parse_literal(text: str, *, name: str = "matrix") -> Literal:
     --------
     >>> parse_literal("1 0 -1; 2 0 -2").kernels[0].planes
     [[[1.0, 0.0, -1.0], [2.0, 0.0, -2.0]]]
-    >>> parse_literal("3x1+0+0: 1,nan,3").syntax
-    'imagemagick'
     """
     stripped = text.strip()
     if FFMPEG.search(stripped):
@@ -76,7 +74,7 @@ def parse_matlab(text: str, name: str) -> Literal:
         kernels.append(RawKernel(label or name, planes, None))
     if len(kernels) > 1 and len({kernel.name for kernel in kernels}) == 1:
         kernels = [kernel._replace(name=f"{name}{index}") for index, kernel in enumerate(kernels, 1)]
-    return Literal(kernels, "matlab", _row_note(text, kernels))
+    return Literal(kernels, _row_note(text, kernels))
 
 
 def _bracketed(text: str, start: int) -> tuple[str, float, int]:
@@ -127,7 +125,7 @@ def _parse_json(text: str, name: str) -> Literal:
         )
     tables = [{"taps": entry, **({} if len(entries) > 1 else {"name": name})} for entry in entries]
     try:
-        return Literal(bank_from_data({"kernel": tables}, name=name).kernels, "json")
+        return Literal(bank_from_data({"kernel": tables}, name=name).kernels)
     except FieldError as error:
         raise KernelError(f"'{shortened(text)}': {error.field}: {error.reason}") from None
 
@@ -155,4 +153,4 @@ def parse_gmic(text: str, name: str) -> Literal:
         if len({(len(plane), len(plane[0])) for plane in planes}) > 1:
             raise KernelError(f"'{shortened(text)}': channels of different sizes")
         kernels.append(RawKernel(name if len(parts) == 1 else str(index), planes, None))
-    return Literal(kernels, "gmic", ("G'MIC's correlate uses these taps; its convolve would turn them by 180°",))
+    return Literal(kernels, ("G'MIC's correlate uses these taps; its convolve would turn them by 180°",))

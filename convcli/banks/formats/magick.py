@@ -28,7 +28,7 @@ def parse_magick(text: str, name: str) -> Literal:
     if len(kernels) > 1:
         kernels = [kernel._replace(name=str(index)) for index, kernel in enumerate(kernels, 1)]
     notes.append("ImageMagick's -morphology Correlate uses these taps; Convolve would turn them by 180°")
-    return Literal(kernels, "imagemagick", tuple(dict.fromkeys(notes)))
+    return Literal(kernels, tuple(dict.fromkeys(notes)))
 
 
 def _magick_rows(text: str, width: int, height: int, notes: list[str]) -> Rows:

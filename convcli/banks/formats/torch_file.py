@@ -29,8 +29,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
     """
     import warnings
 
-    import torch
-
+    torch = _import_torch("reading")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -47,8 +46,17 @@ def read_tensors(path: Path) -> dict[str, Any]:
     return found
 
 
+def _import_torch(doing: str) -> Any:
+    try:
+        import torch
+    except ImportError:
+        hint = "pip install torch, or save a .safetensors file"
+        raise KernelError(f"{doing} PyTorch files needs torch, which is not installed", hint=hint) from None
+    return torch
+
+
 def _collect(data: Any, prefix: str, found: dict[str, Any], depth: int) -> None:
-    import torch
+    torch = _import_torch("reading")
 
     if isinstance(data, torch.Tensor):
         found[prefix or "tensor"] = data
@@ -98,7 +106,7 @@ def listing(path: Path) -> dict[str, tuple[int, ...]]:
 
 def write(arrays: dict[str, NDArray[np.float64]]) -> bytes:
     """Return a checkpoint of float64 tensors by name."""
-    import torch
+    torch = _import_torch("writing")
 
     buffer = io.BytesIO()
     torch.save({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, buffer)

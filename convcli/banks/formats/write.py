@@ -6,6 +6,7 @@ hold is a :class:`~convcli.errors.KernelError`, unless rounding is allowed; then
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 
 from convcli.banks.bank import KernelBank
@@ -80,7 +81,7 @@ def export_bank(bank: KernelBank, format: str, *, rounding: bool = False, turn: 
         near = near_names(format, FORMATS)
         raise KernelError(f"no format '{format}'", hint=near or f"formats are {', '.join(FORMATS)}", format=format)
     if turn:
-        bank = bank.replace(weight=bank.weight[..., ::-1, ::-1])
+        bank = replace(bank, weight=bank.weight[..., ::-1, ::-1])
         if any(size % 2 == 0 for size in bank.kernel_hw):
             bank = bank.noted("an even kernel turned by 180° lies one sample off: programs anchor it differently")
     module, function = _WRITERS[format].split(":")

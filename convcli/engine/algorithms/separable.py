@@ -154,14 +154,11 @@ class Separable(BandAlgorithm):
             part = between[o * self.rank : (o + 1) * self.rank]
             shift = None if bias is None else bias[o : o + 1]
             correlate(part, all_rows, all_columns, taps, shift, into[o : o + 1], self._row_job, 0.0)
-        if source.planes.dtype.kind not in "biu" and not self.holds(into):
+        # Infinities of two ranks would cancel, and so would those beside a zero tap.
+        if source.planes.dtype.kind not in "biu" and not np.isfinite(into.sum(dtype=np.float64)):
             self.exact().run(source, channels, first, target, scratch, bias)
         elif not own:
             np.copyto(target, into, casting="unsafe")
-
-    def holds(self, band: Array) -> bool:
-        """Whether all samples, or all sums, are finite: infinities of two ranks would cancel."""
-        return bool(np.isfinite(band.sum(dtype=np.float64)))
 
     def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:
         """Do both passes as matrix products."""
