@@ -101,7 +101,7 @@ def platform_flags() -> list[str]:
     """Return what makes a module of it."""
     if sys.platform == "darwin":
         target = f"-mmacosx-version-min={macos_version()}"
-        return ["-bundle", "-undefined", "dynamic_lookup", "-arch", platform.machine(), target]
+        return ["-bundle", "-undefined", "dynamic_lookup", "-arch", machine(), target]
     return ["-shared"] if os.name == "nt" else ["-shared", "-fPIC"]
 
 
@@ -110,16 +110,21 @@ def libraries() -> list[str]:
     return [f"-L{Path(sys.base_prefix, 'libs')}", "-lpython3"] if os.name == "nt" else []
 
 
+def machine() -> str:
+    """Return the processor to compile for: of this machine, unless ``ARCHFLAGS`` names another."""
+    return (os.environ.get("ARCHFLAGS") or platform.machine()).split()[-1]
+
+
 def macos_version() -> str:
     """Return the oldest macOS that it runs on: the first for this processor, unless told otherwise."""
-    return os.environ.get("MACOSX_DEPLOYMENT_TARGET", "11.0" if platform.machine() == "arm64" else "10.13")
+    return os.environ.get("MACOSX_DEPLOYMENT_TARGET", "11.0" if machine() == "arm64" else "10.13")
 
 
 def platform_tag() -> str:
     """Return the platform part of a wheel's tag: of what was compiled, not of a universal Python."""
     if sys.platform == "darwin":
         major, minor = (macos_version() + ".0").split(".")[:2]
-        return f"macosx_{major}_{minor}_{platform.machine()}"
+        return f"macosx_{major}_{minor}_{machine()}"
     return sysconfig.get_platform().replace("-", "_").replace(".", "_")
 
 
