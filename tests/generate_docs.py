@@ -53,7 +53,7 @@ def fresh_readme(text: str) -> str:
 def masked(text: str) -> str:
     """Hide what differs between machines and versions: seconds, compressed sizes, the engine's estimate."""
     text = re.sub(r"\d+\.\d+ s\b", "0.00 s", text)
-    text = re.sub(r"^engine .*$", "engine", text, flags=re.MULTILINE)
+    text = re.sub(r"^engine .*$(\nloops .*$)?", "engine", text, flags=re.MULTILINE)
     return re.sub(r"[\d.]+ (bytes|KiB|MiB)", "0 KiB", text)
 
 

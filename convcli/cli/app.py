@@ -66,7 +66,7 @@ def _show_version(asked: bool) -> None:
     if asked:
         from convcli.engine import native
 
-        typer.echo(f"convcli {__version__} ({native.describe()})")
+        typer.echo(f"convcli {__version__}, {native.describe()}")
         raise typer.Exit
 
 

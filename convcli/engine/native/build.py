@@ -132,8 +132,8 @@ def explain(error: BaseException) -> str:
     """Return one line that says why nothing was compiled."""
     if isinstance(error, subprocess.CalledProcessError):
         said = (error.stderr or "").strip().splitlines()
-        first = next((line for line in said if "error" in line.lower()), said[0] if said else "no message")
-        return f"{Path(error.cmd[0]).name} failed: {first[:200]}"
+        first = next((line for line in said if "error" in line.lower()), said[0] if said else "")
+        return f"{Path(error.cmd[0]).name} failed{': ' * bool(first)}{first[:200]}"
     return str(error)
 
 
