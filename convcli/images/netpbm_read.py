@@ -6,21 +6,23 @@ Pillow stretches 16-bit colour to 8 bits and an odd maxval to 255; here samples 
 from __future__ import annotations
 
 import re
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from convcli.errors import ImageError
 from convcli.images.info import ImageInfo
-from convcli.images.stored import StoredDecoder
 from convcli.images.windows import RawRows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _KINDS = {b"P5": 1, b"P6": 3, b"Pf": 1, b"PF": 3}
 _HEAD_BYTES = 65536
 _COMMENT = re.compile(rb"#[^\n]*\n?")
 
 
-class NetpbmDecoder(StoredDecoder):
+class NetpbmDecoder:
     """An opened PGM, PPM or PFM.
 
     Raises
@@ -53,8 +55,8 @@ class NetpbmDecoder(StoredDecoder):
                 f"is truncated: {n_bytes - n_there:,} of {n_bytes:,} bytes missing", hint="copy or download it again"
             )
         notes = () if is_float or white in (255, 65535) else (f"white is maxval {white}",)
-        rows = RawRows(file, offset, (height, width, n_planes), dtype, upside_down=is_float)
-        info = ImageInfo(
+        self._rows = rows = RawRows(file, offset, (height, width, n_planes), dtype, upside_down=is_float)
+        self.info = ImageInfo(
             format="pfm" if is_float else "ppm",
             mode=kind.decode(),
             width_px=width,
@@ -64,7 +66,23 @@ class NetpbmDecoder(StoredDecoder):
             white=float(white),
             notes=notes,
         )
-        super().__init__(info, rows)
+
+    def seek(self, frame: int) -> bool:  # noqa: ARG002 - one frame is all there is
+        """Return False: another frame is opened anew."""
+        return False
+
+    def decode(self) -> NDArray[Any]:
+        """Return all samples (H, W, P), read-only."""
+        samples = self._rows.samples(0, self.info.height_px)
+        samples.flags.writeable = False
+        return samples
+
+    def window(self) -> RawRows:
+        """Return the rows without reading them."""
+        return self._rows
+
+    def arrive(self, where: str) -> None:
+        """Return None: there is nothing to decode."""
 
 
 def _tokens(head: bytes) -> tuple[list[bytes], int]:
