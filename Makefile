@@ -28,6 +28,7 @@ sanitize: $(STAMP)-test
 lint: $(STAMP)-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: $(STAMP)-lint
 	$(BIN)/mypy

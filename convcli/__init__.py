@@ -14,10 +14,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from convcli.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from convcli.api import apply
     from convcli.banks import KernelBank, list_kernels, load_bank
     from convcli.engine import (
         avg_pool1d,
@@ -36,8 +35,9 @@ if TYPE_CHECKING:
         unfold,
     )
     from convcli.errors import ConvcliError
-    from convcli.shapes import output_shape, receptive_field
-    from convcli.stack_file import Stack, load_stack
+    from convcli.layers.file import Stack, load_stack
+    from convcli.layers.shapes import output_shape, receptive_field
+    from convcli.pipeline.api import apply
 
 __all__ = [
     "ConvcliError",
@@ -70,13 +70,13 @@ __all__ = [
 _HOME = {
     "ConvcliError": "convcli.errors",
     "KernelBank": "convcli.banks",
-    "Stack": "convcli.stack_file",
-    "apply": "convcli.api",
+    "Stack": "convcli.layers.file",
+    "apply": "convcli.pipeline.api",
     "list_kernels": "convcli.banks",
     "load_bank": "convcli.banks",
-    "load_stack": "convcli.stack_file",
-    "output_shape": "convcli.shapes",
-    "receptive_field": "convcli.shapes",
+    "load_stack": "convcli.layers.file",
+    "output_shape": "convcli.layers.shapes",
+    "receptive_field": "convcli.layers.shapes",
 }
 
 

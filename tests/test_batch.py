@@ -20,16 +20,16 @@ import pytest
 from conftest import load_image, pictures, run_cli, save_image
 from PIL import Image
 
-from convcli import workers
-from convcli.batch import plan_batch, run_batch
 from convcli.errors import OutputError
-from convcli.flags import parse_request
 from convcli.images import reading
-from convcli.inputs import find_inputs
-from convcli.manifest import Manifest
-from convcli.naming import InputFile
-from convcli.pipeline import Pipeline
-from convcli.planning import Planner
+from convcli.pipeline import workers
+from convcli.pipeline.batch import plan_batch, run_batch
+from convcli.pipeline.flags import parse_request
+from convcli.pipeline.inputs import find_inputs
+from convcli.pipeline.manifest import Manifest
+from convcli.pipeline.names import InputFile
+from convcli.pipeline.plan import Planner
+from convcli.pipeline.run import Pipeline
 
 N_FILES = 24
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from convcli.banks import KernelBank
-from convcli.binding import bind_bank
-from convcli.combine import Combination
 from convcli.errors import GeometryError, UsageError
 from convcli.images.planes import select_planes, view_planes
+from convcli.pipeline.binding import bind_bank
+from convcli.pipeline.combine import Combination
 
 RGB = ("r", "g", "b")
 

@@ -15,12 +15,12 @@ import tifffile
 from conftest import load_image, run_cli, save_image
 from PIL import Image
 
-from convcli import pipeline
 from convcli.engine import plan_conv
 from convcli.errors import ImageError
 from convcli.images import probe, read
-from convcli.naming import InputFile, how_to_tell_apart
-from convcli.runs import strip_rows
+from convcli.pipeline import run as pipeline
+from convcli.pipeline.names import InputFile, how_to_tell_apart
+from convcli.pipeline.strips import strip_rows
 
 
 def refused(*args: object, code: int) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from convcli.errors import UsageError
-from convcli.frames import check_frames, parse_frames
+from convcli.pipeline.frames import check_frames, parse_frames
 
 PAGES = [np.zeros((16, 12), np.uint8), np.full((16, 12), 255, np.uint8), np.full((16, 12), 90, np.uint8)]
 
@@ -239,7 +239,7 @@ def test_a_failing_animation_leaves_no_folder(animation: Path, tmp_path: Path, m
     def broken(*_args: object) -> None:
         raise ImageError("its second frame is damaged")
 
-    monkeypatch.setattr("convcli.sinks.PictureSink.append", broken)
+    monkeypatch.setattr("convcli.pipeline.writers.PictureSink.append", broken)
     result = run_cli("apply", animation, "-k", "box", "--layout", "picture", "--out-dir", tmp_path / "out")
     assert result.exit_code == 3
     assert not (tmp_path / "out").exists()

@@ -10,8 +10,8 @@ import pytest
 from conftest import run_cli
 
 from convcli.errors import ImageError, OutputError, UsageError
-from convcli.inputs import find_inputs, read_list
-from convcli.naming import InputFile, check_template, output_path, refuse_clashes
+from convcli.pipeline.inputs import find_inputs, read_list
+from convcli.pipeline.names import InputFile, check_template, output_path, refuse_clashes
 
 
 def _tree(folder: Path, *names: str) -> Path:

@@ -24,7 +24,7 @@ from convcli.engine.algorithms.lowrank import factors
 from convcli.engine.bands import ScratchPool
 from convcli.engine.work import run_bands
 from convcli.errors import ConvcliError, GeometryError, UsageError
-from convcli.flags import parse_bytes
+from convcli.pipeline.flags import parse_bytes
 
 REPLICATE = Border("replicate")
 

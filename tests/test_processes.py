@@ -46,7 +46,7 @@ def folder(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 
 def test_the_example_of_the_module_runs() -> None:
-    assert run_code("import doctest, convcli.processes as m; print(doctest.testmod(m))").startswith(
+    assert run_code("import doctest, convcli.pipeline.pool as m; print(doctest.testmod(m))").startswith(
         "TestResults(failed=0"
     )
 
@@ -54,7 +54,7 @@ def test_the_example_of_the_module_runs() -> None:
 def test_what_work_raises_is_raised_by_the_caller_and_nobody_is_left() -> None:
     out = run_code("""
 import multiprocessing, os
-from convcli.processes import work_apart
+from convcli.pipeline.pool import work_apart
 def work(task):
     if task == 5:
         raise ZeroDivisionError("five")
@@ -72,7 +72,7 @@ except ZeroDivisionError as error:
 def test_a_task_whose_process_dies_is_lost_and_the_others_are_done() -> None:
     out = run_code("""
 import os, signal
-from convcli.processes import work_apart
+from convcli.pipeline.pool import work_apart
 def work(task):
     if task in (2, 7):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -89,7 +89,7 @@ def test_closing_early_begins_nothing_more(tmp_path: Path) -> None:
     out = run_code(f"""
 import os, time
 from contextlib import closing
-from convcli.processes import work_apart
+from convcli.pipeline.pool import work_apart
 def work(task):
     open({str(tmp_path)!r} + f"/{{task}}", "w").close()
     time.sleep(0.05)
@@ -140,7 +140,7 @@ def test_frames_of_standard_input(tmp_path: Path, rng: np.random.Generator) -> N
 
 BROKEN = """
 import os, signal, sys
-from convcli.pipeline import Pipeline
+from convcli.pipeline.run import Pipeline
 run = Pipeline.run
 def broken(self, plan):
     if plan.source.stem == "4":
@@ -265,7 +265,7 @@ main()
 def test_work_is_done_by_as_many_processes_as_can_be_started(n_allowed: int) -> None:
     out = run_code(f"""
 import errno, os
-from convcli import processes
+from convcli.pipeline import pool as processes
 start, started = processes._Crew.start_one, []
 def start_some(self):
     if len(started) == {n_allowed}:

@@ -16,10 +16,10 @@ import pytest
 from conftest import run_cli
 
 from convcli.errors import GeometryError, UsageError
-from convcli.geometry import pool_output_px
-from convcli.inverse import solve
-from convcli.layer_text import SEQUENCES
-from convcli.layers import KINDS, SHORT
+from convcli.geometry.arithmetic import pool_output_px
+from convcli.layers.inverse import solve
+from convcli.layers.layer import KINDS, SHORT
+from convcli.layers.text import SEQUENCES
 
 STEM = ("3x304x228", "conv:64,k=7,s=2,p=3", "maxpool:k=3,s=2,p=1")
 #: A chain with every kind of layer, branches and uneven padding.

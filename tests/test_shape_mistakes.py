@@ -7,10 +7,10 @@ import re
 import pytest
 from conftest import REPOSITORY, run_cli
 
-from convcli.layer_text import ALIASES, SEQUENCES
-from convcli.layers import KINDS
-from convcli.stack_file import load_stack
-from convcli.stack_fit import fit
+from convcli.layers.file import load_stack
+from convcli.layers.fit import fit
+from convcli.layers.layer import KINDS
+from convcli.layers.text import ALIASES, SEQUENCES
 
 PYRAMID = REPOSITORY / "examples" / "stacks" / "laplacian-pyramid.toml"
 

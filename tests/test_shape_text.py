@@ -8,11 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convcli.errors import ConvcliError, GeometryError, UsageError
-from convcli.geometry import check_groups, parse_padding, parse_pair, resolve_padding, resolve_transpose_padding
-from convcli.layer_text import SEQUENCES, parse_layers
-from convcli.layers import KINDS, make_layer
-from convcli.size_text import parse_sizes
-from convcli.stack_file import _toml, dump_stack, layer_as_table, parse_stack
+from convcli.geometry.arithmetic import (
+    check_groups,
+    parse_padding,
+    parse_pair,
+    resolve_padding,
+    resolve_transpose_padding,
+)
+from convcli.geometry.sizes import parse_sizes
+from convcli.layers.file import _toml, dump_stack, layer_as_table, parse_stack
+from convcli.layers.layer import KINDS, make_layer
+from convcli.layers.text import SEQUENCES, parse_layers
 
 
 @pytest.mark.parametrize(

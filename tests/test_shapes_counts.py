@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from convcli.geometry import unused_input_px
-from convcli.layer_text import parse_layers
-from convcli.layers import Layer, make_layer
-from convcli.stack import StackShape, walk
+from convcli.geometry.arithmetic import unused_input_px
+from convcli.layers.layer import Layer, make_layer
+from convcli.layers.stack import StackShape, walk
+from convcli.layers.text import parse_layers
 
 
 @pytest.fixture(autouse=True, scope="module")

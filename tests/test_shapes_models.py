@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from convcli.banks import load_bank
 from convcli.errors import KernelError, UsageError
-from convcli.models import list_weights, read_onnx
+from convcli.layers.checkpoint import list_weights, read_onnx
 
 
 def weight(name: str, *shape: int) -> onnx.TensorProto:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from convcli.layer_text import parse_layers
-from convcli.stack import StackShape, walk
-from convcli.stack_file import Stack, dump_stack, parse_stack
+from convcli.layers.file import Stack, dump_stack, parse_stack
+from convcli.layers.stack import StackShape, walk
+from convcli.layers.text import parse_layers
 
 
 def stack_of(words: list[str], name: str) -> Stack:

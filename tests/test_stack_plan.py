@@ -9,10 +9,10 @@ import pytest
 from conftest import run_cli, save_image
 from safetensors.numpy import save_file
 
-from convcli.flags import parse_request
 from convcli.images import probe
-from convcli.naming import InputFile
-from convcli.stack_plan import StackPlan, StackPlanner
+from convcli.pipeline.flags import parse_request
+from convcli.pipeline.names import InputFile
+from convcli.pipeline.stack import StackPlan, StackPlanner
 
 
 def plan_of(stack: Path, image: Path) -> StackPlan:

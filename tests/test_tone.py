@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
+from convcli.engine.store import ToneCounts
 from convcli.errors import UsageError
-from convcli.images import Tone, ToneCounts, ToneSpec, parse_tone
+from convcli.pipeline.tone import Tone
+from convcli.pipeline.tone_spec import ToneSpec, parse_tone
 
 FULL = {"8": 255, "16": 65535}
 

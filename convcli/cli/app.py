@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from convcli import __version__
 from convcli.cli.call import ApplyCall
+from convcli.version import __version__
 
 #: Command (the module of this package that has ``register(app)``) and what the list of commands says about it.
 COMMANDS = {

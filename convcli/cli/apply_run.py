@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from convcli.cli.call import ApplyCall, RunFlags
 from convcli.cli.complain import complain, say
 from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError
-from convcli.flags import parse_request
-from convcli.inputs import find_inputs, read_list
-from convcli.report import printable, to_json
-from convcli.request import ApplyRequest
+from convcli.pipeline.flags import parse_request
+from convcli.pipeline.inputs import find_inputs, read_list
+from convcli.pipeline.report import printable, to_json
+from convcli.pipeline.request import ApplyRequest
 
 if TYPE_CHECKING:
-    from convcli.batch import BatchPlan
-    from convcli.outcome import Outcome
+    from convcli.pipeline.batch import BatchPlan
+    from convcli.pipeline.outcome import Outcome
 
 
 #: How long an interrupted run may take to end before another signal cuts it short, in seconds.
@@ -63,7 +63,7 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
     one_asked = len(words) == 1 and not listed and not run.recursive and not os.path.isdir(words[0])  # noqa: PTH112 - no exception
     _raise_file_limit()
-    from convcli.batch import plan_batch, run_batch
+    from convcli.pipeline.batch import plan_batch, run_batch
 
     batch = plan_batch(request, sources, resume=run.resume)
     _refuse_report(batch, request, run)

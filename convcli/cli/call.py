@@ -22,7 +22,7 @@ class RunFlags(NamedTuple):
 
 
 class ApplyCall(NamedTuple):
-    """Inputs as they were named, the flags of :func:`convcli.flags.parse_request`, and :class:`RunFlags`."""
+    """Inputs as they were named, the flags of :func:`convcli.pipeline.flags.parse_request`, and :class:`RunFlags`."""
 
     words: Sequence[str]
     flags: Mapping[str, object]

@@ -50,8 +50,8 @@ def compare(
     """
     from convcli.engine.compare import compare_engines
     from convcli.errors import UsageError
+    from convcli.pipeline.report import to_json
     from convcli.render.compare import comparison_as_dict, render_comparison
-    from convcli.report import to_json
 
     if not limit > 0:  # nan is not either
         raise UsageError(f"--limit {limit:g} leaves every engine out", hint="seconds above 0, such as --limit 30")

@@ -17,7 +17,7 @@ def say(text: str, *, err: bool = False) -> None:
 
 def complain(error: ConvcliError) -> None:
     """Write the fact and what to do, one line each, with control characters of user text made visible."""
-    from convcli.report import printable
+    from convcli.pipeline.report import printable
 
     say(f"convcli: error: {printable(str(error))}", err=True)
     if error.hint:

@@ -10,7 +10,7 @@ from convcli.cli import one_image as one
 from convcli.cli.one_image import open_one, option
 
 if TYPE_CHECKING:
-    from convcli.binding import MapName
+    from convcli.pipeline.binding import MapName
 
 
 def register(app: typer.Typer) -> None:
@@ -47,8 +47,8 @@ def explain(
     """
     from convcli.engine import prepare
     from convcli.engine.explain import explain_sample
+    from convcli.pipeline.report import to_json
     from convcli.render.explain import explanation_as_dict, render_explanation
-    from convcli.report import to_json
 
     row, column = _parse_at(at)
     flags = {

@@ -49,12 +49,12 @@ def list_(
             if wanted in " ".join((entry.name, entry.summary, entry.source, *entry.tags, *entry.parameters)).lower()
         ]
     if json:
-        from convcli.report import to_json
+        from convcli.pipeline.report import to_json
 
         typer.echo(to_json([entry.as_dict() for entry in entries], indent=2))
         return
     if not entries:
-        from convcli.report import printable
+        from convcli.pipeline.report import printable
 
         asked = [*(tag or ()), *([] if grep is None else [grep])]
         typer.echo(f"nothing matches {' and '.join(repr(printable(each)) for each in asked)}", err=True)
@@ -106,7 +106,7 @@ def show(
 
         write_whole(png, draw_sheet(bank, stats), overwrite=overwrite)
     if json:
-        from convcli.report import to_json
+        from convcli.pipeline.report import to_json
 
         typer.echo(to_json({**bank.as_dict(taps=True), "kernels": [one.as_dict() for one in stats]}, indent=2))
         return
@@ -120,7 +120,7 @@ def show(
     else:
         typer.echo(render_bank(bank, stats, in_full=in_full, first=_first_of(spec)))
     if png is not None:
-        from convcli.report import printable
+        from convcli.pipeline.report import printable
 
         typer.echo(f"written {printable(str(png))}")
 
@@ -168,11 +168,11 @@ def check(
         if not json:
             typer.echo("\n".join(check_lines(result)))
     if json:
-        from convcli.report import to_json
+        from convcli.pipeline.report import to_json
 
         typer.echo(to_json(results, indent=2))
     for earlier in bad[:-1]:
-        from convcli.report import printable
+        from convcli.pipeline.report import printable
 
         typer.echo(f"convcli: error: {printable(str(earlier))}", err=True)
     if bad:
@@ -210,7 +210,7 @@ def export(
     from convcli.banks import load_bank
     from convcli.banks.formats.write import SUFFIXES, export_bank
     from convcli.errors import UsageError
-    from convcli.report import printable
+    from convcli.pipeline.report import printable
 
     to_stdout = output is None or str(output) == "-"
     if format_ is None and (to_stdout or output is None or output.suffix.lower() not in SUFFIXES):

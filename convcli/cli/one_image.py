@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 if TYPE_CHECKING:
-    from convcli.binding import BoundBank
     from convcli.engine import ConvPlan
     from convcli.engine.bands import Planes
     from convcli.images import ImageInfo
+    from convcli.pipeline.binding import BoundBank
 
 
 def option(*names: str, help: str, metavar: str) -> Any:
@@ -56,8 +56,8 @@ class OneImage(NamedTuple):
 
     def plan(self, **changes: Any) -> ConvPlan:
         """Return the plan, with some of the flags changed."""
-        from convcli.flags import parse_request
-        from convcli.planning import plan_engine
+        from convcli.pipeline.flags import parse_request
+        from convcli.pipeline.plan import plan_engine
 
         request = parse_request({**self.flags, **changes})
         return plan_engine(request, self.bound, self.info, self.planes.shape[0], computed=self.computed)
@@ -75,10 +75,10 @@ def open_one(image: str, flags: Mapping[str, object]) -> Iterator[OneImage]:
     import sys
 
     from convcli.banks import load_bank
-    from convcli.binding import bind_bank
-    from convcli.flags import parse_request
     from convcli.images import open_planes
     from convcli.images.planes import select_planes, view_planes
+    from convcli.pipeline.binding import bind_bank
+    from convcli.pipeline.flags import parse_request
 
     given = {key: value for key, value in flags.items() if value is not None}
     request = parse_request(given)

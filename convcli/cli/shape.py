@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from convcli.layers import Layer
-    from convcli.stack import StackShape
+    from convcli.layers.layer import Layer
+    from convcli.layers.stack import StackShape
 
 _EPILOG = """\b
 Layers: conv, convtranspose, depthwise, pointwise, separable, spatial, flattened,
@@ -113,7 +113,7 @@ def shape(
 
 def _note_axes(input_text: str, words: "Sequence[str]") -> None:
     """Say that an input of two numbers has one axis besides the channels."""
-    from convcli.shape_sources import axes_note
+    from convcli.layers.sources import axes_note
 
     note = axes_note(input_text, words)
     if note is not None:
@@ -125,13 +125,13 @@ def _lists_weights(
 ) -> bool:
     """List the weights of a checkpoint, if that is what was asked."""
     from convcli.errors import UsageError
-    from convcli.shape_sources import is_checkpoint
+    from convcli.layers.sources import is_checkpoint
 
     if not any(is_checkpoint(word) for word in words):
         return False
     if len(words) > 1 or given or onnx or target:
         raise UsageError("a checkpoint is listed by itself", hint=f"convcli shape {words[0]}")
-    from convcli.models import list_weights
+    from convcli.layers.checkpoint import list_weights
     from convcli.render.shape_models import render_weights
 
     typer.echo(render_weights(list_weights(words[0]), how))
@@ -141,13 +141,13 @@ def _lists_weights(
 def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, channels_last: bool) -> "StackShape":
     """Return the shapes of what was asked: layers as text, stack files, or an ONNX model."""
     from convcli.errors import UsageError
-    from convcli.shape_sources import read_input_shape, read_layers
-    from convcli.stack_fit import walk_or_fit
+    from convcli.layers.fit import walk_or_fit
+    from convcli.layers.sources import read_input_shape, read_layers
 
     input_shape = None if input_text is None else read_input_shape(input_text, channels_last=channels_last)
     layers: Sequence[Layer]
     if onnx is not None:
-        from convcli.models import read_onnx
+        from convcli.layers.checkpoint import read_onnx
 
         if words:
             raise UsageError(f"--onnx brings its own layers, and {words[0]!r} is one more", hint="--input 3x224x224")
@@ -166,9 +166,9 @@ def _walk_stack_file(words: "Sequence[str]") -> "StackShape":
 
     if not words:
         raise UsageError("no input given", hint="convcli shape 3x304x228 conv:64,k=7,s=2,p=3")
-    from convcli.shape_sources import read_layers
-    from convcli.stack_file import load_stack
-    from convcli.stack_fit import walk_or_fit
+    from convcli.layers.file import load_stack
+    from convcli.layers.fit import walk_or_fit
+    from convcli.layers.sources import read_layers
 
     first = load_stack(words[0])
     if not first.input:
@@ -182,9 +182,9 @@ def _solve(
 ) -> str:
     """Return the answers to ``?`` as text, or raise with the nearest sizes if there are none."""
     from convcli.errors import GeometryError, UsageError
-    from convcli.inverse import solve
-    from convcli.shape_sources import read_input_shape
-    from convcli.size_text import parse_sizes
+    from convcli.geometry.sizes import parse_sizes
+    from convcli.layers.inverse import solve
+    from convcli.layers.sources import read_input_shape
 
     if target is None:
         raise UsageError("a '?' needs the size it is to give", hint="--target 152x114")
@@ -203,7 +203,7 @@ def _solve(
             **solutions_as_dict(found, input_shape),
         )
     if how == "json":
-        from convcli.report import to_json
+        from convcli.pipeline.report import to_json
 
         return to_json(solutions_as_dict(found, input_shape))
     return render_solutions(found, input_shape)
@@ -215,7 +215,7 @@ def _render(stack: "StackShape", how: str, formula: bool) -> str:
     from convcli.render import shape as render
 
     if how == "json":
-        from convcli.report import to_json
+        from convcli.pipeline.report import to_json
 
         if formula:
             raise UsageError("--formula is text", hint="without --json")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli.errors import GeometryError, UsageError
-from convcli.geometry import Pair
+from convcli.geometry.arithmetic import Pair
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -18,7 +18,12 @@ from convcli.engine.borders import Border, map_positions, parse_border
 from convcli.engine.kept import runner_for
 from convcli.engine.phases import AxisPhase, conv_axis, phase_weight, transposed_axis
 from convcli.errors import UsageError
-from convcli.geometry import conv_output_px, conv_transpose_output_px, resolve_padding, resolve_transpose_padding
+from convcli.geometry.arithmetic import (
+    conv_output_px,
+    conv_transpose_output_px,
+    resolve_padding,
+    resolve_transpose_padding,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

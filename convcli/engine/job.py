@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from convcli.geometry import window_px
+from convcli.geometry.arithmetic import window_px
 
 
 class Job(NamedTuple):

@@ -28,7 +28,7 @@ from convcli.engine.problem import (
 )
 from convcli.engine.refusals import check_conv, check_range, too_little
 from convcli.errors import UsageError, near_names
-from convcli.geometry import Pair
+from convcli.geometry.arithmetic import Pair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

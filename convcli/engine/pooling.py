@@ -11,7 +11,7 @@ import numpy as np
 
 from convcli.engine.arguments import Size, float_type, per_axis
 from convcli.errors import GeometryError
-from convcli.geometry import pool_output_px, window_px
+from convcli.geometry.arithmetic import pool_output_px, window_px
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from convcli.engine.arguments import Size, per_axis
 from convcli.errors import GeometryError
-from convcli.geometry import conv_output_px
+from convcli.geometry.arithmetic import conv_output_px
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -9,7 +9,7 @@ import numpy as np
 from convcli.engine.borders import Border
 from convcli.engine.problem import format_bytes, format_size
 from convcli.errors import GeometryError, UsageError
-from convcli.geometry import Pair, check_groups, conv_output_px, conv_transpose_output_px
+from convcli.geometry.arithmetic import Pair, check_groups, conv_output_px, conv_transpose_output_px
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli.engine import native
-from convcli.engine.algorithms import Algorithm, make_algorithm
+from convcli.engine.algorithms import Algorithm, exact_algorithm
+from convcli.engine.algorithms.base import BandAlgorithm
 from convcli.engine.algorithms.direct import Direct
+from convcli.engine.algorithms.fft import NARROW_INPUTS, OverlapSave, good_size
+from convcli.engine.algorithms.gemm import Gemm
+from convcli.engine.algorithms.im2col import Im2col
+from convcli.engine.algorithms.reference import Reference
+from convcli.engine.algorithms.separable import Separable
+from convcli.engine.algorithms.torch import Torch
 from convcli.engine.bands import READABLE, Array, Planes, ScratchPool, Source, interleaved
+from convcli.engine.job import Job
 from convcli.engine.phases import as_correlation, phase_weight
 from convcli.engine.plan import ConvPlan
 from convcli.engine.problem import job_of, tap_facts
@@ -19,6 +27,7 @@ from convcli.engine.refusals import check_range
 from convcli.engine.store import MOST_LANES, ToneCounts, counts_of, is_reliable
 from convcli.engine.work import Work, run_bands
 from convcli.errors import GeometryError
+from convcli.geometry.arithmetic import window_px
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -238,3 +247,28 @@ class Runner:
             Work(algorithms, phase, planes, self.plan.border, out, top, self._bias, folded=self._folded)
             for algorithms, phase in zip(self._algorithms, self._phases, strict=True)
         ]
+
+
+def make_algorithm(plan: ConvPlan, job: Job) -> Algorithm:
+    """Return the algorithm that ``plan`` names, for one phase.
+
+    A plan made where the loops are compiled runs where they are not: the blocked product does the work.
+    """
+    made: Algorithm
+    if plan.engine == "fft":
+        tile_h = good_size(job.rows(plan.band_rows))
+        tile_w = max(plan.block, good_size(window_px(job.kernel_hw[1], job.dilation_hw[1])))
+        made = OverlapSave(job, (tile_h, tile_w), wide=plan.input_dtype not in NARROW_INPUTS)
+    elif plan.engine == "separable":
+        made = Separable(job, plan.rank)
+    elif plan.engine == "torch":
+        made = Torch(job, plan.device, plan.threads, plan.input_dtype if plan.border.value == 0 else plan.dtype)
+    elif plan.engine == "gemm":
+        made = Gemm(job, plan.block)
+    elif plan.engine == "direct":
+        made = Gemm(job) if native.core is None else Direct(job)
+    else:
+        made = {"reference": Reference, "im2col": Im2col}[plan.engine](job)
+    if isinstance(made, BandAlgorithm):
+        made.make_exact = exact_algorithm
+    return made

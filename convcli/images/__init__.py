@@ -1,6 +1,6 @@
-"""Pixels in and out: probe, read, tone, write, sheets, metadata. Pillow and isal live here and nowhere else.
+"""Pixels in and out: probe, read, write, sheets, metadata. Pillow and isal live here and nowhere else.
 
-Names load on first use (PEP 562), so ``import convcli.images`` costs nothing and ``tone`` does not load Pillow.
+Names load on first use (PEP 562), so ``import convcli.images`` costs nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from convcli.images.raw import open_raw, write_raw
     from convcli.images.reading import open_planes, probe, probe_frames, read, read_frames
     from convcli.images.sheet import make_sheet
-    from convcli.images.tone import Tone, ToneCounts, ToneSpec, parse_tone
     from convcli.images.write import open_picture, picture_notes, write_picture
 
 _HOME = {
@@ -27,15 +26,11 @@ _HOME = {
     "ImageInfo": "info",
     "LargeImage": "info",
     "Metadata": "info",
-    "Tone": "tone",
-    "ToneCounts": "tone",
-    "ToneSpec": "tone",
     "apply_colormap": "colormaps",
     "make_sheet": "sheet",
     "open_picture": "write",
     "open_planes": "reading",
     "open_raw": "raw",
-    "parse_tone": "tone",
     "picture_notes": "write",
     "probe": "reading",
     "probe_frames": "reading",
@@ -53,16 +48,12 @@ __all__ = [
     "ImageInfo",
     "LargeImage",
     "Metadata",
-    "Tone",
-    "ToneCounts",
-    "ToneSpec",
     "apply_colormap",
     "make_sheet",
     "open_animation",
     "open_picture",
     "open_planes",
     "open_raw",
-    "parse_tone",
     "picture_notes",
     "probe",
     "probe_frames",

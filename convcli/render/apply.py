@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from convcli.pipeline.report import printable
 from convcli.render.table import render_table
-from convcli.report import printable
 
 if TYPE_CHECKING:
-    from convcli.batch import BatchPlan
+    from convcli.pipeline.batch import BatchPlan
 
 #: Rows of the table of maps before the rest is left to report.json.
 _MAX_ROWS = 16
@@ -113,7 +113,7 @@ def _where(outputs: Sequence[Mapping[str, Any]]) -> str:
 
 def plan_as_dict(batch: BatchPlan) -> dict[str, object]:
     """Return the plan of a batch as plain data."""
-    from convcli.describe import describe
+    from convcli.pipeline.describe import describe
 
     images = [describe(plan) for plan in batch.plans]
     return {
@@ -131,7 +131,7 @@ def render_plan(batch: BatchPlan) -> str:
     total = plan_as_dict(batch)
     lines: list[str] = []
     if len(batch.plans) == 1:
-        from convcli.describe import describe
+        from convcli.pipeline.describe import describe
 
         report = describe(batch.plans[0])
         lines += shape_lines(report)

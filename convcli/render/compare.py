@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from convcli.pipeline.report import printable
 from convcli.render.table import render_table
-from convcli.report import printable
 
 if TYPE_CHECKING:
     from convcli.engine.compare import Comparison

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from convcli.report import printable
+from convcli.pipeline.report import printable
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convcli.report import printable
+from convcli.pipeline.report import printable
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from convcli.pipeline.report import printable
 from convcli.render.kernels import fact_lines, fits, head_lines, response_lines, shrunk, tap_texts
-from convcli.report import printable
 
 if TYPE_CHECKING:
     from rich.text import Text

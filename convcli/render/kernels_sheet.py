@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from convcli.banks.stats import response
+from convcli.pipeline.report import printable
 from convcli.render.kernels import by, short
-from convcli.report import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

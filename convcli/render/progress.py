@@ -7,10 +7,10 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from convcli.report import printable
+from convcli.pipeline.report import printable
 
 if TYPE_CHECKING:
-    from convcli.outcome import Outcome
+    from convcli.pipeline.outcome import Outcome
 
 #: The bar is drawn no more often than that, in seconds.
 REDRAW_S = 0.1

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from convcli.pipeline.report import printable, to_json
 from convcli.render.table import render_markdown
-from convcli.report import printable, to_json
 
 _HEADINGS = ("input", "map", "path", "min", "max", "mean", "tone", "clipped low", "clipped high")
 _HTML = """<!doctype html>

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from convcli.render.table import render_markdown, render_table
 
 if TYPE_CHECKING:
-    from convcli.stack import LayerShape, StackShape
+    from convcli.layers.stack import LayerShape, StackShape
 
 _WINDOWED = ("conv", "convtranspose", "maxpool", "avgpool")
 #: Column = (heading of the text table, alignment, the cell at which the column says nothing).
@@ -92,7 +92,7 @@ def label_text(label: str) -> str:
     """
     if label.isprintable():
         return label
-    from convcli.report import printable
+    from convcli.pipeline.report import printable
 
     return printable(label)
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
-from convcli.layer_sizes import axis_name
+from convcli.layers.sizes import axis_name
 from convcli.render.shape import label_text, number_text, shape_text
 
 if TYPE_CHECKING:
-    from convcli.stack import LayerShape, StackShape
+    from convcli.layers.stack import LayerShape, StackShape
 
 
 def render_formulas(shape: StackShape) -> str:

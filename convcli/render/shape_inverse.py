@@ -9,7 +9,7 @@ from convcli.render.shape import axes_text, shape_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from convcli.inverse import Solutions
+    from convcli.layers.inverse import Solutions
 
 
 def solutions_as_dict(found: Solutions, input_shape: Sequence[int]) -> dict[str, object]:

@@ -8,7 +8,7 @@ from convcli.render.shape import shape_text
 from convcli.render.table import render_markdown, render_table
 
 if TYPE_CHECKING:
-    from convcli.models import Weights
+    from convcli.layers.checkpoint import Weights
 
 _HEADINGS = ("entry", "weight", "dtype", "module", "layer", "parameters")
 
@@ -37,7 +37,7 @@ def weights_as_dict(weights: Weights) -> dict[str, object]:
 def render_weights(weights: Weights, how: str) -> str:
     """Return a checkpoint's convolution weights; ``how`` is text, markdown, csv or json."""
     if how == "json":
-        from convcli.report import to_json
+        from convcli.pipeline.report import to_json
 
         return to_json(weights_as_dict(weights))
     rows = [
@@ -51,7 +51,7 @@ def render_weights(weights: Weights, how: str) -> str:
         stream = io.StringIO()
         csv.writer(stream, lineterminator="\n").writerows([_HEADINGS, *rows])
         return stream.getvalue().rstrip("\n")
-    from convcli.report import printable
+    from convcli.pipeline.report import printable
 
     shown = [(printable(row[0]), *row[1:-1], f"{row[-1]:,}") for row in rows]
     if how == "markdown":

@@ -24,7 +24,7 @@ from convcli.engine.algorithms.base import BandAlgorithm, RangeTooLarge
 from convcli.engine.bands import Array, Scratch
 from convcli.engine.job import Job
 from convcli.engine.problem import CALL_NS, GATHER_NS, Candidate, Problem, TooLittleMemory
-from convcli.geometry import window_px
+from convcli.geometry.arithmetic import window_px
 
 #: Samples transformed in one call: enough to hide the call, few enough to stay in the cache.
 BATCH_SAMPLES = 2**17

@@ -1,0 +1,1 @@
+"""Sizes, padding, receptive fields and multiply-adds in integers (standard library only)."""

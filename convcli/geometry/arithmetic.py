@@ -1,0 +1,326 @@
+"""Convolution arithmetic in plain integers: output sizes, padding and groups.
+
+Everything is per axis, before and after are apart, rows come before columns. Formulas: Dumoulin and Visin, "A guide
+to convolution arithmetic for deep learning" (arXiv 1603.07285); SAME from ONNX (SAME_UPPER, SAME_LOWER); the last
+window of ``ceil_mode`` from torch. Standard library only: it runs before any pixel is read. Sizes as text are
+:mod:`convcli.geometry.sizes`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import gcd
+from typing import NoReturn
+
+from convcli.errors import GeometryError, UsageError
+from convcli.geometry.sizes import PADDING_WORDS, Padding, Pair, parse_padding, parse_pair
+
+__all__ = [
+    "PADDING_WORDS",
+    "Padding",
+    "Pair",
+    "check_groups",
+    "conv_output_px",
+    "conv_transpose_output_px",
+    "parse_padding",
+    "parse_pair",
+    "pool_output_px",
+    "resolve_padding",
+    "resolve_transpose_padding",
+    "unused_input_px",
+    "window_px",
+]
+
+
+def window_px(kernel_px: int, dilation: int) -> int:
+    """Return the pixels that a kernel covers along one axis, gaps included.
+
+    Examples
+    --------
+    >>> window_px(3, 1), window_px(3, 2), window_px(1, 9)
+    (3, 5, 1)
+    """
+    return dilation * (kernel_px - 1) + 1
+
+
+def conv_output_px(input_px: int, kernel_px: int, *, stride: int, dilation: int, pad_px: int) -> int:
+    """Length of one output axis of a correlation, in pixels.
+
+    A window covers ``dilation * (kernel_px - 1) + 1`` input pixels and moves ``stride`` pixels
+    at a time; a last step that would not fit entirely is dropped (floor).
+
+    Parameters
+    ----------
+    input_px : int
+        Length of the axis before padding, in pixels; at least 1.
+    kernel_px : int
+        Number of taps along this axis; at least 1. Even values are allowed.
+    stride, dilation : int
+        Step between windows and spacing between taps, in pixels; at least 1.
+    pad_px : int
+        Pixels added on this axis in total (both sides together); at least 0.
+
+    Returns
+    -------
+    int
+        Output length in pixels, always at least 1.
+
+    Raises
+    ------
+    GeometryError
+        If one window does not fit; carries ``window_px`` and ``padded_px``.
+
+    Examples
+    --------
+    >>> conv_output_px(7, 3, stride=2, dilation=1, pad_px=0)
+    3
+    >>> conv_output_px(7, 3, stride=1, dilation=2, pad_px=4)  # "same": window covers 5
+    7
+    """
+    window, padded = window_px(kernel_px, dilation), input_px + pad_px
+    if window > padded:
+        _does_not_fit(kernel_px, dilation, window, input_px, padded)
+    return (padded - window) // stride + 1
+
+
+def unused_input_px(
+    input_px: int, kernel_px: int, *, stride: int, dilation: int, pad_before_px: int, output_px: int
+) -> int:
+    """Return the input pixels (not padding) at the end of the axis that the last window does not reach.
+
+    Examples
+    --------
+    >>> unused_input_px(224, 7, stride=2, dilation=1, pad_before_px=3, output_px=112)  # ends in the padding
+    0
+    >>> unused_input_px(8, 3, stride=3, dilation=1, pad_before_px=0, output_px=2)
+    2
+    """
+    end = (output_px - 1) * stride + window_px(kernel_px, dilation) - pad_before_px
+    return max(input_px - max(end, 0), 0)
+
+
+def conv_transpose_output_px(
+    input_px: int, kernel_px: int, *, stride: int, dilation: int, pad_px: int, output_padding: int
+) -> int:
+    """Length of one output axis of a transposed convolution, in pixels.
+
+    ``(input - 1) * stride - pad + window + output_padding`` (arXiv 1603.07285, relation 14).
+
+    Parameters
+    ----------
+    input_px, kernel_px, stride, dilation : int
+        As in :func:`conv_output_px`.
+    pad_px : int
+        Pixels cut from the result on this axis in total (the padding of the convolution that is transposed).
+    output_padding : int
+        Pixels added at the end; below ``max(stride, dilation)``.
+
+    Returns
+    -------
+    int
+        Output length in pixels, always at least 1.
+
+    Raises
+    ------
+    GeometryError
+        If ``output_padding`` is not below ``max(stride, dilation)``, or nothing is left after the padding is cut.
+
+    Examples
+    --------
+    >>> conv_transpose_output_px(112, 3, stride=2, dilation=1, pad_px=2, output_padding=1)
+    224
+    """
+    limit = max(stride, dilation)
+    if not 0 <= output_padding < limit:
+        raise GeometryError(
+            f"output padding {output_padding} must be below max(stride {stride}, dilation {dilation}) = {limit}",
+            hint=f"output padding 0 to {limit - 1}",
+            output_padding=output_padding,
+            limit=limit,
+        )
+    output = (input_px - 1) * stride + window_px(kernel_px, dilation) + output_padding - pad_px
+    if output < 1:
+        raise GeometryError(
+            f"a transposed convolution of {input_px} px gives {output + pad_px} px, and padding cuts {pad_px} of them",
+            hint=f"a padding of at most {output + pad_px - 1} on this axis, both sides together",
+            output_px=output,
+            pad_px=pad_px,
+        )
+    return output
+
+
+def pool_output_px(
+    input_px: int,
+    kernel_px: int,
+    *,
+    stride: int,
+    dilation: int,
+    pad_before_px: int,
+    pad_after_px: int,
+    ceil_mode: bool,
+) -> int:
+    """Length of one output axis of a pooling layer, in pixels, with torch's rule for ``ceil_mode``.
+
+    With ``ceil_mode`` a last window may hang over the end, but it must start inside the input or the padding
+    before it: otherwise it is dropped (torch's ``pooling_output_shape``; its documentation leaves this out).
+
+    Raises
+    ------
+    GeometryError
+        If not one window fits; carries ``window_px`` and ``padded_px``.
+
+    Examples
+    --------
+    >>> pool_output_px(7, 2, stride=2, dilation=1, pad_before_px=0, pad_after_px=0, ceil_mode=True)
+    4
+    >>> pool_output_px(4, 1, stride=4, dilation=1, pad_before_px=0, pad_after_px=0, ceil_mode=True)
+    1
+    """
+    window, padded = window_px(kernel_px, dilation), input_px + pad_before_px + pad_after_px
+    output = (padded - window + (stride - 1 if ceil_mode else 0)) // stride + 1
+    if ceil_mode and (output - 1) * stride >= input_px + pad_before_px:
+        output -= 1
+    if output < 1:
+        _does_not_fit(kernel_px, dilation, window, input_px, padded)
+    return output
+
+
+def _does_not_fit(kernel_px: int, dilation: int, window: int, input_px: int, padded: int) -> NoReturn:
+    """Raise: one window is larger than the padded axis."""
+    kernel = f"kernel {kernel_px}" if dilation == 1 else f"kernel {kernel_px} with dilation {dilation}"
+    size = f"{input_px} px" if padded == input_px else f"{input_px} px padded to {padded}"
+    raise GeometryError(
+        f"{kernel} covers {window} px and does not fit {size}",
+        hint=f"at least {window - padded} px more padding (same always fits), or a smaller kernel or dilation",
+        window_px=window,
+        padded_px=padded,
+        input_px=input_px,
+    )
+
+
+def resolve_padding(
+    padding: Padding,
+    input_px: Sequence[int],
+    kernel_px: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+) -> tuple[Pair, ...]:
+    """Return the pixels before and after each axis that ``padding`` means for this input.
+
+    Parameters
+    ----------
+    padding : str or tuple of (int, int)
+        ``same`` (output ``ceil(input / stride)``, the odd pixel after: ONNX SAME_UPPER, and torch's ``same`` at
+        stride 1), ``same_lower`` (the odd pixel before), ``valid`` (none), ``full`` (every window that touches the
+        input), or the pairs themselves.
+    input_px, kernel_px, stride, dilation : sequence of int
+        One number per axis, rows before columns.
+
+    Returns
+    -------
+    tuple of (int, int)
+        Pixels (before, after) per axis, each at least 0.
+
+    Raises
+    ------
+    GeometryError
+        If pairs are negative or not one per axis.
+    UsageError
+        If the word is unknown.
+
+    Examples
+    --------
+    >>> resolve_padding("same", (304, 228), (7, 7), (2, 2), (1, 1))
+    ((2, 3), (2, 3))
+    >>> resolve_padding("full", (5, 5), (3, 2), (1, 1), (1, 1))
+    ((2, 2), (1, 1))
+    """
+    if not isinstance(padding, str):
+        if len(padding) != len(input_px):
+            raise GeometryError(f"padding for {len(padding)} axes, but there are {len(input_px)}")
+        if any(side < 0 for pair in padding for side in pair):
+            raise GeometryError("padding cannot be negative", hint="cut the input instead")
+        return tuple((before, after) for before, after in padding)
+    if padding not in PADDING_WORDS:
+        raise UsageError(f"unknown padding {padding!r}", hint=f"a number, HxW, or one of {', '.join(PADDING_WORDS)}")
+    pairs = []
+    for size, kernel, step, gap in zip(input_px, kernel_px, stride, dilation, strict=True):
+        window = window_px(kernel, gap)
+        if padding in ("same", "same_lower"):
+            total = max((-(-size // step) - 1) * step + window - size, 0)
+            less, more = total // 2, total - total // 2
+            pairs.append((less, more) if padding == "same" else (more, less))
+        else:
+            pairs.append((window - 1, window - 1) if padding == "full" else (0, 0))
+    return tuple(pairs)
+
+
+def resolve_transpose_padding(
+    padding: Padding,
+    input_px: Sequence[int],
+    kernel_px: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    output_padding: Sequence[int],
+) -> tuple[Pair, ...]:
+    """Return what a transposed convolution cuts before and after each axis.
+
+    As :func:`resolve_padding`, but ``same`` makes the output ``input * stride`` (ONNX ConvTranspose), which needs a
+    window of at least ``stride - output_padding``.
+
+    Raises
+    ------
+    GeometryError
+        If the window is too small for ``same``, or pairs are negative or not one per axis.
+
+    Examples
+    --------
+    >>> resolve_transpose_padding("same", (112,), (3,), (2,), (1,), (1,))
+    ((1, 1),)
+    """
+    if padding not in ("same", "same_lower"):
+        return resolve_padding(padding, input_px, kernel_px, stride, dilation)
+    pairs = []
+    for kernel, step, gap, extra in zip(kernel_px, stride, dilation, output_padding, strict=True):
+        window = window_px(kernel, gap)
+        total = window + extra - step
+        if total < 0:
+            raise GeometryError(
+                f"a window of {window} px with stride {step} leaves gaps: it cannot give the input's size times {step}",
+                hint=f"output padding {step - window}, or a kernel that covers {step} px",
+                window_px=window,
+                stride=step,
+            )
+        less, more = total // 2, total - total // 2
+        pairs.append((less, more) if padding == "same" else (more, less))
+    return tuple(pairs)
+
+
+def check_groups(in_channels: int, out_channels: int, groups: int) -> None:
+    """Raise unless ``groups`` divides both channel counts, and say which numbers would.
+
+    Raises
+    ------
+    GeometryError
+        Carries ``in_channels``, ``out_channels``, ``groups`` and ``divisors``.
+
+    Examples
+    --------
+    >>> check_groups(12, 6, 3)
+    >>> check_groups(12, 6, 4)
+    Traceback (most recent call last):
+    ...
+    convcli.errors.GeometryError: 4 groups do not divide 12 input and 6 output channels
+    """
+    if groups >= 1 and in_channels % groups == 0 and out_channels % groups == 0:
+        return
+    common = gcd(in_channels, out_channels)
+    divisors = [n for n in range(1, min(common, 4096) + 1) if common % n == 0]
+    raise GeometryError(
+        f"{groups} groups do not divide {in_channels} input and {out_channels} output channels",
+        hint=f"groups can be {', '.join(map(str, divisors))}",
+        in_channels=in_channels,
+        out_channels=out_channels,
+        groups=groups,
+        divisors=divisors,
+    )

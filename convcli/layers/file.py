@@ -1,0 +1,282 @@
+"""Stacks as files: TOML → :class:`Stack` and back.
+
+A file has a few words about itself and ``layers``: each one the text of the command line (``"conv:64,k=7,s=2,p=3"``),
+or a table with that text under ``layer`` and more beside it (``name``, ``from``, ``weight``, ``init``, ``constants``),
+or a table with ``type`` and every parameter by name. Relative file names in ``weight`` count from the stack's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from convcli.errors import ConvcliError, UsageError, near_names
+from convcli.geometry.sizes import parse_sizes
+from convcli.layers.fit import walk_or_fit
+from convcli.layers.layer import KINDS, TABLES, Layer, make_layer
+from convcli.layers.sizes import Shape
+from convcli.layers.stack import StackShape
+from convcli.layers.text import find_kind, full_name, layers_from_values, parse_layers, split_layer
+
+#: Keys of a stack file, with what each must be.
+KEYS = {
+    "name": "text",
+    "summary": "text",
+    "source": "text",
+    "input": "text such as 3x224x224",
+    "dims": "1, 2 or 3",
+    "outputs": "a list of layers' names",
+    "init": "a table such as {kind = 'kaiming', seed = 0}",
+    "layers": "a list of layers",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """A sequence of layers with its name, its usual input and where its numbers come from.
+
+    Parameters
+    ----------
+    layers : tuple of Layer
+        In the order in which they run.
+    name, summary, source : str
+        What it is called, what it is for, and who published it.
+    input : tuple of int
+        The shape it is usually given, channels first; empty if none is said.
+    outputs : tuple of str
+        Names of the layers whose results are wanted besides the last one's.
+    init : tuple of (str, object)
+        How weights are made where a layer does not say: ``kind``, ``seed``, …; empty for "they must say".
+    folder : Path or None
+        Where relative file names of weights start; not compared.
+    """
+
+    layers: tuple[Layer, ...]
+    name: str = "stack"
+    summary: str = ""
+    source: str = ""
+    input: Shape = ()
+    outputs: tuple[str, ...] = ()
+    init: tuple[tuple[str, object], ...] = ()
+    folder: Path | None = field(default=None, compare=False)
+
+    def shape(self, input_shape: Shape | None = None) -> StackShape:
+        """Return every shape and count for an input; the stack's own if none is given.
+
+        Raises
+        ------
+        UsageError
+            No input is given and the stack names none.
+        GeometryError
+            A layer does not fit.
+        """
+        found = input_shape or self.input
+        if not found:
+            raise UsageError(f"stack {self.name!r} says no input", hint="--input 3x224x224")
+        return walk_or_fit(self.layers, found)
+
+    def run(self, planes: Any, *, outputs: str | Sequence[str] = "last") -> dict[str, Any]:
+        """Run the stack on planes ``(C, H, W)``, see :func:`convcli.layers.run.run_stack`."""
+        from convcli.layers.run import run_stack
+
+        return run_stack(self, planes, outputs=outputs)
+
+
+def load_stack(path: Path | str, *, n_axes: int | None = None) -> Stack:
+    """Return the stack of a TOML file.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    n_axes : int, optional
+        Axes besides the channels where the file does not say ``dims``; 2 if absent.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, is not TOML, or a layer in it is not understood; says which.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read stack {str(path)!r}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"stack {str(path)!r} is not text", hint="a TOML file in UTF-8") from None
+    try:
+        return parse_stack(text, n_axes=n_axes, name=path.stem, folder=path.parent)
+    except ConvcliError as error:
+        raise _inside(error, str(path)) from None
+
+
+def parse_stack(text: str, *, n_axes: int | None = None, name: str = "stack", folder: Path | None = None) -> Stack:
+    """Return the stack that TOML text describes.
+
+    Examples
+    --------
+    >>> stem = parse_stack('layers = ["conv:64,k=7,s=2,p=3", {layer = "maxpool:3,s=2,p=1", name = "pool"}]')
+    >>> stem.shape((3, 224, 224)).output
+    (64, 56, 56)
+    """
+    import tomllib
+
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"not TOML: {error}", hint='layers = ["conv:64,k=7,s=2,p=3", "relu"]') from None
+    if "layers" not in data and data.keys() & {"kernel", "kernels", "taps", "row", "column"}:
+        raise UsageError("this is a kernel, not a stack of layers", hint="convcli apply IMAGE --kernel FILE")
+    for key in data:
+        if key not in KEYS:
+            raise UsageError(f"unknown key {key!r}", hint=near_names(key, KEYS) or f"known: {', '.join(KEYS)}")
+    for key in ("name", "summary", "source", "input"):
+        if not isinstance(data.get(key, ""), str):
+            raise UsageError(f"{key} is not {KEYS[key]}")
+    input_shape = parse_sizes(data["input"], "input", minimum=1) if "input" in data else ()
+    dims = data.get("dims", n_axes or (len(input_shape) - 1 if input_shape else 2))
+    if dims not in (1, 2, 3) or (input_shape and len(input_shape) != dims + 1):
+        raise UsageError(
+            f"dims {dims!r} and input {data.get('input', 'none')!r} do not agree", hint="dims is 1, 2 or 3"
+        )
+    entries, outputs, init = data.get("layers", []), data.get("outputs", []), data.get("init", {})
+    if not isinstance(entries, list) or not entries:
+        raise UsageError("no layers", hint='layers = ["conv:64,k=7,s=2,p=3", "relu"]')
+    if not isinstance(outputs, list) or not isinstance(init, dict):
+        raise UsageError(f"outputs is {KEYS['outputs']}, init is {KEYS['init']}")
+    layers = tuple(layer for number, entry in enumerate(entries, 1) for layer in _entry(entry, number, dims))
+    _check_names(layers, [str(output) for output in outputs])
+    return Stack(
+        layers=layers,
+        name=data.get("name", name),
+        summary=data.get("summary", ""),
+        source=data.get("source", ""),
+        input=input_shape,
+        outputs=tuple(map(str, outputs)),
+        init=tuple(sorted(init.items())),
+        folder=folder,
+    )
+
+
+def _entry(entry: object, number: int, n_axes: int) -> tuple[Layer, ...]:
+    """Return the layers of one entry: text, or a table."""
+    try:
+        if isinstance(entry, str):
+            return parse_layers(entry, n_axes)
+        if not isinstance(entry, dict):
+            raise UsageError(f"{entry!r} is neither text nor a table")
+        return _table(dict(entry), n_axes)
+    except ConvcliError as error:
+        raise _inside(error, f"layer {number}") from None
+
+
+def _inside(error: ConvcliError, where: str) -> ConvcliError:
+    """Return an error that also says in what it is: a layer of a file, a file."""
+    error.where = f"{where}: {error.where}" if error.where else where
+    return error
+
+
+def _table(entry: dict[str, object], n_axes: int) -> tuple[Layer, ...]:
+    """Return the layers of a table with ``layer`` (text) or ``type`` (and every parameter by name)."""
+    if ("layer" in entry) == ("type" in entry):
+        raise UsageError("a layer has either layer (its text) or type", hint='{layer = "conv:64,k=3", name = "first"}')
+    if "layer" in entry:
+        text = str(entry.pop("layer"))
+        kind, word, in_text, positions = split_layer(text, n_axes)
+        values: dict[str, object] = {**in_text}
+        more = {full_name(kind, key): value for key, value in entry.items()}
+        for name in more:
+            if name in values:
+                raise UsageError(f"{name} is given twice: in {text!r} and beside it")
+        return layers_from_values(
+            kind, {**values, **more}, n_axes=n_axes, label=word, positions=positions, text="" if more else text
+        )
+    word = str(entry.pop("type"))
+    kind = find_kind(word, n_axes)
+    values = {full_name(kind, key): value for key, value in entry.items()}
+    return layers_from_values(kind, values, n_axes=n_axes, label=word)
+
+
+def _check_names(layers: Sequence[Layer], outputs: Sequence[str]) -> None:
+    """Raise if two layers have one name, or an output names none."""
+    names: set[str] = {"input"}
+    for layer in layers:
+        if layer.name in names:
+            raise UsageError(f"two layers are called {layer.name!r}")
+        if layer.name:
+            names.add(layer.name)
+    for output in outputs:
+        if output not in names - {"input"}:
+            hint = near_names(output, names) or f"names: {', '.join(sorted(names - {'input'})) or 'none'}"
+            raise UsageError(f"outputs: no layer is called {output!r}", hint=hint)
+
+
+def dump_stack(stack: Stack) -> str:
+    """Return a stack as TOML text that :func:`parse_stack` reads back to an equal one.
+
+    Examples
+    --------
+    >>> stem = parse_stack('layers = ["conv:64,k=7,s=2,p=3", "relu"]')
+    >>> parse_stack(dump_stack(stem)) == stem
+    True
+    """
+    lines = [f"name = {_toml(stack.name)}"]
+    lines += [f"{key} = {_toml(getattr(stack, key))}" for key in ("summary", "source") if getattr(stack, key)]
+    if stack.input:
+        lines.append(f"input = {_toml('x'.join(map(str, stack.input)))}")
+    lines.append(f"dims = {stack.layers[0].n_axes}")
+    if stack.outputs:
+        lines.append(f"outputs = {_toml(list(stack.outputs))}")
+    if stack.init:
+        lines.append(f"init = {_toml(dict(stack.init))}")
+    return "\n".join([*lines, "layers = [", *(f"  {_toml(layer_as_table(layer))}," for layer in stack.layers), "]", ""])
+
+
+def layer_as_table(layer: Layer) -> dict[str, object]:
+    """Return what has to be said about a layer: its type, and the parameters that are not the default.
+
+    Examples
+    --------
+    >>> layer_as_table(parse_layers("conv:64,k=7,s=2,p=3")[0])
+    {'type': 'conv', 'out_channels': 64, 'kernel_size': [7, 7], 'stride': [2, 2], 'padding': [[3, 3], [3, 3]]}
+    """
+    kind = "depthwise" if layer.kind == "conv" and layer.groups == 0 else layer.kind
+    first, others = KINDS[kind]
+    names = [name for name in (first, *others) if name and name.rstrip("!") not in ("weight", "bias_from", *TABLES)]
+    told = {name.rstrip("!"): _friendly(layer, name.rstrip("!")) for name in names}
+    needed = {name: told[name] for name in told if f"{name}!" in names}
+    if layer.inputs:
+        needed["from"] = list(layer.inputs)
+    plain = make_layer(kind, needed, n_axes=layer.n_axes)
+    said = {name: value for name, value in told.items() if name in needed or value != _friendly(plain, name)}
+    naming: dict[str, object] = {"type": kind}
+    if layer.name:
+        naming["name"] = layer.name
+    return naming | ({"from": needed["from"]} if layer.inputs else {}) | said | dict(layer.weights)
+
+
+def _friendly(layer: Layer, name: str) -> object:
+    """Return a parameter as TOML has it."""
+    value = getattr(layer, "mode" if name == "padding_mode" else name)
+    if name == "padding" and not isinstance(value, str):
+        return [list(pair) for pair in value]
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _toml(value: object) -> str:
+    """Return a value as TOML."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        import json
+
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, tuple) and all(isinstance(item, tuple) and isinstance(item[0], str) for item in value):
+        return _toml(dict(value))
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return repr(value)

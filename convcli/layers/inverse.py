@@ -1,0 +1,263 @@
+"""The inverse question: the kernels, strides, paddings and dilations that give a wanted size.
+
+``?`` stands for one number that counts for every axis. Each candidate is put through the same functions that compute
+shapes, axis by axis, so that an answer is never an estimate. One unknown is searched to the end of the range in which
+answers can lie; several have no end, and are searched up to a bound that the result names.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import NamedTuple
+
+from convcli.errors import GeometryError, UsageError
+from convcli.layers.layer import JOINS, SHORT, WINDOWED, Layer
+from convcli.layers.sizes import Shape, layer_channels, layer_sizes
+from convcli.layers.stack import walk
+from convcli.layers.text import SEQUENCES, fault, layers_from_values, parse_layers, split_layer
+
+#: Parameters that can be asked for, in the order in which answers are sorted.
+ASKABLE = ("kernel_size", "stride", "padding", "dilation", "output_padding")
+#: Largest kernel, stride, padding and dilation when several are unknown.
+BOUND = 11
+#: No range is searched further than this, whatever the sizes.
+MOST = 20_000
+#: No more combinations than this are tried: seconds, not minutes.
+MOST_TRIED = 100_000
+#: No more answers than this are listed.
+MOST_LISTED = 1_000
+
+_KEYS = {long: key for key, long in SHORT.items()}
+
+
+class Solutions(NamedTuple):
+    """Answers to a layer with ``?``: assignments by parameter, smallest first, and where they were looked for.
+
+    Values are one number per axis; they differ between axes only where no single number fits all. ``n_answers``
+    counts also what is beyond :data:`MOST_LISTED`. ``nearest`` are the closest single numbers, and what they give.
+    """
+
+    text: str
+    target: Shape
+    unknown: tuple[str, ...]
+    searched: dict[str, tuple[int, int]]
+    answers: tuple[dict[str, tuple[int, ...]], ...]
+    nearest: tuple[tuple[dict[str, tuple[int, ...]], Shape], ...]
+    n_answers: int
+
+    def filled(self, answer: Mapping[str, tuple[int, ...]]) -> str:
+        """Return the layer's text with an answer put in."""
+        text = self.text
+        for name in self.unknown:
+            values = answer[name]
+            number = str(values[0]) if len(set(values)) == 1 else "x".join(map(str, values))
+            word, colon, rest = text.partition(":")
+            parts = rest.split(",")
+            for i, part in enumerate(parts):
+                key, equals, value = part.partition("=")
+                if value.strip() == "?" and (SHORT.get(key.strip(), key.strip()) == name):
+                    parts[i] = f"{key}{equals}{number}"
+                elif part.strip() == "?":
+                    parts[i] = number
+            text = word + colon + ",".join(parts)
+        return text
+
+
+def has_unknown(text: str) -> bool:
+    """Whether a layer's text asks for something.
+
+    Examples
+    --------
+    >>> has_unknown("conv:64,k=7,s=2,p=?"), has_unknown("relu")
+    (True, False)
+    """
+    return "?" in text
+
+
+def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int = BOUND) -> Solutions:
+    """Return every value of ``?`` with which a chain ends in ``target``.
+
+    Parameters
+    ----------
+    words : sequence of str
+        A chain in text; exactly one layer has ``?``, and no layer after it joins several inputs.
+    input_shape : tuple of int
+        Channels, then one size per axis.
+    target : tuple of int
+        The sizes wanted at the end, one per axis, with or without the channels before them.
+    bound : int
+        Largest value tried when several numbers are unknown.
+
+    Returns
+    -------
+    Solutions
+        Empty ``answers`` if there are none; then ``nearest`` says what is close.
+
+    Raises
+    ------
+    UsageError
+        ``?`` where it cannot be, in several layers, too many combinations, or a target for another number of axes.
+
+    Examples
+    --------
+    >>> found = solve(["conv:64,k=7,s=2,p=?"], (3, 304, 228), (152, 114))
+    >>> [found.filled(answer) for answer in found.answers]
+    ['conv:64,k=7,s=2,p=3']
+    """
+    n_axes = len(input_shape) - 1
+    asking = [index for index, word in enumerate(words) if has_unknown(word)]
+    if not asking:
+        hint = "write ? for the number wanted, such as conv:64,k=7,s=2,p=?; without --target the sizes are computed"
+        raise UsageError("no layer has a '?', the number that is to give --target", hint=hint)
+    if len(asking) != 1:
+        raise UsageError(f"{len(asking)} layers have '?'", hint="ask for the numbers of one layer at a time")
+    at = asking[0]
+    before, after = _chain(words[:at], n_axes), _chain(words[at + 1 :], n_axes)
+    shape = walk(before, input_shape).output
+    kind, values, unknown = _question(words[at], n_axes)
+    sizes = _target_sizes(target, n_axes)
+
+    def layers_with(numbers: Mapping[str, int]) -> tuple[Layer, ...]:
+        return layers_from_values(kind, {**values, **numbers}, n_axes=n_axes, text=words[at])
+
+    smallest = layers_with({name: _least(name) for name in unknown})
+    _check_channels(shape, [*smallest, *after], target, n_axes)
+    ranges = _ranges(smallest[0], unknown, max(*shape[1:], *sizes), bound)
+    if prod(map(len, ranges.values())) > MOST_TRIED:
+        tried = prod(map(len, ranges.values()))
+        raise UsageError(
+            f"{len(unknown)} numbers up to {bound} are {tried:,} combinations, more than {MOST_TRIED:,}",
+            hint="a smaller --bound, or fewer unknowns",
+        )
+    per_axis = [_outcomes(layers_with, ranges, axis, shape[1 + axis], after) for axis in range(n_axes)]
+    fitting = [[key for key, size in each.items() if size == want] for each, want in zip(per_axis, sizes, strict=True)]
+    keys = [(key,) * n_axes for key in fitting[0] if all(key in others for others in map(set, fitting[1:]))]
+    n_answers, nearest = len(keys), None
+    if not keys:
+        keys = list(itertools.islice(itertools.product(*fitting), MOST_LISTED))
+        n_answers, nearest = prod(map(len, fitting)), _nearest(per_axis, unknown, sizes)
+    answers = tuple(_by_name(unknown, each) for each in keys[:MOST_LISTED])
+    searched = {name: (numbers.start, numbers.stop - 1) for name, numbers in ranges.items()}
+    return Solutions(words[at], sizes, unknown, searched, answers, nearest or (), n_answers)
+
+
+def _least(name: str) -> int:
+    """Return the smallest value of a parameter."""
+    return 0 if name in ("padding", "output_padding") else 1
+
+
+def _by_name(unknown: Sequence[str], keys: Sequence[Sequence[int]]) -> dict[str, tuple[int, ...]]:
+    """Return the numbers of an answer by parameter, from one key per axis."""
+    return {name: tuple(key[i] for key in keys) for i, name in enumerate(unknown)}
+
+
+def _chain(words: Sequence[str], n_axes: int) -> list[Layer]:
+    """Return the layers of words without ``?``."""
+    return [layer for word in words for layer in parse_layers(word, n_axes)]
+
+
+def _question(text: str, n_axes: int) -> tuple[str, dict[str, object], tuple[str, ...]]:
+    """Return (kind, known values, names asked for) of a layer's text."""
+    kind, _, values, positions = split_layer(text, n_axes)
+    if kind not in (*WINDOWED, *SEQUENCES, "convtranspose", "depthwise"):
+        raise fault(text, text.index("?"), f"{kind} has no window to solve for", "ask about a convolution or a pooling")
+    unknown = tuple(name for name in ASKABLE if values.get(name, "").strip() == "?")
+    for name, value in values.items():
+        if "?" in value and name not in unknown:
+            hint = f"? can stand for {', '.join(ASKABLE)}: one number for all axes"
+            raise fault(text, positions.get(name, 0), f"{name} cannot be asked for as {value!r}", hint)
+    return kind, {name: value for name, value in values.items() if name not in unknown}, unknown
+
+
+def _target_sizes(target: Shape, n_axes: int) -> Shape:
+    """Return the sizes of a target with or without channels."""
+    if len(target) not in (n_axes, n_axes + 1):
+        written = "x".join(map(str, target))
+        raise UsageError(f"target {written} does not fit an input of {n_axes} axes", hint="--target HxW, or CxHxW")
+    return target[-n_axes:]
+
+
+def _check_channels(shape: Shape, layers: Sequence[Layer], target: Shape, n_axes: int) -> None:
+    """Raise if layers after the question join branches, or a target's channels are not what comes out."""
+    channels = shape[0]
+    for layer in layers:
+        if layer.kind in JOINS or layer.inputs:
+            raise UsageError(f"{layer.label} joins branches after '?'", hint="ask about a chain without joins")
+        channels = layer_channels(layer, [(channels, *shape[1:])])[0]
+    if len(target) > n_axes and channels != target[0]:
+        raise GeometryError(f"the target has {target[0]} channels, and the last layer gives {channels}")
+
+
+def _ranges(layer: Layer, unknown: Sequence[str], longest: int, bound: int) -> dict[str, range]:
+    """Return the values to try: to the end of what can matter for one unknown, up to the bound for several."""
+    window = max(d * (k - 1) + 1 for k, d in zip(layer.kernel_size, layer.dilation, strict=True))
+    pads = 0 if isinstance(layer.padding, str) else max(sum(pair) for pair in layer.padding)
+    stride = max(layer.stride)
+    end = {
+        "kernel_size": longest + pads,
+        "stride": longest + pads,
+        "padding": (longest + 1) * stride + window,
+        "dilation": longest + pads,
+        "output_padding": max(*layer.stride, *layer.dilation) - 1 if len(unknown) == 1 else bound,
+    }
+    several = len(unknown) > 1
+    return {name: range(_least(name), min(end[name], bound if several else MOST) + 1) for name in unknown}
+
+
+def _outcomes(
+    layers_with: Callable[[Mapping[str, int]], Sequence[Layer]],
+    ranges: Mapping[str, range],
+    axis: int,
+    size: int,
+    after: Sequence[Layer],
+) -> dict[tuple[int, ...], int]:
+    """Return the final length along one axis for every assignment that is valid."""
+    found: dict[tuple[int, ...], int] = {}
+    ends: dict[int, int | None] = {}
+    for numbers in itertools.product(*ranges.values()):
+        length = _follow(layers_with(dict(zip(ranges, numbers, strict=True))), axis, size)
+        if length is None:
+            continue
+        if length not in ends:
+            ends[length] = _follow(after, axis, length)
+        end = ends[length]
+        if end is not None:
+            found[numbers] = end
+    return found
+
+
+def _follow(layers: Sequence[Layer], axis: int, size: int) -> int | None:
+    """Return the length along one axis after all layers, or None if one does not fit."""
+    try:
+        for layer in layers:
+            size = layer_sizes(_along(layer, axis), (size,))[1][0]
+    except GeometryError:
+        return None
+    return size
+
+
+def _along(layer: Layer, axis: int) -> Layer:
+    """Return a layer as it is along one axis."""
+    from dataclasses import replace
+
+    fields = ("kernel_size", "stride", "dilation", "output_padding", "scale_factor")
+    one = {name: getattr(layer, name)[axis : axis + 1] for name in fields}
+    padding = layer.padding if isinstance(layer.padding, str) else layer.padding[axis : axis + 1]
+    return replace(layer, n_axes=1, padding=padding, **one)
+
+
+def _nearest(
+    per_axis: Sequence[Mapping[tuple[int, ...], int]], unknown: Sequence[str], sizes: Shape
+) -> tuple[tuple[dict[str, tuple[int, ...]], Shape], ...]:
+    """Return the closest outputs, at most one smaller and one larger than the target, and what gives them."""
+    common = [key for key in per_axis[0] if all(key in each for each in per_axis[1:])]
+    outputs = {key: tuple(each[key] for each in per_axis) for key in common}
+    found = {}
+    for is_below in (True, False):
+        side = [key for key, output in outputs.items() if (sum(output) < sum(sizes)) == is_below]
+        if side:
+            key = min(side, key=lambda key: (sum(abs(a - b) for a, b in zip(outputs[key], sizes, strict=True)), key))
+            found[outputs[key]] = _by_name(unknown, (key,) * len(sizes))
+    return tuple((found[output], output) for output in sorted(found))

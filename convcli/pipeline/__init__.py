@@ -1,0 +1,1 @@
+"""Kernels and stacks on images: ask, plan, run, write, batch."""

@@ -1,0 +1,264 @@
+"""Many inputs: plan all of them, refuse what clashes, then run them in parallel and yield what became of each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from convcli.errors import ConvcliError, UsageError
+from convcli.pipeline.batch_files import (
+    leave_done,
+    leave_existing,
+    leave_own_outputs,
+    refuse_bad_names,
+    refuse_existing,
+)
+from convcli.pipeline.frames import join_frames, parse_frames, split_frames
+from convcli.pipeline.names import MANIFEST_NAME, InputFile
+from convcli.pipeline.outcome import Outcome, failed_by_bug
+from convcli.pipeline.outputs import Plan
+from convcli.pipeline.plan import Planner
+from convcli.pipeline.run import Pipeline
+from convcli.pipeline.workers import Stopped, work_together
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from convcli.pipeline.manifest import Manifest
+    from convcli.pipeline.request import ApplyRequest
+    from convcli.pipeline.stack import StackPlanner
+
+__all__ = ["BatchPlan", "Outcome", "make_planner", "plan_batch", "run_batch"]
+
+
+class BatchPlan(NamedTuple):
+    """Every input planned: what will run, what has failed already or is left alone, and where it is recorded."""
+
+    plans: tuple[Plan, ...]
+    settled: tuple[Outcome, ...]
+    manifest: Manifest | None = None
+    resume: bool = False
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of inputs, failed ones included."""
+        return len(self.plans) + len(self.settled)
+
+
+def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: bool = False) -> BatchPlan:
+    """Read every header, plan every image and name every file before anything is written.
+
+    Parameters
+    ----------
+    request : ApplyRequest
+    sources : sequence of InputFile
+    resume : bool
+        Leave inputs alone that the manifest of ``--out-dir`` has as done, and replace what it has as begun.
+
+    Returns
+    -------
+    BatchPlan
+        Inputs that cannot be read or planned are in it as failed; they do not stop the others. A file that a search
+        found and that this batch itself writes is no input, and left alone.
+
+    Raises
+    ------
+    OutputError
+        Two inputs would write one file, an output is an input, or a file exists and may not be replaced.
+    UsageError
+        What was asked fits none of several inputs, for the same reason.
+    """
+    planner = make_planner(request)
+    plans: list[Plan] = []
+    settled: list[Outcome] = []
+    for source in sources:
+        try:
+            plans += _plan_file(request, planner, source)
+        except ConvcliError as error:
+            settled.append(Outcome(source=source, error=error.within(source.label)))
+        except Exception as error:
+            if len(sources) == 1:
+                raise
+            settled.append(failed_by_bug(source, error))
+    _refuse_misuse(plans, settled)
+    plans, skipped = leave_own_outputs(plans)
+    settled += skipped
+    own = {outcome.source.path for outcome in skipped}
+    refuse_bad_names(plans, [source for source in sources if source.path not in own])
+    manifest = _open_manifest(request, resume or len(sources) > 1)
+    if manifest is not None and resume:
+        plans, skipped = leave_done(plans, manifest)
+        settled += skipped
+    if request.skip_existing:
+        plans, skipped = leave_existing(plans)
+        settled += skipped
+    elif not request.overwrite:
+        refuse_existing(plans, manifest if resume else None)
+    return BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
+
+
+def _plan_file(request: ApplyRequest, planner: Planner | StackPlanner, source: InputFile) -> list[Plan]:
+    """Plan the frames of one file, by themselves, as one picture or as a volume."""
+    from convcli.images import probe, probe_frames
+
+    info = probe(source.readable, orientation=request.orientation)
+    bank = getattr(planner, "bank", None)
+    if bank is not None and bank.weight.ndim == 5 and info.n_frames > 1:
+        from convcli.pipeline.volume import plan_volume
+
+        return [plan_volume(request, bank, source, parse_frames(request.frames or "all", info.n_frames))]
+    parts = split_frames(source, info.n_frames, request.frames)
+    infos = [info]
+    if info.n_frames > 1:
+        infos = probe_frames(source.readable, [part.frame or 0 for part in parts], orientation=request.orientation)
+    frames: list[Plan] = [planner.plan(part, one) for part, one in zip(parts, infos, strict=True)]
+    return join_frames(source, frames)
+
+
+def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
+    """Say once what is wrong with the flags, where it is wrong for every one of several inputs."""
+    errors = [outcome.error for outcome in settled if isinstance(outcome.error, UsageError)]
+    if plans or len(settled) < 2 or len(errors) < len(settled):
+        return
+    if len({error.message for error in errors}) == 1:
+        raise UsageError(errors[0].message, hint=errors[0].hint, **errors[0].facts)
+
+
+def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
+    """Return the record of the output folder, where there is one or it is wanted."""
+    if request.output is not None or request.to_stdout:
+        return None
+    if not wanted and not os.path.lexists(request.out_dir / MANIFEST_NAME):
+        return None
+    from convcli.pipeline.manifest import Manifest
+
+    return Manifest(request.out_dir)
+
+
+def make_planner(request: ApplyRequest) -> Planner | StackPlanner:
+    """Return what plans the inputs of a request: of a bank, or of a stack."""
+    if request.stack is None:
+        return Planner(request)
+    from convcli.pipeline.stack import StackPlanner
+
+    return StackPlanner(request)
+
+
+def run_batch(
+    batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = False, owns_process: bool = False
+) -> Generator[Outcome, None, None]:
+    """Run every plan and yield outcomes as they come; inputs that were settled by planning come first.
+
+    Parameters
+    ----------
+    batch : BatchPlan
+    jobs : int, optional
+        Files at a time; the number of cores if absent. Threads within a file share what is left.
+    fail_fast : bool
+        Start nothing more after the first failure.
+    owns_process : bool
+        Whether nothing else runs in this process, so that it may be forked: files at a time then do not share Python.
+
+    Yields
+    ------
+    Outcome
+
+    Raises
+    ------
+    OutputError
+        Another run is writing into the output folder.
+    """
+    failed = fail_fast and any(outcome.error is not None for outcome in batch.settled)
+    if batch.plans and batch.manifest is not None and not failed:
+        with closing(batch.manifest):
+            batch.manifest.lock(alone=batch.resume)
+            batch.manifest.sweep(_folders(batch.plans))
+            yield from _run(batch, jobs, fail_fast, owns_process)
+    else:
+        yield from _run(batch, jobs, fail_fast, owns_process)
+
+
+def _folders(plans: Sequence[Plan]) -> set[Path]:
+    return {path.parent for plan in plans for path in plan.written_paths}
+
+
+def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool) -> Iterator[Outcome]:
+    for outcome in batch.settled:
+        yield outcome
+        if fail_fast and outcome.error is not None:
+            return
+    if not batch.plans:
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n_jobs = max(1, min(jobs or cores, len(batch.plans)))
+    pipeline = Pipeline(threads=max(1, cores // n_jobs))
+    alone = batch.n_inputs == 1
+
+    def run_one(plan: Plan) -> Outcome:
+        return _run_one(plan, pipeline, batch.manifest, alone=alone)
+
+    outcomes = (run_one(plan) for plan in batch.plans)
+    # One copy of torch is enough, and what it has started does not survive being forked.
+    may_fork = owns_process and sys.platform == "linux" and "torch" not in sys.modules
+    if n_jobs > 1 and may_fork and not any(plan.uses_torch for plan in batch.plans):
+        outcomes = _run_apart(batch.plans, run_one, n_jobs, pipeline)
+    elif n_jobs > 1:
+        outcomes = work_together(batch.plans, run_one, n_jobs, stop=pipeline.stop)
+    with closing(outcomes):
+        for outcome in outcomes:
+            yield outcome
+            if fail_fast and outcome.error is not None:
+                return
+
+
+def _run_apart(
+    plans: Sequence[Plan], run_one: Callable[[Plan], Outcome], n_jobs: int, pipeline: Pipeline
+) -> Generator[Outcome, None, None]:
+    """Run plans in processes; what comes back is the outcome without its source, which may be a whole file."""
+    from convcli.pipeline.pool import work_apart
+
+    def run_far(plan: Plan) -> tuple[Any, ...]:
+        return run_one(plan)[1:]
+
+    def lost(plan: Plan, pid: int, code: int) -> tuple[Any, ...]:
+        from convcli.images.targets import discard_parts
+
+        discard_parts({path.parent for path in plan.written_paths}, pid)
+        return _lost(code)
+
+    results = work_apart(plans, run_far, n_jobs, stop=pipeline.stop, lost=lost)
+    with closing(results):
+        for plan, result in results:
+            outcome = Outcome(plan.source, *result)
+            if outcome.error is not None:
+                outcome.error.within(plan.source.label)
+            yield outcome
+
+
+def _lost(code: int) -> tuple[Any, ...]:
+    """Return what became of an input whose process has died, as an outcome without its source."""
+    how = f"was killed (signal {-code})" if code < 0 else f"ended early (exit code {code})"
+    hint = "not enough memory for several files at a time? -j 1 runs one"
+    return Outcome(InputFile(None), error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]
+
+
+def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None, *, alone: bool) -> Outcome:
+    """Run one plan; what goes wrong is its outcome, except for a bug with a single input, which has its own exit."""
+    try:
+        if manifest is not None:
+            manifest.begin(plan)
+        report = pipeline.run(plan)
+        if manifest is not None:
+            manifest.done(plan)
+        return Outcome(source=plan.source, report=report)
+    except Stopped:
+        raise
+    except ConvcliError as error:
+        return Outcome(source=plan.source, error=error.within(plan.source.label))
+    except Exception as error:
+        if alone and not isinstance(error, MemoryError):
+            raise
+        return failed_by_bug(plan.source, error)

@@ -1,0 +1,119 @@
+"""The files of a batch against each other and against what is there: what is left alone, what is refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from convcli.errors import OutputError
+from convcli.pipeline.inputs import is_special
+from convcli.pipeline.names import MANIFEST_NAME, InputFile, how_to_tell_apart, refuse_clashes
+from convcli.pipeline.outcome import Outcome
+from convcli.pipeline.outputs import Plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from convcli.pipeline.manifest import Manifest
+
+
+def leave_own_outputs(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
+    """Split off what a search found and this batch writes: outputs of an earlier run into the same place."""
+    written = {os.path.realpath(path) for plan in plans for path in plan.written_paths}
+    own = [plan for plan in plans if plan.source.searched and _real(plan.source) in written]
+    left = {id(plan) for plan in own}
+    outcomes = [Outcome(source=plan.source, skipped="an output of this command") for plan in own]
+    return [plan for plan in plans if id(plan) not in left], outcomes
+
+
+def _real(source: InputFile) -> str:
+    """Return the real path of an input, or its text where it cannot be a path."""
+    try:
+        return "" if source.path is None else os.path.realpath(source.path)
+    except ValueError:  # a NUL in it, from a list
+        return str(source.path)
+
+
+def leave_done(plans: Sequence[Plan], manifest: Manifest) -> tuple[list[Plan], list[Outcome]]:
+    """Split off what the manifest has as done, with the same bytes and flags."""
+    kept = [plan for plan in plans if not manifest.is_done(plan)]
+    left = {id(plan) for plan in kept}
+    return kept, [Outcome(source=plan.source, skipped="done before") for plan in plans if id(plan) not in left]
+
+
+def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> None:
+    """Refuse two owners of one file, and an output that is an input.
+
+    Raises
+    ------
+    OutputError
+        Names the file and who would write it.
+    """
+    wanted = [(path, f"{plan.source.label}") for plan in plans for path in plan.written_paths]
+    refuse_clashes(wanted, hint=lambda: how_to_tell_apart([plan.source._replace(data=b"") for plan in plans]))
+    for plan in plans:  # within one input, a template without {kernel} or {channel} makes maps share a file
+        named = [(output.path, f"map {index}") for index, output in enumerate(plan.outputs) if output.path]
+        refuse_clashes(named, hint=lambda: "put {kernel}, {channel} or {index} into --name")
+    for folder in {path.parent for path, _ in wanted}:
+        _refuse_file_as_folder(folder)
+    inputs = {_real(source) for source in sources}
+    for path, owner in wanted:
+        if os.path.realpath(path) in inputs:
+            raise OutputError(f"{path} is an input and would be replaced (from {owner})", hint="choose another output")
+        if _holds_no_file(path):
+            raise OutputError(
+                f"{path} is a pipe or a device, and would be replaced by a file", hint=f"-o - > {path} writes into it"
+            )
+
+
+def _holds_no_file(path: Path) -> bool:
+    """Return whether a name, or what it links to, is no place for a file: a pipe, a device, the name of a stream."""
+    is_stream = os.path.abspath(path).startswith(("/dev/fd/", "/dev/std", "/proc/"))  # noqa: PTH100
+    return is_special(path) or (is_stream and os.path.lexists(path))
+
+
+def _refuse_file_as_folder(folder: Path) -> None:
+    there = next((part for part in (folder, *folder.parents) if os.path.lexists(part)), None)
+    if there is not None and not os.path.isdir(there):  # noqa: PTH112 - no exception
+        raise OutputError(f"{there} is no folder, and outputs would go into it", hint="choose another name")
+
+
+def refuse_existing(plans: Sequence[Plan], manifest: Manifest | None) -> None:
+    """Refuse files that exist, except those of the manifest.
+
+    Raises
+    ------
+    OutputError
+        With ``n_existing``.
+    """
+    existing = [
+        path
+        for plan in plans
+        for path in plan.written_paths
+        if os.path.lexists(path) and not (manifest and manifest.owns(path))
+    ]
+    if existing:
+        more = f" and {len(existing) - 1} more outputs exist" if len(existing) > 1 else " exists"
+        begun = manifest is None and os.path.lexists(plans[0].request.out_dir / MANIFEST_NAME)
+        more_hint = ", --resume goes on where a batch ended" if begun else ""
+        hint = f"--overwrite replaces, --skip-existing leaves them{more_hint}"
+        raise OutputError(f"{existing[0]}{more}", hint=hint, n_existing=len(existing))
+
+
+def leave_existing(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
+    """Keep only the outputs that are missing; an input without any is left alone."""
+    kept, skipped = [], []
+    for plan in plans:
+        missing = tuple(output for output in plan.outputs if output.path is None or not os.path.lexists(output.path))
+        if len(missing) == len(plan.outputs):
+            kept.append(plan)
+        elif missing:
+            note = (
+                f"{len(plan.outputs) - len(missing)} of {len(plan.outputs)} outputs exist: they and their report stay"
+            )
+            kept.append(replace(plan, outputs=missing, notes=(*plan.notes, note), keeps_report=True))
+        else:
+            skipped.append(Outcome(source=plan.source, skipped="its outputs exist"))
+    return kept, skipped

@@ -1,0 +1,209 @@
+"""A bank bound to the planes of one image: the weight tensor, groups and map names that will run.
+
+The rules of ``--groups``, of ``--mode`` and of ``--bias`` live here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from convcli.errors import GeometryError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from convcli.banks import KernelBank
+
+#: Taps that add up to less than this part of their L1 norm sum to zero for the tone: published ones are rounded.
+ZERO_SUM = 1e-3
+
+
+class MapName(NamedTuple):
+    """One output map: which kernel made it, from which planes, and whether its taps sum to zero.
+
+    ``channel`` is empty for a kernel that mixes planes by taps of its own (a dense bank).
+    """
+
+    kernel: str
+    channel: str
+    zero_sum: bool
+
+    @property
+    def label(self) -> str:
+        """``kernel-channel``, as in file names."""
+        return f"{self.kernel}-{self.channel}" if self.channel else self.kernel
+
+
+class BoundBank(NamedTuple):
+    """Weights in torch's layout for the planes of one image.
+
+    Attributes
+    ----------
+    weight : ndarray of shape (O, I/g, kH, kW), or (I, O/g, kH, kW) when transposed, float64
+        Correlation taps.
+    bias : ndarray of shape (O,), float64, or None
+    groups : int
+    maps : tuple of MapName
+        One a map, channel-major: map ``c * K + k`` is kernel ``k`` on plane (or group of planes) ``c``.
+    n_kernels : int
+        ``K``: maps per plane or group of planes.
+    depthwise : bool
+        Every kernel runs on every plane by itself, so that maps of one kernel form a picture.
+    late_bias : ndarray or None
+        Bias that is added behind the engine, see :func:`convcli.pipeline.alpha.with_plain_alpha`.
+    """
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64] | None
+    groups: int
+    maps: tuple[MapName, ...]
+    n_kernels: int
+    depthwise: bool
+    late_bias: NDArray[np.float64] | None = None
+
+
+def bind_bank(
+    bank: KernelBank,
+    planes: tuple[str, ...],
+    *,
+    groups: int | None = None,
+    mode: str = "correlate",
+    bias: tuple[float, ...] | None = None,
+    transposed: bool = False,
+) -> BoundBank:
+    """Bind ``bank`` to planes: decide groups, repeat single-channel kernels, name the maps.
+
+    Parameters
+    ----------
+    bank : KernelBank
+        Weight ``(O, I, kH, kW)``, correlation taps.
+    planes : tuple of str
+        Names of the C input planes, ``("r", "g", "b")``.
+    groups : int, optional
+        ``None`` is ``--groups auto``: single-channel kernels run on every plane by itself, others with ``C / I``.
+    mode : {"correlate", "convolve"}
+        ``convolve`` rotates the taps by 180 degrees.
+    bias : tuple of float, optional
+        One value for all maps or one per kernel; replaces the bank's own.
+    transposed : bool
+        The weight of a dense bank is then ``(I, O/g, kH, kW)``, as in ``ConvTranspose2d``.
+
+    Raises
+    ------
+    GeometryError
+        Groups or channels do not divide; the hint lists what would.
+    UsageError
+        The number of bias values is neither 1 nor that of the kernels.
+    """
+    axes = tuple(range(2, bank.weight.ndim))
+    weight = np.flip(bank.weight, axes) if mode == "convolve" else bank.weight
+    n_kernels, n_channels = weight.shape[:2]
+    if n_channels == 1 and not (transposed and n_kernels == len(planes) > 1 and groups == 1):
+        bound = _repeat_single_channel(weight, bank.kernel_names, planes, groups, transposed=transposed)
+    else:
+        bound = _bind_dense(weight, bank, planes, groups, transposed=transposed)
+    values = bias if bias is not None else bank.bias
+    if values is None or not any(values):
+        return bound
+    if len(values) not in (1, bound.n_kernels):
+        raise UsageError(
+            f"--bias has {len(values)} values for {bound.n_kernels} kernels", hint="one value, or one per kernel"
+        )
+    per_kernel = np.broadcast_to(np.asarray(values, np.float64), (bound.n_kernels,))
+    return bound._replace(bias=np.tile(per_kernel, len(bound.maps) // bound.n_kernels))
+
+
+def is_zero_sum(taps: NDArray[np.float64]) -> bool:
+    """Whether taps sum to zero within rounding, relative to their L1 norm."""
+    return bool(abs(taps.sum()) <= ZERO_SUM * np.abs(taps).sum())
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
+
+
+def _repeat_single_channel(
+    weight: NDArray[np.float64],
+    names: tuple[str, ...],
+    planes: tuple[str, ...],
+    groups: int | None,
+    *,
+    transposed: bool,
+) -> BoundBank:
+    """Run every kernel in every group of planes; within a group the kernel is repeated and the planes add up."""
+    n_kernels, n_planes = len(names), len(planes)
+    n_groups = n_planes if groups is None else groups
+    if n_planes % n_groups:
+        raise GeometryError(
+            f"--groups {n_groups} does not divide {n_planes} planes ({','.join(planes)})",
+            hint=f"groups that do: {_divisors(n_planes)}",
+            groups=n_groups,
+            in_channels=n_planes,
+        )
+    per_group = n_planes // n_groups
+    if transposed:  # (in, out/g): every plane of a group scatters into the same K maps
+        tiled = np.repeat(weight.reshape(1, n_kernels, *weight.shape[2:]), n_planes, axis=0)
+    else:
+        tiled = np.concatenate([np.repeat(weight, per_group, axis=1)] * n_groups)
+    channels = ["".join(planes[g * per_group : (g + 1) * per_group]) for g in range(n_groups)]
+    zero_sum = [is_zero_sum(taps) for taps in weight]
+    maps = tuple(
+        MapName(kernel=name, channel=channel, zero_sum=zero)
+        for channel in channels
+        for name, zero in zip(names, zero_sum, strict=True)
+    )
+    return BoundBank(weight=tiled, bias=None, groups=n_groups, maps=maps, n_kernels=n_kernels, depthwise=per_group == 1)
+
+
+def _bind_dense(
+    weight: NDArray[np.float64], bank: KernelBank, planes: tuple[str, ...], groups: int | None, *, transposed: bool
+) -> BoundBank:
+    """Bind kernels with several input channels, or a transposed weight ``(I, O/g, kH, kW)``."""
+    n_planes = len(planes)
+    if transposed:
+        n_groups = groups or 1
+        if weight.shape[0] != n_planes or n_planes % n_groups:
+            raise GeometryError(
+                f"kernel {bank.name} takes {weight.shape[0]} channels in {n_groups} groups, the image has {n_planes} "
+                f"planes ({','.join(planes)})",
+                hint="--channels picks planes; a transposed weight is (I, O/g, kH, kW)",
+                in_channels=n_planes,
+                groups=n_groups,
+            )
+        n_out = weight.shape[1] * n_groups
+        names = tuple(f"{bank.name}-{index}" for index in range(n_out))
+        rows, per_group = n_planes // n_groups, weight.shape[1]
+        zero = [
+            is_zero_sum(weight[index // per_group * rows : (index // per_group + 1) * rows, index % per_group])
+            for index in range(n_out)
+        ]
+    else:
+        n_out, n_channels = weight.shape[:2]
+        n_groups = groups or max(n_planes // n_channels, 1)
+        if n_groups * n_channels != n_planes or n_out % n_groups:
+            fits = [g for g in range(1, n_planes + 1) if g * n_channels == n_planes and n_out % g == 0]
+            raise GeometryError(
+                f"kernel {bank.name} is {n_out}x{n_channels} (out x in channels): {n_groups} groups need "
+                f"{n_groups * n_channels} planes and kernels in multiples of {n_groups}, the image has {n_planes} "
+                f"({','.join(planes)})",
+                hint=f"--groups {fits[0]}" if fits else f"--channels picks planes: {n_channels} or a multiple of it",
+                in_channels=n_planes,
+                groups=n_groups,
+            )
+        names = bank.kernel_names
+        zero = [is_zero_sum(taps) for taps in weight]
+    maps = tuple(MapName(kernel=name, channel="", zero_sum=z) for name, z in zip(names, zero, strict=True))
+    return BoundBank(weight=weight, bias=None, groups=n_groups, maps=maps, n_kernels=n_out, depthwise=False)
+
+
+def describe_kernel(bank: KernelBank) -> dict[str, object]:
+    """Return what is known of the bank."""
+    return {
+        "name": bank.name,
+        "kernels": list(bank.kernel_names),
+        "shape": list(bank.shape),
+        "orientation": "correlate",
+        "source": bank.source,
+    }

@@ -1,0 +1,163 @@
+"""Frames and pages: which of a file's are meant, each an input by itself, and whether they make one picture again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from convcli.errors import UsageError
+from convcli.images.info import ANIMATED_FORMATS
+from convcli.pipeline.frame_text import check_frames, parse_frames
+from convcli.pipeline.names import SUFFIXES, InputFile
+from convcli.pipeline.outputs import ALPHA_FORMATS, OutputFile, Plan, choose_depth, depth_notes, format_notes
+
+if TYPE_CHECKING:
+    from convcli.pipeline.tone_spec import ToneSpec
+
+__all__ = ["AnimationPlan", "check_frames", "join_frames", "parse_frames", "split_frames"]
+
+#: What frames must have in common to be one picture, and how a message says it.
+_IN_COMMON: dict[str, Callable[[Plan], object]] = {
+    "size": lambda plan: "{}x{}".format(*plan.outputs[0].size_hw),
+    "planes": lambda plan: ",".join(plan.selection.names),
+    "type": lambda plan: plan.info.dtype,
+    "white": lambda plan: plan.info.white,
+    "alpha": lambda plan: plan.alpha or "none",
+    "depth": lambda plan: plan.outputs[0].depth,
+    "maps": lambda plan: ", ".join(one.label for one in plan.maps),
+}
+
+
+def split_frames(source: InputFile, n_frames: int, frames: str | None) -> list[InputFile]:
+    """Return one input per frame that is meant; a file of one frame is itself.
+
+    Raises
+    ------
+    UsageError
+        There is no such frame.
+    """
+    chosen = parse_frames(frames or "all", n_frames)
+    return [source] if n_frames == 1 else [source._replace(frame=frame) for frame in chosen]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AnimationPlan(Plan):
+    """Several frames of one file, kept together in one picture.
+
+    Attributes
+    ----------
+    frames : tuple of ImagePlan or StackPlan
+        One a frame; size, planes, type, alpha and maps are the same for all, and each has the same single output.
+    """
+
+    frames: tuple[Plan, ...]
+
+    def tones(self, depth: str) -> tuple[ToneSpec, ...]:
+        """Return the tones of one frame: all have the same."""
+        return self.frames[0].tones(depth)
+
+    @property
+    def uses_torch(self) -> bool:
+        """Whether any frame may load torch."""
+        return any(frame.uses_torch for frame in self.frames)
+
+    def weight_bytes(self) -> bytes:
+        """Return the taps as bytes, for a digest."""
+        return self.frames[0].weight_bytes()
+
+
+def join_frames(source: InputFile, plans: list[Plan]) -> list[Plan]:
+    """Return one plan for all frames where they make one picture file, else the plans as they are.
+
+    Parameters
+    ----------
+    source : InputFile
+        The file that the frames are of.
+    plans : list of Plan
+        One a frame.
+
+    Raises
+    ------
+    UsageError
+        One file is wanted and cannot hold the frames.
+    """
+    if len(plans) < 2:
+        return plans
+    request = plans[0].request
+    to_file = request.output is not None or request.to_stdout
+    if not to_file and (plans[0].outputs[0].kind != "picture" or request.name is not None):
+        return plans
+    obstacle = _obstacle(plans)
+    if obstacle is None:
+        return [_join(source, plans)]
+    if to_file:
+        raise UsageError(
+            f"{len(plans)} frames do not go into one file: {obstacle}",
+            hint=f"--frames {plans[0].source.frame or 0} takes one of them, --out-dir DIR makes files of each",
+        )
+    note = f"a file for each of {len(plans)} frames: {obstacle}"
+    return [replace(plan, notes=(*plan.notes, note)) for plan in plans]
+
+
+def _obstacle(plans: list[Plan]) -> str | None:
+    """Return what keeps frames from being one picture, or None."""
+    first = plans[0]
+    kind, output_format = first.outputs[0].kind, _joined_format(plans)
+    if kind != "picture":
+        return f"{output_format} holds the raw maps of one" if kind == "raw" else f"a {kind} shows the maps of one"
+    if output_format not in ANIMATED_FORMATS:
+        return f"{output_format} holds one picture"
+    if output_format != "tiff" and first.request.depth not in (None, "8"):
+        return f"an animated {output_format} has 8 bits a sample, not {first.request.depth}"
+    for word, read in _IN_COMMON.items():
+        values = [read(plan) for plan in plans]
+        other = next((index for index, value in enumerate(values) if value != values[0]), None)
+        if other is not None:
+            places = [plans[index].source.frame or 0 for index in (0, other)]
+            return f"frame {places[0]} has {word} {values[0]}, frame {places[1]} {values[other]}"
+    return None
+
+
+def _joined_format(plans: list[Plan]) -> str:
+    """Return the format of the joined picture: as asked, else the input's if it can hold what the frames become."""
+    plan = plans[0]
+    own = plan.info.format
+    keeps = own in ANIMATED_FORMATS and (plan.alpha is None or own in ALPHA_FORMATS)
+    return own if plan.request.format is None and keeps else plan.outputs[0].format
+
+
+def _join(source: InputFile, plans: list[Plan]) -> AnimationPlan:
+    """Return the frames as one plan with one output."""
+    first, output_format = plans[0], _joined_format(plans)
+    old = first.outputs[0]
+    path = old.path
+    if path is not None and first.request.output is None:  # drop the frame's number, take the format's suffix
+        stem = path.name.rpartition("_")[0]
+        path = path.with_name(f"{stem}.{SUFFIXES.get(output_format, output_format)}")
+    depth = choose_depth(first.request, first.info, "picture", output_format) if output_format == "tiff" else "8"
+    joined = old._replace(path=path, format=output_format, depth=depth)
+    frames = tuple(replace(plan, outputs=(joined,), notes=_notes(plan, joined)) for plan in plans)
+    notes = dict.fromkeys(note for frame in frames for note in frame.notes)
+    return AnimationPlan(
+        request=first.request,
+        source=source,
+        info=first.info,
+        selection=first.selection,
+        maps=first.maps,
+        alpha=first.alpha,
+        outputs=(joined,),
+        notes=(*notes, f"{len(plans)} frames, each by itself"),
+        frames=frames,
+    )
+
+
+def _notes(plan: Plan, joined: OutputFile) -> tuple[str, ...]:
+    """Return the notes of a frame, those about its own file replaced by those about the joined one."""
+
+    def about(output: OutputFile) -> list[str]:
+        n_planes = len(plan.maps) + (plan.alpha in ("keep", "premultiply-keep"))
+        return [*depth_notes(plan.info, (output,)), *format_notes(output, plan.info, n_planes)]
+
+    old = about(plan.outputs[0])
+    return (*(note for note in plan.notes if note not in old), *about(joined))

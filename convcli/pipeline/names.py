@@ -1,0 +1,153 @@
+"""Names of output files: planned for the whole batch, refused where they clash, before a pixel is read."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from convcli.errors import OutputError, UsageError, near_names
+
+#: One file per map: a map of a single-plane kernel is named by kernel and plane, of a dense bank by kernel alone.
+MAP_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}-{channel}.{ext}"
+DENSE_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}.{ext}"
+PICTURE_TEMPLATE = "{dir}/{stem}_{bank}.{ext}"
+FIELDS = ("dir", "parent", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
+#: Beginnings of a template that may tell inputs of one name apart, the simplest first.
+_TELLING = ("{dir}/{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")
+#: Suffix by format, where it is not the format's own name.
+SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}
+
+#: What a batch has done in its output folder: :mod:`convcli.pipeline.manifest`.
+MANIFEST_NAME = ".convcli-manifest.jsonl"
+
+
+class InputFile(NamedTuple):
+    """One input: where it is, and where it stood below the folder that was searched.
+
+    ``path`` is ``None`` for standard input, whose bytes are ``data``. ``frame`` is a page or frame of a file that has
+    several. ``below`` keeps the tree of a recursive search
+    under ``--out-dir``; ``searched`` is a file that was found in a folder, not named.
+    """
+
+    path: Path | None
+    data: bytes = b""
+    frame: int | None = None
+    below: PurePosixPath = PurePosixPath()
+    searched: bool = False
+
+    @property
+    def readable(self) -> Path | bytes:
+        """What ``convcli.images`` reads: the path, or the bytes of standard input."""
+        return self.data if self.path is None else self.path
+
+    @property
+    def label(self) -> str:
+        """Name for messages and reports; a frame of several as ``file[3]``."""
+        name = "<stdin>" if self.path is None else str(self.path)
+        return name if self.frame is None else f"{name}[{self.frame}]"
+
+    @property
+    def stem(self) -> str:
+        """File name without its last suffix."""
+        return "stdin" if self.path is None else self.path.stem or self.path.name
+
+    @property
+    def suffix(self) -> str:
+        """Last suffix of the file, without its dot."""
+        return "" if self.path is None else self.path.suffix.removeprefix(".")
+
+    @property
+    def parent(self) -> str:
+        """Name of the folder that the file is in; empty for the current one and for standard input."""
+        return "" if self.path is None else self.path.parent.name.replace("..", "")
+
+
+def check_template(template: str) -> str:
+    """Return ``template`` if every field of it is known and it stays below the output folder.
+
+    Raises
+    ------
+    UsageError
+        Unknown field, bad braces, an absolute path or ``..``.
+
+    Examples
+    --------
+    >>> check_template("{stem}/{kernel}.{ext}")
+    '{stem}/{kernel}.{ext}'
+    """
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise UsageError(f"--name {template!r}: {error}", hint=f"fields: {_braced(FIELDS)}") from None
+    for _, name, format_spec, conversion in parts:
+        if name is not None and (name not in FIELDS or format_spec or conversion):
+            hint = f"{near_names(name, FIELDS)} fields: {_braced(FIELDS)}".strip()
+            raise UsageError(f"--name {template!r}: {{{name}}} is not a field", hint=hint)
+    path = PurePosixPath(template)
+    if path.suffix and path.suffix != ".{ext}":
+        raise UsageError(
+            f"--name {template!r} ends in {path.suffix}", hint="end it in .{ext}; --format names the format"
+        )
+    if path.is_absolute() or ".." in path.parts or "\0" in template or not template.strip("/ "):
+        raise UsageError(f"--name {template!r} leaves the output folder", hint="a relative path without '..'")
+    return template
+
+
+def _braced(names: Iterable[str]) -> str:
+    return " ".join(f"{{{name}}}" for name in names)
+
+
+def output_path(out_dir: Path, template: str, values: Mapping[str, str]) -> Path:
+    """Return one output path; values other than ``dir`` are names already made safe.
+
+    Examples
+    --------
+    >>> output_path(Path("out"), "{dir}/{stem}.{ext}", {"dir": "", "stem": "cat", "ext": "png"})
+    PosixPath('out/cat.png')
+    """
+    relative = template.format_map(values).lstrip("/")
+    if ".." in PurePosixPath(relative).parts:
+        raise OutputError(f"{relative} leaves the output folder", hint="rename the input, or give --name")
+    return out_dir / relative
+
+
+def refuse_clashes(wanted: Iterable[tuple[Path, str]], *, hint: Callable[[], str]) -> None:
+    """Refuse two owners of one path, compared without case, as some file systems do.
+
+    Parameters
+    ----------
+    wanted : iterable of (path, owner)
+        The owner is the input or map that would write there.
+    hint : callable
+        Says what to do about it.
+
+    Raises
+    ------
+    OutputError
+        Names the path and both owners.
+    """
+    owners: dict[str, str] = {}
+    for path, owner in wanted:
+        other = owners.setdefault(str(path).casefold(), owner)
+        if other != owner:
+            raise OutputError(f"{path} would be written by {other} and by {owner}", hint=hint())
+
+
+def how_to_tell_apart(sources: Sequence[InputFile]) -> str:
+    """Return a hint: the template whose fields differ for all inputs, if there is one.
+
+    Examples
+    --------
+    >>> how_to_tell_apart([InputFile(Path("a/p.jpg")), InputFile(Path("b/p.jpg"))])
+    "--name '{parent}/{stem}...' keeps them apart; or another --out-dir"
+    """
+    files = {one._replace(frame=None) for one in sources}
+    if len(files) == 1:
+        return "put {frame} into --name"
+    values = [{"dir": str(one.below), "parent": one.parent, "stem": one.stem, "suffix": one.suffix} for one in files]
+    for template in _TELLING:
+        if len({template.format_map(value).casefold() for value in values}) == len(values):
+            return f"--name '{template}...' keeps them apart; or another --out-dir"
+    return "another --out-dir, one folder at a time"

@@ -1,0 +1,189 @@
+"""Work in forked processes, results in the caller as they come: what threads cannot share is Python itself.
+
+A file of a third of a megapixel is a few hundred short calls; on two threads they wait for each other's Python, and two
+cores do the work of 1.4. A child has everything that was planned by being forked, and is sent numbers of tasks; which
+ones is known here, whatever becomes of it. It ends with its parent, however that one dies. Linux only: elsewhere some
+libraries do not survive being forked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkContext, ForkProcess
+from typing import Any, Generic, TypeVar
+
+from convcli.pipeline.workers import Stopped
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_PR_SET_PDEATHSIG = 1
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Worker:
+    """One child, seen from the parent: both pipes, and the numbers it has been sent and has not answered."""
+
+    def __init__(self, process: ForkProcess, orders: Connection, answers: Connection) -> None:
+        self.process, self.orders, self.answers = process, orders, answers
+        self.pending: deque[int] = deque()
+
+    def give(self, number: int) -> None:
+        self.pending.append(number)
+        with contextlib.suppress(BrokenPipeError):  # it has died, which is seen where answers are taken
+            self.orders.send(number)
+
+    def close(self) -> None:
+        self.orders.close()
+        self.answers.close()
+
+
+class _Crew(Generic[T, R]):
+    """Children that do what they are sent until they are told to stop."""
+
+    def __init__(self, tasks: Sequence[T], work: Callable[[T], R], stop: Callable[[], None]) -> None:
+        self._tasks, self._work, self._stop = tasks, work, stop
+        self.workers: list[_Worker] = []
+
+    def start_one(self) -> None:
+        """Fork one more child."""
+        context = ForkContext()
+        receiving, orders = context.Pipe(duplex=False)
+        answers, sending = context.Pipe(duplex=False)
+        ends = (receiving, sending, os.getpid())
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until both sides know what they mean
+        try:
+            process = context.Process(target=self._serve, args=ends, daemon=True)
+            worker = _Worker(process, orders, answers)
+            self.workers.append(worker)
+            try:
+                process.start()
+            except OSError:
+                self.workers.remove(worker)
+                worker.close()
+                raise
+            finally:
+                receiving.close()
+                sending.close()  # the child's death is the end of its answers
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def feed(self, todo: deque[int]) -> None:
+        """Send numbers of ``todo``: one to each child, and one more that it need not wait for while there are many."""
+        while todo and self.workers:
+            worker = min(self.workers, key=lambda worker: len(worker.pending))
+            if len(worker.pending) >= (2 if len(todo) > len(self.workers) else 1):
+                return
+            worker.give(todo.popleft())
+
+    def take(self) -> tuple[_Worker, Any]:
+        """Return who has answered, and what; ``None`` where that one has died."""
+        ready = wait([worker.answers for worker in self.workers])
+        worker = next(worker for worker in self.workers if worker.answers is ready[0])
+        try:
+            return worker, worker.answers.recv()
+        except (EOFError, OSError):  # before an answer, or within one
+            worker.process.join()
+            worker.close()
+            self.workers.remove(worker)
+            return worker, None
+
+    def stop(self) -> None:
+        """Let every child end what it has begun, and wait for that."""
+        for worker in self.workers:
+            worker.close()  # one that is about to answer must not wait for a reader
+            worker.process.terminate()
+        for worker in self.workers:
+            worker.process.join()
+
+    def _serve(self, receiving: Connection, sending: Connection, parent: int) -> None:
+        """Do what is asked, in the child, until there is nothing more."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent says what follows from it
+        signal.signal(signal.SIGTERM, lambda _signal, _frame: self._stop())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            return
+        for worker in self.workers:  # the parent's ends, this child's too
+            worker.close()
+        with contextlib.suppress(EOFError, BrokenPipeError, Stopped):  # nobody asks, nobody waits, or it was stopped
+            while True:
+                number = receiving.recv()
+                sending.send((number, self._answer(self._tasks[number])))
+
+    def _answer(self, task: T) -> R | BaseException:
+        try:
+            return self._work(task)
+        except Stopped:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is taken
+            return error
+
+
+def work_apart(
+    tasks: Sequence[T],
+    work: Callable[[T], R],
+    n_processes: int,
+    *,
+    stop: Callable[[], None],
+    lost: Callable[[T, int, int], R],
+) -> Generator[tuple[T, R], None, None]:
+    """Yield every task with ``work(task)`` in order of completion; at most two tasks a process are under way.
+
+    Parameters
+    ----------
+    tasks : sequence
+    work : callable
+        Runs in a child that knows all there was when the iterator was started. What it returns is pickled; what it
+        raises is raised here, and ends the others.
+    n_processes : int
+    stop : callable
+        Called in every child when the iterator ends or is closed: makes ``work`` that is under way raise
+        :class:`~convcli.pipeline.workers.Stopped`.
+    lost : callable
+        Gives the result of a task whose process has died, from the task, that process's number, and its exit code
+        (negative: minus the signal).
+
+    Notes
+    -----
+    Where the system starts fewer processes than that, those do all; where it starts none, the caller's does.
+
+    Examples
+    --------
+    >>> sorted(work_apart([1, 2, 3], lambda task: task * task, 2, stop=lambda: None, lost=lambda *_: None))
+    [(1, 1), (2, 4), (3, 9)]
+    """
+    crew = _Crew(tasks, work, stop)
+    todo = deque(range(len(tasks)))
+    try:
+        with contextlib.suppress(OSError):  # no more processes, memory or files than the system allows
+            for _ in range(min(n_processes, len(tasks))):
+                crew.start_one()
+        crew.feed(todo)
+        while any(worker.pending for worker in crew.workers):
+            worker, message = crew.take()
+            if message is None:
+                with contextlib.suppress(OSError):
+                    crew.start_one()
+                if worker.pending:
+                    number = worker.pending.popleft()
+                    message = number, lost(tasks[number], worker.process.pid or 0, worker.process.exitcode or 0)
+                todo.extendleft(reversed(worker.pending))
+            else:
+                worker.pending.popleft()
+            if message is not None:
+                number, answer = message
+                if isinstance(answer, BaseException):
+                    raise answer
+                yield tasks[number], answer
+            crew.feed(todo)
+        for number in todo:
+            yield tasks[number], work(tasks[number])
+    finally:
+        crew.stop()

@@ -1,0 +1,292 @@
+"""Where maps go: one sink an output file.
+
+A sink encodes a band of maps in whatever thread computed it and appends the result in order, so that tone, filter
+and deflate share the thread, and the cache, of the convolution.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+
+import numpy as np
+
+from convcli.engine.store import ToneCounts
+from convcli.errors import OutputError
+from convcli.images import open_picture
+from convcli.pipeline.outputs import TILE_PX, tile_factor
+from convcli.pipeline.tone import Tone
+from convcli.pipeline.tone_spec import ToneSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from convcli.images import Metadata
+    from convcli.images.planes import PlaneSource
+    from convcli.images.write import PictureWriter
+    from convcli.pipeline.outputs import OutputFile, Plan
+
+
+class Band(NamedTuple):
+    """A band ready to be appended: what the writer made of it, and the counts of its tone."""
+
+    payload: Any
+    counts: ToneCounts
+
+
+class Sink(Protocol):
+    """One output file under way."""
+
+    output: OutputFile
+    counts: ToneCounts
+    tone: Tone
+
+    def encode(self, maps: NDArray[Any], top: int) -> Band:
+        """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
+
+    def append(self, band: Band) -> None:
+        """Write a band; bands come from top to bottom."""
+
+    def finish(self) -> int | None:
+        """Put the file in its place; return its bytes, if it has a place."""
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+
+
+def bind_tone(plan: Plan, output: OutputFile, ranges: tuple[NDArray[Any], NDArray[Any]] | None) -> Tone:
+    """Return the tone of the maps of one output; ``ranges`` are of all maps."""
+    depth = "8" if output.kind == "sheet" else output.depth
+    if ranges is not None and output.kind == "picture":  # one scale for its colours
+        lows, highs = (part.copy() for part in ranges)
+        colours = slice(output.maps[0], output.maps[-1] + 1 - (plan.alpha in ("premultiply", "filter")))
+        lows[colours], highs[colours] = lows[colours].min(), highs[colours].max()
+        ranges = lows, highs
+    return Tone(
+        plan.tones(depth)[output.span],
+        white=plan.white,
+        depth=depth,
+        ranges=None if ranges is None else (ranges[0][output.span], ranges[1][output.span]),
+    )
+
+
+def open_target(output: OutputFile) -> Path | BinaryIO:
+    """Return what a writer opens: the path, its folder made, or standard output."""
+    if output.path is None:
+        return sys.stdout.buffer
+    try:
+        output.path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder {output.path.parent}: {error.strerror}", hint="choose another --out-dir"
+        ) from None
+    return output.path
+
+
+def _n_bytes(output: OutputFile) -> int | None:
+    return None if output.path is None else output.path.stat().st_size
+
+
+def count_values(maps: NDArray[Any]) -> ToneCounts:
+    """Return the counts of maps that are stored as they are: nothing is clipped."""
+    _, counts = Tone(ToneSpec("clip"), white=1.0, depth="float").apply(maps)
+    return counts
+
+
+def open_writer(
+    plan: Plan, output: OutputFile, metadata: Metadata, *, keeps_alpha: bool, frames: dict[str, Any] | None = None
+) -> PictureWriter:
+    """Open the file of a picture or map; ``frames`` are the options of an animation."""
+    options: dict[str, Any] = {
+        "picture_format": output.format,
+        "height_px": output.size_hw[0],
+        "width_px": output.size_hw[1],
+        "n_planes": 3 if _colormap(plan, output) else len(output.maps) + keeps_alpha,
+        "depth": output.depth,
+        "metadata": metadata,
+        "compress": plan.request.compress,
+    }
+    if frames is None:
+        return open_picture(open_target(output), **options)
+    from convcli.images import open_animation
+
+    return open_animation(open_target(output), **options, **frames)
+
+
+def _colormap(plan: Plan, output: OutputFile) -> str | None:
+    """Return the colours of a map; a picture has its own."""
+    return plan.request.colormap if output.kind == "map" or len(output.maps) == 1 else None
+
+
+class _FileSink:
+    """What sinks that write to a file band by band have in common."""
+
+    output: OutputFile
+    counts: ToneCounts
+    _writer: PictureWriter
+
+    def append(self, band: Band) -> None:
+        """Write a band."""
+        self._writer.append(band.payload)
+        self.counts += band.counts
+
+    def finish(self) -> int | None:
+        """Put the file in its place; return its bytes, if it has a place."""
+        self._writer.close()
+        return _n_bytes(self.output)
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        self._writer.abort()
+
+
+class PictureSink(_FileSink):
+    """A picture of one map, or of a map per plane, with what happens to alpha.
+
+    Parameters
+    ----------
+    plan, output
+    tone : Tone
+        Of ``output.maps``.
+    alpha : ndarray of shape (1, H, W) or PlaneSource, optional
+        The input's alpha plane, stored as it is.
+    writer : PictureWriter
+        From :func:`open_writer`; frames of an animation share one.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        output: OutputFile,
+        tone: Tone,
+        alpha: NDArray[Any] | PlaneSource | None,
+        writer: PictureWriter,
+    ) -> None:
+        self.output = output
+        self.counts = ToneCounts.zero(len(output.maps))
+        self.tone = tone
+        self._alpha = alpha
+        self._alpha_scale = {"8": 255, "16": 65535}.get(output.depth, 1) / plan.info.white
+        self._white = plan.white
+        self._unpremultiply = plan.alpha == "premultiply"
+        self._late_bias = plan.late_bias
+        self._colormap = _colormap(plan, output)
+        self._writer = writer
+
+    @property
+    def one_pass(self) -> bool:
+        """Whether maps may be stored as they are made: as bytes, and nothing is done to them before."""
+        return self.tone.depth == "8" and not self._unpremultiply
+
+    def encode(self, maps: NDArray[Any], top: int) -> Band:
+        """Tone the maps into interleaved samples and let the writer encode them."""
+        if self._unpremultiply:
+            maps = _unpremultiply(maps, self._white, self._late_bias)
+        samples = np.empty((*maps.shape[1:], len(maps)), self.tone.dtype)
+        _, counts = self.tone.apply(maps, samples.transpose(2, 0, 1), inplace=True)
+        return self.encode_samples(samples, counts, top)
+
+    def encode_samples(self, samples: NDArray[Any], counts: ToneCounts, top: int) -> Band:
+        """Let the writer encode finished samples (H, W, maps), alpha beside them or in colours."""
+        if self._alpha is not None:
+            rows = slice(top, top + len(samples))
+            is_array = isinstance(self._alpha, np.ndarray)
+            alpha = self._alpha[0, rows] if is_array else self._alpha.rows(rows.start, rows.stop)[0]  # type: ignore[index,union-attr]
+            stored = alpha if self._alpha_scale == 1 else np.rint(alpha * self._alpha_scale)
+            samples = np.concatenate([samples, stored[..., None].astype(samples.dtype)], axis=2)
+        if self._colormap:
+            from convcli.images import apply_colormap
+
+            samples = apply_colormap(samples[..., 0], self._colormap)
+        return Band(self._writer.encode(samples), counts)
+
+
+def _unpremultiply(maps: NDArray[Any], white: float, bias: NDArray[Any] | None) -> NDArray[Any]:
+    """Divide colour by filtered alpha, clipped to 0..white, and add the bias; without alpha, colour is 0."""
+    alpha = np.clip(maps[-1], 0, white)
+    share = np.divide(white, alpha, out=np.zeros_like(alpha), where=alpha > white * 1e-6)
+    colour = maps[:-1] * share
+    if bias is not None:
+        colour += bias.astype(colour.dtype)[:, None, None]
+    return np.concatenate([colour, alpha[None]])
+
+
+class RawSink(_FileSink):
+    """All maps as float32, as they are before any tone."""
+
+    def __init__(self, plan: Plan, output: OutputFile, metadata: Metadata) -> None:
+        self.output = output
+        self.counts = ToneCounts.zero(len(output.maps))
+        self.tone = Tone(ToneSpec("clip"), white=1.0, depth="float")
+        from convcli.images import open_raw
+
+        height, width = output.size_hw
+        self._writer = open_raw(
+            open_target(output),
+            raw_format=output.format,
+            names=tuple(plan.maps[index].label for index in output.maps),
+            height_px=height,
+            width_px=width,
+            stamp=metadata.stamp,
+            dtype=plan.request.dtype,
+        )
+
+    def encode(self, maps: NDArray[Any], top: int) -> Band:
+        """Convert to the stored type and count."""
+        del top
+        return Band(self._writer.encode(maps), count_values(maps))
+
+
+class SheetSink:
+    """Every map as a labelled tile of one picture; large maps are averaged down by a whole factor."""
+
+    def __init__(self, plan: Plan, output: OutputFile, tone: Tone, metadata: Metadata) -> None:
+        self.output = output
+        self.counts = ToneCounts.zero(len(output.maps))
+        self._plan = plan
+        self.tone = tone
+        self._metadata = metadata
+        height, width = output.size_hw
+        self.factor = factor = tile_factor(output.size_hw)
+        self._sums = np.zeros((len(output.maps), -(-height // factor), -(-width // factor)), np.float32)
+        rows = np.bincount(np.arange(height) // factor)
+        columns = np.bincount(np.arange(width) // factor)
+        self._areas = rows[:, None] * columns
+
+    def encode(self, maps: NDArray[Any], top: int) -> Band:
+        """Tone the maps and add up each block of factor x factor samples."""
+        samples, counts = self.tone.apply(maps)
+        n_rows, n_columns = samples.shape[1:]
+        columns = np.add.reduceat(samples, np.arange(0, n_columns, self.factor), axis=2, dtype=np.float32)
+        tile_rows = (top + np.arange(n_rows)) // self.factor
+        starts = np.flatnonzero(np.diff(tile_rows, prepend=-1))
+        return Band((tile_rows[starts], np.add.reduceat(columns, starts, axis=1)), counts)
+
+    def append(self, band: Band) -> None:
+        """Add a band's blocks to the tiles."""
+        rows, sums = band.payload
+        self._sums[:, rows] += sums
+        self.counts += band.counts
+
+    def finish(self) -> int | None:
+        """Draw the sheet and put the file in its place; return its bytes, if it has a place."""
+        from convcli.images import apply_colormap, make_sheet, write_picture
+
+        tiles = np.rint(self._sums / self._areas).astype(np.uint8)
+        labels = [named.label for named in self._plan.maps]
+        output, request = self.output, self._plan.request
+        drawn = [apply_colormap(tile, request.colormap) for tile in tiles] if request.colormap else list(tiles)
+        sheet = make_sheet(drawn, labels, tile_px=TILE_PX)
+        write_picture(
+            open_target(output),
+            sheet,
+            picture_format=output.format,
+            metadata=self._metadata,
+            compress=request.compress,
+        )
+        return _n_bytes(output)
+
+    def abort(self) -> None:
+        """Nothing is on disk before the end."""
