@@ -230,9 +230,11 @@ def test_a_worker_that_is_killed_costs_its_file_and_leaves_nothing(
         os.kill(pid, signal.SIGKILL)
     _, errors = busy.communicate(timeout=60)
     assert busy.returncode == 7
-    n_lost = errors.count(b"was killed (signal 9)")
-    assert 1 <= n_lost <= 2
-    assert len(list((tmp_path / "out").rglob("report.json"))) == 30 - n_lost
+    lost = set(re.findall(rb"(\d\d)\.\w+: the process that worked on it was killed", errors))
+    assert 1 <= len(lost) <= 2, errors
+    # A worker may die between its last file and telling of it: then the file is there and counts as lost.
+    done = {path.parent.name[:2].encode() for path in (tmp_path / "out").rglob("report.json")}
+    assert done | lost == {b"%02d" % index for index in range(30)}
     assert not list((tmp_path / "out").rglob("*.convcli-part"))
 
 
