@@ -24,7 +24,6 @@ from convcli.engine.algorithms.base import BandAlgorithm, RangeTooLarge
 from convcli.engine.bands import Array, Scratch
 from convcli.engine.job import Job
 from convcli.engine.problem import CALL_NS, GATHER_NS, Candidate, Problem, TooLittleMemory
-from convcli.geometry.arithmetic import window_px
 
 #: Samples transformed in one call: enough to hide the call, few enough to stay in the cache.
 BATCH_SAMPLES = 2**17
@@ -57,32 +56,30 @@ def good_size(least: int) -> int:
         size += 2
 
 
-def transform_bytes(job: Job, tile_hw: tuple[int, int], *, wide: bool) -> tuple[int, int]:
+def windows_of(job: Job) -> tuple[int, int]:
+    """Return the rows and columns that a window covers."""
+    (kernel_h, kernel_w), (gap_h, gap_w) = job.kernel_hw, job.dilation_hw
+    return gap_h * (kernel_h - 1) + 1, gap_w * (kernel_w - 1) + 1
+
+
+def transform_bytes(job: Job, tile_hw: tuple[int, int], batch: int, *, wide: bool) -> tuple[int, int]:
     """Return the bytes of the kernels' spectra, and of tiles, spectra, products and maps of one batch.
 
     ``wide``: of float64 also, or only.
     """
-    one, item = tile_hw[0] * (tile_hw[1] + 2), 8 if wide else 4
-    twice = wide and job.itemsize == 4  # spectra of both types; tiles are converted
+    one, item, own = tile_hw[0] * (tile_hw[1] + 2), 8 if wide else 4, 8 if job.dtype == "float64" else 4
+    twice = wide and own == 4  # spectra of both types; tiles are converted
     # While the range of tiles is looked at: extremes of blocks of small windows.
-    blocks = 8 if min(window_px(k, d) for k, d in zip(job.kernel_hw, job.dilation_hw, strict=True)) < 16 else 0
-    passing = max(8 * job.n_in * twice, job.itemsize * (1 + blocks) + 4) if wide else 0
-    each = item * (job.n_in + 2 + (job.n_in > 1)) + job.itemsize * job.n_in + passing
+    blocks = 8 if min(windows_of(job)) < 16 else 0
+    passing = max(8 * job.n_in * twice, own * (1 + blocks) + 4) if wide else 0
+    each = item * (job.n_in + 2 + (job.n_in > 1)) + own * job.n_in + passing
     kept = one * (item + 4 * twice) * job.n_out * job.n_in
-    return kept, one * (each * batch_of(job, tile_hw) + 40)  # 40: one kernel while it is transformed
+    return kept, one * (each * batch + 40)  # 40: one kernel while it is transformed
 
 
-def step_of(job: Job, tile_hw: tuple[int, int]) -> tuple[int, int]:
-    """Return the outputs of a tile, rows and columns: every tile starts on a stride."""
-    windows = [window_px(k, d) for k, d in zip(job.kernel_hw, job.dilation_hw, strict=True)]
-    step = [(tile - window) // stride + 1 for tile, window, stride in zip(tile_hw, windows, job.stride_hw, strict=True)]
-    return step[0], step[1]
-
-
-def batch_of(job: Job, tile_hw: tuple[int, int]) -> int:
-    """Return how many tiles are transformed in one call."""
-    n_tiles = -(-job.output_w // step_of(job, tile_hw)[1])
-    return max(min(BATCH_SAMPLES // (tile_hw[0] * tile_hw[1] * job.n_in), n_tiles), 1)
+def batch_of(n_in: int, tile_hw: tuple[int, int], n_tiles: int) -> int:
+    """Return how many tiles of ``n_in`` planes are transformed in one call."""
+    return max(min(BATCH_SAMPLES // (tile_hw[0] * tile_hw[1] * n_in), n_tiles), 1)
 
 
 class OverlapSave(BandAlgorithm):
@@ -103,13 +100,14 @@ class OverlapSave(BandAlgorithm):
     def __init__(self, job: Job, tile_hw: tuple[int, int], *, wide: bool = True) -> None:
         super().__init__(job)
         self.tile_hw, self.wide = tile_hw, wide or job.dtype == "float64"
-        self.window_hw = (
-            window_px(job.kernel_hw[0], job.dilation_hw[0]),
-            window_px(job.kernel_hw[1], job.dilation_hw[1]),
+        self.window_hw = windows_of(job)
+        # Outputs of a tile, in strides, so that every tile starts on one.
+        self.step_hw = (
+            (tile_hw[0] - self.window_hw[0]) // job.stride_hw[0] + 1,
+            (tile_hw[1] - self.window_hw[1]) // job.stride_hw[1] + 1,
         )
-        self.step_hw = step_of(job, tile_hw)
         self.n_tiles = -(-job.output_w // self.step_hw[1])
-        self.batch = batch_of(job, tile_hw)
+        self.batch = batch_of(job.n_in, tile_hw, self.n_tiles)
         self.spectra: dict[np.dtype[Any], Array] = {}
         #: Norm of a kernel, as a part of the sum of its magnitudes: the most of any.
         self._norm = 1.0
@@ -256,36 +254,36 @@ def cheapest_tiles(problem: Problem) -> Candidate:
     """
     job, facts = problem.job, problem.facts
     wide = problem.input_dtype not in NARROW_INPUTS or job.dtype == "float64"
-    window_h, window_w = (window_px(k, d) for k, d in zip(job.kernel_hw, job.dilation_hw, strict=True))
-    each = (2 * facts.n_in + 2 * facts.n_out) * FFT_NS[job.dtype]
+    (window_h, window_w), (stride_h, stride_w) = windows_of(job), job.stride_hw
+    each = (2 * facts.n_in + 2 * facts.n_out) * FFT_NS[job.dtype] + facts.n_in * RANGE_NS * wide
     each += facts.n_in * facts.n_out * SPECTRUM_NS + facts.n_out * 2 * GATHER_NS
-    each += facts.n_in * RANGE_NS * wide
-    groups = facts.n_groups * len(problem.phases)
+    groups, n_rows, n_matrices = facts.n_groups * len(problem.phases), problem.rows, problem.n_matrices
+    gather_ns = problem.n_inputs * GATHER_NS
+    band_bytes = job.n_in * job.columns * job.itemsize * (1 + wide)  # a row's; the exact algorithm's too
+    bands = {_even_share(n_rows, (n - window_h) // stride_h + 1) for n in _tile_sizes(window_h, job.rows(n_rows))}
+    steps = {_even_share(job.output_w, (n - window_w) // stride_w + 1) for n in _tile_sizes(window_w, job.columns)}
+    heights = [(band, good_size((band - 1) * stride_h + window_h)) for band in sorted(bands)]
+    widths = [(step, good_size((step - 1) * stride_w + window_w)) for step in sorted(steps)]
     best: tuple[float, int, int, int, int] | None = None
     least = float("inf")
-    for size_h in _tile_sizes(window_h, job.rows(problem.rows)):
-        band = _even_share(problem.rows, (size_h - window_h) // job.stride_hw[0] + 1)
-        tile_h = good_size(job.rows(band))
-        for size_w in _tile_sizes(window_w, job.columns):
-            step = _even_share(job.output_w, (size_w - window_w) // job.stride_hw[1] + 1)
-            tile_w = good_size((step - 1) * job.stride_hw[1] + window_w)
-            n_bands, n_tiles = -(-problem.rows // band), -(-job.output_w // step)
-            spectra, worker = transform_bytes(job, (tile_h, tile_w), wide=wide)
-            spectra *= problem.n_matrices
-            worker += job.n_in * tile_h * job.columns * job.itemsize * (1 + wide)  # the band; the exact algorithm's
-            worker += band * problem.kept_row_bytes
+    for band, tile_h in heights:
+        n_bands = -(-n_rows // band)
+        for step, tile_w in widths:
+            n_tiles = -(-job.output_w // step)
+            batch = batch_of(job.n_in, (tile_h, tile_w), n_tiles)
+            spectra, worker = transform_bytes(job, (tile_h, tile_w), batch, wide=wide)
+            spectra *= n_matrices
+            worker += tile_h * band_bytes + band * problem.kept_row_bytes
             least = min(least, spectra + worker)
             threads = min(problem.threads, n_bands * groups, (problem.memory - spectra) // worker)
             if threads < 1:
                 continue
             # Tiles that leave the second-level cache cost more; so do many calls.
             price = each * (1.0 if tile_h * tile_w <= 2**17 else 1.05 if tile_h * tile_w <= 2**18 else 1.25)
-            batch = batch_of(job, (tile_h, tile_w))
             calls = n_bands * groups * -(-n_tiles // batch) * (8 + 8 * facts.n_out)
-            cost = n_bands * n_tiles * groups * tile_h * tile_w * price + problem.n_inputs * GATHER_NS
+            cost = n_bands * n_tiles * groups * tile_h * tile_w * price + gather_ns + calls * 4 * CALL_NS
             # The slowest thread has a whole number of bands: three bands on two threads are as slow as four.
-            bands = n_bands * groups
-            cost = (cost + calls * 4 * CALL_NS) * -(-bands // threads) / bands + spectra / 4 * 3
+            cost = cost * -(-n_bands * groups // threads) / (n_bands * groups) + spectra / 4 * 3
             if best is None or cost < best[0]:
                 best = (cost, band, tile_w, int(threads), int(spectra + threads * worker))
     if best is None:
