@@ -2,24 +2,6 @@
 
 Names load on first use (PEP 562): ``import convcli`` imports neither NumPy nor torch.
 
-The rooms, each of which imports only from those below it (``make lint`` holds it so)::
-
-    cli        flags in, exit code out                              typer
-    render     what people read: tables, reports                    rich, for colour and the bar
-    pipeline   kernels and stacks on images: ask, plan, run, write
-    layers     a layer, a stack: text, sizes, weights, run
-    banks      what is applied: kernels by name, family, file, text
-    engine     convolution on arrays: plan, then run                native/: the compiled loops; torch in one file
-    images     pixels in, pixels out                                Pillow, tifffile, isal
-    geometry   integers: sizes, padding, receptive fields
-    errors     what a user can cause, each with its exit code
-
-One image goes this way: a request of flags → a bank → a plan of integers and names, where everything that can be
-refused is refused → planes → strips of maps → stored samples → files and a report.
-
-To add a kernel, put a TOML file into ``kernels/``; a family, a function into ``banks/families`` and its row into
-``banks/catalogue``; an algorithm, a class with ``offer`` and ``run`` into ``engine/algorithms`` and its name into ``ALL``.
-
 Examples
 --------
 >>> import convcli

@@ -21,7 +21,7 @@ Array: TypeAlias = "NDArray[Any]"
 Positions: TypeAlias = "NDArray[np.int32]"
 
 #: Samples that the compiled loops read.
-READABLE = frozenset(map(np.dtype, ("uint8", "int16", "uint16", "float32", "float64")))
+READABLE = ("uint8", "int16", "uint16", "float32", "float64")
 
 
 class RowSource(Protocol):

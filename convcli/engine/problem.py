@@ -26,16 +26,11 @@ REFERENCE_THREADS = 4
 #: Below this much work a second thread costs more than it brings.
 THREAD_NS = 150_000
 #: Largest magnitude of samples of each integer type; floats have no bound.
-SAMPLE_LIMITS = {
+_BITS = (8, 16, 32, 64)
+SAMPLE_LIMITS: dict[str, int] = {
     "bool": 1,
-    "uint8": 255,
-    "int8": 2**7,
-    "uint16": 65535,
-    "int16": 2**15,
-    "uint32": 2**32 - 1,
-    "int32": 2**31,
-    "uint64": 2**64 - 1,
-    "int64": 2**63,
+    **{f"uint{n}": 2**n - 1 for n in _BITS},
+    **{f"int{n}": 2 ** (n - 1) for n in _BITS},
 }
 #: Kernels are looked at so many taps at a time: no copies of a huge one.
 TAPS_AT_ONCE = 2**20

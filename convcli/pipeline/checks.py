@@ -22,7 +22,7 @@ def check_words(request: ApplyRequest) -> None:
         Tone, engine, border or colormap is unknown.
     """
     from convcli.engine import ENGINES, parse_border
-    from convcli.pipeline.tone_spec import parse_tone
+    from convcli.pipeline.tones import parse_tone
 
     parse_tone(request.tone)
     choice(request.engine, "--engine", ("auto", *ENGINES))

@@ -13,7 +13,7 @@ from convcli.pipeline.names import SUFFIXES, InputFile
 from convcli.pipeline.outputs import ALPHA_FORMATS, OutputFile, Plan, choose_depth, depth_notes, format_notes
 
 if TYPE_CHECKING:
-    from convcli.pipeline.tone_spec import ToneSpec
+    from convcli.pipeline.tones import ToneSpec
 
 __all__ = ["AnimationPlan", "check_frames", "join_frames", "parse_frames", "split_frames"]
 

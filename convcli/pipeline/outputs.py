@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from convcli.images import ImageInfo
     from convcli.images.planes import PlaneSelection
     from convcli.pipeline.binding import MapName
-    from convcli.pipeline.tone_spec import ToneSpec
+    from convcli.pipeline.tones import ToneSpec
 
 #: Formats of pictures that hold an alpha plane, and that hold 16 bits a sample.
 ALPHA_FORMATS = ("png", "tiff", "webp")

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from convcli.banks import KernelBank
     from convcli.engine import ConvPlan
     from convcli.images import ImageInfo
-    from convcli.pipeline.tone_spec import ToneSpec
+    from convcli.pipeline.tones import ToneSpec
 
 
 #: Plans of convolutions kept for images of the same shape.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from convcli.layers.file import Stack
     from convcli.layers.stack import StackShape
     from convcli.layers.weights import LayerNumbers
-    from convcli.pipeline.tone_spec import ToneSpec
+    from convcli.pipeline.tones import ToneSpec
 
 #: Flags of one convolution: they mean nothing to a stack.
 _CONV_FLAGS = (
@@ -64,7 +64,7 @@ class StackPlan(Plan):
     def tones(self, depth: str) -> tuple[ToneSpec, ...]:
         """Return the tone of each map; ``auto`` stretches each map: what a layer's values mean is not known."""
         del depth
-        from convcli.pipeline.tone_spec import ToneSpec, parse_tone
+        from convcli.pipeline.tones import ToneSpec, parse_tone
 
         asked = parse_tone(self.request.tone)
         return tuple(ToneSpec("stretch") if asked.name == "auto" else asked for _ in self.maps)

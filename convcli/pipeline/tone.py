@@ -33,7 +33,7 @@ from convcli.engine.store import (
     stored_range,
     total_of,
 )
-from convcli.pipeline.tone_spec import ToneSpec, parse_tone
+from convcli.pipeline.tones import ToneSpec, parse_tone
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from convcli.banks import KernelBank
     from convcli.images import ImageInfo
     from convcli.pipeline.request import ApplyRequest
-    from convcli.pipeline.tone_spec import ToneSpec
+    from convcli.pipeline.tones import ToneSpec
 
 Pairs = tuple[tuple[int, int], ...]
 

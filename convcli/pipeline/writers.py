@@ -16,7 +16,7 @@ from convcli.errors import OutputError
 from convcli.images import open_picture
 from convcli.pipeline.outputs import TILE_PX, tile_factor
 from convcli.pipeline.tone import Tone
-from convcli.pipeline.tone_spec import ToneSpec
+from convcli.pipeline.tones import ToneSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import numpy as np
 
 from convcli.engine import native
 from convcli.engine.algorithms.base import Algorithm
-from convcli.engine.bands import Array, Scratch, Source
+from convcli.engine.bands import READABLE, Array, Scratch, Source
 from convcli.engine.job import Job
 from convcli.engine.problem import CALL_NS, GATHER_NS, THREAD_NS, Candidate, Problem, TooLittleMemory
 
@@ -31,8 +31,6 @@ MOST_COLUMNS, NEAR_BYTES, FAR = 4096, 1_000_000, 1.3
 BAND_MACS, BAND_BYTES = 500_000_000, 2_000_000
 #: Bytes of maps that are made before they are put elsewhere.
 PRODUCT_BYTES = 500_000
-#: Samples that are read where they lie.
-NATIVE_INPUTS = ("uint8", "int16", "uint16", "float32", "float64")
 
 
 def line_bytes(job: Job) -> int:
@@ -71,7 +69,7 @@ def product_rows(job: Job) -> int:
 
 def converted_bytes(job: Job, input_dtype: str) -> int:
     """Return the bytes of a padded row of samples that the core cannot read as they lie."""
-    return 0 if input_dtype in NATIVE_INPUTS else job.n_in * job.columns * 2 * job.itemsize
+    return 0 if input_dtype in READABLE else job.n_in * job.columns * 2 * job.itemsize
 
 
 def direct_ns(job: Job, *, n_rows: int) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 
 from convcli.engine import native
 from convcli.engine.algorithms.base import BandAlgorithm, band_bytes
-from convcli.engine.algorithms.direct import NATIVE_INPUTS, core_bytes, correlate, direct_ns
+from convcli.engine.algorithms.direct import core_bytes, correlate, direct_ns
 from convcli.engine.algorithms.gemm import (
     ROWS_AT_ONCE,
     ColumnProduct,
@@ -25,7 +25,7 @@ from convcli.engine.algorithms.gemm import (
     product_bytes,
 )
 from convcli.engine.algorithms.lowrank import LARGE_RANK, factors
-from convcli.engine.bands import Array, Scratch, Source
+from convcli.engine.bands import READABLE, Array, Scratch, Source
 from convcli.engine.job import Job
 from convcli.engine.problem import CACHE_BYTES, CALL_NS, GATHER_NS, Candidate, Problem, fit_band
 
@@ -91,7 +91,7 @@ class Separable(BandAlgorithm):
             each = direct_ns(first, n_rows=1) + job.n_out * direct_ns(second, n_rows=1)
             calls = 10 + 6 * job.n_out
             taken = core_bytes(first) + core_bytes(second)
-            converted = 0 if problem.input_dtype in NATIVE_INPUTS else 2
+            converted = 0 if problem.input_dtype in READABLE else 2
 
             def n_bytes(rows: int) -> int:
                 between = rows * job.n_out * (rank * job.columns + 2 * job.output_w)
