@@ -244,6 +244,26 @@ def test_pictures_in_one_pass_are_those_of_three(planes, kernels, level):
                 np.testing.assert_array_equal(alone[..., 0], stored[0])
 
 
+@pytest.mark.parametrize("engine", ["auto", "direct", "gemm", "fft"])
+def test_steps_that_are_never_taken_cost_nothing(engine):
+    """A stride with one output, a dilation with one tap: any number, in little memory."""
+    if engine == "direct" and native.core is None:
+        pytest.skip(f"not compiled: {native.reason}")
+    huge, image = 999_999_999, np.random.default_rng(0).integers(0, 256, (2, 30, 40)).astype(np.float32)
+    one = conv2d(image, np.ones((2, 1, 3, 3)), stride=huge, groups=2, engine=engine, memory=2_000_000)
+    assert_close(one, image[:, :3, :3].sum(axis=(1, 2), keepdims=True).astype(np.float64), rtol=1e-5)
+    for weight, dilation in ((np.ones((2, 1, 1, 3)), (huge, 2)), (np.ones((2, 1, 3, 1)), (2, huge))):
+        maps = conv2d(image, weight, dilation=dilation, groups=2, engine=engine, memory=2_000_000)
+        plain = [1 if step == huge else step for step in dilation]
+        expected = conv2d(image, weight, dilation=plain, groups=2, engine="reference")
+        assert_close(maps, expected.astype(np.float64), rtol=1e-5)
+    if native.core is not None:
+        out, rows = np.empty((1, 2, 38, 1), np.float32), np.arange(2, dtype=np.int32)
+        taps, columns = np.ones((1, 1, 1, 3), np.float32), np.arange(40, dtype=np.int32)
+        native.core.conv(image[:1, ..., None], rows, columns, taps, None, out, 1, 1, 2**31 - 1, 1, 0.0)
+        assert out[0, 1, 0, 0] == image[0, 1, :3].sum()
+
+
 def test_the_door_refuses_what_does_not_fit():
     if native.core is None:
         pytest.skip(f"not compiled: {native.reason}")

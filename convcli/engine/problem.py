@@ -168,14 +168,14 @@ def largest_job(phases: tuple[Phase, ...], facts: TapFacts, dtype: str) -> Job:
 
 
 def job_of(phase: Phase, facts: TapFacts, dtype: str) -> Job:
-    """Return one phase as the job of one group."""
+    """Return one phase as the job of one group; steps that are never taken are 1, and cost nothing."""
     rows, columns = phase
     return Job(
         n_in=facts.n_in,
         n_out=facts.n_out,
         kernel_hw=(max(len(rows.taps), 1), max(len(columns.taps), 1)),
-        stride_hw=(rows.stride, columns.stride),
-        dilation_hw=(rows.dilation, columns.dilation),
+        stride_hw=(rows.stride if rows.n_outputs > 1 else 1, columns.stride if columns.n_outputs > 1 else 1),
+        dilation_hw=(rows.dilation if len(rows.taps) > 1 else 1, columns.dilation if len(columns.taps) > 1 else 1),
         output_w=columns.n_outputs,
         dtype=dtype,
     )

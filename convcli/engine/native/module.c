@@ -102,8 +102,13 @@ static int take(call *c, PyObject *const objects[N_BUFFERS], double constant, in
     job->kernel_h = (int32_t)taps->shape[2], job->kernel_w = (int32_t)taps->shape[3];
     const int64_t rows = (c->n_rows - 1) * job->stride_h + (int64_t)(job->kernel_h - 1) * job->dilation_h + 1;
     const int64_t columns = (int64_t)(job->out_w - 1) * job->stride_w + (int64_t)(job->kernel_w - 1) * job->dilation_w + 1;
-    /* Places within a line are 32-bit integers. */
-    if (columns > INT32_MAX / 4 / job->lanes - 4096 || taps->shape[1] != job->n_in ||
+    /* A step that is never taken does not decide how many lines are kept. */
+    if (c->n_rows == 1) job->stride_h = 1;
+    if (job->out_w == 1) job->stride_w = 1;
+    if (job->kernel_h == 1) job->dilation_h = 1;
+    if (job->kernel_w == 1) job->dilation_w = 1;
+    /* Rows of a ring and places within a line are 32-bit integers. */
+    if (rows > INT32_MAX / 8 || columns > INT32_MAX / 4 / job->lanes - 4096 || taps->shape[1] != job->n_in ||
         (job->lanes > 1 && job->n_in > 1) || c->b[ROWS].shape[0] != rows || c->b[COLUMNS].shape[0] != columns ||
         (c->b[BIAS].obj && c->b[BIAS].shape[0] != job->n_out))
         return refuse("shapes that do not belong together");
