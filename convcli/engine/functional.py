@@ -62,7 +62,7 @@ def conv2d(
     padding_mode : str
         See :func:`convcli.engine.parse_border`; works for a kernel of any size.
     engine : str
-        ``auto``, ``taps``, ``im2col``, ``banded``, ``separable``, ``fft`` or ``torch``.
+        ``auto``, ``reference``, ``im2col``, ``gemm``, ``direct``, ``separable``, ``fft`` or ``torch``.
     threads, memory : int, optional
         Bounds: workers, and bytes beyond input and output.
 
