@@ -28,12 +28,13 @@ from convcli.images import (
     write_picture,
     write_raw,
 )
+from convcli.images.formats import FORMATS
 from convcli.images.png import adler32_combine
 from convcli.images.sheet import plan_sheet
 from convcli.images.targets import PART_SUFFIX
-from convcli.images.write import RULES
 
 RNG = np.random.default_rng(11)
+RULES = {row.name: row for row in FORMATS if row.planes}
 DTYPES = {"1": np.uint8, "8": np.uint8, "16": np.uint16, "float": np.float32}
 TOP = {"1": 2, "8": 256, "16": 65536, "float": 65536}
 LOSSY = {"jpeg", "gif"}

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from convcli.images.animation import open_animation
     from convcli.images.colormaps import COLORMAPS, apply_colormap
-    from convcli.images.info import ANIMATED_FORMATS, DEFAULT_MAX_PIXELS, Image, ImageInfo, LargeImage, Metadata
+    from convcli.images.info import DEFAULT_MAX_PIXELS, Image, ImageInfo, LargeImage, Metadata
     from convcli.images.raw import open_raw, write_raw
     from convcli.images.reading import open_planes, probe, probe_frames, read, read_frames
     from convcli.images.sheet import make_sheet
     from convcli.images.write import open_picture, picture_notes, write_picture
 
 _HOME = {
-    "ANIMATED_FORMATS": "info",
     "open_animation": "animation",
     "COLORMAPS": "colormaps",
     "DEFAULT_MAX_PIXELS": "info",
@@ -41,7 +40,6 @@ _HOME = {
 }
 
 __all__ = [
-    "ANIMATED_FORMATS",
     "COLORMAPS",
     "DEFAULT_MAX_PIXELS",
     "Image",

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from convcli.errors import OutputError
-from convcli.images.info import ANIMATED_FORMATS, NO_METADATA, Metadata
+from convcli.images import formats
+from convcli.images.info import NO_METADATA, Metadata
 from convcli.images.targets import Target, TargetFile
 from convcli.images.write import Copied, PictureWriter, check_picture, fitting_icc
 
@@ -57,10 +58,10 @@ def open_animation(
     OutputError
         The format holds one picture only, or not such samples.
     """
-    if picture_format not in ANIMATED_FORMATS:
+    if not formats.BY_NAME[picture_format].animated:
         raise OutputError(
             f"{picture_format} holds one picture, not {n_frames} frames",
-            hint=f"--format {' or '.join(ANIMATED_FORMATS)}, or --frames first",
+            hint=f"--format {' or '.join(formats.able('animated', True))}, or --frames first",
         )
     if picture_format != "tiff" and depth != "8":
         raise OutputError(f"an animated {picture_format} has 8 bits a sample", hint="--depth 8, or --format tiff")

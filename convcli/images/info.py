@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
 #: Pixels that are read without ``--max-pixels``; 16384 x 16384, which takes 1 GiB as RGB.
 DEFAULT_MAX_PIXELS = 2**28
-#: Picture formats that hold several frames.
-ANIMATED_FORMATS = ("gif", "webp", "png", "tiff")
 
 
 class Metadata(NamedTuple):

@@ -7,8 +7,6 @@ from typing import BinaryIO
 from convcli.errors import ImageError
 from convcli.images.info import DEFAULT_MAX_PIXELS, ImageInfo
 
-#: Formats that may be read without holding the image.
-READ_BY_WINDOWS = ("tiff", "ppm", "pfm")
 #: A deflate stream cannot expand by more than 1032 (zlib's technical notes); one of LZW by at most 4096 bytes a code of
 #: 12 bits. Other compressions of a TIFF may do more where nothing is in a picture; faxes, of mode 1, are let through.
 _MOST_INFLATION = {"png": 1032, "tiff": 4096}

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import io
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 
 from convcli.errors import OutputError
+from convcli.images import formats
 from convcli.images.info import NO_METADATA, Metadata
 from convcli.images.targets import Target, TargetFile
 
@@ -23,28 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class FormatRule(NamedTuple):
-    """What a picture format can hold."""
-
-    depths: tuple[str, ...]
-    planes: tuple[int, ...]
-    keeps: tuple[str, ...]
-    note: str = ""
-    most_px: int = 2**31 - 1
-
-
-RULES = {
-    "png": FormatRule(("8", "16", "1"), (1, 2, 3, 4), ("icc", "dpi", "exif", "stamp")),
-    "jpeg": FormatRule(
-        ("8",), (1, 3), ("icc", "dpi", "exif", "stamp"), "JPEG is lossy (quality 92, no chroma subsampling)", 65500
-    ),
-    "tiff": FormatRule(("8", "16", "float"), (1, 2, 3, 4), ("icc", "dpi", "stamp")),
-    "webp": FormatRule(("8",), (1, 2, 3, 4), ("icc", "exif", "stamp"), most_px=16383),
-    "bmp": FormatRule(("8",), (1, 3), ("dpi",)),
-    "ppm": FormatRule(("8", "16"), (1, 3), ("stamp",)),
-    "pfm": FormatRule(("float",), (1, 3), ()),
-    "gif": FormatRule(("8",), (1, 3), ("stamp",), "GIF holds 256 colours: colour is quantised", 65535),
-}
 _DTYPE: dict[str, np.dtype[Any]] = {
     "1": np.dtype(np.uint8),
     "8": np.dtype(np.uint8),
@@ -62,7 +41,7 @@ def picture_notes(picture_format: str, n_planes: int, metadata: Metadata) -> tup
     >>> picture_notes("bmp", 3, Metadata(icc=b"profile"))
     ('bmp cannot keep the ICC profile',)
     """
-    rule = RULES[picture_format]
+    rule = formats.BY_NAME[picture_format]
     notes = [
         f"{picture_format} cannot keep the {_KEPT_NAMES[field]}"
         for field in _KEPT_NAMES
@@ -188,7 +167,7 @@ def open_picture(
     depth : {"1", "8", "16", "float"}
         Samples are uint8 (for ``1``: zero or not), uint8, uint16, float32.
     picture_format : str
-        A key of ``RULES``.
+        A name of :data:`convcli.images.formats.FORMATS` that can be written.
     metadata : Metadata
         What of it the format cannot keep is told by :func:`picture_notes`.
     compress : {"fast", "default", "small"}
@@ -240,12 +219,12 @@ def check_picture(picture_format: str, n_planes: int, depth: str, size_hw: tuple
     OutputError
         With a hint that names formats that can.
     """
-    rule = RULES[picture_format]
+    rule = formats.BY_NAME[picture_format]
     if depth not in rule.depths:
-        able = [name for name, other in RULES.items() if depth in other.depths]
+        able = formats.able("depths", depth)
         raise OutputError(f"{picture_format} cannot store depth {depth}", hint=f"--format {' or '.join(able)}")
     if n_planes not in rule.planes:
-        able = [name for name, other in RULES.items() if n_planes in other.planes]
+        able = formats.able("planes", n_planes)
         hint = f"--format {' or '.join(able)}" if able else "--format npy, or --layout maps"
         raise OutputError(f"{picture_format} cannot store {n_planes} planes", hint=hint)
     if max(size_hw) > rule.most_px:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convcli.errors import UsageError
+from convcli.images import formats
 from convcli.pipeline.binding import BoundBank, is_zero_sum
-from convcli.pipeline.outputs import ALPHA_FORMATS
 
 if TYPE_CHECKING:
     from convcli.images import ImageInfo
@@ -47,7 +47,7 @@ def choose_alpha(request: ApplyRequest, info: ImageInfo, layout: str, bound: Bou
         return None
     if request.alpha == "drop":
         return None
-    if output_format not in ALPHA_FORMATS:
+    if not formats.BY_NAME[output_format].holds_alpha:
         notes.append(f"{output_format} holds no alpha: it is dropped")
         return None
     plain = bound.depthwise and bound.n_kernels == 1 and not request.transposed

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convcli.errors import OutputError, UsageError
+from convcli.images import formats
 from convcli.pipeline.flags import choice
-from convcli.pipeline.request import RAW_FORMATS, ApplyRequest
+from convcli.pipeline.request import ApplyRequest
 
 if TYPE_CHECKING:
     from convcli.images import ImageInfo
@@ -47,9 +48,10 @@ def check_outputs(request: ApplyRequest, info: ImageInfo, n_colours: int, output
         Means are not one per plane, or colours are asked for a picture that has its own.
     """
     from convcli.images.info import DEFAULT_MAX_PIXELS
-    from convcli.images.limits import READ_BY_WINDOWS, check_size
+    from convcli.images.limits import check_size
 
-    if request.max_pixels is not None or info.format not in READ_BY_WINDOWS:
+    row = formats.BY_NAME.get(info.format)
+    if request.max_pixels is not None or row is None or not row.windows:
         check_size(info, request.max_pixels)
     n_means = len(request.normalize[0]) if request.normalize else 1
     if n_means not in (1, n_colours):
@@ -73,7 +75,7 @@ def _check_output(request: ApplyRequest, info: ImageInfo, output: OutputFile, li
         raise UsageError(
             f"--colormap colours single maps, and this picture has {len(output.maps)} planes", hint="--channels luma"
         )
-    if output.kind in ("map", "picture") and output.format not in RAW_FORMATS:
+    if output.kind in ("map", "picture") and output.format not in formats.RAW:
         if request.colormap is not None and output.depth == "float":
             raise UsageError(f"--colormap does nothing to {output.format}, which holds floats", hint="--format png")
         check_picture(output.format, 3 if request.colormap else len(output.maps), output.depth, output.size_hw)

@@ -10,15 +10,14 @@ from pathlib import Path
 
 from convcli.errors import UsageError, near_names
 from convcli.geometry.sizes import parse_count, parse_padding, parse_pair
+from convcli.images import formats
 from convcli.pipeline.frame_text import check_frames
 from convcli.pipeline.names import check_template
-from convcli.pipeline.request import FORMATS, RAW_FORMATS, ApplyRequest
+from convcli.pipeline.request import ApplyRequest
 
 LAYOUTS = ("maps", "picture", "sheet")
 COMBINES = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
 ALPHAS = ("premultiply", "keep", "filter", "drop")
-_FORMAT_OF_SUFFIX = {"jpg": "jpeg", "jpe": "jpeg", "tif": "tiff", "pgm": "ppm", "pnm": "ppm"}
-_KNOWN_SUFFIXES = (*FORMATS, *_FORMAT_OF_SUFFIX)
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -46,7 +45,8 @@ def parse_format(text: str, flag: str) -> str:
     ('jpeg', 'ppm')
     """
     word = text.strip().lower().lstrip(".")
-    return choice(_FORMAT_OF_SUFFIX.get(word, word), flag, FORMATS)
+    row = formats.BY_SUFFIX.get(f".{word}")
+    return choice(row.name if row else word, flag, formats.WRITTEN)
 
 
 def parse_floats(text: str, flag: str) -> tuple[float, ...]:
@@ -157,10 +157,10 @@ def _bind_output(values: dict[str, object], output: Path) -> None:
             values["format"] = parse_format(output.suffix, "-o")
         else:
             raise UsageError(f"-o {output} has no suffix to name its format", hint="-o edges.png, or --format png")
-    suffix = output.suffix.lstrip(".").lower()
-    if not values["to_stdout"] and suffix in _KNOWN_SUFFIXES and parse_format(suffix, "-o") != values["format"]:
+    named = formats.BY_SUFFIX.get(output.suffix.lower())
+    if not values["to_stdout"] and named is not None and named.name != values["format"]:
         raise UsageError(f"-o {output} and --format {values['format']} disagree", hint="keep one of them")
-    if values.get("layout") == "maps" and values["format"] not in (*RAW_FORMATS, "tiff"):
+    if values.get("layout") == "maps" and values["format"] not in (*formats.RAW, "tiff"):
         raise UsageError(
             f"-o {output} is one file and cannot hold the maps as {values['format']}",
             hint="--out-dir for one file per map, -o maps.npy for all maps, or --layout sheet",
@@ -175,12 +175,13 @@ def _refuse_contradictions(request: ApplyRequest) -> None:
         raise UsageError("--kernel and --stack exclude each other", hint="put the kernel into the stack file")
     if request.overwrite and request.skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other", hint="keep one of them")
-    if request.depth == "float" and request.format not in (None, "tiff", "pfm", *RAW_FORMATS):
+    row = formats.BY_NAME.get(request.format or "")
+    if request.depth is not None and row is not None and not row.raw and request.depth not in row.depths:
+        able = [*formats.able("depths", request.depth), *(formats.RAW if request.depth == "float" else ())]
         raise UsageError(
-            f"--depth float cannot be stored as {request.format}", hint="--format tiff, pfm, npy, npz or safetensors"
+            f"--depth {request.depth} cannot be stored as {request.format}",
+            hint=f"--format {', '.join(able[:-1])} or {able[-1]}",
         )
-    if request.depth == "16" and request.format not in (None, "png", "tiff", "ppm"):
-        raise UsageError(f"--depth 16 cannot be stored as {request.format}", hint="--format png, tiff or ppm")
     _refuse_what_has_no_effect(request)
     if request.output_padding != (0, 0) and not request.transposed:
         raise UsageError("--output-padding needs --transposed", hint="add --transposed, or leave it out")
@@ -188,7 +189,7 @@ def _refuse_contradictions(request: ApplyRequest) -> None:
 
 def _refuse_what_has_no_effect(request: ApplyRequest) -> None:
     """Refuse flags that would be parsed and then ignored, which would be a silent lie."""
-    raw = request.kind == "raw" or request.format in RAW_FORMATS
+    raw = request.kind == "raw" or request.format in formats.RAW
     tells = [
         (request.is_one_file and request.out_dir != Path(), "--out-dir does nothing beside -o", "keep one of them"),
         (request.is_one_file and request.name is not None, "--name does nothing beside -o", "keep one of them"),

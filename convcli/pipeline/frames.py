@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from convcli.errors import UsageError
-from convcli.images.info import ANIMATED_FORMATS
+from convcli.images import formats
 from convcli.pipeline.frame_text import check_frames, parse_frames
-from convcli.pipeline.names import SUFFIXES, InputFile
-from convcli.pipeline.outputs import ALPHA_FORMATS, OutputFile, Plan, choose_depth, depth_notes, format_notes
+from convcli.pipeline.names import InputFile
+from convcli.pipeline.outputs import OutputFile, Plan, choose_depth, depth_notes, format_notes
 
 if TYPE_CHECKING:
     from convcli.pipeline.tones import ToneSpec
@@ -106,7 +106,7 @@ def _obstacle(plans: list[Plan]) -> str | None:
     kind, output_format = first.outputs[0].kind, _joined_format(plans)
     if kind != "picture":
         return f"{output_format} holds the raw maps of one" if kind == "raw" else f"a {kind} shows the maps of one"
-    if output_format not in ANIMATED_FORMATS:
+    if not formats.BY_NAME[output_format].animated:
         return f"{output_format} holds one picture"
     if output_format != "tiff" and first.request.depth not in (None, "8"):
         return f"an animated {output_format} has 8 bits a sample, not {first.request.depth}"
@@ -123,7 +123,8 @@ def _joined_format(plans: list[Plan]) -> str:
     """Return the format of the joined picture: as asked, else the input's if it can hold what the frames become."""
     plan = plans[0]
     own = plan.info.format
-    keeps = own in ANIMATED_FORMATS and (plan.alpha is None or own in ALPHA_FORMATS)
+    row = formats.BY_NAME.get(own)
+    keeps = row is not None and row.animated and (plan.alpha is None or row.holds_alpha)
     return own if plan.request.format is None and keeps else plan.outputs[0].format
 
 
@@ -134,7 +135,7 @@ def _join(source: InputFile, plans: list[Plan]) -> AnimationPlan:
     path = old.path
     if path is not None and first.request.output is None:  # drop the frame's number, take the format's suffix
         stem = path.name.rpartition("_")[0]
-        path = path.with_name(f"{stem}.{SUFFIXES.get(output_format, output_format)}")
+        path = path.with_name(f"{stem}.{formats.BY_NAME[output_format].suffixes[0][1:]}")
     depth = choose_depth(first.request, first.info, "picture", output_format) if output_format == "tiff" else "8"
     joined = old._replace(path=path, format=output_format, depth=depth)
     frames = tuple(replace(plan, outputs=(joined,), notes=_notes(plan, joined)) for plan in plans)

@@ -9,13 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from convcli.errors import ImageError, UsageError
+from convcli.images import formats
 from convcli.pipeline.names import MANIFEST_NAME, InputFile
-
-#: Files of a folder that count as images; a file named on the command line needs no suffix at all.
-IMAGE_SUFFIXES = (
-    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
-)
 
 
 def find_inputs(
@@ -86,7 +81,7 @@ def _search(search: _Search, skipped: list[Path]) -> Iterator[InputFile]:
     folder, n_found, n_skipped = search.folder, 0, len(skipped)
     for place, name in search.files():
         path = place / name
-        if Path(name).suffix.lower() not in IMAGE_SUFFIXES or name.startswith(".") or is_special(path):
+        if Path(name).suffix.lower() not in formats.PICTURE_SUFFIXES or name.startswith(".") or is_special(path):
             continue
         if search.written and os.path.realpath(path) in search.written:
             skipped.append(path)

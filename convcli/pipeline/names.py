@@ -17,7 +17,6 @@ FIELDS = ("dir", "parent", "stem", "suffix", "bank", "kernel", "channel", "index
 #: Beginnings of a template that may tell inputs of one name apart, the simplest first.
 _TELLING = ("{dir}/{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")
 #: Suffix by format, where it is not the format's own name.
-SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}
 
 #: What a batch has done in its output folder: :mod:`convcli.pipeline.manifest`.
 MANIFEST_NAME = ".convcli-manifest.jsonl"

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.pipeline.names import DENSE_TEMPLATE, MAP_TEMPLATE, SUFFIXES, InputFile, output_path
-from convcli.pipeline.request import RAW_FORMATS, ApplyRequest
+from convcli.images import formats
+from convcli.pipeline.names import DENSE_TEMPLATE, MAP_TEMPLATE, InputFile, output_path
+from convcli.pipeline.request import ApplyRequest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,13 +20,8 @@ if TYPE_CHECKING:
     from convcli.pipeline.binding import MapName
     from convcli.pipeline.tones import ToneSpec
 
-#: Formats of pictures that hold an alpha plane, and that hold 16 bits a sample.
-ALPHA_FORMATS = ("png", "tiff", "webp")
-DEEP_FORMATS = ("png", "tiff", "ppm")
 #: Longest side of one tile of a contact sheet, in pixels; larger maps are averaged down by a whole factor.
 TILE_PX = 320
-#: Formats without room for a word about how the file was made: a sidecar ``FILE.json`` says it.
-STAMPLESS_FORMATS = ("npy", "bmp", "pfm")
 
 
 class OutputFile(NamedTuple):
@@ -112,7 +108,8 @@ class Plan(ABC):
             return None
         if first.kind == "map":
             return None if self.request.name is not None else first.path.parent / "report.json"
-        return first.path.with_name(f"{first.path.name}.json") if first.format in STAMPLESS_FORMATS else None
+        has_stamp = "stamp" in formats.BY_NAME[first.format].keeps  # else a sidecar says how the file was made
+        return None if has_stamp else first.path.with_name(f"{first.path.name}.json")
 
     @property
     def written_paths(self) -> tuple[Path, ...]:
@@ -166,7 +163,7 @@ class OutputNames(NamedTuple):
             "channel": channel,
             "index": str(index),
             "frame": f"{source.frame or 0:03}",
-            "ext": SUFFIXES.get(output_format, output_format),
+            "ext": formats.BY_NAME[output_format].suffixes[0][1:],
         }
         if source.frame is not None and request.name is None:
             folder, _, file = template.rpartition("/")
@@ -213,7 +210,7 @@ def map_files(
 
 def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_format: str) -> str:
     """Return bits a stored sample: as asked, else as the input as far as the format holds it."""
-    if layout == "raw" or output_format in (*RAW_FORMATS, "pfm"):
+    if layout == "raw" or formats.BY_NAME[output_format].depths[0] == "float":
         return "float"
     if request.depth is not None:
         return request.depth
@@ -221,7 +218,7 @@ def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_for
         return "8"
     if output_format == "tiff" and (layout == "maps" or info.dtype == "float32"):
         return "float"
-    return "16" if info.dtype != "uint8" and output_format in DEEP_FORMATS else "8"
+    return "16" if info.dtype != "uint8" and formats.BY_NAME[output_format].is_deep else "8"
 
 
 def depth_notes(info: ImageInfo, outputs: tuple[OutputFile, ...]) -> list[str]:

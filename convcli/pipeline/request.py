@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-PICTURE_FORMATS = ("png", "jpeg", "tiff", "webp", "bmp", "ppm", "pfm", "gif")
-RAW_FORMATS = ("npy", "npz", "safetensors")
-FORMATS = PICTURE_FORMATS + RAW_FORMATS
+from convcli.images import formats
 
 Padding = str | tuple[tuple[int, int], tuple[int, int]]
 
@@ -74,7 +72,7 @@ class ApplyRequest(NamedTuple):
     @property
     def kind(self) -> str:
         """``maps``, ``picture``, ``sheet`` or ``raw``: what layout, format and ``-o`` mean together."""
-        if self.is_one_file and (self.format in RAW_FORMATS or self.layout == "maps"):
+        if self.is_one_file and (self.format in formats.RAW or self.layout == "maps"):
             return "raw"
         if self.is_one_file and self.layout is None and self.depth is None and self.format == "tiff":
             return "raw"

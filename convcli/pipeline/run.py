@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli.errors import GeometryError
-from convcli.images import open_planes, read_frames
+from convcli.images import formats, open_planes, read_frames
 from convcli.images.planes import select_planes, view_planes
 from convcli.images.targets import save_text
 from convcli.pipeline.describe import conventions
@@ -19,7 +19,6 @@ from convcli.pipeline.frames import AnimationPlan
 from convcli.pipeline.image_report import image_report
 from convcli.pipeline.plan import ImagePlan
 from convcli.pipeline.report import to_json
-from convcli.pipeline.request import RAW_FORMATS
 from convcli.pipeline.strips import ConvRun, Ranges, Run
 from convcli.pipeline.workers import Stopped
 from convcli.pipeline.writers import PictureSink, RawSink, SheetSink, Sink, bind_tone, open_writer
@@ -235,7 +234,7 @@ def _open_sinks(plan: Plan, image: Image | LargeImage, ranges: Ranges | None, si
     stamp = _stamp(plan)
     for output in plan.outputs:
         metadata = _metadata(image, output, stamp)
-        if output.kind == "raw" or output.format in RAW_FORMATS:
+        if output.kind == "raw" or output.format in formats.RAW:
             sinks.append(RawSink(plan, output, metadata))
             continue
         tone = bind_tone(plan, output, ranges)
