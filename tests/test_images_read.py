@@ -134,9 +134,10 @@ def test_tiff_types_in_both_byte_orders(byteorder, compression, dtype, planes):
         photometric="rgb" if planes == 3 else "minisblack",
     )
     image = read(file.getvalue())
-    np.testing.assert_array_equal(image.samples, samples.astype(image.samples.dtype))
-    assert image.samples.dtype == np.dtype(image.info.dtype)
-    assert image.samples.dtype == dtype or image.info.notes or dtype == "int16"
+    kept = "int32" if (dtype, planes) == ("int16", 1) else dtype  # Pillow has no type for one plane of int16
+    assert image.samples.dtype == image.info.dtype == kept
+    np.testing.assert_array_equal(image.samples, samples if planes == 3 else samples[..., :1])
+    assert image.info.notes == ()
 
 
 def test_white_is_zero_tiff_is_inverted():

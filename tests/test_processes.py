@@ -277,9 +277,9 @@ def test_as_many_processes_as_the_system_allows(folder: Path, tmp_path: Path) ->
             [sys.executable, "-c", f"{limited}; {main}", *flags], capture_output=True, text=True, timeout=HANG_S
         )
         assert "Traceback" not in run.stderr, run.stderr
-        assert run.returncode in (6, 7), run.stderr
-        if n_files >= 20:
-            assert len(list((tmp_path / f"out{index}").rglob("report.json"))) == 5
+        assert run.returncode == 7, run.stderr
+        if index == 0:
+            assert len(list((tmp_path / "out0").rglob("report.json"))) == 5
 
 
 def test_workers_die_with_a_parent_that_is_killed(busy: HeldBatch, tmp_path: Path) -> None:
