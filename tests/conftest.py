@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small jobs in torch: its threads would only wait for each other
@@ -148,6 +149,23 @@ def held_batch() -> Iterator[Callable[[Path, Path, int], HeldBatch]]:
         if batch.process.poll() is None:
             os.killpg(batch.process.pid, signal.SIGKILL)
             batch.process.communicate()
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of its own; the tests run as a user who may not do everything, also where root started them."""
+    with tempfile.TemporaryDirectory() as folder:
+        if os.geteuid() != 0:
+            yield Path(folder)
+            return
+        # Modules that are loaded late may lie where only root reads.
+        run_cli("apply", REPOSITORY / "examples" / "camera.png", "-k", "sobel", "-o", f"{folder}/loaded.png").ok()
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(0)
 
 
 def is_running(pid: int) -> bool:
