@@ -92,13 +92,13 @@ import os, re, signal, sys, time
 from convcli.cli import apply_run
 from convcli.images.targets import TargetFile
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
-commit = TargetFile.commit
-def commit_when_allowed(self):
+begin = TargetFile.__init__
+def begin_and_wait(self, target):
+    begin(self, target)
     number = re.match("[0-9]+", self.path.parent.name)
     while number and int(number[0]) >= {n_free} and not os.path.exists({gate!r}):
         time.sleep(0.002)
-    commit(self)
-TargetFile.commit = commit_when_allowed
+TargetFile.__init__ = begin_and_wait
 apply_run.PATIENCE_S = 1e9  # else a second signal that comes late would count as impatience
 sys.argv[1:] = {args!r}
 from convcli.__main__ import main
@@ -107,10 +107,10 @@ main()
 
 
 class HeldBatch:
-    """A batch in two workers over ``00.png``, ``01.png``, …: the first are done, the next two half-way.
+    """A batch in two workers over ``00.png``, ``01.png``, …: the first are done, the next two begun.
 
-    Files from ``n_free`` on stop just before their first map gets its name, and go on after :meth:`release`. So a test
-    knows what is under way without looking at a clock.
+    Files from ``n_free`` on stop when their first output is opened, and go on after :meth:`release`. So a test knows
+    what is under way without looking at a clock.
     """
 
     def __init__(self, folder: Path, out: Path, n_free: int) -> None:

@@ -208,7 +208,7 @@ def test_one_runner_serves_many_threads_at_once():
 
 
 def test_an_error_in_one_band_stops_the_others_and_is_raised():
-    done, failed = [], threading.Event()
+    done, failed, all_busy = [], threading.Event(), threading.Barrier(3)
 
     class Pool(ScratchPool):
         def put(self, scratch):  # by the thread that has failed, before any other ends
@@ -218,7 +218,10 @@ def test_an_error_in_one_band_stops_the_others_and_is_raised():
     def work(band, scratch):
         if band == 3:
             raise ConvcliError("band 3")
-        assert band < 3 or failed.wait(300)
+        if band < 3:  # one for each thread
+            all_busy.wait(300)
+        else:
+            assert failed.wait(300)
         done.append(band)
 
     with pytest.raises(ConvcliError, match="band 3"):
