@@ -41,7 +41,7 @@ class ConvcliError(Exception):
         self.where: str | None = None
 
     def within(self, where: str) -> ConvcliError:
-        """Say where it happened; the first caller to know wins, so context is added once."""
+        """Set where it happened, unless that is already set: context is added once, by the innermost caller."""
         if self.where is None:
             self.where = where
         return self

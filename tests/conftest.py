@@ -1,4 +1,4 @@
-"""What the tests share: the command line run in this process, and small pictures."""
+"""Shared by the tests: the command line in this process and in one that can be held, and small pictures."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import contextlib
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
+import tempfile
+import time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small jobs in torch: its threads would only wait for each other
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +27,7 @@ hypothesis.settings.register_profile("convcli", deadline=None, derandomize=True,
 hypothesis.settings.load_profile("convcli")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+HANG_S = 300  # ends a test that would wait for ever; nothing is measured by it
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,107 @@ def run_cli(*args: object, stdin: bytes = b"", cwd: Path | None = None) -> Resul
         result = Result(code, out.getvalue(), err.getvalue().decode())
         sys.stdin, sys.stdout, sys.stderr = saved  # the text layers close the bytes under them
     return result
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for something another process does; fail only where it would hang."""
+    for _ in range(HANG_S * 200):
+        if condition():
+            return
+        time.sleep(0.005)
+    pytest.fail(f"nothing happened within {HANG_S} seconds")
+
+
+HELD = """
+import os, re, signal, sys, time
+from convcli.cli import apply_run
+from convcli.images.targets import TargetFile
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
+begin = TargetFile.__init__
+def begin_and_wait(self, target):
+    begin(self, target)
+    number = re.match("[0-9]+", self.path.parent.name)
+    while number and int(number[0]) >= {n_free} and not os.path.exists({gate!r}):
+        time.sleep(0.002)
+TargetFile.__init__ = begin_and_wait
+apply_run.PATIENCE_S = 1e9  # else a second signal that comes late would count as impatience
+sys.argv[1:] = {args!r}
+from convcli.__main__ import main
+main()
+"""
+
+
+class HeldBatch:
+    """A batch in two workers over ``00.png``, ``01.png``, …: the first are done, the next two begun.
+
+    Files from ``n_free`` on stop when their first output is opened, and go on after :meth:`release`. So a test knows
+    what is under way without looking at a clock.
+    """
+
+    def __init__(self, folder: Path, out: Path, n_free: int) -> None:
+        self._gate, self.out = out.with_name(f"{out.name}-gate"), out
+        args = ["apply", folder, "-k", "sobel", "--out-dir", out, "-q", "--json", "-j", "2"]
+        code = HELD.format(n_free=n_free, gate=str(self._gate), args=list(map(str, args)))
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+        assert self.process.stdout is not None
+        for _ in range(n_free):
+            assert json.loads(self.process.stdout.readline())["status"] == "done"
+        wait_until(lambda: len({part.parent for part in out.rglob("*.convcli-part")}) == 2)
+
+    def release(self) -> None:
+        self._gate.touch()
+
+    def end(self) -> tuple[int, str]:
+        """Let it go on, wait for its end, and return exit code and errors."""
+        self.release()
+        _, errors = self.process.communicate(timeout=HANG_S)
+        return self.process.returncode, errors.decode()
+
+
+@pytest.fixture
+def held_batch() -> Iterator[Callable[[Path, Path, int], HeldBatch]]:
+    started: list[HeldBatch] = []
+
+    def start(folder: Path, out: Path, n_free: int) -> HeldBatch:
+        started.append(HeldBatch(folder, out, n_free))
+        return started[-1]
+
+    yield start
+    for batch in started:
+        batch.release()
+        if batch.process.poll() is None:
+            os.killpg(batch.process.pid, signal.SIGKILL)
+            batch.process.communicate()
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of its own; the tests run as a user who may not do everything, also where root started them."""
+    with tempfile.TemporaryDirectory() as folder:
+        if os.geteuid() != 0:
+            yield Path(folder)
+            return
+        # Modules that are loaded late may lie where only root reads.
+        run_cli("apply", REPOSITORY / "examples" / "camera.png", "-k", "sobel", "-o", f"{folder}/loaded.png").ok()
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(0)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.fixture(scope="session")

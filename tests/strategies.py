@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import strategies as st
+from oracles import correlate_loops, transposed_loops
 
 BORDERS = ("zeros", "constant:-2.5", "replicate", "reflect", "symmetric", "circular")
 
@@ -46,6 +47,16 @@ class Case:
         else:
             weight *= random.random(weight.shape) < 0.8  # some taps are zero
         return image, weight, random.standard_normal(self.maps) if self.bias else None
+
+    def expected(self, image: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+        """Return what nested loops make of these arrays, (N, O, …)."""
+        arguments = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups}
+        if self.transposed:
+            arguments["output_padding"] = self.output_padding
+            return np.stack([transposed_loops(one, weight, bias, **arguments) for one in image])
+        mode, _, value = self.border.replace("zeros", "constant:0").partition(":")
+        arguments |= {"mode": mode, "value": float(value or 0)}
+        return np.stack([correlate_loops(one, weight, bias, **arguments) for one in image])
 
 
 @st.composite

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import load_image, pictures, run_cli, save_image
+from conftest import HANG_S, children_of, is_running, load_image, pictures, run_cli, save_image, wait_until
 from PIL import Image
 
 from convcli.errors import OutputError
@@ -36,24 +34,13 @@ N_FILES = 24
 
 @pytest.fixture
 def folder(tmp_path: Path, rng: np.random.Generator) -> Path:
-    """Photographs large enough that a batch of them takes a while."""
+    """24 pictures, no two of them equal."""
     place = tmp_path / "in"
     place.mkdir()
-    samples = rng.integers(0, 256, (700, 900, 3), dtype=np.uint8)
+    samples = rng.integers(0, 256, (210, 300, 3), dtype=np.uint8)
     for index in range(N_FILES):
         save_image(place / f"{index:02}.png", np.roll(samples, index, axis=0), compress_level=1)
     return place
-
-
-def _start(folder: Path, out: Path, *flags: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "convcli", "apply", folder, "-k", "sobel", "--out-dir", out, "-q", *flags]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def _wait_for_outputs(out: Path, n_files: int) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and len(list(out.rglob("report.json"))) < n_files:
-        time.sleep(0.005)
 
 
 def _files(out: Path) -> dict[Path, int]:
@@ -66,50 +53,48 @@ def _assert_whole_and_complete(out: Path) -> None:
     assert not list(out.rglob("*.convcli-part"))
     for path in files:
         if path.suffix == ".png":
-            assert load_image(path).shape == (700, 900)
+            assert load_image(path).shape == (210, 300)
 
 
+needs_workers = pytest.mark.skipif(sys.platform != "linux", reason="batches work in threads elsewhere")
+
+
+@needs_workers
 @pytest.mark.subprocess
-def test_ctrl_c_stops_at_once_and_leaves_only_whole_files(folder: Path, tmp_path: Path) -> None:
+def test_ctrl_c_stops_at_once_and_leaves_only_whole_files(folder: Path, tmp_path: Path, held_batch: Any) -> None:
     out = tmp_path / "out"
-    process = _start(folder, out)
-    _wait_for_outputs(out, 2)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    said = re.fullmatch(rb"convcli: interrupted, (\d+) of 24 done\n", errors)
-    assert said is not None, errors.decode()
-    assert int(said[1]) < 24, "it went on to the end"
-    assert not list(out.rglob("*.convcli-part"))
-    for path in _files(out):
-        if path.suffix == ".png":
-            load_image(path)
+    batch = held_batch(folder, out, 2)
     before = _files(out)
+    assert len(before) == 2 * 7
+    batch.process.send_signal(signal.SIGINT)
+    assert batch.end() == (130, "convcli: interrupted, 2 of 24 done\n")
+    assert not list(out.rglob("*.convcli-part"))
+    assert _files(out) == before
     run_cli("apply", folder, "-k", "sobel", "--out-dir", out, "-q", "--resume").ok()
     _assert_whole_and_complete(out)
-    whole = {path.parent for path in before if path.name == "report.json"}
-    assert len(whole) >= 2
     after = _files(out)
-    assert all(after[path] == stamp for path, stamp in before.items() if path.parent in whole)
+    assert all(after[path] == stamp for path, stamp in before.items())
 
 
+@needs_workers
 @pytest.mark.subprocess
-def test_after_sigkill_resume_completes_the_batch_and_does_nothing_twice(folder: Path, tmp_path: Path) -> None:
+def test_after_sigkill_resume_completes_the_batch_and_does_nothing_twice(
+    folder: Path, tmp_path: Path, held_batch: Any
+) -> None:
     out = tmp_path / "out"
-    process = _start(folder, out)
-    _wait_for_outputs(out, 4)
-    process.kill()
-    process.communicate(timeout=20)
-    done = set(out.rglob("report.json"))
-    assert len(done) < N_FILES
+    batch = held_batch(folder, out, 4)
+    workers = children_of(batch.process.pid)
+    batch.process.kill()
+    batch.process.communicate(timeout=HANG_S)
+    wait_until(lambda: not any(map(is_running, workers)))
+    assert len(list(out.rglob("report.json"))) == 4
+    assert list(out.rglob("*.convcli-part"))
     before = _files(out)
     result = run_cli("apply", folder, "-k", "sobel", "--out-dir", out, "-q", "--resume", "--json").ok()
     _assert_whole_and_complete(out)
-    skipped = sum(line["status"] == "skipped" for line in result.json_lines)
-    assert skipped >= len(done) - 2  # the last ones may have had no time to be recorded
+    assert [line["status"] for line in result.json_lines[:-1]].count("skipped") == 4
     after = _files(out)
-    kept = [path for path, stamp in before.items() if after[path] == stamp]
-    assert len(kept) == skipped * 7
+    assert all(after[path] == stamp for path, stamp in before.items())
     again = run_cli("apply", folder, "-k", "sobel", "--out-dir", out, "-q", "--resume", "--json").ok()
     assert again.json_lines[-1]["skipped"] == N_FILES
     assert _files(out) == after
@@ -187,7 +172,7 @@ def test_resume_sees_an_edited_bank_and_a_reshaped_kernel(three: Path, tmp_path:
 def test_resume_reads_names_with_line_separators_and_a_torn_last_line(three: Path, tmp_path: Path) -> None:
     (three / "a.png").rename(three / "a\u2028b\x85c.png")
     out = tmp_path / "out"
-    flags = (three, "-k", "sobel", "--out-dir", out, "--resume")
+    flags = (three, "-k", "sobel", "--out-dir", out, "--resume", "-j", "1")
     assert _apply(*flags) == (3, 0)
     assert _apply(*flags) == (0, 3)
     record = out / ".convcli-manifest.jsonl"
@@ -196,8 +181,7 @@ def test_resume_reads_names_with_line_separators_and_a_torn_last_line(three: Pat
     for name in json.loads(data[cut:].splitlines()[0])["outputs"]:  # a death that early has left no file of it
         (out / name).unlink()
     record.write_bytes(data[: cut + 20])
-    n_lost, _ = _apply(*flags)
-    assert n_lost >= 1
+    assert _apply(*flags) == (1, 2)
     assert _apply(*flags) == (0, 3)
     with record.open("ab") as file:
         file.write(
@@ -366,15 +350,15 @@ def test_closing_a_batch_early_stops_its_threads(folder: Path, tmp_path: Path) -
 
 def test_tasks_that_wait_are_not_begun_after_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
-    release = threading.Event()
+    both, release = threading.Barrier(3), threading.Event()
 
     def work(task: int) -> None:
         begun.append(task)
-        release.wait(5)
+        both.wait(HANG_S)
+        release.wait(HANG_S)
 
     def interrupted(_crew: object) -> None:
-        while len(begun) < 2:
-            time.sleep(0.001)
+        both.wait(HANG_S)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(workers, "_take", interrupted)
@@ -391,8 +375,15 @@ def test_work_in_order_is_in_order_and_only_a_little_ahead() -> None:
             taken.append(task)
             yield task
 
+    done = [threading.Event() for _ in range(42)]
+    for event in done[40:]:
+        event.set()
+
     def work(task: int) -> int:
-        time.sleep(0.002 * (task % 3))
+        if task % 3 == 0:  # every third task ends after the two behind it
+            assert done[task + 1].wait(HANG_S)
+            assert done[task + 2].wait(HANG_S)
+        done[task].set()
         return task * task
 
     results = workers.work_in_order(tasks(), work, 3)
@@ -408,14 +399,13 @@ def test_work_in_order_raises_what_a_task_raises_and_begins_no_more() -> None:
         begun.append(task)
         if task == 3:
             raise ValueError("three")
-        time.sleep(0.001)
         return task
 
     results = workers.work_in_order(iter(range(100)), work, 2)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
         next(results)
-    assert max(begun) < 12
+    assert max(begun) <= 3 + 2 * 2
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker-")]
 
 

@@ -39,11 +39,12 @@ def grey(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 @pytest.mark.parametrize(("suffix", "most"), [("webp", 16383), ("jpg", 65500), ("gif", 65535)])
 def test_formats_that_hold_no_picture_of_that_size(suffix: str, most: int, tmp_path: Path) -> None:
-    for width, code in ((most, 0), (most + 1, 6)):
-        source = save_image(tmp_path / f"{width}.png", np.zeros((2, width), np.uint8))
-        result = run_cli("apply", source, "-k", "box", "-o", tmp_path / f"{width}.{suffix}", "-q")
-        assert result.exit_code == code, result.stderr
-        assert code == 0 or f"2 x {width} pixels: at most {most} a side" in result.stderr
+    fits = save_image(tmp_path / "fits.png", np.zeros((2, most), np.uint8))
+    run_cli("apply", fits, "-k", "box", "-o", tmp_path / f"fits.{suffix}", "-q").ok()
+    assert load_image(tmp_path / f"fits.{suffix}").shape[:2] == (2, most)
+    larger = save_image(tmp_path / "larger.png", np.zeros((2, most + 1), np.uint8))
+    said = refused(larger, "-k", "box", "-o", tmp_path / f"larger.{suffix}", "-q", code=6)
+    assert f"2 x {most + 1} pixels: at most {most} a side" in said
 
 
 def test_inline_kernels_of_different_planes(grey: Path, tmp_path: Path) -> None:

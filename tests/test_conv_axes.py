@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from oracles import assert_close, correlate_loops, transposed_loops
+from oracles import assert_close
 from strategies import convolutions
 
 from convcli import engine
-from convcli.engine import parse_border
 from convcli.errors import GeometryError, UsageError
 
 CONV = {1: engine.conv1d, 2: engine.conv2d, 3: engine.conv3d}
+COMPILED = ("direct",) if engine.native.core else ()
 TRANSPOSED = {1: engine.conv_transpose1d, 2: engine.conv_transpose2d, 3: engine.conv_transpose3d}
 TORCH_TRANSPOSED = {
     1: torch.nn.functional.conv_transpose1d,
@@ -29,25 +29,9 @@ def tensors(*arrays):
 
 def check_loops(case):
     image, weight, bias = case.arrays()
-    border = parse_border(case.border)
-    expected = np.stack(
-        [
-            correlate_loops(
-                one,
-                weight,
-                bias,
-                stride=case.stride,
-                padding=case.padding,
-                dilation=case.dilation,
-                groups=case.groups,
-                mode=border.mode,
-                value=border.value,
-            )
-            for one in image
-        ]
-    )
+    expected = case.expected(image, weight, bias)
     n_axes = len(case.axes)
-    for name in ("reference", "fft", "auto"):
+    for name in ("reference", *COMPILED, "fft", "auto"):
         actual = CONV[n_axes](
             image,
             weight,
@@ -94,22 +78,8 @@ def test_transposed_equals_stamping(n_axes):
     @settings(max_examples=20)
     def check(case):
         image, weight, bias = case.arrays()
-        expected = np.stack(
-            [
-                transposed_loops(
-                    one,
-                    weight,
-                    bias,
-                    stride=case.stride,
-                    padding=case.padding,
-                    dilation=case.dilation,
-                    output_padding=case.output_padding,
-                    groups=case.groups,
-                )
-                for one in image
-            ]
-        )
-        for name in ("reference", "auto") if n_axes == 3 else ("reference", "im2col", "gemm", "fft", "auto"):
+        expected = case.expected(image, weight, bias)
+        for name in ("reference", "auto") if n_axes == 3 else ("reference", "im2col", "gemm", *COMPILED, "fft", "auto"):
             actual = TRANSPOSED[n_axes](
                 image,
                 weight,

@@ -1,7 +1,6 @@
 """Reading: every sample at its own depth, one upright picture, ImageError for everything else."""
 
 import io
-import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -134,9 +133,10 @@ def test_tiff_types_in_both_byte_orders(byteorder, compression, dtype, planes):
         photometric="rgb" if planes == 3 else "minisblack",
     )
     image = read(file.getvalue())
-    np.testing.assert_array_equal(image.samples, samples.astype(image.samples.dtype))
-    assert image.samples.dtype == np.dtype(image.info.dtype)
-    assert image.samples.dtype == dtype or image.info.notes or dtype == "int16"
+    kept = "int32" if (dtype, planes) == ("int16", 1) else dtype  # Pillow has no type for one plane of int16
+    assert image.samples.dtype == image.info.dtype == kept
+    np.testing.assert_array_equal(image.samples, samples if planes == 3 else samples[..., :1])
+    assert image.info.notes == ()
 
 
 def test_white_is_zero_tiff_is_inverted():
@@ -249,7 +249,7 @@ def test_windows_equal_the_whole(tmp_path, layout):
         }[layout]
         tifffile.imwrite(path, samples, photometric="rgb", **options)
     with open_planes(path, window_bytes=100) as opened:
-        if layout == "tiff-lzw" and hasattr(opened, "samples"):
+        if layout == "tiff-lzw":  # decoded whole
             np.testing.assert_array_equal(opened.samples, samples)
             return
         assert not hasattr(opened, "samples")  # it was left in its file
@@ -292,9 +292,8 @@ def test_files_that_are_no_images(tmp_path):
             assert caught.value.hint
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission(tmp_path):
-    path = tmp_path / "secret.png"
+def test_a_file_without_permission(unprivileged):
+    path = unprivileged / "secret.png"
     write_picture(path, RGB)
     path.chmod(0)
     with pytest.raises(ImageError, match="permission denied"):

@@ -12,6 +12,7 @@ from convcli.banks.families.gabor import manjunath_spreads
 from convcli.banks.families.loggabor import radial
 from convcli.banks.families.steerable import steering_weights
 from convcli.banks.families.texture import laws_rows
+from convcli.errors import KernelError
 
 
 def taps(spec: str) -> np.ndarray:
@@ -347,9 +348,9 @@ def test_maximum_responses() -> None:
     assert (mr8.reduction_op, load_bank("mr8:response=absmax").reduction_op) == ("max", "absmax")
     assert "with its sign" in mr8.notes[0]
     mr4 = load_bank("mr4")
-    assert (mr4.n_kernels, len(mr4.reduction or ())) == (14, 4)
+    assert (mr4.n_kernels, len(mr4.reduction)) == (14, 4)
     assert all(name.startswith(("edge-4", "bar-4", "gaussian", "log")) for name in mr4.kernel_names)
-    assert [len(members) for _, members in load_bank("mrs4").reduction or ()] == [18, 18, 1, 1]
+    assert [len(members) for _, members in load_bank("mrs4").reduction] == [18, 18, 1, 1]
 
 
 def test_laws() -> None:
@@ -398,7 +399,7 @@ def test_gabor_of_skimage() -> None:
 
 
 def test_gabor_never_changes_an_even_size_silently() -> None:
-    with pytest.raises(Exception, match="not an odd number"):
+    with pytest.raises(KernelError, match="not an odd number"):
         load_bank("gabor-opencv:size=10")
 
 

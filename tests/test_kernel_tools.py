@@ -60,7 +60,7 @@ def patch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*command: object) -> None:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
 
 

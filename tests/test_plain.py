@@ -42,8 +42,8 @@ def test_the_flags_are_those_of_typer() -> None:
     assert {name for name, one in options.items() if one.multiple} == {"kernel"}
     for name, one in options.items():
         for word in one.opts:
-            assert word.startswith("--") or word == "-h" or SHORT[word] == name
-            assert not word.startswith("--") or word[2:].replace("-", "_") == name
+            stands_for = word[2:].replace("-", "_") if word.startswith("--") else {**SHORT, "-h": "help"}[word]
+            assert stands_for == name
 
 
 _FLAGS = [*SHORT, *(f"--{name.replace('_', '-')}" for name in sorted(SWITCHES | NUMBERS | TEXTS))]

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 import tracemalloc
 
 import numpy as np
@@ -27,6 +26,7 @@ from convcli.errors import ConvcliError, GeometryError, UsageError
 from convcli.pipeline.flags import parse_bytes
 
 REPLICATE = Border("replicate")
+COMPILED = ("direct",) if native.core else ()
 
 
 def weights(*shape: int) -> np.ndarray:
@@ -34,7 +34,7 @@ def weights(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("memory", [2**20, 8 * 2**20, 64 * 2**20])
-@pytest.mark.parametrize("engine", ["reference", "im2col", "gemm", "direct", "separable", "fft"])
+@pytest.mark.parametrize("engine", ["reference", "im2col", "gemm", *COMPILED, "separable", "fft"])
 @pytest.mark.parametrize(("kernels", "size"), [(1, 3), (4, 9), (2, 31)])
 def test_memory_stays_below_its_bound(memory, engine, kernels, size):
     """Measured, not estimated: what is allocated beyond input and output."""
@@ -42,10 +42,11 @@ def test_memory_stays_below_its_bound(memory, engine, kernels, size):
     image = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     weight = np.repeat(weights(1, 1, size, 1) * weights(1, 1, 1, size), 2 * kernels, axis=0)
     arguments = {"padding": ((1, 1), (2, 2)), "groups": 2, "border": REPLICATE, "memory": memory, "threads": 2}
-    try:
-        plan = plan_conv(image.shape, weight, engine=engine, **arguments)
-    except UsageError:
-        pytest.skip("one row takes more")
+    if (memory, engine) == (2**20, "fft") or (memory, engine, size) == (2**20, "im2col", 31):
+        with pytest.raises(UsageError, match=r"needs at least 1[0-9]{3} KiB of memory"):
+            plan_conv(image.shape, weight, engine=engine, **arguments)
+        return
+    plan = plan_conv(image.shape, weight, engine=engine, **arguments)
     out = np.empty(plan.output_shape, np.float32)
     tracemalloc.start()
     try:
@@ -72,15 +73,19 @@ def test_a_bound_too_small_for_a_row_is_refused_with_the_least_that_would_do(eng
         plan_conv((1, 300, 400), weight, memory=least - 1025, **arguments)
 
 
-def test_a_huge_kernel_of_rank_one_is_planned_and_run_at_once():
-    """A decomposition of 2001 × 2001 taps alone takes several seconds."""
+def test_a_huge_kernel_of_rank_one_is_planned_and_run_without_a_decomposition(monkeypatch):
+    """One of 2001 × 2001 taps alone would take several seconds."""
+
+    def refuse(matrix, *args, **options):
+        raise AssertionError(f"a matrix of {np.shape(matrix)} is decomposed")
+
+    for name in ("svd", "qr", "eigh"):
+        monkeypatch.setattr(np.linalg, name, refuse)
     line = np.exp(-(np.linspace(-4, 4, 2001) ** 2))
     weight = np.broadcast_to(np.outer(line, line), (3, 1, 2001, 2001))
-    start = time.process_time()
     pad = ((1000, 1000), (1000, 1000))
     plan = plan_conv((3, 5, 7), weight, padding=pad, groups=3, border=REPLICATE, input_dtype="uint8")
     maps = prepare(plan, weight).run(np.full((3, 5, 7), 9, np.uint8))
-    assert time.process_time() - start < 3
     assert (plan.engine, plan.rank) == ("separable", 1)
     assert_close(maps, np.full((3, 5, 7), 9 * weight[0].sum()), rtol=1e-5)
 
@@ -203,17 +208,25 @@ def test_one_runner_serves_many_threads_at_once():
 
 
 def test_an_error_in_one_band_stops_the_others_and_is_raised():
-    done = []
+    done, failed, all_busy = [], threading.Event(), threading.Barrier(3)
+
+    class Pool(ScratchPool):
+        def put(self, scratch):  # by the thread that has failed, before any other ends
+            failed.set()
+            super().put(scratch)
 
     def work(band, scratch):
         if band == 3:
             raise ConvcliError("band 3")
-        time.sleep(0.001)
+        if band < 3:  # one for each thread
+            all_busy.wait(300)
+        else:
+            assert failed.wait(300)
         done.append(band)
 
     with pytest.raises(ConvcliError, match="band 3"):
-        run_bands([(work, band) for band in range(500)], ScratchPool(), 3)
-    assert len(done) < 400
+        run_bands([(work, band) for band in range(500)], Pool(), 3)
+    assert set(done) <= {0, 1, 2, 4, 5}, "bands were begun after the failure"
 
 
 def test_the_reason_names_method_estimate_and_runner_up():
@@ -322,11 +335,11 @@ def test_engines_that_say_exact_are(engine, shape, stride):
     planes = random.integers(0, 256, (2, 61, 83), dtype=np.uint8)
     weight = random.integers(-9, 10, shape)
     arguments = {"stride": (stride, stride), "padding": ((2, 1), (3, 0)), "groups": 2 // shape[1]}
-    try:
-        plan = plan_conv(planes.shape, weight, input_dtype="uint8", engine=engine, border=REPLICATE, **arguments)
-    except UsageError:
-        assert engine in ("separable", "direct")
+    if engine == "separable" or (engine == "direct" and not native.core):  # kernels of random taps have full rank
+        with pytest.raises(UsageError, match="does not take this job"):
+            plan_conv(planes.shape, weight, input_dtype="uint8", engine=engine, border=REPLICATE, **arguments)
         return
+    plan = plan_conv(planes.shape, weight, input_dtype="uint8", engine=engine, border=REPLICATE, **arguments)
     assert plan.exact == (engine in ("reference", "im2col", "gemm", "direct"))
     maps = prepare(plan, weight).run(planes)
     expected = conv2d(planes, weight, engine="reference", padding_mode="replicate", **arguments)

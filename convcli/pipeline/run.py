@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -168,7 +169,7 @@ def _first_frame(plan: Plan) -> int:
 @contextlib.contextmanager
 def _leaving_no_folders(plan: Plan) -> Iterator[None]:
     """Remove the folders of a plan's outputs again if they were made for a run that fails."""
-    missing = [folder for folder in _folders(plan) if not folder.exists()]
+    missing = [folder for folder in _folders(plan) if not os.path.exists(folder)]  # noqa: PTH110 - an error is no folder
     try:
         yield
     except BaseException:

@@ -1,4 +1,4 @@
-"""Tables in plain text and Markdown: columns as wide as their cells, and nothing else.
+"""Tables in plain text and Markdown; each column is as wide as its widest cell.
 
 Rich draws prettier ones but costs 30 ms at every start; these come out at once and are easy to read back by a script.
 """

@@ -1,0 +1,99 @@
+"""The house keeps its own rules: short files, docstrings that begin with a subject, comments neither rare nor thick."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "convcli"
+FILES = sorted(PACKAGE.rglob("*.py"))
+MOST_LINES = 300
+#: Files that are longer, with the reason. A file that has become short leaves this table.
+LONGER = {
+    "engine/algorithms/fft.py": "planning, preparing and running one transform are not yet apart",
+    "engine/functional.py": "one documented function for each of torch's",
+    "engine/plan.py": "the plan and the choice of an algorithm are not yet apart",
+    "engine/problem.py": "the problem and its cost are not yet apart",
+    "geometry/arithmetic.py": "sizes, padding and their formulas are not yet apart",
+    "layers/layer.py": "the layer and the checks of its parameters are not yet apart",
+    "layers/onnx.py": "reading nodes and attributes are not yet apart",
+    "pipeline/plan.py": "planning banks and common notes are not yet apart",
+}
+
+RIDDLE = re.compile(r"(What|Whatever|Whoever|One that|That of)\b")
+#: Rooms with docstrings that still open with a riddle; a room leaves this set with its last one.
+RIDDLING = {"banks", "cli", "engine", "geometry", "images", "layers", "pipeline", "render"}
+
+#: Comments for 100 lines of code, directives for tools not counted.
+FEWEST_COMMENTS, MOST_COMMENTS = 1.5, 9
+
+
+ROOMS = sorted({path.relative_to(PACKAGE).parts[0] for path in FILES})
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def riddles(source: str) -> list[str]:
+    """Return the first lines of the docstrings that open with a riddle."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    texts = [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(source)) if isinstance(node, documented)]
+    return [text.splitlines()[0] for text in texts if RIDDLE.match(text)]
+
+
+def count_comments(source: str) -> tuple[int, int]:
+    """Return the number of comments that speak to readers and of lines of code, docstrings and blank lines left out."""
+    n_comments, code = 0, set()
+    begins_statement = True
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            n_comments += not re.match(r"#\s*(noqa|type:)", token.string)
+        elif token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
+            begins_statement = True
+        elif token.type not in (tokenize.NL, tokenize.ENDMARKER):
+            if not (token.type == tokenize.STRING and begins_statement):
+                code.update(range(token.start[0], token.end[0] + 1))
+            begins_statement = False
+    return n_comments, len(code)
+
+
+def test_files_are_short_and_the_longer_ones_are_known() -> None:
+    found = {name_of(path) for path in FILES if len(path.read_text(encoding="utf-8").splitlines()) > MOST_LINES}
+    assert found == set(LONGER)
+    assert all(LONGER.values())
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_docstrings_open_with_a_subject_or_a_verb(room: str) -> None:
+    files = [path for path in FILES if name_of(path).partition("/")[0] == room]
+    found = {name_of(path): lines for path in files if (lines := riddles(path.read_text(encoding="utf-8")))}
+    if room in RIDDLING:
+        assert found, f"{room} has no riddle left: take it out of RIDDLING"
+    else:
+        assert not found
+
+
+def test_comments_are_neither_rare_nor_thick() -> None:
+    counts = [count_comments(path.read_text(encoding="utf-8")) for path in FILES]
+    n_comments, n_lines = map(sum, zip(*counts, strict=True))
+    assert n_lines > 10_000
+    assert FEWEST_COMMENTS <= 100 * n_comments / n_lines <= MOST_COMMENTS
+
+
+def test_the_compiled_module_is_named_in_the_engine_only() -> None:
+    named = {name_of(path) for path in FILES if re.search(r"(?<!\w)_core\b", path.read_text(encoding="utf-8"))}
+    assert named == {"engine/native/__init__.py", "engine/native/build.py"}
+
+
+def test_the_measures_can_fail() -> None:
+    source = '"""What is one."""\n\n# why\nx = 1  # noqa: F841\n\n\ndef f():\n    """Do it."""\n    return """\n"""\n'
+    assert riddles(source) == ["What is one."]
+    assert riddles('"""Whatsoever."""') == []
+    assert count_comments(source) == (1, 4)
