@@ -1,18 +1,17 @@
-"""The Typer app: a command is imported where it is asked for, the others are names."""
+"""The Typer app: imports the command that was asked for; the others are only names and summaries."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from convcli.cli.call import ApplyCall
 from convcli.version import __version__
 
-#: Command (the module of this package that has ``register(app)``) and what the list of commands says about it.
+#: Summary of each command; the module of that name in this package has ``register(app)``.
 COMMANDS = {
     "apply": "Apply kernels to images: feature maps or pictures, and a report.",
     "shape": "Output shapes, parameters, MACs and receptive fields of layers.",
@@ -22,19 +21,11 @@ COMMANDS = {
 }
 
 
-def read_command(arguments: Sequence[str], run_apply: Callable[[ApplyCall], None]) -> None:
-    """Read a command line and run it; what ``apply`` is asked for goes to ``run_apply``.
-
-    Raises
-    ------
-    SystemExit
-        Always.
-    """
-    build_app(arguments)(list(arguments), prog_name="convcli", obj=run_apply)
-
-
 def build_app(argv: Sequence[str]) -> typer.Typer:
-    """Return the Typer app with the command that ``argv`` names; without one, with their names only."""
+    """Return the Typer app with the command that ``argv`` names; if it names none, with a summary of each.
+
+    The object of its context is called with the :class:`~convcli.cli.options.ApplyCall` that it reads.
+    """
     app = typer.Typer(
         name="convcli",
         rich_markup_mode=None,
@@ -71,4 +62,4 @@ def _show_version(asked: bool) -> None:
 
 
 def _nothing() -> None:
-    """Stand in the list of commands for one that was not asked for."""
+    """Stand for a command that was not asked for, in the list of commands."""

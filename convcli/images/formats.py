@@ -34,6 +34,8 @@ class Format(NamedTuple):
         Whether it holds arrays instead of pictures.
     most_px : int
         Largest side that can be written, in pixels.
+    options : frozenset of str
+        Keyword arguments that its encoder takes: ``compress``, ``quality``, ``subsampling``.
     note : str
         What is lost when a picture is stored, in one line.
     """
@@ -48,6 +50,7 @@ class Format(NamedTuple):
     windows: bool = False
     raw: bool = False
     most_px: int = 2**31 - 1
+    options: frozenset[str] = frozenset()
     note: str = ""
 
     @property
@@ -73,18 +76,22 @@ _PPM_MAGIC = tuple(b"P%d%b" % (digit, blank) for digit in range(1, 7) for blank 
 _PFM_MAGIC = tuple(b"P%b%b" % (letter, blank) for letter in (b"F", b"f") for blank in (b" ", b"\t", b"\r", b"\n"))
 
 FORMATS = (
-    Format("png", (".png", ".apng"), (b"\x89PNG\r\n\x1a\n",), _ANY_PLANES, ("8", "16", "1"), _ALL, animated=True),
+    Format(
+        "png", (".png", ".apng"), (b"\x89PNG\r\n\x1a\n",), _ANY_PLANES, ("8", "16", "1"), _ALL, animated=True,
+        options=frozenset({"compress"}),
+    ),
     Format(
         "jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), (b"\xff\xd8\xff",), (1, 3), keeps=_ALL, most_px=65500,
+        options=frozenset({"compress", "quality", "subsampling"}),
         note="JPEG is lossy (quality 92, no chroma subsampling)",
     ),
     Format(
         "tiff", (".tif", ".tiff"), _TIFF_MAGIC, _ANY_PLANES, ("8", "16", "float"), frozenset({"icc", "dpi", "stamp"}),
-        animated=True, windows=True,
+        animated=True, windows=True, options=frozenset({"compress"}),
     ),
     Format(
         "webp", (".webp",), (b"RIFF????WEBP",), _ANY_PLANES, keeps=frozenset({"icc", "exif", "stamp"}), animated=True,
-        most_px=16383,
+        most_px=16383, options=frozenset({"compress", "quality"}),
     ),
     Format("bmp", (".bmp", ".dib"), (b"BM",), (1, 3), keeps=frozenset({"dpi"})),
     Format(
@@ -117,8 +124,8 @@ def able(what: str, value: object) -> tuple[str, ...]:
     >>> able("depths", "16"), able("animated", True)
     (('png', 'tiff', 'ppm'), ('png', 'tiff', 'webp', 'gif'))
     """
-    fields = ((row, getattr(row, what)) for row in FORMATS if row.planes)
-    return tuple(row.name for row, field in fields if field is value or (isinstance(field, tuple) and value in field))
+    fields = ((row.name, getattr(row, what)) for row in FORMATS if row.planes)
+    return tuple(name for name, field in fields if field is value or (not isinstance(field, bool) and value in field))
 
 
 def sniff(head: bytes) -> Format | None:

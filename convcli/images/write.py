@@ -33,14 +33,25 @@ _DTYPE: dict[str, np.dtype[Any]] = {
 _KEPT_NAMES = {"icc": "ICC profile", "dpi": "DPI", "exif": "EXIF", "stamp": "text stamp"}
 
 
-def picture_notes(picture_format: str, n_planes: int, metadata: Metadata) -> tuple[str, ...]:
+def picture_notes(
+    picture_format: str,
+    n_planes: int,
+    metadata: Metadata,
+    *,
+    quality: int | None = None,
+    subsampling: str | None = None,
+    compress: str = "fast",
+) -> tuple[str, ...]:
     """Return what a format cannot keep of a picture, each in one line; known before a pixel is read.
 
     Examples
     --------
     >>> picture_notes("bmp", 3, Metadata(icc=b"profile"))
     ('bmp cannot keep the ICC profile',)
+    >>> picture_notes("jpeg", 3, Metadata(), quality=50, subsampling="420")
+    ('JPEG is lossy (quality 50, chroma subsampling 4:2:0)',)
     """
+    del compress  # loses nothing
     rule = formats.BY_NAME[picture_format]
     notes = [
         f"{picture_format} cannot keep the {_KEPT_NAMES[field]}"
@@ -52,7 +63,11 @@ def picture_notes(picture_format: str, n_planes: int, metadata: Metadata) -> tup
         notes.append(f"the ICC profile is of {space} and is left out of a picture of {n_planes} planes")
     if metadata.left_out:
         notes.append(f"left out of the picture: {', '.join(metadata.left_out)}")
-    if rule.note and not (picture_format == "gif" and n_planes == 1):
+    if quality is not None or subsampling is not None:
+        given = [] if quality is None else [f"quality {quality}"]
+        given += [f"chroma subsampling {':'.join(subsampling)}"] if subsampling else []
+        notes.append(f"{picture_format.upper()} is lossy ({', '.join(given)})")
+    elif rule.note and not (picture_format == "gif" and n_planes == 1):
         notes.append(rule.note)
     if picture_format == "webp" and n_planes < 3:
         notes.append("webp has no grey: the plane is stored three times")
@@ -153,6 +168,8 @@ def open_picture(
     picture_format: str = "png",
     metadata: Metadata = NO_METADATA,
     compress: str = "fast",
+    quality: int | None = None,
+    subsampling: str | None = None,
 ) -> PictureWriter:
     """Begin a picture file.
 
@@ -171,6 +188,10 @@ def open_picture(
     metadata : Metadata
         What of it the format cannot keep is told by :func:`picture_notes`.
     compress : {"fast", "default", "small"}
+    quality : int, optional
+        1 to 100. JPEG: 92 if absent; WebP is lossless if absent.
+    subsampling : {"444", "422", "420"}, optional
+        Resolution of the colours of a JPEG: full, half the columns, half the columns and rows.
 
     Raises
     ------
@@ -183,7 +204,7 @@ def open_picture(
     try:
         with file.explained():
             encoder, streams = _make_encoder(
-                file, picture_format, width_px, height_px, n_planes, depth, metadata, compress
+                file, picture_format, width_px, height_px, n_planes, depth, metadata, compress, quality, subsampling
             )
     except BaseException:
         file.discard()
@@ -241,6 +262,8 @@ def _make_encoder(
     depth: str,
     metadata: Metadata,
     compress: str,
+    quality: int | None,
+    subsampling: str | None,
 ) -> tuple[_Encoder, bool]:
     if picture_format == "png":
         from convcli.images.png import PngWriter
@@ -261,7 +284,7 @@ def _make_encoder(
         return PfmWriter(file.file, width_px, height_px, n_planes), False
     from convcli.images.pillow_write import PillowWriter
 
-    return PillowWriter(file.file, picture_format, metadata, compress), False
+    return PillowWriter(file.file, picture_format, metadata, compress, quality, subsampling), False
 
 
 class Copied:

@@ -1,13 +1,21 @@
-"""``convcli.apply``: what the command does, from Python."""
+"""``convcli.apply``, as the command does it; and one image with its bank, for ``compare`` and ``explain``."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import closing
-from typing import Any
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.pipeline.flags import parse_request
+from convcli.pipeline.request import parse_request
+
+if TYPE_CHECKING:
+    from convcli.engine import ConvPlan
+    from convcli.engine.bands import Planes
+    from convcli.images import ImageInfo
+    from convcli.pipeline.binding import BoundBank
 
 
 def apply(
@@ -25,13 +33,13 @@ def apply(
     inputs : path or sequence of paths
         Files, glob patterns or folders.
     kernel : str or sequence of str
-        Kernel specs; several stack into one bank.
+        Kernel specs; several make one bank.
     recursive : bool
         Search folders below folders; their tree is kept below ``out_dir``.
     jobs : int, optional
         Files at a time; the number of cores if absent.
     **flags
-        The command's flags with ``_`` for ``-``, as text or in their normal form: ``stride=2``, ``output="edges.png"``.
+        Fields of :class:`~convcli.pipeline.request.ApplyRequest`, as text or values: ``stride=2``, ``output="e.png"``.
 
     Returns
     -------
@@ -41,7 +49,7 @@ def apply(
     Raises
     ------
     ConvcliError
-        Whatever stops the batch, or the first input that failed; the inputs after it are not run.
+        The batch cannot be planned, or an input failed; the inputs after it are not run.
 
     Examples
     --------
@@ -73,3 +81,55 @@ def _as_flag(value: object) -> object:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class OneImage(NamedTuple):
+    """An open image with the bank bound to it."""
+
+    label: str
+    flags: Mapping[str, object]
+    info: ImageInfo
+    bound: BoundBank
+    planes: Planes
+    computed: bool
+    plane_names: tuple[str, ...]
+
+    def plan(self, **changes: Any) -> ConvPlan:
+        """Return the plan of the convolution, with some of the flags changed."""
+        from convcli.pipeline.plan import plan_engine
+
+        request = parse_request({**self.flags, **changes})
+        return plan_engine(request, self.bound, self.info, self.planes.shape[0], computed=self.computed)
+
+
+@contextmanager
+def open_one(image: str, flags: Mapping[str, object]) -> Iterator[OneImage]:
+    """Open ``image`` and bind the bank of ``flags`` to it; alpha is left out unless ``--channels`` names it.
+
+    Raises
+    ------
+    ConvcliError
+        The image or the bank cannot be read, or they do not fit each other.
+    """
+    from convcli.banks import load_bank
+    from convcli.images import open_planes
+    from convcli.images.planes import select_planes, view_planes
+    from convcli.pipeline.binding import bind_bank
+
+    request = parse_request(flags)
+    bank = load_bank(*request.kernels)
+    source: Path | bytes = sys.stdin.buffer.read() if image == "-" else Path(image)
+    with open_planes(source) as opened:
+        info = opened.info
+        selection = select_planes(info.plane_names, request.channels, alpha=False)
+        planes = view_planes(opened.planes, selection, white=info.white, unit=request.unit, dtype=request.dtype)
+        bound = bind_bank(
+            bank,
+            selection.names,
+            groups=request.groups,
+            mode=request.mode,
+            bias=request.bias,
+            transposed=request.transposed,
+        )
+        label = "<stdin>" if image == "-" else image
+        yield OneImage(label, flags, info, bound, planes, selection.luma, selection.names)

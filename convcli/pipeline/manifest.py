@@ -20,14 +20,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from convcli.errors import ImageError, OutputError
 from convcli.pipeline.names import MANIFEST_NAME
 from convcli.pipeline.report import to_json
+from convcli.pipeline.request import OPTIONS
 from convcli.version import __version__
 
 if TYPE_CHECKING:
     from convcli.pipeline.names import InputFile
     from convcli.pipeline.outputs import Plan
-
-#: Flags that say where and how, but not what: a change of them makes nothing out of date.
-_NOT_PARAMETERS = ("out_dir", "overwrite", "skip_existing", "threads", "memory", "max_pixels", "max_taps", "compress")
 
 
 def content_key(source: InputFile) -> str:
@@ -45,8 +43,9 @@ def content_key(source: InputFile) -> str:
 
 
 def parameter_key(plan: Plan) -> str:
-    """Return a digest of everything that decides an output's bytes besides the input: flags, taps, version."""
-    flags = {key: value for key, value in plan.request.as_dict().items() if key not in _NOT_PARAMETERS}
+    """Return a digest of everything that decides an output's pixels besides the input: flags, taps, version."""
+    values = plan.request._asdict()
+    flags = {row.key: values[row.key] for row in OPTIONS if row.changes_pixels and row.key in values}
     digest = hashlib.blake2b(to_json([__version__, flags]).encode(), digest_size=16)
     digest.update(plan.weight_bytes())
     return digest.hexdigest()
