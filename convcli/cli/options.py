@@ -80,7 +80,7 @@ def _is_number(value: str) -> bool:
 
 
 def with_options(command: Callable[..., None], keys: Container[str] | None = None) -> Callable[..., None]:
-    """Give ``command(..., **flags)`` a signature with a parameter per row instead of ``flags``.
+    """Return ``command(..., **flags)`` with a signature that has a parameter per row instead of ``flags``.
 
     Parameters
     ----------
@@ -89,7 +89,12 @@ def with_options(command: Callable[..., None], keys: Container[str] | None = Non
     keys : container of str, optional
         Fields whose rows it takes; all if absent.
     """
+    from functools import wraps
     from inspect import Parameter, Signature, signature
+
+    @wraps(command)
+    def run(**values: object) -> None:
+        command(**values)
 
     own = list(signature(command, eval_str=True).parameters.values())[:-1]
     rows = [row for row in OPTIONS if keys is None or row.key in keys]
@@ -98,9 +103,9 @@ def with_options(command: Callable[..., None], keys: Container[str] | None = Non
         *(_parameter(row) for row in rows),
         *(each for each in own if each.kind is Parameter.KEYWORD_ONLY),
     ]
-    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {each.name: each.annotation for each in parameters}
-    return command
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
 
 
 def _parameter(row: Option) -> Parameter:

@@ -66,7 +66,7 @@ def _switch(section: str, meaning: str, short: str = "", *, changes_pixels: bool
     return Option(section, "", meaning, kind=bool, short=short, changes_pixels=changes_pixels)
 
 
-def _one_of(section: str, values: str, meaning: str, default: str, **others: bool) -> Option:
+def _one_of(section: str, values: str, meaning: str, default: str, **others: Any) -> Option:
     return Option(section, values, meaning, default, None, tuple(values.split("|")), **others)
 
 
