@@ -58,7 +58,7 @@ _GLUED = st.builds(lambda flag, value: f"{flag}={value}", st.sampled_from(_FLAGS
 
 @given(words=st.lists(_WORDS | _GLUED | st.sampled_from(_FLAGS), max_size=7))
 def test_what_is_read_here_is_what_typer_reads(words: list[str]) -> None:
-    plain = read_plain(["apply", *words])
+    plain = read_plain(words)
     if plain is not None:
         assert plain == read_by_typer(["apply", *words])
 
@@ -70,14 +70,14 @@ def test_what_is_read_here_is_what_typer_reads(words: list[str]) -> None:
 )
 def test_plain_words_are_read_here(inputs: list[str], switches: list[str], texts: list[tuple[str, str]]) -> None:
     words = [*switches, *(word for pair in texts for word in pair)]
-    plain = read_plain(["apply", *words, *inputs])
+    plain = read_plain([*words, *inputs])
     assert plain is not None
     assert plain == read_by_typer(["apply", *words, *inputs])
 
 
 @pytest.mark.parametrize("words", [["-k"], ["-k", "sobel", "--jobs", "two"], ["--no-such"], ["-qx"], ["--overwrite=1"]])
 def test_mistakes_are_left_to_typer(words: list[str]) -> None:
-    assert read_plain(["apply", "a.png", *words]) is None
+    assert read_plain(["a.png", *words]) is None
     assert run_cli("apply", "a.png", *words).exit_code == 2
 
 

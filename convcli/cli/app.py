@@ -1,6 +1,7 @@
-"""The Typer app: imports the command that was asked for; the others are only names and summaries."""
+"""The Typer app: imports the command that was asked for; the others are only names and summaries.
 
-from __future__ import annotations
+Annotations are not postponed: Typer would evaluate each of them again at every start.
+"""
 
 import os
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import typer
 
 from convcli.version import __version__
 
-#: Summary of each command; the module of that name in this package has ``register(app)``.
+#: Summary of each command. All but ``apply`` have a module of that name with ``register(app)``.
 COMMANDS = {
     "apply": "Apply kernels to images: feature maps or pictures, and a report.",
     "shape": "Output shapes, parameters, MACs and receptive fields of layers.",
@@ -46,11 +47,34 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
     asked = next((word for word in argv if not word.startswith("-")), None)
     completing = "_CONVCLI_COMPLETE" in os.environ
     for name, summary in COMMANDS.items():
-        if name == asked or completing:
+        if name == "apply" and (asked == "apply" or completing):
+            from convcli.cli.options import with_options
+
+            app.command(name)(with_options(_apply))
+        elif name == asked or completing:
             import_module(f"convcli.cli.{name}").register(app)
         elif asked not in COMMANDS:
             app.command(name, help=summary)(_nothing)
     return app
+
+
+def _apply(
+    context: typer.Context,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="INPUT...", help="Images, quoted globs, folders with --recursive; - is standard input."),
+    ] = None,
+    **flags: object,
+) -> None:
+    """Apply a kernel bank to images: one feature map per kernel and plane, and a shape report.
+
+    \b
+    convcli apply photo.jpg -k sobel                 maps and a report in photo_sobel/
+    convcli apply photo.jpg -k sharpen -o sharp.jpg  one picture
+    """  # noqa: D301 - the mark that keeps the lines below apart
+    from convcli.cli.options import make_call
+
+    context.obj(make_call(inputs, flags))
 
 
 def _show_version(asked: bool) -> None:

@@ -1,7 +1,6 @@
-"""``convcli apply``: find inputs, plan, run, say what happened.
+"""``convcli apply``: find inputs, plan, run, say what happened."""
 
-Annotations are not postponed, so that Typer can read those of a command that is defined where Typer is imported.
-"""
+from __future__ import annotations
 
 import gc
 import os
@@ -11,19 +10,19 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from convcli.cli.options import ApplyCall, make_call, with_options
+from convcli.cli.options import ApplyCall
 from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError
+from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import find_inputs, read_list
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
 from convcli.render.messages import complain, say
 
 if TYPE_CHECKING:
-    import typer
-
     from convcli.pipeline.batch import BatchPlan
+    from convcli.pipeline.names import InputFile
     from convcli.pipeline.outcome import Outcome
 
 
@@ -31,28 +30,6 @@ if TYPE_CHECKING:
 PATIENCE_S = 2.0
 #: How long a thread keeps Python to itself while another waits, in seconds.
 SWITCH_S = 0.0002
-
-
-def register(app: "typer.Typer") -> None:
-    """Add the command to the program; the context's object runs the call that Typer has read."""
-    import typer
-
-    help_of_inputs = "Images, quoted globs, folders with --recursive; - is standard input."
-
-    def apply(
-        context: typer.Context,
-        inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT...", help=help_of_inputs)] = None,
-        **flags: object,
-    ) -> None:
-        """Apply a kernel bank to images: one feature map per kernel and plane, and a shape report.
-
-        \b
-        convcli apply photo.jpg -k sobel                 maps and a report in photo_sobel/
-        convcli apply photo.jpg -k sharpen -o sharp.jpg  one picture
-        """  # noqa: D301 - the mark that keeps the lines below apart
-        context.obj(make_call(inputs, flags))
-
-    app.command("apply")(with_options(apply))
 
 
 def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
@@ -67,31 +44,20 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     Raises
     ------
     ConvcliError
-        Whatever stops the whole batch, or the failure of its only input.
+        The batch cannot be planned, or its only input failed.
     SystemExit
-        With 7 where some inputs of several failed.
+        With 7 if some inputs of several failed.
     """
-    words, flags, run = call
-    request = parse_request(flags)
-    if "" in words:
-        raise UsageError("an input name is empty", hint="a variable of the shell that is not set? name a file, or .")
+    words, values, run = call
+    request = parse_request(values)
     _refuse(request, words, run)
-    listed = read_list(run.files_from, null=run.null) if run.files_from else []
-    own: list[Path] = []
-    sources = find_inputs(words, recursive=run.recursive, out_dir=request.out_dir, listed=listed, skipped=own)
-    if own and not run.quiet:
-        outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
-        _say([f"{outputs} not read again (first {own[0]}); name its folder to read it"], "note")
-    if request.is_one_file and len(sources) > 1:
-        name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
-        raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
-    one_asked = len(words) == 1 and not listed and not run.recursive and not os.path.isdir(words[0])  # noqa: PTH112 - no exception
+    sources, single = _find(request, words, run)
     _raise_file_limit()
     from convcli.pipeline.batch import plan_batch, run_batch
 
     batch = plan_batch(request, sources, resume=run.resume)
+    single = single and batch.n_inputs == 1
     _refuse_report(batch, request, run)
-    single = one_asked and batch.n_inputs == 1
     if run.dry_run:
         _print_plan(batch, run, single=single)
         return
@@ -107,8 +73,41 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         _finish_batch(batch, outcomes, request, run)
 
 
+def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
+    is_report = run.report is None or Path(run.report).suffix in (".json", ".md", ".csv", ".html")
+    refuse([
+        ("" in words, "an input name is empty", "a variable of the shell that is not set? name a file, or ."),
+        (request.to_stdout and run.json, "-o - and --json both want standard output", "--report FILE.json"),
+        ("-" in words and run.files_from == "-", "standard input cannot be the image and the list", "name one of them"),
+        (run.null and not run.files_from, "-0 goes with --files-from",
+         "find ... -print0 | convcli apply --files-from - -0"),
+        (run.resume and request.skip_existing, "--resume and --skip-existing exclude each other",
+         "--resume also sees what changed"),
+        (run.resume and request.is_one_file, "--resume is for batches into --out-dir, not for -o",
+         "--layout picture --out-dir DIR"),
+        (run.jobs is not None and run.jobs < 1, f"--jobs {run.jobs} is less than 1",
+         "--jobs 1, or leave it out for all cores"),
+        (not is_report, f"--report {run.report}: unknown suffix", "FILE.json, FILE.md, FILE.csv or FILE.html"),
+    ])  # fmt: skip
+
+
+def _find(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> tuple[list[InputFile], bool]:
+    """Return the inputs, and whether one file was named, by itself."""
+    listed = read_list(run.files_from, null=run.null) if run.files_from else []
+    own: list[Path] = []
+    sources = find_inputs(words, recursive=run.recursive, out_dir=request.out_dir, listed=listed, skipped=own)
+    if own and not run.quiet:
+        outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
+        _say([f"{outputs} not read again (first {own[0]}); name its folder to read it"], "note")
+    if request.is_one_file and len(sources) > 1:
+        name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
+        raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
+    named = len(words) == 1 and not listed and not run.recursive
+    return sources, named and not os.path.isdir(words[0])  # noqa: PTH112 - raises nothing
+
+
 def _raise_file_limit() -> None:
-    """Allow as many open files as the system lets us: every map of a bank is one."""
+    """Allow as many open files as the system permits: every map of a bank is one."""
     try:
         import resource
     except ImportError:  # not a POSIX system
@@ -119,8 +118,8 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _refuse_report(batch: "BatchPlan", request: ApplyRequest, run: RunFlags) -> None:
-    """Name the report against all other files before anything is written."""
+def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> None:
+    """Refuse a report that would replace an input, an output or an existing file."""
     if run.report is None:
         return
     path = Path(run.report)
@@ -135,7 +134,7 @@ def _refuse_report(batch: "BatchPlan", request: ApplyRequest, run: RunFlags) -> 
 def _end_in_order(owns_process: bool) -> None:
     """Have SIGTERM, and Ctrl-C in a process of ours, end the run in order, once.
 
-    A second signal would end the ending, and leave what is half-written. Whoever has waited for long may send one more.
+    A second signal would interrupt the clean-up and leave half-written files: it ends the process after a while only.
     """
     first: list[float] = []
 
@@ -151,24 +150,7 @@ def _end_in_order(owns_process: bool) -> None:
         signal.signal(signal.SIGINT, interrupt)
 
 
-def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
-    if request.to_stdout and run.json:
-        raise UsageError("-o - and --json both want standard output", hint="--report FILE.json")
-    if "-" in words and run.files_from == "-":
-        raise UsageError("standard input cannot be the image and the list", hint="name one of them")
-    if run.null and not run.files_from:
-        raise UsageError("-0 goes with --files-from", hint="find ... -print0 | convcli apply --files-from - -0")
-    if run.resume and request.skip_existing:
-        raise UsageError("--resume and --skip-existing exclude each other", hint="--resume also sees what changed")
-    if run.resume and request.is_one_file:
-        raise UsageError("--resume is for batches into --out-dir, not for -o", hint="--layout picture --out-dir DIR")
-    if run.jobs is not None and run.jobs < 1:
-        raise UsageError(f"--jobs {run.jobs} is less than 1", hint="--jobs 1, or leave it out for all cores")
-    if run.report and Path(run.report).suffix not in (".json", ".md", ".csv", ".html"):
-        raise UsageError(f"--report {run.report}: unknown suffix", hint="FILE.json, FILE.md, FILE.csv or FILE.html")
-
-
-def _print_plan(batch: "BatchPlan", run: RunFlags, *, single: bool) -> None:
+def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
     from convcli.render.apply import plan_as_dict, render_plan
 
     failed = [outcome.error for outcome in batch.settled if outcome.error is not None]
@@ -184,8 +166,8 @@ def _print_plan(batch: "BatchPlan", run: RunFlags, *, single: bool) -> None:
         raise SystemExit(EXIT_PARTIAL)
 
 
-def _finish_single(outcome: "Outcome", request: ApplyRequest, run: RunFlags) -> None:
-    """One input: its whole report, or its own exit code."""
+def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> None:
+    """Print the report of the only input, or raise its error."""
     if run.json:
         say(to_json(outcome.as_dict()))
     if run.report:
@@ -212,21 +194,21 @@ def _say(lines: Sequence[str], what: str) -> None:
 
 
 def _interrupted(n_done: int, n_inputs: int) -> SystemExit:
-    """Say how far it came; what was under way has ended by now and left only whole files."""
+    """Say how many inputs are done; the others have left no partial files."""
     say(f"convcli: interrupted, {n_done} of {n_inputs} done", err=True)
     return SystemExit(EXIT_INTERRUPTED)
 
 
 def _finish_batch(
-    batch: "BatchPlan", outcomes: "Generator[Outcome, None, None]", request: ApplyRequest, run: RunFlags
+    batch: BatchPlan, outcomes: Generator[Outcome, None, None], request: ApplyRequest, run: RunFlags
 ) -> None:
-    """Many inputs: a line each, what was lost or clipped in any of them, a summary, exit 7 if one failed."""
+    """Print a line per input, then notes, warnings and a summary; exit 7 if an input failed."""
     from convcli.render.progress import Progress, Tally
 
     gc.freeze()
     gc.enable()  # start-up went without it
-    # Threads work in pieces of a few hundred microseconds of NumPy and codecs: at Python's 5 ms, one that comes back
-    # from such a piece waits far too long for one that is between two.
+    # Threads alternate between Python and a few hundred microseconds of NumPy or codecs: with Python's interval of
+    # 5 ms, each would wait far too long for its next turn.
     sys.setswitchinterval(SWITCH_S)
     started = time.perf_counter()
     tally = Tally()
@@ -240,7 +222,7 @@ def _finish_batch(
                 if run.report:
                     reports.append(outcome.as_dict())
                 progress.advance(outcome)
-    except KeyboardInterrupt:  # here, for Typer makes a silent exit of it
+    except KeyboardInterrupt:  # caught here: Typer would exit without a word
         raise _interrupted(tally.n_done, batch.n_inputs) from None
     summary = tally.summary(batch.n_inputs, time.perf_counter() - started)
     if run.report:

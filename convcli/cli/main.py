@@ -6,9 +6,13 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from convcli.errors import EXIT_INTERRUPTED, ConvcliError, OutputError
 from convcli.render.messages import complain, say
+
+if TYPE_CHECKING:
+    from convcli.cli.options import ApplyCall
 
 
 def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> None:
@@ -60,16 +64,17 @@ def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> No
 
 
 def _run(arguments: list[str], owns_process: bool) -> None:
-    from convcli.cli.options import ApplyCall, read_plain
-
     def run(call: ApplyCall) -> None:
         from convcli.cli.apply import run_apply
 
         run_apply(call, owns_process=owns_process)
 
-    if "_CONVCLI_COMPLETE" not in os.environ and (call := read_plain(arguments)) is not None:
-        run(call)
-        sys.exit()
+    if arguments[:1] == ["apply"] and "_CONVCLI_COMPLETE" not in os.environ:
+        from convcli.cli.options import read_plain
+
+        if (call := read_plain(arguments[1:])) is not None:
+            run(call)
+            sys.exit()
     from convcli.cli.app import build_app
 
     build_app(arguments)(arguments, prog_name="convcli", obj=run)

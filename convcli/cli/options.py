@@ -39,21 +39,19 @@ def make_call(inputs: Sequence[str] | None, values: Mapping[str, Any]) -> ApplyC
 
 
 def read_plain(arguments: Sequence[str]) -> ApplyCall | None:
-    """Return the call that a line of ``apply`` states; ``None`` where Typer is to read it.
+    """Return the call that the arguments of ``apply`` state; ``None`` if Typer has to read them.
 
     Examples
     --------
-    >>> call = read_plain(["apply", "cat.png", "-k", "sobel", "--stride=2", "-q"])
+    >>> call = read_plain(["cat.png", "-k", "sobel", "--stride=2", "-q"])
     >>> call.words, call.flags["kernels"], call.flags["stride"], call.run.quiet
     (['cat.png'], ('sobel',), '2', True)
-    >>> read_plain(["apply", "cat.png", "--help"]) is None
+    >>> read_plain(["cat.png", "--help"]) is None
     True
     """
-    if arguments[:1] != ["apply"]:
-        return None
     inputs: list[str] = []
     values: dict[str, Any] = {}
-    rest = iter(arguments[1:])
+    rest = iter(arguments)
     for word in rest:
         if word == "-" or not word.startswith("-"):
             inputs.append(word)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from convcli.errors import UsageError, near_names
@@ -10,6 +10,13 @@ from convcli.geometry.sizes import parse_count
 from convcli.images import formats
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def refuse(cases: Iterable[tuple[object, str, str]]) -> None:
+    """Raise a UsageError for the first of (whether it holds, message, hint) that holds."""
+    for holds, message, hint in cases:
+        if holds:
+            raise UsageError(message, hint=hint)
 
 
 def text_only(parse: Callable[[str], object]) -> Callable[[str, str], object]:

@@ -217,7 +217,7 @@ OPTIONS: tuple[Option, ...] = tuple(
 )
 
 
-def parse_request(given: Mapping[str, object]) -> ApplyRequest:
+def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     """Turn flags of ``convcli apply`` into an :class:`ApplyRequest`.
 
     Parameters
@@ -242,13 +242,17 @@ def parse_request(given: Mapping[str, object]) -> ApplyRequest:
             raise UsageError(f"unknown flag {key!r}", hint=near_names(key, rows) or None)
         if value == "":
             raise UsageError(f"{rows[key].flag} is empty", hint="leave it out, or give it a value")
-        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        if rows[key].kind is bool and not isinstance(value, bool):
+            raise UsageError(f"{rows[key].flag} is a switch, not {value!r}", hint=f"{key}=True")
+        if rows[key].kind is list:
+            values[key] = (value,) if isinstance(value, str) else tuple(value)
+        elif isinstance(value, str | int) and not isinstance(value, bool):
             values[key] = rows[key].value_of(str(value))
     if "normalize" in values:
         values["unit"] = True  # means and standard deviations of networks are of samples in 0..1
     if "output" in values:
         flags.bind_output(values)
-    request = ApplyRequest(**values)  # type: ignore[arg-type]
+    request = ApplyRequest(**values)
     _refuse_contradictions(request)
     return request
 
@@ -257,22 +261,13 @@ def _refuse_contradictions(request: ApplyRequest) -> None:
     """Refuse flags that exclude each other, and flags that would be ignored."""
     raw = request.kind == "raw" or request.format in formats.RAW
     one_file, depth = request.is_one_file, request.depth
-    for is_so, message, hint in (
-        (
-            not request.kernels and not request.stack,
-            "no kernel given",
-            "-k sobel; `convcli kernels list` shows the names",
-        ),
-        (
-            request.kernels and request.stack,
-            "--kernel and --stack exclude each other",
-            "put the kernel into the stack file",
-        ),
-        (
-            request.overwrite and request.skip_existing,
-            "--overwrite and --skip-existing exclude each other",
-            "keep one of them",
-        ),
+    flags.refuse([
+        (not request.kernels and not request.stack, "no kernel given",
+         "-k sobel; `convcli kernels list` shows the names"),
+        (request.kernels and request.stack, "--kernel and --stack exclude each other",
+         "put the kernel into the stack file"),
+        (request.overwrite and request.skip_existing, "--overwrite and --skip-existing exclude each other",
+         "keep one of them"),
         (one_file and request.out_dir != Path(), "--out-dir does nothing beside -o", "keep one of them"),
         (one_file and request.name is not None, "--name does nothing beside -o", "keep one of them"),
         (request.outputs != "last" and request.stack is None, "--outputs is for stacks", "add --stack FILE"),
@@ -284,14 +279,9 @@ def _refuse_contradictions(request: ApplyRequest) -> None:
         (request.kind == "sheet" and depth not in (None, "8"), "a sheet has 8 bits", "leave --depth out"),
         (request.colormap is not None and depth not in (None, "8"), "colours have 8 bits", "no --depth"),
         (request.dtype == "float64" and request.device == "mps", "mps has no float64", "--dtype float32"),
-        (
-            request.output_padding != (0, 0) and not request.transposed,
-            "--output-padding needs --transposed",
-            "add --transposed, or leave it out",
-        ),
-    ):
-        if is_so:
-            raise UsageError(message, hint=hint)
+        (request.output_padding != (0, 0) and not request.transposed, "--output-padding needs --transposed",
+         "add --transposed, or leave it out"),
+    ])  # fmt: skip
     defaults = ApplyRequest().encoding
     given = [row for row in OPTIONS if row.encodes and getattr(request, row.key) != defaults[row.key]]
     flags.check_format(request.format or "png", depth, {row.key: row.flag for row in given}, raw=raw)
