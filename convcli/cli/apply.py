@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from convcli.pipeline.batch import BatchPlan
     from convcli.pipeline.names import InputFile
     from convcli.pipeline.outcome import Outcome
+    from convcli.render.progress import Tally
 
 
 #: How long an interrupted run may take to end before another signal cuts it short, in seconds.
@@ -171,7 +172,7 @@ def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> No
     if run.json:
         say(to_json(outcome.as_dict()))
     if run.report:
-        _write_report([outcome.as_dict()], Path(run.report))
+        _write_report([outcome.as_dict()], run.report)
     if outcome.error is not None:
         raise outcome.error
     if run.quiet:
@@ -203,32 +204,13 @@ def _finish_batch(
     batch: BatchPlan, outcomes: Generator[Outcome, None, None], request: ApplyRequest, run: RunFlags
 ) -> None:
     """Print a line per input, then notes, warnings and a summary; exit 7 if an input failed."""
-    from convcli.render.progress import Progress, Tally
-
-    gc.freeze()
-    gc.enable()  # start-up went without it
-    # Threads alternate between Python and a few hundred microseconds of NumPy or codecs: with Python's interval of
-    # 5 ms, each would wait far too long for its next turn.
-    sys.setswitchinterval(SWITCH_S)
     started = time.perf_counter()
-    tally = Tally()
-    reports: list[dict[str, Any]] = []
-    try:
-        with closing(outcomes), Progress(batch.n_inputs, shown=not run.quiet) as progress:
-            for outcome in outcomes:
-                tally.add(outcome)
-                if run.json:
-                    say(to_json(outcome.as_dict()))
-                if run.report:
-                    reports.append(outcome.as_dict())
-                progress.advance(outcome)
-    except KeyboardInterrupt:  # caught here: Typer would exit without a word
-        raise _interrupted(tally.n_done, batch.n_inputs) from None
+    tally, reports = _follow(batch, outcomes, run)
     summary = tally.summary(batch.n_inputs, time.perf_counter() - started)
     if run.report:
         order = {plan.source.label: index for index, plan in enumerate(batch.plans)}
         reports.sort(key=lambda one: order.get(one["input"]["path"], -1))
-        _write_report([*reports, summary], Path(run.report))
+        _write_report([*reports, summary], run.report)
     if run.json:
         say(to_json(summary))
     for failed in tally.failed:
@@ -246,7 +228,34 @@ def _finish_batch(
         raise SystemExit(EXIT_PARTIAL)
 
 
-def _write_report(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
+def _follow(
+    batch: BatchPlan, outcomes: Generator[Outcome, None, None], run: RunFlags
+) -> tuple[Tally, list[dict[str, Any]]]:
+    """Run a batch to its end, with a line or a bar; return its tally and, for ``--report``, the reports."""
+    from convcli.render.progress import Progress, Tally
+
+    gc.freeze()
+    gc.enable()  # start-up went without it
+    # Threads alternate between Python and a few hundred microseconds of NumPy or codecs: with Python's interval of
+    # 5 ms, each would wait far too long for its next turn.
+    sys.setswitchinterval(SWITCH_S)
+    tally = Tally()
+    reports = []
+    try:
+        with closing(outcomes), Progress(batch.n_inputs, shown=not run.quiet) as progress:
+            for outcome in outcomes:
+                tally.add(outcome)
+                if run.json:
+                    say(to_json(outcome.as_dict()))
+                if run.report:
+                    reports.append(outcome.as_dict())
+                progress.advance(outcome)
+    except KeyboardInterrupt:  # caught here: Typer would exit without a word
+        raise _interrupted(tally.n_done, batch.n_inputs) from None
+    return tally, reports
+
+
+def _write_report(reports: list[dict[str, Any]], path: str) -> None:
     from convcli.render.reports import write_report
 
-    write_report(reports, path)
+    write_report(reports, Path(path))

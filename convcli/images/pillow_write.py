@@ -70,7 +70,7 @@ class PillowWriter:
         if meta.stamp and self._format in ("jpeg", "gif"):
             options["comment"] = meta.stamp.encode("utf-8", "replace")[:65000]
         if self._format == "jpeg":
-            chroma = {None: 0, "444": 0, "422": 1, "420": 2}[self._subsampling]
+            chroma = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}[self._subsampling or "4:4:4"]
             options |= {"quality": self._quality or 92, "subsampling": chroma, "optimize": self._compress == "small"}
         if self._format == "webp":
             effort = {"fast": 0, "default": 4, "small": 6}[self._compress]

@@ -40,7 +40,6 @@ def picture_notes(
     *,
     quality: int | None = None,
     subsampling: str | None = None,
-    compress: str = "fast",
 ) -> tuple[str, ...]:
     """Return what a format cannot keep of a picture, each in one line; known before a pixel is read.
 
@@ -48,10 +47,9 @@ def picture_notes(
     --------
     >>> picture_notes("bmp", 3, Metadata(icc=b"profile"))
     ('bmp cannot keep the ICC profile',)
-    >>> picture_notes("jpeg", 3, Metadata(), quality=50, subsampling="420")
-    ('JPEG is lossy (quality 50, chroma subsampling 4:2:0)',)
+    >>> picture_notes("jpeg", 3, Metadata(), quality=50, subsampling="4:2:0")
+    ('JPEG is lossy (quality 50, chroma 4:2:0)',)
     """
-    del compress  # loses nothing
     rule = formats.BY_NAME[picture_format]
     notes = [
         f"{picture_format} cannot keep the {_KEPT_NAMES[field]}"
@@ -63,11 +61,11 @@ def picture_notes(
         notes.append(f"the ICC profile is of {space} and is left out of a picture of {n_planes} planes")
     if metadata.left_out:
         notes.append(f"left out of the picture: {', '.join(metadata.left_out)}")
-    if quality is not None or subsampling is not None:
-        given = [] if quality is None else [f"quality {quality}"]
-        given += [f"chroma subsampling {':'.join(subsampling)}"] if subsampling else []
-        notes.append(f"{picture_format.upper()} is lossy ({', '.join(given)})")
-    elif rule.note and not (picture_format == "gif" and n_planes == 1):
+    if picture_format == "jpeg" or quality is not None:
+        chroma = "no chroma subsampling" if subsampling in (None, "4:4:4") else f"chroma {subsampling}"
+        title = {"jpeg": "JPEG", "webp": "WebP"}[picture_format]
+        notes.append(f"{title} is lossy (quality {quality or 92}, {'chroma 4:2:0' if title == 'WebP' else chroma})")
+    if rule.note and not (picture_format == "gif" and n_planes == 1):
         notes.append(rule.note)
     if picture_format == "webp" and n_planes < 3:
         notes.append("webp has no grey: the plane is stored three times")
@@ -190,7 +188,7 @@ def open_picture(
     compress : {"fast", "default", "small"}
     quality : int, optional
         1 to 100. JPEG: 92 if absent; WebP is lossless if absent.
-    subsampling : {"444", "422", "420"}, optional
+    subsampling : {"4:4:4", "4:2:2", "4:2:0"}, optional
         Resolution of the colours of a JPEG: full, half the columns, half the columns and rows.
 
     Raises

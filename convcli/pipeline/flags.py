@@ -9,6 +9,7 @@ from convcli.errors import UsageError, near_names
 from convcli.geometry.sizes import parse_count
 from convcli.images import formats
 
+SUBSAMPLINGS = ("444", "422", "420")
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -137,6 +138,17 @@ def parse_percent(text: str, flag: str) -> int:
     return value
 
 
+def parse_subsampling(text: str, flag: str) -> str:
+    """Return how many samples of colour there are in two rows of four pixels: ``4:2:0``.
+
+    Examples
+    --------
+    >>> parse_subsampling("420", "--subsampling")
+    '4:2:0'
+    """
+    return ":".join(choice(text.replace(":", ""), flag, SUBSAMPLINGS))
+
+
 def parse_groups(text: str, flag: str) -> int | None:
     """Return a number of groups; ``None`` for ``auto``."""
     if text.strip().lower() == "auto":
@@ -179,6 +191,17 @@ def bind_output(values: dict[str, object]) -> None:
         )
 
 
+def formats_with(option: str) -> list[str]:
+    """Return the names of the formats whose encoder takes an option.
+
+    Examples
+    --------
+    >>> "jpeg" in formats_with("subsampling"), "png" in formats_with("subsampling")
+    (True, False)
+    """
+    return [row.name for row in formats.FORMATS if option in row.options]
+
+
 def check_format(name: str, depth: str | None, encoding: Mapping[str, str], *, raw: bool) -> None:
     """Refuse a depth, or flags of the encoder (by key), that the format ``name`` does not take.
 
@@ -194,5 +217,5 @@ def check_format(name: str, depth: str | None, encoding: Mapping[str, str], *, r
         raise UsageError(f"--depth {depth} cannot be stored as {name}", hint=hint)
     for key, flag in encoding.items():
         if raw or key not in row.options:
-            hint = f"--format {' or '.join(formats.able('options', key))}, or no {flag}"
+            hint = f"--format {' or '.join(formats_with(key))}, or no {flag}"
             raise UsageError(f"{flag} does nothing to {'raw maps' if raw else name}", hint=hint)

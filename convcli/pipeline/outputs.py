@@ -237,7 +237,8 @@ def format_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: M
     from convcli.images import picture_notes
 
     metadata = info.metadata._replace(stamp="")  # what has no room for it has a sidecar
-    return list(picture_notes(output.format, n_planes, metadata, **encoding))
+    lossy = {key: value for key, value in encoding.items() if key != "compress"}
+    return list(picture_notes(output.format, n_planes, metadata, **lossy))
 
 
 def bank_bytes(bank: KernelBank) -> bytes:

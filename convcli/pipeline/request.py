@@ -71,7 +71,7 @@ def _one_of(section: str, values: str, meaning: str, default: str, **others: Any
 
 
 def _able(option: str) -> str:
-    return ", ".join(formats.able("options", option))
+    return ", ".join(flags.formats_with(option))
 
 
 _path, _text = flags.text_only(Path), flags.text_only(str.strip)
@@ -155,8 +155,9 @@ class ApplyRequest(NamedTuple):
     quality: Annotated[int | None, _number(
         _OUT, "1..100", f"Of {_able('quality')}; makes webp lossy.", "jpeg 92", flags.parse_percent,
         encodes=True)] = None
-    subsampling: Annotated[str | None, _one_of(
-        _OUT, "444|422|420", f"Resolution of colours in {_able('subsampling')}.", "444", encodes=True)] = None
+    subsampling: Annotated[str | None, Option(
+        _OUT, "444|422|420", f"Resolution of colours in {_able('subsampling')}.", "444", flags.parse_subsampling,
+        flags.SUBSAMPLINGS, encodes=True)] = None
     overwrite: Annotated[bool, _switch(_OUT, "Replace existing outputs.", changes_pixels=False)] = False
     skip_existing: Annotated[bool, _switch(_OUT, "Leave inputs whose outputs exist.", changes_pixels=False)] = False
 
