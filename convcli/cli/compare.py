@@ -41,16 +41,17 @@ def compare(
     with open_one(image, flags) as one:
 
         def planner(engine: str = "auto", **changes: object) -> "ConvPlan":
-            return one.plan(engine=engine, device=device if engine == "torch" else "cpu", **changes)
+            return one.conv(engine=engine, device=device if engine == "torch" else "cpu", **changes)
 
-        found = compare_engines(planner, one.planes, one.bound.weight, one.bound.bias, limit_s=limit)
+        label, bound = one.plan.source.label, one.plan.bound
+        found = compare_engines(planner, one.planes, bound.weight, bound.bias, limit_s=limit)
         if all(measurement.seconds is None for measurement in found.measurements):
             raise UsageError(f"no engine runs within --limit {limit:g}", hint="a longer one, such as --limit 30")
         kernel = " + ".join(flags["kernels"])
-        job = {"image": one.label, "kernel": kernel, "planes": one.planes.shape}
+        job = {"image": label, "kernel": kernel, "planes": one.planes.shape}
     if json:
         typer.echo(to_json({**job, **comparison_as_dict(found)}))
     else:
-        typer.echo(render_comparison(found, one.label, kernel))
+        typer.echo(render_comparison(found, label, kernel))
     if not found.agree:
         raise typer.Exit(1)

@@ -38,17 +38,17 @@ def explain(
 
     row, column = _parse_at(at)
     with open_one(image, flags) as one:
-        plan = one.plan()
-        index = _find_map(one.bound.maps, map_)
-        weight, shift = one.bound.weight, one.bound.bias
-        told = explain_sample(plan, one.planes, weight, shift, index, row, column)
-        computed = prepare(plan, weight, shift).rows(one.planes, row, row + 1)[:, 0, column]
-        planes = [one.plane_names[plane] for plane in told.planes]
-    values = {named.label: float(value) for named, value in zip(one.bound.maps, computed, strict=True)}
+        conv, bound, label = one.plan.conv, one.plan.bound, one.plan.source.label
+        index = _find_map(bound.maps, map_)
+        told = explain_sample(conv, one.planes, bound.weight, bound.bias, index, row, column)
+        computed = prepare(conv, bound.weight, bound.bias).rows(one.planes, row, row + 1)[:, 0, column]
+        planes = [one.plan.selection.names[plane] for plane in told.planes]
+    values = {named.label: float(value) for named, value in zip(bound.maps, computed, strict=True)}
+    name = bound.maps[index].label
     if json:
-        typer.echo(to_json(explanation_as_dict(told, plan, one.bound.maps[index].label, values)))
+        typer.echo(to_json(explanation_as_dict(told, conv, name, values)))
     else:
-        typer.echo(render_explanation(told, plan, one.label, one.bound.maps[index].label, planes, values))
+        typer.echo(render_explanation(told, conv, label, name, planes, values))
 
 
 def _parse_at(text: str) -> tuple[int, int]:

@@ -14,8 +14,7 @@ from convcli.pipeline.request import parse_request
 if TYPE_CHECKING:
     from convcli.engine import ConvPlan
     from convcli.engine.bands import Planes
-    from convcli.images import ImageInfo
-    from convcli.pipeline.binding import BoundBank
+    from convcli.pipeline.plan import ImagePlan
 
 
 def apply(
@@ -84,52 +83,39 @@ def _as_flag(value: object) -> object:
 
 
 class OneImage(NamedTuple):
-    """An open image with the bank bound to it."""
+    """An open image, and the plan of a bank on it; alpha is left out unless ``--channels`` names it."""
 
-    label: str
-    flags: Mapping[str, object]
-    info: ImageInfo
-    bound: BoundBank
+    flags: Mapping[str, Any]
+    plan: ImagePlan
     planes: Planes
-    computed: bool
-    plane_names: tuple[str, ...]
 
-    def plan(self, **changes: Any) -> ConvPlan:
-        """Return the plan of the convolution, with some of the flags changed."""
+    def conv(self, **changes: Any) -> ConvPlan:
+        """Return the plan of the convolution with some of the flags changed."""
         from convcli.pipeline.plan import plan_engine
 
-        request = parse_request({**self.flags, **changes})
-        return plan_engine(request, self.bound, self.info, self.planes.shape[0], computed=self.computed)
+        request, plan = parse_request({**self.flags, **changes}), self.plan
+        return plan_engine(request, plan.bound, plan.info, self.planes.shape[0], computed=plan.selection.luma)
 
 
 @contextmanager
-def open_one(image: str, flags: Mapping[str, object]) -> Iterator[OneImage]:
-    """Open ``image`` and bind the bank of ``flags`` to it; alpha is left out unless ``--channels`` names it.
+def open_one(image: str, flags: Mapping[str, Any]) -> Iterator[OneImage]:
+    """Open an image, ``-`` from standard input, and plan the bank of ``flags`` on it.
 
     Raises
     ------
     ConvcliError
         The image or the bank cannot be read, or they do not fit each other.
     """
-    from convcli.banks import load_bank
     from convcli.images import open_planes
-    from convcli.images.planes import select_planes, view_planes
-    from convcli.pipeline.binding import bind_bank
+    from convcli.images.planes import view_planes
+    from convcli.pipeline.names import InputFile
+    from convcli.pipeline.plan import Planner
 
     request = parse_request(flags)
-    bank = load_bank(*request.kernels)
-    source: Path | bytes = sys.stdin.buffer.read() if image == "-" else Path(image)
-    with open_planes(source) as opened:
-        info = opened.info
-        selection = select_planes(info.plane_names, request.channels, alpha=False)
-        planes = view_planes(opened.planes, selection, white=info.white, unit=request.unit, dtype=request.dtype)
-        bound = bind_bank(
-            bank,
-            selection.names,
-            groups=request.groups,
-            mode=request.mode,
-            bias=request.bias,
-            transposed=request.transposed,
-        )
-        label = "<stdin>" if image == "-" else image
-        yield OneImage(label, flags, info, bound, planes, selection.luma, selection.names)
+    planner = Planner(request)
+    source = InputFile(None, data=sys.stdin.buffer.read()) if image == "-" else InputFile(Path(image))
+    with open_planes(source.readable) as opened:
+        plan = planner.plan(source, opened.info)
+        white = opened.info.white
+        planes = view_planes(opened.planes, plan.selection, white=white, unit=request.unit, dtype=request.dtype)
+        yield OneImage(flags, plan, planes)
