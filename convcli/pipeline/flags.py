@@ -25,9 +25,8 @@ def text_only(parse: Callable[[str], object]) -> Callable[[str, str], object]:
     return lambda text, _flag: parse(text)
 
 
-def word(text: str, flag: str) -> str:
-    """Return ``text`` in lower case; its meaning is checked when the kernel is known."""
-    del flag
+def word(text: str, _flag: str) -> str:
+    """Return ``text`` in lower case, to be checked once the bank is loaded."""
     return text.strip().lower()
 
 
