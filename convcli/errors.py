@@ -1,7 +1,8 @@
 """Expected failures: what a user can cause, each with its exit code.
 
 Core code raises these with the fact and its numbers; the pipeline adds the image or kernel once
-(:meth:`ConvcliError.within`); ``convcli.cli`` is the only place that catches them. Anything else is a bug.
+(:meth:`ConvcliError.within`) and records the failure of each input of a batch. ``convcli.cli.main`` turns the others
+into exit codes. Any other exception is a bug.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Run the commands in README.md's console blocks and put their output in; ``test_docs`` checks that none drifts."""
+"""Run the commands in README.md's console blocks, put their output in, and write its table of options anew.
+
+``test_docs`` checks that none drifts.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +46,27 @@ def run_block(body: str, folder: Path) -> str:
     return "\n".join(out) + "\n"
 
 
+_TABLE = re.compile(r"(<!-- options -->\n).*?(?=<!-- end of options -->)", re.DOTALL)
+
+
+def options_table() -> str:
+    """Return the flags of ``apply`` as a Markdown table, from the rows that the command reads."""
+    from convcli.pipeline.request import OPTIONS, SECTIONS
+
+    lines = []
+    for section in SECTIONS:
+        lines += ["", f"| {section} | value | meaning [default] |", "|---|---|---|"]
+        for row in OPTIONS:
+            if row.section == section:
+                flag = f"`{row.short}`, `{row.flag}`" if row.short else f"`{row.flag}`"
+                value = f"`{row.metavar}`".replace("|", "\\|") if row.metavar else ""
+                lines.append(f"| {flag} | {value} | {row.meaning} |")
+    return "\n".join([*lines[1:], ""])
+
+
 def fresh_readme(text: str) -> str:
-    """Return ``text`` with the output of every console block made anew."""
+    """Return ``text`` with the output of every console block, and the table of options, made anew."""
+    text = _TABLE.sub(lambda match: f"{match[1]}{options_table()}", text)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(REPOSITORY / "examples", Path(folder) / "examples")
         return _BLOCK.sub(lambda match: f"```console\n{run_block(match[1], Path(folder))}```", text)

@@ -13,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convcli.cli.app import build_app
-from convcli.cli.call import ApplyCall
-from convcli.cli.plain import NUMBERS, SHORT, SWITCHES, TEXTS, read_plain
+from convcli.cli.options import ApplyCall, read_plain
+from convcli.pipeline.request import OPTIONS
+
+SWITCHES = sorted(row.flag for row in OPTIONS if row.kind is bool)
+VALUES = sorted(row.flag for row in OPTIONS if row.kind in (str, list))
 
 
 def read_by_typer(arguments: list[str]) -> ApplyCall | None:
@@ -34,19 +37,19 @@ def _options() -> dict[str, Any]:
     return {one.name: one for one in group.commands["apply"].params if one.param_type_name == "option"}
 
 
-def test_the_flags_are_those_of_typer() -> None:
+def test_the_flags_of_typer_are_the_rows() -> None:
     options = _options()
-    assert {name for name, one in options.items() if one.is_flag} - {"help"} == SWITCHES
-    assert {name for name, one in options.items() if one.type.name.startswith("int")} == NUMBERS
-    assert set(options) - SWITCHES - NUMBERS - {"help"} == TEXTS
-    assert {name for name, one in options.items() if one.multiple} == {"kernel"}
-    for name, one in options.items():
-        for word in one.opts:
-            stands_for = word[2:].replace("-", "_") if word.startswith("--") else {**SHORT, "-h": "help"}[word]
-            assert stands_for == name
+    assert set(options) - {"help"} == {row.key for row in OPTIONS}
+    for row in OPTIONS:
+        one = options[row.key]
+        assert set(one.opts) == {row.flag, row.short} - {""}
+        assert one.is_flag == (row.kind is bool)
+        assert one.type.name.startswith("int") == (row.kind is int)
+        assert one.multiple == (row.kind is list)
+        assert one.help == row.meaning
 
 
-_FLAGS = [*SHORT, *(f"--{name.replace('_', '-')}" for name in sorted(SWITCHES | NUMBERS | TEXTS))]
+_FLAGS = [name for row in OPTIONS for name in (row.flag, row.short) if name]
 _WORDS = st.sampled_from(
     ["a.png", "-", "sobel", "3", "2x3", "", "-1", "--", "-kq", "-rq", "--help", "--strid", "--x=1"]
 )
@@ -55,28 +58,26 @@ _GLUED = st.builds(lambda flag, value: f"{flag}={value}", st.sampled_from(_FLAGS
 
 @given(words=st.lists(_WORDS | _GLUED | st.sampled_from(_FLAGS), max_size=7))
 def test_what_is_read_here_is_what_typer_reads(words: list[str]) -> None:
-    plain = read_plain(["apply", *words])
+    plain = read_plain(words)
     if plain is not None:
         assert plain == read_by_typer(["apply", *words])
 
 
 @given(
     inputs=st.lists(st.sampled_from(["a.png", "-", "b c.jpg", "Ä.tif"]), max_size=3),
-    switches=st.lists(st.sampled_from(sorted(SWITCHES)), max_size=3),
-    texts=st.lists(st.tuples(st.sampled_from(sorted(TEXTS)), st.sampled_from(["1", "x=y", "a b", "-"])), max_size=4),
+    switches=st.lists(st.sampled_from(SWITCHES), max_size=3),
+    texts=st.lists(st.tuples(st.sampled_from(VALUES), st.sampled_from(["1", "x=y", "a b", "-"])), max_size=4),
 )
 def test_plain_words_are_read_here(inputs: list[str], switches: list[str], texts: list[tuple[str, str]]) -> None:
-    words = [f"--{name.replace('_', '-')}" for name in switches]
-    for name, value in texts:
-        words += [f"--{name.replace('_', '-')}", value]
-    plain = read_plain(["apply", *words, *inputs])
+    words = [*switches, *(word for pair in texts for word in pair)]
+    plain = read_plain([*words, *inputs])
     assert plain is not None
     assert plain == read_by_typer(["apply", *words, *inputs])
 
 
 @pytest.mark.parametrize("words", [["-k"], ["-k", "sobel", "--jobs", "two"], ["--no-such"], ["-qx"], ["--overwrite=1"]])
 def test_mistakes_are_left_to_typer(words: list[str]) -> None:
-    assert read_plain(["apply", "a.png", *words]) is None
+    assert read_plain(["a.png", *words]) is None
     assert run_cli("apply", "a.png", *words).exit_code == 2
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from convcli.errors import UsageError
-from convcli.pipeline.flags import parse_request
+from convcli.pipeline.request import parse_request
 
 
 def test_pairs_words_and_case_have_one_normal_form() -> None:

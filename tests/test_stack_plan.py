@@ -10,8 +10,8 @@ from conftest import run_cli, save_image
 from safetensors.numpy import save_file
 
 from convcli.images import probe
-from convcli.pipeline.flags import parse_request
 from convcli.pipeline.names import InputFile
+from convcli.pipeline.request import parse_request
 from convcli.pipeline.stack import StackPlan, StackPlanner
 
 

@@ -1,81 +1,8 @@
-"""The command line: flags → request, result → text, error → exit code.
+"""The command line: flags in, exit code out.
 
-Only the module of the command that was asked for is imported, and no module here imports NumPy, Pillow, torch or
-Rich at its top: start-up is paid by every turn of a shell loop. The single ``except ConvcliError`` of the project
-is in :func:`main`.
+Only the module of the command that was asked for is imported, and no module here imports NumPy, Pillow, torch or Rich
+at its top: every turn of a shell loop pays for start-up. :func:`main` turns errors into exit codes; a batch of
+``apply`` records the failure of each input and goes on.
 """
 
-from __future__ import annotations
-
-import errno
-import os
-import sys
-from collections.abc import Sequence
-
-from convcli.cli.call import ApplyCall
-from convcli.cli.complain import complain, say
-from convcli.errors import EXIT_INTERRUPTED, ConvcliError, OutputError
-
-
-def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> None:
-    """Run the command line and leave with its exit code.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments without the program name; ``sys.argv[1:]`` if absent.
-    owns_process : bool
-        Whether nothing else runs in this process, so that it may be forked.
-
-    Raises
-    ------
-    SystemExit
-        Always; the code is one of the table in the README.
-    """
-    # Bands are our unit of parallelism: a BLAS that starts threads of its own inside them only gets in the way.
-    for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        _run(arguments, owns_process)
-    except ConvcliError as error:
-        if "--debug" in arguments:
-            import traceback
-
-            traceback.print_exc()
-        complain(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        say("convcli: interrupted", err=True)
-        sys.exit(EXIT_INTERRUPTED)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EPIPE):
-            raise
-        # Whatever is still buffered cannot be written either, and Python would say so once more on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        if error.errno == errno.EPIPE:  # whoever read has enough
-            sys.exit(1)
-        complain(OutputError(f"cannot write standard output: {error.strerror}", hint="check where it goes"))
-        sys.exit(OutputError.exit_code)
-    except Exception:  # noqa: BLE001 - the edge: whatever is not expected is a bug, said as one
-        import traceback
-
-        traceback.print_exc()
-        say("convcli: this is a bug; please report it with the lines above", err=True)
-        sys.exit(1)
-
-
-def _run(arguments: Sequence[str], owns_process: bool) -> None:
-    from convcli.cli.plain import read_plain
-
-    def run(call: ApplyCall) -> None:
-        from convcli.cli.apply_run import run_apply
-
-        run_apply(call, owns_process=owns_process)
-
-    if "_CONVCLI_COMPLETE" not in os.environ and (call := read_plain(arguments)) is not None:
-        run(call)
-        sys.exit()
-    from convcli.cli.app import read_command
-
-    read_command(arguments, run)
+from convcli.cli.main import main as main

@@ -1,18 +1,18 @@
-"""The Typer app: a command is imported where it is asked for, the others are names."""
+"""The Typer app: imports the command that was asked for; the others are only names and summaries.
 
-from __future__ import annotations
+Annotations are not postponed: Typer would evaluate each of them again at every start.
+"""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from convcli.cli.call import ApplyCall
 from convcli.version import __version__
 
-#: Command (the module of this package that has ``register(app)``) and what the list of commands says about it.
+#: Summary of each command. All but ``apply`` have a module of that name with ``register(app)``.
 COMMANDS = {
     "apply": "Apply kernels to images: feature maps or pictures, and a report.",
     "shape": "Output shapes, parameters, MACs and receptive fields of layers.",
@@ -22,19 +22,11 @@ COMMANDS = {
 }
 
 
-def read_command(arguments: Sequence[str], run_apply: Callable[[ApplyCall], None]) -> None:
-    """Read a command line and run it; what ``apply`` is asked for goes to ``run_apply``.
-
-    Raises
-    ------
-    SystemExit
-        Always.
-    """
-    build_app(arguments)(list(arguments), prog_name="convcli", obj=run_apply)
-
-
 def build_app(argv: Sequence[str]) -> typer.Typer:
-    """Return the Typer app with the command that ``argv`` names; without one, with their names only."""
+    """Return the Typer app with the command that ``argv`` names; if it names none, with a summary of each.
+
+    The object of its context is called with the :class:`~convcli.cli.options.ApplyCall` that it reads.
+    """
     app = typer.Typer(
         name="convcli",
         rich_markup_mode=None,
@@ -55,11 +47,34 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
     asked = next((word for word in argv if not word.startswith("-")), None)
     completing = "_CONVCLI_COMPLETE" in os.environ
     for name, summary in COMMANDS.items():
-        if name == asked or completing:
+        if name == "apply" and (asked == "apply" or completing):
+            from convcli.cli.options import with_options
+
+            app.command(name)(with_options(_apply))
+        elif name == asked or completing:
             import_module(f"convcli.cli.{name}").register(app)
         elif asked not in COMMANDS:
             app.command(name, help=summary)(_nothing)
     return app
+
+
+def _apply(
+    context: typer.Context,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="INPUT...", help="Images, quoted globs, folders with --recursive; - is standard input."),
+    ] = None,
+    **flags: object,
+) -> None:
+    """Apply a kernel bank to images: one feature map per kernel and plane, and a shape report.
+
+    \b
+    convcli apply photo.jpg -k sobel                 maps and a report in photo_sobel/
+    convcli apply photo.jpg -k sharpen -o sharp.jpg  one picture
+    """  # noqa: D301 - the mark that keeps the lines below apart
+    from convcli.cli.options import make_call
+
+    context.obj(make_call(inputs, flags))
 
 
 def _show_version(asked: bool) -> None:
@@ -71,4 +86,4 @@ def _show_version(asked: bool) -> None:
 
 
 def _nothing() -> None:
-    """Stand in the list of commands for one that was not asked for."""
+    """Stand for a command that was not asked for, in the list of commands."""

@@ -1,215 +1,261 @@
-"""``convcli apply``: flags → what they ask for; whoever reads the command line runs it.
+"""``convcli apply``: find inputs, plan, run, say what happened."""
 
-No deferred annotations here: Typer would evaluate each of them again at every start.
-"""
+from __future__ import annotations
 
-from typing import Annotated
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
+from convcli.cli.options import ApplyCall
+from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError
+from convcli.pipeline.flags import refuse
+from convcli.pipeline.inputs import find_inputs, read_list
+from convcli.pipeline.report import printable, to_json
+from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
+from convcli.render.messages import complain, say
 
-from convcli.cli.call import make_call
-
-# Panels of --help; the option list below is in their order.
-_CONV, _IN, _OUT, _RUN = "Convolution", "Input", "Output", "Running"
-
-
-def _option(*names: str, help: str, metavar: str = "TEXT", panel: str = _CONV) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(
-        *names, help=help, metavar=metavar, rich_help_panel=panel, show_default=False
-    )
-    return option
-
-
-def register(app: typer.Typer) -> None:
-    """Add the ``apply`` command."""
-    app.command("apply")(apply)
+if TYPE_CHECKING:
+    from convcli.pipeline.batch import BatchPlan
+    from convcli.pipeline.names import InputFile
+    from convcli.pipeline.outcome import Outcome
+    from convcli.render.progress import Tally
 
 
-def apply(
-    context: typer.Context,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="INPUT...", help="Images, quoted globs, folders with --recursive; - is standard input."),
-    ] = None,
-    kernel: Annotated[
-        list[str] | None,
-        _option("-k", "--kernel", metavar="SPEC", help="Name, family:key=value, file[#entry] or matrix; repeatable."),
-    ] = None,
-    stack: Annotated[str | None, _option("--stack", metavar="FILE.toml", help="Run a stack of layers instead.")] = None,
-    outputs: Annotated[
-        str | None,
-        _option("--outputs", metavar="last|all|NAMES", help="Of a stack: which maps [last]."),
-    ] = None,
-    stride: Annotated[str | None, _option("--stride", metavar="N|HxW", help="Step between windows [1].")] = None,
-    padding: Annotated[
-        str | None,
-        _option("--padding", metavar="N|HxW|T,B,L,R|WORD", help="Or same, same_lower, valid, full [same]."),
-    ] = None,
-    padding_mode: Annotated[
-        str | None,
-        _option(
-            "--padding-mode",
-            metavar="MODE",
-            help="zeros, constant:V, replicate, reflect, symmetric, circular [replicate].",
-        ),
-    ] = None,
-    dilation: Annotated[str | None, _option("--dilation", metavar="N|HxW", help="Spacing between taps [1].")] = None,
-    groups: Annotated[
-        str | None, _option("--groups", metavar="auto|N", help="auto: single-channel kernels on every plane [auto].")
-    ] = None,
-    transposed: Annotated[bool, _option("--transposed", help="Transposed convolution.")] = False,
-    output_padding: Annotated[
-        str | None, _option("--output-padding", metavar="N|HxW", help="Of a transposed convolution [0].")
-    ] = None,
-    bias: Annotated[
-        str | None, _option("--bias", metavar="V[,V...]", help="Added to every map, or one value per kernel.")
-    ] = None,
-    mode: Annotated[
-        str | None,
-        _option("--mode", metavar="correlate|convolve", help="convolve rotates taps by 180 deg [correlate]."),
-    ] = None,
-    anchor: Annotated[
-        str | None, _option("--anchor", metavar="N|HxW", help="Tap over the output sample [(k-1)//2].")
-    ] = None,
-    engine: Annotated[
-        str | None,
-        _option("--engine", metavar="NAME", help="reference, im2col, gemm, direct, separable, fft, torch [auto]."),
-    ] = None,
-    dtype: Annotated[
-        str | None, _option("--dtype", metavar="float32|float64", help="Type that sums are made in [float32].")
-    ] = None,
-    device: Annotated[
-        str | None, _option("--device", metavar="cpu|cuda|mps", help="Where torch runs the job [cpu].")
-    ] = None,
-    channels: Annotated[
-        str | None, _option("--channels", metavar="r,g,b|luma|a|...", help="Planes to use.", panel=_IN)
-    ] = None,
-    orientation: Annotated[
-        str | None, _option("--orientation", metavar="apply|keep|ignore", help="EXIF orientation [apply].", panel=_IN)
-    ] = None,
-    alpha: Annotated[
-        str | None,
-        _option(
-            "--alpha",
-            metavar="premultiply|keep|filter|drop",
-            help="Alpha of pictures [premultiply]; maps leave it out unless --channels names a.",
-            panel=_IN,
-        ),
-    ] = None,
-    frames: Annotated[
-        str | None, _option("--frames", metavar="all|first|N|A-B", help="Of multi-page and animated files.", panel=_IN)
-    ] = None,
-    unit: Annotated[bool, _option("--unit", help="Map samples to 0..1 first.", panel=_IN)] = False,
-    normalize: Annotated[
-        str | None,
-        _option("--normalize", metavar="imagenet|MEAN,STD", help="After --unit, which it implies.", panel=_IN),
-    ] = None,
-    max_pixels: Annotated[
-        int | None,
-        _option(
-            "--max-pixels",
-            metavar="N",
-            help="Refuse larger images [268435456; none for TIFF and PPM, read by windows].",
-            panel=_IN,
-        ),
-    ] = None,
-    max_taps: Annotated[
-        int | None, _option("--max-taps", metavar="N", help="Refuse larger kernels [33554432].", panel=_IN)
-    ] = None,
-    recursive: Annotated[
-        bool, _option("-r", "--recursive", help="Search folders; their tree is kept below --out-dir.", panel=_IN)
-    ] = False,
-    files_from: Annotated[
-        str | None, _option("--files-from", metavar="FILE|-", help="Read input names from a file.", panel=_IN)
-    ] = None,
-    null: Annotated[bool, _option("-0", "--null", help="Names in --files-from end in NUL.", panel=_IN)] = False,
-    output: Annotated[
-        str | None, _option("-o", "--output", metavar="FILE|-", help="One file; its suffix is the format.", panel=_OUT)
-    ] = None,
-    out_dir: Annotated[
-        str | None, _option("--out-dir", metavar="DIR", help="Where outputs go [here].", panel=_OUT)
-    ] = None,
-    layout: Annotated[
-        str | None, _option("--layout", metavar="maps|picture|sheet", help="[maps; picture with -o].", panel=_OUT)
-    ] = None,
-    combine: Annotated[
-        str | None,
-        _option(
-            "--combine",
-            metavar="OP",
-            help="Maps of one plane into one: none, magnitude, max, argmax, min, sum, mean.",
-            panel=_OUT,
-        ),
-    ] = None,
-    format: Annotated[
-        str | None,
-        _option("--format", metavar="FMT", help="png jpeg tiff webp bmp ppm pfm gif npy npz safetensors.", panel=_OUT),
-    ] = None,
-    name: Annotated[
-        str | None,
-        _option("--name", metavar="TEMPLATE", help="'{dir}/{stem}/{kernel}-{channel}.{ext}' and the like.", panel=_OUT),
-    ] = None,
-    tone: Annotated[
-        str | None,
-        _option(
-            "--tone",
-            metavar="TONE",
-            help="auto, clip, abs, signed, stretch, offset:V, scale:V: how values become samples [auto].",
-            panel=_OUT,
-        ),
-    ] = None,
-    depth: Annotated[
-        str | None, _option("--depth", metavar="8|16|float", help="Bits a stored sample [as input].", panel=_OUT)
-    ] = None,
-    colormap: Annotated[
-        str | None, _option("--colormap", metavar="NAME", help="Colours for maps: viridis, ...", panel=_OUT)
-    ] = None,
-    compress: Annotated[
-        str | None, _option("--compress", metavar="fast|default|small", help="PNG [fast].", panel=_OUT)
-    ] = None,
-    overwrite: Annotated[bool, _option("--overwrite", help="Replace existing outputs.", panel=_OUT)] = False,
-    skip_existing: Annotated[
-        bool, _option("--skip-existing", help="Leave inputs whose outputs exist.", panel=_OUT)
-    ] = False,
-    report: Annotated[
-        str | None, _option("--report", metavar="FILE.json|md|csv|html", help="Write the report there.", panel=_OUT)
-    ] = None,
-    json: Annotated[bool, _option("--json", help="Report on stdout as JSON.", panel=_OUT)] = False,
-    quiet: Annotated[bool, _option("-q", "--quiet", help="Say nothing but errors.", panel=_OUT)] = False,
-    dry_run: Annotated[
-        bool, _option("--dry-run", help="Print shapes, files and bytes; write nothing.", panel=_RUN)
-    ] = False,
-    jobs: Annotated[
-        int | None, _option("-j", "--jobs", metavar="N", help="Files at a time [cores].", panel=_RUN)
-    ] = None,
-    threads: Annotated[
-        int | None, _option("--threads", metavar="N", help="Threads within a file [cores].", panel=_RUN)
-    ] = None,
-    memory: Annotated[
-        str | None, _option("--memory", metavar="SIZE", help="Bound on working memory: 512M, 2G.", panel=_RUN)
-    ] = None,
-    fail_fast: Annotated[bool, _option("--fail-fast", help="Stop at the first bad input.", panel=_RUN)] = False,
-    resume: Annotated[
-        bool, _option("--resume", help="Do only what is missing or changed since the last run.", panel=_RUN)
-    ] = False,
+#: How long an interrupted run may take to end before another signal cuts it short, in seconds.
+PATIENCE_S = 2.0
+#: How long a thread keeps Python to itself while another waits, in seconds.
+SWITCH_S = 0.0002
+
+
+def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
+    """Run ``apply``.
+
+    Parameters
+    ----------
+    call : ApplyCall
+    owns_process : bool
+        Whether nothing else runs in this process: a batch then works in processes of its own.
+
+    Raises
+    ------
+    ConvcliError
+        The batch cannot be planned, or its only input failed.
+    SystemExit
+        With 7 if some inputs of several failed.
+    """
+    words, values, run = call
+    request = parse_request(values)
+    _refuse(request, words, run)
+    sources, single = _find(request, words, run)
+    _raise_file_limit()
+    from convcli.pipeline.batch import plan_batch, run_batch
+
+    batch = plan_batch(request, sources, resume=run.resume)
+    single = single and batch.n_inputs == 1
+    _refuse_report(batch, request, run)
+    if run.dry_run:
+        _print_plan(batch, run, single=single)
+        return
+    _end_in_order(owns_process)
+    outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast, owns_process=owns_process)
+    if single:
+        try:
+            outcome = next(outcomes)
+        except KeyboardInterrupt:
+            raise _interrupted(0, 1) from None
+        _finish_single(outcome, request, run)
+    else:
+        _finish_batch(batch, outcomes, request, run)
+
+
+def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
+    is_report = run.report is None or Path(run.report).suffix in (".json", ".md", ".csv", ".html")
+    refuse([
+        ("" in words, "an input name is empty", "a variable of the shell that is not set? name a file, or ."),
+        (request.to_stdout and run.json, "-o - and --json both want standard output", "--report FILE.json"),
+        ("-" in words and run.files_from == "-", "standard input cannot be the image and the list", "name one of them"),
+        (run.null and not run.files_from, "-0 goes with --files-from",
+         "find ... -print0 | convcli apply --files-from - -0"),
+        (run.resume and request.skip_existing, "--resume and --skip-existing exclude each other",
+         "--resume also sees what changed"),
+        (run.resume and request.is_one_file, "--resume is for batches into --out-dir, not for -o",
+         "--layout picture --out-dir DIR"),
+        (run.jobs is not None and run.jobs < 1, f"--jobs {run.jobs} is less than 1",
+         "--jobs 1, or leave it out for all cores"),
+        (not is_report, f"--report {run.report}: unknown suffix", "FILE.json, FILE.md, FILE.csv or FILE.html"),
+    ])  # fmt: skip
+
+
+def _find(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> tuple[list[InputFile], bool]:
+    """Return the inputs, and whether one file was named, by itself."""
+    listed = read_list(run.files_from, null=run.null) if run.files_from else []
+    own: list[Path] = []
+    sources = find_inputs(words, recursive=run.recursive, out_dir=request.out_dir, listed=listed, skipped=own)
+    if own and not run.quiet:
+        outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
+        _say([f"{outputs} not read again (first {own[0]}); name its folder to read it"], "note")
+    if request.is_one_file and len(sources) > 1:
+        name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
+        raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
+    named = len(words) == 1 and not listed and not run.recursive
+    return sources, named and not os.path.isdir(words[0])  # noqa: PTH112 - raises nothing
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system permits: every map of a bank is one."""
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> None:
+    """Refuse a report that would replace an input, an output or an existing file."""
+    if run.report is None:
+        return
+    path = Path(run.report)
+    taken = {os.path.realpath(other) for plan in batch.plans for other in plan.written_paths}
+    taken |= {os.path.realpath(plan.source.path) for plan in batch.plans if plan.source.path is not None}
+    if os.path.realpath(path) in taken:
+        raise OutputError(f"--report {path} is an input or another output", hint="choose another name")
+    if os.path.lexists(path) and not request.overwrite:
+        raise OutputError(f"--report {path} exists", hint="--overwrite replaces it")
+
+
+def _end_in_order(owns_process: bool) -> None:
+    """Have SIGTERM, and Ctrl-C in a process of ours, end the run in order, once.
+
+    A second signal would interrupt the clean-up and leave half-written files: it ends the process after a while only.
+    """
+    first: list[float] = []
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        if not first:
+            first.append(time.monotonic())
+            raise KeyboardInterrupt
+        if time.monotonic() > first[0] + PATIENCE_S:
+            os._exit(EXIT_INTERRUPTED)  # processes of the batch end with this one
+
+    signal.signal(signal.SIGTERM, interrupt)
+    if owns_process and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+
+
+def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
+    from convcli.render.apply import plan_as_dict, render_plan
+
+    failed = [outcome.error for outcome in batch.settled if outcome.error is not None]
+    if run.json:
+        say(to_json(plan_as_dict(batch)))
+    if single and failed:
+        raise failed[0]
+    if not run.quiet and not run.json:
+        say(render_plan(batch))
+    for error in failed:
+        complain(error)
+    if failed:
+        raise SystemExit(EXIT_PARTIAL)
+
+
+def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> None:
+    """Print the report of the only input, or raise its error."""
+    if run.json:
+        say(to_json(outcome.as_dict()))
+    if run.report:
+        _write_report([outcome.as_dict()], run.report)
+    if outcome.error is not None:
+        raise outcome.error
+    if run.quiet:
+        return
+    if outcome.report is None:
+        say(f"{printable(outcome.source.label)}: left alone, {outcome.skipped}", err=True)
+    elif not run.json and not request.to_stdout:
+        from convcli.render.apply import render_image
+
+        say(render_image(outcome.report))
+    elif not run.json:
+        _say(outcome.report["notes"], "note")
+    if outcome.report is not None:
+        _say(outcome.report["warnings"], "warning")
+
+
+def _say(lines: Sequence[str], what: str) -> None:
+    for line in lines:
+        say(f"convcli: {what}: {printable(str(line))}", err=True)
+
+
+def _interrupted(n_done: int, n_inputs: int) -> SystemExit:
+    """Say how many inputs are done; the others have left no partial files."""
+    say(f"convcli: interrupted, {n_done} of {n_inputs} done", err=True)
+    return SystemExit(EXIT_INTERRUPTED)
+
+
+def _finish_batch(
+    batch: BatchPlan, outcomes: Generator[Outcome, None, None], request: ApplyRequest, run: RunFlags
 ) -> None:
-    """Apply a kernel bank to images: one feature map per kernel and plane, and a shape report.
+    """Print a line per input, then notes, warnings and a summary; exit 7 if an input failed."""
+    started = time.perf_counter()
+    tally, reports = _follow(batch, outcomes, run)
+    summary = tally.summary(batch.n_inputs, time.perf_counter() - started)
+    if run.report:
+        order = {plan.source.label: index for index, plan in enumerate(batch.plans)}
+        reports.sort(key=lambda one: order.get(one["input"]["path"], -1))
+        _write_report([*reports, summary], run.report)
+    if run.json:
+        say(to_json(summary))
+    for failed in tally.failed:
+        if failed.error is not None:
+            complain(failed.error)
+    if not run.quiet:
+        _say(tally.notes(), "note")
+        _say(tally.warnings(), "warning")
+        say(tally.line(batch.n_inputs, summary["seconds"]), err=run.json or request.to_stdout)
+    bugs = [failed.bug for failed in tally.failed if failed.bug]
+    if bugs:
+        say(f"{bugs[0]}convcli: this is a bug; please report it with the lines above", err=True)
+        raise SystemExit(ConvcliError.exit_code)
+    if tally.failed:
+        raise SystemExit(EXIT_PARTIAL)
 
-    \b
-    convcli apply photo.jpg -k sobel                 maps and a report in photo_sobel/
-    convcli apply photo.jpg -k sharpen -o sharp.jpg  one picture
-    """  # noqa: D301 - the mark that keeps the lines below apart
-    values = {
-        "stack": stack, "outputs": outputs, "stride": stride,
-        "padding": padding, "padding_mode": padding_mode, "dilation": dilation, "groups": groups,
-        "transposed": transposed, "output_padding": output_padding, "bias": bias, "mode": mode, "anchor": anchor,
-        "engine": engine, "dtype": dtype, "device": device, "channels": channels, "orientation": orientation,
-        "alpha": alpha, "frames": frames, "unit": unit, "normalize": normalize, "max_pixels": max_pixels,
-        "max_taps": max_taps, "recursive": recursive, "files_from": files_from, "null": null,
-        "output": output, "out_dir": out_dir, "layout": layout, "combine": combine, "format": format, "name": name,
-        "tone": tone, "depth": depth, "colormap": colormap, "compress": compress, "overwrite": overwrite,
-        "skip_existing": skip_existing, "report": report, "json": json, "quiet": quiet,
-        "dry_run": dry_run, "jobs": jobs, "threads": threads, "memory": memory, "fail_fast": fail_fast,
-        "resume": resume,
-    }  # fmt: skip
-    context.obj(make_call(inputs or [], kernel or [], values))
+
+def _follow(
+    batch: BatchPlan, outcomes: Generator[Outcome, None, None], run: RunFlags
+) -> tuple[Tally, list[dict[str, Any]]]:
+    """Run a batch to its end, with a line or a bar; return its tally and, for ``--report``, the reports."""
+    from convcli.render.progress import Progress, Tally
+
+    gc.freeze()
+    gc.enable()  # start-up went without it
+    # Threads alternate between Python and a few hundred microseconds of NumPy or codecs: with Python's interval of
+    # 5 ms, each would wait far too long for its next turn.
+    sys.setswitchinterval(SWITCH_S)
+    tally = Tally()
+    reports = []
+    try:
+        with closing(outcomes), Progress(batch.n_inputs, shown=not run.quiet) as progress:
+            for outcome in outcomes:
+                tally.add(outcome)
+                if run.json:
+                    say(to_json(outcome.as_dict()))
+                if run.report:
+                    reports.append(outcome.as_dict())
+                progress.advance(outcome)
+    except KeyboardInterrupt:  # caught here: Typer would exit without a word
+        raise _interrupted(tally.n_done, batch.n_inputs) from None
+    return tally, reports
+
+
+def _write_report(reports: list[dict[str, Any]], path: str) -> None:
+    from convcli.render.reports import write_report
+
+    write_report(reports, Path(path))

@@ -1,45 +1,30 @@
 """``convcli explain``: one output sample written out, as on a blackboard."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convcli.cli import one_image as one
-from convcli.cli.one_image import open_one, option
+from convcli.cli.options import CONVOLUTION, with_options
 
 if TYPE_CHECKING:
     from convcli.pipeline.binding import MapName
 
+_AT = "The output sample, counted from 0."
+_MAP = "Which map: x-r, x, or its number [the first]."
+
 
 def register(app: typer.Typer) -> None:
     """Add the ``explain`` command."""
-    app.command("explain")(explain)
+    app.command("explain")(with_options(explain, CONVOLUTION | {"anchor", "unit"}))
 
 
 def explain(
-    image: one.Image,
-    kernel: one.Kernels,
-    at: Annotated[str, option("--at", metavar="ROW,COL", help="The output sample, counted from 0.")],
-    map_: Annotated[
-        str | None, option("--map", metavar="NAME|INDEX", help="Which map: x-r, x, or its number [the first].")
-    ] = None,
-    stride: one.Stride = None,
-    padding: one.Padding = None,
-    padding_mode: one.PaddingMode = None,
-    dilation: one.Dilation = None,
-    groups: one.Groups = None,
-    transposed: one.Transposed = False,
-    output_padding: one.OutputPadding = None,
-    mode: one.Mode = None,
-    bias: one.Bias = None,
-    anchor: Annotated[
-        str | None, option("--anchor", metavar="N|HxW", help="Tap over the output sample [(k-1)//2].")
-    ] = None,
-    channels: one.Channels = None,
-    unit: Annotated[bool, option("--unit", metavar="", help="Map samples to 0..1 first.")] = False,
-    json: one.Json = False,
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image; - is standard input.")],
+    at: Annotated[str, typer.Option("--at", metavar="ROW,COL", help=_AT)],
+    map_: Annotated[str | None, typer.Option("--map", metavar="NAME|INDEX", help=_MAP, show_default=False)] = None,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    **flags: Any,
 ) -> None:
     """Write one output sample out: the patch of the image, the taps, their products, and the sum.
 
@@ -47,27 +32,23 @@ def explain(
     """
     from convcli.engine import prepare
     from convcli.engine.explain import explain_sample
+    from convcli.pipeline.api import open_one
     from convcli.pipeline.report import to_json
     from convcli.render.explain import explanation_as_dict, render_explanation
 
     row, column = _parse_at(at)
-    flags = {
-        "kernels": tuple(kernel), "stride": stride, "padding": padding, "padding_mode": padding_mode,
-        "dilation": dilation, "groups": groups, "transposed": transposed, "output_padding": output_padding,
-        "mode": mode, "bias": bias, "anchor": anchor, "channels": channels, "unit": unit,
-    }  # fmt: skip
     with open_one(image, flags) as one:
-        plan = one.plan()
-        index = _find_map(one.bound.maps, map_)
-        weight, shift = one.bound.weight, one.bound.bias
-        told = explain_sample(plan, one.planes, weight, shift, index, row, column)
-        computed = prepare(plan, weight, shift).rows(one.planes, row, row + 1)[:, 0, column]
-        planes = [one.plane_names[plane] for plane in told.planes]
-    values = {named.label: float(value) for named, value in zip(one.bound.maps, computed, strict=True)}
+        conv, bound, label = one.plan.conv, one.plan.bound, one.plan.source.label
+        index = _find_map(bound.maps, map_)
+        told = explain_sample(conv, one.planes, bound.weight, bound.bias, index, row, column)
+        computed = prepare(conv, bound.weight, bound.bias).rows(one.planes, row, row + 1)[:, 0, column]
+        planes = [one.plan.selection.names[plane] for plane in told.planes]
+    values = {named.label: float(value) for named, value in zip(bound.maps, computed, strict=True)}
+    name = bound.maps[index].label
     if json:
-        typer.echo(to_json(explanation_as_dict(told, plan, one.bound.maps[index].label, values)))
+        typer.echo(to_json(explanation_as_dict(told, conv, name, values)))
     else:
-        typer.echo(render_explanation(told, plan, one.label, one.bound.maps[index].label, planes, values))
+        typer.echo(render_explanation(told, conv, label, name, planes, values))
 
 
 def _parse_at(text: str) -> tuple[int, int]:
@@ -79,7 +60,7 @@ def _parse_at(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def _find_map(maps: tuple[MapName, ...], name: str | None) -> int:
+def _find_map(maps: "tuple[MapName, ...]", name: str | None) -> int:
     """Return the index of the map that ``name`` means: its label, its kernel, or a number."""
     from convcli.errors import UsageError, near_names
 

@@ -39,12 +39,14 @@ def open_animation(
     loop: int | None = None,
     metadata: Metadata = NO_METADATA,
     compress: str = "fast",
+    quality: int | None = None,
+    subsampling: str | None = None,
 ) -> PictureWriter:
     """Begin a file of several frames of one size.
 
     Parameters
     ----------
-    target, width_px, height_px, n_planes, depth, metadata, compress
+    target, width_px, height_px, n_planes, depth, metadata, compress, quality, subsampling
         As for :func:`convcli.images.open_picture`, of one frame.
     n_frames : int
     picture_format : {"gif", "webp", "png", "tiff"}
@@ -58,6 +60,7 @@ def open_animation(
     OutputError
         The format holds one picture only, or not such samples.
     """
+    del subsampling  # no format of several frames has it
     if not formats.BY_NAME[picture_format].animated:
         raise OutputError(
             f"{picture_format} holds one picture, not {n_frames} frames",
@@ -81,7 +84,7 @@ def open_animation(
                 writer = Copied(writer, sink, file.file)
         else:
             times = [time or _DURATION_MS for time in (*durations_ms, *[None] * n_frames)][:n_frames]
-            writer = _PillowFrames(file.file, picture_format, height_px, times, loop, metadata)
+            writer = _PillowFrames(file.file, picture_format, height_px, times, loop, metadata, quality)
     except BaseException:
         file.discard()
         raise
@@ -99,8 +102,9 @@ class _PillowFrames:
         durations_ms: Sequence[float],
         loop: int | None,
         metadata: Metadata,
+        quality: int | None,
     ) -> None:
-        self._file, self._format, self._height = file, picture_format, height_px
+        self._file, self._format, self._height, self._quality = file, picture_format, height_px, quality
         self._durations, self._loop, self._metadata = list(durations_ms), loop, metadata
         self._bands: list[NDArray[np.uint8]] = []
 
@@ -141,7 +145,8 @@ class _PillowFrames:
         meta = self._metadata
         options: dict[str, Any] = {} if self._loop is None else {"loop": self._loop}
         if self._format == "webp":
-            options |= {"lossless": True, "exact": True, "method": 0}
+            lossless: dict[str, Any] = {"lossless": True, "exact": True, "method": 0}
+            options |= lossless if self._quality is None else {"quality": self._quality}
         if self._format == "gif":
             # Frames stand alone: what a convolution made of one must not shine through the next.
             options |= {"disposal": 2, "optimize": False, "comment": meta.stamp.encode("utf-8", "replace")[:65000]}

@@ -34,6 +34,8 @@ class Format(NamedTuple):
         Whether it holds arrays instead of pictures.
     most_px : int
         Largest side that can be written, in pixels.
+    options : frozenset of str
+        Options of writing that it takes: ``compress``, ``quality``, ``subsampling``.
     note : str
         What is lost when a picture is stored, in one line.
     """
@@ -44,6 +46,7 @@ class Format(NamedTuple):
     planes: tuple[int, ...] = ()
     depths: tuple[str, ...] = ("8",)
     keeps: frozenset[str] = frozenset()
+    options: frozenset[str] = frozenset()
     animated: bool = False
     windows: bool = False
     raw: bool = False
@@ -68,23 +71,28 @@ class Format(NamedTuple):
 
 _ALL = frozenset({"icc", "dpi", "exif", "stamp"})
 _ANY_PLANES = (1, 2, 3, 4)
+_COMPRESS, _QUALITY = frozenset({"compress"}), frozenset({"compress", "quality"})
+_EVERY_OPTION = frozenset({"compress", "quality", "subsampling"})
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PPM_MAGIC = tuple(b"P%d%b" % (digit, blank) for digit in range(1, 7) for blank in (b" ", b"\t", b"\r", b"\n", b"#"))
 _PFM_MAGIC = tuple(b"P%b%b" % (letter, blank) for letter in (b"F", b"f") for blank in (b" ", b"\t", b"\r", b"\n"))
 
 FORMATS = (
-    Format("png", (".png", ".apng"), (b"\x89PNG\r\n\x1a\n",), _ANY_PLANES, ("8", "16", "1"), _ALL, animated=True),
     Format(
-        "jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), (b"\xff\xd8\xff",), (1, 3), keeps=_ALL, most_px=65500,
-        note="JPEG is lossy (quality 92, no chroma subsampling)",
+        "png", (".png", ".apng"), (b"\x89PNG\r\n\x1a\n",), _ANY_PLANES, ("8", "16", "1"), _ALL, _COMPRESS,
+        animated=True,
+    ),
+    Format(
+        "jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), (b"\xff\xd8\xff",), (1, 3), keeps=_ALL,
+        options=_EVERY_OPTION, most_px=65500,
     ),
     Format(
         "tiff", (".tif", ".tiff"), _TIFF_MAGIC, _ANY_PLANES, ("8", "16", "float"), frozenset({"icc", "dpi", "stamp"}),
-        animated=True, windows=True,
+        _COMPRESS, animated=True, windows=True,
     ),
     Format(
         "webp", (".webp",), (b"RIFF????WEBP",), _ANY_PLANES, keeps=frozenset({"icc", "exif", "stamp"}), animated=True,
-        most_px=16383,
+        options=_QUALITY, most_px=16383,
     ),
     Format("bmp", (".bmp", ".dib"), (b"BM",), (1, 3), keeps=frozenset({"dpi"})),
     Format(

@@ -19,8 +19,17 @@ _MODE = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 class PillowWriter:
     """Collect the bands of a picture and have Pillow encode it."""
 
-    def __init__(self, file: BinaryIO, picture_format: str, metadata: Metadata, compress: str) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        picture_format: str,
+        metadata: Metadata,
+        compress: str,
+        quality: int | None,
+        subsampling: str | None,
+    ) -> None:
         self._file, self._format, self._metadata, self._compress = file, picture_format, metadata, compress
+        self._quality, self._subsampling = quality, subsampling
         self._bands: list[NDArray[np.uint8]] = []
 
     def encode(self, rows: NDArray[Any]) -> NDArray[np.uint8]:
@@ -61,13 +70,14 @@ class PillowWriter:
         if meta.stamp and self._format in ("jpeg", "gif"):
             options["comment"] = meta.stamp.encode("utf-8", "replace")[:65000]
         if self._format == "jpeg":
-            options |= {"quality": 92, "subsampling": 0, "optimize": self._compress == "small"}
+            chroma = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}[self._subsampling or "4:4:4"]
+            options |= {"quality": self._quality or 92, "subsampling": chroma, "optimize": self._compress == "small"}
         if self._format == "webp":
             effort = {"fast": 0, "default": 4, "small": 6}[self._compress]
             options |= {
-                "lossless": True,
+                "lossless": self._quality is None,
                 "exact": True,
-                "quality": 100 if self._compress == "small" else 50,
+                "quality": self._quality or (100 if self._compress == "small" else 50),
                 "method": effort,
             }
             if meta.stamp:

@@ -33,13 +33,22 @@ _DTYPE: dict[str, np.dtype[Any]] = {
 _KEPT_NAMES = {"icc": "ICC profile", "dpi": "DPI", "exif": "EXIF", "stamp": "text stamp"}
 
 
-def picture_notes(picture_format: str, n_planes: int, metadata: Metadata) -> tuple[str, ...]:
+def picture_notes(
+    picture_format: str,
+    n_planes: int,
+    metadata: Metadata,
+    *,
+    quality: int | None = None,
+    subsampling: str | None = None,
+) -> tuple[str, ...]:
     """Return what a format cannot keep of a picture, each in one line; known before a pixel is read.
 
     Examples
     --------
     >>> picture_notes("bmp", 3, Metadata(icc=b"profile"))
     ('bmp cannot keep the ICC profile',)
+    >>> picture_notes("jpeg", 3, Metadata(), quality=50, subsampling="4:2:0")
+    ('JPEG is lossy (quality 50, chroma 4:2:0)',)
     """
     rule = formats.BY_NAME[picture_format]
     notes = [
@@ -52,6 +61,10 @@ def picture_notes(picture_format: str, n_planes: int, metadata: Metadata) -> tup
         notes.append(f"the ICC profile is of {space} and is left out of a picture of {n_planes} planes")
     if metadata.left_out:
         notes.append(f"left out of the picture: {', '.join(metadata.left_out)}")
+    if picture_format == "jpeg" or quality is not None:
+        chroma = "no chroma subsampling" if subsampling in (None, "4:4:4") else f"chroma {subsampling}"
+        title = {"jpeg": "JPEG", "webp": "WebP"}[picture_format]
+        notes.append(f"{title} is lossy (quality {quality or 92}, {'chroma 4:2:0' if title == 'WebP' else chroma})")
     if rule.note and not (picture_format == "gif" and n_planes == 1):
         notes.append(rule.note)
     if picture_format == "webp" and n_planes < 3:
@@ -153,6 +166,8 @@ def open_picture(
     picture_format: str = "png",
     metadata: Metadata = NO_METADATA,
     compress: str = "fast",
+    quality: int | None = None,
+    subsampling: str | None = None,
 ) -> PictureWriter:
     """Begin a picture file.
 
@@ -171,6 +186,10 @@ def open_picture(
     metadata : Metadata
         What of it the format cannot keep is told by :func:`picture_notes`.
     compress : {"fast", "default", "small"}
+    quality : int, optional
+        1 to 100. JPEG: 92 if absent; WebP is lossless if absent.
+    subsampling : {"4:4:4", "4:2:2", "4:2:0"}, optional
+        Resolution of the colours of a JPEG: full, half the columns, half the columns and rows.
 
     Raises
     ------
@@ -183,7 +202,7 @@ def open_picture(
     try:
         with file.explained():
             encoder, streams = _make_encoder(
-                file, picture_format, width_px, height_px, n_planes, depth, metadata, compress
+                file, picture_format, width_px, height_px, n_planes, depth, metadata, compress, quality, subsampling
             )
     except BaseException:
         file.discard()
@@ -241,6 +260,8 @@ def _make_encoder(
     depth: str,
     metadata: Metadata,
     compress: str,
+    quality: int | None,
+    subsampling: str | None,
 ) -> tuple[_Encoder, bool]:
     if picture_format == "png":
         from convcli.images.png import PngWriter
@@ -261,7 +282,7 @@ def _make_encoder(
         return PfmWriter(file.file, width_px, height_px, n_planes), False
     from convcli.images.pillow_write import PillowWriter
 
-    return PillowWriter(file.file, picture_format, metadata, compress), False
+    return PillowWriter(file.file, picture_format, metadata, compress, quality, subsampling), False
 
 
 class Copied:

@@ -1,13 +1,20 @@
-"""``convcli.apply``: what the command does, from Python."""
+"""``convcli.apply``, as the command does it; and one image with its bank, for ``compare`` and ``explain``."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import closing
-from typing import Any
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.pipeline.flags import parse_request
+from convcli.pipeline.request import parse_request
+
+if TYPE_CHECKING:
+    from convcli.engine import ConvPlan
+    from convcli.engine.bands import Planes
+    from convcli.pipeline.plan import ImagePlan
 
 
 def apply(
@@ -25,13 +32,13 @@ def apply(
     inputs : path or sequence of paths
         Files, glob patterns or folders.
     kernel : str or sequence of str
-        Kernel specs; several stack into one bank.
+        Kernel specs; several make one bank.
     recursive : bool
         Search folders below folders; their tree is kept below ``out_dir``.
     jobs : int, optional
         Files at a time; the number of cores if absent.
     **flags
-        The command's flags with ``_`` for ``-``, as text or in their normal form: ``stride=2``, ``output="edges.png"``.
+        Fields of :class:`~convcli.pipeline.request.ApplyRequest`, as text or values: ``stride=2``, ``output="e.png"``.
 
     Returns
     -------
@@ -41,7 +48,7 @@ def apply(
     Raises
     ------
     ConvcliError
-        Whatever stops the batch, or the first input that failed; the inputs after it are not run.
+        The batch cannot be planned, or an input failed; the inputs after it are not run.
 
     Examples
     --------
@@ -73,3 +80,42 @@ def _as_flag(value: object) -> object:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class OneImage(NamedTuple):
+    """An open image, and the plan of a bank on it; alpha is left out unless ``--channels`` names it."""
+
+    flags: Mapping[str, Any]
+    plan: ImagePlan
+    planes: Planes
+
+    def conv(self, **changes: Any) -> ConvPlan:
+        """Return the plan of the convolution with some of the flags changed."""
+        from convcli.pipeline.plan import plan_engine
+
+        request, plan = parse_request({**self.flags, **changes}), self.plan
+        return plan_engine(request, plan.bound, plan.info, self.planes.shape[0], computed=plan.selection.luma)
+
+
+@contextmanager
+def open_one(image: str, flags: Mapping[str, Any]) -> Iterator[OneImage]:
+    """Open an image, ``-`` from standard input, and plan the bank of ``flags`` on it.
+
+    Raises
+    ------
+    ConvcliError
+        The image or the bank cannot be read, or they do not fit each other.
+    """
+    from convcli.images import open_planes
+    from convcli.images.planes import view_planes
+    from convcli.pipeline.names import InputFile
+    from convcli.pipeline.plan import Planner
+
+    request = parse_request(flags)
+    planner = Planner(request)
+    source = InputFile(None, data=sys.stdin.buffer.read()) if image == "-" else InputFile(Path(image))
+    with open_planes(source.readable) as opened:
+        plan = planner.plan(source, opened.info)
+        white = opened.info.white
+        planes = view_planes(opened.planes, plan.selection, white=white, unit=request.unit, dtype=request.dtype)
+        yield OneImage(flags, plan, planes)

@@ -158,7 +158,7 @@ def _notes(plan: Plan, joined: OutputFile) -> tuple[str, ...]:
 
     def about(output: OutputFile) -> list[str]:
         n_planes = len(plan.maps) + (plan.alpha in ("keep", "premultiply-keep"))
-        return [*depth_notes(plan.info, (output,)), *format_notes(output, plan.info, n_planes)]
+        return [*depth_notes(plan.info, (output,)), *format_notes(output, plan.info, n_planes, plan.request.encoding)]
 
     old = about(plan.outputs[0])
     return (*(note for note in plan.notes if note not in old), *about(joined))

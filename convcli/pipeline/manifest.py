@@ -1,8 +1,8 @@
-"""What a batch has done, so that ``--resume`` does only what is missing or changed.
+"""The record of a batch, with which ``--resume`` does only what is missing or changed.
 
-One JSON line before the first file of an input is put in its place (``begin``), one after the last (``done``): after
-any kind of death the files that exist are either recorded as whole, or known to be ours and made again. Outputs are
-named relative to the folder, inputs by their real path: the record holds wherever a run is started from.
+One JSON line before the first file of an input gets its name (``begin``), one after the last (``done``): however a run
+ends, each file is either recorded as whole, or known to be ours and made again. Outputs are named relative to the
+folder and inputs by their real path, so that the record holds wherever a run is started.
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from convcli.errors import ImageError, OutputError
 from convcli.pipeline.names import MANIFEST_NAME
 from convcli.pipeline.report import to_json
+from convcli.pipeline.request import OPTIONS
 from convcli.version import __version__
 
 if TYPE_CHECKING:
     from convcli.pipeline.names import InputFile
     from convcli.pipeline.outputs import Plan
-
-#: Flags that say where and how, but not what: a change of them makes nothing out of date.
-_NOT_PARAMETERS = ("out_dir", "overwrite", "skip_existing", "threads", "memory", "max_pixels", "max_taps", "compress")
 
 
 def content_key(source: InputFile) -> str:
@@ -45,15 +43,16 @@ def content_key(source: InputFile) -> str:
 
 
 def parameter_key(plan: Plan) -> str:
-    """Return a digest of everything that decides an output's bytes besides the input: flags, taps, version."""
-    flags = {key: value for key, value in plan.request.as_dict().items() if key not in _NOT_PARAMETERS}
+    """Return a digest of what decides an output's pixels besides the input: flags, taps, version."""
+    values = plan.request._asdict()
+    flags = {row.key: values[row.key] for row in OPTIONS if row.changes_pixels and row.key in values}
     digest = hashlib.blake2b(to_json([__version__, flags]).encode(), digest_size=16)
     digest.update(plan.weight_bytes())
     return digest.hexdigest()
 
 
 class Record(NamedTuple):
-    """What is known about the outputs of one input; ``sizes`` is ``None`` until all are in their place."""
+    """The outputs of one input; ``sizes`` is ``None`` until all files are complete."""
 
     content: str
     parameters: str
@@ -83,16 +82,16 @@ class Manifest:
         self._lock = threading.Lock()
         self._file: BinaryIO | None = None
         self._is_alone = False
-        #: by real input and outputs; one file that is found through two folders has two sets of outputs
+        #: By real input and outputs: an input that is found through two folders has two sets of outputs.
         self._records: dict[tuple[str, ...], Record] = {}
-        #: who wrote an output last
+        #: The record that wrote an output last.
         self._writers: dict[str, tuple[str, ...]] = {}
         self._n_bytes = 0
         for line in self._lines():
             self._take(line)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        """Yield the whole lines; one that a death has cut short is none."""
+        """Yield complete lines; skip a truncated last line."""
         try:
             data = self.path.read_bytes()
         except OSError:
@@ -122,7 +121,7 @@ class Manifest:
         return path.relative_to(self.folder).as_posix()
 
     def is_done(self, plan: Plan) -> bool:
-        """Whether this input was done with these parameters, and its files are there in the size they had."""
+        """Whether this input is done with these parameters, and its files still have their sizes."""
         key = self._key(plan)
         record = self._records.get(key)
         if record is None or record.sizes is None or record.parameters != parameter_key(plan):
@@ -136,26 +135,25 @@ class Manifest:
             return False
 
     def owns(self, path: Path) -> bool:
-        """Whether an earlier run began to write this file, so that it may be made again."""
+        """Whether an earlier run began to write this file, which may thus be replaced."""
         return self._name(path) in self._writers
 
     def outputs(self) -> frozenset[str]:
-        """Return the real paths of every file that a run began to write."""
+        """Return the real paths of all files that a run began to write."""
         return frozenset(os.path.realpath(self.folder / name) for name in self._writers)
 
     def lock(self, *, alone: bool) -> None:
-        """Open the record for writing, until :meth:`close`.
+        """Open the record for writing, until :meth:`close`; where files cannot be locked, nothing is refused.
 
         Parameters
         ----------
         alone : bool
-            Whether no other run may write into the folder meanwhile, as ``--resume`` needs it; batches of different
-            inputs may share a folder. Where files cannot be locked, nothing is refused.
+            Whether no other run may write into the folder meanwhile, as ``--resume`` needs.
 
         Raises
         ------
         OutputError
-            Another run has the folder, or has changed it since the record was read; or it cannot be written.
+            Another run uses the folder, or has changed it since the record was read; or it cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -174,15 +172,15 @@ class Manifest:
             raise OutputError(f"another run has written into {self.folder} just now", hint="run the command again")
 
     def close(self) -> None:
-        """Give the folder back."""
+        """Close the record and unlock the folder."""
         if self._file is not None:
             self._file.close()
         self._file, self._is_alone = None, False
 
     def sweep(self, folders: Iterable[Path] = ()) -> int:
-        """Remove temporary files of killed runs, from ``folders`` and from wherever the record says; return how many.
+        """Remove temporary files of killed runs from ``folders`` and the record's own; return how many.
 
-        Nothing is removed unless the folder is locked for this run alone: the files may be somebody's who still writes.
+        Does nothing unless the folder is locked for this run alone: another run may still be writing them.
         """
         from convcli.images.targets import PART_SUFFIX
 
@@ -197,7 +195,7 @@ class Manifest:
         return n_removed
 
     def begin(self, plan: Plan) -> None:
-        """Record, before the input is read, that its files are about to appear.
+        """Record, before an input is read, which files it is about to write.
 
         Raises
         ------
@@ -215,12 +213,12 @@ class Manifest:
         self._append({"event": "begin", "input": name, **keys, "outputs": outputs})
 
     def done(self, plan: Plan) -> None:
-        """Record that all files of an input are in their place.
+        """Record that all files of an input are complete.
 
         Raises
         ------
         OutputError
-            One has gone already, or the record cannot be written.
+            A file has gone already, or the record cannot be written.
         """
         try:
             sizes = {self._name(path): path.stat().st_size for path in plan.written_paths}
@@ -233,7 +231,7 @@ class Manifest:
         line = f"{to_json(entry)}\n".encode(errors="surrogateescape")
         try:
             with self._lock:
-                if _is_torn(self._file):  # the last line was cut short, by whomever; this one must not be glued to it
+                if _is_torn(self._file):  # another run was killed while writing: start a new line
                     line = b"\n" + line
                 if self._file.write(line) != len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -245,13 +243,13 @@ class Manifest:
 
 
 def _input_name(source: InputFile) -> str:
-    """Return a name for an input that does not depend on where a run was started."""
+    """Return a name for an input that does not depend on the current folder."""
     frame = "" if source.frame is None else f"[{source.frame}]"
     return "<stdin>" if source.path is None else os.path.realpath(source.path) + frame
 
 
 def _is_torn(file: BinaryIO) -> bool:
-    """Return whether the last line of an open file has no end."""
+    """Return whether the last line of an open file is incomplete."""
     n_bytes = os.fstat(file.fileno()).st_size
     if not n_bytes:
         return False
@@ -267,7 +265,7 @@ def _lock_file(file: BinaryIO, *, alone: bool) -> bool:
     Raises
     ------
     BlockingIOError
-        Another run has it.
+        Another run has locked it.
     """
     try:
         import fcntl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -229,14 +230,15 @@ def depth_notes(info: ImageInfo, outputs: tuple[OutputFile, ...]) -> list[str]:
     return [f"{info.dtype} samples are stored with {depth} bits as {output_format}; --format tiff keeps float32"]
 
 
-def format_notes(output: OutputFile, info: ImageInfo, n_planes: int) -> list[str]:
+def format_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: Mapping[str, Any]) -> list[str]:
     """Say what a picture format cannot keep: profile, resolution, EXIF, colours."""
     if output.kind != "picture":
         return []
     from convcli.images import picture_notes
 
     metadata = info.metadata._replace(stamp="")  # what has no room for it has a sidecar
-    return list(picture_notes(output.format, n_planes, metadata))
+    lossy = {key: value for key, value in encoding.items() if key != "compress"}
+    return list(picture_notes(output.format, n_planes, metadata, **lossy))
 
 
 def bank_bytes(bank: KernelBank) -> bytes:

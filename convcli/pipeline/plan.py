@@ -157,7 +157,8 @@ class Planner:
         outputs = bank_outputs(request, source, layout, info, bank, maps, conv.output_shape[-2:])
         check_outputs(request, info, len(selection.names) - (alpha == "filter"), outputs)
         notes += [*depth_notes(info, outputs), *raw_notes(outputs[0]), *sheet_notes(outputs[0])]
-        notes += format_notes(outputs[0], info, len(maps) + (alpha in ("keep", "premultiply-keep")))
+        n_planes = len(maps) + (alpha in ("keep", "premultiply-keep"))
+        notes += format_notes(outputs[0], info, n_planes, request.encoding)
         return ImagePlan(
             request=request,
             source=source,

@@ -1,68 +1,173 @@
-"""What ``apply`` was asked for, in one normal form: pairs, never ``int | tuple``; words from one list."""
+"""Flags of ``apply``: each is one field, which holds its type, its :class:`Option` and its default.
 
-from __future__ import annotations
+:data:`OPTIONS` are the rows of all fields. The command line, ``convcli.apply``, the manifest and the README's table
+read them. Values that contradict each other, are unknown or would have no effect are refused before a file is opened.
+Annotations are not postponed here, for they are the table.
+"""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+from convcli.errors import UsageError, near_names
+from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
 from convcli.images import formats
+from convcli.pipeline import flags
+from convcli.pipeline.frame_text import check_frames
+from convcli.pipeline.names import check_template
 
-Padding = str | tuple[tuple[int, int], tuple[int, int]]
+Floats = tuple[float, ...]
+Padding = str | tuple[Pair, Pair]
+#: Sections of the help and of the README's table, in their order.
+SECTIONS = ("Convolution", "Input", "Output", "Running")
+_CONV, _IN, _OUT, _RUN = SECTIONS
 
 
+class Option(NamedTuple):
+    """One flag: what it takes, what it means, and what depends on it."""
+
+    section: str
+    #: How the help writes its value; empty for a switch.
+    metavar: str
+    help: str
+    #: How the help writes the default.
+    default: str = ""
+    #: (text, flag) → value; absent: one of ``values``.
+    parse: Callable[[str, str], object] | None = None
+    #: Words that completion offers.
+    values: tuple[str, ...] = ()
+    #: Text (str), a whole number (int), a switch (bool), or text that may be given several times (list).
+    kind: type = str
+    short: str = ""
+    #: Whether an output made with another value is out of date.
+    changes_pixels: bool = True
+    #: Whether it is for the encoder of the output file.
+    encodes: bool = False
+    #: The name of its field; :data:`OPTIONS` fills it in.
+    key: str = ""
+
+    @property
+    def flag(self) -> str:
+        """Long name: in the singular if the flag may be given several times."""
+        return f"--{(self.key.removesuffix('s') if self.kind is list else self.key).replace('_', '-')}"
+
+    @property
+    def meaning(self) -> str:
+        """Help text with the default."""
+        return f"{self.help.removesuffix('.')} [{self.default}].".lstrip() if self.default else self.help
+
+    def value_of(self, text: str) -> object:
+        """Return the value that ``text`` states, or raise a UsageError."""
+        return self.parse(text, self.flag) if self.parse else flags.choice(text, self.flag, self.values)
+
+
+def _switch(section: str, meaning: str, short: str = "", *, changes_pixels: bool = True) -> Option:
+    return Option(section, "", meaning, kind=bool, short=short, changes_pixels=changes_pixels)
+
+
+def _one_of(section: str, values: str, meaning: str, default: str, **others: Any) -> Option:
+    return Option(section, values, meaning, default, None, tuple(values.split("|")), **others)
+
+
+def _able(option: str) -> str:
+    return ", ".join(flags.formats_with(option))
+
+
+_path, _text = flags.text_only(Path), flags.text_only(str.strip)
+_positive, _whole = partial(parse_pair, minimum=1), partial(parse_pair, minimum=0)
+_number: Callable[..., Option] = partial(Option, kind=int)
+_BORDERS = ("zeros", "constant:", "replicate", "reflect", "symmetric", "circular")
+_ENGINES = ("auto", "reference", "im2col", "gemm", "direct", "separable", "fft", "torch")
+_COMBINES = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
+_TONES = ("auto", "clip", "abs", "signed", "stretch", "offset:", "scale:")
+
+
+# fmt: off
 class ApplyRequest(NamedTuple):
-    """One ``apply`` as asked, the same for every input of the batch; a tuple defines itself quicker than a dataclass.
+    """Parsed arguments of ``apply``, the same for every input of a batch.
 
-    ``None`` means "as the input, the kernel or the layout implies"; :mod:`convcli.pipeline.run` resolves it per image.
+    ``None`` leaves the choice to :mod:`convcli.pipeline.plan`, which makes it for each input.
     """
 
-    kernels: tuple[str, ...] = ()
-    stack: Path | None = None
-    outputs: str = "last"
-    # convolution
-    stride: tuple[int, int] = (1, 1)
-    padding: Padding = "same"
-    padding_mode: str | None = None
-    dilation: tuple[int, int] = (1, 1)
-    groups: int | None = None
-    transposed: bool = False
-    output_padding: tuple[int, int] = (0, 0)
-    bias: tuple[float, ...] | None = None
-    mode: str = "correlate"
-    anchor: tuple[int, int] | None = None
-    engine: str = "auto"
-    dtype: str = "float32"
-    device: str = "cpu"
-    # input
-    channels: tuple[str, ...] | None = None
-    orientation: str = "apply"
-    alpha: str = "premultiply"
-    frames: str | None = None
-    unit: bool = False
-    normalize: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-    max_pixels: int | None = None
-    max_taps: int | None = None
-    # output
-    out_dir: Path = Path()
-    output: Path | None = None
-    to_stdout: bool = False
-    layout: str | None = None
-    combine: str | None = None
-    format: str | None = None
-    name: str | None = None
-    tone: str = "auto"
-    depth: str | None = None
-    colormap: str | None = None
-    compress: str = "fast"
-    overwrite: bool = False
-    skip_existing: bool = False
-    # running
-    memory: int | None = None
-    threads: int | None = None
+    kernels: Annotated[tuple[str, ...], Option(
+        _CONV, "SPEC", "Name, family:key=value, file[#entry] or matrix; repeatable.", kind=list, short="-k")] = ()
+    stack: Annotated[Path | None, Option(_CONV, "FILE.toml", "Run a stack of layers instead.", "", _path)] = None
+    outputs: Annotated[str, Option(_CONV, "last|all|NAMES", "Of a stack: which maps.", "last", _text)] = "last"
+    stride: Annotated[Pair, Option(_CONV, "N|HxW", "Step between windows.", "1", _positive)] = (1, 1)
+    padding: Annotated[Padding, Option(
+        _CONV, "N|HxW|T,B,L,R|WORD", "Or same, same_lower, valid, full.", "same",
+        flags.text_only(parse_padding), PADDING_WORDS)] = "same"
+    padding_mode: Annotated[str | None, Option(
+        _CONV, "MODE", "zeros, constant:V, replicate, reflect, symmetric, circular.", "replicate",
+        _text, _BORDERS)] = None
+    dilation: Annotated[Pair, Option(_CONV, "N|HxW", "Spacing between taps.", "1", _positive)] = (1, 1)
+    groups: Annotated[int | None, Option(
+        _CONV, "auto|N", "auto: single-channel kernels on every plane.", "auto", flags.parse_groups, ("auto",))] = None
+    transposed: Annotated[bool, _switch(_CONV, "Transposed convolution.")] = False
+    output_padding: Annotated[Pair, Option(_CONV, "N|HxW", "Of a transposed convolution.", "0", _whole)] = (0, 0)
+    bias: Annotated[Floats | None, Option(
+        _CONV, "V[,V...]", "Added to every map, or one value per kernel.", "", flags.parse_floats)] = None
+    mode: Annotated[str, _one_of(
+        _CONV, "correlate|convolve", "convolve rotates taps by 180 deg.", "correlate")] = "correlate"
+    anchor: Annotated[Pair | None, Option(_CONV, "N|HxW", "Tap over the output sample.", "(k-1)//2", _whole)] = None
+    engine: Annotated[str, Option(_CONV, "NAME", f"{', '.join(_ENGINES[1:])}.", "auto", flags.word, _ENGINES)] = "auto"
+    dtype: Annotated[str, _one_of(_CONV, "float32|float64", "Type that sums are made in.", "float32")] = "float32"
+    device: Annotated[str, _one_of(_CONV, "cpu|cuda|mps", "Where torch runs the job.", "cpu")] = "cpu"
 
-    def as_dict(self) -> dict[str, object]:
-        """Return the request as plain data, in the words of the flags."""
-        return self._asdict()
+    channels: Annotated[tuple[str, ...] | None, Option(
+        _IN, "r,g,b|luma|a|...", "Planes to use.", "", flags.parse_channels)] = None
+    orientation: Annotated[str, _one_of(_IN, "apply|keep|ignore", "EXIF orientation.", "apply")] = "apply"
+    alpha: Annotated[str, _one_of(
+        _IN, "premultiply|keep|filter|drop", "Alpha of pictures; maps leave it out unless --channels names a.",
+        "premultiply")] = "premultiply"
+    frames: Annotated[str | None, Option(
+        _IN, "all|first|N|A-B", "Of multi-page and animated files.", "",
+        flags.text_only(check_frames), ("all", "first"))] = None
+    unit: Annotated[bool, _switch(_IN, "Map samples to 0..1 first.")] = False
+    normalize: Annotated[tuple[Floats, Floats] | None, Option(
+        _IN, "imagenet|MEAN,STD", "After --unit, which it implies.", "", flags.parse_normalize, ("imagenet",))] = None
+    max_pixels: Annotated[int | None, _number(
+        _IN, "N", "Refuse larger images.", "268435456; none for TIFF and PPM, read by windows", flags.parse_limit,
+        changes_pixels=False)] = None
+    max_taps: Annotated[int | None, _number(
+        _IN, "N", "Refuse larger kernels.", "33554432", flags.parse_limit, changes_pixels=False)] = None
+
+    output: Annotated[Path | None, Option(
+        _OUT, "FILE|-", "One file; its suffix is the format.", "", _path, short="-o")] = None
+    out_dir: Annotated[Path, Option(_OUT, "DIR", "Where outputs go.", "here", _path, changes_pixels=False)] = Path()
+    layout: Annotated[str | None, _one_of(_OUT, "maps|picture|sheet", "", "maps; picture with -o")] = None
+    combine: Annotated[str | None, Option(
+        _OUT, "OP", f"Maps of one plane into one: {', '.join(_COMBINES)}.", values=_COMBINES)] = None
+    format: Annotated[str | None, Option(
+        _OUT, "FMT", f"{' '.join(formats.WRITTEN)}.", "", flags.parse_format, formats.WRITTEN)] = None
+    name: Annotated[str | None, Option(
+        _OUT, "TEMPLATE", "'{dir}/{stem}/{kernel}-{channel}.{ext}' and the like.", "",
+        flags.text_only(check_template))] = None
+    tone: Annotated[str, Option(
+        _OUT, "TONE", "auto, clip, abs, signed, stretch, offset:V, scale:V: how values become samples.", "auto",
+        flags.word, _TONES)] = "auto"
+    depth: Annotated[str | None, _one_of(_OUT, "8|16|float", "Bits a stored sample.", "as input")] = None
+    colormap: Annotated[str | None, Option(_OUT, "NAME", "Colours for maps: viridis, ...", "", flags.word)] = None
+    compress: Annotated[str, _one_of(
+        _OUT, "fast|default|small", f"Effort of {_able('compress')}.", "fast",
+        changes_pixels=False, encodes=True)] = "fast"
+    quality: Annotated[int | None, _number(
+        _OUT, "1..100", f"Of {_able('quality')}; makes webp lossy.", "jpeg 92", flags.parse_percent,
+        encodes=True)] = None
+    subsampling: Annotated[str | None, Option(
+        _OUT, "444|422|420", f"Resolution of colours in {_able('subsampling')}.", "444", flags.parse_subsampling,
+        flags.SUBSAMPLINGS, encodes=True)] = None
+    overwrite: Annotated[bool, _switch(_OUT, "Replace existing outputs.", changes_pixels=False)] = False
+    skip_existing: Annotated[bool, _switch(_OUT, "Leave inputs whose outputs exist.", changes_pixels=False)] = False
+
+    threads: Annotated[int | None, _number(
+        _RUN, "N", "Threads within a file.", "cores", partial(parse_count, minimum=1), changes_pixels=False)] = None
+    memory: Annotated[int | None, Option(
+        _RUN, "SIZE", "Bound on working memory: 512M, 2G.", "", flags.parse_bytes, changes_pixels=False)] = None
+
+    #: Set by ``-o -``, which leaves ``output`` absent.
+    to_stdout: bool = False
 
     @property
     def is_one_file(self) -> bool:
@@ -70,10 +175,114 @@ class ApplyRequest(NamedTuple):
         return self.output is not None or self.to_stdout
 
     @property
+    def encoding(self) -> dict[str, Any]:
+        """Keyword arguments for the encoder of an output."""
+        return {row.key: getattr(self, row.key) for row in OPTIONS if row.encodes}
+
+    @property
     def kind(self) -> str:
-        """``maps``, ``picture``, ``sheet`` or ``raw``: what layout, format and ``-o`` mean together."""
-        if self.is_one_file and (self.format in formats.RAW or self.layout == "maps"):
-            return "raw"
-        if self.is_one_file and self.layout is None and self.depth is None and self.format == "tiff":
+        """``maps``, ``picture``, ``sheet`` or ``raw``: by layout, format and ``-o`` together."""
+        is_array = self.format in formats.RAW or self.layout == "maps"
+        if self.is_one_file and (is_array or (self.format, self.layout, self.depth) == ("tiff", None, None)):
             return "raw"
         return self.layout or ("picture" if self.is_one_file else "maps")
+
+
+class RunFlags(NamedTuple):
+    """Arguments of the command that say how a batch runs and prints."""
+
+    recursive: Annotated[bool, _switch(_IN, "Search folders; their tree is kept below --out-dir.", "-r")] = False
+    files_from: Annotated[str | None, Option(_IN, "FILE|-", "Read input names from a file.")] = None
+    null: Annotated[bool, _switch(_IN, "Names in --files-from end in NUL.", "-0")] = False
+    report: Annotated[str | None, Option(_OUT, "FILE.json|md|csv|html", "Write the report there.")] = None
+    json: Annotated[bool, _switch(_OUT, "Report on stdout as JSON.")] = False
+    quiet: Annotated[bool, _switch(_OUT, "Say nothing but errors.", "-q")] = False
+    dry_run: Annotated[bool, _switch(_RUN, "Print shapes, files and bytes; write nothing.")] = False
+    jobs: Annotated[int | None, _number(_RUN, "N", "Files at a time.", "cores", short="-j")] = None
+    fail_fast: Annotated[bool, _switch(_RUN, "Stop at the first bad input.")] = False
+    resume: Annotated[bool, _switch(_RUN, "Do only what is missing or changed since the last run.")] = False
+# fmt: on
+
+
+#: Every flag, in the order of the help.
+OPTIONS: tuple[Option, ...] = tuple(
+    sorted(
+        (
+            hint.__metadata__[0]._replace(key=key)
+            for record in (ApplyRequest, RunFlags)
+            for key, hint in record.__annotations__.items()
+            if key != "to_stdout"
+        ),
+        key=lambda row: SECTIONS.index(row.section),
+    )
+)
+
+
+def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
+    """Turn flags of ``convcli apply`` into an :class:`ApplyRequest`.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        By field: text as typed, or a value of the field's type. ``None`` counts as absent.
+
+    Raises
+    ------
+    UsageError
+        A word is unknown, a number does not parse, or two flags contradict each other.
+
+    Examples
+    --------
+    >>> parse_request({"kernels": ("sobel",), "stride": "2"}).stride
+    (2, 2)
+    """
+    values = {key: value for key, value in given.items() if value is not None}
+    rows = {row.key: row for row in OPTIONS if row.key in ApplyRequest._fields}
+    for key, value in values.items():
+        if key not in rows:
+            raise UsageError(f"unknown flag {key!r}", hint=near_names(key, rows) or None)
+        if value == "":
+            raise UsageError(f"{rows[key].flag} is empty", hint="leave it out, or give it a value")
+        if rows[key].kind is bool and not isinstance(value, bool):
+            raise UsageError(f"{rows[key].flag} is a switch, not {value!r}", hint=f"{key}=True")
+        if rows[key].kind is list:
+            values[key] = (value,) if isinstance(value, str) else tuple(value)
+        elif isinstance(value, str | int) and not isinstance(value, bool):
+            values[key] = rows[key].value_of(str(value))
+    if "normalize" in values:
+        values["unit"] = True  # means and standard deviations of networks are of samples in 0..1
+    if "output" in values:
+        flags.bind_output(values)
+    request = ApplyRequest(**values)
+    _refuse_contradictions(request)
+    return request
+
+
+def _refuse_contradictions(request: ApplyRequest) -> None:
+    """Refuse flags that exclude each other, and flags that would be ignored."""
+    raw = request.kind == "raw" or request.format in formats.RAW
+    one_file, depth = request.is_one_file, request.depth
+    flags.refuse([
+        (not request.kernels and not request.stack, "no kernel given",
+         "-k sobel; `convcli kernels list` shows the names"),
+        (request.kernels and request.stack, "--kernel and --stack exclude each other",
+         "put the kernel into the stack file"),
+        (request.overwrite and request.skip_existing, "--overwrite and --skip-existing exclude each other",
+         "keep one of them"),
+        (one_file and request.out_dir != Path(), "--out-dir does nothing beside -o", "keep one of them"),
+        (one_file and request.name is not None, "--name does nothing beside -o", "keep one of them"),
+        (request.outputs != "last" and request.stack is None, "--outputs is for stacks", "add --stack FILE"),
+        (raw and request.tone != "auto", "--tone does nothing to raw maps", "a picture format, or no --tone"),
+        (raw and request.colormap is not None, "--colormap does nothing to raw maps", "a picture format"),
+        (raw and depth in ("8", "16"), "raw maps are float32", "--depth float, or a picture format"),
+        (raw and request.layout in ("picture", "sheet"), f"{request.format} holds raw maps", "a picture format"),
+        (request.kind != "picture" and request.alpha != "premultiply", "--alpha is for pictures", "--layout picture"),
+        (request.kind == "sheet" and depth not in (None, "8"), "a sheet has 8 bits", "leave --depth out"),
+        (request.colormap is not None and depth not in (None, "8"), "colours have 8 bits", "no --depth"),
+        (request.dtype == "float64" and request.device == "mps", "mps has no float64", "--dtype float32"),
+        (request.output_padding != (0, 0) and not request.transposed, "--output-padding needs --transposed",
+         "add --transposed, or leave it out"),
+    ])  # fmt: skip
+    defaults = ApplyRequest().encoding
+    given = [row for row in OPTIONS if row.encodes and getattr(request, row.key) != defaults[row.key]]
+    flags.check_format(request.format or "png", depth, {row.key: row.flag for row in given}, raw=raw)

@@ -142,7 +142,7 @@ class StackPlanner:
         notes = [*info.notes, *leave_out_alpha(request, info)]
         outputs = self._outputs(source, info, wanted, sizes_hw, tuple(maps), notes)
         check_outputs(request, info, len(selection.names), outputs)
-        notes += [*depth_notes(info, outputs), *format_notes(outputs[0], info, len(maps))]
+        notes += [*depth_notes(info, outputs), *format_notes(outputs[0], info, len(maps), request.encoding)]
         return StackPlan(
             request=request,
             source=source,

@@ -117,7 +117,7 @@ def plan_volume(request: ApplyRequest, bank: KernelBank, source: InputFile, fram
         kind = "sheet"
         notes.append(f"{len(maps)} maps of {sizes[0]} frames are no single picture: drawn as a labelled sheet")
     outputs = bank_outputs(request, source, kind, info, bank, maps, (sizes[1], sizes[2]))
-    notes += [*depth_notes(info, outputs), *format_notes(outputs[0], info, len(maps))]
+    notes += [*depth_notes(info, outputs), *format_notes(outputs[0], info, len(maps), request.encoding)]
     return VolumePlan(
         request=request,
         source=source,

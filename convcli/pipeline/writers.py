@@ -106,7 +106,7 @@ def open_writer(
         "n_planes": 3 if _colormap(plan, output) else len(output.maps) + keeps_alpha,
         "depth": output.depth,
         "metadata": metadata,
-        "compress": plan.request.compress,
+        **plan.request.encoding,
     }
     if frames is None:
         return open_picture(open_target(output), **options)
@@ -284,7 +284,7 @@ class SheetSink:
             sheet,
             picture_format=output.format,
             metadata=self._metadata,
-            compress=request.compress,
+            **request.encoding,
         )
         return _n_bytes(output)
 

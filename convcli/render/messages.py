@@ -1,4 +1,4 @@
-"""What the command line says: a line on a standard stream, and how an expected failure looks."""
+"""Messages: lines on the standard streams, and how an expected failure is told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from convcli.errors import ConvcliError
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Write a line to standard output, or to standard error, and send it off."""
+    """Write a line to standard output, or to standard error, and flush it."""
     stream = sys.stderr if err else sys.stdout
     if stream is not None:  # pythonw, or closed by the shell
         stream.write(f"{text}\n")
