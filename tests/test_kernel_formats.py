@@ -15,13 +15,12 @@ from conftest import run_cli
 
 from convcli.banks import KernelBank, load_bank
 from convcli.banks.bank import pad_to
-from convcli.banks.formats import sniff
+from convcli.banks.formats import SUFFIXES, WRITTEN, export_bank, sniff
 from convcli.banks.formats.text import text_kind
-from convcli.banks.formats.write import FORMATS, SUFFIXES, export_bank
 from convcli.errors import KernelError
 
 SUFFIX = {name: suffix for suffix, name in reversed(list(SUFFIXES.items()))}
-READ_BACK = [name for name in FORMATS if name not in ("numpy", "c", "glsl", "png", "ffmpeg")]
+READ_BACK = [name for name in WRITTEN if name not in ("numpy", "c", "glsl", "png", "ffmpeg")]
 SIZES = [(3, 3), (4, 4), (2, 5), (1, 7), (7, 1), (1, 1)]
 
 

@@ -1,6 +1,6 @@
-"""What can be done to any bank by the modifiers behind a SPEC, such as ``rotate=45`` (NumPy).
+"""Modifiers behind a SPEC, such as ``rotate=45`` (NumPy).
 
-Every modifier that invents, moves or drops a value says so in the bank's notes. Rotations are counter-clockwise as seen
+A modifier that invents, moves or drops a value adds a note to the bank. Rotations are counter-clockwise as seen
 on the screen, about the middle of the kernel.
 """
 
@@ -8,20 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank, pad_to
-from convcli.banks.limits import check_taps
+from convcli.banks.bank import Array, KernelBank, by, check_taps, pad_to
 from convcli.banks.numbers import format_number, parse_number
 from convcli.banks.rotation import rotate_taps
 from convcli.errors import KernelError, near_names
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Array: TypeAlias = "NDArray[np.float64]"
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -32,14 +25,14 @@ def modify(bank: KernelBank, modifiers: Iterable[tuple[str, str]]) -> KernelBank
     Parameters
     ----------
     bank : KernelBank
-        What to change; left as it is.
+        Left as it is.
     modifiers : iterable of (str, str)
         Names and values as written, for example ``("rotate", "45")``.
 
     Raises
     ------
     KernelError
-        For a value that does not fit, with what would.
+        For a value that does not fit, with the values that do.
 
     Examples
     --------
@@ -152,7 +145,7 @@ def _crop(bank: KernelBank, value: str) -> KernelBank:
     total = float(np.abs(bank.weight).sum())
     lost = 1 - float(np.abs(kept).sum()) / total if total else 0.0
     cropped = replace(bank, weight=kept)
-    return cropped.noted(f"cropped to {_by(cropped.kernel_hw)}: {lost:.3g} of the absolute sum is cut off")
+    return cropped.noted(f"cropped to {by(cropped.kernel_hw)}: {lost:.3g} of the absolute sum is cut off")
 
 
 def _dilate(bank: KernelBank, value: str) -> KernelBank:
@@ -250,10 +243,6 @@ def _pair(value: str, low: int) -> tuple[int, int]:
     if min(pair) < low or max(pair) > 8191:
         raise ValueError(f"not {low} to 8191")
     return pair
-
-
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
 
 
 _ACTIONS: dict[str, Callable[[KernelBank, str], KernelBank]] = {

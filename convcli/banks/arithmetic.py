@@ -1,19 +1,11 @@
-"""Sums, differences and products of banks: ``a + b``, ``a - b``, ``a * b`` in a SPEC (NumPy)."""
+"""Several banks become one: ``a + b``, ``a - b``, ``a * b`` in a SPEC, and stacks of banks (NumPy)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
-
 import numpy as np
 
-from convcli.banks.bank import KernelBank, pad_to, to_anchor
-from convcli.banks.limits import check_taps
+from convcli.banks.bank import Array, KernelBank, by, check_taps, pad_to, to_anchor
 from convcli.errors import KernelError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Array: TypeAlias = "NDArray[np.float64]"
 
 
 def combine(operator: str, left: KernelBank, right: KernelBank) -> KernelBank:
@@ -93,3 +85,42 @@ def _product_bias(left: KernelBank, right: KernelBank) -> tuple[float, ...] | No
     first = np.array(left.bias or (0.0,) * left.n_kernels)
     second = np.array(right.bias or (0.0,) * right.n_kernels)
     return tuple(float(value) for value in first * right.weight.sum(axis=(1, 2, 3)) + second)
+
+
+def stack_banks(banks: list[KernelBank]) -> KernelBank:
+    """Put banks together into one, kernels named ``bank-kernel``.
+
+    Raises
+    ------
+    KernelError
+        If they read different numbers of planes or have different dimensions.
+    """
+    planes = [bank.in_channels for bank in banks]
+    dimensions = [bank.dims for bank in banks]
+    for facts, what in ((planes, "planes"), (dimensions, "dimensions")):
+        if len(set(facts)) > 1:
+            listed = ", ".join(f"{bank.name} {count}" for bank, count in zip(banks, facts, strict=True))
+            raise KernelError(f"kernels of different {what} do not stack: {listed}", hint="run them one by one")
+    size = [max(sizes) for sizes in zip(*(bank.shape[2:] for bank in banks), strict=True)]
+    check_taps(sum(bank.n_kernels for bank in banks) * banks[0].in_channels * int(np.prod(size)), "the stack")
+    notes = [f"{bank.name}: {note}" for bank in banks for note in bank.notes]
+    padded = [bank for bank in banks if list(bank.shape[2:]) != size]
+    notes += [f"{bank.name}: {by(bank.shape[2:])} padded with zeros to {by(size)} to stack" for bank in padded]
+    has_bias = any(bank.bias is not None for bank in banks)
+    return KernelBank(
+        name="+".join(bank.name for bank in banks),
+        weight=np.concatenate([pad_to(bank.weight, size) for bank in banks]),
+        kernel_names=tuple(name for bank in banks for name in _stacked_names(bank)),
+        bias=tuple(value for bank in banks for value in bank.bias or (0.0,) * bank.n_kernels) if has_bias else None,
+        source="; ".join(dict.fromkeys(bank.source for bank in banks if bank.source)),
+        summary="; ".join(dict.fromkeys(bank.summary for bank in banks if bank.summary)),
+        tags=tuple(dict.fromkeys(tag for bank in banks for tag in bank.tags)),
+        notes=tuple(notes),
+        dims=banks[0].dims,
+    )
+
+
+def _stacked_names(bank: KernelBank) -> list[str]:
+    if bank.n_kernels == 1 and bank.kernel_names[0] in (bank.name, bank.file_name, "matrix"):
+        return [bank.file_name]
+    return [f"{bank.file_name}-{name}" for name in bank.kernel_names]

@@ -1,19 +1,13 @@
-"""Turning kernels: exact by quarters, along rings by eighths, interpolated and said otherwise (NumPy)."""
+"""Rotation of kernels: exact by quarters, along rings by eighths, else interpolated with a note (NumPy)."""
 
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from convcli.banks.limits import check_taps
+from convcli.banks.bank import Array, check_taps
 from convcli.banks.numbers import format_number
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Array: TypeAlias = "NDArray[np.float64]"
 
 
 def rotate_taps(taps: Array, degrees: float) -> tuple[Array, str | None]:
@@ -33,7 +27,7 @@ def rotate_taps(taps: Array, degrees: float) -> tuple[Array, str | None]:
     Returns
     -------
     tuple of (ndarray of shape (..., kH', kW'), str or None)
-        The turned kernels, and what has to be said about them.
+        The turned kernels, and a note if taps were moved along rings or interpolated.
 
     Examples
     --------

@@ -101,7 +101,7 @@ def show(
         bank = bank.noted(f"the fixed table of that name; with parameters it is the family {family}")
     stats = bank_stats(bank)
     if png is not None:
-        from convcli.banks.formats.files import write_whole
+        from convcli.banks.formats.exported import write_whole
         from convcli.render.kernels_sheet import draw_sheet
 
         write_whole(png, draw_sheet(bank, stats), overwrite=overwrite)
@@ -208,7 +208,7 @@ def export(
     import sys
 
     from convcli.banks import load_bank
-    from convcli.banks.formats.write import SUFFIXES, export_bank
+    from convcli.banks.formats import SUFFIXES, export_bank
     from convcli.errors import UsageError
     from convcli.pipeline.report import printable
 
@@ -229,6 +229,6 @@ def export(
         sys.stdout.buffer.write(exported.data)
         sys.stdout.buffer.flush()
         return
-    from convcli.banks.formats.files import write_whole
+    from convcli.banks.formats.exported import write_whole
 
     write_whole(output, exported.data, overwrite=overwrite)

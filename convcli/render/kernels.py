@@ -206,7 +206,7 @@ def fact_lines(stats: KernelStats) -> list[str]:
 
 def _rank(rank: int | None, most: int) -> str:
     if rank is None:
-        from convcli.banks.rank import LARGEST_SQUARE
+        from convcli.banks.stats import LARGEST_SQUARE
 
         return f"not 1; more is not computed (kernel is larger than {LARGEST_SQUARE}x{LARGEST_SQUARE})"
     return f"{rank}{' (separable)' if rank == 1 else ''} of {most}"

@@ -23,10 +23,7 @@ FAMILIES = (
         "scharr",
         "bank",
         "gradient:scharr",
-        (
-            Parameter("variant", "choice", "3-10-3", "smoothing taps", choices=("3-10-3", "47-162-47")),
-            _GAIN,
-        ),
+        (Parameter("variant", "choice", "3-10-3", "smoothing taps", choices=("3-10-3", "47-162-47")), _GAIN),
         "2x3x3",
         "gradient right and down with less error in direction",
         "H. Scharr, dissertation, Heidelberg 2000; 47-162-47 are the optimised taps FFmpeg uses, /256",

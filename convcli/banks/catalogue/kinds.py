@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from convcli.banks.modifiers import MODIFIERS
 from convcli.banks.numbers import format_number, parse_number
+from convcli.banks.spec import MODIFIERS
 from convcli.errors import KernelError, near_names
 
 

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.limits import check_taps
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Array: TypeAlias = "NDArray[np.float64]"
+from convcli.banks.bank import Array, KernelBank, check_taps
 
 
 def built(taps: Array, names: Sequence[str] | None = None, **fields: object) -> KernelBank:

@@ -6,8 +6,8 @@ from math import ceil
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank, pad_to
-from convcli.banks.families.built import Array, built, cos_sin, grid, odd_size, turned
+from convcli.banks.bank import Array, KernelBank, pad_to
+from convcli.banks.families.built import built, cos_sin, grid, odd_size, turned
 
 
 def sigma_of_bandwidth(wavelength: float, octaves: float) -> float:

@@ -6,9 +6,8 @@ from math import comb, factorial
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.families.built import Array, built
-from convcli.banks.limits import check_taps
+from convcli.banks.bank import Array, KernelBank, check_taps
+from convcli.banks.families.built import built
 
 
 def _gradient(derivative: Array, smoothing: Array) -> KernelBank:

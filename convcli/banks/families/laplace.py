@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.families.built import Array, built, cos_sin, grid, odd_size, sum_to_one
+from convcli.banks.bank import Array, KernelBank
+from convcli.banks.families.built import built, cos_sin, grid, odd_size, sum_to_one
 
 #: Laplacians people mean by a name; the numbers are ImageMagick's ``Laplacian:type``, positive in the middle as there.
 _CROSS: list[list[float]] = [[0, 1, 0], [1, -4, 1], [0, 1, 0]]
@@ -148,13 +148,7 @@ def emboss(*, angle: float, depth: float) -> KernelBank:
     return built(taps)
 
 
-def fspecial(
-    *,
-    type: str,
-    hsize: tuple[int, int] = (3, 3),
-    sigma: float = 0.5,
-    alpha: float = 0.2,
-) -> KernelBank:
+def fspecial(*, type: str, hsize: tuple[int, int] = (3, 3), sigma: float = 0.5, alpha: float = 0.2) -> KernelBank:
     """Build the kernels of MATLAB's ``fspecial`` that are not families of their own here."""
     if type == "gaussian":
         x, y = grid(hsize)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.families.built import Array, built, odd_size
-from convcli.banks.limits import check_taps
+from convcli.banks.bank import Array, KernelBank, check_taps
+from convcli.banks.families.built import built, odd_size
 
 
 def radial(frequency: Array, centre: float, sigma_on_f: float) -> Array:
@@ -93,9 +92,5 @@ def log_gabor_bank(
             names += [f"{name}-re", f"{name}-im"]
             worst = max(worst, lost)
     return built(
-        np.stack(kernels),
-        names,
-        reduction=tuple(reduction),
-        reduction_op="magnitude",
-        notes=(_note(side, worst),),
+        np.stack(kernels), names, reduction=tuple(reduction), reduction_op="magnitude", notes=(_note(side, worst),)
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.families.built import Array, built, cos_sin, grid
+from convcli.banks.bank import Array, KernelBank
+from convcli.banks.families.built import built, cos_sin, grid
 
 
 def _sampled(order: str, size: int, spacing: float, constants: str) -> Array:
@@ -40,11 +40,7 @@ def steering_weights(order: str, degrees: float) -> Array:
     [0.0, -0.0, 1.0]
     """
     c, s = cos_sin(degrees)
-    weights = {
-        "g1": [c, s],
-        "g2": [c * c, -2 * c * s, s * s],
-        "h2": [c**3, -3 * c * c * s, 3 * c * s * s, -(s**3)],
-    }
+    weights = {"g1": [c, s], "g2": [c * c, -2 * c * s, s * s], "h2": [c**3, -3 * c * c * s, 3 * c * s * s, -(s**3)]}
     return np.array(weights[order])
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.families.built import Array, built, grid, sum_to_one
+from convcli.banks.bank import Array, KernelBank
+from convcli.banks.families.built import built, grid, sum_to_one
 from convcli.banks.families.laplace import log_taps
 
 _ORIENTATIONS = 6

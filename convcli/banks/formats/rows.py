@@ -1,4 +1,4 @@
-"""Rows of numbers: CSV, TSV, spaces, and libvips matrices with their header (stdlib).
+"""Rows of numbers: CSV, TSV, and text with spaces (stdlib).
 
 A blank line ends a kernel; ``# kernel: NAME`` and ``# bias: N`` before a block name it and set its bias.
 """
@@ -6,30 +6,30 @@ A blank line ends a kernel; ``# kernel: NAME`` and ``# bias: N`` before a block 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from convcli.banks.bankfile import RawKernel
-from convcli.banks.numbers import parse_number
+from convcli.banks.formats.exported import Exported, joined, lost_reduction, matrices, text_file
+from convcli.banks.numbers import format_number, parse_number
+from convcli.banks.raw import RawKernel
 from convcli.errors import KernelError
+
+if TYPE_CHECKING:
+    from convcli.banks.bank import KernelBank
 
 _REMARK = re.compile(r"[#%]\s*(kernel|bias)\s*:\s*(.*?)\s*$")
 
 
-def parse_table(text: str, name: str, *, csv: bool) -> tuple[list[RawKernel], tuple[str, ...]]:
+def parse(text: str, name: str, *, csv: bool) -> list[RawKernel]:
     r"""Read blocks of rows.
-
-    Returns
-    -------
-    tuple of (list of RawKernel, tuple of str)
-        The kernels, and what has to be said about them.
 
     Raises
     ------
     KernelError
-        With ``line``: not a number, ragged, nothing there.
+        With the ``line``: not a number, ragged rows, no numbers.
 
     Examples
     --------
-    >>> parse_table("# kernel: x\n-1,0,1\n\n# kernel: y\n-1\n0\n1", "k", csv=True)[0][1].planes
+    >>> parse("# kernel: x\n-1,0,1\n\n# kernel: y\n-1\n0\n1", "k", csv=True)[1].planes
     [[[-1.0], [0.0], [1.0]]]
     """
     blocks: list[tuple[dict[str, str], list[list[float]]]] = []
@@ -54,11 +54,10 @@ def parse_table(text: str, name: str, *, csv: bool) -> tuple[list[RawKernel], tu
                 )
     if not blocks:
         raise KernelError("no numbers")
-    kernels = [
+    return [
         RawKernel(said.get("kernel") or (name if len(blocks) == 1 else str(index)), [block], _bias(said))
         for index, (said, block) in enumerate(blocks)
     ]
-    return kernels, ()
 
 
 def _bias(remarks: dict[str, str]) -> float | None:
@@ -86,44 +85,26 @@ def _row(line: str, number: int, csv: bool) -> list[float]:
         raise KernelError(f"line {number}: {error}", line=number) from None
 
 
-def vips_blocks(text: str) -> list[tuple[list[float], list[list[str]]]] | None:
-    """Return headers and rows where the text is nothing but libvips matrices, else None."""
-    lines = [re.split(r"[,\s]+", line.strip()) for line in text.splitlines() if line.strip()]
+def write_csv(bank: KernelBank, _rounding: bool) -> Exported:
+    """Write rows with commas; a blank line ends a kernel."""
+    return _write(bank, ",")
+
+
+def write_tsv(bank: KernelBank, _rounding: bool) -> Exported:
+    """Write rows with tabs; a blank line ends a kernel."""
+    return _write(bank, "\t")
+
+
+def write_text(bank: KernelBank, _rounding: bool) -> Exported:
+    """Write rows with spaces; a blank line ends a kernel."""
+    return _write(bank, " ")
+
+
+def _write(bank: KernelBank, mark: str) -> Exported:
     blocks = []
-    while lines:
-        try:
-            header = [parse_number(part) for part in lines[0]]
-        except ValueError:
-            return None
-        if not 2 <= len(header) <= 4 or any(size != int(size) or size < 1 for size in header[:2]):
-            return None
-        width, height = int(header[0]), int(header[1])
-        rows, lines = lines[1 : 1 + height], lines[1 + height :]
-        if len(rows) != height or any(len(row) != width for row in rows):
-            return None
-        blocks.append((header, rows))
-    return blocks or None
-
-
-def parse_vips(text: str, name: str) -> list[RawKernel]:
-    """Read libvips matrices: ``width height [scale [offset]]`` and rows; taps are divided by the scale."""
-    blocks = vips_blocks(text)
-    if blocks is None:
-        first = next((line.strip() for line in text.splitlines() if line.strip()), "")
-        raise KernelError(
-            f"line 1: '{first[:40]}' and the rows behind it are not a libvips matrix",
-            hint="the first line is: width height scale offset",
-            line=1,
-        )
-    kernels = []
-    for index, (header, rows) in enumerate(blocks):
-        scale = header[2] if len(header) > 2 else 1.0
-        if scale == 0:
-            raise KernelError("line 1: scale 0 in the header of a libvips matrix", line=1)
-        try:
-            taps = [[parse_number(tap) / scale for tap in row] for row in rows]
-        except ValueError as error:
-            raise KernelError(f"libvips matrix {index + 1}: {error}") from None
-        offset = header[3] if len(header) > 3 and header[3] else None
-        kernels.append(RawKernel(name if len(blocks) == 1 else str(index), [taps], offset))
-    return kernels
+    for index, matrix in enumerate(matrices(bank, "a table")):
+        name = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", bank.kernel_names[index])
+        head = [f"# kernel: {name}"] if bank.n_kernels > 1 else []
+        head += [f"# bias: {format_number(bank.bias[index])}"] if bank.bias is not None else []
+        blocks.append("\n".join([*head, joined(matrix, mark, "\n")]))
+    return text_file(blocks, lost_reduction(bank), mark="\n\n")
