@@ -24,10 +24,10 @@ COMBINATIONS = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
 DEFAULT_MAX_TAPS = 32 * 1024 * 1024
 _max_taps: ContextVar[int] = ContextVar("max_taps", default=DEFAULT_MAX_TAPS)
 #: Names that Windows keeps for devices.
-_RESERVED = frozenset(
-    ["con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))]
-)
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
 _LONGEST_NAME = 80
+#: The fields of a bank in JSON.
+_SHOWN = "name", "shape", "kernel_names", "bias", "combine", "orientation", "source", "summary", "tags", "notes", "dims"
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def safe_name(text: str) -> str:
 
 
 def unique_names(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Make names different by numbers where they would become the same file; return them, and a note on each.
+    """Make names different by numbers where they would become the same file; return them and notes on it.
 
     Examples
     --------
@@ -229,29 +229,14 @@ class KernelBank:
 
     def as_dict(self, *, taps: bool = False) -> dict[str, object]:
         """Return the bank as plain data; with ``taps`` the weights too, as nested lists."""
-        fields = (
-            "name",
-            "shape",
-            "kernel_names",
-            "bias",
-            "combine",
-            "orientation",
-            "source",
-            "summary",
-            "tags",
-            "notes",
-        )
-        data: dict[str, object] = {key: _plain(getattr(self, key)) for key in (*fields, "dims")}
+        values = ((key, getattr(self, key)) for key in _SHOWN)
+        data: dict[str, object] = {key: list(value) if isinstance(value, tuple) else value for key, value in values}
         if self.reduction is not None:
             data["reduction"] = {name: list(members) for name, members in self.reduction}
             data["reduction_op"] = self.reduction_op
         if taps:
             data["weight"] = self.weight.tolist()
         return data
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _not_finite(name: str, weight: Array) -> KernelError:
@@ -264,19 +249,9 @@ def _not_finite(name: str, weight: Array) -> KernelError:
 
 
 def to_anchor(taps: Array, anchor_hw: tuple[int, int]) -> Array:
-    """Zero-pad kernels as little as possible so that ``anchor_hw`` is the tap at ``(k-1)//2`` of each axis.
+    """Zero-pad kernels of shape (..., kH, kW) as little as possible to move ``anchor_hw`` to ``(k-1)//2``.
 
-    Parameters
-    ----------
-    taps : ndarray of shape (..., kH, kW), float64
-        Kernels whose tap at ``anchor_hw`` lies on the output pixel.
-    anchor_hw : tuple of int
-        Row and column of that tap.
-
-    Returns
-    -------
-    ndarray of shape (..., kH', kW'), float64
-        The same kernels, with the anchor where ``Conv2d``'s "same" padding has it.
+    Their tap at ``anchor_hw``, a row and a column, then lies on the output pixel under ``Conv2d``'s "same" padding.
 
     Examples
     --------

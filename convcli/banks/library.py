@@ -25,22 +25,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9+_.-]{0,99}\Z")
 class KernelEntry(NamedTuple):
     """One line of ``convcli kernels list``.
 
-    Attributes
-    ----------
-    name : str
-        As ``--kernel`` takes it.
-    kind : str
-        ``file`` (fixed taps), ``family`` (parameters, one kernel), ``bank`` (parameters, several kernels).
-    shape : str
-        ``OxkHxkW`` for files, ``OxIxkHxkW`` where kernels read several planes, words for families.
-    summary, source : str
-        Its use, and its citation.
-    tags : tuple of str
-        For ``--tag``.
-    parameters : tuple of str
-        ``sigma=1 px`` and so on; empty for files.
-    path : str or None
-        The file, if there is one.
+    ``kind`` is ``file`` (fixed taps), ``family`` (parameters, one kernel) or ``bank`` (parameters, several kernels);
+    ``shape`` is ``OxkHxkW`` for files, ``OxIxkHxkW`` if kernels read several planes, words for families; ``source`` is
+    a citation; ``parameters`` are texts such as ``sigma=1 px``; ``path`` is the file of a ``file``.
     """
 
     name: str

@@ -185,21 +185,9 @@ def selected(bank: KernelBank, entry: str) -> KernelBank:
 
 
 def bank_of_file(path: Path, *, entry: str = "", layout: str | None = None) -> KernelBank:
-    """Read a kernel file of any known format.
+    """Read a kernel file of any format, TOML without loading the others.
 
-    Parameters
-    ----------
-    path : Path
-        The file, of a format told by its content.
-    entry : str
-        Entry of a checkpoint or archive, or kernel of a bank.
-    layout : str, optional
-        Order of the axes of an array, for example ``hwio``.
-
-    Raises
-    ------
-    KernelError
-        With path, line or entry, and the expected value.
+    Arguments and errors are those of :func:`convcli.banks.formats.read_bank`.
     """
     if path.suffix.lower() == ".toml" and layout is None:  # the usual file: its format need not be told
         with contextlib.suppress(KernelError, UnicodeDecodeError, OSError):  # read_bank tells the reason

@@ -1,4 +1,4 @@
-"""Numbers as people write them in kernels: ``1/16``, ``sqrt(2)/2``, ``-3e-2``, to the last bit of a float64.
+"""Numbers as written in kernels: ``1/16``, ``sqrt(2)/2``, ``-3e-2``, to the last bit of a float64.
 
 Arithmetic is done in 40 decimal digits and rounded once at the end, so ``1/3`` or ``1/(2*sqrt(2))`` is the float64
 nearest to the true value. Nothing is ever evaluated as code.
@@ -22,20 +22,12 @@ _MOST_CHARACTERS = 200
 def parse_number(text: str) -> float:
     """Read one number: a decimal, a ratio, or an expression of ``+ - * / ( ) sqrt() pi``.
 
-    Parameters
-    ----------
-    text : str
-        The number as written, at most 200 characters.
-
-    Returns
-    -------
-    float
-        The nearest float64; always finite.
+    Returns the nearest float64.
 
     Raises
     ------
     ValueError
-        With the reason in one phrase, when the text is not a finite number.
+        With the reason in one phrase, if the text is longer than 200 characters or not a finite number.
 
     Examples
     --------

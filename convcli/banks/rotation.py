@@ -15,19 +15,8 @@ def rotate_taps(taps: Array, degrees: float) -> tuple[Array, str | None]:
 
     Multiples of 90° move every tap to its new place. Odd multiples of 45° on odd squares move the taps along their
     rings, as compass masks are made. Every other angle samples the positive and the negative taps bilinearly on a grid
-    that holds them all and rescales each to its former sum, so that the kernel's sum stays; the note says so.
-
-    Parameters
-    ----------
-    taps : ndarray of shape (..., kH, kW), float64
-        Kernels.
-    degrees : float
-        Any angle.
-
-    Returns
-    -------
-    tuple of (ndarray of shape (..., kH', kW'), str or None)
-        The turned kernels, and a note if taps were moved along rings or interpolated.
+    that holds them all and rescales each to its former sum, so that the kernel's sum stays. Returns kernels of shape
+    (..., kH', kW'), and a note if taps were moved along rings of a large kernel or interpolated.
 
     Examples
     --------

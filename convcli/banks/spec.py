@@ -1,4 +1,4 @@
-"""SPEC text to a tree: what ``--kernel`` takes, before anything is looked up or read (stdlib).
+"""SPEC text, the value of ``--kernel``, to a tree, before any name is looked up (stdlib).
 
 A SPEC is one of
 
@@ -52,7 +52,7 @@ _LONGEST = 1_000_000
 
 
 class Atom(NamedTuple):
-    """One thing to load, and what is then done to it."""
+    """One kernel or bank to load, and its modifiers."""
 
     head: str
     parameters: tuple[tuple[str, str], ...]
@@ -60,7 +60,7 @@ class Atom(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """Two SPECs put together by ``+``, ``-`` or ``*``, and what is then done to the result."""
+    """Two SPECs joined by ``+``, ``-`` or ``*``, and the modifiers of the result."""
 
     operator: str
     left: Node
@@ -79,16 +79,12 @@ def parse_spec(text: str, *, is_known: Callable[[str], bool] = lambda _name: Fal
     text : str
         The SPEC as the user wrote it.
     is_known : callable, optional
-        Says whether a name is known or a file exists; decides where ``a-b`` and file names are ambiguous.
-
-    Returns
-    -------
-    Atom or Operation
+        Whether a name is known or a file exists; decides ambiguous ``a-b`` and file names.
 
     Raises
     ------
     KernelError
-        With the position of what does not fit.
+        With the position of the error.
 
     Examples
     --------
@@ -150,7 +146,7 @@ def is_matrix(text: str) -> bool:
 
 
 def means_matrix(text: str) -> bool:
-    """Whether text is meant as taps though not all of it is numbers: for an error that says which part is not.
+    """Whether text is meant as taps although not all of it is numbers: the error then names the wrong part.
 
     Examples
     --------
@@ -163,7 +159,7 @@ def means_matrix(text: str) -> bool:
 
 
 def is_number(text: str) -> bool:
-    """Whether text is a single number, which an expression takes as a 1x1 kernel."""
+    """Whether text is a single number, a 1x1 kernel in an expression."""
     return bool(_NUMBER.match(text.strip()))
 
 

@@ -15,9 +15,9 @@ from convcli.banks.bank import Array, KernelBank
 
 #: Singular values below this part of the largest do not count towards the rank.
 RANK_TOLERANCE = 1e-6
-#: Kernels whose singular values cost more than those of a square of this size are only tested for rank 1.
+#: Kernels with costlier singular values than a square of this size are only tested for rank 1.
 LARGEST_SQUARE = 129
-#: Factors are shown where nothing but rounding is lost with them.
+#: Factors are shown if they lose nothing but rounding.
 _FACTOR_TOLERANCE = 1e-12
 #: Sums and differences below this part of the L1 norm count as 0.
 _NOTHING = 1e-9
@@ -154,7 +154,7 @@ def _l2(taps: Array) -> float:
 
 
 def symmetries(taps: Array) -> tuple[str, ...]:
-    """Return which mirrorings leave the taps as they are (even) or turn their signs (odd)."""
+    """Return the mirrorings that keep the taps (even) or negate them (odd)."""
     moves: list[tuple[str, Array]] = [
         ("left-right", taps[..., ::-1]),
         ("up-down", taps[..., ::-1, :]),
@@ -189,17 +189,8 @@ def equivalent_sigma(taps: Array) -> tuple[float, float] | None:
 def response(taps: Array, size: int = 64) -> Array:
     """Return the gain on waves: |DFT| of one plane of taps, zero frequency in the middle, upward frequencies above it.
 
-    Parameters
-    ----------
-    taps : ndarray of shape (kH, kW), float64
-        One plane of a kernel.
-    size : int
-        Samples of the spectrum each way; at least the kernel's size is used, rounded up to what transforms fast.
-
-    Returns
-    -------
-    ndarray of shape (size, size), float64
-        Gains at frequencies from -1/2 to 1/2 cycles a pixel.
+    The taps are one plane (kH, kW). The result has shape (size, size), at least the kernel's and rounded up for a fast
+    transform, and frequencies from -1/2 to 1/2 cycles a pixel.
     """
     n = max(size, *taps.shape)
     n = n if n <= 256 else math.ceil(n / 256) * 256  # a prime size takes several times as long
@@ -225,17 +216,8 @@ def peak(planes: Array, size: int = 64) -> tuple[float, tuple[float, float]]:
 def factors(planes: Array) -> tuple[int | None, Array | None, Array | None]:
     """Return the rank, and for rank 1 in one plane the column and row whose outer product the taps are.
 
-    Integer taps get integer factors where they exist: the row is scaled to the smallest whole numbers.
-
-    Parameters
-    ----------
-    planes : ndarray of shape (I, kH, kW), float64
-        The planes of one kernel; its rank is the largest of theirs.
-
-    Returns
-    -------
-    tuple of (int or None, ndarray or None, ndarray or None)
-        The rank is None for a kernel too large for singular values that is not of rank 1.
+    The planes have shape (I, kH, kW); their largest rank counts, None for a kernel that is not of rank 1 and too large
+    for singular values. Integer taps get integer factors if there are any: the row has the smallest whole numbers.
 
     Examples
     --------
@@ -269,10 +251,10 @@ def _large_factors(planes: Array) -> tuple[int | None, Array | None, Array | Non
 
 
 def _cross(plane: Array) -> tuple[float, Array, Array]:
-    """Return the part of a plane that the outer product of one of its columns and one of its rows leaves, and both.
+    """Return the relative rest of a plane minus the outer product of a column and a row, and these two.
 
-    They cross at the largest tap. The part is the Frobenius norm of the difference by that of the product, which the
-    second singular value by the first cannot exceed by more than their own rounding.
+    They cross at the largest tap. The rest is a ratio of Frobenius norms; it bounds the ratio of the second singular
+    value to the first, but for rounding.
     """
     at_row, at_column = np.unravel_index(int(np.abs(plane).argmax()), plane.shape)
     pivot = float(plane[at_row, at_column])
@@ -289,7 +271,7 @@ def _cross(plane: Array) -> tuple[float, Array, Array]:
 
 
 def _tidy(column: Array, row: Array) -> tuple[Array, Array]:
-    """Return the same factors with whole numbers where the taps allow them, and a positive column."""
+    """Return the same factors in whole numbers if the taps allow it, with a positive column."""
     unit = np.abs(row)[np.abs(row) > 1e-9 * np.abs(row).max()].min()
     whole = row / unit
     if np.allclose(whole, np.rint(whole), atol=1e-9):

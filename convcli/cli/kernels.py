@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from convcli.banks.formats import SUFFIXES, WRITTEN
+
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to the program."""
@@ -49,9 +51,7 @@ def list_(
             if wanted in " ".join((entry.name, entry.summary, entry.source, *entry.tags, *entry.parameters)).lower()
         ]
     if json:
-        from convcli.pipeline.report import to_json
-
-        typer.echo(to_json([entry.as_dict() for entry in entries], indent=2))
+        _print_json([entry.as_dict() for entry in entries])
         return
     if not entries:
         from convcli.pipeline.report import printable
@@ -64,8 +64,14 @@ def list_(
     typer.echo(render_list(entries, width=_terminal_width(), source=source))
 
 
+def _print_json(data: object) -> None:
+    from convcli.pipeline.report import to_json
+
+    typer.echo(to_json(data, indent=2))
+
+
 def _terminal_width() -> int | None:
-    """Return the columns of the terminal, or None where standard output is not one."""
+    """Return the columns of the terminal, or None if standard output is none."""
     import shutil
     import sys
 
@@ -106,9 +112,7 @@ def show(
 
         write_whole(png, draw_sheet(bank, stats), overwrite=overwrite)
     if json:
-        from convcli.pipeline.report import to_json
-
-        typer.echo(to_json({**bank.as_dict(taps=True), "kernels": [one.as_dict() for one in stats]}, indent=2))
+        _print_json({**bank.as_dict(taps=True), "kernels": [one.as_dict() for one in stats]})
         return
     from convcli.render.kernels import MOST_IN_FULL, render_bank
 
@@ -126,7 +130,7 @@ def show(
 
 
 def _first_of(spec: str) -> str:
-    """Return the SPEC of a bank's first kernel, as a shell takes it."""
+    """Return the SPEC of a bank's first kernel, quoted for a shell."""
     import shlex
 
     from convcli.banks.library import is_known
@@ -153,6 +157,7 @@ def check(
     """
     from convcli.banks.check import check_file
     from convcli.errors import KernelError
+    from convcli.pipeline.report import printable
     from convcli.render.kernels import check_lines
 
     results: list[dict[str, object]] = []
@@ -168,15 +173,15 @@ def check(
         if not json:
             typer.echo("\n".join(check_lines(result)))
     if json:
-        from convcli.pipeline.report import to_json
-
-        typer.echo(to_json(results, indent=2))
+        _print_json(results)
     for earlier in bad[:-1]:
-        from convcli.pipeline.report import printable
-
         typer.echo(f"convcli: error: {printable(str(earlier))}", err=True)
     if bad:
         raise bad[-1]
+
+
+def _formats(incomplete: str) -> list[str]:
+    return [name for name in WRITTEN if name.startswith(incomplete)]
 
 
 def export(
@@ -187,8 +192,8 @@ def export(
             "--format",
             "-f",
             metavar="FORMAT",
-            help="toml json yaml csv tsv text npy npz torch safetensors onnx libvips imagemagick gmic ffmpeg matlab "
-            "png tiff numpy c glsl; by the suffix of -o if not given.",
+            help=f"{' '.join(WRITTEN)}; by the suffix of -o if not given.",
+            autocompletion=_formats,
         ),
     ] = None,
     output: Annotated[
@@ -208,7 +213,7 @@ def export(
     import sys
 
     from convcli.banks import load_bank
-    from convcli.banks.formats import SUFFIXES, export_bank
+    from convcli.banks.formats import export_bank
     from convcli.errors import UsageError
     from convcli.pipeline.report import printable
 
