@@ -25,18 +25,9 @@ if TYPE_CHECKING:
 class Format(NamedTuple):
     """One format.
 
-    Attributes
-    ----------
-    name : str
-        As ``--format`` takes it and ``kernels check`` prints it.
-    module : str
-        The module here with ``write_NAME(bank, rounding)`` and, for binary formats, ``read(path, entry, layout)``.
-    suffixes : tuple of str
-        That mean this format for ``-o``.
-    sniff : callable or None
-        Tells a binary format by its first bytes; None for text, and for formats that are only written.
-    by_name : bool
-        Files in a kernel folder are found by their name without the suffix.
+    ``module`` is the file here with ``write_NAME(bank, rounding)`` and, for binary formats, ``read(path, entry,
+    layout)``. ``suffixes`` mean this format for ``-o``. ``sniff`` tells a binary format by its first bytes; it is None
+    for text, and for formats that are only written. ``by_name`` finds files in a kernel folder without their suffix.
     """
 
     name: str
@@ -48,14 +39,6 @@ class Format(NamedTuple):
 
 _IMAGE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P5", b"P2", b"P6", b"Pf", b"PF")
 _ZIP = b"PK\x03\x04"
-
-
-def _is_npy(head: bytes, _path: Path) -> bool:
-    return head.startswith(b"\x93NUMPY")
-
-
-def _is_npz(head: bytes, path: Path) -> bool:
-    return head.startswith(_ZIP) and not _is_torch_archive(path)
 
 
 def _is_image(head: bytes, _path: Path) -> bool:
@@ -72,8 +55,7 @@ def _is_torch(head: bytes, path: Path) -> bool:
 
 
 def _is_onnx(head: bytes, path: Path) -> bool:
-    named = path.suffix.lower() == ".onnx"
-    return named or (b"\0" in head and head[:1] == b"\x08")
+    return path.suffix.lower() == ".onnx" or (b"\0" in head and head[:1] == b"\x08")
 
 
 def _is_torch_archive(path: Path) -> bool:
@@ -96,8 +78,10 @@ FORMATS = (
     Format("toml", "structured", (".toml",), by_name=True),
     Format("json", "structured", (".json",), by_name=True),
     Format("yaml", "structured", (".yaml", ".yml"), by_name=True),
-    Format("npy", "numpy_file", (".npy",), _is_npy, by_name=True),
-    Format("npz", "numpy_file", (".npz",), _is_npz, by_name=True),
+    Format("npy", "numpy_file", (".npy",), lambda head, _: head.startswith(b"\x93NUMPY"), by_name=True),
+    Format(
+        "npz", "numpy_file", (".npz",), lambda head, path: head.startswith(_ZIP) and not _is_torch_archive(path), True
+    ),
     Format("image", "picture", (), _is_image),
     Format("safetensors", "safetensors_file", (".safetensors",), _is_safetensors, by_name=True),
     Format("torch", "torch_file", (".pt", ".pth"), _is_torch),
