@@ -1,6 +1,7 @@
 """Banks of kernels: the text that names them, the files and families they come from.
 
-Names are loaded on first use, and NumPy with them.
+Names are loaded on first use, and NumPy with them. Everything that a user can get wrong is a
+:class:`~convcli.errors.KernelError` that tells the place: file, line, field, entry or row.
 """
 
 from __future__ import annotations

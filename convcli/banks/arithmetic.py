@@ -88,13 +88,7 @@ def _product_bias(left: KernelBank, right: KernelBank) -> tuple[float, ...] | No
 
 
 def stack_banks(banks: list[KernelBank]) -> KernelBank:
-    """Put banks together into one, kernels named ``bank-kernel``.
-
-    Raises
-    ------
-    KernelError
-        If they read different numbers of planes or have different dimensions.
-    """
+    """Put banks together into one, kernels named ``bank-kernel``."""
     planes = [bank.in_channels for bank in banks]
     dimensions = [bank.dims for bank in banks]
     for facts, what in ((planes, "planes"), (dimensions, "dimensions")):

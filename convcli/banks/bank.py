@@ -43,11 +43,6 @@ def max_taps(limit: int) -> Iterator[None]:
 def check_taps(count: int, what: str) -> None:
     """Refuse a bank of more than the allowed taps, before memory is taken.
 
-    Raises
-    ------
-    KernelError
-        With ``taps`` and ``max_taps``.
-
     Examples
     --------
     >>> check_taps(9, "box")

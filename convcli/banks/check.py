@@ -46,13 +46,7 @@ class CheckResult(NamedTuple):
 
 
 def check_file(path: Path) -> CheckResult:
-    """Read a file as strictly as loading does, and list what its readers would miss.
-
-    Raises
-    ------
-    KernelError
-        With line and field, or entry, of the error.
-    """
+    """Read a file as strictly as loading does, and list what its readers would miss."""
     kind = sniff(path)
     if kind in ("safetensors", "torch", "onnx"):
         reader = module_of(kind)

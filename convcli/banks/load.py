@@ -199,13 +199,7 @@ def bank_of_file(path: Path, *, entry: str = "", layout: str | None = None) -> K
 
 
 def bank_of_raw(raw: RawBank) -> KernelBank:
-    """Make a bank of a file's plain data: rotate ``convolve`` taps by 180°, pad to one size.
-
-    Raises
-    ------
-    KernelError
-        If there are more taps than the limit.
-    """
+    """Make a bank of a file's plain data: rotate ``convolve`` taps by 180°, pad to one size."""
     heights = [len(kernel.planes[0]) for kernel in raw.kernels]
     widths = [len(kernel.planes[0][0]) for kernel in raw.kernels]
     n_planes = len(raw.kernels[0].planes)

@@ -59,6 +59,13 @@ def cos_sin(degrees: float) -> tuple[float, float]:
     return float(np.cos(radians)), float(np.sin(radians))
 
 
+def bell(size_hw: tuple[int, int], sigma: float) -> Array:
+    """Return a sampled Gaussian, ``exp(-r²/2σ²)``; its largest tap is near 1."""
+    x, y = grid(size_hw)
+    taps: Array = np.exp(-(x * x + y * y) / (2 * sigma * sigma))
+    return taps
+
+
 def sum_to_one(taps: Array) -> Array:
     """Scale taps so that they sum to 1."""
     scaled: Array = taps / taps.sum()

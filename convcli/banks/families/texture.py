@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from convcli.banks.bank import Array, KernelBank
-from convcli.banks.families.built import built, grid, sum_to_one
+from convcli.banks.families.built import bell, built, grid, sum_to_one
 from convcli.banks.families.laplace import log_taps
 
 _ORIENTATIONS = 6
@@ -56,8 +56,7 @@ def _edges_and_bars(size: int, sigmas: Sequence[float]) -> tuple[list[Array], li
 
 
 def _gaussian(size: int, sigma: float) -> Array:
-    x, y = grid((size, size))
-    return _normalised(sum_to_one(np.exp(-(x * x + y * y) / (2 * sigma * sigma))))
+    return _normalised(sum_to_one(bell((size, size), sigma)))
 
 
 def _log(size: int, sigma: float) -> Array:

@@ -84,11 +84,6 @@ def kernels_of_lists(data: Any, name: str, *, number_one: bool = False) -> list[
     """Make kernels of nested lists: 2-D is one kernel, 3-D several, 4-D several of several planes.
 
     Kernels of several are called by their number, from 0 or, with ``number_one``, from 1.
-
-    Raises
-    ------
-    FieldError
-        More than four levels, or taps that do not fit.
     """
     depth, inner = 0, data
     while isinstance(inner, list) and inner:

@@ -22,13 +22,7 @@ if TYPE_CHECKING:
 
 
 def _read_npy(stream: BinaryIO, size: int, what: str) -> NDArray[np.generic]:
-    """Read one ``.npy`` of ``size`` bytes, after the header's claim is compared with them.
-
-    Raises
-    ------
-    KernelError
-        Objects (they need pickle), or a header that is broken or claims more than the file has.
-    """
+    """Read one ``.npy`` of ``size`` bytes, after the header's claim is compared with them."""
     shape, fortran, dtype = _header(stream, what)
     if dtype.hasobject:
         raise KernelError(f"{what} holds Python objects, which need pickle: never read", hint="save plain numbers")

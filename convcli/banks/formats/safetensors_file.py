@@ -125,13 +125,7 @@ def _tensor(path: Path, name: str, entry: dict[str, Any], start: int) -> NDArray
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
-    """Return every tensor of a file by its name.
-
-    Raises
-    ------
-    KernelError
-        A damaged file, or a type of numbers that is not read.
-    """
+    """Return every tensor of a file by its name."""
     header, _, start = read_header(path)
     return {name: _tensor(path, name, entry, start) for name, entry in header.items()}
 

@@ -41,13 +41,7 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
 
 
 def read_text(path: Path) -> str:
-    """Return the characters of a text file without a byte-order mark.
-
-    Raises
-    ------
-    KernelError
-        Too large, not readable, or not text.
-    """
+    """Return the characters of a text file without a byte-order mark."""
     try:
         size = path.stat().st_size
         if size > _MAX_BYTES:
@@ -101,13 +95,7 @@ def _is_vips(text: str, path: Path) -> bool:
 
 
 def parse_text(text: str, *, name: str, path: Path) -> RawBank:
-    """Read kernels from text of any syntax.
-
-    Raises
-    ------
-    KernelError
-        With the line, and the field if there is one.
-    """
+    """Read kernels from text of any syntax."""
     if not _without_comments(text).strip():
         raise KernelError(f"{path} has no numbers", path=str(path))
     kind = text_kind(text, path)

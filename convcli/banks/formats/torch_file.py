@@ -21,13 +21,7 @@ _HINT = "save a state_dict with torch.save(model.state_dict(), ...), or a .safet
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """Return every tensor of a checkpoint by its dotted name.
-
-    Raises
-    ------
-    KernelError
-        Not a checkpoint, or more in it than weights.
-    """
+    """Return every tensor of a checkpoint by its dotted name; refuse one that holds more than weights."""
     import warnings
 
     torch = _import_torch("reading")
