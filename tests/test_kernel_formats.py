@@ -15,7 +15,7 @@ from conftest import run_cli
 
 from convcli.banks import KernelBank, load_bank
 from convcli.banks.bank import pad_to
-from convcli.banks.formats import SUFFIXES, WRITTEN, export_bank, sniff
+from convcli.banks.formats import FOLDER_SUFFIXES, FORMATS, SUFFIXES, WRITTEN, export_bank, module_of, sniff
 from convcli.banks.formats.text import text_kind
 from convcli.errors import KernelError
 
@@ -34,6 +34,27 @@ def written(bank: KernelBank, name: str, folder: Path, *, rounding: bool = False
     path = folder / f"file{SUFFIX.get(name, '.txt')}"
     path.write_bytes(export_bank(bank, name, rounding=rounding).data)
     return load_bank(str(path))
+
+
+@pytest.mark.parametrize("row", FORMATS, ids=lambda row: row.name)
+def test_a_row_has_its_functions(row) -> None:
+    module = module_of(row.name)
+    assert callable(getattr(module, f"write_{row.name}", None)) == (row.name in WRITTEN)
+    assert row.sniff is None or callable(module.read)
+
+
+def test_names_and_suffixes_mean_one_format() -> None:
+    suffixes = [suffix for row in FORMATS for suffix in row.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
+    assert len({row.name for row in FORMATS}) == len(FORMATS)
+
+
+@pytest.mark.parametrize("suffix", FOLDER_SUFFIXES)
+def test_a_file_of_a_kernel_folder_is_found_by_its_name(suffix: str, tmp_path: Path, monkeypatch) -> None:
+    bank = random_bank(1, (3, 3))
+    (tmp_path / f"mine{suffix}").write_bytes(export_bank(bank, SUFFIXES[suffix]).data)
+    monkeypatch.setenv("CONVCLI_KERNELS", str(tmp_path))
+    np.testing.assert_array_equal(load_bank("mine").weight, bank.weight)
 
 
 @pytest.mark.parametrize("name", READ_BACK)

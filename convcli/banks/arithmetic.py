@@ -20,19 +20,19 @@ def combine(operator: str, left: KernelBank, right: KernelBank) -> KernelBank:
         If the numbers of kernels or planes do not fit, or either is 3-D.
     """
     counts, planes = (left.n_kernels, right.n_kernels), (left.in_channels, right.in_channels)
-    what = f"'{left.name}' {operator} '{right.name}'"
+    both = f"'{left.name}' {operator} '{right.name}'"
     if counts[0] != counts[1] and 1 not in counts:
-        raise KernelError(f"{what}: {counts[0]} and {counts[1]} kernels do not pair", hint="select one with select=1")
+        raise KernelError(f"{both}: {counts[0]} and {counts[1]} kernels do not pair", hint="select one with select=1")
     if planes[0] != planes[1] and 1 not in planes:
-        raise KernelError(f"{what}: {planes[0]} and {planes[1]} planes do not pair")
+        raise KernelError(f"{both}: {planes[0]} and {planes[1]} planes do not pair")
     if left.weight.ndim != 4 or right.weight.ndim != 4:
-        raise KernelError(f"{what}: 3-D kernels take no arithmetic")
+        raise KernelError(f"{both}: 3-D kernels take no arithmetic")
     if operator == "*":
-        weight = _convolved(left.weight, right.weight, what)
+        weight = _convolved(left.weight, right.weight, both)
         bias = _product_bias(left, right)
     else:
         size = [max(pair) for pair in zip(left.kernel_hw, right.kernel_hw, strict=True)]
-        check_taps(max(counts) * max(planes) * size[0] * size[1], what)
+        check_taps(max(counts) * max(planes) * size[0] * size[1], both)
         other = pad_to(right.weight, size)
         weight = pad_to(left.weight, size) + (other if operator == "+" else -other)
         bias = _sum_bias(operator, left, right)
@@ -53,7 +53,7 @@ def combine(operator: str, left: KernelBank, right: KernelBank) -> KernelBank:
 
 
 def _convolved(left: Array, right: Array, what: str) -> Array:
-    """Return the kernels that do what ``left`` and then ``right`` do: the full convolution of their taps."""
+    """Return kernels equal to ``left`` followed by ``right``: the full convolution of their taps."""
     (rows_a, columns_a), (rows_b, columns_b) = left.shape[-2:], right.shape[-2:]
     shape = np.broadcast_shapes(left.shape[:2], right.shape[:2])
     rows, columns = rows_a + rows_b - 1, columns_a + columns_b - 1

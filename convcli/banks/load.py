@@ -180,7 +180,7 @@ def _family(name: str, parameters: tuple[tuple[str, str], ...], entry: str) -> K
 
 
 def selected(bank: KernelBank, entry: str) -> KernelBank:
-    """Return only the kernels that ``#entry`` names, all of them where it is empty."""
+    """Return the kernels that ``#entry`` names; all if it is empty."""
     return _modified(bank, (("select", entry),)) if entry else bank
 
 

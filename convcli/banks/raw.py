@@ -8,7 +8,7 @@
     tags = ["edge"]
     orientation = "correlate"       # or "convolve": the taps are then rotated by 180° on loading
     scale = "1/8"                   # every tap is multiplied by it
-    combine = "magnitude"           # how maps become one picture; "none" where nothing is natural
+    combine = "magnitude"           # how maps become one picture; "none" if no way is natural
 
     [[kernel]]
     name = "x"                      # names the map

@@ -1,4 +1,4 @@
-"""``convcli kernels``: list, show, check and export what ``--kernel`` takes."""
+"""``convcli kernels``: list, show, check and export kernels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def list_(
     source: Annotated[bool, typer.Option("--source", help="Paper, book or program too: wide lines.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")] = False,
 ) -> None:
-    """List the kernels that have names, and what they are for."""
+    """List the kernels that have names, and their use."""
     from convcli.banks.library import list_kernels
     from convcli.errors import KernelError, near_names
 
@@ -91,7 +91,7 @@ def show(
 ) -> None:
     """Show taps, norms, rank, symmetry, cost and response.
 
-    What is printed of each kernel: taps, sum, norms, rank and factors, symmetry, range of the output, cost, gain and
+    For each kernel: taps, sum, norms, rank and factors, symmetry, range of the output, cost, gain and
     frequency response.
     """
     from convcli.banks import load_bank
@@ -153,7 +153,7 @@ def check(
 ) -> None:
     """Check kernel files; list the entries of checkpoints.
 
-    Says the line and field of what is wrong, and what is missing though the file loads.
+    Errors name the line and field. Warnings name what is missing although the file loads.
     """
     from convcli.banks.check import check_file
     from convcli.errors import KernelError
@@ -199,7 +199,7 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.")
     ] = None,
-    round_: Annotated[bool, typer.Option("--round", help="Allow what loses something, and print how much.")] = False,
+    round_: Annotated[bool, typer.Option("--round", help="Allow losses, and print their size.")] = False,
     convolve: Annotated[
         bool, typer.Option("--convolve", help="Turn the taps by 180°, for a program that convolves.")
     ] = False,
@@ -208,7 +208,7 @@ def export(
 ) -> None:
     """Write kernels in another format.
 
-    Taps are written as correlation taps unless --convolve; what would lose something is refused unless --round.
+    Taps are written as correlation taps unless --convolve; losses are refused unless --round.
     """
     import sys
 

@@ -132,7 +132,7 @@ def wiskott(*, scales: int, orientations: int, size: int | None) -> KernelBank:
         for step in range(orientations):
             along, _ = turned(x, y, 180.0 * step / orientations)
             real = envelope * (np.cos(wave * along) - np.exp(-(sigma**2) / 2))
-            real = real - envelope * (real.sum() / envelope.sum())  # what sampling and cutting leave
+            real = real - envelope * (real.sum() / envelope.sum())  # the rest of sampling and cutting
             name = wave_name(2 * np.pi / wave, 180.0 * step / orientations)
             pairs.append((name, real, envelope * np.sin(wave * along)))
     return quadrature_bank(pairs)

@@ -1,4 +1,4 @@
-"""Second derivatives and what sharpens with them (NumPy)."""
+"""Second derivatives, and kernels that sharpen with them (NumPy)."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ def gaussian(*, sigma: float, size: int | None, order: int, angle: float, ratio:
     """Build a sampled Gaussian of sum 1, or its derivative of order 1 to 3 in one direction.
 
     Derivatives are SciPy's (``gaussian_filter(order=n)``): the normalised Gaussian times a polynomial, as correlation
-    taps, so that order 1 is positive where the picture brightens towards ``angle``. What truncation leaves in the sum
-    of an even derivative is taken out.
+    taps, so that order 1 is positive where the picture brightens towards ``angle``. The rest that truncation
+    leaves in the sum of an even derivative is taken out.
     """
     side = odd_size(size, 4 * sigma * max(1.0, ratio))
     x, y = grid((side, side))

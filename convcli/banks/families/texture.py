@@ -111,13 +111,13 @@ def maximum_response(*, maps: str, size: int, response: str) -> KernelBank:
     place = {index: number for number, index in enumerate(kept)}
     reduction = [(name, tuple(place[index] for index in members)) for name, members in groups]
     reduction += [("gaussian", (place[36],)), ("log", (place[37],))]
-    said = "largest response, with its sign" if response == "max" else "largest absolute response"
+    rule = "largest response, with its sign" if response == "max" else "largest absolute response"
     return built(
         kernels[kept],
         [names[index] for index in kept],
         reduction=tuple(reduction),
         reduction_op=response,
-        notes=(f"{len(reduction)} maps: the {said}, of each group of orientations", _CONV2),
+        notes=(f"{len(reduction)} maps: the {rule}, of each group of orientations", _CONV2),
     )
 
 

@@ -169,7 +169,7 @@ def read_bank(path: Path, *, entry: str = "", layout: str | None = None) -> Kern
         Array of an archive or checkpoint, or kernel of a bank; empty for all or the only one. A second ``#`` selects
         kernels of an array: ``conv1.weight#0``.
     layout : str, optional
-        Order of an array's axes where it is not the usual one, of the letters o i d h w.
+        Order of an array's axes if it is not the usual one, in the letters o i d h w.
 
     Raises
     ------
@@ -217,7 +217,7 @@ def export_bank(bank: KernelBank, format: str, *, rounding: bool = False, turn: 
     Raises
     ------
     KernelError
-        Unknown format, or one that cannot hold the bank.
+        The format is unknown or cannot hold the bank.
 
     Examples
     --------

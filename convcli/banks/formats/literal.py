@@ -1,4 +1,4 @@
-"""Kernels on one line, as other programs write them: what their syntaxes share, and the way to the right one.
+"""Kernels on one line, as other programs write them: the choice of the syntax, and parts shared by all.
 
 The taps are taken as written. Some programs flip them when they run: ImageMagick's ``-morphology Convolve`` and
 G'MIC's ``convolve`` do; their ``Correlate`` and ``correlate``, libvips and FFmpeg do not. ``rotate=180`` turns them.

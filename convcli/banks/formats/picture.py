@@ -97,7 +97,7 @@ def _tiff(path: Path) -> tuple[NDArray[np.generic], list[str]]:
         import tifffile
     except ImportError:
         return _pillow(path)
-    log = logging.getLogger("tifffile")  # it logs what it then raises, and more, to standard error
+    log = logging.getLogger("tifffile")  # it logs its errors to standard error, and then raises them
     was, log.disabled = log.disabled, True
     try:
         with tifffile.TiffFile(path) as file:
@@ -111,7 +111,7 @@ def _tiff(path: Path) -> tuple[NDArray[np.generic], list[str]]:
             planes = np.stack([page.asarray() for page in pages])
     except KernelError:
         raise
-    except Exception:  # noqa: BLE001 - tifffile raises many kinds for broken files; Pillow then says what is wrong
+    except Exception:  # noqa: BLE001 - tifffile raises many kinds for broken files; Pillow then gives the reason
         return _pillow(path)
     finally:
         log.disabled = was

@@ -55,8 +55,8 @@ def parse(text: str, name: str, *, csv: bool) -> list[RawKernel]:
     if not blocks:
         raise KernelError("no numbers")
     return [
-        RawKernel(said.get("kernel") or (name if len(blocks) == 1 else str(index)), [block], _bias(said))
-        for index, (said, block) in enumerate(blocks)
+        RawKernel(remarks.get("kernel") or (name if len(blocks) == 1 else str(index)), [block], _bias(remarks))
+        for index, (remarks, block) in enumerate(blocks)
     ]
 
 
