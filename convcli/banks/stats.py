@@ -33,7 +33,7 @@ class KernelStats:
         Sum, sum of absolute values, root of the sum of squares, smallest and largest tap. ``total`` is the gain on flat
         areas, ``l2`` the gain on white noise.
     n_nonzero : int
-        Taps that are not 0.
+        Taps that are not 0: the multiplications a sample.
     rank : int or None
         Singular values above a millionth of the largest; 1 means separable. The largest rank of the planes for kernels
         that read several. None for large kernels that are not separable, whose singular values would take minutes.
@@ -46,8 +46,8 @@ class KernelStats:
         None where taps are negative.
     output_range : tuple of float
         Smallest and largest result for samples of 0 to 255, bias included.
-    direct, separable : int
-        Multiplications a sample: every non-zero tap; ``rank * (rows + columns)``, None where the rank is.
+    separable : int or None
+        Multiplications a sample as rows and columns, ``rank * (rows + columns)``; all at once there are ``n_nonzero``.
     peak_gain : float
         Largest gain on any wave, and in ``peak_frequency`` that wave, in cycles a pixel (to the right, up).
     peak_frequency : tuple of float
@@ -67,7 +67,6 @@ class KernelStats:
     symmetry: tuple[str, ...]
     sigma_xy: tuple[float, float] | None
     output_range: tuple[float, float]
-    direct: int
     separable: int | None
     peak_gain: float
     peak_frequency: tuple[float, float]
@@ -89,7 +88,7 @@ class KernelStats:
             "symmetry": list(self.symmetry),
             "sigma_xy": None if self.sigma_xy is None else list(self.sigma_xy),
             "output_range_8bit": list(self.output_range),
-            "multiplications": {"direct": self.direct, "separable": self.separable},
+            "multiplications": {"direct": self.n_nonzero, "separable": self.separable},
             "peak_gain": self.peak_gain,
             "peak_frequency": list(self.peak_frequency),
         }
@@ -139,7 +138,6 @@ def _kernel_stats(taps: Array, name: str, bias: float) -> KernelStats:
         symmetry=symmetries(taps),
         sigma_xy=equivalent_sigma(planes.sum(axis=0)),
         output_range=(255 * float(np.minimum(taps, 0).sum()) + bias, 255 * float(np.maximum(taps, 0).sum()) + bias),
-        direct=int(np.count_nonzero(taps)),
         separable=None if rank is None else len(planes) * rank * (rows + columns),
         peak_gain=gain,
         peak_frequency=frequency,

@@ -198,9 +198,9 @@ def _fact_lines(stats: KernelStats) -> list[str]:
     low, high = stats.output_range
     lines.append(f"8-bit range  {short(low)} to {short(high)}{'' if low >= 0 and high <= 255.5 else ' (clips)'}")
     cheaper = ""
-    if stats.separable is not None and stats.separable < stats.direct:
+    if stats.separable is not None and stats.separable < stats.n_nonzero:
         cheaper = f", {stats.separable} as rows and columns"
-    lines.append(f"cost         {stats.direct} multiplications a sample{cheaper}")
+    lines.append(f"cost         {stats.n_nonzero} multiplications a sample{cheaper}")
     right, up = stats.peak_frequency
     lines.append(
         f"gain         {short(abs(stats.total))} on flat areas, largest {short(stats.peak_gain)} {_wave(right, up)}"

@@ -43,15 +43,7 @@ def bank_of_array(
     if array.size == 0 or not 1 <= array.ndim <= 5:
         raise KernelError(f"'{name}' has shape {by(array.shape) or 'none'}; 1 to 5 dimensions, none empty, are kernels")
     check_taps(array.size, f"'{name}'")
-    default = {1: "w", 2: "hw", 3: "oiw" if checkpoint else "ohw", 4: "oihw", 5: "oidhw"}[array.ndim]
-    order = default if layout is None else _checked_layout(layout, array, name)
-    all_notes = list(notes)
-    if array.ndim == 3 and layout is None and not checkpoint:
-        all_notes.append(
-            f"{by(array.shape)} is read as {len(array)} kernels of {by(array.shape[1:])}; layout=oik is Conv1d"
-        )
-    if array.ndim == 1 and layout is None:
-        all_notes.append(f"{array.size} numbers in a row, no rows and columns: taken as one kernel of 1x{array.size}")
+    order, assumed = _axes(array, name, layout, checkpoint)
     wanted = [axis for axis in _AXES if axis in order]
     weight = np.transpose(array, [order.index(axis) for axis in wanted]).astype(np.float64)
     full = "oidhw" if "d" in order else "oihw"
@@ -65,10 +57,23 @@ def bank_of_array(
         weight=weight,
         kernel_names=names,
         bias=values,
-        notes=tuple(all_notes),
+        notes=(*notes, *assumed),
         dims=3 if "d" in order else (1 if "h" not in order else 2),
         source=source,
     )
+
+
+def _axes(array: NDArray[np.generic], name: str, layout: str | None, checkpoint: bool) -> tuple[str, tuple[str, ...]]:
+    """Return the letter of every axis, and a note if they are an assumption."""
+    if layout is not None:
+        return _checked_layout(layout, array, name), ()
+    order = {1: "w", 2: "hw", 3: "oiw" if checkpoint else "ohw", 4: "oihw", 5: "oidhw"}[array.ndim]
+    if order == "ohw":
+        kernels = f"{len(array)} kernels of {by(array.shape[1:])}"
+        return order, (f"{by(array.shape)} is read as {kernels}; layout=oik is Conv1d",)
+    if order == "w":
+        return order, (f"{array.size} numbers in a row, no rows and columns: taken as one kernel of 1x{array.size}",)
+    return order, ()
 
 
 def _checked_layout(layout: str, array: NDArray[np.generic], name: str) -> str:

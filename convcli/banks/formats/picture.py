@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank, by, check_taps
+from convcli.banks.bank import Array, KernelBank, by, check_taps
 from convcli.banks.formats import library
 from convcli.banks.formats.arrays import bank_of_array
 from convcli.banks.formats.exported import Exported
@@ -19,6 +19,7 @@ from convcli.errors import KernelError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image
 
 _MOST_PAGES = 4096
 #: Key of the PNG text that says how samples become taps: "scale offset".
@@ -68,11 +69,8 @@ def _scale_offset(text: str) -> tuple[float, float]:
     return scale, offset
 
 
-def _grey(image: object, path: Path) -> tuple[NDArray[np.float64], list[str]]:
-    from PIL import Image
-
-    if not isinstance(image, Image.Image):
-        raise TypeError("not a picture")
+def _grey(image: Image.Image, path: Path) -> tuple[Array, list[str]]:
+    """Return samples of one channel; refuse colours."""
     mode, notes = image.mode, []
     if mode == "1":
         image = image.convert("L")
