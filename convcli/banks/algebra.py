@@ -12,11 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from convcli.banks.bank import Array, KernelBank, by, check_taps, pad_to
-from convcli.banks.numbers import format_number, parse_number
+from convcli.banks.numbers import format_number, parse_flag, parse_number
 from convcli.banks.rotation import rotate_taps
 from convcli.errors import KernelError, near_names
-
-_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
 def modify(bank: KernelBank, modifiers: Iterable[tuple[str, str]]) -> KernelBank:
@@ -71,7 +69,7 @@ def _flip(bank: KernelBank, value: str) -> KernelBank:
 
 
 def _transpose(bank: KernelBank, value: str) -> KernelBank:
-    return replace(bank, weight=bank.weight.swapaxes(-1, -2)) if _flag(value) else bank
+    return replace(bank, weight=bank.weight.swapaxes(-1, -2)) if parse_flag(value) else bank
 
 
 def _normalize(bank: KernelBank, value: str) -> KernelBank:
@@ -96,7 +94,7 @@ def _normalize(bank: KernelBank, value: str) -> KernelBank:
 
 
 def _zero_mean(bank: KernelBank, value: str) -> KernelBank:
-    if not _flag(value):
+    if not parse_flag(value):
         return bank
     axes = tuple(range(1, bank.weight.ndim))
     return replace(bank, weight=bank.weight - bank.weight.mean(axis=axes, keepdims=True))
@@ -113,9 +111,7 @@ def _bias(bank: KernelBank, value: str) -> KernelBank:
     if len(given) not in (1, bank.n_kernels):
         raise ValueError(f"{len(given)} values for {bank.n_kernels} kernels")
     added = given * (bank.n_kernels if len(given) == 1 else 1)
-    return replace(
-        bank, bias=tuple(old + new for old, new in zip(bank.bias or (0.0,) * len(added), added, strict=True))
-    )
+    return replace(bank, bias=tuple(old + new for old, new in zip(bank.biases, added, strict=True)))
 
 
 def _blend_identity(bank: KernelBank, value: str) -> KernelBank:
@@ -227,12 +223,6 @@ def _name(bank: KernelBank, value: str) -> KernelBank:
         raise ValueError("a name is needed")
     names = (value,) if bank.n_kernels == 1 else bank.kernel_names
     return replace(bank, name=value, kernel_names=names)
-
-
-def _flag(value: str) -> bool:
-    if value.lower() not in _TRUE + _FALSE:
-        raise ValueError("not true or false")
-    return value.lower() in _TRUE
 
 
 def _pair(value: str, low: int) -> tuple[int, int]:

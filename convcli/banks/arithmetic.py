@@ -29,13 +29,11 @@ def combine(operator: str, left: KernelBank, right: KernelBank) -> KernelBank:
         raise KernelError(f"{both}: 3-D kernels take no arithmetic")
     if operator == "*":
         weight = _convolved(left.weight, right.weight, both)
-        bias = _product_bias(left, right)
     else:
         size = [max(pair) for pair in zip(left.kernel_hw, right.kernel_hw, strict=True)]
         check_taps(max(counts) * max(planes) * size[0] * size[1], both)
         other = pad_to(right.weight, size)
         weight = pad_to(left.weight, size) + (other if operator == "+" else -other)
-        bias = _sum_bias(operator, left, right)
     main = left if counts[0] >= counts[1] and left.kernel_hw != (1, 1) else right
     names = main.kernel_names
     name = f"{left.name} {operator} {right.name}"
@@ -43,7 +41,7 @@ def combine(operator: str, left: KernelBank, right: KernelBank) -> KernelBank:
         name=name,
         weight=weight,
         kernel_names=(name,) if len(names) == 1 else names,
-        bias=bias,
+        bias=_bias(operator, left, right),
         combine=main.combine,
         source="; ".join(dict.fromkeys(bank.source for bank in (left, right) if bank.source)),
         summary=name,
@@ -70,21 +68,14 @@ def _convolved(left: Array, right: Array, what: str) -> Array:
     return to_anchor(taps, anchor)
 
 
-def _sum_bias(operator: str, left: KernelBank, right: KernelBank) -> tuple[float, ...] | None:
+def _bias(operator: str, left: KernelBank, right: KernelBank) -> tuple[float, ...] | None:
+    """Return the bias of both; in a product ``left``'s passes through ``right``'s taps first."""
     if left.bias is None and right.bias is None:
         return None
-    first = np.array(left.bias or (0.0,) * left.n_kernels)
-    second = np.array(right.bias or (0.0,) * right.n_kernels)
-    return tuple(float(value) for value in (first + second if operator == "+" else first - second))
-
-
-def _product_bias(left: KernelBank, right: KernelBank) -> tuple[float, ...] | None:
-    """Bias of ``left`` passes through ``right``'s taps, then ``right``'s is added."""
-    if left.bias is None and right.bias is None:
-        return None
-    first = np.array(left.bias or (0.0,) * left.n_kernels)
-    second = np.array(right.bias or (0.0,) * right.n_kernels)
-    return tuple(float(value) for value in first * right.weight.sum(axis=(1, 2, 3)) + second)
+    first, second = np.array(left.biases), np.array(right.biases)
+    if operator == "*":
+        first = first * right.weight.sum(axis=(1, 2, 3))
+    return tuple(float(value) for value in (first - second if operator == "-" else first + second))
 
 
 def stack_banks(banks: list[KernelBank]) -> KernelBank:
@@ -105,7 +96,7 @@ def stack_banks(banks: list[KernelBank]) -> KernelBank:
         name="+".join(bank.name for bank in banks),
         weight=np.concatenate([pad_to(bank.weight, size) for bank in banks]),
         kernel_names=tuple(name for bank in banks for name in _stacked_names(bank)),
-        bias=tuple(value for bank in banks for value in bank.bias or (0.0,) * bank.n_kernels) if has_bias else None,
+        bias=tuple(value for bank in banks for value in bank.biases) if has_bias else None,
         source="; ".join(dict.fromkeys(bank.source for bank in banks if bank.source)),
         summary="; ".join(dict.fromkeys(bank.summary for bank in banks if bank.summary)),
         tags=tuple(dict.fromkeys(tag for bank in banks for tag in bank.tags)),

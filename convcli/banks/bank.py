@@ -209,6 +209,11 @@ class KernelBank:
         return self.shape[-2], self.shape[-1]
 
     @property
+    def biases(self) -> tuple[float, ...]:
+        """Bias of every kernel, zeros if there is none."""
+        return self.bias or (0.0,) * self.n_kernels
+
+    @property
     def file_name(self) -> str:
         """The bank's name as a part of a file name."""
         return safe_name(self.name)

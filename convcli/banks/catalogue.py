@@ -15,11 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from convcli.banks.numbers import format_number, parse_number
-from convcli.banks.spec import MODIFIERS
+from convcli.banks.numbers import format_number, parse_flag, parse_number
 from convcli.errors import KernelError, near_names
-
-_FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 class Parameter(NamedTuple):
@@ -68,9 +65,7 @@ class Parameter(NamedTuple):
                 raise ValueError(f"not one of {', '.join(self.choices)}")
             return text.lower().replace("_", "-")
         if self.kind == "flag":
-            if text.lower() not in _FLAGS:
-                raise ValueError("not true or false")
-            return _FLAGS[text.lower()]
+            return parse_flag(text)
         if self.default is None and text.lower() == "auto":
             return None
         if self.kind == "size":
@@ -144,6 +139,8 @@ class Family(NamedTuple):
         seen: set[str] = set()
         for key, text in given:
             if key not in known:
+                from convcli.banks.spec import MODIFIERS
+
                 near = near_names(key, (*known, *MODIFIERS))
                 raise KernelError(
                     f"'{self.name}' has no parameter '{key}'",

@@ -17,6 +17,7 @@ _PI = "3.141592653589793238462643383279502884197"
 _TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|(sqrt|pi|π|√)|([-+*/()]))")
 _PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\Z")
 _MOST_CHARACTERS = 200
+_FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 def parse_number(text: str) -> float:
@@ -114,6 +115,13 @@ def _factor(tokens: list[str]) -> tuple[Decimal, list[str]]:
     if token in ("pi", "π"):
         return _context().create_decimal(_PI), rest
     return _context().create_decimal(token), rest  # anything else ("*", ")") raises InvalidOperation
+
+
+def parse_flag(text: str) -> bool:
+    """Read true, yes, on or 1, or their opposites; raise ``ValueError`` for any other text."""
+    if text.lower() not in _FLAGS:
+        raise ValueError("not true or false")
+    return _FLAGS[text.lower()]
 
 
 def format_number(value: float) -> str:

@@ -105,7 +105,7 @@ def bank_stats(bank: KernelBank) -> list[KernelStats]:
     (0.0, 1, (-1020.0, 1020.0), ('left-right odd', 'up-down even', 'half-turn odd'))
     """
     return [
-        kernel_stats(bank.weight[index], name=name, bias=bank.bias[index] if bank.bias else 0.0)
+        kernel_stats(bank.weight[index], name=name, bias=bank.biases[index])
         for index, name in enumerate(bank.kernel_names)
     ]
 

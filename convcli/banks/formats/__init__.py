@@ -41,6 +41,10 @@ _IMAGE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*",
 _ZIP = b"PK\x03\x04"
 
 
+def _is_npz(head: bytes, path: Path) -> bool:
+    return head.startswith(_ZIP) and not _is_torch_archive(path)
+
+
 def _is_image(head: bytes, _path: Path) -> bool:
     return head.startswith(_IMAGE_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 

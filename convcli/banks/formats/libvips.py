@@ -65,7 +65,7 @@ def write_libvips(bank: KernelBank, _rounding: bool) -> Exported:
     for index, matrix in enumerate(matrices(bank, "a libvips matrix")):
         odd = np.pad(matrix, [(1 - size % 2, 0) for size in matrix.shape])
         offset = format_number(bank.bias[index]) if bank.bias is not None else "0"
-        blocks.append(f"{odd.shape[1]} {odd.shape[0]} 1 {offset}\n{joined(odd, ' ', chr(10))}")
+        blocks.append(f"{odd.shape[1]} {odd.shape[0]} 1 {offset}\n" + joined(odd, " ", "\n"))
     notes: tuple[str, ...] = ("run: vips conv in.png out.v kernel.mat --precision float",)
     if bank.n_kernels > 1:
         notes += (f"libvips reads the first of the {bank.n_kernels} matrices; export SPEC#NAME for another",)
