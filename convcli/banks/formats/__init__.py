@@ -83,9 +83,7 @@ FORMATS = (
     Format("json", "structured", (".json",), by_name=True),
     Format("yaml", "structured", (".yaml", ".yml"), by_name=True),
     Format("npy", "numpy_file", (".npy",), lambda head, _: head.startswith(b"\x93NUMPY"), by_name=True),
-    Format(
-        "npz", "numpy_file", (".npz",), lambda head, path: head.startswith(_ZIP) and not _is_torch_archive(path), True
-    ),
+    Format("npz", "numpy_file", (".npz",), _is_npz, by_name=True),
     Format("image", "picture", (), _is_image),
     Format("safetensors", "safetensors_file", (".safetensors",), _is_safetensors, by_name=True),
     Format("torch", "torch_file", (".pt", ".pth"), _is_torch),
@@ -117,7 +115,7 @@ _BY_NAME = {row.name: row for row in FORMATS}
 
 
 def module_of(name: str) -> Any:
-    """Return the module that reads or writes a format; ``text`` is read by one module for every text syntax."""
+    """Return the module that writes a format, and reads it if it is binary."""
     return import_module(f"{__name__}.{_BY_NAME[name].module}")
 
 
