@@ -15,13 +15,12 @@ from conftest import run_cli
 
 from convcli.banks import KernelBank, load_bank
 from convcli.banks.bank import pad_to
-from convcli.banks.formats import sniff
+from convcli.banks.formats import FOLDER_SUFFIXES, FORMATS, SUFFIXES, WRITTEN, export_bank, module_of, sniff
 from convcli.banks.formats.text import text_kind
-from convcli.banks.formats.write import FORMATS, SUFFIXES, export_bank
 from convcli.errors import KernelError
 
 SUFFIX = {name: suffix for suffix, name in reversed(list(SUFFIXES.items()))}
-READ_BACK = [name for name in FORMATS if name not in ("numpy", "c", "glsl", "png", "ffmpeg")]
+READ_BACK = [name for name in WRITTEN if name not in ("numpy", "c", "glsl", "png", "ffmpeg")]
 SIZES = [(3, 3), (4, 4), (2, 5), (1, 7), (7, 1), (1, 1)]
 
 
@@ -35,6 +34,27 @@ def written(bank: KernelBank, name: str, folder: Path, *, rounding: bool = False
     path = folder / f"file{SUFFIX.get(name, '.txt')}"
     path.write_bytes(export_bank(bank, name, rounding=rounding).data)
     return load_bank(str(path))
+
+
+@pytest.mark.parametrize("row", FORMATS, ids=lambda row: row.name)
+def test_a_row_has_its_functions(row) -> None:
+    module = module_of(row.name)
+    assert callable(getattr(module, f"write_{row.name}", None)) == (row.name in WRITTEN)
+    assert row.sniff is None or callable(module.read)
+
+
+def test_names_and_suffixes_mean_one_format() -> None:
+    suffixes = [suffix for row in FORMATS for suffix in row.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
+    assert len({row.name for row in FORMATS}) == len(FORMATS)
+
+
+@pytest.mark.parametrize("suffix", FOLDER_SUFFIXES)
+def test_a_file_of_a_kernel_folder_is_found_by_its_name(suffix: str, tmp_path: Path, monkeypatch) -> None:
+    bank = random_bank(1, (3, 3))
+    (tmp_path / f"mine{suffix}").write_bytes(export_bank(bank, SUFFIXES[suffix]).data)
+    monkeypatch.setenv("CONVCLI_KERNELS", str(tmp_path))
+    np.testing.assert_array_equal(load_bank("mine").weight, bank.weight)
 
 
 @pytest.mark.parametrize("name", READ_BACK)

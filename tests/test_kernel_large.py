@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from conftest import run_cli
 
-from convcli.banks.rank import LARGEST_SQUARE, factors
-from convcli.banks.stats import kernel_stats, peak, response
+from convcli.banks.stats import LARGEST_SQUARE, factors, kernel_stats, peak, response
 from convcli.render.kernels import shrunk
 
 SIDE = LARGEST_SQUARE + 2
@@ -46,7 +45,7 @@ def test_the_quick_test_and_singular_values_agree_on_what_is_rank_1(monkeypatch:
         small += part * np.abs(small).max() * random.standard_normal(small.shape)
         with monkeypatch.context() as patch:
             slow = factors(small[None])
-            patch.setattr("convcli.banks.rank.LARGEST_SQUARE", 1)
+            patch.setattr("convcli.banks.stats.LARGEST_SQUARE", 1)
             quick = factors(small[None])
         assert quick[0] == (1 if slow[0] == 1 else None)
         assert (quick[1] is None) == (slow[1] is None)

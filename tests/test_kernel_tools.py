@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.ndimage import correlate
 
 from convcli.banks import load_bank
-from convcli.banks.formats.write import export_bank
+from convcli.banks.formats import export_bank
 
 pytestmark = pytest.mark.subprocess
 SPECS = [

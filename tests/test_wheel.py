@@ -94,6 +94,10 @@ def test_the_wheel_holds_every_kernel_file_and_nothing_else_of_that_folder(wheel
     names = zipfile.ZipFile(wheel).namelist()
     shipped = {name.removeprefix("convcli/kernels/") for name in names if name.startswith("convcli/kernels/")}
     assert shipped == {path.name for path in (REPOSITORY / "kernels").glob("*.toml")}
+    families = {path.name for path in (REPOSITORY / "convcli/banks/families").glob("*.txt")}
+    assert families == {
+        Path(name).name for name in names if name.startswith("convcli/banks/families/") and name.endswith(".txt")
+    }
     assert not [name for name in names if not name.startswith(("convcli/", "convcli-"))]
     assert "convcli/py.typed" in names
 

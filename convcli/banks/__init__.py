@@ -1,6 +1,7 @@
-"""What is applied: banks of kernels, the text that names them, the files and families they come from.
+"""Banks of kernels: the text that names them, the files and families they come from.
 
-Importing this package costs nothing: names are loaded when they are first used, and NumPy with them.
+Names are loaded on first use, and NumPy with them. Everything that a user can get wrong is a
+:class:`~convcli.errors.KernelError` that tells the place: file, line, field, entry or row.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convcli.banks.bank import KernelBank
+    from convcli.banks.bank import KernelBank, safe_name
     from convcli.banks.library import KernelEntry, list_kernels
     from convcli.banks.load import load_bank
-    from convcli.banks.names import safe_name
 
 __all__ = ["KernelBank", "KernelEntry", "list_kernels", "load_bank", "safe_name"]
 
@@ -21,7 +21,7 @@ _HOME = {
     "KernelEntry": "library",
     "list_kernels": "library",
     "load_bank": "load",
-    "safe_name": "names",
+    "safe_name": "bank",
 }
 
 

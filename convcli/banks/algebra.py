@@ -1,6 +1,6 @@
-"""What can be done to any bank by the modifiers behind a SPEC, such as ``rotate=45`` (NumPy).
+"""Modifiers behind a SPEC, such as ``rotate=45`` (NumPy).
 
-Every modifier that invents, moves or drops a value says so in the bank's notes. Rotations are counter-clockwise as seen
+A modifier that invents, moves or drops a value adds a note to the bank. Rotations are counter-clockwise as seen
 on the screen, about the middle of the kernel.
 """
 
@@ -8,22 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank, pad_to
-from convcli.banks.limits import check_taps
-from convcli.banks.numbers import format_number, parse_number
+from convcli.banks.bank import Array, KernelBank, by, check_taps, pad_to
+from convcli.banks.numbers import format_number, parse_flag, parse_number
 from convcli.banks.rotation import rotate_taps
 from convcli.errors import KernelError, near_names
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Array: TypeAlias = "NDArray[np.float64]"
-
-_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
 def modify(bank: KernelBank, modifiers: Iterable[tuple[str, str]]) -> KernelBank:
@@ -32,14 +23,14 @@ def modify(bank: KernelBank, modifiers: Iterable[tuple[str, str]]) -> KernelBank
     Parameters
     ----------
     bank : KernelBank
-        What to change; left as it is.
+        Left as it is.
     modifiers : iterable of (str, str)
         Names and values as written, for example ``("rotate", "45")``.
 
     Raises
     ------
     KernelError
-        For a value that does not fit, with what would.
+        For a value that does not fit, with the values that do.
 
     Examples
     --------
@@ -78,7 +69,7 @@ def _flip(bank: KernelBank, value: str) -> KernelBank:
 
 
 def _transpose(bank: KernelBank, value: str) -> KernelBank:
-    return replace(bank, weight=bank.weight.swapaxes(-1, -2)) if _flag(value) else bank
+    return replace(bank, weight=bank.weight.swapaxes(-1, -2)) if parse_flag(value) else bank
 
 
 def _normalize(bank: KernelBank, value: str) -> KernelBank:
@@ -103,7 +94,7 @@ def _normalize(bank: KernelBank, value: str) -> KernelBank:
 
 
 def _zero_mean(bank: KernelBank, value: str) -> KernelBank:
-    if not _flag(value):
+    if not parse_flag(value):
         return bank
     axes = tuple(range(1, bank.weight.ndim))
     return replace(bank, weight=bank.weight - bank.weight.mean(axis=axes, keepdims=True))
@@ -120,9 +111,7 @@ def _bias(bank: KernelBank, value: str) -> KernelBank:
     if len(given) not in (1, bank.n_kernels):
         raise ValueError(f"{len(given)} values for {bank.n_kernels} kernels")
     added = given * (bank.n_kernels if len(given) == 1 else 1)
-    return replace(
-        bank, bias=tuple(old + new for old, new in zip(bank.bias or (0.0,) * len(added), added, strict=True))
-    )
+    return replace(bank, bias=tuple(old + new for old, new in zip(bank.biases, added, strict=True)))
 
 
 def _blend_identity(bank: KernelBank, value: str) -> KernelBank:
@@ -152,7 +141,7 @@ def _crop(bank: KernelBank, value: str) -> KernelBank:
     total = float(np.abs(bank.weight).sum())
     lost = 1 - float(np.abs(kept).sum()) / total if total else 0.0
     cropped = replace(bank, weight=kept)
-    return cropped.noted(f"cropped to {_by(cropped.kernel_hw)}: {lost:.3g} of the absolute sum is cut off")
+    return cropped.noted(f"cropped to {by(cropped.kernel_hw)}: {lost:.3g} of the absolute sum is cut off")
 
 
 def _dilate(bank: KernelBank, value: str) -> KernelBank:
@@ -236,12 +225,6 @@ def _name(bank: KernelBank, value: str) -> KernelBank:
     return replace(bank, name=value, kernel_names=names)
 
 
-def _flag(value: str) -> bool:
-    if value.lower() not in _TRUE + _FALSE:
-        raise ValueError("not true or false")
-    return value.lower() in _TRUE
-
-
 def _pair(value: str, low: int) -> tuple[int, int]:
     parts = value.lower().split("x")
     if len(parts) > 2 or not all(part.strip().isdigit() for part in parts):
@@ -250,10 +233,6 @@ def _pair(value: str, low: int) -> tuple[int, int]:
     if min(pair) < low or max(pair) > 8191:
         raise ValueError(f"not {low} to 8191")
     return pair
-
-
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
 
 
 _ACTIONS: dict[str, Callable[[KernelBank, str], KernelBank]] = {

@@ -1,19 +1,11 @@
-"""Sums, differences and products of banks: ``a + b``, ``a - b``, ``a * b`` in a SPEC (NumPy)."""
+"""Several banks become one: ``a + b``, ``a - b``, ``a * b`` in a SPEC, and stacks of banks (NumPy)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
-
 import numpy as np
 
-from convcli.banks.bank import KernelBank, pad_to, to_anchor
-from convcli.banks.limits import check_taps
+from convcli.banks.bank import Array, KernelBank, by, check_taps, pad_to, to_anchor
 from convcli.errors import KernelError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Array: TypeAlias = "NDArray[np.float64]"
 
 
 def combine(operator: str, left: KernelBank, right: KernelBank) -> KernelBank:
@@ -28,22 +20,20 @@ def combine(operator: str, left: KernelBank, right: KernelBank) -> KernelBank:
         If the numbers of kernels or planes do not fit, or either is 3-D.
     """
     counts, planes = (left.n_kernels, right.n_kernels), (left.in_channels, right.in_channels)
-    what = f"'{left.name}' {operator} '{right.name}'"
+    both = f"'{left.name}' {operator} '{right.name}'"
     if counts[0] != counts[1] and 1 not in counts:
-        raise KernelError(f"{what}: {counts[0]} and {counts[1]} kernels do not pair", hint="select one with select=1")
+        raise KernelError(f"{both}: {counts[0]} and {counts[1]} kernels do not pair", hint="select one with select=1")
     if planes[0] != planes[1] and 1 not in planes:
-        raise KernelError(f"{what}: {planes[0]} and {planes[1]} planes do not pair")
+        raise KernelError(f"{both}: {planes[0]} and {planes[1]} planes do not pair")
     if left.weight.ndim != 4 or right.weight.ndim != 4:
-        raise KernelError(f"{what}: 3-D kernels take no arithmetic")
+        raise KernelError(f"{both}: 3-D kernels take no arithmetic")
     if operator == "*":
-        weight = _convolved(left.weight, right.weight, what)
-        bias = _product_bias(left, right)
+        weight = _convolved(left.weight, right.weight, both)
     else:
         size = [max(pair) for pair in zip(left.kernel_hw, right.kernel_hw, strict=True)]
-        check_taps(max(counts) * max(planes) * size[0] * size[1], what)
+        check_taps(max(counts) * max(planes) * size[0] * size[1], both)
         other = pad_to(right.weight, size)
         weight = pad_to(left.weight, size) + (other if operator == "+" else -other)
-        bias = _sum_bias(operator, left, right)
     main = left if counts[0] >= counts[1] and left.kernel_hw != (1, 1) else right
     names = main.kernel_names
     name = f"{left.name} {operator} {right.name}"
@@ -51,7 +41,7 @@ def combine(operator: str, left: KernelBank, right: KernelBank) -> KernelBank:
         name=name,
         weight=weight,
         kernel_names=(name,) if len(names) == 1 else names,
-        bias=bias,
+        bias=_bias(operator, left, right),
         combine=main.combine,
         source="; ".join(dict.fromkeys(bank.source for bank in (left, right) if bank.source)),
         summary=name,
@@ -61,7 +51,7 @@ def combine(operator: str, left: KernelBank, right: KernelBank) -> KernelBank:
 
 
 def _convolved(left: Array, right: Array, what: str) -> Array:
-    """Return the kernels that do what ``left`` and then ``right`` do: the full convolution of their taps."""
+    """Return kernels equal to ``left`` followed by ``right``: the full convolution of their taps."""
     (rows_a, columns_a), (rows_b, columns_b) = left.shape[-2:], right.shape[-2:]
     shape = np.broadcast_shapes(left.shape[:2], right.shape[:2])
     rows, columns = rows_a + rows_b - 1, columns_a + columns_b - 1
@@ -78,18 +68,44 @@ def _convolved(left: Array, right: Array, what: str) -> Array:
     return to_anchor(taps, anchor)
 
 
-def _sum_bias(operator: str, left: KernelBank, right: KernelBank) -> tuple[float, ...] | None:
+def _bias(operator: str, left: KernelBank, right: KernelBank) -> tuple[float, ...] | None:
+    """Return the bias of both; in a product ``left``'s passes through ``right``'s taps first."""
     if left.bias is None and right.bias is None:
         return None
-    first = np.array(left.bias or (0.0,) * left.n_kernels)
-    second = np.array(right.bias or (0.0,) * right.n_kernels)
-    return tuple(float(value) for value in (first + second if operator == "+" else first - second))
+    first, second = np.array(left.biases), np.array(right.biases)
+    if operator == "*":
+        first = first * right.weight.sum(axis=(1, 2, 3))
+    return tuple(float(value) for value in (first - second if operator == "-" else first + second))
 
 
-def _product_bias(left: KernelBank, right: KernelBank) -> tuple[float, ...] | None:
-    """Bias of ``left`` passes through ``right``'s taps, then ``right``'s is added."""
-    if left.bias is None and right.bias is None:
-        return None
-    first = np.array(left.bias or (0.0,) * left.n_kernels)
-    second = np.array(right.bias or (0.0,) * right.n_kernels)
-    return tuple(float(value) for value in first * right.weight.sum(axis=(1, 2, 3)) + second)
+def stack_banks(banks: list[KernelBank]) -> KernelBank:
+    """Put banks together into one, kernels named ``bank-kernel``."""
+    planes = [bank.in_channels for bank in banks]
+    dimensions = [bank.dims for bank in banks]
+    for facts, what in ((planes, "planes"), (dimensions, "dimensions")):
+        if len(set(facts)) > 1:
+            listed = ", ".join(f"{bank.name} {count}" for bank, count in zip(banks, facts, strict=True))
+            raise KernelError(f"kernels of different {what} do not stack: {listed}", hint="run them one by one")
+    size = [max(sizes) for sizes in zip(*(bank.shape[2:] for bank in banks), strict=True)]
+    check_taps(sum(bank.n_kernels for bank in banks) * banks[0].in_channels * int(np.prod(size)), "the stack")
+    notes = [f"{bank.name}: {note}" for bank in banks for note in bank.notes]
+    padded = [bank for bank in banks if list(bank.shape[2:]) != size]
+    notes += [f"{bank.name}: {by(bank.shape[2:])} padded with zeros to {by(size)} to stack" for bank in padded]
+    has_bias = any(bank.bias is not None for bank in banks)
+    return KernelBank(
+        name="+".join(bank.name for bank in banks),
+        weight=np.concatenate([pad_to(bank.weight, size) for bank in banks]),
+        kernel_names=tuple(name for bank in banks for name in _stacked_names(bank)),
+        bias=tuple(value for bank in banks for value in bank.biases) if has_bias else None,
+        source="; ".join(dict.fromkeys(bank.source for bank in banks if bank.source)),
+        summary="; ".join(dict.fromkeys(bank.summary for bank in banks if bank.summary)),
+        tags=tuple(dict.fromkeys(tag for bank in banks for tag in bank.tags)),
+        notes=tuple(notes),
+        dims=banks[0].dims,
+    )
+
+
+def _stacked_names(bank: KernelBank) -> list[str]:
+    if bank.n_kernels == 1 and bank.kernel_names[0] in (bank.name, bank.file_name, "matrix"):
+        return [bank.file_name]
+    return [f"{bank.file_name}-{name}" for name in bank.kernel_names]

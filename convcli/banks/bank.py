@@ -1,14 +1,16 @@
-"""The bank: an ordered set of kernels that runs as one weight tensor (NumPy)."""
+"""The bank: an ordered set of kernels that runs as one weight tensor, its size limit and its names (NumPy)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from convcli.banks.names import safe_name, unique_names
 from convcli.errors import KernelError
 
 if TYPE_CHECKING:
@@ -16,39 +18,122 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = "NDArray[np.float64]"
 
-#: What one picture is made of when a bank has several maps.
+#: How the maps of a bank become one picture.
 COMBINATIONS = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
+#: 32 Mi taps are 256 MiB of float64: far above any layer of the usual networks.
+DEFAULT_MAX_TAPS = 32 * 1024 * 1024
+_max_taps: ContextVar[int] = ContextVar("max_taps", default=DEFAULT_MAX_TAPS)
+#: Names that Windows keeps for devices.
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
+_LONGEST_NAME = 80
+#: The fields of a bank in JSON.
+_SHOWN = "name", "shape", "kernel_names", "bias", "combine", "orientation", "source", "summary", "tags", "notes", "dims"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@contextmanager
+def max_taps(limit: int) -> Iterator[None]:
+    """Set the number of taps that one bank may have, inside a ``with`` block."""
+    token = _max_taps.set(limit)
+    try:
+        yield
+    finally:
+        _max_taps.reset(token)
+
+
+def check_taps(count: int, what: str) -> None:
+    """Refuse a bank of more than the allowed taps, before memory is taken.
+
+    Examples
+    --------
+    >>> check_taps(9, "box")
+    """
+    limit = _max_taps.get()
+    if count > limit:
+        raise KernelError(
+            f"{what} has {count:,} taps ({count * 8 / 2**20:,.0f} MiB as float64), more than the limit of {limit:,}",
+            hint="take a smaller kernel, or raise the limit with --max-taps",
+            taps=count,
+            max_taps=limit,
+        )
+
+
+def by(sizes: Sequence[int]) -> str:
+    """Return sizes as ``2x1x3x3``."""
+    return "x".join(map(str, sizes))
+
+
+def safe_name(text: str) -> str:
+    """Return a file-name part made from ``text``: never a path, never reserved, never empty.
+
+    Letters, digits and ``. _ = + @`` stay; every run of other characters becomes one ``-``. Leading dots and dashes go,
+    names that Windows keeps for devices get an underscore, and at most 80 characters are left.
+
+    Examples
+    --------
+    >>> safe_name("../../x"), safe_name("a/b"), safe_name("con"), safe_name("")
+    ('x', 'a-b', 'con_', 'kernel')
+    >>> safe_name("gaussian:sigma=2,size=9")
+    'gaussian-sigma=2-size=9'
+    """
+    kept = re.sub(r"[^\w.=+@]+", "-", text, flags=re.UNICODE)
+    kept = re.sub(r"\.{2,}", ".", kept)[:_LONGEST_NAME].strip(".- ")
+    stem = kept.split(".", 1)[0].lower()
+    if stem in _RESERVED:
+        kept = stem + "_" + kept[len(stem) :]
+    return kept or "kernel"
+
+
+def unique_names(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Make names different by numbers where they would become the same file; return them and notes on it.
+
+    Examples
+    --------
+    >>> unique_names(["x", "X", "a/b"])
+    (('x', 'X-2', 'a/b'), ("kernel 2 is named 'X-2': 'X' would be the same file as an earlier kernel",))
+    """
+    taken: set[str] = set()
+    result: list[str] = []
+    notes: list[str] = []
+    for index, name in enumerate(names, 1):
+        candidate, number = name, 1
+        while safe_name(candidate).casefold() in taken:
+            number += 1
+            candidate = f"{name[:60]}-{number}"
+        if number > 1:
+            notes.append(f"kernel {index} is named '{candidate}': '{name}' would be the same file as an earlier kernel")
+        taken.add(safe_name(candidate).casefold())
+        result.append(candidate)
+    return tuple(result), tuple(notes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class KernelBank:
-    """Kernels as correlation taps, with where they come from and what was changed on the way.
+    """Kernels as correlation taps, with their origin and notes on every change.
 
     Attributes
     ----------
     name : str
         Name of the bank; :attr:`file_name` is the form that is safe in a path.
     weight : ndarray of shape (O, I, kH, kW), float64, read-only
-        Correlation taps (what ``Conv2d`` multiplies with, no flip). A source that declares ``convolve`` has been
-        rotated by 180° already. 3-D weights have shape (O, I, kD, kH, kW).
+        Correlation taps, as ``Conv2d`` uses them, without a flip. Taps declared as ``convolve`` have been rotated by
+        180° already. 3-D weights have shape (O, I, kD, kH, kW).
     kernel_names : tuple of str
         One name for each of the O kernels, all different as file names.
     bias : tuple of float or None
         Added to each kernel's sums, in units of the samples.
     combine : str
-        What one picture is made of: ``magnitude`` for gradients, ``max`` for compass masks, ``none`` where no
+        How the maps become one picture: ``magnitude`` for gradients, ``max`` for compass masks, ``none`` where no
         combination is natural.
     orientation : str
-        What the source declared, ``correlate`` or ``convolve``; the taps are correlation taps either way.
+        As declared in the file, ``correlate`` or ``convolve``; the taps are correlation taps either way.
     source, summary : str
-        Paper or book, and one line that says what the bank is for.
+        Citation (paper, book or program), and one line on the bank's use.
     tags : tuple of str
         For example ``edge``, ``blur``, ``texture``, ``basis``.
     notes : tuple of str
-        Whatever was interpolated, truncated, rounded, padded or renamed.
+        Everything that was interpolated, truncated, rounded, padded or renamed.
     reduction : tuple of (str, tuple of int) or None
-        Maps that are made of several kernels' responses, as (name, kernel indices): the 8 maps of the 38 kernels
-        of MR8, or a magnitude of each real and imaginary pair.
+        Maps made from several kernels' responses, as (name, kernel indices): the 8 maps of the 38 kernels of MR8.
     reduction_op : str
         How a group of responses becomes one map: ``max``, ``absmax`` (largest absolute value, without its sign),
         or ``magnitude`` (root of the sum of squares).
@@ -85,7 +170,7 @@ class KernelBank:
         """Store one normal form: read-only float64, unique names, a bias for every kernel."""
         weight = np.array(self.weight, dtype=np.float64, order="C")
         if weight.ndim not in (4, 5) or weight.size == 0:
-            raise KernelError(f"'{self.name}' has no taps (shape {'x'.join(map(str, weight.shape)) or 'none'})")
+            raise KernelError(f"'{self.name}' has no taps (shape {by(weight.shape) or 'none'})")
         if not np.isfinite(weight).all():
             raise _not_finite(self.name, weight)
         weight.flags.writeable = False
@@ -101,7 +186,7 @@ class KernelBank:
 
     def __repr__(self) -> str:
         """Return name, shape and kernels, not the taps."""
-        return f"KernelBank({self.name!r}, {'x'.join(map(str, self.shape))}, {', '.join(self.kernel_names[:8])})"
+        return f"KernelBank({self.name!r}, {by(self.shape)}, {', '.join(self.kernel_names[:8])})"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -124,6 +209,11 @@ class KernelBank:
         return self.shape[-2], self.shape[-1]
 
     @property
+    def biases(self) -> tuple[float, ...]:
+        """Bias of every kernel, zeros if there is none."""
+        return self.bias or (0.0,) * self.n_kernels
+
+    @property
     def file_name(self) -> str:
         """The bank's name as a part of a file name."""
         return safe_name(self.name)
@@ -134,24 +224,13 @@ class KernelBank:
         return tuple(safe_name(name) for name in self.kernel_names)
 
     def noted(self, *notes: str) -> KernelBank:
-        """Return a copy that says ``notes`` too."""
+        """Return a copy with more notes."""
         return replace(self, notes=(*self.notes, *(note for note in notes if note not in self.notes)))
 
     def as_dict(self, *, taps: bool = False) -> dict[str, object]:
         """Return the bank as plain data; with ``taps`` the weights too, as nested lists."""
-        data: dict[str, object] = {
-            "name": self.name,
-            "shape": list(self.shape),
-            "kernel_names": list(self.kernel_names),
-            "bias": None if self.bias is None else list(self.bias),
-            "combine": self.combine,
-            "orientation": self.orientation,
-            "source": self.source,
-            "summary": self.summary,
-            "tags": list(self.tags),
-            "notes": list(self.notes),
-            "dims": self.dims,
-        }
+        values = ((key, getattr(self, key)) for key in _SHOWN)
+        data: dict[str, object] = {key: list(value) if isinstance(value, tuple) else value for key, value in values}
         if self.reduction is not None:
             data["reduction"] = {name: list(members) for name, members in self.reduction}
             data["reduction_op"] = self.reduction_op
@@ -170,19 +249,9 @@ def _not_finite(name: str, weight: Array) -> KernelError:
 
 
 def to_anchor(taps: Array, anchor_hw: tuple[int, int]) -> Array:
-    """Zero-pad kernels as little as possible so that ``anchor_hw`` is the tap at ``(k-1)//2`` of each axis.
+    """Zero-pad kernels of shape (..., kH, kW) as little as possible to move ``anchor_hw`` to ``(k-1)//2``.
 
-    Parameters
-    ----------
-    taps : ndarray of shape (..., kH, kW), float64
-        Kernels whose tap at ``anchor_hw`` lies on the output pixel.
-    anchor_hw : tuple of int
-        Row and column of that tap.
-
-    Returns
-    -------
-    ndarray of shape (..., kH', kW'), float64
-        The same kernels, with the anchor where ``Conv2d``'s "same" padding has it.
+    Their tap at ``anchor_hw``, a row and a column, then lies on the output pixel under ``Conv2d``'s "same" padding.
 
     Examples
     --------

@@ -1,32 +1,31 @@
-"""Looking a kernel file over: what it holds, and what is missing though it loads (NumPy by way of the readers)."""
+"""Check of a kernel file: its contents, and what is missing although it loads (NumPy)."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 from convcli.banks.bank import KernelBank
-from convcli.banks.bankfile import RawBank
-from convcli.banks.formats import sniff
+from convcli.banks.formats import module_of, read_bank, sniff
 from convcli.banks.library import normal_name
 from convcli.banks.load import bank_of_raw
+from convcli.banks.raw import RawBank
 from convcli.errors import KernelError
 
 
 class CheckResult(NamedTuple):
-    """What a file holds.
+    """Contents of a file.
 
     Attributes
     ----------
     path, kind : str
         The file and its format.
     bank : KernelBank or None
-        The bank; None for files of several entries, of which none was named.
+        The bank; None for a file of several entries.
     entries : dict
         Shape by name, for checkpoints and archives.
     warnings : tuple of str
-        What is missing or odd, although it loads.
+        Missing or odd things that do not stop it from loading.
     """
 
     path: str
@@ -47,18 +46,10 @@ class CheckResult(NamedTuple):
 
 
 def check_file(path: Path) -> CheckResult:
-    """Read a file as strictly as loading does, and list what a reader of it would miss.
-
-    Raises
-    ------
-    KernelError
-        With line and field, or entry, of what is wrong.
-    """
+    """Read a file as strictly as loading does, and list what its readers would miss."""
     kind = sniff(path)
     if kind in ("safetensors", "torch", "onnx"):
-        reader = import_module(
-            f"convcli.banks.formats.{'safetensors_file' if kind == 'safetensors' else kind + '_file'}"
-        )
+        reader = module_of(kind)
         entries: dict[str, tuple[int, ...]] = reader.listing(path)
         usable = [name for name, shape in entries.items() if 3 <= len(shape) <= 5]
         if not entries:
@@ -69,8 +60,6 @@ def check_file(path: Path) -> CheckResult:
         return CheckResult(str(path), kind, reader.read(path, entry=usable[0], layout=None), entries, ())
     if kind == "text":
         return _check_text(path)
-    from convcli.banks.formats import read_bank
-
     bank = read_bank(path)
     return CheckResult(str(path), kind, bank, {}, _odd_taps(bank))
 

@@ -1,9 +1,8 @@
-"""Where named kernels are found: the user's folders, then the files that ship, then the families (stdlib).
+"""Search for named kernels: the user's folders, then the files that ship, then the families (stdlib).
 
-Folders, in the order searched: those of ``$CONVCLI_KERNELS`` (several, separated as in ``$PATH``), the platform's user
-configuration folder, the files that ship. A wheel has them inside the package as ``convcli/kernels``; a checkout has
-them beside the package, and an editable install finds them there. The package's own path is used rather than
-``importlib.resources``, which costs 5 ms at every start.
+Folders are searched in this order: those of ``$CONVCLI_KERNELS`` (several, separated as in ``$PATH``), the platform's
+user configuration folder, the files that ship. A wheel has these inside the package as ``convcli/kernels``, a checkout
+beside it. ``importlib.resources`` would cost 5 ms at every start.
 """
 
 from __future__ import annotations
@@ -18,32 +17,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from convcli.errors import KernelError, near_names
 
 if TYPE_CHECKING:
-    from convcli.banks.bankfile import RawBank
+    from convcli.banks.raw import RawBank
 
-#: Suffixes tried for a name in a folder, in this order.
-SUFFIXES = (".toml", ".json", ".yaml", ".yml", ".npy", ".npz", ".safetensors", ".csv", ".txt", ".mat")
 _NAME = re.compile(r"[a-z0-9][a-z0-9+_.-]{0,99}\Z")
 
 
 class KernelEntry(NamedTuple):
     """One line of ``convcli kernels list``.
 
-    Attributes
-    ----------
-    name : str
-        What to write behind ``--kernel``.
-    kind : str
-        ``file`` (fixed taps), ``family`` (parameters, one kernel), ``bank`` (parameters, several kernels).
-    shape : str
-        ``OxkHxkW`` for files, ``OxIxkHxkW`` where kernels read several planes, words for families.
-    summary, source : str
-        What it is for, and where it is from.
-    tags : tuple of str
-        For ``--tag``.
-    parameters : tuple of str
-        ``sigma=1 px`` and so on; empty for files.
-    path : str or None
-        The file, if there is one.
+    ``kind`` is ``file`` (fixed taps), ``family`` (parameters, one kernel) or ``bank`` (parameters, several kernels);
+    ``shape`` is ``OxkHxkW`` for files, ``OxIxkHxkW`` if kernels read several planes, words for families; ``source`` is
+    a citation; ``parameters`` are texts such as ``sigma=1 px``; ``path`` is the file of a ``file``.
     """
 
     name: str
@@ -100,27 +84,37 @@ def normal_name(text: str) -> str:
     return text.strip().lower().replace("_", "-")
 
 
+def _suffixes(folder: Path) -> tuple[str, ...]:
+    """Return the suffixes tried in a folder, none if it does not exist."""
+    if folder == builtin_folder():
+        return (".toml",)
+    if not os.path.isdir(folder):  # noqa: PTH112 - no exception without permission
+        return ()
+    from convcli.banks.formats import FOLDER_SUFFIXES
+
+    return FOLDER_SUFFIXES
+
+
 def find_bank_files(name: str) -> list[Path]:
-    """Return the files that a name means, the one used first, those it shadows behind it."""
+    """Return the files of a name: first the one used, then those it shadows."""
     wanted = normal_name(name)
     if not _NAME.match(wanted):
         return []
     found: list[Path] = []
     for folder in folders():
-        suffixes = SUFFIXES if folder != builtin_folder() else (".toml",)
-        named = (folder / f"{wanted}{suffix}" for suffix in suffixes)
-        found += [path for path in named if os.path.isfile(path)]  # noqa: PTH113 - no exception where one may not look
+        named = (folder / f"{wanted}{suffix}" for suffix in _suffixes(folder))
+        found += [path for path in named if os.path.isfile(path)]  # noqa: PTH113 - no exception without permission
     return found
 
 
 def is_known(text: str) -> bool:
-    """Whether a name or a file of exactly this text exists; used to read ``a-b`` right."""
+    """Whether a name or a file of exactly this text exists; ``a-b`` may be one."""
     name, _, entry = text.partition("#")
-    if re.search(r"[\s=+*]", entry):  # more than an entry stands behind the name
+    if re.search(r"[\s=+*]", entry):  # more than an entry
         return False
     if find_bank_files(name):
         return True
-    if any(os.path.isfile(one) for one in (text, name)):  # noqa: PTH113 - no exception whatever the text
+    if any(os.path.isfile(one) for one in (text, name)):  # noqa: PTH113 - no exception for any text
         return True
     from convcli.banks.catalogue import family_names
 
@@ -128,7 +122,7 @@ def is_known(text: str) -> bool:
 
 
 def family_of_same_name(spec: str) -> str | None:
-    """Return how to write the family, ``gaussian:sigma=…``, where a plain name means a fixed table and both exist.
+    """Return the family's SPEC, ``gaussian:sigma=…``, if a plain name means a fixed table but a family has it too.
 
     Examples
     --------
@@ -144,7 +138,7 @@ def family_of_same_name(spec: str) -> str | None:
 
 
 def find_alias(name: str) -> Path | None:
-    """Return the file that lists ``name`` among its aliases; reads every file, so only for names not found."""
+    """Return the file with ``name`` among its aliases; reads every file, so only for names not found."""
     wanted = normal_name(name)
     for path in _all_files():
         try:
@@ -157,7 +151,7 @@ def find_alias(name: str) -> Path | None:
 
 
 def unknown_kernel(name: str) -> KernelError:
-    """Return the error for a name that nothing has: near names and the folders searched."""
+    """Return the error for an unknown name, with near names and the folders searched."""
     known = sorted({entry.name for entry in list_kernels()})
     searched = ", ".join(str(folder) for folder in folders())
     near = near_names(normal_name(name), known)
@@ -173,7 +167,7 @@ def unknown_kernel(name: str) -> KernelError:
 def _all_files() -> list[Path]:
     seen: dict[str, Path] = {}
     for folder in folders():
-        suffixes = SUFFIXES if folder != builtin_folder() else (".toml",)
+        suffixes = _suffixes(folder)
         if os.access(folder, os.R_OK | os.X_OK):
             for path in sorted(folder.iterdir()):
                 if path.suffix.lower() in suffixes and _NAME.match(normal_name(path.stem)):
@@ -191,7 +185,7 @@ def _read_raw(path: Path) -> RawBank:
 @cache
 def _parsed(path: Path, _changed_ns: int) -> RawBank:
     """Parse a file once in a process, as long as it does not change."""
-    from convcli.banks.bankfile import parse_bank_toml
+    from convcli.banks.raw import parse_bank_toml
 
     try:
         return parse_bank_toml(path.read_text(encoding="utf-8"), name=path.stem)
@@ -204,12 +198,8 @@ def _parsed(path: Path, _changed_ns: int) -> RawBank:
 def list_kernels() -> list[KernelEntry]:
     """List every kernel that can be named: files of all folders and the families, by name.
 
-    A file that cannot be read is listed too, with the reason as its summary, so that it is not missed.
-
-    Returns
-    -------
-    list of KernelEntry
-        Sorted by name; a family that has the name of a file stands behind it.
+    Sorted by name; a family follows a file of the same name. An unreadable file is listed with the reason as its
+    summary.
 
     Examples
     --------

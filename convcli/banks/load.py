@@ -1,19 +1,19 @@
-"""SPEC to bank: look the name up, build or read it, apply what is written behind it, stack several (NumPy)."""
+"""SPEC to bank: find the name, build or read the kernels, apply the modifiers, stack several banks (NumPy)."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convcli.banks import limits
-from convcli.banks.bank import COMBINATIONS, KernelBank, pad_to
-from convcli.banks.bankfile import RawBank, parse_bank_toml
+from convcli.banks.bank import COMBINATIONS, DEFAULT_MAX_TAPS, Array, KernelBank, check_taps, pad_to, to_anchor
+from convcli.banks.bank import max_taps as taps_limit
 from convcli.banks.library import find_alias, find_bank_files, is_known, normal_name, unknown_kernel
-from convcli.banks.modifiers import MODIFIERS
+from convcli.banks.raw import RawBank, parse_bank_toml
 from convcli.errors import KernelError, near_names
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ def load_bank(*specs: str, max_taps: int | None = None) -> KernelBank:
     """
     if not specs:
         raise KernelError("no kernel is given", hint="for example --kernel sobel")
-    # What overflows is found as a tap that is not finite, with its place.
+    # KernelBank reports an overflow as a tap that is not finite, with its place.
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore")
-    with limits.max_taps(limits.DEFAULT_MAX_TAPS if max_taps is None else max_taps), quiet:
+    with taps_limit(DEFAULT_MAX_TAPS if max_taps is None else max_taps), quiet:
         banks = [_load_one(spec) for spec in specs]
         if len(banks) == 1:
             return banks[0]
-        from convcli.banks.stacking import stack_banks
+        from convcli.banks.arithmetic import stack_banks
 
         return stack_banks(banks)
 
@@ -75,7 +75,7 @@ def _load_one(spec: str) -> KernelBank:
 
 
 def _evaluate(node: Node) -> KernelBank:
-    from convcli.banks.spec import Operation
+    from convcli.banks.spec import MODIFIERS, Operation
 
     if isinstance(node, Operation):
         from convcli.banks.arithmetic import combine
@@ -129,6 +129,8 @@ def _atom(node: Atom, parameters: tuple[tuple[str, str], ...], layout: str | Non
 
 
 def _refuse_parameters(what: str, parameters: tuple[tuple[str, str], ...]) -> None:
+    from convcli.banks.spec import MODIFIERS
+
     if parameters:
         key = parameters[0][0]
         raise KernelError(
@@ -150,7 +152,7 @@ def _is_file(name: str) -> bool:
 
 
 def _matrix(text: str) -> KernelBank:
-    from convcli.banks.formats.literals import parse_literal
+    from convcli.banks.formats.literal import parse_literal
     from convcli.banks.spec import is_number
 
     name = "matrix" if not is_number(text) else text.strip()
@@ -178,71 +180,37 @@ def _family(name: str, parameters: tuple[tuple[str, str], ...], entry: str) -> K
 
 
 def selected(bank: KernelBank, entry: str) -> KernelBank:
-    """Return only the kernels that ``#entry`` names, all of them where it is empty."""
+    """Return the kernels that ``#entry`` names; all if it is empty."""
     return _modified(bank, (("select", entry),)) if entry else bank
 
 
 def bank_of_file(path: Path, *, entry: str = "", layout: str | None = None) -> KernelBank:
-    """Read a kernel file of any known format.
+    """Read a kernel file of any format, TOML without loading the others.
 
-    Parameters
-    ----------
-    path : Path
-        The file; its format is told by its content.
-    entry : str
-        Which entry of a checkpoint or archive, or which kernel of a bank.
-    layout : str, optional
-        Order of the axes of an array, for example ``hwio``.
-
-    Raises
-    ------
-    KernelError
-        With path, line or entry, and what was expected.
+    Arguments and errors are those of :func:`convcli.banks.formats.read_bank`.
     """
-    if path.suffix.lower() != ".toml":
-        from convcli.banks.formats import read_bank
+    if path.suffix.lower() == ".toml" and layout is None:  # the usual file: its format need not be told
+        with contextlib.suppress(KernelError, UnicodeDecodeError, OSError):  # read_bank tells the reason
+            bank = bank_of_raw(parse_bank_toml(path.read_text(encoding="utf-8-sig"), name=path.stem))
+            return selected(bank, entry)
+    from convcli.banks.formats import read_bank
 
-        return read_bank(path, entry=entry, layout=layout)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        from convcli.banks.formats import read_bank
-
-        return read_bank(path, entry=entry, layout=layout)
-    except OSError as error:
-        raise KernelError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
-    try:
-        bank = bank_of_raw(parse_bank_toml(text, name=path.stem))
-    except KernelError as error:
-        from convcli.banks.formats.text import text_kind
-
-        if text_kind(text, path) != "toml":  # called .toml, but something else
-            from convcli.banks.formats import read_bank
-
-            return read_bank(path, entry=entry, layout=layout)
-        raise error.within(str(path)) from None
-    return selected(bank, entry)
+    return read_bank(path, entry=entry, layout=layout)
 
 
 def bank_of_raw(raw: RawBank) -> KernelBank:
-    """Turn a file's plain data into a bank: rotate ``convolve`` taps by 180°, pad to one size.
-
-    Raises
-    ------
-    KernelError
-        If there are more taps than the limit.
-    """
+    """Make a bank of a file's plain data: rotate ``convolve`` taps by 180°, pad to one size."""
     heights = [len(kernel.planes[0]) for kernel in raw.kernels]
     widths = [len(kernel.planes[0][0]) for kernel in raw.kernels]
     n_planes = len(raw.kernels[0].planes)
     size: tuple[int, ...] = (max(heights), max(widths))
-    limits.check_taps(len(raw.kernels) * n_planes * size[0] * size[1], f"'{raw.name}'")
+    check_taps(len(raw.kernels) * n_planes * size[0] * size[1], f"'{raw.name}'")
     notes = list(raw.notes)
     if len(set(zip(heights, widths, strict=True))) > 1:
         notes.append(f"smaller kernels are padded with zeros to {size[0]}x{size[1]}")
     arrays = [np.array(kernel.planes, dtype=np.float64) for kernel in raw.kernels]
     if raw.orientation == "convolve":
-        arrays = [_half_turn(array) for array in arrays]
+        arrays = [half_turned(array) for array in arrays]
         size = tuple(max(sizes) for sizes in zip(*(array.shape[1:] for array in arrays), strict=True))
     biases = [kernel.bias for kernel in raw.kernels]
     has_bias = any(bias is not None for bias in biases)
@@ -261,14 +229,12 @@ def bank_of_raw(raw: RawBank) -> KernelBank:
     )
 
 
-def _half_turn(taps: Any) -> Any:
-    """Turn correlation taps into the convolution they undo; even sizes keep their anchor by a row or column of 0.
+def half_turned(taps: Array) -> Array:
+    """Turn taps declared as ``convolve`` into correlation taps; even sizes keep their anchor by a row or column of 0.
 
     A convolution's anchor is on the tap at ``(k-1)//2`` of the taps as written. Turned by 180° it would sit one
     further along an even axis, so those axes get one zero in front.
     """
-    from convcli.banks.bank import to_anchor
-
     height, width = taps.shape[-2:]
     anchor = (height - 1 - (height - 1) // 2, width - 1 - (width - 1) // 2)
     return to_anchor(taps[..., ::-1, ::-1], anchor)

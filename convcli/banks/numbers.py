@@ -1,4 +1,4 @@
-"""Numbers as people write them in kernels: ``1/16``, ``sqrt(2)/2``, ``-3e-2``, to the last bit of a float64.
+"""Numbers as written in kernels: ``1/16``, ``sqrt(2)/2``, ``-3e-2``, to the last bit of a float64.
 
 Arithmetic is done in 40 decimal digits and rounded once at the end, so ``1/3`` or ``1/(2*sqrt(2))`` is the float64
 nearest to the true value. Nothing is ever evaluated as code.
@@ -17,25 +17,18 @@ _PI = "3.141592653589793238462643383279502884197"
 _TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|(sqrt|pi|π|√)|([-+*/()]))")
 _PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\Z")
 _MOST_CHARACTERS = 200
+_FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 def parse_number(text: str) -> float:
     """Read one number: a decimal, a ratio, or an expression of ``+ - * / ( ) sqrt() pi``.
 
-    Parameters
-    ----------
-    text : str
-        The number as written, at most 200 characters.
-
-    Returns
-    -------
-    float
-        The nearest float64; always finite.
+    Returns the nearest float64.
 
     Raises
     ------
     ValueError
-        With the reason in one phrase, when the text is not a finite number.
+        With the reason in one phrase, if the text is longer than 200 characters or not a finite number.
 
     Examples
     --------
@@ -122,6 +115,13 @@ def _factor(tokens: list[str]) -> tuple[Decimal, list[str]]:
     if token in ("pi", "π"):
         return _context().create_decimal(_PI), rest
     return _context().create_decimal(token), rest  # anything else ("*", ")") raises InvalidOperation
+
+
+def parse_flag(text: str) -> bool:
+    """Read true, yes, on or 1, or their opposites; raise ``ValueError`` for any other text."""
+    if text.lower() not in _FLAGS:
+        raise ValueError("not true or false")
+    return _FLAGS[text.lower()]
 
 
 def format_number(value: float) -> str:

@@ -1,19 +1,13 @@
-"""Turning kernels: exact by quarters, along rings by eighths, interpolated and said otherwise (NumPy)."""
+"""Rotation of kernels: exact by quarters, along rings by eighths, else interpolated with a note (NumPy)."""
 
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from convcli.banks.limits import check_taps
+from convcli.banks.bank import Array, check_taps
 from convcli.banks.numbers import format_number
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Array: TypeAlias = "NDArray[np.float64]"
 
 
 def rotate_taps(taps: Array, degrees: float) -> tuple[Array, str | None]:
@@ -21,19 +15,8 @@ def rotate_taps(taps: Array, degrees: float) -> tuple[Array, str | None]:
 
     Multiples of 90° move every tap to its new place. Odd multiples of 45° on odd squares move the taps along their
     rings, as compass masks are made. Every other angle samples the positive and the negative taps bilinearly on a grid
-    that holds them all and rescales each to its former sum, so that the kernel's sum stays; the note says so.
-
-    Parameters
-    ----------
-    taps : ndarray of shape (..., kH, kW), float64
-        Kernels.
-    degrees : float
-        Any angle.
-
-    Returns
-    -------
-    tuple of (ndarray of shape (..., kH', kW'), str or None)
-        The turned kernels, and what has to be said about them.
+    that holds them all and rescales each to its former sum, so that the kernel's sum stays. Returns kernels of shape
+    (..., kH', kW'), and a note if taps were moved along rings of a large kernel or interpolated.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""SPEC text to a tree: what ``--kernel`` takes, before anything is looked up or read (stdlib).
+"""SPEC text, the value of ``--kernel``, to a tree, before any name is looked up (stdlib).
 
 A SPEC is one of
 
@@ -21,9 +21,27 @@ from typing import NamedTuple
 
 from convcli.errors import KernelError
 
+#: Modifiers that every SPEC takes, with their effect; applied in the order written.
+MODIFIERS = {
+    "rotate": "degrees, counter-clockwise on the screen",
+    "flip": "h (left-right), v (up-down) or hv",
+    "transpose": "true: rows become columns",
+    "normalize": "sum, l1, l2, max or none",
+    "zero_mean": "true: subtract the mean of the taps",
+    "scale": "factor on every tap",
+    "bias": "added to the sums, in units of the samples",
+    "blend_identity": "adds this much of the unchanged image",
+    "pad": "zeros added on every side, N or HxW",
+    "crop": "taps taken off every side, N or HxW",
+    "dilate": "spacing between taps, N or HxW",
+    "expand": "degrees: one kernel becomes its rotations",
+    "select": "kernels to keep, by name or number: x or 0..5",
+    "layout": "order of an array's axes, for files: oihw, hwio, ohw, oik",
+    "name": "another name for the bank",
+}
 #: How an ImageMagick kernel begins: size, origin, rotations, colon.
 MAGICK_HEAD = re.compile(r"\s*(\d+)(?:x(\d+))?([-+]\d+)?([-+]\d+)?([@<>])?\s*:\s*")
-#: What only an FFmpeg ``convolution`` text has.
+#: Only an FFmpeg ``convolution`` text has these.
 FFMPEG = re.compile(r"(?:^|[\s'\"])convolution\s*=|(?:^|[\s:'\"=])[0-3](?:m|rdiv|bias|mode)\s*=")
 _PARAMETER = re.compile(r"(?:^|(?<=[\s,:)\]'\"]))([A-Za-z_][\w-]*)\s*=(?!=)")
 _MATRIX = re.compile(r"(?:[-+\d.,;/()\[\]\s|^*]|[eE](?=[-+\d])|sqrt|pi|nan|inf|√|π)+\Z", re.IGNORECASE)
@@ -34,7 +52,7 @@ _LONGEST = 1_000_000
 
 
 class Atom(NamedTuple):
-    """One thing to load, and what is then done to it."""
+    """One kernel or bank to load, and its modifiers."""
 
     head: str
     parameters: tuple[tuple[str, str], ...]
@@ -42,7 +60,7 @@ class Atom(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """Two SPECs put together by ``+``, ``-`` or ``*``, and what is then done to the result."""
+    """Two SPECs joined by ``+``, ``-`` or ``*``, and the modifiers of the result."""
 
     operator: str
     left: Node
@@ -61,16 +79,12 @@ def parse_spec(text: str, *, is_known: Callable[[str], bool] = lambda _name: Fal
     text : str
         The SPEC as the user wrote it.
     is_known : callable, optional
-        Says whether a name is known or a file exists; decides where ``a-b`` and file names are ambiguous.
-
-    Returns
-    -------
-    Atom or Operation
+        Whether a name is known or a file exists; decides ambiguous ``a-b`` and file names.
 
     Raises
     ------
     KernelError
-        With the position of what does not fit.
+        With the position of the error.
 
     Examples
     --------
@@ -132,7 +146,7 @@ def is_matrix(text: str) -> bool:
 
 
 def means_matrix(text: str) -> bool:
-    """Whether text is meant as taps though not all of it is numbers: for an error that says which part is not.
+    """Whether text is meant as taps although not all of it is numbers: the error then names the wrong part.
 
     Examples
     --------
@@ -145,7 +159,7 @@ def means_matrix(text: str) -> bool:
 
 
 def is_number(text: str) -> bool:
-    """Whether text is a single number, which an expression takes as a 1x1 kernel."""
+    """Whether text is a single number, a 1x1 kernel in an expression."""
     return bool(_NUMBER.match(text.strip()))
 
 

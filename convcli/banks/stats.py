@@ -1,22 +1,25 @@
-"""What can be said about a kernel from its taps alone: gains, rank, symmetry, width, cost, spectrum (NumPy)."""
+"""Facts computed from a kernel's taps: gains, rank, symmetry, width, cost, spectrum (NumPy).
+
+Singular values give the rank, in time that grows with the cube of the size. Large kernels are only tested for
+separability, which takes one pass over the taps.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.rank import factors
+from convcli.banks.bank import Array, KernelBank
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Array: TypeAlias = "NDArray[np.float64]"
-
-#: Relative to the L1 norm, what counts as nothing when sums and symmetries are judged.
+#: Singular values below this part of the largest do not count towards the rank.
+RANK_TOLERANCE = 1e-6
+#: Kernels with costlier singular values than a square of this size are only tested for rank 1.
+LARGEST_SQUARE = 129
+#: Factors are shown if they lose nothing but rounding.
+_FACTOR_TOLERANCE = 1e-12
+#: Sums and differences below this part of the L1 norm count as 0.
 _NOTHING = 1e-9
 
 
@@ -30,7 +33,7 @@ class KernelStats:
         Sum, sum of absolute values, root of the sum of squares, smallest and largest tap. ``total`` is the gain on flat
         areas, ``l2`` the gain on white noise.
     n_nonzero : int
-        Taps that are not 0.
+        Taps that are not 0: the multiplications a sample.
     rank : int or None
         Singular values above a millionth of the largest; 1 means separable. The largest rank of the planes for kernels
         that read several. None for large kernels that are not separable, whose singular values would take minutes.
@@ -43,8 +46,8 @@ class KernelStats:
         None where taps are negative.
     output_range : tuple of float
         Smallest and largest result for samples of 0 to 255, bias included.
-    direct, separable : int
-        Multiplications a sample: every non-zero tap; ``rank * (rows + columns)``, None where the rank is.
+    separable : int or None
+        Multiplications a sample as rows and columns, ``rank * (rows + columns)``; all at once there are ``n_nonzero``.
     peak_gain : float
         Largest gain on any wave, and in ``peak_frequency`` that wave, in cycles a pixel (to the right, up).
     peak_frequency : tuple of float
@@ -64,7 +67,6 @@ class KernelStats:
     symmetry: tuple[str, ...]
     sigma_xy: tuple[float, float] | None
     output_range: tuple[float, float]
-    direct: int
     separable: int | None
     peak_gain: float
     peak_frequency: tuple[float, float]
@@ -86,7 +88,7 @@ class KernelStats:
             "symmetry": list(self.symmetry),
             "sigma_xy": None if self.sigma_xy is None else list(self.sigma_xy),
             "output_range_8bit": list(self.output_range),
-            "multiplications": {"direct": self.direct, "separable": self.separable},
+            "multiplications": {"direct": self.n_nonzero, "separable": self.separable},
             "peak_gain": self.peak_gain,
             "peak_frequency": list(self.peak_frequency),
         }
@@ -103,7 +105,7 @@ def bank_stats(bank: KernelBank) -> list[KernelStats]:
     (0.0, 1, (-1020.0, 1020.0), ('left-right odd', 'up-down even', 'half-turn odd'))
     """
     return [
-        kernel_stats(bank.weight[index], name=name, bias=bank.bias[index] if bank.bias else 0.0)
+        kernel_stats(bank.weight[index], name=name, bias=bank.biases[index])
         for index, name in enumerate(bank.kernel_names)
     ]
 
@@ -136,7 +138,6 @@ def _kernel_stats(taps: Array, name: str, bias: float) -> KernelStats:
         symmetry=symmetries(taps),
         sigma_xy=equivalent_sigma(planes.sum(axis=0)),
         output_range=(255 * float(np.minimum(taps, 0).sum()) + bias, 255 * float(np.maximum(taps, 0).sum()) + bias),
-        direct=int(np.count_nonzero(taps)),
         separable=None if rank is None else len(planes) * rank * (rows + columns),
         peak_gain=gain,
         peak_frequency=frequency,
@@ -151,7 +152,7 @@ def _l2(taps: Array) -> float:
 
 
 def symmetries(taps: Array) -> tuple[str, ...]:
-    """Return which mirrorings leave the taps as they are (even) or turn their signs (odd)."""
+    """Return the mirrorings that keep the taps (even) or negate them (odd)."""
     moves: list[tuple[str, Array]] = [
         ("left-right", taps[..., ::-1]),
         ("up-down", taps[..., ::-1, :]),
@@ -186,17 +187,8 @@ def equivalent_sigma(taps: Array) -> tuple[float, float] | None:
 def response(taps: Array, size: int = 64) -> Array:
     """Return the gain on waves: |DFT| of one plane of taps, zero frequency in the middle, upward frequencies above it.
 
-    Parameters
-    ----------
-    taps : ndarray of shape (kH, kW), float64
-        One plane of a kernel.
-    size : int
-        Samples of the spectrum each way; at least the kernel's size is used, rounded up to what transforms fast.
-
-    Returns
-    -------
-    ndarray of shape (size, size), float64
-        Gains at frequencies from -1/2 to 1/2 cycles a pixel.
+    The taps are one plane (kH, kW). The result has shape (size, size), at least the kernel's and rounded up for a fast
+    transform, and frequencies from -1/2 to 1/2 cycles a pixel.
     """
     n = max(size, *taps.shape)
     n = n if n <= 256 else math.ceil(n / 256) * 256  # a prime size takes several times as long
@@ -217,3 +209,73 @@ def peak(planes: Array, size: int = 64) -> tuple[float, tuple[float, float]]:
             right, up = (int(column) - n // 2) / n, (n // 2 - int(row)) / n
             best, where = value, ((-right, -up) if right < 0 or (right == 0 and up < 0) else (right, up))
     return best, (where[0] + 0.0, where[1] + 0.0)
+
+
+def factors(planes: Array) -> tuple[int | None, Array | None, Array | None]:
+    """Return the rank, and for rank 1 in one plane the column and row whose outer product the taps are.
+
+    The planes have shape (I, kH, kW); their largest rank counts, None for a kernel that is not of rank 1 and too large
+    for singular values. Integer taps get integer factors if there are any: the row has the smallest whole numbers.
+
+    Examples
+    --------
+    >>> rank, column, row = factors(np.array([[[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]]))
+    >>> rank, column.tolist(), row.tolist()
+    (1, [1.0, 2.0, 1.0], [-1.0, 0.0, 1.0])
+    """
+    rows, columns = planes.shape[-2:]
+    if min(rows, columns) ** 2 * max(rows, columns) > LARGEST_SQUARE**3:
+        return _large_factors(planes)
+    values = np.linalg.svd(planes, compute_uv=False)
+    largest = values[:, :1]
+    rank = max(1, int((values > RANK_TOLERANCE * np.where(largest > 0, largest, 1)).sum(axis=1).max()))
+    exact = values.shape[1] < 2 or bool((values[:, 1] <= _FACTOR_TOLERANCE * largest[:, 0]).all())
+    if not exact or len(planes) > 1 or not largest.any():
+        return rank, None, None
+    left, value, right = np.linalg.svd(planes[0], full_matrices=False)
+    return rank, *_tidy(left[:, 0] * value[0], right[0])
+
+
+def _large_factors(planes: Array) -> tuple[int | None, Array | None, Array | None]:
+    """Return rank 1 or None, and the factors, without singular values."""
+    crosses = [_cross(plane) for plane in planes]
+    lost = max(part for part, _, _ in crosses)
+    if lost > RANK_TOLERANCE:
+        return None, None, None
+    _, column, row = crosses[0]
+    if lost > _FACTOR_TOLERANCE or len(planes) > 1 or not row.any():
+        return 1, None, None
+    return 1, *_tidy(column, row)
+
+
+def _cross(plane: Array) -> tuple[float, Array, Array]:
+    """Return the relative rest of a plane minus the outer product of a column and a row, and these two.
+
+    They cross at the largest tap. The rest is a ratio of Frobenius norms; it bounds the ratio of the second singular
+    value to the first, but for rounding.
+    """
+    at_row, at_column = np.unravel_index(int(np.abs(plane).argmax()), plane.shape)
+    pivot = float(plane[at_row, at_column])
+    if pivot == 0:
+        return 0.0, np.zeros(plane.shape[0]), np.zeros(plane.shape[1])
+    column, row = plane[:, at_column] / pivot, plane[at_row] / pivot  # at most 1: squares stay finite
+    squares = 0.0
+    for top in range(0, plane.shape[0], 256):
+        band = plane[top : top + 256] / pivot
+        band -= column[top : top + 256, None] * row
+        squares += float(np.einsum("ij,ij->", band, band))
+    norm = float(np.linalg.norm(row))
+    return squares**0.5 / (float(np.linalg.norm(column)) * norm), column * (pivot * norm), row / norm
+
+
+def _tidy(column: Array, row: Array) -> tuple[Array, Array]:
+    """Return the same factors in whole numbers if the taps allow it, with a positive column."""
+    unit = np.abs(row)[np.abs(row) > 1e-9 * np.abs(row).max()].min()
+    whole = row / unit
+    if np.allclose(whole, np.rint(whole), atol=1e-9):
+        column, row = column * unit, np.rint(whole)
+    if column.sum() < -_NOTHING or (abs(column.sum()) <= _NOTHING and row.sum() < 0):
+        column, row = -column, -row
+    near = np.rint(column)
+    column = np.where(np.abs(column - near) < 1e-12 * max(1.0, float(np.abs(column).max())), near, column)
+    return column + 0.0, row + 0.0

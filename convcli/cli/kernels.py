@@ -1,4 +1,4 @@
-"""``convcli kernels``: list, show, check and export what ``--kernel`` takes."""
+"""``convcli kernels``: list, show, check and export kernels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from convcli.banks.formats import SUFFIXES, WRITTEN
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +32,7 @@ def list_(
     source: Annotated[bool, typer.Option("--source", help="Paper, book or program too: wide lines.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")] = False,
 ) -> None:
-    """List the kernels that have names, and what they are for."""
+    """List the kernels that have names, and their use."""
     from convcli.banks.library import list_kernels
     from convcli.errors import KernelError, near_names
 
@@ -49,9 +51,7 @@ def list_(
             if wanted in " ".join((entry.name, entry.summary, entry.source, *entry.tags, *entry.parameters)).lower()
         ]
     if json:
-        from convcli.pipeline.report import to_json
-
-        typer.echo(to_json([entry.as_dict() for entry in entries], indent=2))
+        _print_json([entry.as_dict() for entry in entries])
         return
     if not entries:
         from convcli.pipeline.report import printable
@@ -64,8 +64,14 @@ def list_(
     typer.echo(render_list(entries, width=_terminal_width(), source=source))
 
 
+def _print_json(data: object) -> None:
+    from convcli.pipeline.report import to_json
+
+    typer.echo(to_json(data, indent=2))
+
+
 def _terminal_width() -> int | None:
-    """Return the columns of the terminal, or None where standard output is not one."""
+    """Return the columns of the terminal, or None if standard output is none."""
     import shutil
     import sys
 
@@ -85,7 +91,7 @@ def show(
 ) -> None:
     """Show taps, norms, rank, symmetry, cost and response.
 
-    What is printed of each kernel: taps, sum, norms, rank and factors, symmetry, range of the output, cost, gain and
+    For each kernel: taps, sum, norms, rank and factors, symmetry, range of the output, cost, gain and
     frequency response.
     """
     from convcli.banks import load_bank
@@ -101,14 +107,12 @@ def show(
         bank = bank.noted(f"the fixed table of that name; with parameters it is the family {family}")
     stats = bank_stats(bank)
     if png is not None:
-        from convcli.banks.formats.files import write_whole
+        from convcli.banks.formats.exported import write_whole
         from convcli.render.kernels_sheet import draw_sheet
 
         write_whole(png, draw_sheet(bank, stats), overwrite=overwrite)
     if json:
-        from convcli.pipeline.report import to_json
-
-        typer.echo(to_json({**bank.as_dict(taps=True), "kernels": [one.as_dict() for one in stats]}, indent=2))
+        _print_json({**bank.as_dict(taps=True), "kernels": [one.as_dict() for one in stats]})
         return
     from convcli.render.kernels import MOST_IN_FULL, render_bank
 
@@ -126,7 +130,7 @@ def show(
 
 
 def _first_of(spec: str) -> str:
-    """Return the SPEC of a bank's first kernel, as a shell takes it."""
+    """Return the SPEC of a bank's first kernel, quoted for a shell."""
     import shlex
 
     from convcli.banks.library import is_known
@@ -149,10 +153,11 @@ def check(
 ) -> None:
     """Check kernel files; list the entries of checkpoints.
 
-    Says the line and field of what is wrong, and what is missing though the file loads.
+    Errors name the line and field. Warnings name what is missing although the file loads.
     """
     from convcli.banks.check import check_file
     from convcli.errors import KernelError
+    from convcli.pipeline.report import printable
     from convcli.render.kernels import check_lines
 
     results: list[dict[str, object]] = []
@@ -168,15 +173,15 @@ def check(
         if not json:
             typer.echo("\n".join(check_lines(result)))
     if json:
-        from convcli.pipeline.report import to_json
-
-        typer.echo(to_json(results, indent=2))
+        _print_json(results)
     for earlier in bad[:-1]:
-        from convcli.pipeline.report import printable
-
         typer.echo(f"convcli: error: {printable(str(earlier))}", err=True)
     if bad:
         raise bad[-1]
+
+
+def _formats(incomplete: str) -> list[str]:
+    return [name for name in WRITTEN if name.startswith(incomplete)]
 
 
 def export(
@@ -187,14 +192,14 @@ def export(
             "--format",
             "-f",
             metavar="FORMAT",
-            help="toml json yaml csv tsv text npy npz torch safetensors onnx libvips imagemagick gmic ffmpeg matlab "
-            "png tiff numpy c glsl; by the suffix of -o if not given.",
+            help=f"{' '.join(WRITTEN)}; by the suffix of -o if not given.",
+            autocompletion=_formats,
         ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.")
     ] = None,
-    round_: Annotated[bool, typer.Option("--round", help="Allow what loses something, and print how much.")] = False,
+    round_: Annotated[bool, typer.Option("--round", help="Allow losses, and print their size.")] = False,
     convolve: Annotated[
         bool, typer.Option("--convolve", help="Turn the taps by 180°, for a program that convolves.")
     ] = False,
@@ -203,12 +208,12 @@ def export(
 ) -> None:
     """Write kernels in another format.
 
-    Taps are written as correlation taps unless --convolve; what would lose something is refused unless --round.
+    Taps are written as correlation taps unless --convolve; losses are refused unless --round.
     """
     import sys
 
     from convcli.banks import load_bank
-    from convcli.banks.formats.write import SUFFIXES, export_bank
+    from convcli.banks.formats import export_bank
     from convcli.errors import UsageError
     from convcli.pipeline.report import printable
 
@@ -229,6 +234,6 @@ def export(
         sys.stdout.buffer.write(exported.data)
         sys.stdout.buffer.flush()
         return
-    from convcli.banks.formats.files import write_whole
+    from convcli.banks.formats.exported import write_whole
 
     write_whole(output, exported.data, overwrite=overwrite)

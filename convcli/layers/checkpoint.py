@@ -17,9 +17,6 @@ from convcli.errors import ConvcliError, KernelError
 if TYPE_CHECKING:
     from convcli.layers.onnx import Graph
 
-#: Longest safetensors header that is read, in bytes (the library's own limit).
-MAX_HEADER_BYTES = 100_000_000
-
 
 class WeightEntry(NamedTuple):
     """One weight tensor of a checkpoint that is a convolution's, and the arguments that its shape implies.
@@ -107,21 +104,10 @@ def list_weights(path: Path | str) -> Weights:
 
 def _safetensors_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return name → (shape, dtype) from a safetensors header."""
-    import json
+    from convcli.banks.formats.safetensors_file import read_header
 
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(MAX_HEADER_BYTES, path.stat().st_size - 8):
-                raise ValueError(f"a header of {length:,} bytes")
-            header = json.loads(file.read(length))
-        return {
-            name: (tuple(int(size) for size in entry["shape"]), str(entry["dtype"]).lower())
-            for name, entry in header.items()
-            if name != "__metadata__"
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise KernelError(f"{str(path)!r} is not a safetensors file: {error}") from None
+    tensors = read_header(path)[0]
+    return {name: (tuple(entry["shape"]), str(entry["dtype"]).lower()) for name, entry in tensors.items()}
 
 
 def _torch_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -102,7 +102,7 @@ class Planner:
 
     def __init__(self, request: ApplyRequest) -> None:
         from convcli.banks import load_bank
-        from convcli.banks.limits import check_taps, max_taps
+        from convcli.banks.bank import check_taps, max_taps
 
         self.request = request
         check_words(request)

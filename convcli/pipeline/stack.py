@@ -160,7 +160,7 @@ class StackPlanner:
 
     def _load_numbers(self, shape: StackShape) -> Sequence[LayerNumbers]:
         """Weights depend on the planes of the image only; ``--max-taps`` is of each layer."""
-        from convcli.banks.limits import check_taps, max_taps
+        from convcli.banks.bank import check_taps, max_taps
         from convcli.layers.weights import load_numbers
 
         channels, limit = int(shape.rows[0].input[0]), self.request.max_taps

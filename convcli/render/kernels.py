@@ -1,11 +1,11 @@
-"""Kernels for a person, as plain text: the list, one kernel's taps and facts, its frequency response (stdlib).
+"""Kernels as plain text: the list, a kernel's taps, facts and frequency response (stdlib).
 
-Colours are put on by :mod:`convcli.render.kernels_colour`, on terminals only.
+:mod:`convcli.render.kernels_colour` adds colours on terminals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from convcli.pipeline.report import printable
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from convcli.banks import KernelBank, KernelEntry
     from convcli.banks.check import CheckResult
     from convcli.banks.stats import KernelStats
+
+Rows = list[list[float]]
 
 #: Banks of more kernels than this are shown as a table unless all are asked for.
 MOST_IN_FULL = 9
@@ -30,10 +32,15 @@ _POSITIVE, _NEGATIVE = " .:+*#@", " '-=%&$"
 _RESPONSE = " .:-=+*#%@"
 
 
-def render_list(entries: Sequence[KernelEntry], *, width: int | None = None, source: bool = False) -> str:
-    """Return the list as a table: name, shape, what for, and the source where asked; lines cut to ``width`` if given.
+def by(sizes: Sequence[int]) -> str:
+    """Return sizes as ``2x1x3x3``."""
+    return "x".join(map(str, sizes))
 
-    A family that has the name of a fixed table is shown with its first parameter, which is what makes it the family.
+
+def render_list(entries: Sequence[KernelEntry], *, width: int | None = None, source: bool = False) -> str:
+    """Return the list as a table: name, shape, use, and if asked the citation; lines are cut to ``width`` if given.
+
+    A family with the name of a fixed table is shown with its first parameter, which selects it.
     """
     from convcli.render.table import render_table
 
@@ -56,14 +63,16 @@ def render_list(entries: Sequence[KernelEntry], *, width: int | None = None, sou
 
 
 def render_bank(bank: KernelBank, stats: Sequence[KernelStats], *, in_full: bool, first: str) -> str:
-    """Return a bank as text: what it is, then every kernel's taps and facts, or a row for each of many.
+    """Return a bank as text: its head, then every kernel's taps and facts, or a row for each of many.
 
-    ``first`` is what to write for its first kernel alone, quoted for a shell.
+    ``first`` is the SPEC of its first kernel, quoted for a shell.
     """
     lines = head_lines(bank)
     if in_full:
         for index, one in enumerate(stats):
-            lines += ["", *kernel_lines(bank, index, one)]
+            lines.append("")
+            for block in kernel_blocks(bank, index, one):
+                lines += [block] if isinstance(block, str) else ["  " + line for line in _grid_lines(block)]
         return "\n".join(lines)
     from convcli.render.table import render_table
 
@@ -71,11 +80,7 @@ def render_bank(bank: KernelBank, stats: Sequence[KernelStats], *, in_full: bool
     rows = [
         (
             printable(one.name),
-            short(one.total),
-            short(one.l1),
-            short(one.l2),
-            short(one.low),
-            short(one.high),
+            *map(short, (one.total, one.l1, one.l2, one.low, one.high)),
             "-" if one.rank is None else one.rank,
             ", ".join(one.symmetry) or "none",
         )
@@ -87,18 +92,16 @@ def render_bank(bank: KernelBank, stats: Sequence[KernelStats], *, in_full: bool
 
 
 def head_lines(bank: KernelBank) -> list[str]:
-    """Return what a bank is: shape, meaning, source, and whatever was changed."""
+    """Return a bank's shape, use, citation and notes."""
     lines = [
         f"{printable(bank.name)}  {by(bank.shape)} ({'O x I x kD' if bank.weight.ndim == 5 else 'O x I'} x kH x kW)"
     ]
+    turned = "declared as convolve, shown turned by 180°"
     facts = [
         ("what for", bank.summary),
         ("source", bank.source),
         ("tags", ", ".join(bank.tags)),
-        (
-            "orientation",
-            "correlate" if bank.orientation == "correlate" else "declared as convolve, shown turned by 180°",
-        ),
+        ("orientation", turned if bank.orientation == "convolve" else "correlate"),
         ("one picture", "" if bank.combine == "none" else bank.combine),
         ("maps", "" if bank.reduction is None else f"{len(bank.reduction)}, {bank.reduction_op} of groups of kernels"),
         ("bias", "" if bank.bias is None else ", ".join(short(value) for value in bank.bias)),
@@ -107,26 +110,27 @@ def head_lines(bank: KernelBank) -> list[str]:
     return lines + [f"{'note':<12} {printable(note)}" for note in bank.notes]
 
 
-def kernel_lines(bank: KernelBank, index: int, stats: KernelStats) -> list[str]:
-    """Return one kernel: title, taps, facts, response."""
-    taps = bank.weight[index]
-    lines = [f"[{index}] {printable(stats.name)}"]
-    planes = taps.reshape(-1, *taps.shape[-2:])
+def kernel_blocks(bank: KernelBank, index: int, stats: KernelStats) -> Iterator[str | Rows]:
+    """Yield the title of one kernel, its planes as rows to draw, its facts and its response as lines."""
+    yield f"[{index}] {printable(stats.name)}"
+    planes = bank.weight[index].reshape(-1, *bank.weight.shape[-2:])
     for number, plane in enumerate(planes[:4]):
         if len(planes) > 1:
-            lines.append(f"  plane {number}")
+            yield f"  plane {number}"
         rows, step = shrunk(plane)
-        lines += ["  " + line for line in grid_lines(rows)]
+        yield rows
         if step > 1:
-            lines.append(f"  every mark is the largest of {step}x{step} taps")
+            yield f"  every mark is the largest of {step}x{step} taps"
     if len(planes) > 4:
-        lines.append(f"  … {len(planes) - 4} planes more")
-    lines += ["", *("  " + line for line in fact_lines(stats)), "", *("  " + line for line in response_lines(planes))]
-    return lines
+        yield f"  … {len(planes) - 4} planes more"
+    yield ""
+    yield from ("  " + line for line in _fact_lines(stats))
+    yield ""
+    yield from ("  " + line for line in response_lines(planes))
 
 
-def shrunk(plane: NDArray[np.float64]) -> tuple[list[list[float]], int]:
-    """Return taps as rows, and the side of the squares of taps of which only the largest is there; 1 for all."""
+def shrunk(plane: NDArray[np.float64]) -> tuple[Rows, int]:
+    """Return taps as rows, one for each square of taps (the largest), and the side of these squares."""
     import numpy as np
 
     step = -(-max(plane.shape) // _MOST_MARKS)
@@ -139,8 +143,8 @@ def shrunk(plane: NDArray[np.float64]) -> tuple[list[list[float]], int]:
     return np.where(high >= -low, high, low).tolist(), step
 
 
-def grid_lines(rows: Sequence[Sequence[float]]) -> list[str]:
-    """Return taps as numbers where they fit, else as a picture of signs and sizes."""
+def _grid_lines(rows: Rows) -> list[str]:
+    """Return taps as numbers if they fit, else as a picture of signs and sizes."""
     cells = tap_texts(rows)
     width = max(len(cell) for row in cells for cell in row)
     if fits(rows, width):
@@ -153,13 +157,13 @@ def grid_lines(rows: Sequence[Sequence[float]]) -> list[str]:
     ]
 
 
-def fits(rows: Sequence[Sequence[float]], width: int) -> bool:
-    """Whether a grid of numbers of that width fits the text's width."""
+def fits(rows: Rows, width: int) -> bool:
+    """Whether a grid of numbers of this width fits."""
     return len(rows[0]) * (width + 1) <= _WIDTH and len(rows) <= 25
 
 
-def tap_texts(rows: Sequence[Sequence[float]]) -> list[list[str]]:
-    """Return taps as text: whole numbers as they are, others with the digits that tell them apart."""
+def tap_texts(rows: Rows) -> list[list[str]]:
+    """Return taps as text: whole numbers exactly, others with four digits."""
     if all(abs(tap) < 1e6 and tap == int(tap) for row in rows for tap in row):
         return [[str(int(tap)) for tap in row] for row in rows]
     return [[_aligned(tap) for tap in row] for row in rows]
@@ -177,8 +181,8 @@ def _mark(share: float) -> str:
     return ramp[0] if size < 0.01 else ramp[min(len(ramp) - 1, 1 + int(size * (len(ramp) - 1)))]
 
 
-def fact_lines(stats: KernelStats) -> list[str]:
-    """Return the facts about one kernel, a line each."""
+def _fact_lines(stats: KernelStats) -> list[str]:
+    """Return the facts about one kernel, one on each line."""
     rows, columns = stats.shape[-2:]
     lines = [
         f"sum          {short(stats.total)}   L1 {short(stats.l1)}   L2 {short(stats.l2)}   "
@@ -186,17 +190,17 @@ def fact_lines(stats: KernelStats) -> list[str]:
         f"rank         {_rank(stats.rank, min(rows, columns))}",
     ]
     if stats.column is not None and stats.row is not None and max(rows, columns) <= 15:
-        lines.append(f"  column     {numbers(stats.column.tolist())}")
-        lines.append(f"  row        {numbers(stats.row.tolist())}")
+        lines.append(f"  column     {' '.join(map(short, stats.column.tolist()))}")
+        lines.append(f"  row        {' '.join(map(short, stats.row.tolist()))}")
     lines.append(f"symmetry     {', '.join(stats.symmetry) or 'none'}")
     if stats.sigma_xy is not None:
         lines.append(f"sigma        {short(stats.sigma_xy[0])} px across, {short(stats.sigma_xy[1])} px down")
     low, high = stats.output_range
     lines.append(f"8-bit range  {short(low)} to {short(high)}{'' if low >= 0 and high <= 255.5 else ' (clips)'}")
     cheaper = ""
-    if stats.separable is not None and stats.separable < stats.direct:
+    if stats.separable is not None and stats.separable < stats.n_nonzero:
         cheaper = f", {stats.separable} as rows and columns"
-    lines.append(f"cost         {stats.direct} multiplications a sample{cheaper}")
+    lines.append(f"cost         {stats.n_nonzero} multiplications a sample{cheaper}")
     right, up = stats.peak_frequency
     lines.append(
         f"gain         {short(abs(stats.total))} on flat areas, largest {short(stats.peak_gain)} {_wave(right, up)}"
@@ -206,7 +210,7 @@ def fact_lines(stats: KernelStats) -> list[str]:
 
 def _rank(rank: int | None, most: int) -> str:
     if rank is None:
-        from convcli.banks.rank import LARGEST_SQUARE
+        from convcli.banks.stats import LARGEST_SQUARE
 
         return f"not 1; more is not computed (kernel is larger than {LARGEST_SQUARE}x{LARGEST_SQUARE})"
     return f"{rank}{' (separable)' if rank == 1 else ''} of {most}"
@@ -219,13 +223,13 @@ def _wave(right: float, up: float) -> str:
     return f"on waves of {short(1 / frequency)} px ({short(right)} cycles/px to the right, {short(up)} up)"
 
 
-def response_lines(planes: object) -> list[str]:
+def response_lines(planes: NDArray[np.float64]) -> list[str]:
     """Return the gain on waves as a picture, zero frequency in the middle, -1/2 to 1/2 cycles a pixel each way."""
     import numpy as np
 
     from convcli.banks.stats import response
 
-    taps = np.asarray(planes)[:4]
+    taps = planes[:4]
     taps = taps / (float(np.abs(taps).max()) or 1.0)
     gains = np.max([response(plane, 32) for plane in taps], axis=0)
     step = max(1, len(gains) // 16)
@@ -239,7 +243,7 @@ def response_lines(planes: object) -> list[str]:
 
 
 def check_lines(result: CheckResult) -> list[str]:
-    """Return what a checked file holds, and what is missing in it."""
+    """Return the contents of a checked file, and its warnings."""
     if result.bank is None:
         lines = [f"{printable(result.path)}: {result.kind}, {len(result.entries)} entries; name one with #"]
         width = max(len(printable(name)) for name in result.entries)
@@ -254,13 +258,3 @@ def check_lines(result: CheckResult) -> list[str]:
 def short(value: float) -> str:
     """Return a number with at most five digits."""
     return str(int(value)) if abs(value) < 1e6 and value == int(value) else f"{value:.5g}"
-
-
-def numbers(values: Sequence[float]) -> str:
-    """Return numbers in a row."""
-    return " ".join(short(value) for value in values)
-
-
-def by(sizes: Sequence[int]) -> str:
-    """Return sizes as ``2x1x3x3``."""
-    return "x".join(str(size) for size in sizes)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convcli.pipeline.report import printable
-from convcli.render.kernels import fact_lines, fits, head_lines, response_lines, shrunk, tap_texts
+from convcli.render.kernels import Rows, fits, head_lines, kernel_blocks, tap_texts
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -16,34 +15,26 @@ if TYPE_CHECKING:
 
 
 def print_bank(bank: KernelBank, stats: Sequence[KernelStats], *, forced: bool = False) -> None:
-    """Print every kernel of a bank in colour: what it is, taps, facts, response; ``forced`` colours a pipe too."""
+    """Print a bank and all its kernels in colour; ``forced`` colours a pipe too."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True, force_terminal=forced or None)
-    for line in head_lines(bank):
-        console.print(Text(line))
+    for head in head_lines(bank):
+        console.print(Text(head))
+    few = console.color_system in ("standard", "windows")
     for index, one in enumerate(stats):
         console.print()
-        console.print(Text(f"[{index}] {printable(one.name)}", style="bold"))
-        planes = bank.weight[index].reshape(-1, *bank.weight.shape[-2:])
-        for number, plane in enumerate(planes[:4]):
-            if len(planes) > 1:
-                console.print(Text(f"  plane {number}"))
-            rows, step = shrunk(plane)
-            for text in coloured_grid(rows, few=console.color_system in ("standard", "windows")):
-                console.print(text)
-            if step > 1:
-                console.print(Text(f"  every mark is the largest of {step}x{step} taps"))
-        if len(planes) > 4:
-            console.print(Text(f"  … {len(planes) - 4} planes more"))
-        console.print()
-        for line in [*fact_lines(one), "", *response_lines(planes)]:
-            console.print(Text("  " + line))
+        for number, block in enumerate(kernel_blocks(bank, index, one)):
+            if isinstance(block, str):
+                console.print(Text(block, style="" if number else "bold"))
+            else:
+                for line in coloured_grid(block, few=few):
+                    console.print(line)
 
 
-def coloured_grid(rows: Sequence[Sequence[float]], *, few: bool = False) -> list[Text]:
-    """Return a line of text a row: numbers on coloured cells, or half-block pixels where numbers do not fit.
+def coloured_grid(rows: Rows, *, few: bool = False) -> list[Text]:
+    """Return rows as lines of numbers on coloured cells, or of half-block pixels where numbers do not fit.
 
     ``few`` is for terminals of 16 colours: red, blue and none.
     """

@@ -1,4 +1,4 @@
-"""A bank as a labelled picture: every kernel's taps in red and blue, and beside it its gain on waves (Pillow)."""
+"""A bank as a labelled picture: each kernel's taps in red and blue, and its gain on waves (Pillow)."""
 
 from __future__ import annotations
 
@@ -28,22 +28,9 @@ _HEAT = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 
 
 
 def draw_sheet(bank: KernelBank, stats: Sequence[KernelStats], *, most: int = 400) -> bytes:
-    """Draw a bank.
+    """Draw the first ``most`` kernels of a bank as a PNG.
 
-    Parameters
-    ----------
-    bank : KernelBank
-        What to draw; of kernels that read several planes, the first three as red, green and blue where there are three,
-        else their sum.
-    stats : sequence of KernelStats
-        One a kernel.
-    most : int
-        Kernels drawn; the title says how many there are.
-
-    Returns
-    -------
-    bytes
-        A PNG.
+    Three planes of a kernel are drawn as red, green and blue, any other number as their sum.
     """
     shown = min(bank.n_kernels, most)
     columns = min(shown, max(1, ceil(sqrt(shown * 0.75)), 2 if shown > 1 else 1))
@@ -79,7 +66,7 @@ def _title(draw: ImageDraw.ImageDraw, bank: KernelBank, shown: int, width: int) 
 
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, size: int, width: float) -> str:
-    """Cut text to a width in pixels; what the font cannot draw becomes a question mark."""
+    """Cut text to a width in pixels; characters missing in the font become question marks."""
     text = "".join(letter if ord(letter) < 0x250 else "?" for letter in printable(text))
     while draw.textlength(text, font=_font(size)) > width:
         text = text.removesuffix("...")[:-1] + "..."

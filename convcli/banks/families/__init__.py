@@ -1,1 +1,1 @@
-"""What the families of the catalogue compute: one module a subject, imported when one is asked for (NumPy)."""
+"""Families of kernels: MODULE.txt lists them, MODULE.py builds their taps and is imported on first use (NumPy)."""

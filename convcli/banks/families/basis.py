@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank, pad_to
-from convcli.banks.families.built import Array, built, grid, odd_size, sum_to_one
+from convcli.banks.bank import Array, KernelBank, check_taps, pad_to
+from convcli.banks.families.built import built, grid, odd_size, sum_to_one
 from convcli.banks.families.laplace import log_taps
-from convcli.banks.limits import check_taps
 
 
 def _products(rows: Array, names: list[str]) -> KernelBank:

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.limits import check_taps
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Array: TypeAlias = "NDArray[np.float64]"
+from convcli.banks.bank import Array, KernelBank, check_taps
 
 
 def built(taps: Array, names: Sequence[str] | None = None, **fields: object) -> KernelBank:
@@ -66,7 +59,34 @@ def cos_sin(degrees: float) -> tuple[float, float]:
     return float(np.cos(radians)), float(np.sin(radians))
 
 
+def bell(size_hw: tuple[int, int], sigma: float) -> Array:
+    """Return a sampled Gaussian, ``exp(-r²/2σ²)``; its largest tap is near 1."""
+    x, y = grid(size_hw)
+    taps: Array = np.exp(-(x * x + y * y) / (2 * sigma * sigma))
+    return taps
+
+
 def sum_to_one(taps: Array) -> Array:
     """Scale taps so that they sum to 1."""
     scaled: Array = taps / taps.sum()
     return scaled
+
+
+def quadrature_part(real: Array, imaginary: Array, part: str, notes: tuple[str, ...] = ()) -> KernelBank:
+    """Make a bank of one part of a quadrature pair, or of both with their magnitude."""
+    if part == "pair":
+        return built(np.stack([real, imaginary]), ("real", "imaginary"), combine="magnitude", notes=notes)
+    return built(real if part == "real" else imaginary, notes=notes)
+
+
+def quadrature_bank(pairs: list[tuple[str, Array, Array]], notes: tuple[str, ...] = ()) -> KernelBank:
+    """Make a bank of named quadrature pairs of one size; its maps are the magnitudes."""
+    kernels = [part for _, real, imaginary in pairs for part in (real, imaginary)]
+    names = [f"{name}-{part}" for name, _, _ in pairs for part in ("re", "im")]
+    reduction = tuple((name, (2 * index, 2 * index + 1)) for index, (name, _, _) in enumerate(pairs))
+    return built(np.stack(kernels), names, reduction=reduction, reduction_op="magnitude", notes=notes)
+
+
+def wave_name(wavelength: float, angle: float) -> str:
+    """Return the name of a pair, such as ``w8-030``."""
+    return f"w{wavelength:.3g}-{angle:05.1f}".removesuffix(".0")

@@ -1,4 +1,4 @@
-"""Gabor functions, in our own, OpenCV's and scikit-image's parameters, and the published banks of them (NumPy)."""
+"""Gabor functions in the parameters of Petkov, OpenCV and scikit-image, and the published banks of them (NumPy)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ from math import ceil
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank, pad_to
-from convcli.banks.families.built import Array, built, cos_sin, grid, odd_size, turned
+from convcli.banks.bank import Array, KernelBank, pad_to
+from convcli.banks.families.built import (
+    built,
+    cos_sin,
+    grid,
+    odd_size,
+    quadrature_bank,
+    quadrature_part,
+    turned,
+    wave_name,
+)
 
 
 def sigma_of_bandwidth(wavelength: float, octaves: float) -> float:
@@ -50,13 +59,7 @@ def gabor(
     real, imaginary = quadrature(
         side, wavelength=wavelength, angle=angle, sigma=spread, aspect=aspect, phase=phase, dc_free=dc_free
     )
-    return _parts(real, imaginary, part)
-
-
-def _parts(real: Array, imaginary: Array, part: str, notes: tuple[str, ...] = ()) -> KernelBank:
-    if part == "pair":
-        return built(np.stack([real, imaginary]), ("real", "imaginary"), combine="magnitude", notes=notes)
-    return built(real if part == "real" else imaginary, notes=notes)
+    return quadrature_part(real, imaginary, part)
 
 
 def gabor_opencv(*, size: int, sigma: float, theta: float, lambd: float, gamma: float, psi: float) -> KernelBank:
@@ -94,15 +97,7 @@ def gabor_skimage(
     wave = 2 * np.pi * frequency * along + np.deg2rad(offset)
     real, imaginary = envelope * np.cos(wave), envelope * np.sin(wave)
     note = "scikit-image convolves with these taps: the imaginary response has the other sign there"
-    return _parts(real, imaginary, part, (note,))
-
-
-def _pairs(pairs: list[tuple[str, Array, Array]], notes: tuple[str, ...] = ()) -> KernelBank:
-    """Put real and imaginary kernels of one size into a bank whose maps are the magnitudes."""
-    kernels = [part for _, real, imaginary in pairs for part in (real, imaginary)]
-    names = [f"{name}-{part}" for name, _, _ in pairs for part in ("re", "im")]
-    reduction = tuple((name, (2 * index, 2 * index + 1)) for index, (name, _, _) in enumerate(pairs))
-    return built(np.stack(kernels), names, reduction=reduction, reduction_op="magnitude", notes=notes)
+    return quadrature_part(real, imaginary, part, (note,))
 
 
 def gabor_bank(
@@ -111,7 +106,7 @@ def gabor_bank(
     """Build DC-free quadrature pairs of several wavelengths and evenly spread directions."""
     spreads = [sigma_of_bandwidth(wavelength, bandwidth) for wavelength in wavelengths]
     side = odd_size(size, 3 * max(spreads) * max(1.0, 1 / aspect))
-    grid((side, side), kernels=2 * len(wavelengths) * orientations)  # refuses what is too large before it is made
+    grid((side, side), kernels=2 * len(wavelengths) * orientations)  # refuses a bank that is too large
     pairs = []
     for wavelength, spread in zip(wavelengths, spreads, strict=True):
         for step in range(orientations):
@@ -120,12 +115,8 @@ def gabor_bank(
             real, imaginary = quadrature(
                 own, wavelength=wavelength, angle=angle, sigma=spread, aspect=aspect, phase=0.0, dc_free=True
             )
-            pairs.append((_name(wavelength, angle), pad_to(real, (side, side)), pad_to(imaginary, (side, side))))
-    return _pairs(pairs)
-
-
-def _name(wavelength: float, angle: float) -> str:
-    return f"w{wavelength:.3g}-{angle:05.1f}".removesuffix(".0")
+            pairs.append((wave_name(wavelength, angle), pad_to(real, (side, side)), pad_to(imaginary, (side, side))))
+    return quadrature_bank(pairs)
 
 
 def wiskott(*, scales: int, orientations: int, size: int | None) -> KernelBank:
@@ -141,10 +132,10 @@ def wiskott(*, scales: int, orientations: int, size: int | None) -> KernelBank:
         for step in range(orientations):
             along, _ = turned(x, y, 180.0 * step / orientations)
             real = envelope * (np.cos(wave * along) - np.exp(-(sigma**2) / 2))
-            real = real - envelope * (real.sum() / envelope.sum())  # what sampling and cutting leave
-            name = _name(2 * np.pi / wave, 180.0 * step / orientations)
+            real = real - envelope * (real.sum() / envelope.sum())  # the rest of sampling and cutting
+            name = wave_name(2 * np.pi / wave, 180.0 * step / orientations)
             pairs.append((name, real, envelope * np.sin(wave * along)))
-    return _pairs(pairs)
+    return quadrature_bank(pairs)
 
 
 def manjunath_spreads(orientations: int, scales: int, low: float, high: float) -> tuple[float, float, float]:
@@ -178,6 +169,6 @@ def manjunath(
             real = envelope * np.cos(2 * np.pi * high * along)
             if dc_free:
                 real = real - envelope * (real.sum() / envelope.sum())
-            name = _name(1 / (high * shrink), 180.0 * step / orientations)
+            name = wave_name(1 / (high * shrink), 180.0 * step / orientations)
             pairs.append((name, real, envelope * np.sin(2 * np.pi * high * along)))
-    return _pairs(pairs)
+    return quadrature_bank(pairs)

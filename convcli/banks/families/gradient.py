@@ -6,23 +6,19 @@ from math import comb, factorial
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.families.built import Array, built
-from convcli.banks.limits import check_taps
+from convcli.banks.bank import Array, KernelBank, check_taps
+from convcli.banks.families.built import built
 
 
-def _gradient(derivative: Array, smoothing: Array) -> KernelBank:
-    """Return x and y of one derivative and one smoothing row."""
+def _gradient(derivative: Array, smoothing: Array, gain: str) -> KernelBank:
+    """Build x and y of a derivative and a smoothing row; a ``unit`` gain makes a slope of 1 a pixel give 1."""
+    if gain == "unit":
+        places = np.arange(derivative.size) - derivative.size // 2
+        derivative, smoothing = derivative / float(derivative @ places), smoothing / smoothing.sum()
     check_taps(2 * derivative.size**2, f"a gradient of {derivative.size}x{derivative.size}")
     return built(
         np.stack([np.outer(smoothing, derivative), np.outer(derivative, smoothing)]), ("x", "y"), combine="magnitude"
     )
-
-
-def _unit_gain(derivative: Array, smoothing: Array) -> tuple[Array, Array]:
-    """Scale so that a slope of 1 a pixel gives 1."""
-    places = np.arange(derivative.size) - derivative.size // 2
-    return derivative / float(derivative @ places), smoothing / smoothing.sum()
 
 
 def _pascal(order: int) -> Array:
@@ -31,25 +27,17 @@ def _pascal(order: int) -> Array:
 
 def sobel(*, size: int, gain: str) -> KernelBank:
     """Build Sobel's gradient of any odd size: binomial smoothing, binomial times ``-1 0 1`` (OpenCV's taps)."""
-    smoothing = _pascal(size - 1)
-    derivative = np.convolve(_pascal(size - 3), [-1.0, 0.0, 1.0])
-    return _gradient(*(_unit_gain(derivative, smoothing) if gain == "unit" else (derivative, smoothing)))
+    return _gradient(np.convolve(_pascal(size - 3), [-1.0, 0.0, 1.0]), _pascal(size - 1), gain)
 
 
 def scharr(*, variant: str, gain: str) -> KernelBank:
     """Build Scharr's gradient, with the rounded or the optimised integers."""
-    smoothing = np.array([float(part) for part in variant.split("-")])
-    derivative = np.array([-1.0, 0.0, 1.0])
-    return _gradient(*(_unit_gain(derivative, smoothing) if gain == "unit" else (derivative, smoothing)))
+    return _gradient(np.array([-1.0, 0.0, 1.0]), np.array([float(part) for part in variant.split("-")]), gain)
 
 
 def prewitt(*, size: int, gain: str) -> KernelBank:
     """Build Prewitt's gradient of any odd size: the slope of the plane that fits best."""
-    derivative: Array = np.arange(size, dtype=np.float64) - size // 2
-    smoothing: Array = np.ones(size)
-    if gain == "unit":
-        derivative, smoothing = _unit_gain(derivative, smoothing)
-    return _gradient(derivative, smoothing)
+    return _gradient(np.arange(size, dtype=np.float64) - size // 2, np.ones(size), gain)
 
 
 # Farid & Simoncelli 2004, the author's table: first half and middle; p even, d1 and d3 odd, d2 even. The table's

@@ -1,13 +1,13 @@
-"""Second derivatives and what sharpens with them (NumPy)."""
+"""Second derivatives, and kernels that sharpen with them (NumPy)."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.families.built import Array, built, cos_sin, grid, odd_size, sum_to_one
+from convcli.banks.bank import Array, KernelBank
+from convcli.banks.families.built import bell, built, cos_sin, grid, odd_size, sum_to_one
 
-#: Laplacians people mean by a name; the numbers are ImageMagick's ``Laplacian:type``, positive in the middle as there.
+#: Laplacians by name; the numbers are ImageMagick's ``Laplacian:type``, positive in the middle as there.
 _CROSS: list[list[float]] = [[0, 1, 0], [1, -4, 1], [0, 1, 0]]
 _VARIANTS: dict[str, tuple[list[list[float]], float]] = {
     "cross": (_CROSS, 1.0),
@@ -60,8 +60,7 @@ def log_taps(size_hw: tuple[int, int], sigma: float) -> Array:
     """Laplacian of Gaussian as MATLAB's ``fspecial('log', size, sigma)``: the mean is taken out, the sum is 0."""
     x, y = grid(size_hw)
     squared = x * x + y * y
-    bell = sum_to_one(np.exp(-squared / (2 * sigma * sigma)))
-    taps = bell * (squared - 2 * sigma * sigma) / sigma**4
+    taps = sum_to_one(np.exp(-squared / (2 * sigma * sigma))) * (squared - 2 * sigma * sigma) / sigma**4
     centred: Array = taps - taps.mean()
     return centred
 
@@ -77,21 +76,17 @@ def mexican_hat(*, sigma: float, size: int | None) -> KernelBank:
     side = odd_size(size, 4 * sigma)
     x, y = grid((side, side))
     half = (x * x + y * y) / (2 * sigma * sigma)
-    bell = np.exp(-half)
-    taps = (1 - half) * bell / (np.pi * sigma**4)
+    under = np.exp(-half)
+    taps = (1 - half) * under / (np.pi * sigma**4)
     rest = float(taps.sum())
     notes = (f"the sum {rest:.2g} that sampling leaves is taken out under the bell",) if abs(rest) > 1e-12 else ()
-    return built(taps - bell / bell.sum() * rest, notes=notes)
+    return built(taps - under / under.sum() * rest, notes=notes)
 
 
 def dog(*, sigma: float, ratio: float, size: int | None) -> KernelBank:
     """Build the difference of two Gaussians of sum 1: the narrow one less the wide one."""
     side = odd_size(size, 4 * sigma * ratio)
-    x, y = grid((side, side))
-    squared = x * x + y * y
-    narrow = sum_to_one(np.exp(-squared / (2 * sigma**2)))
-    wide = sum_to_one(np.exp(-squared / (2 * (sigma * ratio) ** 2)))
-    return built(narrow - wide)
+    return built(sum_to_one(bell((side, side), sigma)) - sum_to_one(bell((side, side), sigma * ratio)))
 
 
 def _alpha_laplacian(alpha: float) -> Array:
@@ -121,8 +116,7 @@ def sharpen(*, amount: float) -> KernelBank:
 def unsharp(*, sigma: float, amount: float, size: int | None) -> KernelBank:
     """Build the identity plus ``amount`` times its difference from a Gaussian blur; sums to 1."""
     side = odd_size(size, 4 * sigma)
-    x, y = grid((side, side))
-    taps = -amount * sum_to_one(np.exp(-(x * x + y * y) / (2 * sigma * sigma)))
+    taps = -amount * sum_to_one(bell((side, side), sigma))
     taps[side // 2, side // 2] += 1 + amount
     return built(taps)
 
@@ -148,19 +142,12 @@ def emboss(*, angle: float, depth: float) -> KernelBank:
     return built(taps)
 
 
-def fspecial(
-    *,
-    type: str,
-    hsize: tuple[int, int] = (3, 3),
-    sigma: float = 0.5,
-    alpha: float = 0.2,
-) -> KernelBank:
+def fspecial(*, type: str, hsize: tuple[int, int] = (3, 3), sigma: float = 0.5, alpha: float = 0.2) -> KernelBank:
     """Build the kernels of MATLAB's ``fspecial`` that are not families of their own here."""
     if type == "gaussian":
-        x, y = grid(hsize)
-        bell = np.exp(-(x * x + y * y) / (2 * sigma * sigma))
-        bell[bell < np.finfo(float).eps * bell.max()] = 0.0
-        return built(sum_to_one(bell))
+        taps = bell(hsize, sigma)
+        taps[taps < np.finfo(float).eps * taps.max()] = 0.0
+        return built(sum_to_one(taps))
     if type == "log":
         return built(log_taps(hsize, sigma))
     if type == "laplacian":

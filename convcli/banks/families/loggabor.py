@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.families.built import Array, built, odd_size
-from convcli.banks.limits import check_taps
+from convcli.banks.bank import Array, KernelBank, check_taps
+from convcli.banks.families.built import odd_size, quadrature_bank, quadrature_part, wave_name
 
 
 def radial(frequency: Array, centre: float, sigma_on_f: float) -> Array:
@@ -58,11 +57,7 @@ def log_gabor(
     side = odd_size(size, 2.5 * wavelength)
     check_taps(4 * side * side, "log-gabor")
     real, imaginary, lost = _pair(side, wavelength, angle, sigma_on_f, np.pi / orientations / d_theta_on_sigma)
-    if part == "pair":
-        return built(
-            np.stack([real, imaginary]), ("real", "imaginary"), combine="magnitude", notes=(_note(side, lost),)
-        )
-    return built(real if part == "real" else imaginary, notes=(_note(side, lost),))
+    return quadrature_part(real, imaginary, part, (_note(side, lost),))
 
 
 def log_gabor_bank(
@@ -79,23 +74,12 @@ def log_gabor_bank(
     wavelengths = [min_wavelength * mult**scale for scale in range(scales)]
     side = odd_size(size, 2.5 * wavelengths[-1])
     check_taps(2 * scales * orientations * side * side, "log-gabor-bank")
-    kernels: list[Array] = []
-    names: list[str] = []
-    reduction: list[tuple[str, tuple[int, ...]]] = []
+    pairs: list[tuple[str, Array, Array]] = []
     worst = 0.0
     for wavelength in wavelengths:
         for step in range(orientations):
             angle = 180.0 * step / orientations
             real, imaginary, lost = _pair(side, wavelength, angle, sigma_on_f, np.pi / orientations / d_theta_on_sigma)
-            name = f"w{wavelength:.3g}-{angle:05.1f}".removesuffix(".0")
-            reduction.append((name, (len(kernels), len(kernels) + 1)))
-            kernels += [real, imaginary]
-            names += [f"{name}-re", f"{name}-im"]
+            pairs.append((wave_name(wavelength, angle), real, imaginary))
             worst = max(worst, lost)
-    return built(
-        np.stack(kernels),
-        names,
-        reduction=tuple(reduction),
-        reduction_op="magnitude",
-        notes=(_note(side, worst),),
-    )
+    return quadrature_bank(pairs, (_note(side, worst),))

@@ -6,17 +6,16 @@ from math import ceil, comb
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank, to_anchor
-from convcli.banks.families.built import Array, built, cos_sin, grid, odd_size, sum_to_one, turned
-from convcli.banks.limits import check_taps
+from convcli.banks.bank import Array, KernelBank, check_taps, to_anchor
+from convcli.banks.families.built import built, cos_sin, grid, odd_size, sum_to_one, turned
 
 
 def gaussian(*, sigma: float, size: int | None, order: int, angle: float, ratio: float) -> KernelBank:
     """Build a sampled Gaussian of sum 1, or its derivative of order 1 to 3 in one direction.
 
     Derivatives are SciPy's (``gaussian_filter(order=n)``): the normalised Gaussian times a polynomial, as correlation
-    taps, so that order 1 is positive where the picture brightens towards ``angle``. What truncation leaves in the sum
-    of an even derivative is taken out.
+    taps, so that order 1 is positive where the picture brightens towards ``angle``. The rest that truncation
+    leaves in the sum of an even derivative is taken out.
     """
     side = odd_size(size, 4 * sigma * max(1.0, ratio))
     x, y = grid((side, side))
@@ -24,11 +23,9 @@ def gaussian(*, sigma: float, size: int | None, order: int, angle: float, ratio:
     bell = sum_to_one(np.exp(-(along**2 + (across / ratio) ** 2) / (2 * sigma * sigma)))
     if order == 0:
         return built(bell)
-    polynomial = (
-        along / sigma**2,
-        (along**2 - sigma**2) / sigma**4,
-        (along**3 - 3 * along * sigma**2) / sigma**6,
-    )[order - 1]
+    polynomial = (along / sigma**2, (along**2 - sigma**2) / sigma**4, (along**3 - 3 * along * sigma**2) / sigma**6)[
+        order - 1
+    ]
     taps = bell * polynomial
     rest = float(taps.sum())
     notes = (f"the sum {rest:.2g} that truncation leaves is taken out under the bell",) if abs(rest) > 1e-12 else ()

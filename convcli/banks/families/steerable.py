@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.families.built import Array, built, cos_sin, grid
+from convcli.banks.bank import Array, KernelBank
+from convcli.banks.families.built import built, cos_sin, grid
 
 
 def _sampled(order: str, size: int, spacing: float, constants: str) -> Array:
@@ -19,7 +19,7 @@ def _sampled(order: str, size: int, spacing: float, constants: str) -> Array:
     if order == "g2":
         a, b = (np.sqrt(8 / (3 * np.pi)), 2 * np.sqrt(8 / (3 * np.pi))) if exact else (0.9213, 1.843)
         return np.stack([a * (2 * x * x - 1) * bell, b * x * y * bell, a * (2 * y * y - 1) * bell])
-    # The published fit rounds 2.254 / 3 to 0.7515; the exact third is what the steering identity needs.
+    # The published fit rounds 2.254 / 3 to 0.7515; the steering identity needs the exact third.
     third = 2.254 / 3 if exact else 0.7515
     return 0.978 * np.stack(
         [
@@ -32,7 +32,7 @@ def _sampled(order: str, size: int, spacing: float, constants: str) -> Array:
 
 
 def steering_weights(order: str, degrees: float) -> Array:
-    """Return what each basis kernel weighs in the kernel of a direction.
+    """Return the weight of each basis kernel in the kernel of a direction.
 
     Examples
     --------
@@ -40,11 +40,7 @@ def steering_weights(order: str, degrees: float) -> Array:
     [0.0, -0.0, 1.0]
     """
     c, s = cos_sin(degrees)
-    weights = {
-        "g1": [c, s],
-        "g2": [c * c, -2 * c * s, s * s],
-        "h2": [c**3, -3 * c * c * s, 3 * c * s * s, -(s**3)],
-    }
+    weights = {"g1": [c, s], "g2": [c * c, -2 * c * s, s * s], "h2": [c**3, -3 * c * c * s, 3 * c * s * s, -(s**3)]}
     return np.array(weights[order])
 
 

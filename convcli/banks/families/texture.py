@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.families.built import Array, built, grid, sum_to_one
+from convcli.banks.bank import Array, KernelBank
+from convcli.banks.families.built import bell, built, grid, sum_to_one
 from convcli.banks.families.laplace import log_taps
 
 _ORIENTATIONS = 6
@@ -56,8 +56,7 @@ def _edges_and_bars(size: int, sigmas: Sequence[float]) -> tuple[list[Array], li
 
 
 def _gaussian(size: int, sigma: float) -> Array:
-    x, y = grid((size, size))
-    return _normalised(sum_to_one(np.exp(-(x * x + y * y) / (2 * sigma * sigma))))
+    return _normalised(sum_to_one(bell((size, size), sigma)))
 
 
 def _log(size: int, sigma: float) -> Array:
@@ -112,13 +111,13 @@ def maximum_response(*, maps: str, size: int, response: str) -> KernelBank:
     place = {index: number for number, index in enumerate(kept)}
     reduction = [(name, tuple(place[index] for index in members)) for name, members in groups]
     reduction += [("gaussian", (place[36],)), ("log", (place[37],))]
-    said = "largest response, with its sign" if response == "max" else "largest absolute response"
+    rule = "largest response, with its sign" if response == "max" else "largest absolute response"
     return built(
         kernels[kept],
         [names[index] for index in kept],
         reduction=tuple(reduction),
         reduction_op=response,
-        notes=(f"{len(reduction)} maps: the {said}, of each group of orientations", _CONV2),
+        notes=(f"{len(reduction)} maps: the {rule}, of each group of orientations", _CONV2),
     )
 
 

@@ -1,7 +1,11 @@
-"""Kernel files of every format, told by what is in them rather than by how they are called.
+"""Kernel files: a row for each format, and one module that reads and writes it.
 
-Readers return a :class:`~convcli.banks.bank.KernelBank` and never run anything that a file brings along: no pickle, no
-tags, no external data. What a header claims is compared with the bytes that are there before memory is taken.
+Files are recognised by their content; the suffix only breaks ties. Readers return a
+:class:`~convcli.banks.bank.KernelBank` and never run anything that a file contains: no pickle, no tags, no external
+data. A header's claims are compared with the bytes of the file before memory is taken. Writers write correlation taps
+in the fewest digits that read back to the same float64, and refuse to lose anything unless rounding is allowed.
+
+To add a format, add its module and its row; a text format also needs its mark in :mod:`convcli.banks.formats.text`.
 """
 
 from __future__ import annotations
@@ -9,24 +13,118 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.errors import KernelError
+from convcli.errors import KernelError, near_names
 
 if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
+    from convcli.banks.formats.exported import Exported
 
-#: Formats by the module that reads them.
-_READERS = {
-    "npy": "arrays",
-    "npz": "arrays",
-    "safetensors": "safetensors_file",
-    "torch": "torch_file",
-    "onnx": "onnx_file",
-    "image": "picture",
-    "text": "text",
-}
+
+class Format(NamedTuple):
+    """One format.
+
+    ``module`` is the file here with ``write_NAME(bank, rounding)`` and, for binary formats, ``read(path, entry,
+    layout)``. ``suffixes`` mean this format for ``-o``. ``sniff`` tells a binary format by its first bytes; it is None
+    for text, and for formats that are only written. ``by_name`` finds files in a kernel folder without their suffix.
+    """
+
+    name: str
+    module: str
+    suffixes: tuple[str, ...] = ()
+    sniff: Callable[[bytes, Path], bool] | None = None
+    by_name: bool = False
+
+
 _IMAGE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P5", b"P2", b"P6", b"Pf", b"PF")
+_ZIP = b"PK\x03\x04"
+
+
+def _is_npz(head: bytes, path: Path) -> bool:
+    return head.startswith(_ZIP) and not _is_torch_archive(path)
+
+
+def _is_image(head: bytes, _path: Path) -> bool:
+    return head.startswith(_IMAGE_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def _is_safetensors(head: bytes, _path: Path) -> bool:
+    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**63
+
+
+def _is_torch(head: bytes, path: Path) -> bool:
+    pickled = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    return pickled or (head.startswith(_ZIP) and _is_torch_archive(path))
+
+
+def _is_onnx(head: bytes, path: Path) -> bool:
+    return path.suffix.lower() == ".onnx" or (b"\0" in head and head[:1] == b"\x08")
+
+
+def _is_torch_archive(path: Path) -> bool:
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise KernelError(f"{path} is a broken archive: {error}", path=str(path)) from None
+    if any(name.endswith(("/data.pkl", "/constants.pkl")) or name == "data.pkl" for name in names):
+        return True
+    if any(name.endswith(".npy") for name in names):
+        return False
+    raise KernelError(f"{path} is an archive without arrays", hint="np.savez or torch.save make one", path=str(path))
+
+
+#: Sniffed in this order; suffixes of a name in a folder are tried in this order too.
+FORMATS = (
+    Format("toml", "structured", (".toml",), by_name=True),
+    Format("json", "structured", (".json",), by_name=True),
+    Format("yaml", "structured", (".yaml", ".yml"), by_name=True),
+    Format("npy", "numpy_file", (".npy",), lambda head, _: head.startswith(b"\x93NUMPY"), by_name=True),
+    Format("npz", "numpy_file", (".npz",), _is_npz, by_name=True),
+    Format("image", "picture", (), _is_image),
+    Format("safetensors", "safetensors_file", (".safetensors",), _is_safetensors, by_name=True),
+    Format("torch", "torch_file", (".pt", ".pth"), _is_torch),
+    Format("onnx", "onnx_file", (".onnx",), _is_onnx),
+    Format("csv", "rows", (".csv",), by_name=True),
+    Format("tsv", "rows", (".tsv",)),
+    Format("text", "rows", (".txt",), by_name=True),
+    Format("libvips", "libvips", (".mat",), by_name=True),
+    Format("imagemagick", "imagemagick"),
+    Format("gmic", "gmic"),
+    Format("ffmpeg", "ffmpeg"),
+    Format("matlab", "matlab", (".m",)),
+    Format("png", "picture", (".png",)),
+    Format("tiff", "picture", (".tif", ".tiff")),
+    Format("numpy", "source", (".py",)),
+    Format("c", "source", (".c", ".h")),
+    Format("glsl", "source", (".glsl", ".frag")),
+)
+#: Formats that can be written. Pictures of every kind are read as "image".
+WRITTEN = tuple(row.name for row in FORMATS if row.name != "image")
+#: Suffix → format, for ``-o FILE`` without ``--format``.
+SUFFIXES = {suffix: row.name for row in FORMATS for suffix in row.suffixes}
+#: Suffixes tried for a name in a kernel folder, in this order.
+FOLDER_SUFFIXES = tuple(suffix for row in FORMATS if row.by_name for suffix in row.suffixes)
+_READ = (
+    "toml json yaml csv txt npy npz pt safetensors onnx, libvips mat, images, ImageMagick, G'MIC, FFmpeg, MATLAB text"
+)
+_BY_NAME = {row.name: row for row in FORMATS}
+
+
+def module_of(name: str) -> Any:
+    """Return the module that writes a format, and reads it if it is binary."""
+    return import_module(f"{__name__}.{_BY_NAME[name].module}")
+
+
+def library(name: str, message: str, hint: str = "pip install 'convcli[formats]'") -> Any:
+    """Import an optional library, or raise a :class:`~convcli.errors.KernelError` that tells how to install it."""
+    try:
+        return import_module(name)
+    except ImportError:
+        raise KernelError(message, hint=hint) from None
 
 
 def sniff(path: Path) -> str:
@@ -40,7 +138,7 @@ def sniff(path: Path) -> str:
     Raises
     ------
     KernelError
-        Missing, not a file, empty, or a binary format that is not read, with what to save instead.
+        Missing, not a file, empty, or a binary format that cannot be read, with a format to save instead.
     """
     try:
         size = path.stat().st_size
@@ -52,63 +150,14 @@ def sniff(path: Path) -> str:
         raise KernelError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
     if size == 0 or not head.strip():
         raise KernelError(f"{path} is empty", path=str(path))
-    if head.startswith(b"\x93NUMPY"):
-        return "npy"
-    if head.startswith(b"PK\x03\x04"):
-        return _archive_kind(path)
-    if head.startswith(_IMAGE_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-        return "image"
-    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**63:
-        return "safetensors"
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "torch"
-    _refuse_foreign(path, head)
-    if b"\0" in head or path.suffix.lower() == ".onnx":
-        if path.suffix.lower() == ".onnx" or head[:1] == b"\x08":
-            return "onnx"
-        raise KernelError(f"{path} is not text and of no format that is read", hint=_KNOWN, path=str(path))
-    return "text"
-
-
-_KNOWN = (
-    "toml json yaml csv txt npy npz pt safetensors onnx, libvips mat, images, ImageMagick, G'MIC, FFmpeg, MATLAB text"
-)
-
-
-def _refuse_foreign(path: Path, head: bytes) -> None:
-    if head.startswith(b"MATLAB 5.0") or head.startswith(b"\x89HDF"):
-        kind = "a binary MATLAB file" if head.startswith(b"MATLAB") else "an HDF5 file"
-        raise KernelError(
-            f"{path} is {kind}, which is not read", hint="in MATLAB: writematrix(k, 'k.csv')", path=str(path)
-        )
-
-
-def _archive_kind(path: Path) -> str:
-    import zipfile
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise KernelError(f"{path} is a broken archive: {error}", path=str(path)) from None
-    if any(name.endswith(("/data.pkl", "/constants.pkl")) or name == "data.pkl" for name in names):
-        return "torch"
-    if any(name.endswith(".npy") for name in names):
-        return "npz"
-    raise KernelError(f"{path} is an archive without arrays", hint="np.savez or torch.save make one", path=str(path))
-
-
-def _read(read: Callable[..., KernelBank], path: Path, entry: str, layout: str | None) -> KernelBank:
-    """Read an entry, or some kernels of one: ``conv1.weight#0`` is the first of that entry's."""
-    try:
-        return read(path, entry=entry, layout=layout)
-    except KernelError as error:
-        whole, hash_, kernel = entry.rpartition("#")
-        if not hash_ or error.facts.get("entry") != entry:  # another fault than an entry that is not there
-            raise
-    from convcli.banks.load import selected
-
-    return selected(read(path, entry=whole, layout=layout), kernel)
+    for magic, kind in ((b"MATLAB 5.0", "a binary MATLAB file"), (b"\x89HDF", "an HDF5 file")):
+        if head.startswith(magic):
+            hint = "in MATLAB: writematrix(k, 'k.csv')"
+            raise KernelError(f"{path} is {kind}, which is not read", hint=hint, path=str(path))
+    found = next((row.name for row in FORMATS if row.sniff is not None and row.sniff(head, path)), "text")
+    if found == "text" and b"\0" in head:
+        raise KernelError(f"{path} is not text and of no format that is read", hint=_READ, path=str(path))
+    return found
 
 
 def read_bank(path: Path, *, entry: str = "", layout: str | None = None) -> KernelBank:
@@ -119,27 +168,73 @@ def read_bank(path: Path, *, entry: str = "", layout: str | None = None) -> Kern
     path : Path
         The file.
     entry : str
-        Which array of an archive or checkpoint, or which kernel of a bank; empty for all or the only one. A second
-        ``#`` selects kernels of an array: ``conv1.weight#0``.
+        Array of an archive or checkpoint, or kernel of a bank; empty for all or the only one. A second ``#`` selects
+        kernels of an array: ``conv1.weight#0``.
     layout : str, optional
-        Order of an array's axes where it is not the usual one, of the letters o i d h w.
-
-    Returns
-    -------
-    KernelBank
+        Order of an array's axes if it is not the usual one, in the letters o i d h w.
 
     Raises
     ------
     KernelError
-        With line, entry or sizes of what does not fit.
+        With the line, entry or sizes that do not fit.
     """
     kind = sniff(path)
-    reader = import_module(f"convcli.banks.formats.{_READERS[kind]}")
+    read = import_module(f"{__name__}.text").read if kind == "text" else module_of(kind).read
     try:
-        bank = _read(reader.read, path, entry, layout)
+        bank = _read(read, path, entry, layout)
     except KernelError as error:
         raise (error if str(path) in str(error) else error.within(str(path))) from None
-    expected = {"npy": (".npy",), "npz": (".npz",), "image": (), "text": ()}.get(kind, ())
-    if expected and path.suffix.lower() not in expected:
+    if kind in ("npy", "npz") and path.suffix.lower() not in _BY_NAME[kind].suffixes:
         bank = bank.noted(f"{path.name} is read as {kind}, which is what it holds")
     return bank
+
+
+def _read(read: Callable[..., KernelBank], path: Path, entry: str, layout: str | None) -> KernelBank:
+    """Read an entry, or some kernels of one: ``conv1.weight#0`` is the first of that entry's."""
+    try:
+        return read(path, entry=entry, layout=layout)
+    except KernelError as error:
+        whole, hash_, kernel = entry.rpartition("#")
+        if not hash_ or error.facts.get("entry") != entry:  # the entry exists: another error
+            raise
+    from convcli.banks.load import selected
+
+    return selected(read(path, entry=whole, layout=layout), kernel)
+
+
+def export_bank(bank: KernelBank, format: str, *, rounding: bool = False, turn: bool = False) -> Exported:
+    r"""Write a bank in a format.
+
+    Parameters
+    ----------
+    bank : KernelBank
+        The kernels.
+    format : str
+        One of :data:`WRITTEN`.
+    rounding : bool
+        Allow losses; the notes then tell their size.
+    turn : bool
+        Turn the taps by 180° first, for a program that convolves.
+
+    Raises
+    ------
+    KernelError
+        The format is unknown or cannot hold the bank.
+
+    Examples
+    --------
+    >>> from convcli.banks import load_bank
+    >>> export_bank(load_bank("roberts"), "gmic").data
+    b'(1,0;0,-1) (0,1;-1,0)\n'
+    """
+    if format not in WRITTEN:
+        near = near_names(format, WRITTEN)
+        raise KernelError(f"no format '{format}'", hint=near or f"formats are {', '.join(WRITTEN)}", format=format)
+    if turn:
+        from dataclasses import replace
+
+        bank = replace(bank, weight=bank.weight[..., ::-1, ::-1])
+        if any(size % 2 == 0 for size in bank.kernel_hw):
+            bank = bank.noted("an even kernel turned by 180° lies one sample off: programs anchor it differently")
+    exported: Exported = getattr(module_of(format), f"write_{format}")(bank, rounding)
+    return exported

@@ -1,20 +1,14 @@
-"""Arrays as banks: which axis is what, and NumPy's own files without pickle (NumPy)."""
+"""Arrays as banks: the meaning of their axes, and the entries of checkpoints (NumPy)."""
 
 from __future__ import annotations
 
-import io
-import math
-import warnings
-import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.limits import check_taps
+from convcli.banks.bank import Array, KernelBank, by, check_taps
 from convcli.errors import KernelError, near_names
 
 if TYPE_CHECKING:
@@ -37,7 +31,7 @@ def bank_of_array(
     """Make a bank of an array of 1 to 5 dimensions.
 
     2-D is one kernel, 4-D is (O, I, kH, kW), 5-D is (O, I, kD, kH, kW). 3-D is (O, I, k), a ``Conv1d``, in a checkpoint
-    and a stack of 2-D kernels (O, kH, kW) elsewhere, which is said; ``layout`` says otherwise.
+    and a stack of 2-D kernels (O, kH, kW) elsewhere, with a note; ``layout`` overrides this.
 
     Raises
     ------
@@ -47,67 +41,63 @@ def bank_of_array(
     if array.dtype.kind not in "iufb":
         raise KernelError(f"'{name}' holds {array.dtype}, not real numbers", dtype=str(array.dtype))
     if array.size == 0 or not 1 <= array.ndim <= 5:
-        raise KernelError(
-            f"'{name}' has shape {_by(array.shape) or 'none'}; 1 to 5 dimensions, none empty, are kernels"
-        )
+        raise KernelError(f"'{name}' has shape {by(array.shape) or 'none'}; 1 to 5 dimensions, none empty, are kernels")
     check_taps(array.size, f"'{name}'")
-    default = {1: "w", 2: "hw", 3: "oiw" if checkpoint else "ohw", 4: "oihw", 5: "oidhw"}[array.ndim]
-    order = default if layout is None else _checked_layout(layout, array, name)
-    said = list(notes)
-    if array.ndim == 3 and layout is None and not checkpoint:
-        said.append(
-            f"{_by(array.shape)} is read as {len(array)} kernels of {_by(array.shape[1:])}; layout=oik is Conv1d"
-        )
-    if array.ndim == 1 and layout is None:
-        said.append(f"{array.size} numbers in a row, no rows and columns: taken as one kernel of 1x{array.size}")
+    order, assumed = _axes(array, name, layout, checkpoint)
     wanted = [axis for axis in _AXES if axis in order]
     weight = np.transpose(array, [order.index(axis) for axis in wanted]).astype(np.float64)
     full = "oidhw" if "d" in order else "oihw"
     shape = [weight.shape[wanted.index(axis)] if axis in wanted else 1 for axis in full]
     weight = weight.reshape(shape)
-    names = kernel_names if kernel_names and len(kernel_names) == len(weight) else _numbered(len(weight), name)
+    names = (name,) if len(weight) == 1 else tuple(map(str, range(len(weight))))
+    names = kernel_names if kernel_names and len(kernel_names) == len(weight) else names
     values = None if bias is None else tuple(float(value) for value in np.asarray(bias, np.float64).ravel())
     return KernelBank(
         name=name,
         weight=weight,
         kernel_names=names,
         bias=values,
-        notes=tuple(said),
+        notes=(*notes, *assumed),
         dims=3 if "d" in order else (1 if "h" not in order else 2),
         source=source,
     )
+
+
+def _axes(array: NDArray[np.generic], name: str, layout: str | None, checkpoint: bool) -> tuple[str, tuple[str, ...]]:
+    """Return the letter of every axis, and a note if they are an assumption."""
+    if layout is not None:
+        return _checked_layout(layout, array, name), ()
+    order = {1: "w", 2: "hw", 3: "oiw" if checkpoint else "ohw", 4: "oihw", 5: "oidhw"}[array.ndim]
+    if order == "ohw":
+        kernels = f"{len(array)} kernels of {by(array.shape[1:])}"
+        return order, (f"{by(array.shape)} is read as {kernels}; layout=oik is Conv1d",)
+    if order == "w":
+        return order, (f"{array.size} numbers in a row, no rows and columns: taken as one kernel of 1x{array.size}",)
+    return order, ()
 
 
 def _checked_layout(layout: str, array: NDArray[np.generic], name: str) -> str:
     order = layout.lower().replace("k", "w")
     if len(order) != array.ndim or len(set(order)) != len(order) or not set(order) <= set(_AXES) or "w" not in order:
         raise KernelError(
-            f"layout={layout} does not fit '{name}' of shape {_by(array.shape)}",
+            f"layout={layout} does not fit '{name}' of shape {by(array.shape)}",
             hint=f"{array.ndim} different letters of o (kernel) i (plane) d h w, such as {'oihw'[-array.ndim :]}",
             layout=layout,
         )
     return order
 
 
-def _numbered(count: int, name: str) -> tuple[str, ...]:
-    return (name,) if count == 1 else tuple(str(index) for index in range(count))
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(str(size) for size in shape)
-
-
 def choose_entry(shapes: Mapping[str, tuple[int, ...]], entry: str, path: Path) -> tuple[str, str | None]:
-    """Return the array that ``entry`` names, and the bias that belongs to it where a module is named.
+    """Return the array that ``entry`` names, and its bias if ``entry`` names a module.
 
-    ``conv1`` means ``conv1.weight`` with ``conv1.bias``, ``conv1.weight`` the weight alone. What stands before it in
-    the file (``state_dict.``, ``module.``) may be left out where only one entry ends so. With nothing named, the only
-    array that can be kernels is taken.
+    ``conv1`` means ``conv1.weight`` with ``conv1.bias``, ``conv1.weight`` the weight alone. A prefix in the file
+    (``state_dict.``, ``module.``) may be left out if only one entry ends in ``entry``. Without an entry, take the only
+    array that can be kernels.
 
     Raises
     ------
     KernelError
-        No such entry, or none named where there are several; the hint lists what there is.
+        No such entry, or none named among several; the hint lists the entries.
     """
     if entry in shapes:
         return entry, None
@@ -125,7 +115,7 @@ def choose_entry(shapes: Mapping[str, tuple[int, ...]], entry: str, path: Path) 
         return kernels[0], None
     if not entry and len(shapes) == 1:
         return next(iter(shapes)), None
-    listed = ", ".join(f"{name} {_by(shapes[name])}" for name in kernels[:10]) or ", ".join(list(shapes)[:10])
+    listed = ", ".join(f"{name} {by(shapes[name])}" for name in kernels[:10]) or ", ".join(list(shapes)[:10])
     more = f" and {len(kernels) - 10} more (convcli kernels check lists them)" if len(kernels) > 10 else ""
     if not entry:
         example = f"{path.name}#{(kernels or list(shapes) or ['?'])[0]}"
@@ -141,109 +131,41 @@ def choose_entry(shapes: Mapping[str, tuple[int, ...]], entry: str, path: Path) 
 
 
 def unused_bias(chosen: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
-    """Return a note where a weight is loaded alone although the file has its bias."""
+    """Return a note if a weight is loaded alone although the file has its bias."""
     module = chosen.removesuffix(".weight")
     if module == chosen or f"{module}.bias" not in shapes:
         return ()
     return (f"{module}.bias is in the file and not used; #{module} takes both",)
 
 
-def read_npy(stream: BinaryIO, size: int, what: str) -> NDArray[np.generic]:
-    """Read one ``.npy`` of ``size`` bytes: the header's claim is checked against them before memory is taken.
-
-    Raises
-    ------
-    KernelError
-        Objects (they need pickle), a header that is broken or claims more than there is.
-    """
-    shape, fortran, dtype = _header(stream, what)
-    if dtype.hasobject:
-        raise KernelError(f"{what} holds Python objects, which need pickle: never read", hint="save plain numbers")
-    if dtype.kind not in "iufb":
-        raise KernelError(f"{what} holds {dtype}, not real numbers", dtype=str(dtype))
-    count, left = math.prod(shape), size - stream.tell()
-    if min(shape, default=0) < 0 or count * dtype.itemsize != left:
-        raise KernelError(
-            f"{what}: the header claims {count * dtype.itemsize:,} bytes of data, the file has {left:,}",
-            claimed=count * dtype.itemsize,
-            present=left,
-        )
-    check_taps(count, what)
-    flat = np.frombuffer(stream.read(left), dtype=dtype)
-    return flat.reshape(shape, order="F" if fortran else "C")
-
-
-def _header(stream: BinaryIO, what: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Return shape, Fortran order and type that a ``.npy`` header claims; NumPy reads it as a literal, not as code."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            version = np.lib.format.read_magic(stream)
-            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = reader(stream)
-    except Exception as error:  # noqa: BLE001 - a broken header makes NumPy's tokenizer raise many kinds
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise KernelError(f"{what}: broken .npy header: {reason}") from None
-    return shape, fortran, dtype
+def bank_of_entry(
+    path: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    array: Callable[[str], NDArray[np.generic]],
+    chosen: tuple[str, str | None],
+    *,
+    named: bool,
+    layout: str | None,
+    kernel_names: tuple[str, ...] | None = None,
+) -> KernelBank:
+    """Make a bank of a checkpoint's weight and bias, the ``chosen`` entries; ``named`` if the user named them."""
+    weight, bias = chosen
+    return bank_of_array(
+        array(weight),
+        name=f"{path.stem}-{weight.removesuffix('.weight')}" if len(shapes) > 2 or named else path.stem,
+        layout=layout,
+        checkpoint=True,
+        bias=array(bias) if bias else None,
+        kernel_names=kernel_names,
+        notes=unused_bias(weight, shapes) if bias is None else (),
+        source=f"{path.name}#{weight}",
+    )
 
 
-def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
-    """Read ``.npy`` or ``.npz``."""
-    try:
-        if zipfile.is_zipfile(path):
-            return _read_npz(path, entry, layout)
-        with path.open("rb") as file:
-            array = read_npy(file, path.stat().st_size, str(path))
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise KernelError(f"cannot read {path}: {error}", path=str(path)) from None
-    if entry:
-        from convcli.banks.load import selected
-
-        return selected(bank_of_array(array, name=path.stem, layout=layout), entry)
-    return bank_of_array(array, name=path.stem, layout=layout)
-
-
-def _read_npz(path: Path, entry: str, layout: str | None) -> KernelBank:
-    with zipfile.ZipFile(path) as archive:
-        members = {
-            info.filename.removesuffix(".npy"): info for info in archive.infolist() if info.filename.endswith(".npy")
-        }
-        shapes = {name: _npz_shape(archive, info, str(path)) for name, info in members.items()}
-        numeric = {name: shape for name, shape in shapes.items() if shape is not None}
-        chosen, bias = choose_entry(numeric or dict.fromkeys(shapes, ()), entry, path)
-
-        def array(name: str) -> NDArray[np.generic]:
-            info = members[name]
-            check_taps(info.file_size // 8, f"{path}#{name}")
-            with archive.open(info) as member:
-                data = member.read(info.file_size + 1)
-            return read_npy(io.BytesIO(data), len(data), f"{path}#{name}")
-
-        names = _npz_names(archive, members)
-        own = "weight" if chosen == "weight" and "bias" in members and not entry else None
-        bias = "bias" if own else bias
-        return bank_of_array(
-            array(chosen),
-            name=path.stem if len(numeric) <= 2 and not entry else f"{path.stem}-{chosen}",
-            layout=layout,
-            bias=array(bias) if bias else None,
-            kernel_names=names,
-            notes=unused_bias(chosen, numeric) if bias is None and numeric else (),
-        )
-
-
-def _npz_shape(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> tuple[int, ...] | None:
-    """Return the shape an entry's header claims; None for text, which holds kernel names."""
-    with archive.open(info) as member:
-        head = io.BytesIO(member.read(70_000))
-    shape, _, dtype = _header(head, f"{what}#{info.filename}")
-    return None if dtype.kind == "U" else tuple(shape)
-
-
-def _npz_names(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> tuple[str, ...] | None:
-    info = members.get("kernel_names")
-    if info is None or info.file_size > 2**22:
-        return None
-    with archive.open(info) as member:
-        array = np.load(io.BytesIO(member.read(2**22)), allow_pickle=False)
-    return tuple(str(name) for name in array.ravel()) if array.dtype.kind == "U" else None
+def arrays_of(bank: KernelBank, prefix: str = "") -> dict[str, Array]:
+    """Return weight and bias of a bank by the names that checkpoints give them."""
+    weight = bank.weight[:, :, 0] if bank.dims == 1 else bank.weight
+    arrays = {f"{prefix}weight": np.ascontiguousarray(weight)}
+    if bank.bias is not None:
+        arrays[f"{prefix}bias"] = np.array(bank.bias, dtype=np.float64)
+    return arrays

@@ -1,25 +1,48 @@
-"""What writers share: their result, and what is said or refused when something has no place (stdlib)."""
+"""Shared by writers: their result, notes and refusals for anything without a place, and whole files (stdlib)."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.banks.numbers import format_number
-from convcli.errors import KernelError
+from convcli.errors import KernelError, OutputError
 
 if TYPE_CHECKING:
-    from convcli.banks.bank import KernelBank
+    from convcli.banks.bank import Array, KernelBank
 
 #: Formats that hold arrays of any shape.
 ARRAY_FORMATS = "--format npy, npz, torch, safetensors or onnx"
 
 
 class Exported(NamedTuple):
-    """A bank in one format: bytes of the file, and what has to be said about them."""
+    """A bank in one format: the bytes of the file, and notes about it."""
 
     data: bytes
     notes: tuple[str, ...] = ()
+
+
+def text_file(lines: list[str], notes: tuple[str, ...] = (), *, mark: str = "\n") -> Exported:
+    """Return lines as the bytes of a text file."""
+    return Exported((mark.join(lines) + "\n").encode(), notes)
+
+
+def matrices(bank: KernelBank, what: str) -> list[Array]:
+    """Return the taps of every kernel as a matrix, or refuse kernels of several planes."""
+    if bank.weight.ndim != 4 or bank.in_channels > 1:
+        raise KernelError(
+            f"'{bank.name}' has kernels of {'x'.join(map(str, bank.shape[1:]))}, {what} holds matrices",
+            hint=f"{ARRAY_FORMATS}, toml or json",
+        )
+    return list(bank.weight[:, 0])
+
+
+def joined(matrix: Array, mark: str, row_mark: str) -> str:
+    """Return taps as text with marks between the numbers and between the rows."""
+    return row_mark.join(mark.join(map(format_number, row)) for row in matrix.tolist())
 
 
 def lost_reduction(bank: KernelBank, notes: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -30,7 +53,7 @@ def lost_reduction(bank: KernelBank, notes: tuple[str, ...] = ()) -> tuple[str, 
 
 
 def without_bias(bank: KernelBank, what: str, rounding: bool) -> tuple[str, ...]:
-    """Refuse a bias that a format has no place for, or say that it is left out."""
+    """Refuse a bias that has no place in a format, or return a note that it is left out."""
     if bank.bias is None or not any(bank.bias):
         return lost_reduction(bank)
     values = ", ".join(format_number(value) for value in bank.bias[:8])
@@ -42,7 +65,7 @@ def without_bias(bank: KernelBank, what: str, rounding: bool) -> tuple[str, ...]
 
 
 def identifier(name: str) -> str:
-    """Return a name that programming languages take for a variable.
+    """Return a name that programming languages accept for a variable.
 
     Examples
     --------
@@ -53,6 +76,31 @@ def identifier(name: str) -> str:
     return word if not word[0].isdigit() else f"k{word}"
 
 
-def by(sizes: tuple[int, ...]) -> str:
-    """Return sizes as ``2x1x3x3``."""
-    return "x".join(str(size) for size in sizes)
+def write_whole(path: Path, data: bytes, *, overwrite: bool) -> None:
+    """Write a file by way of a temporary one beside it, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        It exists and may not be overwritten, or it cannot be written.
+    """
+    import tempfile
+
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder", hint="name a file", path=str(path))
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists", hint="--overwrite, or another name", path=str(path))
+    name = ""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)  # noqa: PTH101 - mkstemp makes it private
+        os.replace(name, path)  # noqa: PTH105
+    except OSError as error:
+        if name:
+            with contextlib.suppress(OSError):
+                os.unlink(name)  # noqa: PTH108
+        raise OutputError(f"cannot write {path}: {error.strerror or error}", path=str(path)) from None

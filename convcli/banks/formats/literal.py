@@ -1,22 +1,99 @@
-"""What every one-line syntax shares: rows of numbers, and what was read of them (stdlib)."""
+"""Kernels on one line, as other programs write them: the choice of the syntax, and parts shared by all.
+
+The taps are taken as written. Some programs flip them when they run: ImageMagick's ``-morphology Convolve`` and
+G'MIC's ``convolve`` do; their ``Correlate`` and ``correlate``, libvips and FFmpeg do not. ``rotate=180`` turns them.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from typing import NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple
 
-from convcli.banks.bankfile import RawKernel
 from convcli.banks.numbers import parse_number
+from convcli.banks.raw import FieldError, RawKernel, bank_from_data
+from convcli.banks.spec import FFMPEG, MAGICK_HEAD
 from convcli.errors import KernelError
 
 Rows = list[list[float]]
 
+#: Mark of a syntax → the module with its ``parse``, in the order tried; text with no mark is MATLAB's.
+_SYNTAXES = (
+    (FFMPEG, "ffmpeg"),
+    (re.compile(rf"\A{MAGICK_HEAD.pattern}"), "imagemagick"),
+    (re.compile(r"\A\("), "gmic"),
+)
+
 
 class Literal(NamedTuple):
-    """Kernels of a literal, and what has to be said about them."""
+    """Kernels of a literal, and notes about them."""
 
     kernels: list[RawKernel]
     notes: tuple[str, ...] = ()
+
+
+def parse_literal(text: str, *, name: str = "matrix") -> Literal:
+    """Read taps written on one line in any known syntax.
+
+    Parameters
+    ----------
+    text : str
+        For example ``1 0 -1; 2 0 -2``, ``[[1,0],[0,1]]``, ``3x3: 0,1,0 …``, ``(1,0,-1;2,0,-2)``, ``0m='0 1 0 …'``.
+    name : str
+        Name of the kernel if there is one.
+
+    Raises
+    ------
+    KernelError
+        With the row and the numbers that do not fit.
+
+    Examples
+    --------
+    >>> parse_literal("1 0 -1; 2 0 -2").kernels[0].planes
+    [[[1.0, 0.0, -1.0], [2.0, 0.0, -2.0]]]
+    """
+    stripped = text.strip()
+    if re.match(r"\[\s*\[", stripped) and not FFMPEG.search(stripped):
+        return _parse_json(stripped, name)
+    module = next((module for mark, module in _SYNTAXES if mark.search(stripped)), "matlab")
+    literal: Literal = import_module(f"convcli.banks.formats.{module}").parse(stripped, name)
+    return literal
+
+
+def _parse_json(text: str, name: str) -> Literal:
+    # Rational text inside a literal needs no quotes here: [[1/2, -sqrt(2)]].
+    quoted = re.sub(r"[^\[\],\s\"][^\[\],\"]*", lambda match: json.dumps(match.group(0).strip()), text)
+    try:
+        data: Any = json.loads(quoted)
+    except (ValueError, RecursionError) as error:
+        if re.match(r"\[\s*\[[^\]]*;", text):
+            raise KernelError(
+                f"'{shortened(text)}': ';' inside double brackets", hint="[1 2; 3 4] or [[1,2],[3,4]]"
+            ) from None
+        position = getattr(error, "colno", 1)
+        raise KernelError(f"'{shortened(text)}': not a list of rows at character {position}") from None
+    try:
+        return Literal(kernels_of_lists(data, name, number_one=True))
+    except FieldError as error:
+        field = "" if error.key == "kernel" else f"{error.field}: "
+        raise KernelError(f"'{shortened(text)}': {field}{error.reason}") from None
+
+
+def kernels_of_lists(data: Any, name: str, *, number_one: bool = False) -> list[RawKernel]:
+    """Make kernels of nested lists: 2-D is one kernel, 3-D several, 4-D several of several planes.
+
+    Kernels of several are called by their number, from 0 or, with ``number_one``, from 1.
+    """
+    depth, inner = 0, data
+    while isinstance(inner, list) and inner:
+        depth, inner = depth + 1, inner[0]
+    if depth > 4:
+        raise FieldError(None, "kernel", f"{depth} nested lists; a bank has at most 4 (kernel, plane, row, column)")
+    entries = data if depth >= 3 else [data]
+    names = [name] if len(entries) == 1 else [str(index + number_one) for index in range(len(entries))]
+    tables = [{"taps": entry, "name": label} for entry, label in zip(entries, names, strict=True)]
+    return bank_from_data({"kernel": tables}, name=name).kernels
 
 
 def parse_rows(text: str, what: str) -> Rows:
@@ -42,12 +119,12 @@ def parse_rows(text: str, what: str) -> Rows:
 
 def _tokens(line: str) -> list[str]:
     if line.startswith(",") or line.endswith(",") or re.search(r",\s*,", line):
-        return re.split(r"\s*,\s*", line)  # an empty one is complained about as a number
+        return re.split(r"\s*,\s*", line)  # an empty number is an error with its place
     return [token for token in re.split(r"\s*,\s*|\s+", line) if token]
 
 
 def number(token: str, row: int, what: str, column: int = 0) -> float:
-    """Read one number; errors name the row, and the column where it is known (from 1)."""
+    """Read one number; errors name the row, and the column if it is known (from 1)."""
     where = f"row {row}, column {column}" if column else f"row {row}"
     try:
         return parse_number(token)
@@ -59,6 +136,11 @@ def number(token: str, row: int, what: str, column: int = 0) -> float:
 
 def _count(numbers: int) -> str:
     return f"{numbers} number{'' if numbers == 1 else 's'}"
+
+
+def numbered(kernels: list[RawKernel]) -> list[RawKernel]:
+    """Name several kernels 1, 2 …; one keeps its name."""
+    return kernels if len(kernels) == 1 else [kernel._replace(name=str(i)) for i, kernel in enumerate(kernels, 1)]
 
 
 def shortened(text: str) -> str:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.formats.arrays import bank_of_array, choose_entry
-from convcli.banks.limits import check_taps
+from convcli.banks.bank import KernelBank, check_taps
+from convcli.banks.formats import library
+from convcli.banks.formats.arrays import arrays_of, bank_of_entry, choose_entry
+from convcli.banks.formats.exported import Exported, lost_reduction
 from convcli.errors import KernelError
 
 if TYPE_CHECKING:
@@ -17,11 +18,7 @@ if TYPE_CHECKING:
 
 
 def _library() -> Any:
-    try:
-        import onnx
-    except ImportError:
-        raise KernelError("reading ONNX needs the onnx package", hint="pip install 'convcli[formats]'") from None
-    return onnx
+    return library("onnx", "reading ONNX needs the onnx package")
 
 
 def _graph(path: Path) -> Any:
@@ -35,13 +32,13 @@ def _graph(path: Path) -> Any:
 
 def listing(path: Path) -> dict[str, tuple[int, ...]]:
     """Return every initialiser's shape."""
-    return {tensor.name: tuple(tensor.dims) for tensor in _graph(path).initializer}
+    return {str(tensor.name): tuple(tensor.dims) for tensor in _graph(path).initializer}
 
 
 def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
     """Read one initialiser, named itself or by the node that uses it, as a bank."""
     graph = _graph(path)
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    tensors = {str(tensor.name): tensor for tensor in graph.initializer}
     shapes = {name: tuple(tensor.dims) for name, tensor in tensors.items()}
     nodes = {node.name or node.output[0]: node for node in graph.node if node.op_type in ("Conv", "ConvTranspose")}
     bias: str | None
@@ -55,13 +52,8 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
         if not entry and len(nodes) == 1 and len(next(iter(nodes.values())).input) > 2:
             bias = next(iter(nodes.values())).input[2]
             bias = bias if bias in tensors else None
-    return bank_of_array(
-        _array(tensors[chosen], path),
-        name=f"{path.stem}-{chosen.removesuffix('.weight')}" if len(shapes) > 2 or entry else path.stem,
-        layout=layout,
-        checkpoint=True,
-        bias=_array(tensors[bias], path) if bias else None,
-        source=f"{path.name}#{chosen}",
+    return bank_of_entry(
+        path, shapes, lambda name: _array(tensors[name], path), (chosen, bias), named=bool(entry), layout=layout
     )
 
 
@@ -78,13 +70,12 @@ def _array(tensor: Any, path: Path) -> NDArray[np.generic]:
     return array
 
 
-def write(weight: NDArray[np.float64], bias: NDArray[np.float64] | None, name: str) -> bytes:
-    """Return a model of one Conv node with float64 weights."""
-    onnx = _library()
+def write_onnx(bank: KernelBank, _rounding: bool) -> Exported:
+    """Write a model of one Conv node with float64 weights."""
+    onnx, name, arrays = _library(), bank.file_name, arrays_of(bank)
+    weight = arrays["weight"]
     helper, double = onnx.helper, onnx.TensorProto.DOUBLE
-    stored = [onnx.numpy_helper.from_array(weight, f"{name}.weight")]
-    if bias is not None:
-        stored.append(onnx.numpy_helper.from_array(bias, f"{name}.bias"))
+    stored = [onnx.numpy_helper.from_array(array, f"{name}.{key}") for key, array in arrays.items()]
     node = helper.make_node("Conv", ["input", *(tensor.name for tensor in stored)], ["output"], name=name)
     free: list[str | int] = ["n", int(weight.shape[1]), *(f"s{axis}" for axis in range(weight.ndim - 2))]
     made: list[str | int] = ["n", int(weight.shape[0]), *(f"t{axis}" for axis in range(weight.ndim - 2))]
@@ -96,5 +87,4 @@ def write(weight: NDArray[np.float64], bias: NDArray[np.float64] | None, name: s
         stored,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], producer_name="convcli")
-    data: bytes = model.SerializeToString()
-    return data
+    return Exported(model.SerializeToString(), lost_reduction(bank))

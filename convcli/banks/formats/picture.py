@@ -1,7 +1,8 @@
-"""A picture as a kernel: its grey samples are the taps (Pillow; tifffile for float64 TIFF)."""
+"""Pictures whose grey samples are taps: lossless TIFF, 16-bit PNG that states its scale (Pillow, tifffile)."""
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from itertools import islice
@@ -10,17 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
+from convcli.banks.bank import Array, KernelBank, by, check_taps
+from convcli.banks.formats import library
 from convcli.banks.formats.arrays import bank_of_array
-from convcli.banks.limits import check_taps
+from convcli.banks.formats.exported import Exported
 from convcli.errors import KernelError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image
 
 _MOST_PAGES = 4096
 #: Key of the PNG text that says how samples become taps: "scale offset".
-TAPS_KEY = "convcli-taps"
+_TAPS_KEY = "convcli-taps"
 
 
 def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
@@ -44,7 +47,7 @@ def _pillow(path: Path) -> tuple[NDArray[np.generic], list[str]]:
             with Image.open(path) as image:
                 check_taps(image.width * image.height, f"the picture {path.name}")
                 samples, notes = _grey(image, path)
-                text = str(image.info.get(TAPS_KEY, ""))
+                text = str(image.info.get(_TAPS_KEY, ""))
                 frames = getattr(image, "n_frames", 1)
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise KernelError(f"cannot read the picture {path}: {error}", path=str(path)) from None
@@ -66,11 +69,8 @@ def _scale_offset(text: str) -> tuple[float, float]:
     return scale, offset
 
 
-def _grey(image: object, path: Path) -> tuple[NDArray[np.float64], list[str]]:
-    from PIL import Image
-
-    if not isinstance(image, Image.Image):
-        raise TypeError("not a picture")
+def _grey(image: Image.Image, path: Path) -> tuple[Array, list[str]]:
+    """Return samples of one channel; refuse colours."""
     mode, notes = image.mode, []
     if mode == "1":
         image = image.convert("L")
@@ -95,7 +95,7 @@ def _tiff(path: Path) -> tuple[NDArray[np.generic], list[str]]:
         import tifffile
     except ImportError:
         return _pillow(path)
-    log = logging.getLogger("tifffile")  # it logs what it then raises, and more, to standard error
+    log = logging.getLogger("tifffile")  # it logs its errors to standard error, and then raises them
     was, log.disabled = log.disabled, True
     try:
         with tifffile.TiffFile(path) as file:
@@ -109,9 +109,57 @@ def _tiff(path: Path) -> tuple[NDArray[np.generic], list[str]]:
             planes = np.stack([page.asarray() for page in pages])
     except KernelError:
         raise
-    except Exception:  # noqa: BLE001 - tifffile raises many kinds for broken files; Pillow then says what is wrong
+    except Exception:  # noqa: BLE001 - tifffile raises many kinds for broken files; Pillow then gives the reason
         return _pillow(path)
     finally:
         log.disabled = was
     total = float(planes.sum())
     return planes, [] if planes.dtype.kind == "f" else [f"taps are the samples, which sum to {total:,.6g}"]
+
+
+def write_png(bank: KernelBank, rounding: bool) -> Exported:
+    """Write one kernel as a 16-bit grey PNG: exact for whole taps of 0 to 65535, else rounded where allowed."""
+    from PIL import Image, PngImagePlugin
+
+    if bank.weight.ndim != 4 or bank.shape[:2] != (1, 1) or bank.bias is not None:
+        shape = by(bank.shape) + (" and a bias" if bank.bias else "")
+        raise KernelError(
+            f"'{bank.name}' has shape {shape}; a PNG holds one kernel",
+            hint="SPEC#NAME picks one; --format tiff holds several",
+        )
+    taps = bank.weight[0, 0]
+    low, high = float(taps.min()), float(taps.max())
+    exact = low >= 0 and high <= 65535 and bool((taps == np.rint(taps)).all())
+    scale, offset = (1.0, 0.0) if exact else ((high - low) / 65535 or 1.0, low)
+    samples = np.rint((taps - offset) / scale).astype(np.uint16)
+    error = float(np.abs(samples * scale + offset - taps).max())
+    notes: tuple[str, ...] = ()
+    if error:
+        if not rounding:
+            raise KernelError(
+                f"'{bank.name}' does not fit 16-bit samples without loss",
+                hint=f"--round: the largest error of a tap would be {error:.3g}; --format tiff loses nothing",
+                error=error,
+            )
+        notes = (f"rounded to 16-bit samples: the largest error of a tap is {error:.3g}",)
+    text = PngImagePlugin.PngInfo()
+    if not exact:
+        text.add_text(_TAPS_KEY, f"{scale!r} {offset!r}")
+        notes += (f"taps are sample * {scale:.6g} + {offset:.6g}; convcli reads that from the file",)
+    buffer = io.BytesIO()
+    Image.fromarray(samples).save(buffer, "PNG", pnginfo=text)
+    return Exported(buffer.getvalue(), notes)
+
+
+def write_tiff(bank: KernelBank, _rounding: bool) -> Exported:
+    """Write the kernels as pages of a float64 TIFF."""
+    tifffile = library("tifffile", "writing TIFF kernels needs tifffile")
+    if bank.weight.ndim != 4 or bank.in_channels > 1 or bank.bias is not None:
+        raise KernelError(
+            f"'{bank.name}' has several planes or a bias, which TIFF pages do not hold", hint="--format npz"
+        )
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        for matrix in bank.weight[:, 0]:
+            file.write(np.ascontiguousarray(matrix), contiguous=False, metadata=None)
+    return Exported(buffer.getvalue())

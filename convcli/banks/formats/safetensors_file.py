@@ -1,7 +1,7 @@
-"""``.safetensors``, read by its own short definition: 8 bytes of length, a JSON header, raw numbers (NumPy).
+"""``.safetensors``, read by its own short definition: 8 bytes of length, a JSON header, raw numbers (NumPy for those).
 
-Not by the library of that name, so that a first layer can be looked at without an extra, and because the library cannot
-hand bfloat16 to NumPy. Checked here: every offset lies in the file, and every shape needs just the bytes it has.
+The library of that name is not used: it is an extra, and cannot hand bfloat16 to NumPy. Checked here: every offset lies
+in the file, and every shape needs exactly the bytes it has.
 """
 
 from __future__ import annotations
@@ -11,47 +11,54 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from convcli.banks.bank import KernelBank
-from convcli.banks.formats.arrays import bank_of_array, choose_entry, unused_bias
-from convcli.banks.limits import check_taps
 from convcli.errors import KernelError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
+    from convcli.banks.bank import KernelBank
+    from convcli.banks.formats.exported import Exported
+
 _DTYPES = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
-    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
 }  # fmt: skip
+#: The library's own limit, in bytes.
 _LARGEST_HEADER = 100_000_000
+_METADATA = "__metadata__"
 
 
-def read_header(path: Path) -> tuple[dict[str, Any], int, int]:
-    """Return the entries of a file, where their bytes begin, and how many there are.
+def read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """Return a file's tensors (``dtype``, ``shape``, ``data_offsets`` by name), metadata, and the start of the data.
 
     Raises
     ------
     KernelError
-        A header that is cut off, larger than the file, not JSON, or not of tensors.
+        The file cannot be read, or its header is cut off, larger than the file, not JSON, or not of tensors.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 10 or length > min(size - 8, _LARGEST_HEADER):
-            raise KernelError(f"{path}: the header claims {length:,} bytes, the file has {max(0, size - 8):,}")
-        try:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 10 or length > min(size - 8, _LARGEST_HEADER):
+                raise KernelError(f"{path}: the header claims {length:,} bytes, the file has {max(0, size - 8):,}")
             header = json.loads(file.read(length))
-        except (ValueError, RecursionError):
-            raise KernelError(f"{path}: the header is not JSON") from None
+    except OSError as error:
+        raise KernelError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
+    except (ValueError, RecursionError):
+        raise KernelError(f"{path}: the header is not JSON") from None
     if not isinstance(header, dict):
         raise KernelError(f"{path}: the header is not a table of tensors")
-    start = 8 + length
+    metadata = header.pop(_METADATA, {})
     for name, entry in header.items():
-        if name != "__metadata__":
-            _check_entry(path, name, entry, size - start)
-    return header, start, size - start
+        _check_entry(path, name, entry, size - 8 - length)
+    return header, metadata if isinstance(metadata, dict) else {}, 8 + length
+
+
+def listing(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return every entry's shape."""
+    return {name: tuple(entry["shape"]) for name, entry in read_header(path)[0].items()}
 
 
 def _check_entry(path: Path, name: str, entry: Any, n_bytes: int) -> None:
@@ -62,36 +69,33 @@ def _check_entry(path: Path, name: str, entry: Any, n_bytes: int) -> None:
         raise KernelError(f"{path}#{name}: dtype, shape or data_offsets are missing") from None
     if not whole or not begin <= end <= n_bytes:
         raise KernelError(f"{path}#{name}: bytes {begin} to {end} are not in the file, which has {n_bytes:,}")
-    width = np.dtype(_DTYPES[dtype]).itemsize if dtype in _DTYPES else None
-    if width is not None and math.prod(shape) * width != end - begin:
-        claimed = math.prod(shape) * width
+    claimed = math.prod(shape) * int(_DTYPES[dtype][-1]) if dtype in _DTYPES else end - begin
+    if claimed != end - begin:
         raise KernelError(f"{path}#{name}: the shape needs {claimed:,} bytes, {end - begin:,} are given")
 
 
 def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
     """Read one entry as a bank."""
-    try:
-        header, start, _ = read_header(path)
-        shapes = {name: tuple(value["shape"]) for name, value in header.items() if name != "__metadata__"}
-        chosen, bias = choose_entry(shapes, entry, path)
-        metadata = header.get("__metadata__", {})
-        if not entry and bias is None and f"{chosen.removesuffix('weight')}bias" in shapes and "convcli" in metadata:
-            bias = f"{chosen.removesuffix('weight')}bias"  # our own file: one bank with its bias
-        return bank_of_array(
-            _tensor(path, chosen, header[chosen], start),
-            name=f"{path.stem}-{chosen.removesuffix('.weight')}" if len(shapes) > 2 or entry else path.stem,
-            layout=layout,
-            checkpoint=True,
-            bias=_tensor(path, bias, header[bias], start) if bias else None,
-            kernel_names=_names(metadata),
-            notes=unused_bias(chosen, shapes) if bias is None else (),
-            source=f"{path.name}#{chosen}",
-        )
-    except OSError as error:
-        raise KernelError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
+    from convcli.banks.formats.arrays import bank_of_entry, choose_entry
+
+    header, metadata, start = read_header(path)
+    shapes = {name: tuple(value["shape"]) for name, value in header.items()}
+    chosen, bias = choose_entry(shapes, entry, path)
+    own_bias = f"{chosen.removesuffix('weight')}bias"
+    if not entry and bias is None and own_bias in shapes and "convcli" in metadata:
+        bias = own_bias  # written here: one bank with its bias
+    return bank_of_entry(
+        path,
+        shapes,
+        lambda name: _tensor(path, name, header[name], start),
+        (chosen, bias),
+        named=bool(entry),
+        layout=layout,
+        kernel_names=_names(metadata),
+    )
 
 
-def _names(metadata: Any) -> tuple[str, ...] | None:
+def _names(metadata: dict[str, Any]) -> tuple[str, ...] | None:
     try:
         names = json.loads(metadata["convcli"])["kernel_names"]
         return tuple(str(name) for name in names)
@@ -100,47 +104,47 @@ def _names(metadata: Any) -> tuple[str, ...] | None:
 
 
 def _tensor(path: Path, name: str, entry: dict[str, Any], start: int) -> NDArray[np.generic]:
+    import numpy as np
+
+    from convcli.banks.bank import check_taps
+
     if entry["dtype"] not in _DTYPES:
         raise KernelError(f"{path}#{name} holds {entry['dtype']}, which is not read", hint="save it as float32")
     check_taps(math.prod(entry["shape"]), f"{path}#{name}")
     begin, end = entry["data_offsets"]
-    with path.open("rb") as file:
-        file.seek(start + begin)
-        flat = np.frombuffer(file.read(end - begin), dtype=_DTYPES[entry["dtype"]])
+    try:
+        with path.open("rb") as file:
+            file.seek(start + begin)
+            data = file.read(end - begin)
+    except OSError as error:
+        raise KernelError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
+    flat = np.frombuffer(data, dtype=_DTYPES[entry["dtype"]])
     if entry["dtype"] == "BF16":  # the upper half of a float32
         flat = (flat.astype(np.uint32) << 16).view(np.float32)
     return flat.reshape(entry["shape"])
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
-    """Return every tensor of a file by its name.
-
-    Raises
-    ------
-    KernelError
-        A damaged file, or a type of numbers that is not read.
-    """
-    try:
-        header, start, _ = read_header(path)
-        names = [name for name in header if name != "__metadata__"]
-        return {name: _tensor(path, name, header[name], start) for name in names}
-    except OSError as error:
-        raise KernelError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
+    """Return every tensor of a file by its name."""
+    header, _, start = read_header(path)
+    return {name: _tensor(path, name, entry, start) for name, entry in header.items()}
 
 
-def listing(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return every entry's shape."""
-    return {name: tuple(value["shape"]) for name, value in read_header(path)[0].items() if name != "__metadata__"}
+def write_safetensors(bank: KernelBank, _rounding: bool) -> Exported:
+    """Write ``NAME.weight`` and ``NAME.bias`` in float64, the kernel names as metadata."""
+    import numpy as np
 
+    from convcli.banks.formats.arrays import arrays_of
+    from convcli.banks.formats.exported import Exported, lost_reduction
 
-def write(path_bytes: dict[str, NDArray[np.float64]], metadata: dict[str, str]) -> bytes:
-    """Return the file of float64 arrays by name."""
-    header: dict[str, Any] = {"__metadata__": metadata}
-    place = 0
-    for name, array in path_bytes.items():
-        header[name] = {"dtype": "F64", "shape": list(array.shape), "data_offsets": [place, place + array.nbytes]}
-        place += array.nbytes
+    about = json.dumps({"kernel_names": list(bank.kernel_names), "source": bank.source})
+    header: dict[str, Any] = {_METADATA: {"convcli": about}}
+    data = b""
+    for name, array in arrays_of(bank, f"{bank.file_name}.").items():
+        stored = np.ascontiguousarray(array, dtype="<f8").tobytes()
+        offsets = [len(data), len(data) + len(stored)]
+        header[name] = {"dtype": "F64", "shape": list(array.shape), "data_offsets": offsets}
+        data += stored
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    data = b"".join(np.ascontiguousarray(array, dtype="<f8").tobytes() for array in path_bytes.values())
-    return len(text).to_bytes(8, "little") + text + data
+    return Exported(len(text).to_bytes(8, "little") + text + data, lost_reduction(bank))

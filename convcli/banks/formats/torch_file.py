@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.formats.arrays import bank_of_array, choose_entry, unused_bias
-from convcli.banks.limits import check_taps
+from convcli.banks.bank import KernelBank, check_taps
+from convcli.banks.formats import library
+from convcli.banks.formats.arrays import arrays_of, bank_of_entry, choose_entry
+from convcli.banks.formats.exported import Exported, lost_reduction
 from convcli.errors import KernelError
 
 if TYPE_CHECKING:
@@ -20,13 +21,7 @@ _HINT = "save a state_dict with torch.save(model.state_dict(), ...), or a .safet
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """Return every tensor of a checkpoint by its dotted name.
-
-    Raises
-    ------
-    KernelError
-        Not a checkpoint, or one that holds more than weights.
-    """
+    """Return every tensor of a checkpoint by its dotted name; refuse one that holds more than weights."""
     import warnings
 
     torch = _import_torch("reading")
@@ -34,7 +29,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             data = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - broken and hostile files raise everything there is
+    except Exception as error:  # noqa: BLE001 - broken and hostile files raise errors of every kind
         reason = " ".join(str(error).split())
         if "Weights only load failed" in reason or "weights_only" in reason:
             raise KernelError(
@@ -47,17 +42,12 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def _import_torch(doing: str) -> Any:
-    try:
-        import torch
-    except ImportError:
-        hint = "pip install torch, or save a .safetensors file"
-        raise KernelError(f"{doing} PyTorch files needs torch, which is not installed", hint=hint) from None
-    return torch
+    hint = "pip install torch, or save a .safetensors file"
+    return library("torch", f"{doing} PyTorch files needs torch, which is not installed", hint)
 
 
 def _collect(data: Any, prefix: str, found: dict[str, Any], depth: int) -> None:
     torch = _import_torch("reading")
-
     if isinstance(data, torch.Tensor):
         found[prefix or "tensor"] = data
     elif isinstance(data, Mapping) and depth < 6:
@@ -88,14 +78,13 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
     chosen, bias = choose_entry(shapes, entry, path)
     if not entry and chosen == "weight" and set(shapes) == {"weight", "bias"}:
         bias = "bias"
-    return bank_of_array(
-        _array(tensors[chosen], f"{path}#{chosen}"),
-        name=f"{path.stem}-{chosen.removesuffix('.weight')}" if len(shapes) > 2 or entry else path.stem,
+    return bank_of_entry(
+        path,
+        shapes,
+        lambda name: _array(tensors[name], f"{path}#{name}"),
+        (chosen, bias),
+        named=bool(entry),
         layout=layout,
-        checkpoint=True,
-        bias=_array(tensors[bias], f"{path}#{bias}") if bias else None,
-        notes=unused_bias(chosen, shapes) if bias is None else (),
-        source=f"{path.name}#{chosen}",
     )
 
 
@@ -104,10 +93,9 @@ def listing(path: Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in read_tensors(path).items()}
 
 
-def write(arrays: dict[str, NDArray[np.float64]]) -> bytes:
-    """Return a checkpoint of float64 tensors by name."""
+def write_torch(bank: KernelBank, _rounding: bool) -> Exported:
+    """Write a state_dict of ``weight`` and ``bias`` in float64."""
     torch = _import_torch("writing")
-
     buffer = io.BytesIO()
-    torch.save({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, buffer)
-    return buffer.getvalue()
+    torch.save({name: torch.from_numpy(array.copy()) for name, array in arrays_of(bank).items()}, buffer)
+    return Exported(buffer.getvalue(), lost_reduction(bank))

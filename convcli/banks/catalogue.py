@@ -1,11 +1,21 @@
-"""What a family is and how its parameters are read: data without NumPy, for listing, help and errors."""
+"""The catalogue of kernel families: names, parameters, bounds and citations, as data without NumPy.
+
+It is read from ``families/MODULE.txt``; the function that builds the taps is in ``families/MODULE.py``, which is
+imported when a family is used. A blank line ends a family, ``#`` begins a comment. The lines of a family are::
+
+    NAME | family or bank | FUNCTION [ARGUMENT=VALUE] | shape | tags [| aliases]
+    summary
+    citation
+    PARAMETER KIND DEFAULT | LOW..HIGH [UNIT], or choices | meaning [| how an "auto" default is found]
+"""
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
-from convcli.banks.modifiers import MODIFIERS
-from convcli.banks.numbers import format_number, parse_number
+from convcli.banks.numbers import format_number, parse_flag, parse_number
 from convcli.errors import KernelError, near_names
 
 
@@ -13,7 +23,7 @@ class Parameter(NamedTuple):
     """One parameter of a family.
 
     ``kind`` is ``float``, ``int``, ``odd`` (odd integer), ``size`` (``N`` or ``HxW``), ``choice``, ``flag``,
-    ``floats`` (one number or several with commas). A default of None is worked out from the others; ``auto`` says how.
+    ``floats`` (numbers with commas). A default of None depends on the other parameters; ``auto`` describes it.
     """
 
     name: str
@@ -38,7 +48,7 @@ class Parameter(NamedTuple):
         return str(self.default)
 
     def read(self, text: str, family: str) -> object:
-        """Return the value that ``text`` means, or raise what is wrong with it."""
+        """Return the value of ``text``, or raise an error with the bounds and the default."""
         try:
             return self._read(text)
         except ValueError as error:
@@ -55,9 +65,7 @@ class Parameter(NamedTuple):
                 raise ValueError(f"not one of {', '.join(self.choices)}")
             return text.lower().replace("_", "-")
         if self.kind == "flag":
-            if text.lower() not in _FLAGS:
-                raise ValueError("not true or false")
-            return _FLAGS[text.lower()]
+            return parse_flag(text)
         if self.default is None and text.lower() == "auto":
             return None
         if self.kind == "size":
@@ -95,16 +103,6 @@ class Parameter(NamedTuple):
         high = format_number(self.high) if self.high is not None else "any"
         return f" ({low} to {high}{unit})"
 
-    def as_dict(self) -> dict[str, object]:
-        """Return plain data for ``--json``."""
-        data = {key: value for key, value in self._asdict().items() if value not in (None, (), "")}
-        data["default"] = self.default_text
-        data.pop("auto", None)
-        return data
-
-
-_FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-
 
 class Family(NamedTuple):
     """A kernel or bank with parameters; ``builder`` is ``module:function`` under ``convcli.banks.families``."""
@@ -129,7 +127,7 @@ class Family(NamedTuple):
         )
 
     def read_parameters(self, given: tuple[tuple[str, str], ...]) -> dict[str, object]:
-        """Return every parameter's value: what was given, else the default.
+        """Return the value of every parameter, given or default.
 
         Raises
         ------
@@ -141,6 +139,8 @@ class Family(NamedTuple):
         seen: set[str] = set()
         for key, text in given:
             if key not in known:
+                from convcli.banks.spec import MODIFIERS
+
                 near = near_names(key, (*known, *MODIFIERS))
                 raise KernelError(
                     f"'{self.name}' has no parameter '{key}'",
@@ -154,16 +154,62 @@ class Family(NamedTuple):
         return {**dict(self.fixed), **values}
 
 
-def sigma(default: float = 1.0, low: float = 0.1, high: float = 500.0, name: str = "sigma") -> Parameter:
-    """Return a parameter for the standard deviation of a Gaussian."""
-    return Parameter(name, "float", default, "standard deviation", "px", low, high)
+@cache
+def families() -> dict[str, Family]:
+    """Return every family by name.
+
+    Examples
+    --------
+    >>> families()["gaussian"].parameter_texts[0]
+    'sigma=1.0 px'
+    """
+    found = {}
+    for path in sorted((Path(__file__).parent / "families").glob("*.txt")):
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+        for block in "\n".join(lines).strip().split("\n\n"):
+            family = _family(block, path.stem)
+            found[family.name] = family
+    return found
 
 
-def angle(default: float = 0.0, about: str = "counter-clockwise on the screen, 0 points right") -> Parameter:
-    """Return a parameter for a direction."""
-    return Parameter("angle", "float", default, about, "degrees", -360000.0, 360000.0)
+def _family(block: str, module: str) -> Family:
+    head, summary, citation, *parameters = block.splitlines()
+    name, kind, build, shape, tags, *aliases = head.split(" | ")
+    function, *fixed = build.split()
+    return Family(
+        name,
+        kind,
+        f"{module}:{function}",
+        tuple(map(_parameter, parameters)),
+        shape,
+        summary,
+        citation,
+        tuple(tags.split()),
+        tuple(" ".join(aliases).split()),
+        tuple((key, value) for key, _, value in (pair.partition("=") for pair in fixed)),
+    )
 
 
-def side(default: int | None = None, auto: str = "2*ceil(4*sigma)+1", *, kind: str = "odd", low: int = 1) -> Parameter:
-    """Return a parameter for the rows and columns of a square kernel."""
-    return Parameter("size", kind, default, "rows and columns", "px", float(low), 8191.0, auto=auto)
+def _parameter(line: str) -> Parameter:
+    first, values, about, *auto = (field.strip() for field in line.split("|"))
+    name, kind, default = first.split()
+    if kind == "choice":
+        return Parameter(name, kind, default, about, choices=tuple(values.split()))
+    bounds, _, unit = values.partition(" ")
+    low, _, high = bounds.partition("..")
+    free = Parameter(name, kind, None, about, unit)
+    value = None if default == "auto" else free.read(default, name)
+    bounded = free._replace(default=value, auto=" ".join(auto) or "auto")
+    return bounded._replace(low=float(low), high=float(high)) if bounds else bounded
+
+
+@cache
+def family_names() -> frozenset[str]:
+    """Return every name that means a family, aliases included."""
+    return frozenset(name for family in families().values() for name in (family.name, *family.aliases))
+
+
+def find_family(name: str) -> Family | None:
+    """Return the family called ``name`` (in normal form), or None."""
+    known = families()
+    return known.get(name) or next((family for family in known.values() if name in family.aliases), None)

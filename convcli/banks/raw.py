@@ -1,14 +1,14 @@
-"""The TOML bank file: keys, their meaning and every complaint about them, as plain data (stdlib).
+"""The bank file as plain data: its keys in TOML, JSON or YAML, and every error about them (stdlib).
 
 ::
 
-    name = "sobel"                  # how it is called; the file's stem for banks that ship
-    summary = "edges ..."           # one line: what it is for
+    name = "sobel"                  # the file's stem for banks that ship
+    summary = "edges ..."           # one line on its use
     source = "Sobel & Feldman 1968" # paper, book or program
     tags = ["edge"]
     orientation = "correlate"       # or "convolve": the taps are then rotated by 180° on loading
     scale = "1/8"                   # every tap is multiplied by it
-    combine = "magnitude"           # what one picture is made of; "none" where nothing is natural
+    combine = "magnitude"           # how maps become one picture; "none" if no way is natural
 
     [[kernel]]
     name = "x"                      # names the map
@@ -16,8 +16,8 @@
     scale = 1                       # optional, on top of the bank's
     bias = 0                        # optional, added to the sums
 
-A file of one kernel may have its ``taps`` at the top. Instead of ``taps`` a kernel may have ``column`` and ``row``, of
-which the taps are the outer product. Kernels that read several planes nest once more: ``taps = [plane][row][column]``.
+A file of one kernel may have its ``taps`` at the top. Instead of ``taps`` a kernel may have ``column`` and ``row``; the
+taps are their outer product. Kernels that read several planes nest once more: ``taps = [plane][row][column]``.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from convcli.banks.numbers import parse_number
 from convcli.errors import KernelError, near_names
 
 COMBINATIONS = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
-ORIENTATIONS = ("correlate", "convolve")
+_ORIENTATIONS = ("correlate", "convolve")
 
 _BANK_KEYS = frozenset(
     ["name", "aliases", "summary", "source", "tags", "orientation", "scale", "combine", "notes", "kernel", "dims"]
@@ -62,7 +61,7 @@ class RawBank(NamedTuple):
 
 
 class FieldError(Exception):
-    """What is wrong with one field: kernel index (or None for the bank), key, and the reason."""
+    """An error in one field: kernel index (or None for the bank), key and reason."""
 
     def __init__(self, kernel: int | None, key: str, reason: str) -> None:
         super().__init__(reason)
@@ -72,7 +71,7 @@ class FieldError(Exception):
 
     @property
     def field(self) -> str:
-        """The field as it would be addressed: ``kernel[2].taps``."""
+        """The field's address, such as ``kernel[2].taps``."""
         return self.key if self.kernel is None else f"kernel[{self.kernel + 1}].{self.key}"
 
 
@@ -84,16 +83,12 @@ def parse_bank_toml(text: str, *, name: str) -> RawBank:
     text : str
         The file.
     name : str
-        What to call the bank when the file does not say.
-
-    Returns
-    -------
-    RawBank
+        Name of the bank if the file gives none.
 
     Raises
     ------
     KernelError
-        With ``line`` and ``field`` of what is wrong.
+        With the ``line`` and ``field`` of the error.
 
     Examples
     --------
@@ -133,14 +128,14 @@ def line_of(text: str, kernel: int | None, key: str) -> int:
 
 
 def bank_from_data(data: Any, *, name: str) -> RawBank:
-    """Check the tables of a bank, whatever syntax they came in.
+    """Check the tables of a bank, read from any syntax.
 
     Raises
     ------
     FieldError
-        Naming the field and what was expected there.
+        With the field and the expected value.
     KernelError
-        It is a stack of layers.
+        For a stack of layers.
     """
     if isinstance(data, dict) and "layers" in data and not _KERNELS & data.keys():
         raise KernelError("this is a stack of layers, not a kernel", hint="convcli apply IMAGE --stack FILE")
@@ -168,7 +163,7 @@ def bank_from_data(data: Any, *, name: str) -> RawBank:
         summary=_text(data, "summary", "", None),
         source=_text(data, "source", "", None),
         tags=_texts(data, "tags"),
-        orientation=_choice(data, "orientation", ORIENTATIONS),
+        orientation=_choice(data, "orientation", _ORIENTATIONS),
         combine=_choice(data, "combine", COMBINATIONS, default="none"),
         notes=_texts(data, "notes"),
         dims=dims,
@@ -240,9 +235,15 @@ def _tap(tap: Any, index: int, row: int, column: int, key: str = "taps") -> floa
     if not isinstance(tap, str):
         raise FieldError(index, key, f"row {row}, column {column} is {_kind(tap)}, not a number")
     try:
-        return parse_number(tap)
+        return _parsed(tap)
     except ValueError as error:
         raise FieldError(index, key, f"row {row}, column {column}: {error}") from None
+
+
+def _parsed(text: str) -> float:
+    from convcli.banks.numbers import parse_number  # most files hold plain numbers only
+
+    return parse_number(text)
 
 
 def _check_same_planes(kernels: list[RawKernel]) -> None:
@@ -256,10 +257,12 @@ def _check_same_planes(kernels: list[RawKernel]) -> None:
 
 def _number(table: dict[str, Any], key: str, default: float, kernel: int | None) -> float:
     value = table.get(key, default)
+    if type(value) in (int, float) and abs(value) <= 1.7976931348623157e308:
+        return float(value)
     try:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
             raise ValueError(f"{_kind(value)} is not a number")
-        return parse_number(str(value))
+        return _parsed(str(value))
     except ValueError as error:
         raise FieldError(kernel, key, str(error)) from None
 

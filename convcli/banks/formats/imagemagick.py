@@ -1,17 +1,22 @@
-"""ImageMagick's kernel strings (stdlib)."""
+"""ImageMagick's kernels: ``3x3+1+1: 0,1,0 …`` (stdlib)."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from convcli.banks.bankfile import RawKernel
-from convcli.banks.formats.literal import Literal, Rows, number, shortened
+from convcli.banks.formats.exported import Exported, joined, matrices, text_file, without_bias
+from convcli.banks.formats.literal import Literal, Rows, number, numbered, shortened
+from convcli.banks.raw import RawKernel
 from convcli.banks.spec import MAGICK_HEAD
 from convcli.errors import KernelError
 
+if TYPE_CHECKING:
+    from convcli.banks.bank import KernelBank
 
-def parse_magick(text: str, name: str) -> Literal:
-    """Read ImageMagick's ``WxH+X+Y: taps``, lists with ``;``, ``nan`` or ``-`` holes, ``@ > <`` rotations."""
+
+def parse(text: str, name: str) -> Literal:
+    """Read ``WxH+X+Y: taps``, lists with ``;``, ``nan`` or ``-`` holes, ``@ > <`` rotations."""
     kernels: list[RawKernel] = []
     notes: list[str] = []
     for part in (part for part in re.split(r"\s*;\s*", text.strip()) if part):
@@ -22,16 +27,14 @@ def parse_magick(text: str, name: str) -> Literal:
             )
         width = int(head.group(1))
         height = int(head.group(2) or width)
-        rows = _magick_rows(part[head.end() :], width, height, notes)
-        rows = _magick_origin(rows, head, notes)
-        kernels += [RawKernel(name, [turned], None) for turned in _magick_turns(rows, head.group(5))]
-    if len(kernels) > 1:
-        kernels = [kernel._replace(name=str(index)) for index, kernel in enumerate(kernels, 1)]
+        rows = _rows(part[head.end() :], width, height, notes)
+        rows = _at_origin(rows, head, notes)
+        kernels += [RawKernel(name, [turned], None) for turned in _turns(rows, head.group(5))]
     notes.append("ImageMagick's -morphology Correlate uses these taps; Convolve would turn them by 180°")
-    return Literal(kernels, tuple(dict.fromkeys(notes)))
+    return Literal(numbered(kernels), tuple(dict.fromkeys(notes)))
 
 
-def _magick_rows(text: str, width: int, height: int, notes: list[str]) -> Rows:
+def _rows(text: str, width: int, height: int, notes: list[str]) -> Rows:
     tokens = [token for token in re.split(r"[\s,]+", text.strip()) if token]
     if width * height != len(tokens):
         raise KernelError(
@@ -50,7 +53,7 @@ def _magick_rows(text: str, width: int, height: int, notes: list[str]) -> Rows:
     return [values[row * width : (row + 1) * width] for row in range(height)]
 
 
-def _magick_origin(rows: Rows, head: re.Match[str], notes: list[str]) -> Rows:
+def _at_origin(rows: Rows, head: re.Match[str], notes: list[str]) -> Rows:
     """Move the tap at the given origin to (k-1)//2 by padding zeros around."""
     if head.group(3) is None:
         return rows
@@ -72,7 +75,7 @@ def _origin_pads(size: int, anchor: int) -> tuple[int, int]:
     return max(0, behind - 1 - anchor), max(0, anchor - behind)
 
 
-def _magick_turns(rows: Rows, flag: str | None) -> list[Rows]:
+def _turns(rows: Rows, flag: str | None) -> list[Rows]:
     if flag is None:
         return [rows]
     if flag == "@":
@@ -95,3 +98,17 @@ def _ring_clockwise(rows: Rows) -> Rows:
     for (row, column), (old_row, old_column) in zip(ring, ring[-1:] + ring[:-1], strict=True):
         turned[row][column] = rows[old_row][old_column]
     return turned
+
+
+def write_imagemagick(bank: KernelBank, rounding: bool) -> Exported:
+    """Write kernels with their origin, ``;`` between several."""
+    notes: tuple[str, ...] = ("run: -morphology Correlate (Convolve would turn the taps by 180°)",)
+    if bank.n_kernels > 1:
+        notes += (
+            "with several kernels ImageMagick runs one after the other, unless -define morphology:compose=Lighten",
+        )
+    texts = []
+    for matrix in matrices(bank, "an ImageMagick kernel"):
+        height, width = matrix.shape
+        texts.append(f"{width}x{height}+{(width - 1) // 2}+{(height - 1) // 2}: {joined(matrix, ',', ' ')}")
+    return text_file(texts, (*notes, *without_bias(bank, "an ImageMagick kernel", rounding)), mark="; ")

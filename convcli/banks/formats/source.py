@@ -1,4 +1,4 @@
-"""Banks as source text: NumPy, C and GLSL (NumPy)."""
+"""Banks as source code: NumPy, C and GLSL (NumPy). Written only."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import json
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank
-from convcli.banks.formats.exported import Exported, identifier
+from convcli.banks.bank import KernelBank, by
+from convcli.banks.formats.exported import Exported, identifier, text_file
 from convcli.banks.numbers import format_number
 from convcli.errors import KernelError
 
 
 def _about(bank: KernelBank) -> str:
-    """One printable line: what it is and where it is from."""
-    text = f"{bank.name}: {bank.summary or 'kernels'}; correlation taps, shape {'x'.join(map(str, bank.shape))}"
+    """Return one printable line: name, summary, shape and citation."""
+    text = f"{bank.name}: {bank.summary or 'kernels'}; correlation taps, shape {by(bank.shape)}"
     text += f"; {bank.source}" if bank.source else ""
     return "".join(letter if letter.isprintable() and letter.isascii() else "?" for letter in text).replace("*/", "* /")
 
 
-def numpy_source(bank: KernelBank, _rounding: bool) -> Exported:
-    """Return Python that makes the weight, its names and its bias."""
+def write_numpy(bank: KernelBank, _rounding: bool) -> Exported:
+    """Write Python that makes the weight, its names and its bias."""
     name = identifier(bank.name)
     rows = json.dumps(bank.weight.tolist()).replace("]], [[", "]],\n    [[").replace("], [", "],\n      [")
     lines = [f"# {_about(bank)}", "import numpy as np", "", f"{name} = np.array({rows})"]
     lines.append(f"{name}_names = {[str(kernel) for kernel in bank.kernel_names]!r}")
     if bank.bias is not None:
         lines.append(f"{name}_bias = np.array({list(bank.bias)!r})")
-    return Exported(("\n".join(lines) + "\n").encode())
+    return text_file(lines)
 
 
 def _braced(values: object) -> str:
@@ -37,19 +37,19 @@ def _braced(values: object) -> str:
     return text if any(mark in text for mark in ".e") else f"{text}.0"
 
 
-def c_source(bank: KernelBank, _rounding: bool) -> Exported:
-    """Return C: one array of doubles, and the bias."""
+def write_c(bank: KernelBank, _rounding: bool) -> Exported:
+    """Write C: one array of doubles, and the bias."""
     name = identifier(bank.name)
     sizes = "".join(f"[{size}]" for size in bank.shape)
     body = _braced(bank.weight.tolist()).replace("}, {", "},\n  {")
     lines = [f"/* {_about(bank)} */", f"static const double {name}{sizes} = {body};"]
     if bank.bias is not None:
         lines.append(f"static const double {name}_bias[{bank.n_kernels}] = {_braced(list(bank.bias))};")
-    return Exported(("\n".join(lines) + "\n").encode())
+    return text_file(lines)
 
 
-def glsl_source(bank: KernelBank, rounding: bool) -> Exported:
-    """Return GLSL: one flat array of floats a kernel, row by row, row 0 on top."""
+def write_glsl(bank: KernelBank, rounding: bool) -> Exported:
+    """Write GLSL: a flat array of floats for each kernel, row by row, row 0 on top."""
     if bank.weight.ndim != 4 or bank.in_channels > 1:
         raise KernelError(f"'{bank.name}' has kernels of several planes; GLSL text holds matrices")
     height, width = bank.kernel_hw
@@ -72,7 +72,7 @@ def glsl_source(bank: KernelBank, rounding: bool) -> Exported:
             f"const float {identifier(bank.name)}_bias[{bank.n_kernels}] = float[{bank.n_kernels}]({numbers});"
         )
     notes = (f"rounded to 32-bit floats: the largest error of a tap is {error:.3g}",) if error else ()
-    return Exported(("\n".join(lines) + "\n").encode(), notes)
+    return text_file(lines, notes)
 
 
 def _float32(value: np.float32) -> str:

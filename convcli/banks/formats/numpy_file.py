@@ -1,0 +1,130 @@
+"""NumPy's own files, read without pickle (NumPy)."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from convcli.banks.bank import KernelBank, check_taps
+from convcli.banks.formats.arrays import bank_of_array, choose_entry, unused_bias
+from convcli.banks.formats.exported import Exported, lost_reduction, without_bias
+from convcli.errors import KernelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def _read_npy(stream: BinaryIO, size: int, what: str) -> NDArray[np.generic]:
+    """Read one ``.npy`` of ``size`` bytes, after the header's claim is compared with them."""
+    shape, fortran, dtype = _header(stream, what)
+    if dtype.hasobject:
+        raise KernelError(f"{what} holds Python objects, which need pickle: never read", hint="save plain numbers")
+    if dtype.kind not in "iufb":
+        raise KernelError(f"{what} holds {dtype}, not real numbers", dtype=str(dtype))
+    count, left = math.prod(shape), size - stream.tell()
+    if min(shape, default=0) < 0 or count * dtype.itemsize != left:
+        raise KernelError(
+            f"{what}: the header claims {count * dtype.itemsize:,} bytes of data, the file has {left:,}",
+            claimed=count * dtype.itemsize,
+            present=left,
+        )
+    check_taps(count, what)
+    flat = np.frombuffer(stream.read(left), dtype=dtype)
+    return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _header(stream: BinaryIO, what: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Return shape, Fortran order and type that a ``.npy`` header claims; NumPy reads it as a literal, not as code."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            version = np.lib.format.read_magic(stream)
+            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = reader(stream)
+    except Exception as error:  # noqa: BLE001 - a broken header makes NumPy's tokenizer raise many kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise KernelError(f"{what}: broken .npy header: {reason}") from None
+    return shape, fortran, dtype
+
+
+def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
+    """Read ``.npy`` or ``.npz``."""
+    try:
+        if zipfile.is_zipfile(path):
+            return _read_npz(path, entry, layout)
+        with path.open("rb") as file:
+            array = _read_npy(file, path.stat().st_size, str(path))
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise KernelError(f"cannot read {path}: {error}", path=str(path)) from None
+    from convcli.banks.load import selected
+
+    return selected(bank_of_array(array, name=path.stem, layout=layout), entry)
+
+
+def _read_npz(path: Path, entry: str, layout: str | None) -> KernelBank:
+    with zipfile.ZipFile(path) as archive:
+        members = {
+            info.filename.removesuffix(".npy"): info for info in archive.infolist() if info.filename.endswith(".npy")
+        }
+        shapes = {name: _npz_shape(archive, info, str(path)) for name, info in members.items()}
+        numeric = {name: shape for name, shape in shapes.items() if shape is not None}
+        chosen, bias = choose_entry(numeric or dict.fromkeys(shapes, ()), entry, path)
+
+        def array(name: str) -> NDArray[np.generic]:
+            info = members[name]
+            check_taps(info.file_size // 8, f"{path}#{name}")
+            with archive.open(info) as member:
+                data = member.read(info.file_size + 1)
+            return _read_npy(io.BytesIO(data), len(data), f"{path}#{name}")
+
+        names = _npz_names(archive, members)
+        own = "weight" if chosen == "weight" and "bias" in members and not entry else None
+        bias = "bias" if own else bias
+        return bank_of_array(
+            array(chosen),
+            name=path.stem if len(numeric) <= 2 and not entry else f"{path.stem}-{chosen}",
+            layout=layout,
+            bias=array(bias) if bias else None,
+            kernel_names=names,
+            notes=unused_bias(chosen, numeric) if bias is None and numeric else (),
+        )
+
+
+def _npz_shape(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> tuple[int, ...] | None:
+    """Return the shape an entry's header claims; None for text, which holds kernel names."""
+    with archive.open(info) as member:
+        head = io.BytesIO(member.read(70_000))
+    shape, _, dtype = _header(head, f"{what}#{info.filename}")
+    return None if dtype.kind == "U" else tuple(shape)
+
+
+def _npz_names(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> tuple[str, ...] | None:
+    info = members.get("kernel_names")
+    if info is None or info.file_size > 2**22:
+        return None
+    with archive.open(info) as member:
+        array = np.load(io.BytesIO(member.read(2**22)), allow_pickle=False)
+    return tuple(str(name) for name in array.ravel()) if array.dtype.kind == "U" else None
+
+
+def write_npy(bank: KernelBank, rounding: bool) -> Exported:
+    """Write one array of four or five dimensions."""
+    notes = without_bias(bank, "a .npy file", rounding)
+    buffer = io.BytesIO()
+    np.save(buffer, bank.weight, allow_pickle=False)
+    return Exported(buffer.getvalue(), notes)
+
+
+def write_npz(bank: KernelBank, _rounding: bool) -> Exported:
+    """Write weight, bias and kernel names."""
+    buffer = io.BytesIO()
+    arrays = {"weight": bank.weight, **({"bias": np.array(bank.bias)} if bank.bias is not None else {})}
+    np.savez_compressed(buffer, allow_pickle=False, kernel_names=np.array(bank.kernel_names), **arrays)
+    return Exported(buffer.getvalue(), lost_reduction(bank))
