@@ -20,9 +20,8 @@ from PIL import Image
 from convcli import conv2d
 from convcli.engine import ENGINES, Border, native, plan_conv, prepare
 from convcli.engine.algorithms.fft import good_size
-from convcli.engine.algorithms.lowrank import factors
-from convcli.engine.bands import ScratchPool
-from convcli.engine.work import run_bands
+from convcli.engine.algorithms.separable import factors
+from convcli.engine.bands import ScratchPool, run_bands
 from convcli.errors import ConvcliError, GeometryError, UsageError
 from convcli.pipeline.flags import parse_bytes
 
@@ -81,7 +80,7 @@ def test_a_huge_kernel_of_rank_one_is_planned_and_run_at_once():
     plan = plan_conv((3, 5, 7), weight, padding=pad, groups=3, border=REPLICATE, input_dtype="uint8")
     maps = prepare(plan, weight).run(np.full((3, 5, 7), 9, np.uint8))
     assert time.process_time() - start < 3
-    assert (plan.engine, plan.rank) == ("separable", 1)
+    assert (plan.engine, plan.settings) == ("separable", (1,))
     assert_close(maps, np.full((3, 5, 7), 9 * weight[0].sum()), rtol=1e-5)
 
 

@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from convcli.engine import ConvPlan
-    from convcli.engine.bands import Planes
+    from convcli.engine.borders import Planes
     from convcli.images import ImageInfo
     from convcli.pipeline.binding import BoundBank
 

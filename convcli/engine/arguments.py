@@ -73,7 +73,7 @@ def per_axis(value: Size, n_axes: int, name: str, *, minimum: int = 1) -> tuple[
 
 
 def padding_pairs(padding: PaddingLike, n_axes: int) -> str | tuple[Pair, ...]:
-    """Return the word, or (before, after) per axis of any way to say it."""
+    """Return a word as it is, and any other padding as (before, after) per axis."""
     if not isinstance(padding, str):
         if not isinstance(padding, int | np.integer) and any(isinstance(side, Sequence) for side in padding):
             padding = tuple((int(before), int(after)) for before, after in padding)  # type: ignore[misc]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convcli.engine.bands import Array, Planes
+from convcli.engine.borders import Array, Planes
 from convcli.engine.plan import ENGINES, ConvPlan
 from convcli.engine.runner import Runner, prepare
 from convcli.errors import UsageError

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convcli.engine.bands import Planes
-from convcli.engine.borders import map_positions
-from convcli.engine.phases import AxisPhase, as_correlation
+from convcli.engine.bands import AxisPhase, as_correlation
+from convcli.engine.borders import Planes, map_positions
 from convcli.engine.plan import ConvPlan
 from convcli.errors import GeometryError
 

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convcli.engine.arguments import Size, float_type, per_axis
-from convcli.errors import GeometryError
-from convcli.geometry.arithmetic import pool_output_px, window_px
+from convcli.engine.arguments import PaddingLike, Size, float_type, padding_pairs, per_axis
+from convcli.errors import GeometryError, UsageError
+from convcli.geometry.arithmetic import Pair, pool_output_px, window_px
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -21,7 +21,7 @@ def max_pool1d(
     input: ArrayLike,
     kernel_size: Size,
     stride: Size | None = None,
-    padding: Size = 0,
+    padding: PaddingLike = 0,
     dilation: Size = 1,
     ceil_mode: bool = False,
 ) -> NDArray[Any]:
@@ -39,7 +39,7 @@ def max_pool2d(
     input: ArrayLike,
     kernel_size: Size,
     stride: Size | None = None,
-    padding: Size = 0,
+    padding: PaddingLike = 0,
     dilation: Size = 1,
     ceil_mode: bool = False,
 ) -> NDArray[Any]:
@@ -49,8 +49,10 @@ def max_pool2d(
     ----------
     input : array_like of shape (C, H, W) or (N, C, H, W)
         Any real type, which is kept: a maximum needs no arithmetic.
-    kernel_size, stride, padding, dilation : int or (int, int)
-        ``stride`` defaults to ``kernel_size``; padding, at most half of the kernel, never wins.
+    kernel_size, stride, dilation : int or (int, int)
+        ``stride`` defaults to ``kernel_size``.
+    padding : int, (int, int) or ((top, bottom), (left, right))
+        At most half of the kernel; never the largest.
     ceil_mode : bool
         Round the output's size up instead of down.
 
@@ -75,7 +77,7 @@ def max_pool3d(
     input: ArrayLike,
     kernel_size: Size,
     stride: Size | None = None,
-    padding: Size = 0,
+    padding: PaddingLike = 0,
     dilation: Size = 1,
     ceil_mode: bool = False,
 ) -> NDArray[Any]:
@@ -93,7 +95,7 @@ def avg_pool1d(
     input: ArrayLike,
     kernel_size: Size,
     stride: Size | None = None,
-    padding: Size = 0,
+    padding: PaddingLike = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> NDArray[Any]:
@@ -111,7 +113,7 @@ def avg_pool2d(
     input: ArrayLike,
     kernel_size: Size,
     stride: Size | None = None,
-    padding: Size = 0,
+    padding: PaddingLike = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
@@ -122,10 +124,10 @@ def avg_pool2d(
     ----------
     input : array_like of shape (C, H, W) or (N, C, H, W)
         float32 and float64 keep their type; integers are computed in float64.
-    kernel_size, stride, padding : int or (int, int)
-        ``stride`` defaults to ``kernel_size``; padding, at most half of the kernel, holds zeros.
+    kernel_size, stride, padding
+        As in :func:`max_pool2d`; padding holds zeros.
     ceil_mode : bool
-        Round the output's size up instead of down. What hangs over the end is neither summed nor counted.
+        Round the output's size up instead of down. Taps beyond the padding are neither summed nor counted.
     count_include_pad : bool
         Whether padding counts in the divisor.
     divisor_override : int, optional
@@ -152,7 +154,7 @@ def avg_pool3d(
     input: ArrayLike,
     kernel_size: Size,
     stride: Size | None = None,
-    padding: Size = 0,
+    padding: PaddingLike = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
@@ -167,53 +169,31 @@ def avg_pool3d(
     return _avg_pool(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-class _Axis:
+class _Axis(NamedTuple):
     """One axis of a pooling: where its windows lie."""
 
-    def __init__(self, input_px: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> None:
-        if padding > kernel // 2:
-            raise GeometryError(
-                f"pooling: padding {padding} is more than half of kernel size {kernel}",
-                hint=f"padding 0 to {kernel // 2}",
-                padding=padding,
-            )
-        self.output_px = pool_output_px(
-            input_px,
-            kernel,
-            stride=stride,
-            dilation=dilation,
-            pad_before_px=padding,
-            pad_after_px=padding,
-            ceil_mode=ceil_mode,
-        )
-        self.input_px, self.kernel, self.stride, self.padding, self.dilation = (
-            input_px,
-            kernel,
-            stride,
-            padding,
-            dilation,
-        )
-        reached = (self.output_px - 1) * stride + window_px(kernel, dilation)
-        self.after = max(reached - input_px - padding, 0)
+    input_px: int
+    kernel: int
+    stride: int
+    padding: Pair
+    dilation: int
+    output_px: int
 
     def windows(self, samples: NDArray[Any], axis: int, fill: Any) -> list[NDArray[Any]]:
         """Return, for each place in the window, the samples that stand there, with ``fill`` outside."""
+        before, last = self.padding[0], (self.output_px - 1) * self.stride
+        after = max(last + window_px(self.kernel, self.dilation) - self.input_px - before, 0)
         pads = [(0, 0)] * samples.ndim
-        pads[axis] = (self.padding, self.after)
-        padded = np.pad(samples, pads, constant_values=fill) if self.padding or self.after else samples
-        last = (self.output_px - 1) * self.stride + 1
-        cut: list[slice] = [slice(None)] * samples.ndim
-        found = []
-        for tap in range(self.kernel):
-            start = tap * self.dilation
-            cut[axis] = slice(start, start + last, self.stride)
-            found.append(padded[tuple(cut)])
-        return found
+        pads[axis] = (before, after)
+        padded = np.pad(samples, pads, constant_values=fill) if before or after else samples
+        lead = (slice(None),) * axis
+        starts = range(0, self.kernel * self.dilation, self.dilation)
+        return [padded[(*lead, slice(start, start + last + 1, self.stride))] for start in starts]
 
     def counts(self, *, include_pad: bool) -> NDArray[np.int64]:
         """Return how many samples each window's mean is over, along this axis."""
-        start = np.arange(self.output_px) * self.stride - self.padding
-        end = np.minimum(start + self.kernel, self.input_px + self.padding)
+        start = np.arange(self.output_px) * self.stride - self.padding[0]
+        end = np.minimum(start + self.kernel, self.input_px + self.padding[1])
         if include_pad:
             return end - start
         return np.minimum(end, self.input_px) - np.maximum(start, 0)
@@ -224,7 +204,7 @@ def _axes(
     samples: NDArray[Any],
     kernel: Size,
     stride: Size | None,
-    padding: Size,
+    padding: PaddingLike,
     dilation: Size,
     ceil_mode: bool,
 ) -> list[_Axis]:
@@ -234,19 +214,34 @@ def _axes(
         )
     kernels = per_axis(kernel, n_axes, "kernel_size")
     strides = kernels if stride is None else per_axis(stride, n_axes, "stride")
-    pads, gaps = per_axis(padding, n_axes, "padding", minimum=0), per_axis(dilation, n_axes, "dilation")
-    sizes = samples.shape[-n_axes:]
-    return [
-        _Axis(size, k, s, p, d, ceil_mode) for size, k, s, p, d in zip(sizes, kernels, strides, pads, gaps, strict=True)
-    ]
+    pads, gaps = padding_pairs(padding, n_axes), per_axis(dilation, n_axes, "dilation")
+    if isinstance(pads, str):
+        raise UsageError(f"pooling: padding {pads!r}", hint="whole numbers")
+    axes = []
+    for size, k, s, pad, d in zip(samples.shape[-n_axes:], kernels, strides, pads, gaps, strict=True):
+        if max(pad) > k // 2:
+            raise GeometryError(
+                f"pooling: padding {max(pad)} is more than half of kernel size {k}",
+                hint=f"padding 0 to {k // 2}",
+                padding=max(pad),
+            )
+        window = {"stride": s, "dilation": d, "pad_before_px": pad[0], "pad_after_px": pad[1]}
+        axes.append(_Axis(size, k, s, pad, d, pool_output_px(size, k, ceil_mode=ceil_mode, **window)))
+    return axes
 
 
 def _max_pool(
-    n_axes: int, image: ArrayLike, kernel: Size, stride: Size | None, padding: Size, dilation: Size, ceil_mode: bool
+    n_axes: int,
+    image: ArrayLike,
+    kernel: Size,
+    stride: Size | None,
+    padding: PaddingLike,
+    dilation: Size,
+    ceil_mode: bool,
 ) -> NDArray[Any]:
     samples = np.asarray(image)
     if samples.dtype.kind not in "biu":
-        float_type(samples.dtype)  # refuses what has no order
+        float_type(samples.dtype)  # refuses types without an order
         lowest: Any = -np.inf
     else:
         lowest = False if samples.dtype.kind == "b" else np.iinfo(samples.dtype).min
@@ -264,7 +259,7 @@ def _avg_pool(
     image: ArrayLike,
     kernel: Size,
     stride: Size | None,
-    padding: Size,
+    padding: PaddingLike,
     ceil_mode: bool,
     count_include_pad: bool,
     divisor_override: int | None,

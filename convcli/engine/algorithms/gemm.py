@@ -1,4 +1,4 @@
-"""Blocked matrix product: N neighbouring outputs of a row are one row of the product. NumPy's road for everything.
+"""Blocked matrix product: N neighbouring outputs of a row are one row of the product. Takes every job, in NumPy.
 
 Textbook im2col unfolds the window of every output. Here a block of N outputs shares its inputs: kH rows of
 ``L = (N - 1)·stride + kW`` samples. The taps become a banded (Toeplitz) matrix of kH·L rows and N·maps columns, so that
@@ -18,10 +18,18 @@ from typing import Self
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from convcli.engine.algorithms.base import BandAlgorithm, band_bytes
-from convcli.engine.bands import Array, Scratch
-from convcli.engine.job import Job
-from convcli.engine.problem import CACHE_BYTES, CALL_NS, GATHER_NS, Candidate, Problem, fit_band
+from convcli.engine.algorithms.base import (
+    CACHE_BYTES,
+    CALL_NS,
+    GATHER_NS,
+    BandAlgorithm,
+    Candidate,
+    band_bytes,
+    fit_band,
+)
+from convcli.engine.bands import Scratch
+from convcli.engine.borders import Array
+from convcli.engine.problem import Job, Problem
 
 #: One multiply-add in a matrix product of at least so many columns; float64 is half as fast.
 MAC_NS = ((64, 0.0185), (16, 0.021), (8, 0.025), (4, 0.035), (1, 0.06))
@@ -119,9 +127,8 @@ class Gemm(BandAlgorithm):
             return band_bytes(job, columns, rows) + product_bytes(job, block, rows)
 
         fit = fit_band(problem, n_bytes, matrix_bytes(job, block), cost, cache=7 * CACHE_BYTES)
-        rows, threads, taken, most = fit
         method = f"blocked matrix product of {block} outputs"
-        return Candidate(cls.name, method, cost / threads, rows, threads, taken, most, sums=job.dtype, block=block)
+        return Candidate(cls.name, method, cost / fit.threads, *fit, sums=job.dtype, block=block, settings=(block,))
 
     def load(self, weight: Array) -> Self:
         """Lay ``weight`` (n_out, n_in, kH, kW) out as the banded matrix."""

@@ -14,10 +14,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from convcli.engine.algorithms.base import BandAlgorithm, band_bytes
-from convcli.engine.bands import Array, Scratch
-from convcli.engine.job import Job
-from convcli.engine.problem import GATHER_NS, REFERENCE_THREADS, Candidate, Problem, fit_band
+from convcli.engine.algorithms.base import (
+    GATHER_NS,
+    REFERENCE_THREADS,
+    BandAlgorithm,
+    Candidate,
+    band_bytes,
+    fit_band,
+)
+from convcli.engine.bands import Scratch
+from convcli.engine.borders import Array
+from convcli.engine.problem import Job, Problem
 from convcli.errors import UsageError
 
 #: One multiply-add: many planes or few to add up, many planes apart or few, kernels above 49 × 49.
@@ -34,18 +41,7 @@ _allowed = False
 
 
 def import_torch(what: str) -> Any:
-    """Return torch.
-
-    Parameters
-    ----------
-    what : str
-        What needs it, for the error.
-
-    Raises
-    ------
-    UsageError
-        If it is not installed.
-    """
+    """Return torch; if it is not installed, raise a UsageError that says ``what`` needs it."""
     try:
         import torch
     except ImportError as error:
@@ -83,12 +79,12 @@ def free_bytes(device: str) -> int:
 
 @contextlib.contextmanager
 def without_tf32(settings: Any) -> Iterator[None]:
-    """Keep TF32, which has 10 bits, out of float32 convolutions: a setting of the process, so users are counted.
+    """Switch TF32, which has 10 bits, off for float32 convolutions: a setting of the process, so users are counted.
 
     Parameters
     ----------
     settings : object
-        ``torch.backends.cudnn``, whose ``allow_tf32`` is put back when the last user leaves.
+        ``torch.backends.cudnn``; its ``allow_tf32`` is restored when the last user leaves.
     """
     global _n_exact, _allowed
     with _lock:
@@ -114,13 +110,14 @@ class Torch(BandAlgorithm):
     device : {"cpu", "cuda", "mps"}
     threads : int
     input_dtype : str
-        8-bit samples go over as they are.
+        8-bit samples are copied to the device as they are.
     """
 
     name = "torch"
     folds = True
+    adds_products = False  # the library chooses the algorithm, and some multiply with rounded factors
 
-    def __init__(self, job: Job, device: str = "cpu", threads: int = 1, input_dtype: str = "float32") -> None:
+    def __init__(self, job: Job, device: str, threads: int, input_dtype: str) -> None:
         super().__init__(job)
         self.threads, self.device_name = threads, device
         if input_dtype == "uint8":
@@ -130,7 +127,7 @@ class Torch(BandAlgorithm):
 
     @classmethod
     def offer(cls, problem: Problem) -> Candidate | str:
-        """Return the offer: on another device than the CPU as many rows as its memory holds."""
+        """Return the offer; on a device other than the CPU as many rows as its memory holds."""
         if "torch" not in sys.modules and find_spec("torch") is None:
             if problem.device != "cpu":
                 import_torch(f"--device {problem.device}")
@@ -151,7 +148,7 @@ class Torch(BandAlgorithm):
         folded = facts.n_groups if facts.shared else 1
 
         def n_bytes(rows: int) -> int:
-            """Return band, output, and oneDNN's unfolded input at worst."""
+            """Return the bytes of band, output, and oneDNN's unfolded input at worst."""
             made = rows * job.output_w * (job.n_out + job.taps)
             return folded * (band_bytes(job, job.columns, rows) + job.itemsize * made)
 
@@ -162,17 +159,17 @@ class Torch(BandAlgorithm):
             problem = problem._replace(memory=max(problem.memory, cache))
         # One band after the other: torch brings its own threads.
         matrix_bytes = job.itemsize * job.n_out * job.taps
-        rows, _, taken, _ = fit_band(problem, n_bytes, matrix_bytes, cost, cache=cache, threads=1)
+        fit = fit_band(problem, n_bytes, matrix_bytes, cost, cache=cache, threads=1)
+        own_type = problem.input_dtype if problem.border_value == 0 else problem.dtype
         return Candidate(
             cls.name,
             f"torch conv2d on {problem.device}",
             cost,
-            rows,
+            fit.band_rows,
             problem.threads,
-            taken,
+            fit.memory_bytes,
             sums=problem.dtype,
-            # Which algorithm runs is the library's choice: some multiply with rounded factors.
-            adds_products=False,
+            settings=(problem.device, problem.threads, own_type),
             automatic=not large,
             score_ns=work / REFERENCE_THREADS + fixed,
         )
@@ -191,7 +188,7 @@ class Torch(BandAlgorithm):
         return self
 
     def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:  # noqa: ARG002
-        """Correlate; planes beyond those of the job are a batch, since they have the same kernels."""
+        """Correlate; planes beyond the job's are a batch with the same kernels."""
         torch = import_torch("--engine torch")
         if self.device_name == "cpu" and torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
