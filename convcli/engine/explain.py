@@ -1,4 +1,4 @@
-"""One output sample written out: which samples its window covers, with which taps, and what they add up to."""
+"""One output sample written out: the samples under its window, the taps, their products and the sum."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ class Explanation(NamedTuple):
     Attributes
     ----------
     map_index, row, column : int
-        Which sample of which map.
+        Its place.
     planes : tuple of int
-        Input planes that take part.
+        Input planes of its group.
     rows, columns : tuple of int
         Positions of the window on the image; negative ones and those past the end lie in the border.
     patch : ndarray of shape (planes, rows, columns), float64
-        The samples there, the border's among them.
+        The samples there, the border's included.
     inside : ndarray of bool, same shape
-        Whether they are the image's own.
+        Whether they lie on the image.
     taps, products : ndarray, same shape
-    bias : float
-    value : float
+    bias, value : float
         Sum of the products and the bias, in float64.
     """
 
@@ -59,19 +58,7 @@ def explain_sample(
     row: int,
     column: int,
 ) -> Explanation:
-    """Write one output sample out.
-
-    Parameters
-    ----------
-    plan : ConvPlan
-    planes : ndarray of shape (C, H, W) or RowSource
-    weight, bias
-        As for :func:`convcli.engine.prepare`.
-    map_index, row, column : int
-
-    Returns
-    -------
-    Explanation
+    """Write one output sample out; ``weight`` and ``bias`` as for :func:`convcli.engine.prepare`.
 
     Raises
     ------

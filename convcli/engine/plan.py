@@ -90,20 +90,18 @@ class ConvPlan(NamedTuple):
 
     def as_dict(self) -> dict[str, object]:
         """Return the plan as plain data, in the words of the flags."""
-        names = (
-            "engine",
-            "method",
-            "reason",
-            "exact",
-            "sums",
-            "loops",
-            "dtype",
-            "device",
-            "threads",
-            "band_rows",
-            "block",
-        )
-        return {name: native.describe() if name == "loops" else getattr(self, name) for name in names} | {
+        return {
+            "engine": self.engine,
+            "method": self.method,
+            "reason": self.reason,
+            "exact": self.exact,
+            "sums": self.sums,
+            "loops": native.describe(),
+            "dtype": self.dtype,
+            "device": self.device,
+            "threads": self.threads,
+            "band_rows": self.band_rows,
+            "block": self.block,
             "memory_bytes": self.memory_bytes,
             "padding_mode": str(self.border),
             "pattern": self.border.pattern,
@@ -262,9 +260,7 @@ def _candidates(problem: Problem) -> tuple[list[Candidate], dict[str, str], dict
 
 def available_threads() -> int:
     """Return how many threads this process may run at once."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _next_best(best: Candidate, other: Candidate | None = None) -> str:
@@ -293,10 +289,9 @@ def _choose(
     if engine not in ENGINES:
         hint = near_names(engine, ENGINES) or f"auto, {', '.join(ENGINES)}"
         raise UsageError(f"unknown engine {engine!r}", hint=hint)
-    for candidate in possible:
-        if candidate.engine == engine:
-            asked = "asked for" if device == "cpu" else f"device {device}"
-            return candidate, f"{asked}; {candidate.method}"
+    found = next((candidate for candidate in possible if candidate.engine == engine), None)
+    if found is not None:
+        return found, f"{'asked for' if device == 'cpu' else f'device {device}'}; {found.method}"
     if engine in short:
         raise too_little(f"engine {engine}", short[engine])
     raise UsageError(f"engine {engine} does not take this job: {excluded[engine]}", hint="--engine auto")

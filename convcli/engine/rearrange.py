@@ -1,4 +1,4 @@
-"""What moves samples and computes nothing: unfold and channel_shuffle."""
+"""Functions that move samples without computing: unfold and channel_shuffle."""
 
 from __future__ import annotations
 

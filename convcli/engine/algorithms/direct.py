@@ -12,14 +12,7 @@ from typing import Self
 import numpy as np
 
 from convcli.engine import native
-from convcli.engine.algorithms.base import (
-    CALL_NS,
-    GATHER_NS,
-    THREAD_NS,
-    Algorithm,
-    Candidate,
-    TooLittleMemory,
-)
+from convcli.engine.algorithms.base import CALL_NS, GATHER_NS, THREAD_NS, Algorithm, Candidate, TooLittleMemory
 from convcli.engine.bands import Scratch
 from convcli.engine.borders import READABLE, Array, Source, interleaved
 from convcli.engine.problem import Job, Problem

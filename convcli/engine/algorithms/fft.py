@@ -21,14 +21,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from convcli.engine.algorithms.base import (
-    CALL_NS,
-    GATHER_NS,
-    BandAlgorithm,
-    Candidate,
-    RangeTooLarge,
-    TooLittleMemory,
-)
+from convcli.engine.algorithms.base import CALL_NS, GATHER_NS, BandAlgorithm, Candidate, RangeTooLarge, TooLittleMemory
 from convcli.engine.bands import Scratch
 from convcli.engine.borders import Array
 from convcli.engine.problem import Job, Problem
@@ -263,7 +256,7 @@ def cheapest_tiles(problem: Problem, *, wide: bool) -> tuple[float, int, int, in
     each += facts.n_in * facts.n_out * SPECTRUM_NS + facts.n_out * 2 * GATHER_NS
     groups, n_rows, n_matrices = facts.n_groups * len(problem.phases), problem.rows, problem.n_matrices
     band_bytes = job.n_in * job.columns * job.itemsize * (1 + wide)  # a row's; the exact algorithm's too
-    windows = windows_of(job)
+    windows, gather_ns = windows_of(job), problem.n_inputs * GATHER_NS
     heights = _tilings(n_rows, windows[0], job.stride_hw[0])
     widths = _tilings(job.output_w, windows[1], job.stride_hw[1])
     found, least = [], float("inf")
@@ -280,7 +273,7 @@ def cheapest_tiles(problem: Problem, *, wide: bool) -> tuple[float, int, int, in
         # Tiles that leave the second-level cache cost more; so do many calls.
         price = each * (1.0 if tile_h * tile_w <= 2**17 else 1.05 if tile_h * tile_w <= 2**18 else 1.25)
         calls = n_bands * groups * -(-n_tiles // batch) * (8 + 8 * facts.n_out)
-        cost = n_bands * n_tiles * groups * tile_h * tile_w * price + problem.n_inputs * GATHER_NS + calls * 4 * CALL_NS
+        cost = n_bands * n_tiles * groups * tile_h * tile_w * price + gather_ns + calls * 4 * CALL_NS
         # The slowest thread has a whole number of bands: three bands on two threads are as slow as four.
         cost = cost * -(-n_bands * groups // threads) / (n_bands * groups) + spectra / 4 * 3
         found.append((cost, band, tile_w, int(threads), int(spectra + threads * worker)))

@@ -14,14 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from convcli.engine.algorithms.base import (
-    GATHER_NS,
-    REFERENCE_THREADS,
-    BandAlgorithm,
-    Candidate,
-    band_bytes,
-    fit_band,
-)
+from convcli.engine.algorithms.base import GATHER_NS, REFERENCE_THREADS, BandAlgorithm, Candidate, band_bytes, fit_band
 from convcli.engine.bands import Scratch
 from convcli.engine.borders import Array
 from convcli.engine.problem import Job, Problem
