@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -15,6 +17,25 @@ if TYPE_CHECKING:
 
 Size = int | Sequence[int]
 PaddingLike = str | int | Sequence[int] | Sequence[tuple[int, int]]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def over_axes(n_axes: int, run: Callable[Concatenate[int, P], R]) -> Callable[[Callable[[], None]], Callable[P, R]]:
+    """Give ``run``, with its first argument fixed to ``n_axes``, the name and docstring of the decorated function."""
+
+    def named(documented: Callable[[], None]) -> Callable[P, R]:
+        @functools.wraps(documented)
+        def fixed(*args: P.args, **kwargs: P.kwargs) -> R:
+            return run(n_axes, *args, **kwargs)
+
+        whole = inspect.signature(run)
+        first, *parameters = whole.parameters.values()
+        fixed.__signature__ = whole.replace(parameters=parameters)  # type: ignore[attr-defined]
+        fixed.__annotations__ = {name: hint for name, hint in run.__annotations__.items() if name != first.name}
+        return fixed
+
+    return named
 
 
 def as_samples(image: ArrayLike, weight: ArrayLike, n_axes: int) -> tuple[NDArray[Any], NDArray[Any], bool]:

@@ -1,7 +1,7 @@
 """The experiment "is my convolution the same as PyTorch's?": every engine on one job, measured.
 
-Time is the shortest of a few runs of a prepared engine; memory is allocated by one run beyond input and output, with the
-kernels' matrices; the difference is from the float64 reference, which adds up tap by tap.
+Time is the shortest of a few runs of a prepared engine; memory is allocated by one run beyond input and output, with
+the kernels' matrices; the difference is from the float64 reference, which adds up tap by tap.
 """
 
 from __future__ import annotations

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from convcli.engine.arguments import PaddingLike, Size, as_samples, padding_pairs, per_axis
+from convcli.engine.arguments import PaddingLike, Size, as_samples, over_axes, padding_pairs, per_axis
 from convcli.engine.bands import axis_phases
 from convcli.engine.batches import run_batch, run_volumes
 from convcli.engine.borders import parse_border
-from convcli.geometry.arithmetic import (
-    conv_output_px,
-    conv_transpose_output_px,
-    resolve_padding,
-    resolve_transpose_padding,
-)
+from convcli.engine.problem import output_px
+from convcli.geometry.arithmetic import resolve_padding, resolve_transpose_padding
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-def conv2d(
+def _conv(
+    n_axes: int,
     input: ArrayLike,
     weight: ArrayLike,
     bias: ArrayLike | None = None,
@@ -38,6 +35,37 @@ def conv2d(
     threads: int | None = None,
     memory: int | None = None,
 ) -> NDArray[Any]:
+    how: dict[str, Any] = {
+        "groups": groups,
+        "padding_mode": padding_mode,
+        "engine": engine,
+        "threads": threads,
+        "memory": memory,
+    }
+    return _convolve(n_axes, input, weight, bias, stride, padding, dilation, None, **how)
+
+
+def _conv_transpose(
+    n_axes: int,
+    input: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: Size = 1,
+    padding: PaddingLike = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    memory: int | None = None,
+) -> NDArray[Any]:
+    how: dict[str, Any] = {"groups": groups, "engine": engine, "threads": threads, "memory": memory}
+    return _convolve(n_axes, input, weight, bias, stride, padding, dilation, output_padding, **how)
+
+
+@over_axes(2, _conv)
+def conv2d() -> None:
     """Correlate planes with kernels, as ``torch.nn.functional.conv2d`` does.
 
     Parameters
@@ -81,23 +109,10 @@ def conv2d(
     >>> conv2d(image, taps, padding=1)[0].tolist()
     [[9.0, 8.0, 7.0], [6.0, 5.0, 4.0], [3.0, 2.0, 1.0]]
     """
-    return _conv(2, None, input, weight, bias, stride, padding, dilation, groups, engine, threads, memory, padding_mode)
 
 
-def conv1d(
-    input: ArrayLike,
-    weight: ArrayLike,
-    bias: ArrayLike | None = None,
-    stride: Size = 1,
-    padding: PaddingLike = 0,
-    dilation: Size = 1,
-    groups: int = 1,
-    *,
-    padding_mode: str = "zeros",
-    engine: str = "auto",
-    threads: int | None = None,
-    memory: int | None = None,
-) -> NDArray[Any]:
+@over_axes(1, _conv)
+def conv1d() -> None:
     """Correlate signals (C, L) or (N, C, L) with ``weight`` (O, C/groups, k); otherwise as :func:`conv2d`.
 
     Examples
@@ -105,23 +120,10 @@ def conv1d(
     >>> conv1d([[1.0, 2, 4]], [[[1.0, -1]]]).tolist()
     [[-1.0, -2.0]]
     """
-    return _conv(1, None, input, weight, bias, stride, padding, dilation, groups, engine, threads, memory, padding_mode)
 
 
-def conv3d(
-    input: ArrayLike,
-    weight: ArrayLike,
-    bias: ArrayLike | None = None,
-    stride: Size = 1,
-    padding: PaddingLike = 0,
-    dilation: Size = 1,
-    groups: int = 1,
-    *,
-    padding_mode: str = "zeros",
-    engine: str = "auto",
-    threads: int | None = None,
-    memory: int | None = None,
-) -> NDArray[Any]:
+@over_axes(3, _conv)
+def conv3d() -> None:
     """Correlate volumes (C, D, H, W) or (N, C, D, H, W) with ``weight`` (O, C/groups, kD, kH, kW), as :func:`conv2d`.
 
     Examples
@@ -130,23 +132,10 @@ def conv3d(
     >>> conv3d(np.ones((1, 2, 3, 3)), np.ones((1, 1, 2, 2, 2))).tolist()
     [[[[8.0, 8.0], [8.0, 8.0]]]]
     """
-    return _conv(3, None, input, weight, bias, stride, padding, dilation, groups, engine, threads, memory, padding_mode)
 
 
-def conv_transpose1d(
-    input: ArrayLike,
-    weight: ArrayLike,
-    bias: ArrayLike | None = None,
-    stride: Size = 1,
-    padding: PaddingLike = 0,
-    output_padding: Size = 0,
-    groups: int = 1,
-    dilation: Size = 1,
-    *,
-    engine: str = "auto",
-    threads: int | None = None,
-    memory: int | None = None,
-) -> NDArray[Any]:
+@over_axes(1, _conv_transpose)
+def conv_transpose1d() -> None:
     """Transposed convolution of (C, L) or (N, C, L) with ``weight`` (C, O/groups, k); see :func:`conv_transpose2d`.
 
     Examples
@@ -154,23 +143,10 @@ def conv_transpose1d(
     >>> conv_transpose1d([[1.0, 2]], [[[1.0, 10, 100]]], stride=2).tolist()
     [[1.0, 10.0, 102.0, 20.0, 200.0]]
     """
-    return _conv(1, output_padding, input, weight, bias, stride, padding, dilation, groups, engine, threads, memory)
 
 
-def conv_transpose2d(
-    input: ArrayLike,
-    weight: ArrayLike,
-    bias: ArrayLike | None = None,
-    stride: Size = 1,
-    padding: PaddingLike = 0,
-    output_padding: Size = 0,
-    groups: int = 1,
-    dilation: Size = 1,
-    *,
-    engine: str = "auto",
-    threads: int | None = None,
-    memory: int | None = None,
-) -> NDArray[Any]:
+@over_axes(2, _conv_transpose)
+def conv_transpose2d() -> None:
     """Transposed convolution, as ``torch.nn.functional.conv_transpose2d``: each sample stamps the kernel.
 
     Parameters
@@ -201,23 +177,10 @@ def conv_transpose2d(
     >>> conv_transpose2d([[[1.0, 2]]], [[[[1.0, 1]]]], stride=(1, 2)).tolist()
     [[[1.0, 1.0, 2.0, 2.0]]]
     """
-    return _conv(2, output_padding, input, weight, bias, stride, padding, dilation, groups, engine, threads, memory)
 
 
-def conv_transpose3d(
-    input: ArrayLike,
-    weight: ArrayLike,
-    bias: ArrayLike | None = None,
-    stride: Size = 1,
-    padding: PaddingLike = 0,
-    output_padding: Size = 0,
-    groups: int = 1,
-    dilation: Size = 1,
-    *,
-    engine: str = "auto",
-    threads: int | None = None,
-    memory: int | None = None,
-) -> NDArray[Any]:
+@over_axes(3, _conv_transpose)
+def conv_transpose3d() -> None:
     """Transposed convolution of (C, D, H, W) or (N, C, D, H, W); see :func:`conv_transpose2d`.
 
     Examples
@@ -225,23 +188,20 @@ def conv_transpose3d(
     >>> conv_transpose3d([[[[3.0]]]], [[[[[1.0]], [[1.0]]]]]).ravel().tolist()
     [3.0, 3.0]
     """
-    return _conv(3, output_padding, input, weight, bias, stride, padding, dilation, groups, engine, threads, memory)
 
 
-def _conv(
+def _convolve(
     n_axes: int,
-    extra: Size | None,
     image: ArrayLike,
     weight: ArrayLike,
     bias: ArrayLike | None,
     stride: Size,
     padding: PaddingLike,
     dilation: Size,
-    groups: int,
-    engine: str,
-    threads: int | None,
-    memory: int | None,
+    extra: Size | None,
+    *,
     padding_mode: str = "zeros",
+    **how: Any,
 ) -> NDArray[Any]:
     """Convolve over one to three axes; transposed where there is an ``extra``, the output padding."""
     samples, taps, batched = as_samples(image, weight, n_axes)
@@ -260,23 +220,17 @@ def _conv(
         "stride": steps[-2:],
         "padding": pads[-2:],
         "dilation": gaps[-2:],
-        "groups": groups,
         "border": parse_border(padding_mode),
         "transposed": extra is not None,
         "output_padding": more[-2:],
-        "engine": engine,
-        "threads": threads,
-        "memory": memory,
+        **how,
     }
     if n_axes < 3:
         maps = run_batch(samples, taps, bias, options)
         maps = maps[:, :, 0] if n_axes == 1 else maps
     else:
         window = {"stride": steps[0], "dilation": gaps[0]}
-        if extra is None:
-            length = conv_output_px(axes[0], kernel[0], pad_px=sum(pads[0]), **window)
-        else:
-            length = conv_transpose_output_px(axes[0], kernel[0], pad_px=sum(pads[0]), output_padding=more[0], **window)
+        length = output_px(axes[0], kernel[0], pads=pads[0], extra=None if extra is None else more[0], **window)
         depth = axis_phases(kernel[0], before_px=pads[0][0], output_px=length, transposed=extra is not None, **window)
         maps = run_volumes(samples, taps, bias, depth, options)
     return maps if batched else maps[0]

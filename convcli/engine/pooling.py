@@ -9,164 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convcli.engine.arguments import PaddingLike, Size, float_type, padding_pairs, per_axis
+from convcli.engine.arguments import PaddingLike, Size, float_type, over_axes, padding_pairs, per_axis
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry.arithmetic import Pair, pool_output_px, window_px
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-
-def max_pool1d(
-    input: ArrayLike,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: PaddingLike = 0,
-    dilation: Size = 1,
-    ceil_mode: bool = False,
-) -> NDArray[Any]:
-    """Largest sample of each window of (C, L) or (N, C, L); see :func:`max_pool2d`.
-
-    Examples
-    --------
-    >>> max_pool1d(np.array([[1, 5, 2, 4, 3]]), 2, ceil_mode=True).tolist()
-    [[5, 4, 3]]
-    """
-    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode)
-
-
-def max_pool2d(
-    input: ArrayLike,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: PaddingLike = 0,
-    dilation: Size = 1,
-    ceil_mode: bool = False,
-) -> NDArray[Any]:
-    """Largest sample of each window, as ``torch.nn.functional.max_pool2d``.
-
-    Parameters
-    ----------
-    input : array_like of shape (C, H, W) or (N, C, H, W)
-        Any real type, which is kept: a maximum needs no arithmetic.
-    kernel_size, stride, dilation : int or (int, int)
-        ``stride`` defaults to ``kernel_size``.
-    padding : int, (int, int) or ((top, bottom), (left, right))
-        At most half of the kernel; never the largest.
-    ceil_mode : bool
-        Round the output's size up instead of down.
-
-    Returns
-    -------
-    ndarray of shape (C, oH, oW) or (N, C, oH, oW)
-
-    Raises
-    ------
-    GeometryError
-        No window fits, or the padding is more than half of the kernel.
-
-    Examples
-    --------
-    >>> max_pool2d(np.arange(16).reshape(1, 4, 4), 2).tolist()
-    [[[5, 7], [13, 15]]]
-    """
-    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode)
-
-
-def max_pool3d(
-    input: ArrayLike,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: PaddingLike = 0,
-    dilation: Size = 1,
-    ceil_mode: bool = False,
-) -> NDArray[Any]:
-    """Largest sample of each window of (C, D, H, W) or (N, C, D, H, W); see :func:`max_pool2d`.
-
-    Examples
-    --------
-    >>> max_pool3d(np.arange(8).reshape(1, 2, 2, 2), 2).tolist()
-    [[[[7]]]]
-    """
-    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode)
-
-
-def avg_pool1d(
-    input: ArrayLike,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: PaddingLike = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-) -> NDArray[Any]:
-    """Mean of each window of (C, L) or (N, C, L); see :func:`avg_pool2d`.
-
-    Examples
-    --------
-    >>> avg_pool1d(np.array([[2.0, 4, 6]]), 2, padding=1, count_include_pad=False).tolist()
-    [[2.0, 5.0]]
-    """
-    return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
-
-
-def avg_pool2d(
-    input: ArrayLike,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: PaddingLike = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> NDArray[Any]:
-    """Mean of each window, as ``torch.nn.functional.avg_pool2d``.
-
-    Parameters
-    ----------
-    input : array_like of shape (C, H, W) or (N, C, H, W)
-        float32 and float64 keep their type; integers are computed in float64.
-    kernel_size, stride, padding
-        As in :func:`max_pool2d`; padding holds zeros.
-    ceil_mode : bool
-        Round the output's size up instead of down. Taps beyond the padding are neither summed nor counted.
-    count_include_pad : bool
-        Whether padding counts in the divisor.
-    divisor_override : int, optional
-        Divide by this instead.
-
-    Returns
-    -------
-    ndarray of shape (C, oH, oW) or (N, C, oH, oW)
-
-    Raises
-    ------
-    GeometryError
-        No window fits, the padding is more than half of the kernel, or the divisor is 0.
-
-    Examples
-    --------
-    >>> avg_pool2d(np.arange(16.0).reshape(1, 4, 4), 2).tolist()
-    [[[2.5, 4.5], [10.5, 12.5]]]
-    """
-    return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-
-
-def avg_pool3d(
-    input: ArrayLike,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: PaddingLike = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> NDArray[Any]:
-    """Mean of each window of (C, D, H, W) or (N, C, D, H, W); see :func:`avg_pool2d`.
-
-    Examples
-    --------
-    >>> avg_pool3d(np.arange(8.0).reshape(1, 2, 2, 2), 2).tolist()
-    [[[[3.5]]]]
-    """
-    return _avg_pool(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 class _Axis(NamedTuple):
@@ -232,20 +80,20 @@ def _axes(
 
 def _max_pool(
     n_axes: int,
-    image: ArrayLike,
-    kernel: Size,
-    stride: Size | None,
-    padding: PaddingLike,
-    dilation: Size,
-    ceil_mode: bool,
+    input: ArrayLike,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: PaddingLike = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
 ) -> NDArray[Any]:
-    samples = np.asarray(image)
+    samples = np.asarray(input)
     if samples.dtype.kind not in "biu":
         float_type(samples.dtype)  # refuses types without an order
         lowest: Any = -np.inf
     else:
         lowest = False if samples.dtype.kind == "b" else np.iinfo(samples.dtype).min
-    axes = _axes(n_axes, samples, kernel, stride, padding, dilation, ceil_mode)
+    axes = _axes(n_axes, samples, kernel_size, stride, padding, dilation, ceil_mode)
     for axis, pool in enumerate(axes, start=samples.ndim - n_axes):
         first, *others = pool.windows(samples, axis, lowest)
         samples = first.copy()
@@ -256,20 +104,20 @@ def _max_pool(
 
 def _avg_pool(
     n_axes: int,
-    image: ArrayLike,
-    kernel: Size,
-    stride: Size | None,
-    padding: PaddingLike,
-    ceil_mode: bool,
-    count_include_pad: bool,
-    divisor_override: int | None,
+    input: ArrayLike,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: PaddingLike = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> NDArray[Any]:
     if divisor_override == 0:
         raise GeometryError("divisor_override 0", hint="any other number, or None")
-    samples = np.asarray(image)
+    samples = np.asarray(input)
     samples = samples.astype(float_type(samples.dtype), copy=False)
     divisor: Any = np.ones((), samples.dtype)
-    axes = _axes(n_axes, samples, kernel, stride, padding, 1, ceil_mode)
+    axes = _axes(n_axes, samples, kernel_size, stride, padding, 1, ceil_mode)
     for axis, pool in enumerate(axes, start=samples.ndim - n_axes):
         first, *others = pool.windows(samples, axis, 0)
         samples = first.copy()
@@ -279,3 +127,111 @@ def _avg_pool(
         divisor = divisor[..., None] * counts
     means: NDArray[Any] = samples / (divisor if divisor_override is None else samples.dtype.type(divisor_override))
     return means
+
+
+@over_axes(1, _max_pool)
+def max_pool1d() -> None:
+    """Largest sample of each window of (C, L) or (N, C, L); see :func:`max_pool2d`.
+
+    Examples
+    --------
+    >>> max_pool1d(np.array([[1, 5, 2, 4, 3]]), 2, ceil_mode=True).tolist()
+    [[5, 4, 3]]
+    """
+
+
+@over_axes(2, _max_pool)
+def max_pool2d() -> None:
+    """Largest sample of each window, as ``torch.nn.functional.max_pool2d``.
+
+    Parameters
+    ----------
+    input : array_like of shape (C, H, W) or (N, C, H, W)
+        Any real type, which is kept: a maximum needs no arithmetic.
+    kernel_size, stride, dilation : int or (int, int)
+        ``stride`` defaults to ``kernel_size``.
+    padding : int, (int, int) or ((top, bottom), (left, right))
+        At most half of the kernel; never the largest.
+    ceil_mode : bool
+        Round the output's size up instead of down.
+
+    Returns
+    -------
+    ndarray of shape (C, oH, oW) or (N, C, oH, oW)
+
+    Raises
+    ------
+    GeometryError
+        No window fits, or the padding is more than half of the kernel.
+
+    Examples
+    --------
+    >>> max_pool2d(np.arange(16).reshape(1, 4, 4), 2).tolist()
+    [[[5, 7], [13, 15]]]
+    """
+
+
+@over_axes(3, _max_pool)
+def max_pool3d() -> None:
+    """Largest sample of each window of (C, D, H, W) or (N, C, D, H, W); see :func:`max_pool2d`.
+
+    Examples
+    --------
+    >>> max_pool3d(np.arange(8).reshape(1, 2, 2, 2), 2).tolist()
+    [[[[7]]]]
+    """
+
+
+@over_axes(1, _avg_pool)
+def avg_pool1d() -> None:
+    """Mean of each window of (C, L) or (N, C, L); see :func:`avg_pool2d`.
+
+    Examples
+    --------
+    >>> avg_pool1d(np.array([[2.0, 4, 6]]), 2, padding=1, count_include_pad=False).tolist()
+    [[2.0, 5.0]]
+    """
+
+
+@over_axes(2, _avg_pool)
+def avg_pool2d() -> None:
+    """Mean of each window, as ``torch.nn.functional.avg_pool2d``.
+
+    Parameters
+    ----------
+    input : array_like of shape (C, H, W) or (N, C, H, W)
+        float32 and float64 keep their type; integers are computed in float64.
+    kernel_size, stride, padding
+        As in :func:`max_pool2d`; padding holds zeros.
+    ceil_mode : bool
+        Round the output's size up instead of down. Taps beyond the padding are neither summed nor counted.
+    count_include_pad : bool
+        Whether padding counts in the divisor.
+    divisor_override : int, optional
+        Divide by this instead.
+
+    Returns
+    -------
+    ndarray of shape (C, oH, oW) or (N, C, oH, oW)
+
+    Raises
+    ------
+    GeometryError
+        No window fits, the padding is more than half of the kernel, or the divisor is 0.
+
+    Examples
+    --------
+    >>> avg_pool2d(np.arange(16.0).reshape(1, 4, 4), 2).tolist()
+    [[[2.5, 4.5], [10.5, 12.5]]]
+    """
+
+
+@over_axes(3, _avg_pool)
+def avg_pool3d() -> None:
+    """Mean of each window of (C, D, H, W) or (N, C, D, H, W); see :func:`avg_pool2d`.
+
+    Examples
+    --------
+    >>> avg_pool3d(np.arange(8.0).reshape(1, 2, 2, 2), 2).tolist()
+    [[[[3.5]]]]
+    """

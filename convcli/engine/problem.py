@@ -56,16 +56,26 @@ def check_conv(
         )
     if transposed and border != Border("constant"):
         raise UsageError("a transposed convolution has no border but zeros", hint="--padding-mode zeros")
-    sizes = []
-    for size, kernel, step, gap, pads, extra in zip(
-        input_shape[1:], weight.shape[2:], stride, dilation, padding, output_padding, strict=True
-    ):
-        window = {"stride": step, "dilation": gap, "pad_px": sum(pads)}
-        if transposed:
-            sizes.append(conv_transpose_output_px(size, kernel, output_padding=extra, **window))
-        else:
-            sizes.append(conv_output_px(size, kernel, **window))
+    sizes = [
+        output_px(
+            input_shape[1 + axis],
+            weight.shape[2 + axis],
+            stride=stride[axis],
+            dilation=dilation[axis],
+            pads=padding[axis],
+            extra=output_padding[axis] if transposed else None,
+        )
+        for axis in range(2)
+    ]
     return (n_out, sizes[0], sizes[1])
+
+
+def output_px(size: int, kernel: int, *, stride: int, dilation: int, pads: Pair, extra: int | None) -> int:
+    """Return the output's length along one axis; transposed where there is an ``extra``, the output padding."""
+    window = {"stride": stride, "dilation": dilation, "pad_px": sum(pads)}
+    if extra is None:
+        return conv_output_px(size, kernel, **window)
+    return conv_transpose_output_px(size, kernel, output_padding=extra, **window)
 
 
 def check_range(bound: float, dtype: str, what: str) -> None:
