@@ -27,15 +27,9 @@ if TYPE_CHECKING:
 class AxisPhase(NamedTuple):
     """One axis of a phase.
 
-    Attributes
-    ----------
-    taps : tuple of int
-        Indices of the kernel's taps in the order in which they meet the input; may be empty.
-    before : int
-        Position of the first input sample on the padded axis (negative: samples cut).
-    stride, dilation : int
-    first, step, n_outputs : int
-        Outputs written: ``first, first + step, …``, ``n_outputs`` of them.
+    ``taps`` are indices of the kernel's taps in the order in which they meet the input, possibly none; ``before`` is
+    the position of the first input sample on the padded axis (negative: samples cut). The phase writes ``n_outputs``
+    outputs: ``first, first + step, …``.
     """
 
     taps: tuple[int, ...]

@@ -199,15 +199,9 @@ def is_readable(planes: Planes) -> bool:
 
 
 class Source:
-    """One image seen as padded rows.
+    """One image (C, H, W), of any dtype and strides, seen as padded rows.
 
-    Parameters
-    ----------
-    planes : ndarray of shape (C, H, W) or RowSource
-        Any dtype, any strides.
-    top, left : int
-        Position of the image's first sample on the padded axes (negative: rows or columns cut).
-    border : Border
+    ``top`` and ``left`` are the position of its first sample on the padded axes (negative: rows or columns cut).
     """
 
     def __init__(self, planes: Planes, top: int, left: int, border: Border) -> None:
@@ -230,15 +224,9 @@ class Source:
         return self._columns[n_columns]
 
     def window(self, channels: slice, first: int, n_rows: int, dtype: np.dtype[Any]) -> tuple[Array, Positions]:
-        """Return samples (planes, rows, W) for the compiled loops, and which of them each padded row is.
+        """Return samples (planes, rows, W) for the compiled loops, and the one of their rows at each padded row.
 
-        Parameters
-        ----------
-        channels : slice
-        first, n_rows : int
-            Padded rows.
-        dtype : dtype
-            For samples that the loops cannot read.
+        ``first`` and ``n_rows`` count padded rows; samples that the loops cannot read are converted to ``dtype``.
         """
         rows = self.row_positions(first, n_rows)
         if self.readable:
@@ -258,16 +246,7 @@ class Source:
         return np.asarray(self.planes.rows(top, bottom))[channels]
 
     def fill(self, band: Array, channels: slice, first: int) -> None:
-        """Write padded rows ``first`` … of ``channels`` into ``band``.
-
-        Parameters
-        ----------
-        band : ndarray of shape (planes, rows, columns)
-            Receives the samples in its own dtype; any strides.
-        channels : slice
-        first : int
-            The first padded row wanted.
-        """
+        """Write padded rows of ``channels`` from ``first`` on into ``band`` (planes, rows, columns), in its dtype."""
         rows, columns = self.row_positions(first, band.shape[1]), self.column_positions(band.shape[2])
         low, high = max(first - self.top, 0), min(first - self.top + band.shape[1], self.height)
         begin = low - (first - self.top)

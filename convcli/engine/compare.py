@@ -33,23 +33,11 @@ SAMPLE_ROWS = 4
 
 
 class Measurement(NamedTuple):
-    """One engine on one job; the numbers are ``None`` where it did not run.
+    """One engine on one job; the numbers are ``None`` where it did not run, and ``why_not`` says why.
 
-    Attributes
-    ----------
-    engine, method : str
-    seconds : float or None
-        Shortest run.
-    memory_bytes : int or None
-        Allocated beyond input and output; for torch the growth of the process, where the system tells.
-    max_difference : float or None
-        Largest absolute difference from the reference.
-    relative : float or None
-        The same as a part of the largest value of the reference.
-    picked : bool
-        The planner's choice.
-    why_not : str or None
-        Why it did not run.
+    ``seconds`` is the shortest run; ``memory_bytes`` is allocated beyond input and output, for torch the growth of the
+    process where the system tells; ``max_difference`` is the largest absolute difference from the reference, and
+    ``relative`` the same as a part of its largest value; ``picked``: the planner's choice.
     """
 
     engine: str
@@ -63,18 +51,9 @@ class Measurement(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """All engines on one job.
+    """All engines on one job, in the order of :data:`convcli.engine.ENGINES`, and the plan as asked for.
 
-    Attributes
-    ----------
-    measurements : tuple of Measurement
-        In the order of :data:`convcli.engine.ENGINES`.
-    plan : ConvPlan
-        With ``engine="auto"``.
-    n_rows, n_compared : int
-        Output rows, and how many of them were compared with the reference.
-    largest : float
-        Largest magnitude of the reference.
+    ``n_compared`` of the ``n_rows`` output rows were compared with the reference; its largest magnitude is ``largest``.
     """
 
     measurements: tuple[Measurement, ...]

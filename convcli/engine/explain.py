@@ -16,23 +16,11 @@ if TYPE_CHECKING:
 
 
 class Explanation(NamedTuple):
-    """One output sample.
+    """One output sample: its place, the input ``planes`` of its group, and the samples under its window.
 
-    Attributes
-    ----------
-    map_index, row, column : int
-        Its place.
-    planes : tuple of int
-        Input planes of its group.
-    rows, columns : tuple of int
-        Positions of the window on the image; negative ones and those past the end lie in the border.
-    patch : ndarray of shape (planes, rows, columns), float64
-        The samples there, the border's included.
-    inside : ndarray of bool, same shape
-        Whether they lie on the image.
-    taps, products : ndarray, same shape
-    bias, value : float
-        Sum of the products and the bias, in float64.
+    ``rows`` and ``columns`` are the window's positions on the image; negative ones and those past the end lie in the
+    border. ``patch`` (planes, rows, columns) holds the samples there, ``inside`` tells those on the image; ``taps`` and
+    ``products`` have the same shape. ``value`` is the sum of the products and the bias, in float64.
     """
 
     map_index: int

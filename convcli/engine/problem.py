@@ -79,20 +79,9 @@ def output_px(size: int, kernel: int, *, stride: int, dilation: int, pads: Pair,
 
 
 def check_range(bound: float, dtype: str, what: str) -> None:
-    """Refuse maps that may leave the range of ``dtype``; NaN and infinity among the taps are the caller's own.
+    """Refuse maps whose magnitude, at most ``bound``, may leave the range of ``dtype``; ``what`` names the cause.
 
-    Parameters
-    ----------
-    bound : float
-        Largest magnitude of a map.
-    dtype : {"float32", "float64"}
-    what : str
-        The cause, for the error.
-
-    Raises
-    ------
-    UsageError
-        If ``bound`` is finite and too large, or overflowed itself.
+    Infinity overflowed on the way and is refused; NaN comes from taps that are NaN or infinite, and is allowed.
     """
     largest = float(np.finfo(dtype).max)
     if not bound > largest:
@@ -157,18 +146,8 @@ class Job(NamedTuple):
 class TapFacts(NamedTuple):
     """Numbers about a weight ``(O, I/groups, kH, kW)`` with its groups.
 
-    Attributes
-    ----------
-    n_out, n_in : int
-        Maps and planes per group.
-    kernel_hw : tuple of int
-    n_groups : int
-    shared : bool
-        Every group has the same kernels, and one plane.
-    integer : bool
-        All taps are whole numbers.
-    magnitude : float
-        Largest sum of magnitudes of one map.
+    ``n_out`` and ``n_in`` are the maps and planes of a group; ``shared``: every group has the same kernels, and one
+    plane; ``integer``: all taps are whole numbers; ``magnitude``: the largest sum of magnitudes of one map.
     """
 
     n_out: int

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 SHORT_SAMPLES = 4_000_000
 
 
-def prepare(plan: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> Runner:
-    """Build the matrices or spectra that ``plan`` needs.
+class Runner:
+    """A plan with its matrices or spectra ready; serves any number of images, from several threads at once.
 
     Parameters
     ----------
@@ -36,27 +36,12 @@ def prepare(plan: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None = No
         As given to :func:`convcli.engine.plan_conv`.
     bias : ndarray of shape (O,), optional
 
-    Returns
-    -------
-    Runner
-        Serves any number of images of that shape, from several threads at once.
-
     Raises
     ------
     GeometryError
         If the bias has not one number per map.
     UsageError
         If the plan's device is absent, or the bias leaves the range of the plan's type.
-    """
-    return Runner(plan, weight, bias)
-
-
-class Runner:
-    """A plan with its kernels ready; made by :func:`prepare`.
-
-    Attributes
-    ----------
-    plan : ConvPlan
     """
 
     def __init__(self, plan: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> None:
@@ -218,6 +203,10 @@ class Runner:
         return [Work(self, index, planes, out, top) for index in range(len(self.phases))]
 
 
+#: Plan, prepare, run: the verb for making a runner.
+prepare = Runner
+
+
 def _make(plan: ConvPlan, job: Job) -> Algorithm:
     """Return the algorithm of ``plan`` for one phase; without compiled loops ``gemm`` stands in for ``direct``."""
     lacks_loops = plan.engine == "direct" and native.core is None
@@ -241,18 +230,7 @@ class Band(NamedTuple):
 
 
 class Work:
-    """One phase of one image: its bands, and how to do one.
-
-    Parameters
-    ----------
-    runner : Runner
-    index : int
-        Of the phase.
-    planes : ndarray of shape (C, H, W) or RowSource
-    out : ndarray of shape (O, rows, oW)
-    top : int
-        The output row that is ``out[:, 0]``.
-    """
+    """The bands of one phase of one image, written to ``out``, whose first row is output row ``top``."""
 
     def __init__(self, runner: Runner, index: int, planes: Planes, out: Array, top: int) -> None:
         algorithms = runner.algorithms[index]

@@ -105,26 +105,11 @@ def fit_band(
     cache: int = CACHE_BYTES,
     threads: int = 0,
 ) -> Fit:
-    """Return the largest band that stays in the cache and within the memory.
+    """Return the largest band that stays in the cache and within the memory, or raise :class:`TooLittleMemory`.
 
-    Parameters
-    ----------
-    problem : Problem
-    n_bytes : callable
-        Bytes that one thread takes for a number of output rows: a constant and an amount per row.
-    matrix_bytes : int
-        Bytes of one set of kernels.
-    cost_ns : float
-        On one thread.
-    cache : int
-        Bytes that a band may take where there is more memory.
-    threads : int
-        Workers; 0: as many as the work is worth.
-
-    Raises
-    ------
-    TooLittleMemory
-        If one row on one thread does not fit.
+    ``n_bytes`` gives the bytes that one thread takes for a number of output rows: a constant and an amount per row.
+    ``matrix_bytes`` are those of one set of kernels, ``cost_ns`` is the time on one thread, ``cache`` the bytes of a
+    band where there is more memory, ``threads`` the workers (0: as many as the work is worth).
     """
     least, fixed = n_bytes(1), matrix_bytes * problem.n_matrices
     each, memory = max(n_bytes(2) - least, 1), problem.memory - fixed
@@ -140,12 +125,9 @@ def fit_band(
 
 
 class Algorithm:
-    """One algorithm with its kernels, free of state between bands; safe on several threads at once.
+    """One algorithm with its kernels, without state between bands; safe on several threads at once.
 
-    Parameters
-    ----------
-    job : Job
-        Followed by :attr:`Candidate.settings` in algorithms that have any.
+    It is made of a job and of the ``settings`` of its :class:`Candidate`.
     """
 
     #: Its name for ``--engine``.
@@ -177,42 +159,25 @@ class Algorithm:
     def run(
         self, source: Source, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
     ) -> None:
-        """Correlate into output rows.
+        """Correlate a group's ``channels`` into ``target`` (n_out, rows, W), from the phase's output row ``first`` on.
 
-        Parameters
-        ----------
-        source : Source
-        channels : slice
-            Planes of this group.
-        first : int
-            Output row, of the phase.
-        target : ndarray of shape (n_out, rows, W)
-            Any strides and floating type.
-        scratch : Scratch
-        bias : ndarray of shape (n_out,), float64, optional
+        ``target`` has any strides and floating type; ``bias`` (n_out,) is float64.
         """
         raise NotImplementedError
 
 
 class BandAlgorithm(Algorithm):
-    """An algorithm that works on a band of padded samples, gathered beforehand.
+    """An algorithm that works on a band of padded samples, gathered beforehand."""
 
-    Attributes
-    ----------
-    columns : int
-        Of the band: at least :attr:`Job.columns`; those beyond hold zeros.
-    smears : bool
-        A sample that is not finite reaches outputs whose windows miss it, through zeros of a matrix or a transform.
-    make_exact : callable, optional
-        Returns the algorithm for bands whose samples are not finite or span too large a range.
-    """
-
+    #: A sample that is not finite reaches outputs whose windows miss it, through zeros of a matrix or a transform.
     smears: ClassVar[bool] = False
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
+        #: Columns of the band: at least :attr:`Job.columns`; those beyond hold zeros.
         self.columns = job.columns
         self.band_dtype = self.dtype
+        #: Makes the algorithm for bands whose samples are not finite or span too large a range.
         self.make_exact: Callable[[Job], Algorithm] | None = None
         self._exact: Algorithm | None = None
         self.weight = np.empty((0, 0, 0, 0))

@@ -85,14 +85,8 @@ def batch_of(n_in: int, tile_hw: Pair, n_tiles: int) -> int:
 class OverlapSave(BandAlgorithm):
     """Correlation of one group in the frequency domain.
 
-    Parameters
-    ----------
-    band_rows : int
-        Output rows of a tile.
-    tile_w : int
-        Columns of a tile, or of a window where that is wider.
-    wide : bool
-        Keep spectra of float64 too, for tiles whose samples span a large range.
+    Tiles make ``band_rows`` output rows and have ``tile_w`` columns, or more where a window is wider. ``wide`` keeps
+    spectra of float64 too, for tiles whose samples span a large range.
     """
 
     name = "fft"

@@ -95,14 +95,7 @@ def matrix_bytes(job: Job, block: int) -> int:
 
 
 class Gemm(BandAlgorithm):
-    """Correlation of one group as matrix products of ``block`` outputs each.
-
-    Parameters
-    ----------
-    job : Job
-    block : int
-        Outputs of a row in one product, N above; by default the cheapest.
-    """
+    """Correlation of one group as matrix products of ``block`` outputs (N above) each; by default the cheapest."""
 
     name = "gemm"
     smears = True
@@ -203,13 +196,9 @@ def _banded_matrix(weight: Array, block: int, length: int, stride: int, gap: int
 
 
 class ColumnProduct:
-    """Kernels of one column on one plane: a few output rows at once are a banded matrix times the rows of the band.
+    """Kernels of one column (n_out, kH) on one plane: output rows are a banded matrix times the rows of the band.
 
-    Parameters
-    ----------
-    kernels : ndarray of shape (n_out, kH)
-    stride, dilation : int
-        Vertical; the horizontal stride is 1.
+    ``stride`` and ``dilation`` are vertical; the horizontal stride is 1.
     """
 
     def __init__(self, kernels: Array, stride: int, dilation: int) -> None:

@@ -65,15 +65,7 @@ def row_job(job: Job, rank: int) -> Job:
 
 
 class Separable(BandAlgorithm):
-    """Correlation of one plane by columns, then rows.
-
-    Parameters
-    ----------
-    job : Job
-        ``n_in`` is 1.
-    rank : int
-        Largest rank of a kernel.
-    """
+    """Correlation of one plane by columns, then rows; ``rank`` is the largest of any kernel."""
 
     name = "separable"
     smears = True
@@ -218,17 +210,8 @@ def _compiled_passes(job: Job, rank: int, input_dtype: str) -> tuple[Callable[[i
 def factors(kernel: Array, dtype: str) -> Factors | None:
     """Return (rank, kH) columns and (rank, kW) rows whose products add up to ``kernel``, or None.
 
-    Parameters
-    ----------
-    kernel : ndarray of shape (kH, kW), float64
-        Finite.
-    dtype : {"float32", "float64"}
-        Type of the sums: what is left out stays below its rounding (:data:`TOLERANCE`).
-
-    Returns
-    -------
-    tuple of ndarray or None
-        None only where both sides exceed :data:`WHOLE_PX` and :data:`LARGE_RANK` are not enough.
+    The rest stays below the rounding of ``dtype`` (:data:`TOLERANCE`). None only where both sides of the kernel exceed
+    :data:`WHOLE_PX` and :data:`LARGE_RANK` are not enough.
 
     Examples
     --------

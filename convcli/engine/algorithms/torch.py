@@ -43,13 +43,7 @@ def import_torch(what: str) -> Any:
 
 
 def torch_device(device: str) -> Any:
-    """Return the torch device, or refuse where this machine has none.
-
-    Raises
-    ------
-    UsageError
-        If torch is missing or built without it, or no such device is present.
-    """
+    """Return the torch device; raise a UsageError if this torch or this machine has none."""
     torch = import_torch(f"--device {device}" if device != "cpu" else "--engine torch")
     if device == "cuda" and not torch.cuda.is_available():
         why = "this torch is built without CUDA" if torch.version.cuda is None else "no CUDA device was found"
@@ -72,12 +66,9 @@ def free_bytes(device: str) -> int:
 
 @contextlib.contextmanager
 def without_tf32(settings: Any) -> Iterator[None]:
-    """Switch TF32, which has 10 bits, off for float32 convolutions: a setting of the process, so users are counted.
+    """Switch TF32, which has 10 bits, off in ``settings``, ``torch.backends.cudnn``, for float32 convolutions.
 
-    Parameters
-    ----------
-    settings : object
-        ``torch.backends.cudnn``; its ``allow_tf32`` is restored when the last user leaves.
+    It is a setting of the process: users are counted, and the last one to leave restores it.
     """
     global _n_exact, _allowed
     with _lock:
@@ -97,13 +88,7 @@ def without_tf32(settings: Any) -> Iterator[None]:
 class Torch(BandAlgorithm):
     """``torch.nn.functional.conv2d`` on padded bands; weights stay on the device between bands.
 
-    Parameters
-    ----------
-    job : Job
-    device : {"cpu", "cuda", "mps"}
-    threads : int
-    input_dtype : str
-        8-bit samples are copied to the device as they are.
+    8-bit samples are copied to the device as they are.
     """
 
     name = "torch"
@@ -168,13 +153,7 @@ class Torch(BandAlgorithm):
         )
 
     def load(self, weight: Array) -> Self:
-        """Copy the weights to the device.
-
-        Raises
-        ------
-        UsageError
-            If torch or the device is absent.
-        """
+        """Copy the weights to the device."""
         self.device = torch_device(self.device_name)
         torch = import_torch("--engine torch")
         self.taps = torch.from_numpy(weight.astype(self.dtype)).to(self.device)
