@@ -192,7 +192,7 @@ def interleaved(planes: Array) -> Array | None:
 
 
 def is_readable(planes: Planes) -> bool:
-    """Whether the compiled loops can read these samples where they lie."""
+    """Whether the compiled loops can read these samples in place."""
     return (
         isinstance(planes, np.ndarray) and planes.dtype in READABLE and planes.dtype.isnative and planes.flags.aligned
     )

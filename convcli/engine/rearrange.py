@@ -64,7 +64,7 @@ def unfold(
 
 
 def channel_shuffle(input: ArrayLike, groups: int) -> NDArray[Any]:
-    """Deal the channels of (N, C, …) out over ``groups``, as ``torch.nn.functional.channel_shuffle`` (ShuffleNet).
+    """Take one channel of each group in turn, as ``torch.nn.functional.channel_shuffle`` (ShuffleNet).
 
     Parameters
     ----------

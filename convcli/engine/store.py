@@ -189,8 +189,8 @@ def store_bytes(
     >>> maps = np.linspace(-50, 300, 2 * 64 * 1024, dtype=np.float32).reshape(1, 128, 1024)
     >>> out = np.empty((1, 128, 1024), np.uint8)
     >>> counts = store_bytes(maps, out, [(1.0, 0.0, False)])
-    >>> counts is None or (int(counts.n_low[0]), int(counts.n_high[0]), int(out[0, 64, 0]))
-    (18538, 16665, 125)
+    >>> counts is None or (int(counts.n_low[0]), int(counts.n_high[0]), int(out[0, 64, 0])) == (18538, 16665, 125)
+    True
     """
     picture = out.transpose(1, 2, 0)
     fits = maps.dtype == np.float32 and maps.size and len(maps) <= MOST_LANES and picture.flags.aligned

@@ -26,7 +26,7 @@ THREAD_NS = 150_000
 
 
 class TooLittleMemory(Exception):  # noqa: N818
-    """Not even one row fits; carries the bytes that would do."""
+    """Not even one row fits; ``n_bytes`` would."""
 
     def __init__(self, n_bytes: int) -> None:
         super().__init__(n_bytes)
@@ -46,10 +46,8 @@ class Candidate(NamedTuple):
         The algorithm's name, and how it works, in a few words.
     nanoseconds : float
         Estimated time on ``threads`` threads.
-    band_rows, threads, memory_bytes : int
-        Output rows at once, and the memory of all threads.
-    most_threads : int
-        The most that the memory allows.
+    band_rows, threads, memory_bytes, most_threads : int
+        See :class:`Fit`.
     sums : str
         Type of the sums.
     block : int

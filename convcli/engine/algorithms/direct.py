@@ -1,6 +1,6 @@
 """Direct convolution by the compiled loops: sums in vector registers, rows read through the border's index maps.
 
-Nothing is unfolded; lines of samples are converted as they are needed, or read where they lie. See
+Nothing is unfolded: the loops read samples in place, or convert one line at a time. See
 ``convcli/engine/native/core.h`` for the contract.
 """
 
@@ -69,7 +69,7 @@ def product_rows(job: Job) -> int:
 
 
 def converted_bytes(job: Job, input_dtype: str) -> int:
-    """Return the bytes of a padded row of samples that the core cannot read as they lie."""
+    """Return the bytes of a padded row of samples that must be converted for the core."""
     return 0 if input_dtype in READABLE else job.n_in * job.columns * 2 * job.itemsize
 
 

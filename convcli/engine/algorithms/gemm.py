@@ -31,16 +31,16 @@ from convcli.engine.bands import Scratch
 from convcli.engine.borders import Array
 from convcli.engine.problem import Job, Problem
 
-#: One multiply-add in a matrix product of at least so many columns; float64 is half as fast.
+#: Least columns of a matrix product, and the price of one multiply-add in it; float64 is half as fast.
 MAC_NS = ((64, 0.0185), (16, 0.021), (8, 0.025), (4, 0.035), (1, 0.06))
-#: One run of neighbouring samples in a copy, whatever its length.
+#: One run of neighbouring samples in a copy, of any length.
 RUN_NS = 5.0
 #: Output rows that a kernel of one column makes in one product.
 ROWS_AT_ONCE = 16
 
 
 def mac_ns(columns: int, dtype: str) -> float:
-    """Return the price of one multiply-add in a product with so many columns."""
+    """Return the price of one multiply-add in a product of ``columns`` columns."""
     return next(price for least, price in MAC_NS if columns >= least) * (2 if dtype == "float64" else 1)
 
 
@@ -83,7 +83,7 @@ def best_block(job: Job) -> int:
 
 
 def product_bytes(job: Job, block: int, n_rows: int) -> int:
-    """Return the bytes of blocks and products for so many output rows."""
+    """Return the bytes of blocks and products for ``n_rows`` output rows."""
     apart, n_blocks, length = block_sizes(job, block)
     blocks = apart * n_blocks * (job.rows(n_rows) + job.dilation_hw[0]) * job.n_in * length
     return job.itemsize * (blocks + n_rows * apart * n_blocks * job.n_out * block)
