@@ -39,13 +39,7 @@ def over_axes(n_axes: int, run: Callable[Concatenate[int, P], R]) -> Callable[[C
 
 
 def as_samples(image: ArrayLike, weight: ArrayLike, n_axes: int) -> tuple[NDArray[Any], NDArray[Any], bool]:
-    """Return (N, C, …) samples and weights in one floating type, and whether there was a batch axis.
-
-    Raises
-    ------
-    GeometryError
-        If the number of axes is wrong or an axis is empty.
-    """
+    """Return (N, C, …) samples in a floating type, weights, and whether there was a batch axis."""
     samples, taps = np.asarray(image), np.asarray(weight)
     if samples.ndim not in (n_axes + 1, n_axes + 2):
         raise GeometryError(
@@ -61,13 +55,7 @@ def as_samples(image: ArrayLike, weight: ArrayLike, n_axes: int) -> tuple[NDArra
 
 
 def float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type of the result: float32 and halves → float32, float64 and integers → float64.
-
-    Raises
-    ------
-    UsageError
-        For complex numbers and everything that is not a number.
-    """
+    """Return the type of the result: float32 and halves → float32, float64 and integers → float64; else refuse."""
     if dtype.kind in "biu":
         return np.dtype(np.float64)
     if dtype.kind != "f":
@@ -76,13 +64,7 @@ def float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def per_axis(value: Size, n_axes: int, name: str, *, minimum: int = 1) -> tuple[int, ...]:
-    """Return one whole number per axis.
-
-    Raises
-    ------
-    GeometryError
-        If there are too many or too few, or one is below ``minimum``.
-    """
+    """Return one whole number per axis, none below ``minimum``."""
     values = (value,) * n_axes if isinstance(value, int | np.integer) else tuple(value)
     if len(values) == 1:
         values *= n_axes

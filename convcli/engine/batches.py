@@ -28,7 +28,7 @@ _lock = threading.Lock()
 
 
 def runner_for(
-    input_shape: tuple[int, int, int], weight: NDArray[Any], bias: NDArray[Any] | None, options: Mapping[str, Any]
+    input_shape: tuple[int, int, int], weight: NDArray[Any], bias: ArrayLike | None, options: Mapping[str, Any]
 ) -> Runner:
     """Return ``prepare(plan_conv(input_shape, weight, **options), weight, bias)``, from an earlier call if possible.
 
@@ -40,18 +40,19 @@ def runner_for(
     >>> runner_for((1, 8, 8), taps, None, {}) is runner_for((1, 8, 8), 2 * taps, None, {})
     False
     """
+    shift = None if bias is None else np.asarray(bias)
     if weight.size > MOST_TAPS:
-        return prepare(plan_conv(input_shape, weight, **options), weight, bias)
+        return prepare(plan_conv(input_shape, weight, **options), weight, shift)
     # A plan depends on these too: an engine that is already loaded may be the better one.
     world = available_threads(), "torch" in sys.modules
-    key = (input_shape, _content(weight), _content(bias), tuple(options.items()), world)
+    key = (input_shape, _content(weight), _content(shift), tuple(options.items()), world)
     with _lock:
         runner = _cache.get(key)
         if runner is not None:
             _cache.move_to_end(key)
             return runner
-    own_bias = None if bias is None else bias.copy()  # the caller may change it
-    runner = prepare(plan_conv(input_shape, weight, **options), weight.copy(), own_bias)
+    # Copies, because the caller may change the arrays.
+    runner = prepare(plan_conv(input_shape, weight, **options), weight.copy(), None if shift is None else shift.copy())
     if runner.plan.memory_bytes <= MOST_BYTES:
         with _lock:
             _cache[key] = runner
@@ -68,7 +69,7 @@ def run_batch(
     samples: NDArray[Any], taps: NDArray[Any], bias: ArrayLike | None, options: Mapping[str, Any]
 ) -> NDArray[Any]:
     """Convolve images (N, C, H, W) with one plan; ``options`` are those of :func:`convcli.engine.plan_conv`."""
-    runner = _runner_of(samples, samples.shape[1:], taps, bias, options)
+    runner = runner_for(samples.shape[1:], taps, bias, _typed(options, samples))
     maps = np.empty((len(samples), *runner.plan.output_shape), samples.dtype)
     for planes, out in zip(samples, maps, strict=True):
         runner.run(planes, out)
@@ -83,11 +84,11 @@ def run_volumes(
     options: Mapping[str, Any],
 ) -> NDArray[Any]:
     """Convolve volumes (N, C, D, H, W) with one plan for each phase of the depth."""
-    n, channels, _, *size = samples.shape
-    turns = []
+    n, channels, _, height, width = samples.shape
+    turns, typed = [], _typed(options, samples)
     for phase in depth:
         weight, n_planes = _stacked_weight(taps, phase, transposed=options["transposed"])
-        turns.append((phase, n_planes, _runner_of(samples, (channels * n_planes, *size), weight, bias, options)))
+        turns.append((phase, n_planes, runner_for((channels * n_planes, height, width), weight, bias, typed)))
     n_maps, *output_hw = turns[0][2].plan.output_shape
     volumes = np.empty((n, n_maps, sum(phase.n_outputs for phase in depth), *output_hw), samples.dtype)
     for volume, out in zip(samples, volumes, strict=True):
@@ -99,16 +100,8 @@ def run_volumes(
     return volumes
 
 
-def _runner_of(
-    samples: NDArray[Any],
-    shape: tuple[int, ...],
-    taps: NDArray[Any],
-    bias: ArrayLike | None,
-    options: Mapping[str, Any],
-) -> Runner:
-    dtype = str(samples.dtype)
-    typed = {**options, "dtype": dtype, "input_dtype": dtype}
-    return runner_for((shape[0], shape[1], shape[2]), taps, None if bias is None else np.asarray(bias), typed)
+def _typed(options: Mapping[str, Any], samples: NDArray[Any]) -> dict[str, Any]:
+    return {**options, "dtype": str(samples.dtype), "input_dtype": str(samples.dtype)}
 
 
 def _stacked_weight(taps: NDArray[Any], phase: AxisPhase, *, transposed: bool) -> tuple[NDArray[Any], int]:

@@ -83,11 +83,6 @@ def parse_border(text: str) -> Border:
         ``zeros``, ``constant:V``, ``replicate``, ``reflect`` (edge not repeated), ``symmetric`` (edge repeated),
         ``circular``, or another library's name for one of them (:data:`ALIASES`); case, ``-`` and ``_`` do not matter.
 
-    Returns
-    -------
-    Border
-        The one normal form.
-
     Raises
     ------
     UsageError
@@ -125,16 +120,11 @@ def border_index(before: int, size: int, after: int, mode: str) -> NDArray[np.in
     Parameters
     ----------
     before, after : int
-        Positions added at either end, of any size; negative ones cut.
+        Positions added at either end, of any number; negative ones cut.
     size : int
         Samples on the axis; at least 1.
     mode : str
-        A key of :data:`PATTERNS`.
-
-    Returns
-    -------
-    ndarray of shape (before + size + after,), intp
-        Values in 0 … size - 1, or -1 where the constant stands.
+        A key of :data:`PATTERNS`. The constant's positions are -1.
 
     Examples
     --------

@@ -150,10 +150,8 @@ class Runner:
 
         Parameters
         ----------
-        planes : ndarray or RowSource
-            Of a type that :meth:`makes_pictures` takes.
-        top, bottom : int
-            As in :meth:`rows`.
+        planes, top, bottom
+            As in :meth:`rows`, of a type that :meth:`makes_pictures` takes.
         out : ndarray of shape (bottom - top, oW, lanes), uint8, contiguous rows
         tones : sequence of (gain, offset, absolute)
             One a lane: ``gain * v + offset`` is stored, or the same of ``|v|``.
@@ -163,8 +161,7 @@ class Runner:
         Returns
         -------
         ToneCounts or None
-            None where planes do not lie side by side, or values are so far from the scale that float32 is too coarse;
-            ``out`` is then undefined.
+            None, and ``out`` undefined, where planes lie apart or float32 is too coarse for values far off the scale.
         """
         self._check(planes, top, bottom)
         (rows, columns), job = self.phases[0], self._jobs[0]

@@ -27,16 +27,9 @@ LEAST_MAGNITUDE = 1e-15
 class ToneCounts(NamedTuple):
     """Statistics of the samples of each map; ``+`` adds up bands.
 
-    Attributes
-    ----------
-    n : int
-        Samples in each map so far.
-    n_low, n_high : ndarray of int64, shape (O,)
-        Samples clipped to 0 and to the highest value.
-    n_nan : ndarray of int64, shape (O,)
-        Samples that were not a number, toned as 0 (kept with depth ``float``).
-    minimum, maximum, total : ndarray of float64, shape (O,)
-        Of the values before the tone, NaN left out.
+    ``n`` samples a map, of which ``n_low`` were clipped to 0, ``n_high`` to the highest value, and ``n_nan`` were NaN,
+    toned as 0 (kept with depth ``float``); ``minimum``, ``maximum`` and ``total`` are of the values before the tone,
+    without NaN.
     """
 
     n: int
@@ -173,7 +166,7 @@ def store_bytes(
     Parameters
     ----------
     maps : ndarray of shape (O, H, W), float32
-        Values of a row side by side; one map to four.
+        One to four maps, the values of a row side by side.
     out : ndarray of shape (O, H, W), uint8
         The planes of an interleaved picture, ``picture.transpose(2, 0, 1)``; one plane is such a picture.
     tones : sequence of (gain, offset, absolute)
@@ -182,7 +175,7 @@ def store_bytes(
     Returns
     -------
     ToneCounts or None
-        None where nothing is compiled, the arrays are not as above, or NumPy must do it; ``out`` is then undefined.
+        None, and ``out`` undefined, where nothing is compiled, the arrays are not as above, or NumPy must do it.
 
     Examples
     --------

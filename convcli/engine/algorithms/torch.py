@@ -17,7 +17,7 @@ import numpy as np
 from convcli.engine.algorithms.base import GATHER_NS, REFERENCE_THREADS, BandAlgorithm, Candidate, band_bytes, fit_band
 from convcli.engine.bands import Scratch
 from convcli.engine.borders import Array
-from convcli.engine.problem import Job, Problem
+from convcli.engine.problem import Job, Problem, TapFacts
 from convcli.errors import UsageError
 
 #: One multiply-add: many planes or few to add up, many planes apart or few, kernels above 49 × 49.
@@ -45,13 +45,13 @@ def import_torch(what: str) -> Any:
 def torch_device(device: str) -> Any:
     """Return the torch device; raise a UsageError if this torch or this machine has none."""
     torch = import_torch(f"--device {device}" if device != "cpu" else "--engine torch")
+    why = ""
     if device == "cuda" and not torch.cuda.is_available():
         why = "this torch is built without CUDA" if torch.version.cuda is None else "no CUDA device was found"
-        raise UsageError(f"--device cuda: {why} (torch {torch.__version__})", hint="--device cpu", device=device)
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise UsageError(
-            f"--device mps: no Metal device was found (torch {torch.__version__})", hint="--device cpu", device=device
-        )
+    elif device == "mps" and not torch.backends.mps.is_available():
+        why = "no Metal device was found"
+    if why:
+        raise UsageError(f"--device {device}: {why} (torch {torch.__version__})", hint="--device cpu", device=device)
     return torch.device(device)
 
 
@@ -85,6 +85,15 @@ def without_tf32(settings: Any) -> Iterator[None]:
                 settings.allow_tf32 = _allowed
 
 
+def _mac_ns(facts: TapFacts) -> float:
+    """Return the price of one multiply-add."""
+    if max(facts.kernel_hw) > LARGE_PX:
+        return LARGE_NS
+    if facts.n_in > 1:
+        return DENSE_NS if facts.n_in >= 16 else THIN_NS
+    return DEPTHWISE_NS if facts.n_groups >= 16 else FEW_NS
+
+
 class Torch(BandAlgorithm):
     """``torch.nn.functional.conv2d`` on padded bands; weights stay on the device between bands.
 
@@ -111,17 +120,10 @@ class Torch(BandAlgorithm):
                 import_torch(f"--device {problem.device}")
             return "torch is not installed: pip install torch"
         job, facts = problem.job, problem.facts
-        large = max(facts.kernel_hw) > LARGE_PX
-        if large:
-            price = LARGE_NS
-        elif facts.n_in > 1:
-            price = DENSE_NS if facts.n_in >= 16 else THIN_NS
-        else:
-            price = DEPTHWISE_NS if facts.n_groups >= 16 else FEW_NS
         fixed = (problem.n_outputs * 4 + problem.n_inputs * 2) * GATHER_NS + TORCH_CALL_NS
         if "torch" not in sys.modules:
             fixed += IMPORT_NS
-        work = problem.n_outputs * job.taps * price
+        work = problem.n_outputs * job.taps * _mac_ns(facts)
         cost = work / problem.threads + fixed
         folded = facts.n_groups if facts.shared else 1
 
@@ -130,9 +132,8 @@ class Torch(BandAlgorithm):
             made = rows * job.output_w * (job.n_out + job.taps)
             return folded * (band_bytes(job, job.columns, rows) + job.itemsize * made)
 
-        if problem.device == "cpu":
-            cache = CPU_BYTES
-        else:
+        cache = CPU_BYTES
+        if problem.device != "cpu":
             cache = int(free_bytes(problem.device) * DEVICE_SHARE)
             problem = problem._replace(memory=max(problem.memory, cache))
         # One band after the other: torch brings its own threads.
@@ -148,7 +149,7 @@ class Torch(BandAlgorithm):
             fit.memory_bytes,
             sums=problem.dtype,
             settings=(problem.device, problem.threads, own_type),
-            automatic=not large,
+            automatic=max(facts.kernel_hw) <= LARGE_PX,
             score_ns=work / REFERENCE_THREADS + fixed,
         )
 
