@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convcli.engine import native
-from convcli.engine.algorithms import ALL, BY_NAME
+from convcli.engine.algorithms import ALL
 from convcli.engine.algorithms.base import REFERENCE_THREADS, Candidate, TooLittleMemory
 from convcli.engine.bands import Phase, as_correlation, phases_of
 from convcli.engine.borders import Border
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 #: Bytes of working memory beyond input and output that a plan may take by default.
 DEFAULT_MEMORY = 512 * 2**20
 #: Algorithms by name, the reference first; those that run only when they are asked for.
+BY_NAME = {algorithm.name: algorithm for algorithm in ALL}
 ENGINES = tuple(BY_NAME)
 NOT_PICKED = ("reference", "im2col", "torch")
 

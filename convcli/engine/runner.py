@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convcli.engine import native
-from convcli.engine.algorithms import BY_NAME, Algorithm
+from convcli.engine.algorithms import Algorithm
 from convcli.engine.algorithms.base import BandAlgorithm
 from convcli.engine.algorithms.direct import Direct
 from convcli.engine.algorithms.reference import Reference
 from convcli.engine.bands import Scratch, ScratchPool, as_correlation, phase_weight, run_bands
 from convcli.engine.borders import READABLE, Array, Planes, Source
-from convcli.engine.plan import ConvPlan
+from convcli.engine.plan import BY_NAME, ConvPlan
 from convcli.engine.problem import Job, check_range, tap_facts
 from convcli.engine.store import MOST_LANES, ToneCounts, counts_of, is_reliable
 from convcli.errors import GeometryError

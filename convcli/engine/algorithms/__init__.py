@@ -11,7 +11,6 @@ from convcli.engine.algorithms.reference import Reference
 from convcli.engine.algorithms.separable import Separable
 from convcli.engine.algorithms.torch import Torch
 
-__all__ = ["ALL", "BY_NAME", "Algorithm"]
+__all__ = ["ALL", "Algorithm"]
 
 ALL: tuple[type[Algorithm], ...] = (Reference, Im2col, Gemm, Direct, Separable, OverlapSave, Torch)
-BY_NAME = {algorithm.name: algorithm for algorithm in ALL}
