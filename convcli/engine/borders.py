@@ -1,4 +1,4 @@
-"""Borders, and images seen through them: what lies beyond the edge, as an index map per axis.
+"""Borders, and images seen through them: an index map per axis tells what lies beyond the edge.
 
 An index map names, for every position of the padded axis, the sample that stands there (-1: the constant). That is
 why every mode works for a pad of any size, also larger than the image, where libraries that copy slices refuse. No
@@ -24,7 +24,7 @@ Positions: TypeAlias = "NDArray[np.int32]"
 #: Types of samples that the compiled loops read.
 READABLE = ("uint8", "int16", "uint16", "float32", "float64")
 
-#: What the pad of "abcd" looks like, two samples each side. The bar is the edge.
+#: The pad of "abcd", two samples on each side; the bar is the edge.
 PATTERNS = {
     "constant": "vv|abcd|vv",
     "replicate": "aa|abcd|dd",

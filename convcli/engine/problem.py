@@ -81,7 +81,7 @@ def output_px(size: int, kernel: int, *, stride: int, dilation: int, pads: Pair,
 def check_range(bound: float, dtype: str, what: str) -> None:
     """Refuse maps whose magnitude, at most ``bound``, may leave the range of ``dtype``; ``what`` names the cause.
 
-    Infinity overflowed on the way and is refused; NaN comes from taps that are NaN or infinite, and is allowed.
+    A bound that overflowed to infinity is refused; NaN, which only taps that are NaN cause, passes.
     """
     largest = float(np.finfo(dtype).max)
     if not bound > largest:

@@ -22,7 +22,7 @@ from convcli.errors import GeometryError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Output samples of a short job.
+#: A job of at most this many output samples is short.
 SHORT_SAMPLES = 4_000_000
 
 
@@ -68,7 +68,7 @@ class Runner:
         made: dict[bytes, list[tuple[Array, Algorithm]]] = {}
         found = []
         for kernels in weight.reshape(self.plan.groups, -1, *weight.shape[1:]):
-            # Found by some of the taps, then by all.
+            # Look kernels up by a sample of their taps, then compare all.
             alike = made.setdefault(kernels.reshape(-1)[:: max(kernels.size // 1024, 1)].tobytes(), [])
             match = next((algorithm for others, algorithm in alike if np.array_equal(kernels, others)), None)
             if match is None:
@@ -248,8 +248,7 @@ class Work:
     def __call__(self, band: Band, scratch: Scratch) -> None:
         """Do one band.
 
-        Sums that integers could overflow were refused by the plan; float samples may be as large as they like, and
-        infinity is then the right answer.
+        The plan refused integers whose sums could overflow; of very large float samples infinity is the right sum.
         """
         n_groups = len(self.algorithms)
         per_group = self.source.planes.shape[0] // n_groups

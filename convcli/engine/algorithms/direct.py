@@ -22,7 +22,7 @@ from convcli.engine.problem import Job, Problem
 MAC_NS = {"AVX-512": 0.0195, "AVX2": 0.0215, "NEON": 0.04}
 PLAIN_MAC_NS = 0.075
 NARROW = {"AVX-512": 32, "NEON": 8}
-#: One output sample, besides.
+#: Fixed price of one output sample.
 OUTPUT_NS = 0.25
 #: Extra cost of a tap in a row of one, as a part of its price.
 SHORT_ROW = 1.1

@@ -32,7 +32,7 @@ from convcli.engine.problem import Job, Problem
 
 Factors: TypeAlias = tuple[Array, Array]
 
-#: Norm of what is left out, relative to the kernel's.
+#: Largest norm of the rest, relative to the kernel's.
 TOLERANCE = {"float32": 2e-8, "float64": 1e-15}
 #: Kernels up to this many rows or columns are decomposed whole: 5 ms.
 WHOLE_PX = 129
