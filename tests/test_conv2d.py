@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from oracles import assert_close
 from strategies import convolutions
 
-from convcli.engine import ENGINES, conv2d, kept, native, parse_border, plan_conv, prepare
+from convcli.engine import ENGINES, batches, conv2d, native, parse_border, plan_conv, prepare
 from convcli.errors import GeometryError, UsageError
 
 NAMES = (*ENGINES, "auto")
@@ -302,9 +302,9 @@ def test_a_plan_is_kept_for_the_same_taps_only():
     assert conv2d(image, taps, stride=2).shape == (1, 4, 4)
     large = np.ones((1, 1, 300, 300))
     assert conv2d(np.ones((1, 300, 300)), large).item() == 90_000
-    for size in range(5, 5 + 2 * kept.N_KEPT):
+    for size in range(5, 5 + 2 * batches.N_CACHED):
         conv2d(np.ones((1, size, size)), taps)
-    assert len(kept._kept) == kept.N_KEPT
+    assert len(batches._cache) == batches.N_CACHED
 
 
 @pytest.mark.parametrize("engine", ["reference", "im2col", "gemm", *COMPILED, "torch"])

@@ -17,7 +17,7 @@ from oracles import assert_close, correlate_loops
 from PIL import Image
 
 from convcli.engine import conv2d, native, parse_border, plan_conv, prepare
-from convcli.engine.bands import Source
+from convcli.engine.borders import Source
 from convcli.engine.store import magnitude, store_bytes
 from convcli.errors import UsageError
 from convcli.pipeline.tone import Tone, parse_tone

@@ -19,9 +19,8 @@ from PIL import Image
 from convcli import conv2d
 from convcli.engine import ENGINES, Border, native, plan_conv, prepare
 from convcli.engine.algorithms.fft import good_size
-from convcli.engine.algorithms.lowrank import factors
-from convcli.engine.bands import ScratchPool
-from convcli.engine.work import run_bands
+from convcli.engine.algorithms.separable import factors
+from convcli.engine.bands import ScratchPool, run_bands
 from convcli.errors import ConvcliError, GeometryError, UsageError
 from convcli.pipeline.flags import parse_bytes
 
@@ -86,7 +85,7 @@ def test_a_huge_kernel_of_rank_one_is_planned_and_run_without_a_decomposition(mo
     pad = ((1000, 1000), (1000, 1000))
     plan = plan_conv((3, 5, 7), weight, padding=pad, groups=3, border=REPLICATE, input_dtype="uint8")
     maps = prepare(plan, weight).run(np.full((3, 5, 7), 9, np.uint8))
-    assert (plan.engine, plan.rank) == ("separable", 1)
+    assert (plan.engine, plan.settings) == ("separable", (1,))
     assert_close(maps, np.full((3, 5, 7), 9 * weight[0].sum()), rtol=1e-5)
 
 

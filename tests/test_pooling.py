@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from oracles import assert_close
 
 from convcli import engine
-from convcli.errors import GeometryError
+from convcli.errors import GeometryError, UsageError
 
 F = torch.nn.functional
 
@@ -107,3 +107,19 @@ def test_channel_shuffle_equals_torch():
     for groups in (1, 2, 3, 12):
         expected = F.channel_shuffle(torch.from_numpy(image), groups).numpy()
         np.testing.assert_array_equal(engine.channel_shuffle(image, groups), expected)
+
+
+def test_the_padding_of_a_pooling_may_differ_from_side_to_side():
+    image = np.random.default_rng(3).standard_normal((2, 7, 9))
+    pads = ((1, 0), (0, 1))
+    outside = np.pad(image, [(0, 0), *pads], constant_values=-np.inf)
+    np.testing.assert_array_equal(engine.max_pool2d(image, 3, 2, pads), engine.max_pool2d(outside, 3, 2))
+    zeros = np.pad(image, [(0, 0), *pads])
+    assert_close(engine.avg_pool2d(image, 3, 2, pads), engine.avg_pool2d(zeros, 3, 2), rtol=1e-12, scale=1.0)
+    ones = engine.avg_pool2d(np.ones((1, 7, 9)), 3, 2, pads, count_include_pad=False)
+    np.testing.assert_array_equal(ones, np.ones_like(ones))
+    for wrong in (((2, 0), (0, 0)), ((0, 0), (0, 2))):
+        with pytest.raises(GeometryError, match="more than half"):
+            engine.max_pool2d(image, 3, 2, wrong)
+    with pytest.raises(UsageError, match="same"):
+        engine.max_pool2d(image, 3, 2, "same")

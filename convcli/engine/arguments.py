@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -15,16 +17,29 @@ if TYPE_CHECKING:
 
 Size = int | Sequence[int]
 PaddingLike = str | int | Sequence[int] | Sequence[tuple[int, int]]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def over_axes(n_axes: int, run: Callable[Concatenate[int, P], R]) -> Callable[[Callable[[], None]], Callable[P, R]]:
+    """Give ``run``, with its first argument fixed to ``n_axes``, the name and docstring of the decorated function."""
+
+    def named(documented: Callable[[], None]) -> Callable[P, R]:
+        @functools.wraps(documented)
+        def fixed(*args: P.args, **kwargs: P.kwargs) -> R:
+            return run(n_axes, *args, **kwargs)
+
+        whole = inspect.signature(run)
+        first, *parameters = whole.parameters.values()
+        fixed.__signature__ = whole.replace(parameters=parameters)  # type: ignore[attr-defined]
+        fixed.__annotations__ = {name: hint for name, hint in run.__annotations__.items() if name != first.name}
+        return fixed
+
+    return named
 
 
 def as_samples(image: ArrayLike, weight: ArrayLike, n_axes: int) -> tuple[NDArray[Any], NDArray[Any], bool]:
-    """Return (N, C, …) samples and weights in one floating type, and whether there was a batch axis.
-
-    Raises
-    ------
-    GeometryError
-        If the number of axes is wrong or an axis is empty.
-    """
+    """Return (N, C, …) samples in a floating type, weights, and whether there was a batch axis."""
     samples, taps = np.asarray(image), np.asarray(weight)
     if samples.ndim not in (n_axes + 1, n_axes + 2):
         raise GeometryError(
@@ -40,13 +55,7 @@ def as_samples(image: ArrayLike, weight: ArrayLike, n_axes: int) -> tuple[NDArra
 
 
 def float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type of the result: float32 and halves → float32, float64 and integers → float64.
-
-    Raises
-    ------
-    UsageError
-        For complex numbers and everything that is not a number.
-    """
+    """Return the type of the result: float32 and halves → float32, float64 and integers → float64; else refuse."""
     if dtype.kind in "biu":
         return np.dtype(np.float64)
     if dtype.kind != "f":
@@ -55,13 +64,7 @@ def float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def per_axis(value: Size, n_axes: int, name: str, *, minimum: int = 1) -> tuple[int, ...]:
-    """Return one whole number per axis.
-
-    Raises
-    ------
-    GeometryError
-        If there are too many or too few, or one is below ``minimum``.
-    """
+    """Return one whole number per axis, none below ``minimum``."""
     values = (value,) * n_axes if isinstance(value, int | np.integer) else tuple(value)
     if len(values) == 1:
         values *= n_axes
@@ -73,7 +76,7 @@ def per_axis(value: Size, n_axes: int, name: str, *, minimum: int = 1) -> tuple[
 
 
 def padding_pairs(padding: PaddingLike, n_axes: int) -> str | tuple[Pair, ...]:
-    """Return the word, or (before, after) per axis of any way to say it."""
+    """Return a word as it is, and any other padding as (before, after) per axis."""
     if not isinstance(padding, str):
         if not isinstance(padding, int | np.integer) and any(isinstance(side, Sequence) for side in padding):
             padding = tuple((int(before), int(after)) for before, after in padding)  # type: ignore[misc]

@@ -1,44 +1,106 @@
-"""Padded input, gathered from wherever the samples are.
+"""The pieces of a convolution: phases, whose outputs interleave, and bands of rows, which threads share.
 
-No padded or converted copy of a whole image is ever made: the compiled loops read it through the border's index maps,
-and every other algorithm gathers the rows that a band of output needs.
+A convolution is one phase. A transposed convolution with stride s writes every s-th output from every s-th tap: it is
+s correlations per axis, one per residue, of stride 1 over the same input; no zeros are inserted or multiplied. With
+dilation d only residues that gcd(s, d) divides have taps; the others keep only the bias.
 """
 
 from __future__ import annotations
 
+import _thread
+import contextlib
+import itertools
+import threading
 from collections import deque
-from math import prod
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from math import gcd, prod
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from convcli.engine.borders import Border, map_positions
+from convcli.geometry.arithmetic import Pair
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-Array: TypeAlias = "NDArray[Any]"
-Positions: TypeAlias = "NDArray[np.int32]"
 
-#: Samples that the compiled loops read.
-READABLE = ("uint8", "int16", "uint16", "float32", "float64")
+class AxisPhase(NamedTuple):
+    """One axis of a phase.
+
+    ``taps`` are indices of the kernel's taps in the order in which they meet the input, possibly none; ``before`` is
+    the position of the first input sample on the padded axis (negative: samples cut). The phase writes ``n_outputs``
+    outputs: ``first, first + step, …``.
+    """
+
+    taps: tuple[int, ...]
+    before: int
+    stride: int
+    dilation: int
+    first: int
+    step: int
+    n_outputs: int
 
 
-class RowSource(Protocol):
-    """What stands for an image too large to hold: windows of rows, asked for in any order and from any thread."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def dtype(self) -> np.dtype[Any]: ...  # noqa: D102
-    def rows(self, top: int, bottom: int) -> Array: ...  # noqa: D102
+Phase = tuple[AxisPhase, ...]
 
 
-Planes: TypeAlias = "Array | RowSource"
+def axis_phases(
+    kernel_px: int, *, before_px: int, stride: int, dilation: int, output_px: int, transposed: bool
+) -> tuple[AxisPhase, ...]:
+    """Return the phases of one axis: one, or of a transposed convolution one per output residue that occurs.
+
+    Output y stands at Y = y + before of the uncut result, where ``Y = stride·i + dilation·r`` for input i and tap r.
+
+    Examples
+    --------
+    >>> phases = axis_phases(3, before_px=1, stride=2, dilation=1, output_px=4, transposed=True)
+    >>> [(p.taps, p.before, p.first, p.n_outputs) for p in phases]
+    [((1,), 0, 0, 2), ((2, 0), 0, 1, 2)]
+    """
+    if not transposed:
+        return (AxisPhase(tuple(range(kernel_px)), before_px, stride, dilation, 0, 1, output_px),)
+    apart = gcd(stride, dilation)
+    phases = []
+    for first in range(min(stride, output_px)):
+        at = first + before_px
+        taps = [r for r in range(kernel_px) if (at - dilation * r) % stride == 0]
+        # Larger taps meet earlier inputs: reverse them so that the window runs forward.
+        start = (at - dilation * taps[-1]) // stride if taps else 0
+        count = -(-(output_px - first) // stride)
+        phases.append(AxisPhase(tuple(taps[::-1]), -start, 1, dilation // apart, first, stride, count))
+    return tuple(phases)
+
+
+def phases_of(
+    kernel_hw: Pair, padding: tuple[Pair, Pair], stride: Pair, dilation: Pair, output_hw: Pair, transposed: bool
+) -> tuple[Phase, ...]:
+    """Return every combination of the phases of rows and columns."""
+    axes = [
+        axis_phases(k, before_px=before, stride=s, dilation=d, output_px=n, transposed=transposed)
+        for k, (before, _), s, d, n in zip(kernel_hw, padding, stride, dilation, output_hw, strict=True)
+    ]
+    return tuple(itertools.product(*axes))
+
+
+def phase_weight(weight: NDArray[Any], phase: Phase) -> NDArray[Any]:
+    """Return the taps of one phase; an axis without any gets a single zero."""
+    if any(not axis.taps for axis in phase):
+        return np.zeros((*weight.shape[:2], *[max(len(axis.taps), 1) for axis in phase]))
+    for position, axis in enumerate(phase, start=2):
+        if axis.taps != tuple(range(weight.shape[position])):  # a huge kernel is not copied for nothing
+            weight = np.take(weight, axis.taps, axis=position)
+    return weight
+
+
+def as_correlation(weight: NDArray[Any], groups: int) -> NDArray[Any]:
+    """Return transposed weights ``(I, O/g, …)`` in the order of ordinary ones, ``(O, I/g, …)``, not flipped."""
+    n_in, n_out, *kernel = weight.shape
+    split = weight.reshape(groups, n_in // groups, n_out, *kernel)
+    return split.swapaxes(1, 2).reshape(groups * n_out, n_in // groups, *kernel)
 
 
 class Scratch:
-    """Named buffers of one worker, kept between bands so that memory is touched once.
+    """Named buffers of one worker, reused from band to band so that memory is touched once.
 
     Examples
     --------
@@ -50,10 +112,10 @@ class Scratch:
     """
 
     def __init__(self) -> None:
-        self._buffers: dict[str, Array] = {}
+        self._buffers: dict[str, NDArray[Any]] = {}
 
-    def get(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """Return an uninitialised contiguous array; the same memory as the last one of that name if it is enough."""
+    def get(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an uninitialised contiguous array; reuse the memory of the last one of that name if it is enough."""
         n_bytes = prod(shape) * np.dtype(dtype).itemsize
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < n_bytes:
@@ -64,135 +126,75 @@ class Scratch:
 
 
 class ScratchPool:
-    """Scratches that workers borrow: as many as there were workers at once, reused from image to image."""
+    """Scratches that workers borrow and reuse from image to image; as many as there were workers at once."""
 
     def __init__(self) -> None:
         self._free: deque[Scratch] = deque()
 
-    def take(self) -> Scratch:
-        """Borrow one; give it back with :meth:`put`."""
+    @contextlib.contextmanager
+    def borrow(self) -> Iterator[Scratch]:
+        """Lend one."""
         try:
-            return self._free.pop()
+            scratch = self._free.pop()
         except IndexError:
-            return Scratch()
-
-    def put(self, scratch: Scratch) -> None:
-        """Give one back."""
-        self._free.append(scratch)
-
-
-def interleaved(planes: Array) -> Array | None:
-    """Return the (H, W, C) array under a transposed view of it, or None where planes do not lie side by side.
-
-    Examples
-    --------
-    >>> interleaved(np.zeros((4, 5, 4))[..., :3].transpose(2, 0, 1)).shape
-    (4, 5, 3)
-    >>> interleaved(np.zeros((3, 4, 5))) is None
-    True
-    """
-    plane, _, pixel = planes.strides
-    return planes.transpose(1, 2, 0) if plane == planes.itemsize and pixel >= len(planes) * plane else None
+            scratch = Scratch()
+        try:
+            yield scratch
+        finally:
+            self._free.append(scratch)
 
 
-def is_readable(planes: Planes) -> bool:
-    """Whether the compiled loops can read these samples where they lie."""
-    return (
-        isinstance(planes, np.ndarray) and planes.dtype in READABLE and planes.dtype.isnative and planes.flags.aligned
-    )
+#: A function of a band and a scratch, and the band.
+Task: TypeAlias = tuple[Callable[[Any, Scratch], None], Any]
 
 
-class Source:
-    """One image seen as padded rows.
+class _Crew:
+    """Threads that take tasks in order. The calling one begins at once and never waits for another to start."""
 
-    Parameters
-    ----------
-    planes : ndarray of shape (C, H, W) or RowSource
-        Any dtype, any strides.
-    top, left : int
-        Position of the image's first sample on the padded axes (negative: rows or columns cut).
-    border : Border
-        What lies beyond.
-    """
+    def __init__(self, tasks: Sequence[Task], pool: ScratchPool) -> None:
+        self._queue, self._pool = iter(tasks), pool
+        self._state = threading.Condition()
+        self._n_busy = 0
+        self.errors: list[BaseException] = []
 
-    def __init__(self, planes: Planes, top: int, left: int, border: Border) -> None:
-        self.planes, self.top, self.left, self.border = planes, top, left, border
-        self.height: int = planes.shape[-2]
-        self.width: int = planes.shape[-1]
-        self.readable = is_readable(planes)
-        self._columns: dict[int, Positions] = {}
+    def help(self) -> None:
+        """Do tasks until none are left, or one has failed."""
+        task = self._next(begins=True)
+        if task is None:  # started too late: nobody waits for this thread
+            return
+        try:
+            with self._pool.borrow() as scratch:
+                while task is not None:
+                    work, band = task
+                    work(band, scratch)
+                    task = self._next()
+        except BaseException as error:  # noqa: BLE001  (raised again by the calling thread)
+            self.errors.append(error)
+        finally:
+            with self._state:
+                self._n_busy -= 1
+                self._state.notify_all()
 
-    def row_positions(self, first: int, n_rows: int) -> Positions:
-        """Return the image's row at each padded row from ``first`` on; -1 is a row of the border's constant."""
-        rows = np.arange(first - self.top, first - self.top + n_rows, dtype=np.intp)
-        return map_positions(rows, self.height, self.border.mode).astype(np.int32)
+    def _next(self, *, begins: bool = False) -> Task | None:
+        with self._state:
+            task = None if self.errors else next(self._queue, None)
+            self._n_busy += begins and task is not None
+            return task
 
-    def column_positions(self, n_columns: int) -> Positions:
-        """Return the image's column at each of the first padded columns; -1 is the border's constant."""
-        if n_columns not in self._columns:
-            columns = np.arange(-self.left, n_columns - self.left, dtype=np.intp)
-            self._columns[n_columns] = map_positions(columns, self.width, self.border.mode).astype(np.int32)
-        return self._columns[n_columns]
+    def wait(self) -> None:
+        """Wait until no thread works."""
+        with self._state:
+            self._state.wait_for(lambda: self._n_busy == 0)
 
-    def window(self, channels: slice, first: int, n_rows: int, dtype: np.dtype[Any]) -> tuple[Array, Positions]:
-        """Return samples (planes, rows, W) for the compiled loops, and which of them each padded row is.
 
-        Parameters
-        ----------
-        channels : slice
-        first, n_rows : int
-            Padded rows.
-        dtype : dtype
-            What samples become that the loops cannot read.
-        """
-        rows = self.row_positions(first, n_rows)
-        if self.readable:
-            return self.planes[channels], rows  # type: ignore[index]
-        needed = np.unique(rows[rows >= 0]) if (rows >= 0).any() else np.zeros(1, np.int32)
-        runs = np.split(needed, np.flatnonzero(np.diff(needed) > 1) + 1)
-        parts = [self._rows(channels, int(run[0]), int(run[-1]) + 1) for run in runs]
-        samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-        if not is_readable(samples):
-            samples = samples.astype(dtype, order="C")
-        return samples, np.where(rows < 0, rows, np.searchsorted(needed, rows)).astype(np.int32)
-
-    def _rows(self, channels: slice, top: int, bottom: int) -> Array:
-        """Return rows of the image itself: (planes, rows, W)."""
-        if isinstance(self.planes, np.ndarray):
-            return self.planes[channels, top:bottom]
-        return np.asarray(self.planes.rows(top, bottom))[channels]
-
-    def fill(self, band: Array, channels: slice, first: int) -> None:
-        """Write padded rows ``first`` … of ``channels`` into ``band``.
-
-        Parameters
-        ----------
-        band : ndarray of shape (planes, rows, columns)
-            Receives the samples in its own dtype; any strides.
-        channels : slice
-        first : int
-            The first padded row wanted.
-        """
-        rows, columns = self.row_positions(first, band.shape[1]), self.column_positions(band.shape[2])
-        low, high = max(first - self.top, 0), min(first - self.top + band.shape[1], self.height)
-        begin = low - (first - self.top)
-        if low < high:
-            self._fill_columns(band[:, begin : begin + high - low], self._rows(channels, low, high), columns)
-        else:
-            low = high = begin = 0
-        for position in (*range(begin), *range(begin + high - low, band.shape[1])):
-            row, line = int(rows[position]), band[:, position : position + 1]
-            if row < 0:
-                line[...] = self.border.value
-            elif low <= row < high:
-                line[...] = band[:, begin + row - low : begin + row - low + 1]
-            else:
-                self._fill_columns(line, self._rows(channels, row, row + 1), columns)
-
-    def _fill_columns(self, band: Array, rows: Array, columns: Positions) -> None:
-        low = min(max(self.left, 0), len(columns))
-        high = max(min(self.width + self.left, len(columns)), low)
-        np.copyto(band[:, :, low:high], rows[:, :, low - self.left : high - self.left], casting="unsafe")
-        for side in (slice(0, low), slice(high, len(columns))):
-            band[:, :, side] = rows[:, :, columns[side]]
-            band[:, :, side][:, :, columns[side] < 0] = self.border.value
+def run_bands(tasks: Sequence[Task], pool: ScratchPool, threads: int) -> None:
+    """Run tasks, in order, on up to ``threads`` threads, the calling one among them; raise the first error."""
+    crew = _Crew(tasks, pool)
+    for _ in range(min(threads, len(tasks)) - 1):
+        with contextlib.suppress(RuntimeError):  # no more threads than the system allows
+            # Not threading.Thread, whose start waits until the thread runs.
+            _thread.start_new_thread(crew.help, ())
+    crew.help()
+    crew.wait()
+    if crew.errors:
+        raise crew.errors[0]

@@ -1,13 +1,15 @@
-"""What lies beyond the edge of an image: six modes, each an index map per axis.
+"""Borders, and images seen through them: an index map per axis tells what lies beyond the edge.
 
 An index map names, for every position of the padded axis, the sample that stands there (-1: the constant). That is
-why every mode works for a pad of any size, also larger than the image, where libraries that copy slices refuse.
+why every mode works for a pad of any size, also larger than the image, where libraries that copy slices refuse. No
+padded or converted copy of a whole image is ever made: the compiled loops read it through the index maps, and every
+other algorithm gathers the rows that a band of output needs.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -16,7 +18,13 @@ from convcli.errors import UsageError, near_names
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: What the pad of "abcd" looks like, two samples each side. The bar is the edge.
+Array: TypeAlias = "NDArray[Any]"
+Positions: TypeAlias = "NDArray[np.int32]"
+
+#: Types of samples that the compiled loops read.
+READABLE = ("uint8", "int16", "uint16", "float32", "float64")
+
+#: The pad of "abcd", two samples on each side; the bar is the edge.
 PATTERNS = {
     "constant": "vv|abcd|vv",
     "replicate": "aa|abcd|dd",
@@ -29,34 +37,21 @@ MODES = ("zeros", *PATTERNS)
 # Names in NumPy, SciPy, OpenCV, torch, ONNX, libvips, ImageMagick, FFmpeg, MATLAB. SciPy's "reflect" repeats the edge
 # and torch's does not: the word keeps torch's meaning here, and the report prints the pattern.
 ALIASES = {
-    "zeros": "zeros",
-    "zero": "zeros",
-    "black": "zeros",
-    "constant": "constant",
-    "replicate": "replicate",
-    "edge": "replicate",
-    "nearest": "replicate",
-    "copy": "replicate",
-    "clamp": "replicate",
-    "repeat": "replicate",
-    "reflect": "reflect",
-    "reflect101": "reflect",
-    "reflect_101": "reflect",
-    "mirror": "reflect",
-    "whole_sample": "reflect",
-    "symmetric": "symmetric",
-    "half_sample": "symmetric",
-    "grid_mirror": "symmetric",
-    "circular": "circular",
-    "wrap": "circular",
-    "periodic": "circular",
-    "grid_wrap": "circular",
-    "tile": "circular",
+    word: mode
+    for mode, words in {
+        "zeros": "zeros zero black",
+        "constant": "constant",
+        "replicate": "replicate edge nearest copy clamp repeat",
+        "reflect": "reflect reflect101 reflect_101 mirror whole_sample",
+        "symmetric": "symmetric half_sample grid_mirror",
+        "circular": "circular wrap periodic grid_wrap tile",
+    }.items()
+    for word in words.split()
 }
 
 
 class Border(NamedTuple):
-    """One border rule: ``mode`` is a key of :data:`PATTERNS`, ``value`` is what ``constant`` puts there.
+    """One border rule: ``mode`` is a key of :data:`PATTERNS`, ``value`` the sample of ``constant``.
 
     Examples
     --------
@@ -88,11 +83,6 @@ def parse_border(text: str) -> Border:
         ``zeros``, ``constant:V``, ``replicate``, ``reflect`` (edge not repeated), ``symmetric`` (edge repeated),
         ``circular``, or another library's name for one of them (:data:`ALIASES`); case, ``-`` and ``_`` do not matter.
 
-    Returns
-    -------
-    Border
-        The one normal form.
-
     Raises
     ------
     UsageError
@@ -111,15 +101,10 @@ def parse_border(text: str) -> Border:
     if mode is None:
         hint = near_names(word, ALIASES) or f"one of zeros, constant:V, {', '.join(list(PATTERNS)[1:])}"
         raise UsageError(f"unknown padding mode {text.strip()!r}", hint=hint)
-    if mode == "zeros":
-        mode = "constant"
-        if colon:
-            raise UsageError(f"padding mode {text.strip()!r}: zeros takes no value", hint="constant:V")
-        return Border(mode)
     if mode != "constant":
         if colon:
             raise UsageError(f"padding mode {text.strip()!r}: {mode} takes no value", hint="constant:V")
-        return Border(mode)
+        return Border("constant" if mode == "zeros" else mode)
     try:
         value = float(number)
     except ValueError:
@@ -135,16 +120,11 @@ def border_index(before: int, size: int, after: int, mode: str) -> NDArray[np.in
     Parameters
     ----------
     before, after : int
-        Positions added at either end, of any size; negative ones cut.
+        Positions added at either end, of any number; negative ones cut.
     size : int
         Samples on the axis; at least 1.
     mode : str
-        A key of :data:`PATTERNS`.
-
-    Returns
-    -------
-    ndarray of shape (before + size + after,), intp
-        Values in 0 … size - 1, or -1 where the constant stands.
+        A key of :data:`PATTERNS`. The constant's positions are -1.
 
     Examples
     --------
@@ -172,3 +152,111 @@ def map_positions(position: NDArray[np.intp], size: int, mode: str) -> NDArray[n
         folded = position % period
         return np.minimum(folded, period - folded) if size > 1 else np.zeros_like(position)
     raise ValueError(f"not a border mode: {mode!r}")
+
+
+class RowSource(Protocol):
+    """An image too large to hold: rows are asked for in any order and from any thread."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def dtype(self) -> np.dtype[Any]: ...  # noqa: D102
+    def rows(self, top: int, bottom: int) -> Array: ...  # noqa: D102
+
+
+Planes: TypeAlias = "Array | RowSource"
+
+
+def interleaved(planes: Array) -> Array | None:
+    """Return the (H, W, C) array under a transposed view of it, or None where planes do not lie side by side.
+
+    Examples
+    --------
+    >>> interleaved(np.zeros((4, 5, 4))[..., :3].transpose(2, 0, 1)).shape
+    (4, 5, 3)
+    >>> interleaved(np.zeros((3, 4, 5))) is None
+    True
+    """
+    plane, _, pixel = planes.strides
+    return planes.transpose(1, 2, 0) if plane == planes.itemsize and pixel >= len(planes) * plane else None
+
+
+def is_readable(planes: Planes) -> bool:
+    """Whether the compiled loops can read these samples in place."""
+    return (
+        isinstance(planes, np.ndarray) and planes.dtype in READABLE and planes.dtype.isnative and planes.flags.aligned
+    )
+
+
+class Source:
+    """One image (C, H, W), of any dtype and strides, seen as padded rows.
+
+    ``top`` and ``left`` are the position of its first sample on the padded axes (negative: rows or columns cut).
+    """
+
+    def __init__(self, planes: Planes, top: int, left: int, border: Border) -> None:
+        self.planes, self.top, self.left, self.border = planes, top, left, border
+        self.height: int = planes.shape[-2]
+        self.width: int = planes.shape[-1]
+        self.readable = is_readable(planes)
+        self._columns: dict[int, Positions] = {}
+
+    def row_positions(self, first: int, n_rows: int) -> Positions:
+        """Return the image's row at each padded row from ``first`` on; -1 is a row of the border's constant."""
+        rows = np.arange(first - self.top, first - self.top + n_rows, dtype=np.intp)
+        return map_positions(rows, self.height, self.border.mode).astype(np.int32)
+
+    def column_positions(self, n_columns: int) -> Positions:
+        """Return the image's column at each of the first padded columns; -1 is the border's constant."""
+        if n_columns not in self._columns:
+            columns = np.arange(-self.left, n_columns - self.left, dtype=np.intp)
+            self._columns[n_columns] = map_positions(columns, self.width, self.border.mode).astype(np.int32)
+        return self._columns[n_columns]
+
+    def window(self, channels: slice, first: int, n_rows: int, dtype: np.dtype[Any]) -> tuple[Array, Positions]:
+        """Return samples (planes, rows, W) for the compiled loops, and the one of their rows at each padded row.
+
+        ``first`` and ``n_rows`` count padded rows; samples that the loops cannot read are converted to ``dtype``.
+        """
+        rows = self.row_positions(first, n_rows)
+        if self.readable:
+            return self.planes[channels], rows  # type: ignore[index]
+        needed = np.unique(rows[rows >= 0]) if (rows >= 0).any() else np.zeros(1, np.int32)
+        runs = np.split(needed, np.flatnonzero(np.diff(needed) > 1) + 1)
+        parts = [self._rows(channels, int(run[0]), int(run[-1]) + 1) for run in runs]
+        samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        if not is_readable(samples):
+            samples = samples.astype(dtype, order="C")
+        return samples, np.where(rows < 0, rows, np.searchsorted(needed, rows)).astype(np.int32)
+
+    def _rows(self, channels: slice, top: int, bottom: int) -> Array:
+        """Return rows of the image itself: (planes, rows, W)."""
+        if isinstance(self.planes, np.ndarray):
+            return self.planes[channels, top:bottom]
+        return np.asarray(self.planes.rows(top, bottom))[channels]
+
+    def fill(self, band: Array, channels: slice, first: int) -> None:
+        """Write padded rows of ``channels`` from ``first`` on into ``band`` (planes, rows, columns), in its dtype."""
+        rows, columns = self.row_positions(first, band.shape[1]), self.column_positions(band.shape[2])
+        low, high = max(first - self.top, 0), min(first - self.top + band.shape[1], self.height)
+        begin = low - (first - self.top)
+        if low < high:
+            self._fill_columns(band[:, begin : begin + high - low], self._rows(channels, low, high), columns)
+        else:
+            low = high = begin = 0
+        for position in (*range(begin), *range(begin + high - low, band.shape[1])):
+            row, line = int(rows[position]), band[:, position : position + 1]
+            if row < 0:
+                line[...] = self.border.value
+            elif low <= row < high:
+                line[...] = band[:, begin + row - low : begin + row - low + 1]
+            else:
+                self._fill_columns(line, self._rows(channels, row, row + 1), columns)
+
+    def _fill_columns(self, band: Array, rows: Array, columns: Positions) -> None:
+        low = min(max(self.left, 0), len(columns))
+        high = max(min(self.width + self.left, len(columns)), low)
+        np.copyto(band[:, :, low:high], rows[:, :, low - self.left : high - self.left], casting="unsafe")
+        for side in (slice(0, low), slice(high, len(columns))):
+            band[:, :, side] = rows[:, :, columns[side]]
+            band[:, :, side][:, :, columns[side] < 0] = self.border.value

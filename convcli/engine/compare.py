@@ -1,11 +1,12 @@
 """The experiment "is my convolution the same as PyTorch's?": every engine on one job, measured.
 
-Time is the shortest of a few runs of a prepared engine; memory is what one run allocates beyond input and output,
-kernels' matrices included; the difference is to the float64 reference, tap by tap.
+Time is the shortest of a few runs of a prepared engine; memory is allocated by one run beyond input and output, with
+the kernels' matrices; the difference is from the float64 reference, which adds up tap by tap.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 import tracemalloc
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convcli.engine.bands import Array, Planes
+from convcli.engine.borders import Array, Planes
 from convcli.engine.plan import ENGINES, ConvPlan
 from convcli.engine.runner import Runner, prepare
 from convcli.errors import UsageError
@@ -23,57 +24,36 @@ from convcli.errors import UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Runs of each engine: until so many seconds are over, at least one, at most this many.
+#: Engines are run until this many seconds are over, at least once, at most this many times.
 REPEAT_SECONDS, MOST_REPEATS = 0.6, 9
-#: The reference works tap by tap: rows are sampled evenly where all of them would take longer than this.
+#: Evenly sampled rows of the reference are computed where all of them would take longer than this.
 REFERENCE_SECONDS = 5.0
 #: Rows of each sample.
 SAMPLE_ROWS = 4
 
 
 class Measurement(NamedTuple):
-    """One engine on one job; the numbers are ``None`` where it did not run.
+    """One engine on one job; the numbers are ``None`` where it did not run, and ``why_not`` says why.
 
-    Attributes
-    ----------
-    engine, method : str
-    seconds : float or None
-        Shortest run.
-    memory_bytes : int or None
-        Allocated beyond input and output; of torch what the process grew by, where the system tells.
-    max_difference : float or None
-        Largest absolute difference from the reference.
-    relative : float or None
-        The same as a part of the largest value of the reference.
-    picked : bool
-        The planner's choice.
-    why_not : str or None
-        Why it did not run.
+    ``seconds`` is the shortest run; ``memory_bytes`` is allocated beyond input and output, for torch the growth of the
+    process where the system tells; ``max_difference`` is the largest absolute difference from the reference, and
+    ``relative`` the same as a part of its largest value; ``picked``: the planner's choice.
     """
 
     engine: str
-    method: str
-    seconds: float | None
-    memory_bytes: int | None
-    max_difference: float | None
-    relative: float | None
-    picked: bool
-    why_not: str | None
+    method: str = ""
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    max_difference: float | None = None
+    relative: float | None = None
+    picked: bool = False
+    why_not: str | None = None
 
 
 class Comparison(NamedTuple):
-    """All engines on one job.
+    """All engines on one job, in the order of :data:`convcli.engine.ENGINES`, and the plan as asked for.
 
-    Attributes
-    ----------
-    measurements : tuple of Measurement
-        In the order of :data:`convcli.engine.ENGINES`.
-    plan : ConvPlan
-        What ``engine="auto"`` does.
-    n_rows, n_compared : int
-        Output rows, and how many of them were compared with the reference.
-    largest : float
-        Largest magnitude of the reference.
+    ``n_compared`` of the ``n_rows`` output rows were compared with the reference; its largest magnitude is ``largest``.
     """
 
     measurements: tuple[Measurement, ...]
@@ -107,11 +87,7 @@ def compare_engines(
     weight, bias
         As for :func:`convcli.engine.prepare`.
     limit_s : float
-        Engines estimated to take longer are left out, and said so.
-
-    Returns
-    -------
-    Comparison
+        Engines estimated to take longer do not run; their measurement says so.
     """
     chosen = planner()
     estimates = dict(chosen.estimates)
@@ -119,16 +95,15 @@ def compare_engines(
     largest = max(float(np.abs(part[np.isfinite(part)]).max(initial=0.0)) for part in reference)
     found = []
     for engine in ENGINES:
-        if engine in estimates and estimates[engine] > limit_s * 1e3:
+        if estimates.get(engine, 0.0) > limit_s * 1e3:
             why = f"would take about {estimates[engine] / 1e3:.0f} s; --limit {estimates[engine] / 900:.0f} runs it"
-            found.append(Measurement(engine, "", None, None, None, None, False, why))
+            found.append(Measurement(engine, why_not=why))
             continue
         try:
             plan = planner(engine=engine)
             runner = prepare(plan, weight, bias)
         except UsageError as refusal:
-            why = dict(chosen.excluded).get(engine, refusal.message)
-            found.append(Measurement(engine, "", None, None, None, None, False, why))
+            found.append(Measurement(engine, why_not=dict(chosen.excluded).get(engine, refusal.message)))
             continue
         maps = np.empty(plan.output_shape, plan.dtype)
         memory_bytes = _memory(plan, planes, weight, bias, maps)
@@ -136,24 +111,15 @@ def compare_engines(
         worst = max(
             _largest_difference(maps[:, top:bottom], part) for (top, bottom), part in zip(rows, reference, strict=True)
         )
-        found.append(
-            Measurement(
-                engine,
-                plan.method,
-                seconds,
-                memory_bytes,
-                worst,
-                worst / largest if largest else worst,
-                engine == chosen.engine,
-                None,
-            )
-        )
+        relative = worst / largest if largest else worst
+        picked = engine == chosen.engine
+        found.append(Measurement(engine, plan.method, seconds, memory_bytes, worst, relative, picked))
     n_compared = sum(bottom - top for top, bottom in rows)
     return Comparison(tuple(found), chosen, chosen.output_shape[1], n_compared, largest)
 
 
 def _largest_difference(maps: Array, reference: Array) -> float:
-    """Return the largest absolute difference; what is not finite in both in the same way is equal."""
+    """Return the largest absolute difference; equal infinities, and NaN in both, do not differ."""
     same = (maps == reference) | (np.isnan(maps) & np.isnan(reference))
     with np.errstate(invalid="ignore"):
         return float(np.where(same, 0.0, np.abs(maps - reference)).max())
@@ -162,7 +128,7 @@ def _largest_difference(maps: Array, reference: Array) -> float:
 def _reference(
     plan: ConvPlan, planes: Planes, weight: NDArray[Any], bias: NDArray[Any] | None
 ) -> tuple[list[tuple[int, int]], list[Array]]:
-    """Return row ranges and their float64 maps: all rows, or samples from top to bottom if that would take long."""
+    """Return row ranges and their float64 maps: all rows, or samples from top to bottom if all would take long."""
     height = plan.output_shape[1]
     seconds = dict(plan.estimates)["reference"] / 1e3
     runner = prepare(plan, weight, bias)
@@ -175,7 +141,7 @@ def _reference(
 
 
 def _shortest(runner: Runner, planes: Planes, maps: Array) -> float:
-    runner.run(planes, maps)  # memory touched, libraries awake
+    runner.run(planes, maps)  # warm up: touch the memory, load libraries
     times: list[float] = []
     while not times or (sum(times) < REPEAT_SECONDS and len(times) < MOST_REPEATS):
         start = time.perf_counter()
@@ -185,7 +151,7 @@ def _shortest(runner: Runner, planes: Planes, maps: Array) -> float:
 
 
 def _memory(plan: ConvPlan, planes: Planes, weight: NDArray[Any], bias: NDArray[Any] | None, maps: Array) -> int | None:
-    """Return the bytes that preparing and running allocates at most."""
+    """Return the most bytes allocated at once by preparing and running."""
     if plan.engine == "torch":
         before = _resident(peak=False)
         if before is None or not _forget_peak():
@@ -193,7 +159,7 @@ def _memory(plan: ConvPlan, planes: Planes, weight: NDArray[Any], bias: NDArray[
         prepare(plan, weight, bias).run(planes, maps)
         after = _resident(peak=True)
         return None if after is None else max(after - before, 0)
-    # Tracing slows Python down, so it has a run of its own; fewer threads would need less memory.
+    # Tracing slows Python down, so this is a separate run.
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -205,14 +171,12 @@ def _memory(plan: ConvPlan, planes: Planes, weight: NDArray[Any], bias: NDArray[
 
 
 def _resident(*, peak: bool) -> int | None:
-    """Return the process's resident bytes, now or at most, where Linux tells."""
+    """Return the process's resident bytes on Linux, the present or the peak."""
     if sys.platform != "linux":
         return None
-    name = "VmHWM:" if peak else "VmRSS:"
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(name):
-            return int(line.split()[1]) * 1024
-    return None
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    found = re.search(r"^VmHWM:\s+(\d+)" if peak else r"^VmRSS:\s+(\d+)", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
 
 
 def _forget_peak() -> bool:

@@ -1,4 +1,4 @@
-"""One output sample written out: which samples its window covers, with which taps, and what they add up to."""
+"""One output sample written out: the samples under its window, the taps, their products and the sum."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convcli.engine.bands import Planes
-from convcli.engine.borders import map_positions
-from convcli.engine.phases import AxisPhase, as_correlation
+from convcli.engine.bands import AxisPhase, as_correlation
+from convcli.engine.borders import Planes, map_positions
 from convcli.engine.plan import ConvPlan
 from convcli.errors import GeometryError
 
@@ -17,24 +16,11 @@ if TYPE_CHECKING:
 
 
 class Explanation(NamedTuple):
-    """One output sample.
+    """One output sample: its place, the input ``planes`` of its group, and the samples under its window.
 
-    Attributes
-    ----------
-    map_index, row, column : int
-        Which sample of which map.
-    planes : tuple of int
-        Input planes that take part.
-    rows, columns : tuple of int
-        Positions of the window on the image; negative ones and those past the end lie in the border.
-    patch : ndarray of shape (planes, rows, columns), float64
-        The samples there, the border's among them.
-    inside : ndarray of bool, same shape
-        Whether they are the image's own.
-    taps, products : ndarray, same shape
-    bias : float
-    value : float
-        Sum of the products and the bias, in float64.
+    ``rows`` and ``columns`` are the window's positions on the image; negative ones and those past the end lie in the
+    border. ``patch`` (planes, rows, columns) holds the samples there, ``inside`` tells those on the image; ``taps`` and
+    ``products`` have the same shape. ``value`` is the sum of the products and the bias, in float64.
     """
 
     map_index: int
@@ -60,19 +46,7 @@ def explain_sample(
     row: int,
     column: int,
 ) -> Explanation:
-    """Write one output sample out.
-
-    Parameters
-    ----------
-    plan : ConvPlan
-    planes : ndarray of shape (C, H, W) or RowSource
-    weight, bias
-        As for :func:`convcli.engine.prepare`.
-    map_index, row, column : int
-
-    Returns
-    -------
-    Explanation
+    """Write one output sample out; ``weight`` and ``bias`` as for :func:`convcli.engine.prepare`.
 
     Raises
     ------

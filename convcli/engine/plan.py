@@ -1,7 +1,7 @@
 """The plan: which algorithm, in which pieces, and why, from integers alone.
 
-:func:`plan_conv` checks everything that can be wrong, asks each algorithm whether it takes the job and what it would
-cost (:mod:`convcli.engine.algorithms`), and picks the cheapest.
+:func:`plan_conv` checks everything that can be wrong, asks each algorithm whether it takes the job and at what price
+(:mod:`convcli.engine.algorithms`), and picks the cheapest.
 """
 
 from __future__ import annotations
@@ -13,76 +13,47 @@ import numpy as np
 
 from convcli.engine import native
 from convcli.engine.algorithms import ALL
+from convcli.engine.algorithms.base import REFERENCE_THREADS, Candidate, TooLittleMemory
+from convcli.engine.bands import Phase, as_correlation, phases_of
 from convcli.engine.borders import Border
-from convcli.engine.phases import Phase, as_correlation, conv_axis, phases_of, transposed_axis
-from convcli.engine.problem import (
-    REFERENCE_THREADS,
-    Candidate,
-    Problem,
-    TooLittleMemory,
-    format_bytes,
-    largest_job,
-    map_bound,
-    sum_limit,
-    tap_facts,
-)
-from convcli.engine.refusals import check_conv, check_range, too_little
+from convcli.engine.problem import Problem, check_conv, check_range, format_bytes, tap_facts, too_little
 from convcli.errors import UsageError, near_names
 from convcli.geometry.arithmetic import Pair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Working memory beyond input and output that a plan takes unless told otherwise, in bytes.
+#: Bytes of working memory beyond input and output that a plan may take by default.
 DEFAULT_MEMORY = 512 * 2**20
 #: Algorithms by name, the reference first; those that run only when they are asked for.
-ENGINES = tuple(algorithm.name for algorithm in ALL)
+BY_NAME = {algorithm.name: algorithm for algorithm in ALL}
+ENGINES = tuple(BY_NAME)
 NOT_PICKED = ("reference", "im2col", "torch")
 
 
 class ConvPlan(NamedTuple):
-    """All that is known about one convolution before a pixel is read: integers and names only.
+    """One convolution, decided before a pixel is read: integers and names only.
 
     Attributes
     ----------
     input_shape, output_shape : tuple of int
         (C, H, W) and (O, oH, oW).
-    kernel_hw, stride_hw, dilation_hw : tuple of int
-    padding : tuple of (int, int)
-        (before, after) for rows and for columns.
-    groups : int
-    border : Border
-    transposed : bool
-    dtype : str
-        Of the maps: ``float32`` or ``float64``.
-    input_dtype : str
-        Of the samples, as far as exactness depends on it.
-    engine, method : str
-        The engine, and how it goes about it.
+    kernel_hw, stride_hw, padding, dilation_hw, groups, border, transposed, dtype, input_dtype, device
+        The job, as given to :func:`plan_conv`.
+    engine, method, sums, block, settings, band_rows, threads, memory_bytes
+        The offer taken: see :class:`convcli.engine.algorithms.base.Candidate`.
     reason : str
-        Why it was picked, in a sentence.
+        Why the engine was picked, in a sentence.
     exact : bool
         Whole-number samples and taps give the exact sums.
-    sums : str
-        The type in which sums are made.
-    block : int
-        Outputs per row of a matrix product, or columns of a transform's tile; 0 where there is neither.
-    rank : int
-        Columns and rows that a separable kernel is taken apart into; 0 elsewhere.
-    band_rows : int
-        Output rows worked on at once, per thread.
-    threads : int
-    memory_bytes : int
-        Working memory beyond input and output that this takes.
-    device : str
     bound : float
-        What no map's magnitude exceeds before the bias; of float samples, those up to 1.
+        Largest magnitude of a map before the bias; float samples count as at most 1.
     shared : bool
         Every group has the same kernels, and one plane.
     estimates : tuple of (str, float)
         Engine and its estimated milliseconds here, in the order of choice: cheapest first on a machine of four threads.
     excluded : tuple of (str, str)
-        Engines that do not take this job, with why.
+        Engines that decline this job, with the reason.
     """
 
     input_shape: tuple[int, int, int]
@@ -102,7 +73,7 @@ class ConvPlan(NamedTuple):
     exact: bool
     sums: str
     block: int
-    rank: int
+    settings: tuple[Any, ...]
     band_rows: int
     threads: int
     memory_bytes: int
@@ -113,8 +84,8 @@ class ConvPlan(NamedTuple):
     excluded: tuple[tuple[str, str], ...]
 
     def phases(self) -> tuple[Phase, ...]:
-        """Return the correlations this consists of (:mod:`convcli.engine.phases`)."""
-        return _phases(
+        """Return the correlations this consists of (:mod:`convcli.engine.bands`)."""
+        return phases_of(
             self.kernel_hw, self.padding, self.stride_hw, self.dilation_hw, self.output_shape[1:], self.transposed
         )
 
@@ -170,29 +141,22 @@ def plan_conv(
         Rows, columns.
     padding : ((top, bottom), (left, right))
         Pixels added; for a transposed convolution, cut from the result.
-    groups : int
+    groups, transposed
     border : Border
-        What the padding holds. A transposed convolution has only zeros.
-    transposed : bool
+        Samples of the padding. A transposed convolution has only zeros.
     dtype : {"float32", "float64"}
         Type of the maps and, except where ``plan.sums`` says otherwise, of the sums.
     input_dtype : str
         Type of the samples to come: whole samples and whole taps give exact sums up to a limit.
     engine : str
         ``auto`` or one of :data:`ENGINES`.
-    threads : int, optional
-        Workers; by default as many as this process may use.
-    memory : int, optional
-        Bytes of working memory beyond input and output; by default 512 MiB.
+    threads, memory : int, optional
+        Workers, by default as many as this process may use; bytes beyond input and output, by default 512 MiB.
     maps_kept : int
-        How many copies of a band of all maps each thread of the caller holds: counted where bands cannot be divided, as
-        those of a transform.
+        Copies of a band of all maps that each thread of the caller holds: they count where bands cannot be divided, as
+        in a transform.
     device : {"cpu", "cuda", "mps"}
         Other than ``cpu`` means torch.
-
-    Returns
-    -------
-    ConvPlan
 
     Raises
     ------
@@ -221,8 +185,8 @@ def plan_conv(
     if transposed:
         weight = as_correlation(weight, groups)
     facts = tap_facts(weight, groups)
-    phases = _phases(kernel_hw, padding, stride, dilation, output_shape[1:], transposed)
-    limit, bound = sum_limit(facts, input_dtype, border.value), map_bound(facts, input_dtype, border.value)
+    phases = phases_of(kernel_hw, padding, stride, dilation, output_shape[1:], transposed)
+    limit, bound = facts.sum_limit(input_dtype, border.value), facts.map_bound(input_dtype, border.value)
     check_range(abs(border.value), dtype, f"padding of {border.value:.4g}")
     meet = f"{input_dtype} samples" + (f" and padding of {border.value:.4g}" if border.value else "")
     check_range(bound, dtype, f"taps whose magnitudes add up to {facts.magnitude:.4g}, on {meet}")
@@ -232,13 +196,14 @@ def plan_conv(
         input_shape=input_shape,
         output_shape=output_shape,
         phases=phases,
-        job=largest_job(phases, facts, dtype),
+        job=facts.largest_job(phases, dtype),
         dtype=dtype,
         input_dtype=input_dtype,
         threads=threads or available_threads(),
         memory=memory or DEFAULT_MEMORY,
         kept_row_bytes=maps_kept * output_shape[0] * output_shape[2] * np.dtype(dtype).itemsize,
         device=device,
+        border_value=border.value,
     )
     possible, excluded, short = _candidates(problem)
     chosen, reason = _choose(possible, excluded, short, engine, device)
@@ -258,10 +223,10 @@ def plan_conv(
         engine=chosen.engine,
         method=chosen.method,
         reason=reason,
-        exact=chosen.adds_products and limit is not None and limit < exact_below,
+        exact=BY_NAME[chosen.engine].adds_products and limit is not None and limit < exact_below,
         sums=chosen.sums,
         block=chosen.block,
-        rank=chosen.rank,
+        settings=chosen.settings,
         band_rows=chosen.band_rows,
         threads=chosen.threads,
         memory_bytes=chosen.memory_bytes,
@@ -269,18 +234,18 @@ def plan_conv(
         bound=bound,
         shared=facts.shared,
         estimates=tuple((c.engine, c.nanoseconds / 1e6) for c in possible),
-        excluded=tuple(excluded),
+        excluded=tuple(excluded.items()),
     )
 
 
-def _candidates(problem: Problem) -> tuple[list[Candidate], list[tuple[str, str]], dict[str, int]]:
+def _candidates(problem: Problem) -> tuple[list[Candidate], dict[str, str], dict[str, int]]:
     """Return the offers, cheapest first, and for each algorithm that declines the reason and the memory it needs."""
     offers: list[Candidate] = []
-    refused: list[tuple[str, str]] = []
+    refused: dict[str, str] = {}
     short: dict[str, int] = {}
     for algorithm in ALL:
         if problem.device != "cpu" and algorithm.name != "torch":
-            refused.append((algorithm.name, "runs on the CPU only"))
+            refused[algorithm.name] = "runs on the CPU only"
             continue
         try:
             answer = algorithm.offer(problem)
@@ -288,7 +253,7 @@ def _candidates(problem: Problem) -> tuple[list[Candidate], list[tuple[str, str]
             short[algorithm.name] = shortage.n_bytes
             answer = f"needs {format_bytes(shortage.n_bytes)} of memory"
         if isinstance(answer, str):
-            refused.append((algorithm.name, answer))
+            refused[algorithm.name] = answer
         else:
             offers.append(answer)
     return sorted(offers, key=lambda c: c.score), refused, short
@@ -296,36 +261,11 @@ def _candidates(problem: Problem) -> tuple[list[Candidate], list[tuple[str, str]
 
 def available_threads() -> int:
     """Return how many threads this process may run at once."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _phases(
-    kernel_hw: Pair,
-    padding: tuple[Pair, Pair],
-    stride: Pair,
-    dilation: Pair,
-    output_hw: tuple[int, ...],
-    transposed: bool,
-) -> tuple[Phase, ...]:
-    axis_phases = transposed_axis if transposed else conv_axis
-    return phases_of(
-        [
-            axis_phases(
-                kernel_hw[axis],
-                before_px=padding[axis][0],
-                stride=stride[axis],
-                dilation=dilation[axis],
-                output_px=output_hw[axis],
-            )
-            for axis in range(2)
-        ]
-    )
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _next_best(best: Candidate, other: Candidate | None = None) -> str:
-    """Say what the next best engine would take, here or, where it is quicker here, on the four threads that count."""
+    """Name the next best engine and its time: here, or if it is quicker here, on the four threads of the comparison."""
     if other is None:
         return ""
     if best.nanoseconds <= other.nanoseconds:
@@ -335,7 +275,7 @@ def _next_best(best: Candidate, other: Candidate | None = None) -> str:
 
 
 def _choose(
-    possible: list[Candidate], excluded: list[tuple[str, str]], short: dict[str, int], engine: str, device: str
+    possible: list[Candidate], excluded: dict[str, str], short: dict[str, int], engine: str, device: str
 ) -> tuple[Candidate, str]:
     """Return the candidate to run and why; ``possible`` is sorted by cost."""
     if device != "cpu":
@@ -350,11 +290,9 @@ def _choose(
     if engine not in ENGINES:
         hint = near_names(engine, ENGINES) or f"auto, {', '.join(ENGINES)}"
         raise UsageError(f"unknown engine {engine!r}", hint=hint)
-    for candidate in possible:
-        if candidate.engine == engine:
-            asked = "asked for" if device == "cpu" else f"device {device}"
-            return candidate, f"{asked}; {candidate.method}"
+    found = next((candidate for candidate in possible if candidate.engine == engine), None)
+    if found is not None:
+        return found, f"{'asked for' if device == 'cpu' else f'device {device}'}; {found.method}"
     if engine in short:
         raise too_little(f"engine {engine}", short[engine])
-    why = dict(excluded)[engine]
-    raise UsageError(f"engine {engine} does not take this job: {why}", hint="--engine auto")
+    raise UsageError(f"engine {engine} does not take this job: {excluded[engine]}", hint="--engine auto")

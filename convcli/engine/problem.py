@@ -1,69 +1,203 @@
-"""What a planner knows: one convolution in integers, counts of its taps, and what an algorithm offers for it.
-
-Prices are nanoseconds on one core of 3.5 GHz; only their ratios matter. They are those of AVX2 and AVX-512 alike unless
-an algorithm says otherwise, and ``benchmarks/engine.py`` prints how far each choice was from the best.
-"""
+"""One convolution in integers: refused where it cannot be, the correlation of one group, and counts of its taps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convcli.engine.job import Job
-from convcli.engine.phases import Phase
+from convcli.engine.bands import Phase
+from convcli.engine.borders import Border
+from convcli.errors import GeometryError, UsageError
+from convcli.geometry.arithmetic import Pair, check_groups, conv_output_px, conv_transpose_output_px, window_px
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Converting a sample while gathering it, or copying one into place; one call of a NumPy function.
-GATHER_NS, CALL_NS = 0.15, 1500.0
-#: Working set that stays in a core's second-level cache.
-CACHE_BYTES = 600_000
-#: Threads for which algorithms are compared.
-REFERENCE_THREADS = 4
-#: Below this much work a second thread costs more than it brings.
-THREAD_NS = 150_000
 #: Largest magnitude of samples of each integer type; floats have no bound.
-_BITS = (8, 16, 32, 64)
 SAMPLE_LIMITS: dict[str, int] = {
     "bool": 1,
-    **{f"uint{n}": 2**n - 1 for n in _BITS},
-    **{f"int{n}": 2 ** (n - 1) for n in _BITS},
+    **{f"uint{n}": 2**n - 1 for n in (8, 16, 32, 64)},
+    **{f"int{n}": 2 ** (n - 1) for n in (8, 16, 32, 64)},
 }
-#: Kernels are looked at so many taps at a time: no copies of a huge one.
+#: Taps looked at in one step, so that a huge kernel is not copied.
 TAPS_AT_ONCE = 2**20
+
+
+def check_conv(
+    input_shape: tuple[int, int, int],
+    weight: NDArray[Any],
+    stride: Pair,
+    padding: tuple[Pair, Pair],
+    dilation: Pair,
+    groups: int,
+    border: Border,
+    transposed: bool,
+    output_padding: Pair,
+) -> tuple[int, int, int]:
+    """Return the output's shape; refuse shapes that do not belong together."""
+    if weight.ndim != 4 or min(weight.shape) < 1:
+        raise GeometryError(f"weight of shape {weight.shape}: four axes of at least 1 are needed (O, I/groups, kH, kW)")
+    if min(input_shape) < 1:
+        raise GeometryError(f"input of shape {input_shape} has no samples")
+    if min(stride) < 1 or min(dilation) < 1:
+        raise GeometryError(f"stride {stride} and dilation {dilation} must be at least 1")
+    channels = input_shape[0]
+    n_out, found = (weight.shape[1] * groups, weight.shape[0]) if transposed else weight.shape[:2]
+    check_groups(channels, n_out, groups)
+    expected = channels if transposed else channels // groups
+    if found != expected:
+        raise GeometryError(
+            f"weight {weight.shape} takes {found} planes per {'input' if transposed else 'group'}, "
+            f"but {channels} planes in {groups} groups give {expected}",
+            hint=f"groups={channels // found}" if not transposed and channels % found == 0 else None,
+            in_channels=channels,
+            groups=groups,
+        )
+    if transposed and border != Border("constant"):
+        raise UsageError("a transposed convolution has no border but zeros", hint="--padding-mode zeros")
+    sizes = [
+        output_px(
+            input_shape[1 + axis],
+            weight.shape[2 + axis],
+            stride=stride[axis],
+            dilation=dilation[axis],
+            pads=padding[axis],
+            extra=output_padding[axis] if transposed else None,
+        )
+        for axis in range(2)
+    ]
+    return (n_out, sizes[0], sizes[1])
+
+
+def output_px(size: int, kernel: int, *, stride: int, dilation: int, pads: Pair, extra: int | None) -> int:
+    """Return the output's length along one axis; transposed where there is an ``extra``, the output padding."""
+    window = {"stride": stride, "dilation": dilation, "pad_px": sum(pads)}
+    if extra is None:
+        return conv_output_px(size, kernel, **window)
+    return conv_transpose_output_px(size, kernel, output_padding=extra, **window)
+
+
+def check_range(bound: float, dtype: str, what: str) -> None:
+    """Refuse maps whose magnitude, at most ``bound``, may leave the range of ``dtype``; ``what`` names the cause.
+
+    A bound that overflowed to infinity is refused; NaN, which only taps that are NaN cause, passes.
+    """
+    largest = float(np.finfo(dtype).max)
+    if not bound > largest:
+        return
+    hint = "--dtype float64" if dtype == "float32" and bound <= np.finfo(np.float64).max else "smaller numbers"
+    raise UsageError(f"{what}: maps may reach {bound:.4g}, and {dtype} ends at {largest:.4g}", hint=hint)
+
+
+def too_little(what: str, n_bytes: int) -> UsageError:
+    """Return the refusal of a convolution that needs at least ``n_bytes`` of memory."""
+    words = format_bytes(n_bytes)
+    flag = words.replace(" bytes", "").replace(" KiB", "K").replace(" MiB", "M")
+    return UsageError(f"{what} needs at least {words} of memory", hint=f"--memory {flag}")
+
+
+def format_bytes(n_bytes: int) -> str:
+    """Return a number of bytes in words, rounded up so that the printed amount is enough.
+
+    Examples
+    --------
+    >>> format_bytes(900), format_bytes(2049), format_bytes(600 * 2**20)
+    ('900 bytes', '3 KiB', '600 MiB')
+    """
+    if n_bytes < 1024:
+        return f"{n_bytes} bytes"
+    if n_bytes < 100 * 2**20:
+        return f"{-(-n_bytes // 2**10)} KiB"
+    return f"{-(-n_bytes // 2**20)} MiB"
+
+
+class Job(NamedTuple):
+    """One valid correlation: a group of planes, all its kernels, full output width. Every algorithm is given one."""
+
+    n_in: int
+    n_out: int
+    kernel_hw: Pair
+    stride_hw: Pair
+    dilation_hw: Pair
+    output_w: int
+    dtype: str
+
+    @property
+    def columns(self) -> int:
+        """Padded columns that the outputs of one row read."""
+        return (self.output_w - 1) * self.stride_hw[1] + window_px(self.kernel_hw[1], self.dilation_hw[1])
+
+    def rows(self, n_output: int) -> int:
+        """Return the padded rows that ``n_output`` rows of output read."""
+        return (n_output - 1) * self.stride_hw[0] + window_px(self.kernel_hw[0], self.dilation_hw[0])
+
+    @property
+    def taps(self) -> int:
+        """Taps per output sample."""
+        return self.n_in * self.kernel_hw[0] * self.kernel_hw[1]
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a sum."""
+        return 8 if self.dtype == "float64" else 4
 
 
 class TapFacts(NamedTuple):
     """Numbers about a weight ``(O, I/groups, kH, kW)`` with its groups.
 
-    Attributes
-    ----------
-    n_out, n_in : int
-        Maps and planes per group.
-    kernel_hw : tuple of int
-    n_groups : int
-    shared : bool
-        Every group has the same kernels, and one plane.
-    integer : bool
-        All taps are whole numbers.
-    magnitude : float
-        Largest sum of magnitudes of one map.
+    ``n_out`` and ``n_in`` are the maps and planes of a group; ``shared``: every group has the same kernels, and one
+    plane; ``integer``: all taps are whole numbers; ``magnitude``: the largest sum of magnitudes of one map.
     """
 
     n_out: int
     n_in: int
-    kernel_hw: tuple[int, int]
+    kernel_hw: Pair
     n_groups: int
     shared: bool
     integer: bool
     magnitude: float
 
+    def job(self, phase: Phase, dtype: str) -> Job:
+        """Return the job of one group in ``phase``; steps that are never taken are 1, and cost nothing."""
+        rows, columns = phase
+        return Job(
+            n_in=self.n_in,
+            n_out=self.n_out,
+            kernel_hw=(max(len(rows.taps), 1), max(len(columns.taps), 1)),
+            stride_hw=(rows.stride if rows.n_outputs > 1 else 1, columns.stride if columns.n_outputs > 1 else 1),
+            dilation_hw=(rows.dilation if len(rows.taps) > 1 else 1, columns.dilation if len(columns.taps) > 1 else 1),
+            output_w=columns.n_outputs,
+            dtype=dtype,
+        )
+
+    def largest_job(self, phases: tuple[Phase, ...], dtype: str) -> Job:
+        """Return the job of the phase with the most work."""
+        return self.job(
+            max(phases, key=lambda p: len(p[0].taps) * len(p[1].taps) * p[0].n_outputs * p[1].n_outputs), dtype
+        )
+
+    def map_bound(self, input_dtype: str, border_value: float) -> float:
+        """Return the largest magnitude a map can have; float samples count as at most 1.
+
+        Examples
+        --------
+        >>> tap_facts(np.full((1, 1, 3, 3), 2.0), 1).map_bound("uint8", 0.0)
+        4590.0
+        """
+        with np.errstate(over="ignore"):
+            return self.magnitude * max(SAMPLE_LIMITS.get(input_dtype, 1), abs(border_value))
+
+    def sum_limit(self, input_dtype: str, border_value: float) -> float | None:
+        """Return a bound on every partial sum's magnitude if taps, samples and border are whole numbers, else None."""
+        limit = SAMPLE_LIMITS.get(input_dtype)
+        if limit is None or not self.integer or border_value != round(border_value):
+            return None
+        return max(limit, abs(border_value)) * self.magnitude
+
 
 def tap_facts(weight: NDArray[Any], groups: int) -> TapFacts:
-    """Count what matters in ``weight``.
+    """Return the facts about ``weight`` that a plan needs.
 
     Examples
     --------
@@ -98,26 +232,6 @@ def _count(kernel: NDArray[Any]) -> tuple[bool, float]:
     return integer, magnitude
 
 
-def sum_limit(facts: TapFacts, input_dtype: str, border_value: float) -> float | None:
-    """Return a bound on every partial sum's magnitude if taps, samples and border are whole numbers, else None."""
-    limit = SAMPLE_LIMITS.get(input_dtype)
-    if limit is None or not facts.integer or border_value != round(border_value):
-        return None
-    return max(limit, abs(border_value)) * facts.magnitude
-
-
-def map_bound(facts: TapFacts, input_dtype: str, border_value: float) -> float:
-    """Return what no map's magnitude exceeds: of samples up to their type's largest, or up to 1 where they are floats.
-
-    Examples
-    --------
-    >>> map_bound(tap_facts(np.full((1, 1, 3, 3), 2.0), 1), "uint8", 0.0)
-    4590.0
-    """
-    with np.errstate(over="ignore"):
-        return facts.magnitude * max(SAMPLE_LIMITS.get(input_dtype, 1), abs(border_value))
-
-
 class Problem(NamedTuple):
     """One convolution to be planned: integers, and the taps to be looked at."""
 
@@ -133,6 +247,7 @@ class Problem(NamedTuple):
     memory: int
     kept_row_bytes: int
     device: str
+    border_value: float
 
     @property
     def n_matrices(self) -> int:
@@ -158,153 +273,3 @@ class Problem(NamedTuple):
     def n_inputs(self) -> int:
         """Input samples in all."""
         return self.input_shape[0] * self.input_shape[1] * self.input_shape[2]
-
-
-def largest_job(phases: tuple[Phase, ...], facts: TapFacts, dtype: str) -> Job:
-    """Return the largest phase as the job of one group."""
-    return job_of(
-        max(phases, key=lambda p: len(p[0].taps) * len(p[1].taps) * p[0].n_outputs * p[1].n_outputs), facts, dtype
-    )
-
-
-def job_of(phase: Phase, facts: TapFacts, dtype: str) -> Job:
-    """Return one phase as the job of one group; steps that are never taken are 1, and cost nothing."""
-    rows, columns = phase
-    return Job(
-        n_in=facts.n_in,
-        n_out=facts.n_out,
-        kernel_hw=(max(len(rows.taps), 1), max(len(columns.taps), 1)),
-        stride_hw=(rows.stride if rows.n_outputs > 1 else 1, columns.stride if columns.n_outputs > 1 else 1),
-        dilation_hw=(rows.dilation if len(rows.taps) > 1 else 1, columns.dilation if len(columns.taps) > 1 else 1),
-        output_w=columns.n_outputs,
-        dtype=dtype,
-    )
-
-
-class Candidate(NamedTuple):
-    """One algorithm's offer.
-
-    Attributes
-    ----------
-    engine, method : str
-        The algorithm, and how it goes about it.
-    nanoseconds : float
-        Estimated time on ``threads`` threads.
-    band_rows, threads, memory_bytes : int
-        Output rows at once, and what all threads take.
-    most_threads : int
-        As many as the memory allows.
-    sums : str
-        Type of the sums.
-    block, rank : int
-        Outputs in a row of a matrix product, or columns of a transform's tile; columns and rows of a separable kernel.
-    adds_products : bool
-        Whole numbers are added up exactly.
-    automatic : bool
-        May be picked without being asked for.
-    score_ns : float
-        Time on a machine of :data:`REFERENCE_THREADS` threads, where that does not follow from the rest.
-    """
-
-    engine: str
-    method: str
-    nanoseconds: float
-    band_rows: int
-    threads: int
-    memory_bytes: int
-    most_threads: int = REFERENCE_THREADS
-    sums: str = "float32"
-    block: int = 0
-    rank: int = 0
-    adds_products: bool = True
-    automatic: bool = True
-    score_ns: float = 0.0
-
-    @property
-    def score(self) -> float:
-        """Nanoseconds on a machine of four threads, or as many as the memory allows.
-
-        The choice may not depend on the threads that this machine has: algorithms round differently, and a batch gives
-        the same pictures everywhere.
-        """
-        if self.score_ns:
-            return self.score_ns
-        return self.nanoseconds * self.threads / max(min(self.most_threads, REFERENCE_THREADS), 1)
-
-
-class TooLittleMemory(Exception):  # noqa: N818
-    """Not even one row fits; carries the bytes that would do."""
-
-    def __init__(self, n_bytes: int) -> None:
-        super().__init__(n_bytes)
-        self.n_bytes = n_bytes
-
-
-def format_bytes(n_bytes: int) -> str:
-    """Return so many bytes in words, rounded up: what is printed is enough.
-
-    Examples
-    --------
-    >>> format_bytes(900), format_bytes(2049), format_bytes(600 * 2**20)
-    ('900 bytes', '3 KiB', '600 MiB')
-    """
-    if n_bytes < 1024:
-        return f"{n_bytes} bytes"
-    if n_bytes < 100 * 2**20:
-        return f"{-(-n_bytes // 2**10)} KiB"
-    return f"{-(-n_bytes // 2**20)} MiB"
-
-
-def format_size(n_bytes: int) -> str:
-    """Return so many bytes as a flag takes them, rounded up as in :func:`format_bytes`.
-
-    Examples
-    --------
-    >>> format_size(900), format_size(2049), format_size(600 * 2**20)
-    ('900', '3K', '600M')
-    """
-    number, _, unit = format_bytes(n_bytes).partition(" ")
-    return number + {"bytes": "", "KiB": "K", "MiB": "M"}[unit]
-
-
-def fit_band(
-    problem: Problem,
-    n_bytes: Callable[[int], int],
-    matrix_bytes: int,
-    cost_ns: float,
-    *,
-    cache: int = CACHE_BYTES,
-    threads: int = 0,
-) -> tuple[int, int, int, int]:
-    """Return (band rows, threads, bytes, most threads): a band that stays in the cache and, for all, inside the memory.
-
-    Parameters
-    ----------
-    problem : Problem
-    n_bytes : callable
-        Bytes that one thread takes for so many output rows: a constant and so much a row.
-    matrix_bytes : int
-        What one set of kernels takes.
-    cost_ns : float
-        On one thread.
-    cache : int
-        Bytes that a band may take where there is more memory.
-    threads : int
-        Workers, if not as many as the work is worth.
-
-    Raises
-    ------
-    TooLittleMemory
-        If one row on one thread does not fit.
-    """
-    least, fixed = n_bytes(1), matrix_bytes * problem.n_matrices
-    each, memory = max(n_bytes(2) - least, 1), problem.memory - fixed
-    if least > memory:
-        raise TooLittleMemory(least + fixed)
-    workers = min(threads or problem.threads, max(int(cost_ns // THREAD_NS), 1), memory // least)
-    within_memory = (memory // workers - least) // each + 1
-    # Windows overlap from band to band: tall kernels want tall bands, also where they leave the cache.
-    rows = min(max((cache - least) // each + 1, min(problem.job.rows(1) * 2, 64)), within_memory, problem.rows)
-    share = -(-problem.rows * problem.facts.n_groups // workers) if workers > 1 else rows
-    rows = min(rows, max(share, 1))
-    return rows, workers, (least + (rows - 1) * each) * workers + fixed, memory // least

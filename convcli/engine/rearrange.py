@@ -1,4 +1,4 @@
-"""What moves samples and computes nothing: unfold and channel_shuffle."""
+"""Functions that move samples without computing: unfold and channel_shuffle."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def unfold(
 
 
 def channel_shuffle(input: ArrayLike, groups: int) -> NDArray[Any]:
-    """Deal the channels of (N, C, …) out over ``groups``, as ``torch.nn.functional.channel_shuffle`` (ShuffleNet).
+    """Take one channel of each group in turn, as ``torch.nn.functional.channel_shuffle`` (ShuffleNet).
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """From maps to stored samples: scale, round, saturate and count; and the magnitude of two maps.
 
-Compiled where it can be: bytes are made sixteen or more at a time, and are the same as NumPy's, which has the last word
-for values that are not finite or so far from the scale that float32 is too coarse.
+The compiled loops make the same bytes as NumPy, sixteen or more at a time; they leave values to NumPy that are not
+finite, or so far from the scale that float32 is too coarse.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from convcli.engine import native
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Maps of one picture: red, green, blue, alpha.
+#: Most maps of one picture: red, green, blue, alpha.
 MOST_LANES = 4
 #: Stored values and offsets up to which float32 is fine enough: its numbers are a quarter apart there.
 FAR = 2.0**21
@@ -25,18 +25,11 @@ LEAST_MAGNITUDE = 1e-15
 
 
 class ToneCounts(NamedTuple):
-    """What happened to the samples of each map; adds up over bands with ``+``.
+    """Statistics of the samples of each map; ``+`` adds up bands.
 
-    Attributes
-    ----------
-    n : int
-        Samples in each map so far.
-    n_low, n_high : ndarray of int64, shape (O,)
-        Samples clipped to 0 and to the highest value.
-    n_nan : ndarray of int64, shape (O,)
-        Samples that were not a number, toned as 0 (kept with depth ``float``).
-    minimum, maximum, total : ndarray of float64, shape (O,)
-        Of the values before the tone, NaN left out.
+    ``n`` samples a map, of which ``n_low`` were clipped to 0, ``n_high`` to the highest value, and ``n_nan`` were NaN,
+    toned as 0 (kept with depth ``float``); ``minimum``, ``maximum`` and ``total`` are of the values before the tone,
+    without NaN.
     """
 
     n: int
@@ -89,21 +82,20 @@ def stored_range(low: float, high: float, gain: float, offset: float, absolute: 
 
 
 def is_far(ends: tuple[float, float], offset: float) -> bool:
-    """Return whether float32 is too coarse for values that are stored as ``ends``, or for the offset on the way there.
+    """Return whether float32 is too coarse for values stored between ``ends``, or for their ``offset``.
 
-    Up to :data:`FAR` it is at most a quarter of a step off, so that what float64 says is within the scale does not
-    leave it by half a step.
+    Up to :data:`FAR` it errs by at most a quarter of a step, so no value leaves the scale that is within it in float64.
 
     Examples
     --------
     >>> is_far((0.0, 255.0), 0.0), is_far((0.0, 255.0), -8.5e7)
     (False, True)
     """
-    return not all(abs(value) <= FAR for value in (*ends, offset))  # NaN is far too
+    return not all(abs(value) <= FAR for value in (*ends, offset))  # true for NaN too
 
 
 def total_of(values: NDArray[Any]) -> float:
-    """Sum a band: exact for integers; float32 by NumPy's pairs along each row, float64 down them."""
+    """Return the sum of a band: exact for integers; float32 pairwise along rows, then in float64."""
     if values.dtype.kind in "iu":
         narrow = values.itemsize <= 2 and values.shape[0] < 1 << 15
         return float(values.sum(axis=0, dtype=np.int32 if narrow else np.int64).sum(dtype=np.int64))
@@ -120,17 +112,30 @@ def store_float(values: NDArray[Any], out: NDArray[Any], gain: float, offset: fl
     np.copyto(out, values, casting="unsafe")
 
 
-def scale_and_round(
-    values: NDArray[Any], gain: float, offset: float, absolute: bool, *, inplace: bool, far: bool
-) -> NDArray[np.floating[Any]]:
-    """Return ``rint(gain * v + offset)`` in floating point, not yet clipped; integers past 16 bits in float64.
+def store_rounded(
+    values: NDArray[Any],
+    out: NDArray[Any],
+    gain: float,
+    offset: float,
+    absolute: bool,
+    full: int,
+    clips: tuple[bool, bool],
+    *,
+    inplace: bool,
+    far: bool,
+) -> tuple[int, int]:
+    """Store ``gain * v + offset``, rounded half to even and saturated; return the samples clipped low and high.
 
-    ``far`` values (:func:`is_far`) are worked on in float64 too.
+    Integers past 16 bits, and ``far`` values (:func:`is_far`), are worked on in float64. ``clips``: whether some may be
+    clipped low, and high.
 
     Examples
     --------
-    >>> scale_and_round(np.float32([0.5, 1.5, -2]), 1.0, 0.0, True, inplace=False, far=False).tolist()
-    [0.0, 2.0, 2.0]
+    >>> out = np.empty(3, np.uint8)
+    >>> store_rounded(np.float32([0.5, 1.5, -2]), out, 1.0, 0.0, True, 255, (False, False), inplace=False, far=False)
+    (0, 0)
+    >>> out.tolist()
+    [0, 2, 2]
     """
     if values.dtype.kind == "f" and not far:
         work = values if inplace else np.empty_like(values)
@@ -145,23 +150,6 @@ def scale_and_round(
     if offset != 0:
         source = np.add(source, offset, out=work)
     np.rint(source, out=work)
-    return work
-
-
-def store_rounded(
-    values: NDArray[Any],
-    out: NDArray[Any],
-    gain: float,
-    offset: float,
-    absolute: bool,
-    full: int,
-    clips: tuple[bool, bool],
-    *,
-    inplace: bool,
-    far: bool,
-) -> tuple[int, int]:
-    """Scale, round half to even, saturate and store; return the numbers of samples clipped low and high."""
-    work = scale_and_round(values, gain, offset, absolute, inplace=inplace, far=far)
     n_low = int(np.count_nonzero(work < 0)) if clips[0] else 0
     n_high = int(np.count_nonzero(work > full)) if clips[1] else 0
     if n_low or n_high:
@@ -178,25 +166,24 @@ def store_bytes(
     Parameters
     ----------
     maps : ndarray of shape (O, H, W), float32
-        Values of a row side by side; one map to four.
+        One to four maps, the values of a row side by side.
     out : ndarray of shape (O, H, W), uint8
         The planes of an interleaved picture, ``picture.transpose(2, 0, 1)``; one plane is such a picture.
     tones : sequence of (gain, offset, absolute)
-        One a map: what is stored is ``gain * v + offset``, or of ``|v|``.
+        One a map: ``gain * v + offset`` is stored, or the same of ``|v|``.
 
     Returns
     -------
     ToneCounts or None
-        None where nothing is compiled, the arrays are not as above, or NumPy has the last word: what is in ``out``
-        then means nothing.
+        None, and ``out`` undefined, where nothing is compiled, the arrays are not as above, or NumPy must do it.
 
     Examples
     --------
     >>> maps = np.linspace(-50, 300, 2 * 64 * 1024, dtype=np.float32).reshape(1, 128, 1024)
     >>> out = np.empty((1, 128, 1024), np.uint8)
     >>> counts = store_bytes(maps, out, [(1.0, 0.0, False)])
-    >>> counts is None or (int(counts.n_low[0]), int(counts.n_high[0]), int(out[0, 64, 0]))
-    (18538, 16665, 125)
+    >>> counts is None or (int(counts.n_low[0]), int(counts.n_high[0]), int(out[0, 64, 0])) == (18538, 16665, 125)
+    True
     """
     picture = out.transpose(1, 2, 0)
     fits = maps.dtype == np.float32 and maps.size and len(maps) <= MOST_LANES and picture.flags.aligned
@@ -207,18 +194,18 @@ def store_bytes(
 
 
 def _is_dense(array: NDArray[Any], n_axes: int) -> bool:
-    """Whether items of the last axes lie side by side."""
+    """Return whether items of the last axes lie side by side."""
     return bool(array[(0,) * (array.ndim - n_axes)].flags.c_contiguous)
 
 
 def counts_of(found: list[tuple[float, ...]], n: int) -> ToneCounts:
-    """Return what the compiled loops counted, a tuple a map, of ``n`` samples each."""
+    """Return the counts of the compiled loops, a tuple a map, of ``n`` samples each."""
     least, most, total, n_low, n_high, n_nan = (np.array(column) for column in zip(*found, strict=True))
     return ToneCounts(n, n_low, n_high, n_nan, least, most, total)
 
 
 def is_reliable(counts: ToneCounts, tones: Sequence[tuple[float, float, bool]]) -> bool:
-    """Whether float32 was fine enough for all values, and all of them are finite."""
+    """Return whether all values are finite and float32 was fine enough for them."""
     ranges = zip(counts.minimum.tolist(), counts.maximum.tolist(), tones, strict=True)
     near = all(not is_far(stored_range(low, high, *tone), tone[1]) for low, high, tone in ranges)
     return near and not counts.n_nan.any() and bool(np.isfinite(counts.total).all())
@@ -227,13 +214,7 @@ def is_reliable(counts: ToneCounts, tones: Sequence[tuple[float, float, bool]]) 
 def magnitude(maps: NDArray[Any]) -> NDArray[Any]:
     """Return the root of the sum of squares over axis 1; in float64 where float32 cannot hold the squares.
 
-    Parameters
-    ----------
-    maps : ndarray of shape (C, K, H, W)
-
-    Returns
-    -------
-    ndarray of shape (C, H, W)
+    ``maps`` (C, K, H, W) become (C, H, W).
 
     Examples
     --------

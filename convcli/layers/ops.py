@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
+from convcli.engine import border_index, channel_shuffle, parse_border
 from convcli.layers.stack import LayerShape
 
 if TYPE_CHECKING:
@@ -38,37 +38,8 @@ def pool_globally(row: LayerShape, planes: Array) -> Array:
     return np.asarray((np.max if row.layer.mode == "max" else np.mean)(planes, axis=axes, keepdims=True))
 
 
-def pool(row: LayerShape, planes: Array) -> Array:
-    """Return a pooling with padding of any sides; an average divides by what torch divides by.
-
-    That is the window's pixels; with ``count_include_pad`` the padding too, but never what hangs over the padding's
-    end (``ceil_mode``).
-    """
-    layer, axes = row.layer, range(1, planes.ndim)
-    is_max = layer.kind == "maxpool"
-    sides, steps, counts = [(0, 0)], [], np.ones((), planes.dtype)
-    for axis, (before, after) in enumerate(row.padding):
-        size, kernel, stride = planes.shape[1 + axis], layer.kernel_size[axis], layer.stride[axis]
-        window = layer.dilation[axis] * (kernel - 1) + 1
-        starts = np.arange(row.output[1 + axis]) * stride - before
-        sides.append((before, max(int(starts[-1]) + window - size, 0)))
-        steps.append(slice(0, int(starts[-1]) + before + 1, stride))
-        low, high = (-before, size + after) if layer.count_include_pad else (0, size)
-        counts = np.multiply.outer(counts, np.minimum(starts + kernel, high) - np.maximum(starts, low))
-    padded = np.pad(planes, sides, constant_values=-np.inf if is_max else 0)
-    spans = [gap * (kernel - 1) + 1 for kernel, gap in zip(layer.kernel_size, layer.dilation, strict=True)]
-    windows = sliding_window_view(padded, spans, axis=tuple(axes))
-    windows = windows[(slice(None), *steps, *(slice(None, None, gap) for gap in layer.dilation))]
-    inside = tuple(range(planes.ndim, windows.ndim))
-    if is_max:
-        return np.asarray(windows.max(axis=inside))
-    return np.asarray(windows.sum(axis=inside) / counts.astype(planes.dtype))
-
-
 def pad(row: LayerShape, planes: Array) -> Array:
     """Return planes with a border of any mode, at any size."""
-    from convcli.engine import border_index, parse_border
-
     layer = row.layer
     text = f"constant:{layer.value!r}" if layer.mode == "constant" else layer.mode
     border = parse_border(text)
@@ -117,8 +88,7 @@ def upsample(row: LayerShape, planes: Array) -> Array:
 
 def shuffle(row: LayerShape, planes: Array) -> Array:
     """Return channels in the order that takes one from each group in turn (ShuffleNet)."""
-    split = planes.reshape(row.groups, planes.shape[0] // row.groups, *planes.shape[1:])
-    return split.swapaxes(0, 1).reshape(planes.shape)
+    return np.asarray(channel_shuffle(planes[None], row.groups)[0])
 
 
 def combine(row: LayerShape, planes: Array) -> Array:

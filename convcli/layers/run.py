@@ -160,13 +160,10 @@ def _convolve(row: LayerShape, planes: Array, numbers: LayerNumbers, engine: str
 
 
 def _pool(row: LayerShape, planes: Array) -> Array:
-    """Return a pooling: by the engine, or, where the two sides of the padding differ, by hand."""
+    """Return a pooling."""
     layer = row.layer
-    if any(before != after for before, after in row.padding):
-        return stack_ops.pool(row, planes)
-    pads = tuple(before for before, _ in row.padding)
     is_max = layer.kind == "maxpool"
     run: Callable[..., Array] = getattr(functions, f"{'max' if is_max else 'avg'}_pool{layer.n_axes}d")
     if is_max:
-        return run(planes, layer.kernel_size, layer.stride, pads, layer.dilation, layer.ceil_mode)
-    return run(planes, layer.kernel_size, layer.stride, pads, layer.ceil_mode, layer.count_include_pad)
+        return run(planes, layer.kernel_size, layer.stride, row.padding, layer.dilation, layer.ceil_mode)
+    return run(planes, layer.kernel_size, layer.stride, row.padding, layer.ceil_mode, layer.count_include_pad)

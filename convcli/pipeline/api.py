@@ -13,7 +13,7 @@ from convcli.pipeline.request import parse_request
 
 if TYPE_CHECKING:
     from convcli.engine import ConvPlan
-    from convcli.engine.bands import Planes
+    from convcli.engine.borders import Planes
     from convcli.pipeline.plan import ImagePlan
 
 

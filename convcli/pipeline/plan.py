@@ -206,7 +206,7 @@ def plan_engine(
 ) -> ConvPlan:
     """Plan the convolution itself; ``computed`` planes reach the engine as floats, not as stored samples."""
     from convcli.engine import parse_border, plan_conv
-    from convcli.engine.refusals import check_range
+    from convcli.engine.problem import check_range
 
     input_px = (info.height_px, info.width_px)
     # The command repeats edges unless told otherwise; a transposed convolution knows no border but zeros.

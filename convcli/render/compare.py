@@ -1,4 +1,4 @@
-"""A comparison of engines as a table that a student understands, and as plain data."""
+"""A comparison of engines: a table for students, and plain data."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def comparison_as_dict(found: Comparison) -> dict[str, Any]:
 
 
 def render_comparison(found: Comparison, image: str, kernel: str) -> str:
-    """Return a comparison as text: what ran, the table, what it means."""
-    ran = [m for m in found.measurements if m.seconds is not None]
-    fastest = min((m.seconds for m in ran if m.seconds is not None), default=1.0)
+    """Return a comparison as text: the job, the table and the verdict."""
+    ran = [(m, m.seconds * 1e3) for m in found.measurements if m.seconds is not None]
+    fastest = min((ms for _, ms in ran), default=1.0)
     rows = [
         [
             f"{m.engine} *" if m.picked else m.engine,
-            f"{(m.seconds or 0) * 1e3:.2f}",
-            f"{(m.seconds or 0) / fastest:.1f}",
+            f"{ms:.2f}",
+            f"{ms / fastest:.1f}",
             "-" if m.memory_bytes is None else f"{m.memory_bytes / 2**20:.1f}",
             "exact" if m.max_difference == 0 else f"{m.max_difference:.1e}",
             "0" if not m.relative else f"{m.relative:.0e}",
             m.method,
         ]
-        for m in ran
+        for m, ms in ran
     ]
     headings = ["engine", "time\nms", "times the\nfastest", "memory\nMB", "largest\ndifference", "of the\nlargest"]
     maps, height, width = found.plan.output_shape

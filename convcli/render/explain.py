@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from convcli.engine import ConvPlan
     from convcli.engine.explain import Explanation
 
-#: Wider windows are summed up instead of written out; ``--json`` has every number.
+#: Columns of the widest window that is written out; ``--json`` has every number of all.
 MOST_COLUMNS = 15
 #: Planes written out one by one.
 MOST_PLANES = 4
 
 
 def explanation_as_dict(told: Explanation, plan: ConvPlan, name: str, values: dict[str, float]) -> dict[str, Any]:
-    """Return an explanation as plain data; ``computed`` is what the engine gives for every map at that place."""
+    """Return an explanation as plain data; ``computed`` holds the engine's value of every map at that place."""
     return {
         "map": name,
         "at": (told.row, told.column),

@@ -1,35 +1,36 @@
 """Direct convolution by the compiled loops: sums in vector registers, rows read through the border's index maps.
 
-Nothing is unfolded; lines of samples are converted as they are needed, or read where they lie. See
+Nothing is unfolded: the loops read samples in place, or convert one line at a time. See
 ``convcli/engine/native/core.h`` for the contract.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
 
 from convcli.engine import native
-from convcli.engine.algorithms.base import Algorithm
-from convcli.engine.bands import READABLE, Array, Scratch, Source
-from convcli.engine.job import Job
-from convcli.engine.problem import CALL_NS, GATHER_NS, THREAD_NS, Candidate, Problem, TooLittleMemory
+from convcli.engine.algorithms.base import CALL_NS, GATHER_NS, THREAD_NS, Algorithm, Candidate, TooLittleMemory
+from convcli.engine.bands import Scratch
+from convcli.engine.borders import READABLE, Array, Source, interleaved
+from convcli.engine.problem import Job, Problem
 
-#: One multiply-add, and numbers in the vectors that finish a row, by instruction set. AVX2 and AVX-512 do as many a
-#: nanosecond on some processors, and half as many on others.
+#: One multiply-add, and numbers in the vectors that finish a row, by instruction set. AVX2 does as many a nanosecond as
+#: AVX-512 on some processors, and half as many on others.
 MAC_NS = {"AVX-512": 0.0195, "AVX2": 0.0215, "NEON": 0.04}
 PLAIN_MAC_NS = 0.075
 NARROW = {"AVX-512": 32, "NEON": 8}
-#: One output sample, besides.
+#: Fixed price of one output sample.
 OUTPUT_NS = 0.25
-#: What one tap in a row of a kernel costs more than many.
+#: Extra cost of a tap in a row of one, as a part of its price.
 SHORT_ROW = 1.1
 #: Columns of a kernel, and bytes of its lines that stay near; beyond, a sample comes from further away.
 MOST_COLUMNS, NEAR_BYTES, FAR = 4096, 1_000_000, 1.3
-#: Multiply-adds of a band, some 10 ms: nobody can interrupt it. Bytes of samples that it reads.
+#: Multiply-adds of a band, some 10 ms because nothing can interrupt it; bytes of samples that it reads.
 BAND_MACS, BAND_BYTES = 500_000_000, 2_000_000
-#: Bytes of maps that are made before they are put elsewhere.
+#: Bytes of maps that are made before they are copied to their place.
 PRODUCT_BYTES = 500_000
 
 
@@ -50,7 +51,7 @@ def core_bytes(job: Job) -> int:
 
 
 def band_rows(job: Job, n_rows: int) -> int:
-    """Return how many output rows to make in one call: a few windows, soon done, little to convert beforehand."""
+    """Return how many output rows to make in one call: a few windows, limited in work and in samples to convert."""
     macs, row = job.taps * job.n_out * job.output_w, job.n_in * job.columns * 4
     window, stride = job.rows(1), job.stride_hw[0]
     rows = min(BAND_MACS // macs, (BAND_BYTES // row - window) // stride + 1)
@@ -63,17 +64,17 @@ def row_bytes(job: Job) -> int:
 
 
 def product_rows(job: Job) -> int:
-    """Return the output rows that are made at once where they are then put elsewhere."""
+    """Return the output rows that are made at once where they are then copied to their place."""
     return max(PRODUCT_BYTES // row_bytes(job), 1)
 
 
 def converted_bytes(job: Job, input_dtype: str) -> int:
-    """Return the bytes of a padded row of samples that the core cannot read as they lie."""
+    """Return the bytes of a padded row of samples that must be converted for the core."""
     return 0 if input_dtype in READABLE else job.n_in * job.columns * 2 * job.itemsize
 
 
 def direct_ns(job: Job, *, n_rows: int) -> float:
-    """Return nanoseconds for so many output rows of one group, gathering apart."""
+    """Return nanoseconds for ``n_rows`` output rows of one group, without gathering."""
     price = MAC_NS.get(native.simd, PLAIN_MAC_NS) * (1 + SHORT_ROW / job.kernel_hw[1] ** 2)
     if job.n_in * job.rows(4) * line_bytes(job) > NEAR_BYTES:
         price *= FAR
@@ -94,7 +95,7 @@ class Direct(Algorithm):
 
     @classmethod
     def offer(cls, problem: Problem) -> Candidate | str:
-        """Return the offer, or why there is none."""
+        """Return the offer, or the reason to decline."""
         job = problem.job
         if native.core is None:
             return f"not compiled: {native.reason}"
@@ -117,7 +118,7 @@ class Direct(Algorithm):
         return Candidate(cls.name, native.describe(), cost / threads, rows, threads, taken, most, sums=job.dtype)
 
     def load(self, weight: Array) -> Self:
-        """Take the taps in the type of the sums."""
+        """Keep the taps in the type of the sums."""
         self.taps = np.ascontiguousarray(weight, self.dtype)
         return self
 
@@ -138,6 +139,32 @@ class Direct(Algorithm):
             correlate(samples, needed, columns, self.taps, bias, into, job, source.border.value)
             if not own:
                 np.copyto(part, into, casting="unsafe")
+
+    def picture(
+        self,
+        source: Source,
+        channels: slice,
+        first: int,
+        out: Array,
+        bias: Array | None,
+        tones: Sequence[tuple[float, float, bool]],
+        kernels: slice,
+    ) -> list[tuple[float, ...]] | None:
+        """Correlate, combine two maps and store bytes (rows, W, lanes); None where planes do not lie side by side."""
+        job, lanes = self.job, out.shape[2]
+        samples, rows = source.window(channels, first * job.stride_hw[0], job.rows(len(out)), self.dtype)
+        together = interleaved(samples) if lanes > 1 else samples
+        if together is None or samples.dtype.kind == "f":
+            return None
+        planes = together[None] if lanes > 1 else samples[..., None]
+        columns, taps = source.column_positions(job.columns), self.taps[kernels]
+        shift = None if bias is None else bias[kernels].astype(np.float32)
+        steps = (*job.stride_hw, *job.dilation_hw)
+        assert native.core is not None
+        found: list[tuple[float, ...]] = native.core.picture(
+            planes, rows, columns, taps, shift, out, *steps, source.border.value, list(tones)
+        )
+        return found
 
 
 def correlate(

@@ -1,39 +1,39 @@
 """Overlap-save: tiles are transformed once, multiplied with every kernel's spectrum, and transformed back.
 
-The last ``window - 1`` rows and columns of a tile wrap around and are thrown away, so tiles overlap by that much. A
-correlation multiplies with the conjugate of the kernel's spectrum; several planes are added as spectra, before the
-way back. A stride throws results away, so it saves nothing here.
+The last ``window - 1`` rows and columns of a tile wrap around and are dropped, so tiles overlap by that much. A
+correlation multiplies with the conjugate of the kernel's spectrum; planes are added up as spectra. A stride drops
+results, so it saves nothing here.
 
-NumPy transforms float32 in float32 only if the scale factor is float32 too, which is so where it is not 1: forward
-with ``norm="forward"`` and back with ``norm="backward"`` is four times as fast as the defaults. The second scaling is
-undone in the kernels' spectra.
+NumPy transforms float32 in float32 only if the scale factor is float32 too, that is where it is not 1: forward with
+``norm="forward"`` and back with ``norm="backward"`` is four times as fast as the defaults. The kernels' spectra undo
+the second scaling.
 
-A transform rounds every output by as much as the largest samples of its tile ask for. So its error is bounded by the
-range of the samples, tile by tile: where float32 is too coarse for the smallest window, the tile is transformed in
-float64, and where that is too, the exact algorithm does it.
+A transform rounds every output in proportion to the largest samples of its tile. So the range of the samples bounds
+the error, tile by tile: where float32 is too coarse for the smallest window, the tile is transformed in float64, and
+where that is too coarse, the exact algorithm takes over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any, Self
 
 import numpy as np
 
-from convcli.engine.algorithms.base import BandAlgorithm, RangeTooLarge
-from convcli.engine.bands import Array, Scratch
-from convcli.engine.job import Job
-from convcli.engine.problem import CALL_NS, GATHER_NS, Candidate, Problem, TooLittleMemory
+from convcli.engine.algorithms.base import CALL_NS, GATHER_NS, BandAlgorithm, Candidate, RangeTooLarge, TooLittleMemory
+from convcli.engine.bands import Scratch
+from convcli.engine.borders import Array
+from convcli.engine.problem import Job, Problem
+from convcli.geometry.arithmetic import Pair
 
 #: Samples transformed in one call: enough to hide the call, few enough to stay in the cache.
 BATCH_SAMPLES = 2**17
-#: Looking at the range of a tile, per sample.
-RANGE_NS = 1.5
-#: One of the four passes of a transform and its inverse, per sample of a tile; one product of spectra.
-FFT_NS, SPECTRUM_NS = {"float32": 1.35, "float64": 2.4}, 0.15
-#: Largest error, relative to what a window of the smallest samples adds up to.
+#: One of the four passes of a transform and its inverse, per sample of a tile; a product of spectra; finding the range.
+FFT_NS, SPECTRUM_NS, RANGE_NS = {"float32": 1.35, "float64": 2.4}, 0.15, 1.5
+#: Largest error, relative to the sum of a window of the smallest samples.
 MOST_ERROR = {"float32": 1e-5, "float64": 1e-9}
-#: Integers of so few bits are near one another, and what they are stored as is coarser: no look at their range.
+#: Integers of so few bits are near one another, and their outputs are stored more coarsely: their range is not checked.
 NARROW_INPUTS = ("bool", "uint8", "int8")
 
 
@@ -56,20 +56,20 @@ def good_size(least: int) -> int:
         size += 2
 
 
-def windows_of(job: Job) -> tuple[int, int]:
+def windows_of(job: Job) -> Pair:
     """Return the rows and columns that a window covers."""
     (kernel_h, kernel_w), (gap_h, gap_w) = job.kernel_hw, job.dilation_hw
     return gap_h * (kernel_h - 1) + 1, gap_w * (kernel_w - 1) + 1
 
 
-def transform_bytes(job: Job, tile_hw: tuple[int, int], batch: int, *, wide: bool) -> tuple[int, int]:
+def transform_bytes(job: Job, tile_hw: Pair, batch: int, *, wide: bool) -> Pair:
     """Return the bytes of the kernels' spectra, and of tiles, spectra, products and maps of one batch.
 
-    ``wide``: of float64 also, or only.
+    ``wide``: float64 may be needed.
     """
     one, item, own = tile_hw[0] * (tile_hw[1] + 2), 8 if wide else 4, 8 if job.dtype == "float64" else 4
     twice = wide and own == 4  # spectra of both types; tiles are converted
-    # While the range of tiles is looked at: extremes of blocks of small windows.
+    # Extremes of blocks of small windows, while the range of tiles is found.
     blocks = 8 if min(windows_of(job)) < 16 else 0
     passing = max(8 * job.n_in * twice, own * (1 + blocks) + 4) if wide else 0
     each = item * (job.n_in + 2 + (job.n_in > 1)) + own * job.n_in + passing
@@ -77,7 +77,7 @@ def transform_bytes(job: Job, tile_hw: tuple[int, int], batch: int, *, wide: boo
     return kept, one * (each * batch + 40)  # 40: one kernel while it is transformed
 
 
-def batch_of(n_in: int, tile_hw: tuple[int, int], n_tiles: int) -> int:
+def batch_of(n_in: int, tile_hw: Pair, n_tiles: int) -> int:
     """Return how many tiles of ``n_in`` planes are transformed in one call."""
     return max(min(BATCH_SAMPLES // (tile_hw[0] * tile_hw[1] * n_in), n_tiles), 1)
 
@@ -85,43 +85,42 @@ def batch_of(n_in: int, tile_hw: tuple[int, int], n_tiles: int) -> int:
 class OverlapSave(BandAlgorithm):
     """Correlation of one group in the frequency domain.
 
-    Parameters
-    ----------
-    job : Job
-    tile_hw : (int, int)
-        Rows and columns of a tile; at least a window.
-    wide : bool
-        Keep spectra of float64 too, for tiles whose samples span a large range.
+    Tiles make ``band_rows`` output rows and have ``tile_w`` columns, or more where a window is wider. ``wide`` keeps
+    spectra of float64 too, for tiles whose samples span a large range.
     """
 
     name = "fft"
     smears = True
+    adds_products = False
 
-    def __init__(self, job: Job, tile_hw: tuple[int, int], *, wide: bool = True) -> None:
+    def __init__(self, job: Job, band_rows: int, tile_w: int, wide: bool) -> None:
         super().__init__(job)
-        self.tile_hw, self.wide = tile_hw, wide or job.dtype == "float64"
-        self.window_hw = windows_of(job)
+        self.wide, self.window_hw = wide, windows_of(job)
+        self.tile_hw = good_size(job.rows(band_rows)), max(tile_w, good_size(self.window_hw[1]))
         # Outputs of a tile, in strides, so that every tile starts on one.
-        self.step_hw = (
-            (tile_hw[0] - self.window_hw[0]) // job.stride_hw[0] + 1,
-            (tile_hw[1] - self.window_hw[1]) // job.stride_hw[1] + 1,
+        self.step_hw = tuple(
+            (tile - window) // stride + 1
+            for tile, window, stride in zip(self.tile_hw, self.window_hw, job.stride_hw, strict=True)
         )
         self.n_tiles = -(-job.output_w // self.step_hw[1])
-        self.batch = batch_of(job.n_in, tile_hw, self.n_tiles)
+        self.batch = batch_of(job.n_in, self.tile_hw, self.n_tiles)
         self.spectra: dict[np.dtype[Any], Array] = {}
-        #: Norm of a kernel, as a part of the sum of its magnitudes: the most of any.
+        #: Largest norm of a kernel, as a part of the sum of its magnitudes.
         self._norm = 1.0
 
     @classmethod
     def offer(cls, problem: Problem) -> Candidate:
-        """Return the cheapest tiles whose spectra fit the memory."""
-        return cheapest_tiles(problem)
+        """Return the offer with the cheapest tiles whose spectra fit the memory."""
+        job = problem.job
+        wide = problem.input_dtype not in NARROW_INPUTS or job.dtype == "float64"
+        cost, rows, tile_w, threads, taken = cheapest_tiles(problem, wide=wide)
+        method, kept = f"overlap-save in tiles of {good_size(job.rows(rows))}×{tile_w}", (rows, tile_w, wide)
+        return Candidate(cls.name, method, cost, rows, threads, taken, sums=job.dtype, block=tile_w, settings=kept)
 
     def load(self, weight: Array) -> Self:
         """Transform ``weight`` (n_out, n_in, kH, kW)."""
         super().load(weight)
-        tile_h, tile_w = self.tile_hw
-        (window_h, window_w), (gap_h, gap_w) = self.window_hw, self.job.dilation_hw
+        (tile_h, tile_w), (window_h, window_w), (gap_h, gap_w) = self.tile_hw, self.window_hw, self.job.dilation_hw
         types = {self.dtype, np.dtype(np.float64)} if self.wide else {self.dtype}
         shape = (*weight.shape[:2], tile_h, tile_w // 2 + 1)
         self.spectra = {dtype: np.empty(shape, np.result_type(dtype, np.complex64)) for dtype in types}
@@ -133,20 +132,20 @@ class OverlapSave(BandAlgorithm):
                 spectra[index] = spectrum
         flat = weight.reshape(len(weight), -1)
         largest = np.maximum(np.abs(flat).max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-        scaled = flat / largest  # squares of taps of 1e-200 are not nothing this way
+        scaled = flat / largest  # so that squares of taps of 1e-200 do not vanish
         sums = np.maximum(np.abs(scaled).sum(axis=1), 1e-300)
         self._norm = float((np.sqrt((scaled * scaled).sum(axis=1)) / sums).max())
         return self
 
     def _is_fine(self, dtype: np.dtype[Any], norm: float, least: float) -> bool:
-        """Whether rounding in ``dtype`` is small beside what a window of the smallest samples adds up to."""
+        """Whether rounding in ``dtype`` is small beside the sum of a window of the smallest samples."""
         return float(np.finfo(dtype).eps) * norm * self._norm <= MOST_ERROR[self.job.dtype] * least
 
     def _range(self, tiles: Array) -> tuple[float, float, bool]:
-        """Return the largest norm of a tile, the least that a window's largest sample is, and whether windows are zero.
+        """Return the tiles' largest norm, a lower bound on every window's largest sample, and whether windows are zero.
 
-        Every window holds three neighbouring blocks of a fifth of its size along each axis, so that what it meets is
-        at least the largest sample of those. Windows of zeros count for the last answer only.
+        Every window holds three neighbouring blocks of a fifth of its size along each axis, so its largest sample is
+        at least theirs. Windows of zeros do not count for the bound.
         """
         norm = max(float(np.vdot(tile, tile)) for tile in tiles) ** 0.5
         largest = np.maximum(self._by_windows(tiles, np.max), -self._by_windows(tiles, np.min))
@@ -154,7 +153,7 @@ class OverlapSave(BandAlgorithm):
         return norm, float(known.min()) if known.size else norm, known.size < largest.size
 
     def _by_windows(self, tiles: Array, extreme: Callable[..., Array]) -> Array:
-        """Return the extreme of three neighbouring blocks, everywhere, over all planes."""
+        """Return the extreme of every three neighbouring blocks, over all planes."""
         found = extreme(tiles, axis=1) if tiles.shape[1] > 1 else tiles[:, 0]
         for axis, window in zip((1, 2), self.window_hw, strict=True):
             size = max(window // 5, 1)
@@ -187,7 +186,7 @@ class OverlapSave(BandAlgorithm):
                     self._back(spectrum, kernel, rows[o], first, empty, scratch)
 
     def _empty_windows(self, tiles: Array) -> Array:
-        """Return where windows hold nothing but zeros (tiles, rows, columns), by sums over rectangles."""
+        """Return where windows hold only zeros (tiles, rows, columns), by sums over rectangles."""
         (window_h, window_w), (stride_h, stride_w) = self.window_hw, self.job.stride_hw
         sums = np.zeros((len(tiles), tiles.shape[2] + 1, tiles.shape[3] + 1), np.int32)
         np.cumsum((tiles != 0).any(axis=1), axis=1, out=sums[:, 1:, 1:])
@@ -207,7 +206,7 @@ class OverlapSave(BandAlgorithm):
             left = (first + tile) * step
             width = min(tile_w, n_columns - left)
             tiles[tile, :, :, :width] = samples[:, :n_rows, left : left + width]
-            tiles[tile, :, :, width:] = tiles[tile, :, :, width - 1 : width]  # any number of their range will do
+            tiles[tile, :, :, width:] = tiles[tile, :, :, width - 1 : width]  # any number within their range
         return tiles
 
     def _forward(self, tiles: Array, scratch: Scratch) -> Array:
@@ -225,17 +224,17 @@ class OverlapSave(BandAlgorithm):
         """Multiply with one kernel's spectra and write the tiles' outputs into ``rows`` (rows, W)."""
         (stride_h, stride_w), step = self.job.stride_hw, self.step_hw[1]
         count, n_in, tile_h, n_frequencies = spectrum.shape
-        product = scratch.get("back", (count, tile_h, n_frequencies), spectrum.dtype)
-        np.multiply(spectrum[:, 0], kernel[0], out=product)
+        terms = scratch.get("back", (count, tile_h, n_frequencies), spectrum.dtype)
+        np.multiply(spectrum[:, 0], kernel[0], out=terms)
         if n_in > 1:
-            term = scratch.get("term", product.shape, spectrum.dtype)
+            term = scratch.get("term", terms.shape, spectrum.dtype)
             for plane in range(1, n_in):
                 np.multiply(spectrum[:, plane], kernel[plane], out=term)
-                product += term
-        np.fft.ifft(product, axis=-2, out=product)
+                terms += term
+        np.fft.ifft(terms, axis=-2, out=terms)
         n_rows = rows.shape[0]
-        wanted = product[:, : (n_rows - 1) * stride_h + 1 : stride_h]
-        maps = scratch.get("maps", (count, n_rows, self.tile_hw[1]), product.real.dtype)
+        wanted = terms[:, : (n_rows - 1) * stride_h + 1 : stride_h]
+        maps = scratch.get("maps", (count, n_rows, self.tile_hw[1]), terms.real.dtype)
         np.fft.irfft(wanted, self.tile_hw[1], out=maps)
         for tile in range(count):
             area = rows[:, (first + tile) * step : (first + tile + 1) * step]
@@ -244,62 +243,45 @@ class OverlapSave(BandAlgorithm):
                 area[empty[tile, :n_rows, : area.shape[1]]] = 0
 
 
-def cheapest_tiles(problem: Problem) -> Candidate:
-    """Return the cheapest tiles whose spectra fit the memory, as an offer.
-
-    Raises
-    ------
-    TooLittleMemory
-        If no spectra do.
-    """
+def cheapest_tiles(problem: Problem, *, wide: bool) -> tuple[float, int, int, int, int]:
+    """Return nanoseconds, output rows of a band, columns of a tile, threads and bytes of the cheapest tiles."""
     job, facts = problem.job, problem.facts
-    wide = problem.input_dtype not in NARROW_INPUTS or job.dtype == "float64"
-    (window_h, window_w), (stride_h, stride_w) = windows_of(job), job.stride_hw
     each = (2 * facts.n_in + 2 * facts.n_out) * FFT_NS[job.dtype] + facts.n_in * RANGE_NS * wide
     each += facts.n_in * facts.n_out * SPECTRUM_NS + facts.n_out * 2 * GATHER_NS
     groups, n_rows, n_matrices = facts.n_groups * len(problem.phases), problem.rows, problem.n_matrices
-    gather_ns = problem.n_inputs * GATHER_NS
     band_bytes = job.n_in * job.columns * job.itemsize * (1 + wide)  # a row's; the exact algorithm's too
-    bands = {_even_share(n_rows, (n - window_h) // stride_h + 1) for n in _tile_sizes(window_h, job.rows(n_rows))}
-    steps = {_even_share(job.output_w, (n - window_w) // stride_w + 1) for n in _tile_sizes(window_w, job.columns)}
-    heights = [(band, good_size((band - 1) * stride_h + window_h)) for band in sorted(bands)]
-    widths = [(step, good_size((step - 1) * stride_w + window_w)) for step in sorted(steps)]
-    best: tuple[float, int, int, int, int] | None = None
-    least = float("inf")
-    for band, tile_h in heights:
-        n_bands = -(-n_rows // band)
-        for step, tile_w in widths:
-            n_tiles = -(-job.output_w // step)
-            batch = batch_of(job.n_in, (tile_h, tile_w), n_tiles)
-            spectra, worker = transform_bytes(job, (tile_h, tile_w), batch, wide=wide)
-            spectra *= n_matrices
-            worker += tile_h * band_bytes + band * problem.kept_row_bytes
-            least = min(least, spectra + worker)
-            threads = min(problem.threads, n_bands * groups, (problem.memory - spectra) // worker)
-            if threads < 1:
-                continue
-            # Tiles that leave the second-level cache cost more; so do many calls.
-            price = each * (1.0 if tile_h * tile_w <= 2**17 else 1.05 if tile_h * tile_w <= 2**18 else 1.25)
-            calls = n_bands * groups * -(-n_tiles // batch) * (8 + 8 * facts.n_out)
-            cost = n_bands * n_tiles * groups * tile_h * tile_w * price + gather_ns + calls * 4 * CALL_NS
-            # The slowest thread has a whole number of bands: three bands on two threads are as slow as four.
-            cost = cost * -(-n_bands * groups // threads) / (n_bands * groups) + spectra / 4 * 3
-            if best is None or cost < best[0]:
-                best = (cost, band, tile_w, int(threads), int(spectra + threads * worker))
-    if best is None:
+    windows, gather_ns = windows_of(job), problem.n_inputs * GATHER_NS
+    heights = _tilings(n_rows, windows[0], job.stride_hw[0])
+    widths = _tilings(job.output_w, windows[1], job.stride_hw[1])
+    found, least = [], float("inf")
+    for (band, tile_h), (step, tile_w) in product(heights, widths):
+        n_bands, n_tiles = -(-n_rows // band), -(-job.output_w // step)
+        batch = batch_of(job.n_in, (tile_h, tile_w), n_tiles)
+        spectra, worker = transform_bytes(job, (tile_h, tile_w), batch, wide=wide)
+        spectra *= n_matrices
+        worker += tile_h * band_bytes + band * problem.kept_row_bytes
+        least = min(least, spectra + worker)
+        threads = min(problem.threads, n_bands * groups, (problem.memory - spectra) // worker)
+        if threads < 1:
+            continue
+        # Tiles that leave the second-level cache cost more; so do many calls.
+        price = each * (1.0 if tile_h * tile_w <= 2**17 else 1.05 if tile_h * tile_w <= 2**18 else 1.25)
+        calls = n_bands * groups * -(-n_tiles // batch) * (8 + 8 * facts.n_out)
+        cost = n_bands * n_tiles * groups * tile_h * tile_w * price + gather_ns + calls * 4 * CALL_NS
+        # The slowest thread has a whole number of bands: three bands on two threads are as slow as four.
+        cost = cost * -(-n_bands * groups // threads) / (n_bands * groups) + spectra / 4 * 3
+        found.append((cost, band, tile_w, int(threads), int(spectra + threads * worker)))
+    if not found:
         raise TooLittleMemory(int(least))
-    cost, band, tile_w, threads, taken = best
-    method = f"overlap-save in tiles of {good_size(job.rows(band))}×{tile_w}"
-    return Candidate("fft", method, cost, band, threads, taken, sums=job.dtype, block=tile_w, adds_products=False)
+    return min(found)
 
 
-def _tile_sizes(window: int, needed: int) -> list[int]:
-    """Return tile lengths worth trying for a window on an axis of ``needed`` samples."""
+def _tilings(n_outputs: int, window: int, stride: int) -> list[Pair]:
+    """Return outputs of a tile and its length, for every tiling of one axis to try; tiles are alike in size."""
+    needed = (n_outputs - 1) * stride + window
     sizes = [n for n in (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024) if window < n < needed]
-    return [*sizes, good_size(needed)] if needed <= 1024 or not sizes else sizes
-
-
-def _even_share(n: int, most: int) -> int:
-    """Return how many of ``n`` each of as few parts as possible takes, none more than ``most``."""
-    parts = -(-n // max(most, 1))
-    return -(-n // parts)
+    if needed <= 1024 or not sizes:
+        sizes.append(good_size(needed))
+    n_parts = {-(-n_outputs // ((size - window) // stride + 1)) for size in sizes}
+    shares = {-(-n_outputs // parts) for parts in n_parts}
+    return [(share, good_size((share - 1) * stride + window)) for share in sorted(shares)]

@@ -1,4 +1,4 @@
-"""Blocked matrix product: N neighbouring outputs of a row are one row of the product. NumPy's road for everything.
+"""Blocked matrix product: N neighbouring outputs of a row are one row of the product. Takes every job, in NumPy.
 
 Textbook im2col unfolds the window of every output. Here a block of N outputs shares its inputs: kH rows of
 ``L = (N - 1)·stride + kW`` samples. The taps become a banded (Toeplitz) matrix of kH·L rows and N·maps columns, so that
@@ -18,21 +18,29 @@ from typing import Self
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from convcli.engine.algorithms.base import BandAlgorithm, band_bytes
-from convcli.engine.bands import Array, Scratch
-from convcli.engine.job import Job
-from convcli.engine.problem import CACHE_BYTES, CALL_NS, GATHER_NS, Candidate, Problem, fit_band
+from convcli.engine.algorithms.base import (
+    CACHE_BYTES,
+    CALL_NS,
+    GATHER_NS,
+    BandAlgorithm,
+    Candidate,
+    band_bytes,
+    fit_band,
+)
+from convcli.engine.bands import Scratch
+from convcli.engine.borders import Array
+from convcli.engine.problem import Job, Problem
 
-#: One multiply-add in a matrix product of at least so many columns; float64 is half as fast.
+#: Least columns of a matrix product, and the price of one multiply-add in it; float64 is half as fast.
 MAC_NS = ((64, 0.0185), (16, 0.021), (8, 0.025), (4, 0.035), (1, 0.06))
-#: One run of neighbouring samples in a copy, whatever its length.
+#: One run of neighbouring samples in a copy, of any length.
 RUN_NS = 5.0
 #: Output rows that a kernel of one column makes in one product.
 ROWS_AT_ONCE = 16
 
 
 def mac_ns(columns: int, dtype: str) -> float:
-    """Return the price of one multiply-add in a product with so many columns."""
+    """Return the price of one multiply-add in a product of ``columns`` columns."""
     return next(price for least, price in MAC_NS if columns >= least) * (2 if dtype == "float64" else 1)
 
 
@@ -75,7 +83,7 @@ def best_block(job: Job) -> int:
 
 
 def product_bytes(job: Job, block: int, n_rows: int) -> int:
-    """Return the bytes of blocks and products for so many output rows."""
+    """Return the bytes of blocks and products for ``n_rows`` output rows."""
     apart, n_blocks, length = block_sizes(job, block)
     blocks = apart * n_blocks * (job.rows(n_rows) + job.dilation_hw[0]) * job.n_in * length
     return job.itemsize * (blocks + n_rows * apart * n_blocks * job.n_out * block)
@@ -87,14 +95,7 @@ def matrix_bytes(job: Job, block: int) -> int:
 
 
 class Gemm(BandAlgorithm):
-    """Correlation of one group as matrix products of ``block`` outputs each.
-
-    Parameters
-    ----------
-    job : Job
-    block : int
-        Outputs of a row in one product, N above; by default the cheapest.
-    """
+    """Correlation of one group as matrix products of ``block`` outputs (N above) each; by default the cheapest."""
 
     name = "gemm"
     smears = True
@@ -119,9 +120,8 @@ class Gemm(BandAlgorithm):
             return band_bytes(job, columns, rows) + product_bytes(job, block, rows)
 
         fit = fit_band(problem, n_bytes, matrix_bytes(job, block), cost, cache=7 * CACHE_BYTES)
-        rows, threads, taken, most = fit
         method = f"blocked matrix product of {block} outputs"
-        return Candidate(cls.name, method, cost / threads, rows, threads, taken, most, sums=job.dtype, block=block)
+        return Candidate(cls.name, method, cost / fit.threads, *fit, sums=job.dtype, block=block, settings=(block,))
 
     def load(self, weight: Array) -> Self:
         """Lay ``weight`` (n_out, n_in, kH, kW) out as the banded matrix."""
@@ -196,13 +196,9 @@ def _banded_matrix(weight: Array, block: int, length: int, stride: int, gap: int
 
 
 class ColumnProduct:
-    """Kernels of one column on one plane: a few output rows at once are a banded matrix times the rows of the band.
+    """Kernels of one column (n_out, kH) on one plane: output rows are a banded matrix times the rows of the band.
 
-    Parameters
-    ----------
-    kernels : ndarray of shape (n_out, kH)
-    stride, dilation : int
-        Vertical; the horizontal stride is 1.
+    ``stride`` and ``dilation`` are vertical; the horizontal stride is 1.
     """
 
     def __init__(self, kernels: Array, stride: int, dilation: int) -> None:

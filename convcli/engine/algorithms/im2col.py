@@ -1,7 +1,7 @@
-"""im2col as a textbook has it: every window a column, then one matrix product.
+"""Textbook im2col: every window becomes a column, then one matrix product.
 
-Simple, and wasteful: each sample is copied kH·kW times. It is here to be compared with, and for layers of many maps,
-where the one large product outweighs the copies.
+Each sample is copied kH·kW times. It serves comparisons, and layers of many maps, where the one large product outweighs
+the copies.
 """
 
 from __future__ import annotations
@@ -11,13 +11,21 @@ from typing import Self
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from convcli.engine.algorithms.base import BandAlgorithm, band_bytes
+from convcli.engine.algorithms.base import (
+    CACHE_BYTES,
+    CALL_NS,
+    GATHER_NS,
+    BandAlgorithm,
+    Candidate,
+    band_bytes,
+    fit_band,
+)
 from convcli.engine.algorithms.gemm import mac_ns
-from convcli.engine.bands import Array, Scratch
-from convcli.engine.job import Job
-from convcli.engine.problem import CACHE_BYTES, CALL_NS, GATHER_NS, Candidate, Problem, fit_band
+from convcli.engine.bands import Scratch
+from convcli.engine.borders import Array
+from convcli.engine.problem import Job, Problem
 
-#: Maps from which on it may be picked.
+#: Fewer maps than this: never picked.
 MANY_MAPS = 16
 
 
@@ -43,19 +51,9 @@ class Im2col(BandAlgorithm):
             return band_bytes(job, job.columns, rows) + job.itemsize * unfolded
 
         matrix_bytes = job.itemsize * job.n_out * job.taps
-        rows, threads, taken, most = fit_band(problem, n_bytes, matrix_bytes, cost, cache=8 * CACHE_BYTES)
-        method = "every window a column, one matrix product"
-        return Candidate(
-            cls.name,
-            method,
-            cost / threads,
-            rows,
-            threads,
-            taken,
-            most,
-            sums=job.dtype,
-            automatic=job.n_out >= MANY_MAPS,
-        )
+        fit = fit_band(problem, n_bytes, matrix_bytes, cost, cache=8 * CACHE_BYTES)
+        method, may = "every window a column, one matrix product", job.n_out >= MANY_MAPS
+        return Candidate(cls.name, method, cost / fit.threads, *fit, sums=job.dtype, automatic=may)
 
     def load(self, weight: Array) -> Self:
         """Write each kernel out as a row."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from convcli.engine.algorithms.base import BandAlgorithm
-from convcli.engine.bands import Array, Scratch
-from convcli.engine.job import Job
-from convcli.engine.problem import CACHE_BYTES, CALL_NS, Candidate, Problem, fit_band
+from convcli.engine.algorithms.base import CACHE_BYTES, CALL_NS, BandAlgorithm, Candidate, fit_band
+from convcli.engine.bands import Scratch
+from convcli.engine.borders import Array
+from convcli.engine.problem import Job, Problem
 
 #: One tap, per sample and plane.
 TAP_NS = 1.5
@@ -32,9 +32,9 @@ class Reference(BandAlgorithm):
             sums = rows * job.output_w * (2 * job.n_out + job.n_in)  # so far, one product, one shifted copy of pixels
             return 8 * (job.n_in * job.rows(rows) * job.columns + sums)
 
-        rows, threads, taken, most = fit_band(problem, n_bytes, 0, cost, cache=4 * CACHE_BYTES)
+        fit = fit_band(problem, n_bytes, 0, cost, cache=4 * CACHE_BYTES)
         method = "one matrix product per tap, float64"
-        return Candidate(cls.name, method, cost / threads, rows, threads, taken, most, sums="float64", automatic=False)
+        return Candidate(cls.name, method, cost / fit.threads, *fit, sums="float64", automatic=False)
 
     def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:  # noqa: ARG002
         """Correlate tap by tap."""

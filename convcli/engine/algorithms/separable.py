@@ -1,33 +1,45 @@
 """Separable kernels: a column, then a row, for each rank of the kernel.
 
-A kernel is taken apart into columns times rows (:mod:`convcli.engine.algorithms.lowrank`); one that needs too many is
-refused. Compiled, both passes are direct convolutions; else they are matrix products.
+Kernels are written as sums of columns times rows, as few as the rounding of the sums allows; a kernel that needs too
+many is refused. Most that qualify are one column times one row, found in one pass from the row and column of the
+largest tap. Others of ordinary size are decomposed by singular values, which would take minutes for a large one:
+there a few random combinations of its columns are tested. Compiled, both passes are direct convolutions; otherwise
+matrix products.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
 
 from convcli.engine import native
-from convcli.engine.algorithms.base import BandAlgorithm, band_bytes
-from convcli.engine.algorithms.direct import core_bytes, correlate, direct_ns
-from convcli.engine.algorithms.gemm import (
-    ROWS_AT_ONCE,
-    ColumnProduct,
-    Gemm,
-    best_block,
-    block_columns,
-    block_cost,
-    mac_ns,
-    product_bytes,
+from convcli.engine.algorithms import gemm
+from convcli.engine.algorithms.base import (
+    CACHE_BYTES,
+    CALL_NS,
+    GATHER_NS,
+    BandAlgorithm,
+    Candidate,
+    band_bytes,
+    fit_band,
 )
-from convcli.engine.algorithms.lowrank import LARGE_RANK, factors
-from convcli.engine.bands import READABLE, Array, Scratch, Source
-from convcli.engine.job import Job
-from convcli.engine.problem import CACHE_BYTES, CALL_NS, GATHER_NS, Candidate, Problem, fit_band
+from convcli.engine.algorithms.direct import core_bytes, correlate, direct_ns
+from convcli.engine.bands import Scratch
+from convcli.engine.borders import READABLE, Array, Source
+from convcli.engine.problem import Job, Problem
+
+Factors: TypeAlias = tuple[Array, Array]
+
+#: Largest norm of the rest, relative to the kernel's.
+TOLERANCE = {"float32": 2e-8, "float64": 1e-15}
+#: Kernels up to this many rows or columns are decomposed whole: 5 ms.
+WHOLE_PX = 129
+#: Columns times rows that a larger kernel is tried with.
+LARGE_RANK = 6
+#: Rows compared at once, so that a kernel of 5000 × 5000 is not copied.
+ROWS_COMPARED = 256
 
 
 def column_job(job: Job, rank: int) -> Job:
@@ -42,7 +54,7 @@ def column_job(job: Job, rank: int) -> Job:
 
 
 def row_job(job: Job, rank: int) -> Job:
-    """Return the second pass, of one map: every row is kept, and the ranks are added up."""
+    """Return the second pass, of one map: every row is kept, and ranks are added up."""
     return job._replace(
         n_in=rank,
         n_out=1,
@@ -53,91 +65,64 @@ def row_job(job: Job, rank: int) -> Job:
 
 
 class Separable(BandAlgorithm):
-    """Correlation of one plane by columns, then rows.
-
-    Parameters
-    ----------
-    job : Job
-        ``n_in`` is 1.
-    rank : int
-        Products per kernel, the most of any.
-    """
+    """Correlation of one plane by columns, then rows; ``rank`` is the largest of any kernel."""
 
     name = "separable"
     smears = True
+    adds_products = False
 
     def __init__(self, job: Job, rank: int) -> None:
         super().__init__(job)
         self.rank = rank
         self._row_job = row_job(job, rank)
-        self._block = best_block(self._row_job)
-        self._width = block_columns(self._row_job, self._block)
-        self.columns = job.columns
+        self._block = gemm.best_block(self._row_job)
+        self._width = gemm.block_columns(self._row_job, self._block)
         self._column_taps, self._row_taps = np.empty((0, 0, 0, 0)), np.empty((0, 0, 0, 0))
-        self._products: list[Gemm] = []
+        self._products: list[gemm.Gemm] = []
 
     @classmethod
     def offer(cls, problem: Problem) -> Candidate | str:
-        """Return the offer, or why the kernels are not taken apart."""
+        """Return the offer, or why the kernels are not decomposed."""
         rank = rank_of(problem)
         if isinstance(rank, str):
             return rank
         job = problem.job
-        first, second = column_job(job, rank), row_job(job, rank)
         if native.core is None:
-            n_bytes, each = _numpy_bytes_and_cost(job, rank)
+            n_bytes, each, more = _product_passes(job, rank)
             calls = 20 + 15 * job.n_out * rank
         else:
-            each = direct_ns(first, n_rows=1) + job.n_out * direct_ns(second, n_rows=1)
+            n_bytes, each, more = _compiled_passes(job, rank, problem.input_dtype)
             calls = 10 + 6 * job.n_out
-            taken = core_bytes(first) + core_bytes(second)
-            converted = 0 if problem.input_dtype in READABLE else 2
-
-            def n_bytes(rows: int) -> int:
-                between = rows * job.n_out * (rank * job.columns + 2 * job.output_w)
-                return job.itemsize * (between + converted * job.rows(rows) * job.columns) + taken + 64 * job.columns
-
         cost = problem.group_rows * each + problem.n_inputs * GATHER_NS
-        matrix_bytes = job.itemsize * job.n_out * rank * (sum(job.kernel_hw) + _matrix_taps(job))
-        rows, threads, memory, most = fit_band(problem, n_bytes, matrix_bytes, cost, cache=2 * CACHE_BYTES)
-        cost += -(-problem.group_rows // rows) * calls * CALL_NS
-        method = f"columns then rows, rank {rank}"
-        return Candidate(
-            cls.name,
-            method,
-            cost / threads,
-            rows,
-            threads,
-            memory,
-            most,
-            sums=job.dtype,
-            rank=rank,
-            adds_products=False,
-        )
+        matrix_bytes = job.itemsize * job.n_out * rank * (sum(job.kernel_hw) + more)
+        fit = fit_band(problem, n_bytes, matrix_bytes, cost, cache=2 * CACHE_BYTES)
+        cost += -(-problem.group_rows // fit.band_rows) * calls * CALL_NS
+        method, sums = f"columns then rows, rank {rank}", job.dtype
+        return Candidate(cls.name, method, cost / fit.threads, *fit, sums=sums, settings=(rank,))
 
     def load(self, weight: Array) -> Self:
-        """Take ``weight`` (n_out, 1, kH, kW) apart."""
+        """Decompose ``weight`` (n_out, 1, kH, kW)."""
         super().load(weight)
         n_out = len(weight)
         columns = np.zeros((n_out, self.rank, self.job.kernel_hw[0]), self.dtype)
         rows = np.zeros((n_out, self.rank, self.job.kernel_hw[1]), self.dtype)
         for o, kernel in enumerate(weight[:, 0]):
             found = factors(kernel, self.job.dtype)
-            assert found is not None, "the plan has taken this kernel apart"
+            assert found is not None, "the plan has decomposed this kernel"
             column, row = found
             columns[o, : len(column)], rows[o, : len(row)] = column, row
         self._column_taps = columns.reshape(n_out * self.rank, 1, -1, 1)
         self._row_taps = rows.reshape(n_out, 1, self.rank, 1, -1)
         if native.core is None:
             stride, dilation = self.job.stride_hw[0], self.job.dilation_hw[0]
-            self._column_pass = ColumnProduct(self._column_taps[:, 0, :, 0], stride, dilation)
-            self._products = [Gemm(self._row_job, self._block).load(taps) for taps in self._row_taps]
+            self._column_pass = gemm.ColumnProduct(self._column_taps[:, 0, :, 0], stride, dilation)
+            self._products = [gemm.Gemm(self._row_job, self._block).load(taps) for taps in self._row_taps]
         return self
 
     def run(
         self, source: Source, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
     ) -> None:
-        """Do both passes by the compiled loops; without them gather a band."""
+        """Do both passes by the compiled loops, or without them on a gathered band."""
         if native.core is None:
             super().run(source, channels, first, target, scratch, bias)
             return
@@ -171,7 +156,7 @@ class Separable(BandAlgorithm):
 
 
 def rank_of(problem: Problem) -> int | str:
-    """Return into how many columns and rows the kernels are taken apart, or why they are not."""
+    """Return the largest rank of the kernels, or why they are not decomposed."""
     facts = problem.facts
     kernel_h, kernel_w = facts.kernel_hw
     if facts.n_in > 1:
@@ -190,26 +175,106 @@ def rank_of(problem: Problem) -> int | str:
     return rank
 
 
-def _numpy_bytes_and_cost(job: Job, rank: int) -> tuple[Callable[[int], int], float]:
-    """Return the bytes for so many rows, and nanoseconds a row, of both passes as matrix products."""
+def _product_passes(job: Job, rank: int) -> tuple[Callable[[int], int], float, int]:
+    """Return bytes as a function of rows, nanoseconds a row, and the matrices' numbers per column and row."""
     second = row_job(job, rank)
-    block = best_block(second)
-    width = block_columns(second, block)
-    depth = (ROWS_AT_ONCE - 1) * job.stride_hw[0] + job.rows(1)
-    each = job.n_out * rank * width * depth * mac_ns(64, job.dtype) + job.n_out * block_cost(second, block)
+    block = gemm.best_block(second)
+    width, length = (
+        gemm.block_columns(second, block),
+        (block - 1) * job.stride_hw[1] + job.kernel_hw[1] * job.dilation_hw[1],
+    )
+    depth = (gemm.ROWS_AT_ONCE - 1) * job.stride_hw[0] + job.rows(1)
+    each = job.n_out * rank * width * depth * gemm.mac_ns(64, job.dtype) + job.n_out * gemm.block_cost(second, block)
 
     def n_bytes(rows: int) -> int:
         between = job.itemsize * job.n_out * rank * rows * width
-        return band_bytes(job, job.columns, rows) + between + product_bytes(second, block, rows)
+        return band_bytes(job, job.columns, rows) + between + gemm.product_bytes(second, block, rows)
 
-    return n_bytes, each
+    return n_bytes, each, gemm.ROWS_AT_ONCE * depth + block * length
 
 
-def _matrix_taps(job: Job) -> int:
-    """Return the numbers of the passes' matrices beyond the taps, where there are any."""
-    if native.core is not None:
-        return 0
-    second = row_job(job, 1)
-    block = best_block(second)
-    depth = (ROWS_AT_ONCE - 1) * job.stride_hw[0] + job.rows(1)
-    return ROWS_AT_ONCE * depth + block * ((block - 1) * job.stride_hw[1] + job.kernel_hw[1] * job.dilation_hw[1])
+def _compiled_passes(job: Job, rank: int, input_dtype: str) -> tuple[Callable[[int], int], float, int]:
+    """Return the same for direct convolutions, which need no matrices."""
+    first, second = column_job(job, rank), row_job(job, rank)
+    each = direct_ns(first, n_rows=1) + job.n_out * direct_ns(second, n_rows=1)
+    fixed = core_bytes(first) + core_bytes(second) + 64 * job.columns
+    converted = 0 if input_dtype in READABLE else 2
+
+    def n_bytes(rows: int) -> int:
+        between = rows * job.n_out * (rank * job.columns + 2 * job.output_w)
+        return job.itemsize * (between + converted * job.rows(rows) * job.columns) + fixed
+
+    return n_bytes, each, 0
+
+
+def factors(kernel: Array, dtype: str) -> Factors | None:
+    """Return (rank, kH) columns and (rank, kW) rows whose products add up to ``kernel``, or None.
+
+    The rest stays below the rounding of ``dtype`` (:data:`TOLERANCE`). None only where both sides of the kernel exceed
+    :data:`WHOLE_PX` and :data:`LARGE_RANK` are not enough.
+
+    Examples
+    --------
+    >>> columns, rows = factors(np.outer([1.0, 2, 1], [1.0, 0, -1]), "float32")
+    >>> columns.shape, rows.shape, np.allclose(columns.T @ rows, np.outer([1, 2, 1], [1, 0, -1]))
+    ((1, 3), (1, 3), True)
+    """
+    largest = max(float(kernel.max()), -float(kernel.min()))
+    if largest == 0:
+        return np.zeros((1, kernel.shape[0])), np.zeros((1, kernel.shape[1]))
+    # So that squares of taps of 1e200 or 1e-200 neither overflow nor vanish.
+    scaled = kernel / largest
+    norm = float(np.linalg.norm(scaled))
+    # A decomposition cannot tell less than this from zero.
+    bound = norm * max(TOLERANCE[dtype], np.finfo(np.float64).eps * max(kernel.shape))
+    found = _outer_product(scaled, bound)
+    if found is None:
+        found = _by_values(scaled, bound) if min(kernel.shape) <= WHOLE_PX else _by_sketch(scaled, bound)
+    root = np.sqrt(largest)
+    return None if found is None else (found[0] * root, found[1] * root)
+
+
+def _outer_product(kernel: Array, bound: float) -> Factors | None:
+    """Return the column and row of the largest tap if their product is the kernel."""
+    at, across = np.unravel_index(int(np.argmax(np.abs(kernel))), kernel.shape)
+    column, row = kernel[:, across], kernel[at] / kernel[at, across]
+    if not _is_product(kernel, column[:, None], row[None], bound):
+        return None
+    # Alike in size, so that float32 holds both.
+    balance = np.sqrt(np.linalg.norm(row) / np.linalg.norm(column))
+    return (column * balance)[None], (row / balance)[None]
+
+
+def _by_values(kernel: Array, bound: float) -> Factors:
+    """Return as many singular columns and rows as leave no more than ``bound``."""
+    left, values, right = np.linalg.svd(kernel, full_matrices=False)
+    dropped = np.sqrt(np.cumsum(values[::-1] ** 2)[::-1])  # norm of values[i:]
+    rank = max(int((dropped > bound).sum()), 1)
+    root = np.sqrt(values[:rank])
+    return (left[:, :rank] * root).T, root[:, None] * right[:rank]
+
+
+def _by_sketch(kernel: Array, bound: float) -> Factors | None:
+    """Return at most :data:`LARGE_RANK` columns and rows, or None.
+
+    Random combinations of the columns of a matrix of low rank span them (Halko, Martinsson and Tropp 2011, algorithm
+    4.1); whether they do is tested, not assumed.
+    """
+    mix = np.random.default_rng(0).standard_normal((kernel.shape[1], LARGE_RANK + 4))
+    basis, _ = np.linalg.qr(kernel @ mix)
+    small = basis.T @ kernel
+    if not _is_product(kernel, basis, small, bound):
+        return None
+    columns, rows = _by_values(small, bound / 2)
+    return (columns @ basis.T, rows) if len(rows) <= LARGE_RANK else None
+
+
+def _is_product(kernel: Array, left: Array, right: Array, bound: float) -> bool:
+    """Whether ``left @ right`` differs from ``kernel`` by no more than ``bound`` in norm, some rows at a time."""
+    error = 0.0
+    for top in range(0, len(kernel), ROWS_COMPARED):
+        rest = kernel[top : top + ROWS_COMPARED] - left[top : top + ROWS_COMPARED] @ right
+        error += float(np.vdot(rest, rest))
+        if error > bound * bound:
+            return False
+    return True

@@ -14,10 +14,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from convcli.engine.algorithms.base import BandAlgorithm, band_bytes
-from convcli.engine.bands import Array, Scratch
-from convcli.engine.job import Job
-from convcli.engine.problem import GATHER_NS, REFERENCE_THREADS, Candidate, Problem, fit_band
+from convcli.engine.algorithms.base import GATHER_NS, REFERENCE_THREADS, BandAlgorithm, Candidate, band_bytes, fit_band
+from convcli.engine.bands import Scratch
+from convcli.engine.borders import Array
+from convcli.engine.problem import Job, Problem, TapFacts
 from convcli.errors import UsageError
 
 #: One multiply-add: many planes or few to add up, many planes apart or few, kernels above 49 × 49.
@@ -34,18 +34,7 @@ _allowed = False
 
 
 def import_torch(what: str) -> Any:
-    """Return torch.
-
-    Parameters
-    ----------
-    what : str
-        What needs it, for the error.
-
-    Raises
-    ------
-    UsageError
-        If it is not installed.
-    """
+    """Return torch; if it is not installed, raise a UsageError that says ``what`` needs it."""
     try:
         import torch
     except ImportError as error:
@@ -54,21 +43,15 @@ def import_torch(what: str) -> Any:
 
 
 def torch_device(device: str) -> Any:
-    """Return the torch device, or refuse where this machine has none.
-
-    Raises
-    ------
-    UsageError
-        If torch is missing or built without it, or no such device is present.
-    """
+    """Return the torch device; raise a UsageError if this torch or this machine has none."""
     torch = import_torch(f"--device {device}" if device != "cpu" else "--engine torch")
+    why = ""
     if device == "cuda" and not torch.cuda.is_available():
         why = "this torch is built without CUDA" if torch.version.cuda is None else "no CUDA device was found"
-        raise UsageError(f"--device cuda: {why} (torch {torch.__version__})", hint="--device cpu", device=device)
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise UsageError(
-            f"--device mps: no Metal device was found (torch {torch.__version__})", hint="--device cpu", device=device
-        )
+    elif device == "mps" and not torch.backends.mps.is_available():
+        why = "no Metal device was found"
+    if why:
+        raise UsageError(f"--device {device}: {why} (torch {torch.__version__})", hint="--device cpu", device=device)
     return torch.device(device)
 
 
@@ -83,12 +66,9 @@ def free_bytes(device: str) -> int:
 
 @contextlib.contextmanager
 def without_tf32(settings: Any) -> Iterator[None]:
-    """Keep TF32, which has 10 bits, out of float32 convolutions: a setting of the process, so users are counted.
+    """Switch TF32, which has 10 bits, off in ``settings``, ``torch.backends.cudnn``, for float32 convolutions.
 
-    Parameters
-    ----------
-    settings : object
-        ``torch.backends.cudnn``, whose ``allow_tf32`` is put back when the last user leaves.
+    It is a setting of the process: users are counted, and the last one to leave restores it.
     """
     global _n_exact, _allowed
     with _lock:
@@ -105,22 +85,26 @@ def without_tf32(settings: Any) -> Iterator[None]:
                 settings.allow_tf32 = _allowed
 
 
+def _mac_ns(facts: TapFacts) -> float:
+    """Return the price of one multiply-add."""
+    if max(facts.kernel_hw) > LARGE_PX:
+        return LARGE_NS
+    if facts.n_in > 1:
+        return DENSE_NS if facts.n_in >= 16 else THIN_NS
+    return DEPTHWISE_NS if facts.n_groups >= 16 else FEW_NS
+
+
 class Torch(BandAlgorithm):
     """``torch.nn.functional.conv2d`` on padded bands; weights stay on the device between bands.
 
-    Parameters
-    ----------
-    job : Job
-    device : {"cpu", "cuda", "mps"}
-    threads : int
-    input_dtype : str
-        8-bit samples go over as they are.
+    8-bit samples are copied to the device as they are.
     """
 
     name = "torch"
     folds = True
+    adds_products = False  # the library chooses the algorithm, and some multiply with rounded factors
 
-    def __init__(self, job: Job, device: str = "cpu", threads: int = 1, input_dtype: str = "float32") -> None:
+    def __init__(self, job: Job, device: str, threads: int, input_dtype: str) -> None:
         super().__init__(job)
         self.threads, self.device_name = threads, device
         if input_dtype == "uint8":
@@ -130,68 +114,54 @@ class Torch(BandAlgorithm):
 
     @classmethod
     def offer(cls, problem: Problem) -> Candidate | str:
-        """Return the offer: on another device than the CPU as many rows as its memory holds."""
+        """Return the offer; on a device other than the CPU as many rows as its memory holds."""
         if "torch" not in sys.modules and find_spec("torch") is None:
             if problem.device != "cpu":
                 import_torch(f"--device {problem.device}")
             return "torch is not installed: pip install torch"
         job, facts = problem.job, problem.facts
-        large = max(facts.kernel_hw) > LARGE_PX
-        if large:
-            price = LARGE_NS
-        elif facts.n_in > 1:
-            price = DENSE_NS if facts.n_in >= 16 else THIN_NS
-        else:
-            price = DEPTHWISE_NS if facts.n_groups >= 16 else FEW_NS
         fixed = (problem.n_outputs * 4 + problem.n_inputs * 2) * GATHER_NS + TORCH_CALL_NS
         if "torch" not in sys.modules:
             fixed += IMPORT_NS
-        work = problem.n_outputs * job.taps * price
+        work = problem.n_outputs * job.taps * _mac_ns(facts)
         cost = work / problem.threads + fixed
         folded = facts.n_groups if facts.shared else 1
 
         def n_bytes(rows: int) -> int:
-            """Return band, output, and oneDNN's unfolded input at worst."""
+            """Return the bytes of band, output, and oneDNN's unfolded input at worst."""
             made = rows * job.output_w * (job.n_out + job.taps)
             return folded * (band_bytes(job, job.columns, rows) + job.itemsize * made)
 
-        if problem.device == "cpu":
-            cache = CPU_BYTES
-        else:
+        cache = CPU_BYTES
+        if problem.device != "cpu":
             cache = int(free_bytes(problem.device) * DEVICE_SHARE)
             problem = problem._replace(memory=max(problem.memory, cache))
         # One band after the other: torch brings its own threads.
         matrix_bytes = job.itemsize * job.n_out * job.taps
-        rows, _, taken, _ = fit_band(problem, n_bytes, matrix_bytes, cost, cache=cache, threads=1)
+        fit = fit_band(problem, n_bytes, matrix_bytes, cost, cache=cache, threads=1)
+        own_type = problem.input_dtype if problem.border_value == 0 else problem.dtype
         return Candidate(
             cls.name,
             f"torch conv2d on {problem.device}",
             cost,
-            rows,
+            fit.band_rows,
             problem.threads,
-            taken,
+            fit.memory_bytes,
             sums=problem.dtype,
-            # Which algorithm runs is the library's choice: some multiply with rounded factors.
-            adds_products=False,
-            automatic=not large,
+            settings=(problem.device, problem.threads, own_type),
+            automatic=max(facts.kernel_hw) <= LARGE_PX,
             score_ns=work / REFERENCE_THREADS + fixed,
         )
 
     def load(self, weight: Array) -> Self:
-        """Copy the weights to the device.
-
-        Raises
-        ------
-        UsageError
-            If torch or the device is absent.
-        """
+        """Copy the weights to the device."""
         self.device = torch_device(self.device_name)
         torch = import_torch("--engine torch")
         self.taps = torch.from_numpy(weight.astype(self.dtype)).to(self.device)
         return self
 
     def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:  # noqa: ARG002
-        """Correlate; planes beyond those of the job are a batch, since they have the same kernels."""
+        """Correlate; planes beyond the job's are a batch with the same kernels."""
         torch = import_torch("--engine torch")
         if self.device_name == "cpu" and torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)

@@ -1,4 +1,4 @@
-"""The compiled loops: direct convolution, magnitude and tones in C, or the reason why NumPy does their work.
+"""The compiled loops: direct convolution, magnitude and tones in C, or the reason why NumPy replaces them.
 
 The source is in this folder; ``core.h`` is its contract and ``build.py`` compiles it when the package is installed.
 ``CONVCLI_NATIVE=never`` leaves it unused, ``require`` makes its absence an error; ``CONVCLI_SIMD`` (``baseline``,
@@ -14,7 +14,7 @@ from types import ModuleType
 
 from convcli.errors import UsageError
 
-#: What ``CONVCLI_SIMD`` may be, by the level of the core.
+#: Values of ``CONVCLI_SIMD``, by the level of the core.
 LEVELS = ("baseline", "avx2", "avx512")
 
 
@@ -38,7 +38,7 @@ def _load() -> tuple[ModuleType | None, str]:
 
 
 def use_simd(name: str | None) -> str:
-    """Use the best instruction set of this processor, at most ``name``; return what it is called.
+    """Use the best instruction set of this processor, at most ``name``; return its name.
 
     Examples
     --------
@@ -61,7 +61,7 @@ use_simd(os.environ.get("CONVCLI_SIMD"))
 
 
 def describe() -> str:
-    """Return what makes the sums, for reports.
+    """Return the loops in use, for reports.
 
     Examples
     --------

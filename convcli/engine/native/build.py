@@ -1,8 +1,8 @@
 """Build the compiled core: a hook for hatchling, and a command for tests.
 
-``CONVCLI_NATIVE`` says how much it matters: ``try`` (the default) falls back to a pure Python wheel, ``require`` fails
-without a compiler, ``never`` does not look for one. ``CC`` names the compiler. A wheel without the core carries the
-reason in a file, so that the program can give it.
+With ``CONVCLI_NATIVE=try`` (the default) the fallback is a pure Python wheel; ``require`` fails without a compiler,
+``never`` does not look for one. ``CC`` names the compiler. A wheel without the core carries the reason in a file, for
+reports.
 
     python convcli/engine/native/build.py FOLDER [FLAG...]
 
@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 SOURCES = ("core.c", "module.c")
 #: Multiply-adds may be fused; nothing else about floats is loosened. gnu11: c11 switches fusing off.
 FLAGS = ("-std=gnu11", "-O2", "-ftree-vectorize", "-fno-math-errno", "-ffp-contract=fast", "-fvisibility=hidden")
-#: Where the core lies in the package, and what a wheel has in its place.
+#: The core's file in the package, and the file that a wheel without it has instead.
 MODULE, REASON = "_core.abi3.so" if os.name == "posix" else "_core.pyd", "not_compiled.txt"
 
 
@@ -38,7 +38,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[misc]
     """Add the core to a wheel, or put it into the source tree of an editable install."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, and say in the wheel's tag what it holds."""
+        """Compile, and set the wheel's tag accordingly."""
         wanted = os.environ.get("CONVCLI_NATIVE", "try")
         if wanted not in ("try", "require", "never"):
             raise SystemExit(f"CONVCLI_NATIVE={wanted}: try, require or never")
@@ -87,7 +87,7 @@ def compile_core(folder: Path, *more: str) -> Path:
 
 
 def default_compiler() -> str:
-    """Return the first compiler there is; MSVC has no vector extensions."""
+    """Return the first compiler found; MSVC has no vector extensions."""
     from shutil import which
 
     names = ("clang",) if os.name == "nt" else ("cc", "gcc", "clang")
@@ -98,7 +98,7 @@ def default_compiler() -> str:
 
 
 def platform_flags() -> list[str]:
-    """Return what makes a module of it."""
+    """Return the flags for an extension module."""
     if sys.platform == "darwin":
         target = f"-mmacosx-version-min={macos_version()}"
         return ["-bundle", "-undefined", "dynamic_lookup", "-arch", machine(), target]
@@ -106,22 +106,22 @@ def platform_flags() -> list[str]:
 
 
 def libraries() -> list[str]:
-    """Return what it is linked with: on Windows the stable ABI's library."""
+    """Return the libraries to link: on Windows the stable ABI's."""
     return [f"-L{Path(sys.base_prefix, 'libs')}", "-lpython3"] if os.name == "nt" else []
 
 
 def machine() -> str:
-    """Return the processor to compile for: of this machine, unless ``ARCHFLAGS`` names another."""
+    """Return the processor to compile for: this machine's, unless ``ARCHFLAGS`` names another."""
     return (os.environ.get("ARCHFLAGS") or platform.machine()).split()[-1]
 
 
 def macos_version() -> str:
-    """Return the oldest macOS that it runs on: the first for this processor, unless told otherwise."""
+    """Return the oldest macOS to support: the first for this processor, unless the environment names another."""
     return os.environ.get("MACOSX_DEPLOYMENT_TARGET", "11.0" if machine() == "arm64" else "10.13")
 
 
 def platform_tag() -> str:
-    """Return the platform part of a wheel's tag: of what was compiled, not of a universal Python."""
+    """Return the platform part of a wheel's tag: the one compiled for, also under a universal Python."""
     if sys.platform == "darwin":
         major, minor = (macos_version() + ".0").split(".")[:2]
         return f"macosx_{major}_{minor}_{machine()}"

@@ -216,9 +216,9 @@ static void NAME(make)(const NAME(rows) *of, int32_t c0, int32_t c1, const REAL 
         }
 }
 
-/* Columns of outputs, lanes side by side, whose windows lie in the image, where its rows can be read as they lie: their
- * numbers are of this type and side by side, and rows apart do not fall into one set of the cache. The other outputs
- * read lines of which only the edges, up to column `left` and from `right` on, are gathered. */
+/* Outputs from column `low` to `high`, lanes side by side, read the image itself: their windows lie inside it, its numbers
+ * are of this type and side by side, and its rows do not fall into one set of the cache. The other outputs read lines,
+ * gathered only up to column `left` and from `right` on. */
 typedef struct { int32_t low, high, left, right; } NAME(inside);
 
 static NAME(inside) NAME(find_inside)(const cv_job *job, const cv_source *source, const layout *at)

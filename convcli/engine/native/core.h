@@ -33,7 +33,7 @@ typedef struct {
     double constant;
 } cv_source;
 
-/* How values become bytes, round(gain * v + offset) or of |v|, and what became of them. */
+/* How values become bytes, round(gain * v + offset) or the same of |v|, and their statistics. */
 typedef struct {
     float gain, offset;
     int32_t absolute;

@@ -1,4 +1,4 @@
-/* Python's door to the core, in the stable ABI of 3.11. Every buffer is checked here, so that no call can read or write
+/* The core as a Python module, in the stable ABI of 3.11. Every buffer is checked here, so that no call can read or write
  * beyond it; the loops run without the GIL. */
 #ifndef Py_LIMITED_API
 #define Py_LIMITED_API 0x030B0000
@@ -69,7 +69,7 @@ static int within(const Py_buffer *positions, Py_ssize_t n)
     return 0;
 }
 
-/* What conv and picture have in common, taken from the arguments (samples, rows, columns, taps, bias, out, stride_h,
+/* Arguments that conv and picture share (samples, rows, columns, taps, bias, out, stride_h,
  * stride_w, dilation_h, dilation_w, constant, ...). */
 enum { SAMPLES, ROWS, COLUMNS, TAPS, BIAS, OUT, N_BUFFERS };
 typedef struct {
@@ -289,7 +289,7 @@ static PyObject *use_level(PyObject *self, PyObject *args)
 static PyMethodDef methods[] = {
     {"conv", conv, METH_VARARGS, "Correlate one group's planes with its kernels."},
     {"picture", picture, METH_VARARGS, "Correlate, combine and store as bytes, a few rows at a time."},
-    {"store", store, METH_VARARGS, "Store maps as bytes; return what became of their values."},
+    {"store", store, METH_VARARGS, "Store maps as bytes; return statistics of their values."},
     {"magnitude", magnitude, METH_VARARGS, "Root of the sum of squares of two rows."},
     {"use_level", use_level, METH_VARARGS, "Choose the instruction set: 0 baseline, 1 AVX2, 2 AVX-512."},
     {NULL, NULL, 0, NULL}};

@@ -51,11 +51,11 @@ static void NAME(magnitude)(const float *first, const float *second, float *out,
     }
 }
 
-/* What a row's turns add to; N * lanes values make a turn, so that every vector of a turn meets the same planes in the
- * same places. `total` and `other` are of the first and the second half of each vector. */
+/* Statistics of a row so far. It is read in turns of N * lanes values, so that every vector of a turn meets the same
+ * planes in the same places. `total` and `other` are of the first and the second half of each vector. */
 typedef struct {
     NAME(vf) least, most, gain, offset;
-    NAME(vi) mask, low, high, nan; /* mask: what |v| leaves of v */
+    NAME(vi) mask, low, high, nan; /* mask: the bits of v that |v| keeps */
     NAME(vd) total, other;
 } NAME(part);
 
