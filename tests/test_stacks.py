@@ -12,8 +12,8 @@ from oracles import assert_close
 from torch.nn import functional as F  # noqa: N812
 
 from convcli.errors import GeometryError, KernelError, UsageError
-from convcli.layers.file import KEYS, Stack, load_stack, parse_stack
 from convcli.layers.run import run_stack
+from convcli.layers.stack import KEYS, Stack, load_stack, parse_stack
 from convcli.layers.weights import INITS, initial_weight, load_numbers
 
 STACKS = REPOSITORY / "examples" / "stacks"

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convcli.layers.kinds import NAMES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from convcli.layers.layer import Layer
-    from convcli.layers.stack import StackShape
+    from convcli.layers.layer import Layer, Shape
+    from convcli.layers.walk import Walk
 
-_EPILOG = """\b
-Layers: conv, convtranspose, depthwise, pointwise, separable, spatial, flattened,
-  maxpool, avgpool, globalpool, pad, relu, batchnorm, upsample, shuffle,
-  combine, concat, add, subtract; 1d, 2d and 3d follow the input
+_EPILOG = f"""Layers: {", ".join(NAMES)}; 1d, 2d and 3d follow the input
+
+\b
 Keys: k kernel_size, s stride, p padding, d dilation, g groups, m multiplier,
   op output_padding, f scale_factor, bias, ceil, mode, name, from (a+b)
 
@@ -112,22 +113,25 @@ def shape(
 
 
 def _note_axes(input_text: str, words: "Sequence[str]") -> None:
-    """Say that an input of two numbers has one axis besides the channels."""
-    from convcli.layers.sources import axes_note
+    """Note that an input of two numbers has one axis besides the channels, unless a layer is named 1d."""
+    from convcli.layers.text import is_shape_text
 
-    note = axes_note(input_text, words)
-    if note is not None:
-        typer.echo(f"note: {note}", err=True)
+    if not is_shape_text(input_text) or any("1d" in word.partition(":")[0].lower() for word in words):
+        return
+    sizes = [part.strip() for part in input_text.replace("×", "x").lower().split("x")]
+    if len(sizes) == 2:
+        read = f"{input_text} is read as {sizes[0]} channels of length {sizes[1]} (1-d)"
+        typer.echo(f"note: {read}; an image of one channel is 1x{input_text}", err=True)
 
 
 def _lists_weights(
     words: "Sequence[str]", given: "Sequence[str]", onnx: str | None, target: str | None, how: str
 ) -> bool:
-    """List the weights of a checkpoint, if that is what was asked."""
+    """List the weights of a checkpoint if a word names one."""
     from convcli.errors import UsageError
-    from convcli.layers.sources import is_checkpoint
+    from convcli.layers.text import CHECKPOINTS
 
-    if not any(is_checkpoint(word) for word in words):
+    if not any(word.lower().endswith(CHECKPOINTS) for word in words):
         return False
     if len(words) > 1 or given or onnx or target:
         raise UsageError("a checkpoint is listed by itself", hint=f"convcli shape {words[0]}")
@@ -138,14 +142,47 @@ def _lists_weights(
     return True
 
 
-def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, channels_last: bool) -> "StackShape":
-    """Return the shapes of what was asked: layers as text, stack files, or an ONNX model."""
+def _read_input(text: str, channels_last: bool) -> "Shape":
+    """Return the shape that text or an image's header gives, channels first, without alpha."""
     from convcli.errors import UsageError
-    from convcli.layers.fit import walk_or_fit
-    from convcli.layers.sources import read_input_shape, read_layers
+    from convcli.layers.text import is_shape_text, parse_input
 
-    input_shape = None if input_text is None else read_input_shape(input_text, channels_last=channels_last)
-    layers: Sequence[Layer]
+    if not text.strip():
+        raise UsageError("the input is empty", hint="CxHxW, such as 3x304x228, or an image", text=text, position=0)
+    if is_shape_text(text):
+        return parse_input(text, channels_last=channels_last)
+    from pathlib import Path
+
+    if not Path(text).exists():
+        hint = "an input such as 3x304x228, photo.jpg or stack.toml comes first"
+        raise UsageError(f"{text!r} is neither a shape nor a file", hint=hint)
+    from convcli.images import probe
+
+    info = probe(Path(text))
+    return (sum(name != "a" for name in info.plane_names), info.height_px, info.width_px)
+
+
+def _read_layers(words: "Sequence[str]", n_axes: int) -> "list[Layer]":
+    """Return the layers of words and stack files, one after the other."""
+    from convcli.layers.text import parse_layers
+
+    layers: list[Layer] = []
+    for word in words:
+        if word.lower().endswith(".toml"):
+            from convcli.layers.stack import load_stack
+
+            layers += load_stack(word, n_axes=n_axes).layers
+        else:
+            layers += parse_layers(word, n_axes)
+    return layers
+
+
+def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, channels_last: bool) -> "Walk":
+    """Return the shapes of layers as text, of stack files, or of an ONNX model."""
+    from convcli.errors import UsageError
+    from convcli.layers.walk import walk_or_fit
+
+    input_shape = None if input_text is None else _read_input(input_text, channels_last)
     if onnx is not None:
         from convcli.layers.checkpoint import read_onnx
 
@@ -154,37 +191,34 @@ def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, chan
         return read_onnx(onnx, input_shape).shape()
     if input_shape is None:
         return _walk_stack_file(words)
-    layers = read_layers(words, len(input_shape) - 1)
+    layers = _read_layers(words, len(input_shape) - 1)
     if not layers:
         raise UsageError("no layer given", hint=f"convcli shape {input_text} conv:64,k=7,s=2,p=3")
     return walk_or_fit(layers, input_shape)
 
 
-def _walk_stack_file(words: "Sequence[str]") -> "StackShape":
-    """Return the shapes of a stack file on the input that it names itself."""
+def _walk_stack_file(words: "Sequence[str]") -> "Walk":
+    """Return the shapes of a stack file on its own input."""
     from convcli.errors import UsageError
 
     if not words:
         raise UsageError("no input given", hint="convcli shape 3x304x228 conv:64,k=7,s=2,p=3")
-    from convcli.layers.file import load_stack
-    from convcli.layers.fit import walk_or_fit
-    from convcli.layers.sources import read_layers
+    from convcli.layers.stack import load_stack
+    from convcli.layers.walk import walk_or_fit
 
     first = load_stack(words[0])
     if not first.input:
         raise UsageError(f"{words[0]} says no input", hint="--input 3x224x224")
-    more = read_layers(words[1:], len(first.input) - 1)
-    return walk_or_fit([*first.layers, *more], first.input)
+    return walk_or_fit([*first.layers, *_read_layers(words[1:], len(first.input) - 1)], first.input)
 
 
 def _solve(
     words: "Sequence[str]", input_text: str | None, target: str | None, channels_last: bool, bound: int, how: str
 ) -> str:
-    """Return the answers to ``?`` as text, or raise with the nearest sizes if there are none."""
+    """Return the answers to ``?`` as text; raise with the nearest sizes if there are none."""
     from convcli.errors import GeometryError, UsageError
     from convcli.geometry.sizes import parse_sizes
     from convcli.layers.inverse import solve
-    from convcli.layers.sources import read_input_shape
 
     if target is None:
         raise UsageError("a '?' needs the size it is to give", hint="--target 152x114")
@@ -194,7 +228,7 @@ def _solve(
         raise UsageError(f"answers to '?' come as text or --json, not --{how}")
     from convcli.render.shape_inverse import nearest_text, render_solutions, searched_text, solutions_as_dict
 
-    input_shape = read_input_shape(input_text, channels_last=channels_last)
+    input_shape = _read_input(input_text, channels_last)
     found = solve(words, input_shape, parse_sizes(target, "target", minimum=1), bound=bound)
     if not found.answers:
         raise GeometryError(
@@ -209,7 +243,7 @@ def _solve(
     return render_solutions(found, input_shape)
 
 
-def _render(stack: "StackShape", how: str, formula: bool) -> str:
+def _render(stack: "Walk", how: str, formula: bool) -> str:
     """Return a stack's shapes in the form that was asked for."""
     from convcli.errors import UsageError
     from convcli.render import shape as render

@@ -19,6 +19,7 @@ __all__ = [
     "PADDING_WORDS",
     "Padding",
     "Pair",
+    "axis_name",
     "check_groups",
     "conv_output_px",
     "conv_transpose_output_px",
@@ -294,6 +295,17 @@ def resolve_transpose_padding(
         less, more = total // 2, total - total // 2
         pairs.append((less, more) if padding == "same" else (more, less))
     return tuple(pairs)
+
+
+def axis_name(axis: int, n_axes: int) -> str:
+    """Return the name of an axis: ``rows`` and ``columns`` of a picture.
+
+    Examples
+    --------
+    >>> axis_name(0, 2), axis_name(2, 3), axis_name(0, 1)
+    ('rows', 'columns', 'length')
+    """
+    return "length" if n_axes == 1 else ("depth", "rows", "columns")[3 - n_axes + axis]
 
 
 def check_groups(in_channels: int, out_channels: int, groups: int) -> None:

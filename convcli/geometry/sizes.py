@@ -155,3 +155,69 @@ def per_axis(values: Sequence[int], name: str, n_axes: int) -> tuple[int, ...]:
         written = "x".join(map(str, values))
         raise GeometryError(f"{name} {written} is for {len(values)} axes, but the input has {n_axes}")
     return tuple(values)
+
+
+def read_sizes(value: object, name: str, n_axes: int, *, minimum: int, at: int = 0) -> tuple[int, ...]:
+    """Return one number per axis from ``3``, ``"7x5"`` or ``[7, 5]``.
+
+    Examples
+    --------
+    >>> read_sizes(3, "stride", 2, minimum=1), read_sizes([7, 5], "kernel_size", 2, minimum=1)
+    ((3, 3), (7, 5))
+    """
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        sizes = tuple(parse_count(str(item), name, minimum=minimum, at=at) for item in value)
+    else:
+        sizes = parse_sizes(str(value), name, minimum=minimum, at=at)
+    return per_axis(sizes, name, n_axes)
+
+
+def read_padding(value: object, n_axes: int, *, at: int = 0) -> Padding:
+    """Return padding from text, a number, one number per axis, two per axis, or pairs.
+
+    Examples
+    --------
+    >>> read_padding([1, 2], 2), read_padding([[1, 1], [0, 2]], 2)
+    (((1, 1), (2, 2)), ((1, 1), (0, 2)))
+    """
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return parse_axes_padding(str(value), n_axes, at=at)
+    if any(isinstance(item, list | tuple) for item in value):
+        if not all(isinstance(item, list | tuple) and len(item) == 2 for item in value):
+            message = f"padding {value!r}: not two sides for each axis"
+            raise UsageError(message, hint="[[1, 1], [0, 2]]", position=at)
+        value = [side for pair in value for side in pair]
+    joint = "," if len(value) == 2 * n_axes else "x"
+    return parse_axes_padding(joint.join(map(str, value)), n_axes, at=at)
+
+
+def parse_switch(text: str, name: str, *, at: int = 0) -> bool:
+    """Return true or false from ``true``, ``1``, ``yes``, ``on`` and their opposites.
+
+    Examples
+    --------
+    >>> parse_switch("yes", "bias"), parse_switch("0", "bias")
+    (True, False)
+    """
+    word = text.strip().lower()
+    if word not in ("true", "1", "yes", "on", "false", "0", "no", "off"):
+        hint = f"{name}=true or {name}=false"
+        raise UsageError(f"{name} {text!r} is neither true nor false", hint=hint, position=at)
+    return word in ("true", "1", "yes", "on")
+
+
+def parse_number(text: str, name: str, *, at: int = 0) -> float:
+    """Return a finite number.
+
+    Examples
+    --------
+    >>> parse_number("0.1", "value")
+    0.1
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not abs(number) < float("inf"):
+        raise UsageError(f"{name} {text!r} is not a number", hint=f"{name}=0.1", position=at)
+    return number

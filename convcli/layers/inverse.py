@@ -13,10 +13,10 @@ from math import prod
 from typing import NamedTuple
 
 from convcli.errors import GeometryError, UsageError
-from convcli.layers.layer import JOINS, SHORT, WINDOWED, Layer
-from convcli.layers.sizes import Shape, layer_channels, layer_sizes
-from convcli.layers.stack import walk
-from convcli.layers.text import SEQUENCES, fault, layers_from_values, parse_layers, split_layer
+from convcli.layers.kinds import load_word
+from convcli.layers.layer import SHORT, Layer, Shape
+from convcli.layers.text import fault, layers_from_values, parse_layers, split_layer
+from convcli.layers.walk import walk
 
 #: Parameters that can be asked for, in the order in which answers are sorted.
 ASKABLE = ("kernel_size", "stride", "padding", "dilation", "output_padding")
@@ -161,7 +161,7 @@ def _chain(words: Sequence[str], n_axes: int) -> list[Layer]:
 def _question(text: str, n_axes: int) -> tuple[str, dict[str, object], tuple[str, ...]]:
     """Return (kind, known values, names asked for) of a layer's text."""
     kind, _, values, positions = split_layer(text, n_axes)
-    if kind not in (*WINDOWED, *SEQUENCES, "convtranspose", "depthwise"):
+    if not load_word(kind).has_window:
         raise fault(text, text.index("?"), f"{kind} has no window to solve for", "ask about a convolution or a pooling")
     unknown = tuple(name for name in ASKABLE if values.get(name, "").strip() == "?")
     for name, value in values.items():
@@ -183,9 +183,9 @@ def _check_channels(shape: Shape, layers: Sequence[Layer], target: Shape, n_axes
     """Raise if layers after the question join branches, or a target's channels are not what comes out."""
     channels = shape[0]
     for layer in layers:
-        if layer.kind in JOINS or layer.inputs:
+        if layer.inputs:
             raise UsageError(f"{layer.label} joins branches after '?'", hint="ask about a chain without joins")
-        channels = layer_channels(layer, [(channels, *shape[1:])])[0]
+        channels = layer.channels([(channels, *shape[1:])])[0]
     if len(target) > n_axes and channels != target[0]:
         raise GeometryError(f"the target has {target[0]} channels, and the last layer gives {channels}")
 
@@ -232,7 +232,7 @@ def _follow(layers: Sequence[Layer], axis: int, size: int) -> int | None:
     """Return the length along one axis after all layers, or None if one does not fit."""
     try:
         for layer in layers:
-            size = layer_sizes(_along(layer, axis), (size,))[1][0]
+            size = _along(layer, axis).sizes((size,))[1][0]
     except GeometryError:
         return None
     return size
