@@ -50,14 +50,6 @@ _SWITCHES = ("bias", "ceil_mode", "count_include_pad")
 _NUMBERS = ("value", "eps")
 
 
-class Counts(NamedTuple):
-    """Trainable parameters, multiply-accumulates and bias additions of one layer."""
-
-    parameters: int = 0
-    macs: int = 0
-    bias_adds: int = 0
-
-
 class Numbers(NamedTuple):
     """Arrays that a layer needs to run: a convolution's weight and bias, or a batch norm's factor and offset."""
 
@@ -70,6 +62,20 @@ class Tensor(NamedTuple):
 
     shape: Shape = ()
     values: tuple[float, ...] = ()
+
+
+class Node(NamedTuple):
+    """An ONNX node; a tensor is None if it is computed or left out."""
+
+    op: str
+    attributes: Mapping[str, Any]
+    tensors: Sequence[Tensor | None]
+    n_axes: int
+
+    def constant(self, index: int) -> tuple[float, ...]:
+        """Return the values of a constant input; empty if there is none."""
+        found = self.tensors[index] if index < len(self.tensors) else None
+        return found.values if found else ()
 
 
 class Word:
@@ -122,10 +128,8 @@ class Layer(Word):
 
     Parameters
     ----------
-    label : str
-        Its name in the table: the name given, or the word it was written as.
-    name : str
-        The name by which later layers and ``--outputs`` refer to its result; empty for none.
+    label, name : str
+        Its name in the table; the name of its result, empty for none.
     inputs : tuple of str
         Names of the results it takes; empty for the layer before it.
     out_channels, groups : int
@@ -136,8 +140,6 @@ class Layer(Word):
         See :func:`convcli.geometry.arithmetic.resolve_padding`.
     mode : str
         One of the kind's ``modes``; for ``conv`` the padding mode.
-    members : int
-        How many neighbouring channels ``combine`` makes one of.
     weights : tuple of (str, object)
         Where numbers come from when the stack runs: values of :data:`SOURCES`.
     """
@@ -233,17 +235,8 @@ class Layer(Word):
         return word.lower() if name == "mode" else word
 
     @classmethod
-    def from_onnx(
-        cls,
-        op: str,  # noqa: ARG003
-        attributes: Mapping[str, Any],  # noqa: ARG003
-        tensors: Sequence[Tensor | None],  # noqa: ARG003
-        n_axes: int,  # noqa: ARG003
-    ) -> dict[str, object] | None:
-        """Return the parameters of an ONNX node, or None if it cannot be followed.
-
-        ``tensors`` are the node's inputs: None for one that is computed or left out.
-        """
+    def from_onnx(cls, node: Node) -> dict[str, object] | None:
+        """Return the parameters of a node with an operator of this kind, or None if it cannot be followed."""
         return {}
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
@@ -254,15 +247,15 @@ class Layer(Word):
         """Return (resolved padding, output sizes, unused input), each per axis."""
         return ((0, 0),) * self.n_axes, sizes, (0,) * self.n_axes
 
-    def counts(self, before: Shape, after: Shape, groups: int) -> Counts:  # noqa: ARG002
-        """Return parameters and operations for an input and output shape."""
-        return Counts()
+    def counts(self, before: Shape, after: Shape, groups: int) -> tuple[int, int, int]:
+        """Return (parameters, MACs, bias additions) for an input and output shape."""
+        return 0, 0, 0
 
-    def step(self, axis: int, size: int, pad: int) -> Step:  # noqa: ARG002
+    def step(self, axis: int, size: int, pad: int) -> Step:
         """Return the window along one axis, for receptive fields; ``pad`` is the padding before it."""
         return Step()
 
-    def load(self, row: Row, sources: Any) -> Numbers:  # noqa: ARG002
+    def load(self, row: Row, sources: Any) -> Numbers:
         """Return the numbers that it needs to run, from a :class:`convcli.layers.weights.NumberSources`."""
         return Numbers()
 
@@ -274,7 +267,7 @@ class Layer(Word):
         """Yield the output length along one axis as a formula."""
         yield f"{row.input[1 + axis]} (unchanged)"
 
-    def count_formula(self, row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:  # noqa: ARG002
+    def count_formula(self, row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:
         """Yield (name, formula) of channels, parameters and MACs; ``parts`` are the channels of each input."""
         yield from ()
 

@@ -15,7 +15,7 @@ import onnx  # noqa: TID253
 
 from convcli.errors import KernelError, UsageError
 from convcli.layers.kinds import load_kinds
-from convcli.layers.layer import Layer, Shape, Tensor
+from convcli.layers.layer import Layer, Node, Shape, Tensor
 from convcli.layers.walk import Walk, walk
 
 _SAME_TENSOR = frozenset(("Identity", "Dropout"))
@@ -123,7 +123,7 @@ def _layer(node: Any, reading: _Reading, sources: list[str]) -> tuple[type[Layer
         return (kinds["relu"], {}) if is_offset else None
     attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
     tensors = [reading.constants.get(name) for name in node.input]
-    parameters = kind.from_onnx(node.op_type, attributes, tensors, reading.n_axes)
+    parameters = kind.from_onnx(Node(node.op_type, attributes, tensors, reading.n_axes))
     return None if parameters is None else (kind, parameters)
 
 

@@ -65,17 +65,17 @@ def load_numbers(stack: Stack, shape: Walk) -> list[Numbers]:
 
 
 class NumberSources(NamedTuple):
-    """The places from which layer ``index`` of a stack can take its numbers."""
+    """The places from which layer ``number`` of a stack can take its numbers."""
 
     stack: Stack
-    index: int
+    number: int
 
     def initial(self, shape: tuple[int, ...], own: Any) -> Array:
         """Return seeded random weights by the stack's ``init``, changed by the layer's ``own``."""
         init = dict(self.stack.init) | dict(own)
         if not init:
             raise UsageError("has no weights", hint="weight = 'sobel', weight = 'file.safetensors#entry' or init = {…}")
-        return initial_weight(shape, init, self.index)
+        return initial_weight(shape, init, self.number)
 
     def kernel(self, spec: str, wanted: tuple[int, ...], groups: int, *, with_bias: bool) -> tuple[Array, Array | None]:
         """Return weight and bias of a bank or of a checkpoint's entry, in the shape ``wanted``."""

@@ -14,7 +14,7 @@ class Activation(Layer):
 
     __slots__ = ()
 
-    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:  # noqa: ARG002
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return the function of every sample, in the planes' type."""
         return self.apply(inputs[0])
 

@@ -8,7 +8,7 @@ from typing import Any
 from convcli.errors import UsageError
 from convcli.geometry.arithmetic import Pair, check_groups, resolve_padding
 from convcli.geometry.receptive import Step
-from convcli.layers.layer import Layer, Numbers, Row, Shape, Tensor
+from convcli.layers.layer import Layer, Node, Numbers, Row, Shape
 
 
 class Pad(Layer):
@@ -33,19 +33,11 @@ class Pad(Layer):
         return value
 
     @classmethod
-    def from_onnx(
-        cls,
-        op: str,  # noqa: ARG003
-        attributes: Mapping[str, Any],
-        tensors: Sequence[Tensor | None],
-        n_axes: int,
-    ) -> dict[str, object] | None:
+    def from_onnx(cls, node: Node) -> dict[str, object] | None:
         """Return the padding, if it is constant and leaves batch and channels alone."""
-        pads = attributes.get("pads") or (tensors[1].values if len(tensors) > 1 and tensors[1] else ())
-        sides = [
-            (int(before), int(after)) for before, after in zip(pads[: n_axes + 2], pads[n_axes + 2 :], strict=False)
-        ]
-        if len(pads) != 2 * (n_axes + 2) or any(sides[0] + sides[1]) or min(map(min, sides)) < 0:
+        pads, n_all = node.attributes.get("pads") or node.constant(1), node.n_axes + 2
+        sides = [(int(before), int(after)) for before, after in zip(pads[:n_all], pads[n_all:], strict=False)]
+        if len(pads) != 2 * n_all or any(sides[0] + sides[1]) or min(map(min, sides)) < 0:
             return None
         return {"padding": [list(pair) for pair in sides[2:]]}
 
@@ -55,11 +47,11 @@ class Pad(Layer):
         padding = resolve_padding(self.padding, sizes, none, none, none)
         return padding, tuple(size + sum(pair) for size, pair in zip(sizes, padding, strict=True)), none
 
-    def step(self, axis: int, size: int, pad: int) -> Step:  # noqa: ARG002
+    def step(self, axis: int, size: int, pad: int) -> Step:
         """Return the shift."""
         return Step("down", pad=pad)
 
-    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:  # noqa: ARG002
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return planes with a border of any mode, at any size."""
         import numpy as np
 
@@ -95,17 +87,11 @@ class Upsample(Layer):
     onnx = ("Resize", "Upsample")
 
     @classmethod
-    def from_onnx(
-        cls,
-        op: str,  # noqa: ARG003
-        attributes: Mapping[str, Any],
-        tensors: Sequence[Tensor | None],
-        n_axes: int,
-    ) -> dict[str, object] | None:
+    def from_onnx(cls, node: Node) -> dict[str, object] | None:
         """Return factors and mode, if the factors are whole."""
-        scales = next((tensor.values for tensor in tensors[1:] if tensor and tensor.values), ())
-        mode = attributes.get("mode", b"nearest").decode()
-        if len(scales) != n_axes + 2 or any(scale % 1 for scale in scales):
+        scales = next((tensor.values for tensor in node.tensors[1:] if tensor and tensor.values), ())
+        mode = node.attributes.get("mode", b"nearest").decode()
+        if len(scales) != node.n_axes + 2 or any(scale % 1 for scale in scales):
             return None
         if scales[:2] != (1, 1) or mode not in ("nearest", "linear"):
             return None
@@ -119,12 +105,12 @@ class Upsample(Layer):
         padding, _, unused = super().sizes(sizes)
         return padding, tuple(size * factor for size, factor in zip(sizes, self.scale_factor, strict=True)), unused
 
-    def step(self, axis: int, size: int, pad: int) -> Step:  # noqa: ARG002
+    def step(self, axis: int, size: int, pad: int) -> Step:
         """Return the enlargement along one axis."""
         factor = self.scale_factor[axis]
         return Step("up" if self.mode == "nearest" else "linear", factor, factor)
 
-    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:  # noqa: ARG002
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return enlarged planes: samples repeated, or linear between their centres."""
         import numpy as np
 
@@ -161,7 +147,7 @@ class Shuffle(Layer):
         check_groups(shapes[0][0], shapes[0][0], self.groups)
         return shapes[0][0], self.groups
 
-    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:  # noqa: ARG002
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return the channels, one from each group in turn."""
         from convcli.engine import channel_shuffle
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, ClassVar
 
 from convcli.errors import GeometryError, KernelError, UsageError, near_names
-from convcli.layers.layer import Counts, Layer, Numbers, Row, Shape
+from convcli.layers.layer import Layer, Node, Numbers, Row, Shape
 
 #: Numbers of a batch norm: torch's name in a checkpoint, and the value if nothing is given.
 _NORM = {"mean": ("running_mean", 0.0), "var": ("running_var", 1.0), "gamma": ("weight", 1.0), "beta": ("bias", 0.0)}
@@ -22,9 +22,9 @@ class BatchNorm(Layer):
     parameters = ("eps", "constants", "weight")
     onnx = ("BatchNormalization",)
 
-    def counts(self, before: Shape, after: Shape, groups: int) -> Counts:  # noqa: ARG002
+    def counts(self, before: Shape, after: Shape, groups: int) -> tuple[int, int, int]:
         """Return two parameters per channel; the operations fold into the convolution before it."""
-        return Counts(2 * before[0])
+        return 2 * before[0], 0, 0
 
     def load(self, row: Row, sources: Any) -> Numbers:
         """Return factor and offset from a checkpoint or constants; those of an untrained one if nothing is given."""
@@ -50,13 +50,13 @@ class BatchNorm(Layer):
         factor = columns["gamma"] / np.sqrt(columns["var"] + self.eps)
         return Numbers(factor, columns["beta"] - columns["mean"] * factor)
 
-    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:  # noqa: ARG002
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return the planes times the factor plus the offset."""
         columns = (-1, *(1,) * self.n_axes)
         factor, offset = (each.astype(inputs[0].dtype).reshape(columns) for each in numbers)
         return inputs[0] * factor + offset
 
-    def count_formula(self, row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:  # noqa: ARG002
+    def count_formula(self, row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:
         """Yield the parameters."""
         yield "parameters", f"2·{row.input[0]} = {row.parameters:,}"
 
@@ -78,7 +78,7 @@ class Combine(Layer):
             raise GeometryError(f"cannot combine {shapes[0][0]} channels in sets of {self.members}")
         return shapes[0][0] // self.members, 1
 
-    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:  # noqa: ARG002
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return one map for each set."""
         import numpy as np
 
@@ -87,7 +87,7 @@ class Combine(Layer):
             return np.sqrt(np.square(sets).sum(axis=1))
         return getattr(np, self.mode)(sets, axis=1)
 
-    def count_formula(self, row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:  # noqa: ARG002
+    def count_formula(self, row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:
         """Yield the channels."""
         yield "channels", f"{row.input[0]} / {self.members} = {row.output[0]}"
 
@@ -98,7 +98,7 @@ class Add(Layer):
     __slots__ = ()
     kind = "add"
     joins = True
-    onnx = ("Add", "Sum")
+    onnx: ClassVar[tuple[str, ...]] = ("Add", "Sum")
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         """Return the channels of all inputs, which must agree in every size."""
@@ -112,7 +112,7 @@ class Add(Layer):
             hint = "pad, pool or stride one of them to match"
             raise GeometryError(f"cannot {self.kind} {written}", hint=hint, joined=[list(shape) for shape in shapes])
 
-    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:  # noqa: ARG002
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return the sum."""
         return reduce(lambda total, planes: total + planes, inputs)
 
@@ -125,7 +125,7 @@ class Subtract(Add):
     aliases = ("sub",)
     onnx = ("Sub",)
 
-    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:  # noqa: ARG002
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return the difference."""
         return reduce(lambda total, planes: total - planes, inputs)
 
@@ -139,16 +139,16 @@ class Concat(Add):
     onnx = ("Concat",)
 
     @classmethod
-    def from_onnx(cls, op: str, attributes: Mapping[str, Any], tensors: Any, n_axes: int) -> dict[str, object] | None:  # noqa: ARG003
+    def from_onnx(cls, node: Node) -> dict[str, object] | None:
         """Return no parameters if the axis is that of the channels."""
-        return {} if attributes.get("axis") in (1, -n_axes - 1) else None
+        return {} if node.attributes.get("axis") in (1, -node.n_axes - 1) else None
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         """Return the channels of all inputs together."""
         self.check_same(shapes, [shape[1:] for shape in shapes])
         return sum(shape[0] for shape in shapes), 1
 
-    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:  # noqa: ARG002
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return the channels of all inputs."""
         import numpy as np
 

@@ -18,7 +18,7 @@ from convcli.geometry.arithmetic import (
     unused_input_px,
 )
 from convcli.geometry.receptive import Step
-from convcli.layers.layer import Counts, Layer, Numbers, Row, Shape, Tensor
+from convcli.layers.layer import Layer, Node, Numbers, Row, Shape
 
 _AUTO_PAD = {"SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
 _WEIGHTS = ("weight", "bias_from", "init")
@@ -38,8 +38,9 @@ class Windowed(Layer):
         return super().build(defaults | fields, n_axes)
 
     @classmethod
-    def window_from_onnx(cls, attributes: Mapping[str, Any], n_axes: int) -> dict[str, object]:
+    def window_from_onnx(cls, node: Node) -> dict[str, object]:
         """Return stride, dilation and padding of an ONNX node."""
+        attributes, n_axes = node.attributes, node.n_axes
         values: dict[str, object] = {
             "stride": list(attributes.get("strides", [1] * n_axes)),
             "dilation": list(attributes.get("dilations", [1] * n_axes)),
@@ -75,7 +76,7 @@ class Windowed(Layer):
             unused.append(self.unused(axis, size, padding[axis][0], lengths[-1]))
         return padding, tuple(lengths), tuple(unused)
 
-    def step(self, axis: int, size: int, pad: int) -> Step:  # noqa: ARG002
+    def step(self, axis: int, size: int, pad: int) -> Step:
         """Return the window along one axis."""
         return Step("down", self.kernel_size[axis], self.stride[axis], self.dilation[axis], pad)
 
@@ -108,30 +109,37 @@ class Conv(Windowed):
 
     __slots__ = ()
     kind = "conv"
-    aliases = ("convolution", "grouped")
+    aliases: ClassVar[tuple[str, ...]] = ("convolution", "grouped")
     bare = "out_channels"
-    parameters = ("kernel_size", "stride", "padding", "dilation", "groups", "bias", "padding_mode", *_WEIGHTS)
+    parameters: ClassVar[tuple[str, ...]] = (
+        "kernel_size",
+        "stride",
+        "padding",
+        "dilation",
+        "groups",
+        "bias",
+        "padding_mode",
+        *_WEIGHTS,
+    )
     needed: ClassVar[tuple[str, ...]] = ("out_channels", "kernel_size")
     example = "conv:64,k=3,p=1 is 64 maps of a 3×3 kernel"
-    onnx = ("Conv",)
+    onnx: ClassVar[tuple[str, ...]] = ("Conv",)
 
     @classmethod
-    def from_onnx(
-        cls, op: str, attributes: Mapping[str, Any], tensors: Sequence[Tensor | None], n_axes: int
-    ) -> dict[str, object] | None:
+    def from_onnx(cls, node: Node) -> dict[str, object] | None:
         """Return the parameters of Conv or ConvTranspose; the weight's shape has channels and kernel."""
-        weight = tensors[1]
-        if weight is None or len(weight.shape) != n_axes + 2 or "output_shape" in attributes:
+        weight = node.tensors[1]
+        if weight is None or len(weight.shape) != node.n_axes + 2 or "output_shape" in node.attributes:
             return None
-        groups = attributes.get("group", 1)
-        values = cls.window_from_onnx(attributes, n_axes) | {
-            "out_channels": weight.shape[0] if op == "Conv" else weight.shape[1] * groups,
+        groups = node.attributes.get("group", 1)
+        values = cls.window_from_onnx(node) | {
+            "out_channels": weight.shape[0] if node.op == "Conv" else weight.shape[1] * groups,
             "kernel_size": list(weight.shape[2:]),
             "groups": groups,
-            "bias": len(tensors) > 2 and tensors[2] is not None,
+            "bias": len(node.tensors) > 2 and node.tensors[2] is not None,
         }
-        if op == "ConvTranspose":
-            values["output_padding"] = list(attributes.get("output_padding", [0] * n_axes))
+        if node.op == "ConvTranspose":
+            values["output_padding"] = list(node.attributes.get("output_padding", [0] * node.n_axes))
         return values
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
@@ -147,15 +155,13 @@ class Conv(Windowed):
         stride, dilation = self.stride[axis], self.dilation[axis]
         return conv_output_px(size, self.kernel_size[axis], stride=stride, dilation=dilation, pad_px=sum(pads))
 
-    def counts(self, before: Shape, after: Shape, groups: int) -> Counts:
+    def counts(self, before: Shape, after: Shape, groups: int) -> tuple[int, int, int]:
         """Return parameters, MACs at every output position, and bias additions."""
         weights = after[0] * before[0] // groups * prod(self.kernel_size)
-        places = self.places(before, after)
-        if not self.bias:
-            return Counts(weights, weights * prod(places))
-        return Counts(weights + after[0], weights * prod(places), prod(after))
+        macs = weights * prod(self.places(before, after))
+        return (weights + after[0], macs, prod(after)) if self.bias else (weights, macs, 0)
 
-    def places(self, before: Shape, after: Shape) -> Shape:  # noqa: ARG002
+    def places(self, before: Shape, after: Shape) -> Shape:
         """Return the sizes over which the weights are applied."""
         return after[1:]
 
@@ -199,7 +205,7 @@ class Conv(Windowed):
         window = {"stride": self.stride, "padding": row.padding, "dilation": self.dilation, "groups": row.groups}
         return getattr(functions, f"{name}{self.n_axes}d")(planes, weight, bias, **window, **how)
 
-    def count_formula(self, row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:  # noqa: ARG002
+    def count_formula(self, row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:
         """Yield parameters, MACs and bias additions."""
         n_in, n_out = row.input[0], row.output[0]
         taps = "·".join(map(str, self.kernel_size))
@@ -271,11 +277,11 @@ class ConvTranspose(Conv):
         kernel, extra = self.kernel_size[axis], self.output_padding[axis]
         return conv_transpose_output_px(size, kernel, output_padding=extra, **more)
 
-    def unused(self, axis: int, size: int, before: int, length: int) -> int:  # noqa: ARG002
+    def unused(self, axis: int, size: int, before: int, length: int) -> int:
         """Return 0: every input sample is used."""
         return 0
 
-    def places(self, before: Shape, after: Shape) -> Shape:  # noqa: ARG002
+    def places(self, before: Shape, after: Shape) -> Shape:
         """Return the sizes over which the weights are applied: those of the input."""
         return before[1:]
 
@@ -291,7 +297,7 @@ class ConvTranspose(Conv):
         """Return the transposed convolution by the engine."""
         return self._run("conv_transpose", row, inputs[0], numbers, {"output_padding": self.output_padding, **how})
 
-    def same_formula(self, size: int, axis: int) -> str:  # noqa: ARG002
+    def same_formula(self, size: int, axis: int) -> str:
         """Return the sum of both paddings for ``same``."""
         return f"{self.window_formula(axis)} + {self.output_padding[axis]} - {self.stride[axis]}"
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from convcli.errors import GeometryError
 from convcli.geometry.arithmetic import Pair, pool_output_px, window_px
 from convcli.geometry.receptive import Step
 from convcli.layers.kinds.conv import Windowed
-from convcli.layers.layer import Layer, Numbers, Row, Shape, Tensor
+from convcli.layers.layer import Layer, Node, Numbers, Row, Shape
 
 
 class MaxPool(Windowed):
@@ -17,12 +17,12 @@ class MaxPool(Windowed):
 
     __slots__ = ()
     kind = "maxpool"
-    aliases = ("max",)
+    aliases: ClassVar[tuple[str, ...]] = ("max",)
     bare = "kernel_size"
-    parameters = ("stride", "padding", "dilation", "ceil_mode")
+    parameters: ClassVar[tuple[str, ...]] = ("stride", "padding", "dilation", "ceil_mode")
     needed = ("kernel_size",)
     example = "maxpool:2 or maxpool:k=3,s=2,p=1"
-    onnx = ("MaxPool",)
+    onnx: ClassVar[tuple[str, ...]] = ("MaxPool",)
 
     @classmethod
     def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:
@@ -30,18 +30,13 @@ class MaxPool(Windowed):
         return super().build({"stride": fields["kernel_size"]} | fields, n_axes)
 
     @classmethod
-    def from_onnx(
-        cls,
-        op: str,  # noqa: ARG003
-        attributes: Mapping[str, Any],
-        tensors: Sequence[Tensor | None],  # noqa: ARG003
-        n_axes: int,
-    ) -> dict[str, object] | None:
+    def from_onnx(cls, node: Node) -> dict[str, object] | None:
         """Return the window of a pooling node."""
-        if len(attributes["kernel_shape"]) != n_axes:
+        kernel = list(node.attributes["kernel_shape"])
+        if len(kernel) != node.n_axes:
             return None
-        window = cls.window_from_onnx(attributes, n_axes)
-        return window | {"kernel_size": list(attributes["kernel_shape"]), "ceil_mode": attributes.get("ceil_mode", 0)}
+        window = cls.window_from_onnx(node)
+        return window | {"kernel_size": kernel, "ceil_mode": node.attributes.get("ceil_mode", 0)}
 
     def length(self, axis: int, size: int, pads: Pair) -> int:
         """Return the output length; refuse padding over half the kernel, as torch does: a window could lie in it."""
@@ -63,7 +58,7 @@ class MaxPool(Windowed):
             ceil_mode=self.ceil_mode,
         )
 
-    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:  # noqa: ARG002
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return the pooled planes by the engine; unequal padding is added before."""
         import numpy as np
 
@@ -124,14 +119,12 @@ class AvgPool(MaxPool):
     onnx = ("AveragePool",)
 
     @classmethod
-    def from_onnx(
-        cls, op: str, attributes: Mapping[str, Any], tensors: Sequence[Tensor | None], n_axes: int
-    ) -> dict[str, object] | None:
+    def from_onnx(cls, node: Node) -> dict[str, object] | None:
         """Return the window of a pooling node without dilation."""
-        values = super().from_onnx(op, attributes, tensors, n_axes)
-        if values is None or values.pop("dilation") != [1] * n_axes:
+        values = super().from_onnx(node)
+        if values is None or values.pop("dilation") != [1] * node.n_axes:
             return None
-        return values | {"count_include_pad": attributes.get("count_include_pad", 0)}
+        return values | {"count_include_pad": node.attributes.get("count_include_pad", 0)}
 
     def length(self, axis: int, size: int, pads: Pair) -> int:
         """Return the output length; refuse a kernel larger than the input in 3-D, as torch's avg_pool3d does."""
@@ -145,7 +138,7 @@ class AvgPool(MaxPool):
             )
         return super().length(axis, size, pads)
 
-    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:  # noqa: ARG002
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return the pooled planes by the engine; unequal padding is added before.
 
         The mean is over the window's pixels; with ``count_include_pad`` the padding counts too, but never the part of
@@ -182,27 +175,25 @@ class GlobalPool(Layer):
     onnx = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean")
 
     @classmethod
-    def from_onnx(
-        cls, op: str, attributes: Mapping[str, Any], tensors: Sequence[Tensor | None], n_axes: int
-    ) -> dict[str, object] | None:
+    def from_onnx(cls, node: Node) -> dict[str, object] | None:
         """Return the mode; ReduceMean only if it is over all axes but batch and channels."""
-        if op == "ReduceMean":
-            given = tensors[1].values if len(tensors) > 1 and tensors[1] else ()
-            axes = sorted(int(axis) % (n_axes + 2) for axis in attributes.get("axes") or given)
-            if axes != list(range(2, n_axes + 2)) or not attributes.get("keepdims", 1):
+        if node.op == "ReduceMean":
+            n_all = node.n_axes + 2
+            axes = sorted(int(axis) % n_all for axis in node.attributes.get("axes") or node.constant(1))
+            if axes != list(range(2, n_all)) or not node.attributes.get("keepdims", 1):
                 return None
-        return {"mode": "max" if op == "GlobalMaxPool" else "avg"}
+        return {"mode": "max" if node.op == "GlobalMaxPool" else "avg"}
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
         """Return one pixel per axis."""
         padding, _, unused = super().sizes(sizes)
         return padding, (1,) * self.n_axes, unused
 
-    def step(self, axis: int, size: int, pad: int) -> Step:  # noqa: ARG002
+    def step(self, axis: int, size: int, pad: int) -> Step:
         """Return one window over the whole axis."""
         return Step("down", size, size)
 
-    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:  # noqa: ARG002
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return one value per plane."""
         import numpy as np
 

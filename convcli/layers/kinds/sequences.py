@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from convcli.errors import UsageError
 from convcli.layers.layer import Layer, Word
@@ -46,12 +46,12 @@ class Spatial(Sequence):
 
     __slots__ = ()
     kind = "spatial"
-    aliases = ("spatiallyseparable",)
-    parameters = ("kernel_size", "stride", "padding", "dilation", "groups", "bias")
+    aliases: ClassVar[tuple[str, ...]] = ("spatiallyseparable",)
+    parameters: ClassVar[tuple[str, ...]] = ("kernel_size", "stride", "padding", "dilation", "groups", "bias")
     example = "spatial:64,k=3,p=1"
 
     @classmethod
-    def steps(cls, whole: Layer, given: Mapping[str, object]) -> list[tuple[str, str, Values]]:  # noqa: ARG003
+    def steps(cls, whole: Layer, given: Mapping[str, object]) -> list[tuple[str, str, Values]]:
         """Return a convolution per axis."""
         more = {**_out(whole), "groups": whole.groups}
         return [(name, "conv", {**line, **more}) for name, line in cls.lines(whole)]
@@ -75,7 +75,7 @@ class Flattened(Spatial):
     example = "flattened:64,k=3,p=1"
 
     @classmethod
-    def steps(cls, whole: Layer, given: Mapping[str, object]) -> list[tuple[str, str, Values]]:  # noqa: ARG003
+    def steps(cls, whole: Layer, given: Mapping[str, object]) -> list[tuple[str, str, Values]]:
         """Return a pointwise layer, and a depthwise one per axis."""
         lines = [(name, "depthwise", {**line, "bias": whole.bias}) for name, line in cls.lines(whole)]
         return [("lateral", "pointwise", _out(whole)), *lines]
