@@ -227,6 +227,28 @@ def test_layers_without_weights_equal_torch(rng):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("text", "module"),
+    [
+        ("silu", torch.nn.SiLU()),
+        ("swish", torch.nn.SiLU()),
+        ("Sigmoid", torch.nn.Sigmoid()),
+        ("Hardswish", torch.nn.Hardswish()),
+        ("GELU", torch.nn.GELU()),
+    ],
+)
+def test_activations_equal_torchs_modules_to_the_last_digits(text, module, dtype):
+    x = np.concatenate([np.linspace(-30, 30, 12_001), [0.0, -3.0, 3.0, 1e4, -1e4]]).astype(dtype).reshape(1, 1, -1)
+    maps = run_stack(parse_stack(f'layers = ["{text}"]'), x)["output"]
+    exact = module(torch.from_numpy(x.astype(np.float64))).numpy()
+    assert maps.dtype == dtype
+    assert maps.shape == parse_stack(f'layers = ["{text}"]').shape(x.shape).output
+    lost = 1e-15 if text == "GELU" else 1e-30  # torch's Φ loses its digits far below 0, ours does not
+    np.testing.assert_allclose(maps, exact, rtol=8 * np.finfo(dtype).eps, atol=lost)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("n_axes", [1, 3])
 def test_stacks_of_one_and_three_axes_run(n_axes, rng):
     text = '["conv:4,k=3,s=2,p=1", "relu", "maxpool:2", "convtranspose:2,k=3,s=2,p=1,op=1"]'

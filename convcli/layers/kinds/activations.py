@@ -1,4 +1,4 @@
-"""Activations: a function of each sample by itself, none of which overflows on the way."""
+"""Activations: functions of each sample by itself; none of them overflows on the way."""
 
 from __future__ import annotations
 
@@ -12,54 +12,45 @@ from convcli.layers.layer import Layer, Numbers, Row
 class Activation(Layer):
     """A function of each sample; subclasses define ``apply``."""
 
-    __slots__ = ()
-
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return the function of every sample, in the planes' type."""
         return self.apply(inputs[0])
 
     def apply(self, planes: Any) -> Any:
-        """Return the function of every sample."""
         raise NotImplementedError
 
 
 class Sigmoid(Activation):
     """``1 / (1 + exp(-x))``, as ``torch.nn.Sigmoid``."""
 
-    __slots__ = ()
     kind = "sigmoid"
-    aliases = ("logistic",)
     onnx = ("Sigmoid",)
 
     def apply(self, planes: Any) -> Any:
-        """Return the sigmoid; written as a hyperbolic tangent it cannot overflow."""
         import numpy as np
 
-        return 0.5 * (np.tanh(0.5 * planes) + 1)
+        small = np.exp(-np.abs(planes))  # at most 1: no overflow, and no digits lost where x is far below 0
+        return np.where(planes >= 0, planes.dtype.type(1), small) / (1 + small)
 
 
 class Silu(Sigmoid):
     """``x · sigmoid(x)``, as ``torch.nn.SiLU``."""
 
-    __slots__ = ()
     kind = "silu"
     aliases = ("swish",)
     onnx = ("Swish",)
 
     def apply(self, planes: Any) -> Any:
-        """Return each sample times its sigmoid."""
         return planes * super().apply(planes)
 
 
 class Hardswish(Activation):
     """``x · min(max(x + 3, 0), 6) / 6``, as ``torch.nn.Hardswish``."""
 
-    __slots__ = ()
     kind = "hardswish"
     onnx = ("HardSwish",)
 
     def apply(self, planes: Any) -> Any:
-        """Return each sample times a clipped line."""
         import numpy as np
 
         return planes * np.clip(planes + 3, 0, 6) / 6
@@ -68,12 +59,10 @@ class Hardswish(Activation):
 class Gelu(Activation):
     """``x · Φ(x)`` with the normal distribution function, exact, as ``torch.nn.GELU``."""
 
-    __slots__ = ()
     kind = "gelu"
     onnx = ("Gelu",)
 
     def apply(self, planes: Any) -> Any:
-        """Return each sample times Φ, from the C library's ``erfc``, which loses no digits for negative samples."""
         import numpy as np
 
         upper = np.frompyfunc(erfc, 1, 1)(planes.astype(np.float64) * -sqrt(0.5))
@@ -83,7 +72,6 @@ class Gelu(Activation):
 class Relu(Activation):
     """Rectifier and other functions by ``mode``; any ONNX operator that changes no shape is read as one."""
 
-    __slots__ = ()
     kind = "relu"
     aliases = ("activation",)
     bare = "mode"
@@ -118,7 +106,6 @@ class Relu(Activation):
         return super().build(fields, n_axes)
 
     def apply(self, planes: Any) -> Any:
-        """Return the function that ``mode`` names."""
         import numpy as np
 
         if self.mode in _SHARED:

@@ -14,7 +14,6 @@ from convcli.layers.layer import Layer, Node, Numbers, Row, Shape
 class Pad(Layer):
     """A border around every plane, as ``torch.nn.functional.pad``."""
 
-    __slots__ = ()
     kind = "pad"
     aliases = ("zeropad",)
     bare = "padding"
@@ -42,13 +41,11 @@ class Pad(Layer):
         return {"padding": [list(pair) for pair in sides[2:]]}
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
-        """Return the enlarged sizes."""
         none = (0,) * self.n_axes
         padding = resolve_padding(self.padding, sizes, none, none, none)
         return padding, tuple(size + sum(pair) for size, pair in zip(sizes, padding, strict=True)), none
 
     def step(self, axis: int, size: int, pad: int) -> Step:
-        """Return the shift."""
         return Step("down", pad=pad)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
@@ -68,7 +65,6 @@ class Pad(Layer):
         return planes
 
     def size_formula(self, row: Row, axis: int) -> Iterator[str]:
-        """Yield the output length."""
         before, after = row.padding[axis]
         yield f"{row.input[1 + axis]} + {before} + {after} = {row.output[1 + axis]}"
 
@@ -76,7 +72,6 @@ class Pad(Layer):
 class Upsample(Layer):
     """Planes enlarged by whole factors, as ``torch.nn.Upsample`` with ``align_corners=False``."""
 
-    __slots__ = ()
     kind = "upsample"
     aliases = ("up",)
     bare = "scale_factor"
@@ -101,12 +96,10 @@ class Upsample(Layer):
         }
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
-        """Return the enlarged sizes."""
         padding, _, unused = super().sizes(sizes)
         return padding, tuple(size * factor for size, factor in zip(sizes, self.scale_factor, strict=True)), unused
 
     def step(self, axis: int, size: int, pad: int) -> Step:
-        """Return the enlargement along one axis."""
         factor = self.scale_factor[axis]
         return Step("up" if self.mode == "nearest" else "linear", factor, factor)
 
@@ -128,14 +121,12 @@ class Upsample(Layer):
         return planes
 
     def size_formula(self, row: Row, axis: int) -> Iterator[str]:
-        """Yield the output length."""
         yield f"{row.input[1 + axis]}·{self.scale_factor[axis]} = {row.output[1 + axis]}"
 
 
 class Shuffle(Layer):
     """Channels interleaved between groups, as ``torch.nn.ChannelShuffle`` (ShuffleNet)."""
 
-    __slots__ = ()
     kind = "shuffle"
     aliases = ("channelshuffle",)
     bare = "groups"
@@ -143,7 +134,6 @@ class Shuffle(Layer):
     example = "shuffle:4 (groups)"
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
-        """Return (channels, groups)."""
         check_groups(shapes[0][0], shapes[0][0], self.groups)
         return shapes[0][0], self.groups
 

@@ -16,7 +16,6 @@ _NORM = {"mean": ("running_mean", 0.0), "var": ("running_var", 1.0), "gamma": ("
 class BatchNorm(Layer):
     """One factor and one offset per channel, as ``torch.nn.BatchNorm2d`` in evaluation mode."""
 
-    __slots__ = ()
     kind = "batchnorm"
     aliases = ("bn",)
     parameters = ("eps", "constants", "weight")
@@ -57,14 +56,12 @@ class BatchNorm(Layer):
         return inputs[0] * factor + offset
 
     def count_formula(self, row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:
-        """Yield the parameters."""
         yield "parameters", f"2·{row.input[0]} = {row.parameters:,}"
 
 
 class Combine(Layer):
     """One map from each set of neighbouring channels, such as a gradient's magnitude."""
 
-    __slots__ = ()
     kind = "combine"
     bare = "mode"
     parameters = ("members",)
@@ -73,7 +70,6 @@ class Combine(Layer):
     example = "combine:magnitude,n=2"
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
-        """Return (sets, 1)."""
         if shapes[0][0] % self.members:
             raise GeometryError(f"cannot combine {shapes[0][0]} channels in sets of {self.members}")
         return shapes[0][0] // self.members, 1
@@ -88,20 +84,17 @@ class Combine(Layer):
         return getattr(np, self.mode)(sets, axis=1)
 
     def count_formula(self, row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:
-        """Yield the channels."""
         yield "channels", f"{row.input[0]} / {self.members} = {row.output[0]}"
 
 
 class Add(Layer):
     """The sum of several inputs."""
 
-    __slots__ = ()
     kind = "add"
     joins = True
     onnx: ClassVar[tuple[str, ...]] = ("Add", "Sum")
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
-        """Return the channels of all inputs, which must agree in every size."""
         self.check_same(shapes, shapes)
         return shapes[0][0], 1
 
@@ -120,7 +113,6 @@ class Add(Layer):
 class Subtract(Add):
     """The first input less the others."""
 
-    __slots__ = ()
     kind = "subtract"
     aliases = ("sub",)
     onnx = ("Sub",)
@@ -133,7 +125,6 @@ class Subtract(Add):
 class Concat(Add):
     """The channels of several inputs, one behind the other."""
 
-    __slots__ = ()
     kind = "concat"
     aliases = ("cat",)
     onnx = ("Concat",)
@@ -144,7 +135,6 @@ class Concat(Add):
         return {} if node.attributes.get("axis") in (1, -node.n_axes - 1) else None
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
-        """Return the channels of all inputs together."""
         self.check_same(shapes, [shape[1:] for shape in shapes])
         return sum(shape[0] for shape in shapes), 1
 
@@ -155,5 +145,4 @@ class Concat(Add):
         return np.concatenate(inputs)
 
     def count_formula(self, row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:
-        """Yield the channels."""
         yield "channels", f"{' + '.join(map(str, parts))} = {row.output[0]}"

@@ -27,7 +27,6 @@ _WEIGHTS = ("weight", "bias_from", "init")
 class Windowed(Layer):
     """A layer that slides a window along every axis."""
 
-    __slots__ = ()
     has_window = True
 
     @classmethod
@@ -77,7 +76,6 @@ class Windowed(Layer):
         return padding, tuple(lengths), tuple(unused)
 
     def step(self, axis: int, size: int, pad: int) -> Step:
-        """Return the window along one axis."""
         return Step("down", self.kernel_size[axis], self.stride[axis], self.dilation[axis], pad)
 
     def window_formula(self, axis: int) -> str:
@@ -107,7 +105,6 @@ class Windowed(Layer):
 class Conv(Windowed):
     """Convolution, as ``torch.nn.Conv2d``."""
 
-    __slots__ = ()
     kind = "conv"
     aliases: ClassVar[tuple[str, ...]] = ("convolution", "grouped")
     bare = "out_channels"
@@ -143,7 +140,6 @@ class Conv(Windowed):
         return values
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
-        """Return (output channels, groups); a depthwise layer has one group per input channel."""
         n_channels = shapes[0][0]
         if self.groups == 0:
             return n_channels * self.multiplier, n_channels
@@ -151,7 +147,6 @@ class Conv(Windowed):
         return self.out_channels, self.groups
 
     def length(self, axis: int, size: int, pads: Pair) -> int:
-        """Return the output length along one axis."""
         stride, dilation = self.stride[axis], self.dilation[axis]
         return conv_output_px(size, self.kernel_size[axis], stride=stride, dilation=dilation, pad_px=sum(pads))
 
@@ -206,7 +201,6 @@ class Conv(Windowed):
         return getattr(functions, f"{name}{self.n_axes}d")(planes, weight, bias, **window, **how)
 
     def count_formula(self, row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:
-        """Yield parameters, MACs and bias additions."""
         n_in, n_out = row.input[0], row.output[0]
         taps = "·".join(map(str, self.kernel_size))
         bias = f" + {n_out}" if self.bias else ""
@@ -223,7 +217,6 @@ class Conv(Windowed):
 class Depthwise(Conv):
     """A convolution of each channel by itself: ``conv`` with one group per channel."""
 
-    __slots__ = ()
     kind = "depthwise"
     aliases = ("dw",)
     bare = "multiplier"
@@ -241,7 +234,6 @@ class Depthwise(Conv):
 class Pointwise(Conv):
     """A convolution with kernel size 1."""
 
-    __slots__ = ()
     kind = "pointwise"
     aliases = ("pw",)
     parameters = ("stride", "groups", "bias", *_WEIGHTS)
@@ -259,7 +251,6 @@ class Pointwise(Conv):
 class ConvTranspose(Conv):
     """Transposed convolution, as ``torch.nn.ConvTranspose2d``; MACs are counted on the input."""
 
-    __slots__ = ()
     kind = "convtranspose"
     aliases = ("transposed", "deconv", "tconv")
     parameters = ("kernel_size", "stride", "padding", "dilation", "groups", "bias", "output_padding", *_WEIGHTS)
@@ -267,30 +258,24 @@ class ConvTranspose(Conv):
     onnx = ("ConvTranspose",)
 
     def resolve(self, sizes: Shape) -> tuple[Pair, ...]:
-        """Return the pixels cut from the result."""
         window = (self.kernel_size, self.stride, self.dilation, self.output_padding)
         return resolve_transpose_padding(self.padding, sizes, *window)
 
     def length(self, axis: int, size: int, pads: Pair) -> int:
-        """Return the output length along one axis."""
         more = {"stride": self.stride[axis], "dilation": self.dilation[axis], "pad_px": sum(pads)}
         kernel, extra = self.kernel_size[axis], self.output_padding[axis]
         return conv_transpose_output_px(size, kernel, output_padding=extra, **more)
 
     def unused(self, axis: int, size: int, before: int, length: int) -> int:
-        """Return 0: every input sample is used."""
         return 0
 
     def places(self, before: Shape, after: Shape) -> Shape:
-        """Return the sizes over which the weights are applied: those of the input."""
         return before[1:]
 
     def step(self, axis: int, size: int, pad: int) -> Step:
-        """Return the window along one axis, transposed."""
         return super().step(axis, size, pad)._replace(how="up")
 
     def weight_shape(self, row: Row) -> Shape:
-        """Return the shape of the weight in torch's layout, input channels first."""
         return (row.input[0], row.output[0] // row.groups, *self.kernel_size)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
@@ -298,16 +283,13 @@ class ConvTranspose(Conv):
         return self._run("conv_transpose", row, inputs[0], numbers, {"output_padding": self.output_padding, **how})
 
     def same_formula(self, size: int, axis: int) -> str:
-        """Return the sum of both paddings for ``same``."""
         return f"{self.window_formula(axis)} + {self.output_padding[axis]} - {self.stride[axis]}"
 
     def length_formula(self, row: Row, axis: int) -> str:
-        """Return the output length."""
         before, after = row.padding[axis]
         shorter = f"({row.input[1 + axis]} - 1)·{self.stride[axis]} - {before} - {after}"
         return f"{shorter} + {self.window_formula(axis)} + {self.output_padding[axis]}"
 
     def macs_formula(self, row: Row, taps: str) -> str:
-        """Return the MACs, counted on the input."""
         places = "·".join(map(str, row.input))
         return f"{places}·({row.output[0]} / {row.groups})·{taps} = {row.macs:,} (counted on the input)"

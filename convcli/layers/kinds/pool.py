@@ -15,7 +15,6 @@ from convcli.layers.layer import Layer, Node, Numbers, Row, Shape
 class MaxPool(Windowed):
     """Largest sample of each window, as ``torch.nn.MaxPool2d``."""
 
-    __slots__ = ()
     kind = "maxpool"
     aliases: ClassVar[tuple[str, ...]] = ("max",)
     bare = "kernel_size"
@@ -59,37 +58,27 @@ class MaxPool(Windowed):
         )
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the pooled planes by the engine; unequal padding is added before."""
+        """Return the largest samples by the engine, of planes that are padded beforehand."""
         import numpy as np
 
         import convcli.engine as functions
 
-        pool = getattr(functions, f"max_pool{self.n_axes}d")
-        if all(before == after for before, after in row.padding):
-            pads = tuple(before for before, _ in row.padding)
-            return pool(inputs[0], self.kernel_size, self.stride, pads, self.dilation, self.ceil_mode)
-        padded = np.pad(inputs[0], self.reached(row), constant_values=-np.inf)
-        return pool(padded[self.cut(row)], self.kernel_size, self.stride, 0, self.dilation)
+        padded = self.pad(row, inputs[0], -np.inf)
+        return getattr(functions, f"max_pool{self.n_axes}d")(padded, self.kernel_size, self.stride, 0, self.dilation)
 
-    def reached(self, row: Row) -> list[Pair]:
-        """Return the padding per array axis that the windows reach, including what ``ceil_mode`` hangs over the end."""
-        pads = [(0, 0)]
-        for (before, _), size, end in zip(row.padding, row.input[1:], self.ends(row), strict=True):
-            pads.append((before, max(end - before - size, 0)))
-        return pads
+    def pad(self, row: Row, planes: Any, value: float) -> Any:
+        """Return planes that end where the last windows end, beyond the padding (``ceil_mode``) or before it."""
+        import numpy as np
 
-    def cut(self, row: Row) -> tuple[slice, ...]:
-        """Return the part of the padded planes that the windows reach."""
-        return (slice(None), *(slice(end) for end in self.ends(row)))
-
-    def ends(self, row: Row) -> list[int]:
-        """Return where the last window ends along each axis of the padded planes."""
-        windows = map(window_px, self.kernel_size, self.dilation)
-        counts = zip(row.output[1:], self.stride, windows, strict=True)
-        return [(length - 1) * stride + window for length, stride, window in counts]
+        pads, kept = [(0, 0)], [slice(None)]
+        for axis, (before, _) in enumerate(row.padding):
+            window = window_px(self.kernel_size[axis], self.dilation[axis])
+            end = (row.output[1 + axis] - 1) * self.stride[axis] + window
+            pads.append((before, max(end - before - row.input[1 + axis], 0)))
+            kept.append(slice(end))
+        return np.pad(planes, pads, constant_values=value)[tuple(kept)]
 
     def length_formula(self, row: Row, axis: int) -> str:
-        """Return the output length; ``ceil_mode`` rounds up, and torch drops a window that starts after the input."""
         if not self.ceil_mode:
             return super().length_formula(row, axis)
         up = super().length_formula(row, axis).replace("⌊", "⌈").replace("⌋", "⌉")
@@ -100,7 +89,6 @@ class MaxPool(Windowed):
         return self.ceil_mode and -(-size // self.stride[axis]) + 1 > row.output[1 + axis]
 
     def size_formula(self, row: Row, axis: int) -> Iterator[str]:
-        """Yield the output length, and the window that ``ceil_mode`` does not add."""
         yield from super().size_formula(row, axis)
         if self._is_dropped(row, axis):
             start = f"{row.output[1 + axis]}·{self.stride[axis]}"
@@ -111,7 +99,6 @@ class MaxPool(Windowed):
 class AvgPool(MaxPool):
     """Mean of each window, as ``torch.nn.AvgPool2d``."""
 
-    __slots__ = ()
     kind = "avgpool"
     aliases = ("avg", "averagepool")
     parameters = ("stride", "padding", "ceil_mode", "count_include_pad")
@@ -139,7 +126,7 @@ class AvgPool(MaxPool):
         return super().length(axis, size, pads)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the pooled planes by the engine; unequal padding is added before.
+        """Return the means by the engine; where the two sides of the padding differ, by sums and counts.
 
         The mean is over the window's pixels; with ``count_include_pad`` the padding counts too, but never the part of
         a window that hangs over the padding's end (``ceil_mode``).
@@ -153,21 +140,18 @@ class AvgPool(MaxPool):
         if all(before == after for before, after in row.padding):
             pads = tuple(before for before, _ in row.padding)
             return pool(inputs[0], *window, pads, self.ceil_mode, self.count_include_pad)
-        counted = np.ones((1, *row.input[1:]), inputs[0].dtype)
-        if self.count_include_pad:
-            counted = np.pad(counted, [(0, 0), *row.padding], constant_values=1)
-            beyond = zip(self.reached(row)[1:], row.padding, strict=True)
-            counted = np.pad(counted, [(0, 0), *((0, max(end - after, 0)) for (_, end), (_, after) in beyond)])
-        else:
-            counted = np.pad(counted, self.reached(row))
-        total = pool(np.pad(inputs[0], self.reached(row))[self.cut(row)], *window)
-        return np.asarray(total / pool(counted[self.cut(row)], *window))
+        total = self.pad(row, inputs[0], 0)
+        counted = np.zeros((1, *total.shape[1:]), total.dtype)
+        include = self.count_include_pad
+        ends = zip(row.padding, row.input[1:], strict=True)
+        inside = (slice(0 if include else low, low + size + include * high) for (low, high), size in ends)
+        counted[(0, *inside)] = 1
+        return pool(total, *window) / pool(counted, *window)
 
 
 class GlobalPool(Layer):
     """Mean or largest sample of each plane, as ``torch.nn.AdaptiveAvgPool2d(1)``."""
 
-    __slots__ = ()
     kind = "globalpool"
     aliases = ("globalavgpool", "adaptiveavgpool")
     bare = "mode"
@@ -185,12 +169,10 @@ class GlobalPool(Layer):
         return {"mode": "max" if node.op == "GlobalMaxPool" else "avg"}
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
-        """Return one pixel per axis."""
         padding, _, unused = super().sizes(sizes)
         return padding, (1,) * self.n_axes, unused
 
     def step(self, axis: int, size: int, pad: int) -> Step:
-        """Return one window over the whole axis."""
         return Step("down", size, size)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
@@ -201,5 +183,4 @@ class GlobalPool(Layer):
         return pool(inputs[0], axis=tuple(range(1, inputs[0].ndim)), keepdims=True)
 
     def size_formula(self, row: Row, axis: int) -> Iterator[str]:
-        """Yield the output length."""
         yield f"1 (one window over {row.input[1 + axis]})"

@@ -14,21 +14,18 @@ Values = dict[str, object]
 class Sequence(Word):
     """A word for several layers; subclasses define ``steps``."""
 
-    __slots__ = ()
     bare = "out_channels"
     needed = ("out_channels", "kernel_size")
     has_window = True
 
     @classmethod
     def steps(cls, whole: Layer, given: Mapping[str, object]) -> list[tuple[str, str, Values]]:
-        """Return (name, kind, values) of each layer, from the ``whole`` convolution and the values given."""
         raise NotImplementedError
 
 
 class Separable(Sequence):
     """Depthwise, then pointwise (Xception, MobileNet)."""
 
-    __slots__ = ()
     kind = "separable"
     aliases = ("ds", "depthwiseseparable")
     parameters = ("kernel_size", "stride", "padding", "dilation", "multiplier", "bias")
@@ -36,7 +33,6 @@ class Separable(Sequence):
 
     @classmethod
     def steps(cls, whole: Layer, given: Mapping[str, object]) -> list[tuple[str, str, Values]]:
-        """Return a depthwise and a pointwise layer."""
         depthwise = {key: value for key, value in given.items() if key != "out_channels"}
         return [("depthwise", "depthwise", depthwise), ("pointwise", "pointwise", _out(whole))]
 
@@ -44,7 +40,6 @@ class Separable(Sequence):
 class Spatial(Sequence):
     """One convolution per axis."""
 
-    __slots__ = ()
     kind = "spatial"
     aliases: ClassVar[tuple[str, ...]] = ("spatiallyseparable",)
     parameters: ClassVar[tuple[str, ...]] = ("kernel_size", "stride", "padding", "dilation", "groups", "bias")
@@ -52,7 +47,6 @@ class Spatial(Sequence):
 
     @classmethod
     def steps(cls, whole: Layer, given: Mapping[str, object]) -> list[tuple[str, str, Values]]:
-        """Return a convolution per axis."""
         more = {**_out(whole), "groups": whole.groups}
         return [(name, "conv", {**line, **more}) for name, line in cls.lines(whole)]
 
@@ -68,7 +62,6 @@ class Spatial(Sequence):
 class Flattened(Spatial):
     """Pointwise, then one depthwise convolution per axis (Jin, Dundar and Culurciello 2014)."""
 
-    __slots__ = ()
     kind = "flattened"
     aliases = ()
     parameters = ("kernel_size", "stride", "padding", "dilation", "bias")
@@ -76,7 +69,6 @@ class Flattened(Spatial):
 
     @classmethod
     def steps(cls, whole: Layer, given: Mapping[str, object]) -> list[tuple[str, str, Values]]:
-        """Return a pointwise layer, and a depthwise one per axis."""
         lines = [(name, "depthwise", {**line, "bias": whole.bias}) for name, line in cls.lines(whole)]
         return [("lateral", "pointwise", _out(whole)), *lines]
 
