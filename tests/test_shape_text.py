@@ -8,14 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convcli.errors import ConvcliError, GeometryError, UsageError
-from convcli.geometry.arithmetic import (
-    check_groups,
-    parse_padding,
-    parse_pair,
-    resolve_padding,
-    resolve_transpose_padding,
-)
-from convcli.geometry.sizes import parse_sizes
+from convcli.geometry.arithmetic import check_groups, resolve_padding, resolve_transpose_padding
+from convcli.geometry.sizes import parse_padding, parse_pair, parse_sizes
 from convcli.layers.kinds import NAMES
 from convcli.layers.stack import _toml, dump_stack, layer_as_table, parse_stack
 from convcli.layers.text import make_layer, parse_layers

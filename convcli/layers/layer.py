@@ -39,9 +39,8 @@ SHORT = {
 }
 #: Parameters that every kind takes.
 COMMON = ("name", "from")
-#: Parameters that say where numbers come from; the first two are tables in a stack file.
+#: Sources of numbers; the first two are tables in a stack file.
 SOURCES = ("init", "constants", "weight", "bias_from")
-TABLES = SOURCES[:2]
 #: Classes by word, as their modules are imported.
 LOADED: dict[str, type[Word]] = {}
 _SIZES = {"kernel_size": 1, "stride": 1, "dilation": 1, "output_padding": 0, "scale_factor": 1}
@@ -135,7 +134,7 @@ class Layer(Word):
     out_channels, groups : int
         0 groups means one per input channel (depthwise), and ``multiplier`` maps for each.
     kernel_size, stride, dilation, output_padding, scale_factor : tuple of int
-        One number per axis, rows before columns.
+        Per axis, rows before columns.
     padding : str or tuple of (int, int)
         See :func:`convcli.geometry.arithmetic.resolve_padding`.
     mode : str
@@ -223,7 +222,7 @@ class Layer(Word):
             if not isinstance(names, Sequence) or not all(isinstance(item, str) and item.strip() for item in names):
                 raise UsageError(f"from {value!r} is not a name", hint="from=first+second", position=at)
             return tuple(item.strip() for item in names)
-        if name in TABLES:
+        if name in SOURCES[:2]:
             if not isinstance(value, Mapping):
                 hint = f"{name} = {{ … }} in a stack file"
                 raise UsageError(f"{name} {value!r} is not a table", hint=hint, position=at)
@@ -273,12 +272,12 @@ class Layer(Word):
 
 
 class Row(NamedTuple):
-    """One layer, bound to its input: a row of the table.
+    """One layer, bound to its input: a row of the table; values along axes are tuples, rows before columns.
 
     ``macs`` are the multiply-accumulates of the weights at every position, positions on padding included;
-    ``bias_adds`` are apart. Only convolutions have any: a batch norm folds into the convolution before it. Values
-    along axes are tuples, rows before columns; ``unused`` is the input at the end of each axis that the last window
-    does not reach. ``is_exact_field`` is false where the receptive field is an upper bound.
+    ``bias_adds`` are apart. Only convolutions have any: a batch norm folds into the convolution before it. ``unused``
+    is the input at the end of each axis that the last window does not reach. ``is_exact_field`` is false where the
+    receptive field is an upper bound.
     """
 
     layer: Layer
@@ -295,11 +294,6 @@ class Row(NamedTuple):
     jump: tuple[Number, ...] = ()
     start: tuple[Number | float, ...] = ()
     is_exact_field: bool = True
-
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of the weights: two per multiply-accumulate."""
-        return 2 * self.macs
 
     @property
     def activation_bytes(self) -> int:

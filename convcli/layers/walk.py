@@ -16,8 +16,6 @@ from convcli.layers.layer import Layer, Row, Shape
 if TYPE_CHECKING:
     from convcli.geometry.receptive import Number
 
-#: Bytes of one activation: float32.
-SAMPLE_BYTES = 4
 #: Multiples that :func:`fit` tries: a side halved six times.
 _MULTIPLES = (2, 4, 8, 16, 32, 64)
 
@@ -57,11 +55,7 @@ class Walk(NamedTuple):
 
 
 class ReceptiveField(NamedTuple):
-    """The part of the input that an output sees: one number per axis, rows before columns.
-
-    ``size`` is in input pixels, ``jump`` is between neighbouring outputs, ``start`` is the middle of the first
-    output's field, with pixel 0 from 0 to 1.
-    """
+    """The part of the input that an output sees, in pixels per axis; see :mod:`convcli.geometry.receptive`."""
 
     size: tuple[int, ...]
     jump: tuple[Number, ...]
@@ -157,9 +151,9 @@ def _half(twice: Number) -> Number | float:
 
 
 def _peak_bytes(rows: list[Row], input_shape: Shape) -> int:
-    """Return the most bytes alive at once when each layer keeps its input until its output is complete."""
+    """Return the most bytes of float32 alive at once; each layer keeps its input until its output is complete."""
     last_use = {source: index for index, row in enumerate(rows) for source in row.sources}
-    alive = {-1: SAMPLE_BYTES * prod(input_shape)}
+    alive = {-1: 4 * prod(input_shape)}
     peak = alive[-1]
     for index, row in enumerate(rows):
         alive[index] = row.activation_bytes
@@ -169,16 +163,7 @@ def _peak_bytes(rows: list[Row], input_shape: Shape) -> int:
 
 
 def walk_or_fit(layers: Sequence[Layer], input_shape: Shape) -> Walk:
-    """Return :func:`walk`; where joined sizes differ, the error's hint gives sizes that fit.
-
-    Examples
-    --------
-    >>> from convcli.layers.text import parse_layers
-    >>> words = ("maxpool:2", "upsample:2,name=up", "subtract:from=input+up")
-    >>> walk_or_fit([layer for word in words for layer in parse_layers(word)], (3, 21, 20))
-    Traceback (most recent call last):
-    convcli.errors.GeometryError: layer 3 (subtract): cannot subtract 3x21x20 and 3x20x20
-    """
+    """Return :func:`walk`; where joined sizes differ, the error's hint gives sizes that fit."""
     try:
         return walk(layers, input_shape)
     except GeometryError as error:
@@ -211,6 +196,7 @@ def fit(layers: Sequence[Layer], input_shape: Shape) -> tuple[int, Shape] | None
 
 
 def _fits(layers: Sequence[Layer], shape: Shape) -> bool:
+    """Whether a walk succeeds."""
     try:
         walk(layers, shape)
     except ConvcliError:
@@ -218,8 +204,21 @@ def _fits(layers: Sequence[Layer], shape: Shape) -> bool:
     return True
 
 
-def layer_shapes(input_shape: tuple[int, ...], *layers: str | Layer) -> Walk:
-    """Return every shape and count of a chain.
+def _walk_text(input_shape: tuple[int, ...], layers: Sequence[str | Layer]) -> Walk:
+    """Return the walk over layers, some of them as text."""
+    from convcli.layers.text import parse_layers
+
+    shape = tuple(int(size) for size in input_shape)
+    if not 2 <= len(shape) <= 4 or min(shape) < 1:
+        raise UsageError(f"input {shape} is not channels and one to three sizes, all at least 1")
+    chain: list[Layer] = []
+    for layer in layers:
+        chain += parse_layers(layer, len(shape) - 1) if isinstance(layer, str) else [layer]
+    return walk(chain, shape)
+
+
+def output_shape(input_shape: tuple[int, ...], *layers: str | Layer) -> tuple[int, ...]:
+    """Return the shape that a chain of layers ends in.
 
     Parameters
     ----------
@@ -237,40 +236,23 @@ def layer_shapes(input_shape: tuple[int, ...], *layers: str | Layer) -> Walk:
 
     Examples
     --------
-    >>> layer_shapes((12, 32, 32), "conv:6,k=3,g=3").parameters
-    222
-    """
-    from convcli.layers.text import parse_layers
-
-    shape = tuple(int(size) for size in input_shape)
-    if not 2 <= len(shape) <= 4 or min(shape) < 1:
-        raise UsageError(f"input {shape} is not channels and one to three sizes, all at least 1")
-    chain: list[Layer] = []
-    for layer in layers:
-        chain += parse_layers(layer, len(shape) - 1) if isinstance(layer, str) else [layer]
-    return walk(chain, shape)
-
-
-def output_shape(input_shape: tuple[int, ...], *layers: str | Layer) -> tuple[int, ...]:
-    """Return the shape that a chain ends in; parameters and errors as :func:`layer_shapes`.
-
-    Examples
-    --------
+    >>> output_shape((12, 32, 32), "conv:6,k=3,g=3")
+    (6, 30, 30)
     >>> output_shape((3, 304, 228), "conv:64,k=7,s=2,p=3", "maxpool:k=3,s=2,p=1")
     (64, 76, 57)
     """
-    return layer_shapes(input_shape, *layers).output
+    return _walk_text(input_shape, layers).output
 
 
 def receptive_field(input_shape: tuple[int, ...], *layers: str | Layer) -> ReceptiveField:
-    """Return the part of the input that an output sees; the input's size matters for ``same`` with a stride only.
+    """Return the part of the input that an output sees; parameters and errors as :func:`output_shape`.
 
     Examples
     --------
     >>> receptive_field((3, 304, 228), "conv:64,k=7,s=2,p=3", "maxpool:k=3,s=2,p=1")
     ReceptiveField(size=(11, 11), jump=(4, 4), start=(0.5, 0.5))
     """
-    shape = layer_shapes(input_shape, *layers)
+    shape = _walk_text(input_shape, layers)
     n_axes = len(shape.input) - 1
     if not shape.rows:
         return ReceptiveField((1,) * n_axes, (1,) * n_axes, (0.5,) * n_axes)

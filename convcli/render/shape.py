@@ -123,7 +123,7 @@ def row_as_dict(row: Row) -> dict[str, object]:
         "bias": layer.bias if "bias" in layer.known() else None,
         "parameters": row.parameters,
         "macs": row.macs,
-        "flops": row.flops,
+        "flops": 2 * row.macs,
         "bias_adds": row.bias_adds,
         "receptive_field": list(row.receptive_field),
         "receptive_field_is_exact": row.is_exact_field,
