@@ -248,7 +248,7 @@ def test_groups_that_divide_are_listed():
         ('outputs = ["b"]\nlayers = [{layer = "relu", name = "a"}]', "no layer is called 'b'"),
         ('input = "3x9"\ndims = 2\nlayers = ["relu"]', "do not agree"),
         ("name = 3\nlayers = ['relu']", "name is not text"),
-        ("init = 3\nlayers = ['relu']", "init is a table"),
+        ("init = 3\nlayers = ['relu']", "init is not a table"),
         ('layers = [{layer = "conv:3,k=3", init = "kaiming"}]', "init 'kaiming' is not a table"),
     ],
 )

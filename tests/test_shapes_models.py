@@ -13,7 +13,8 @@ from onnx import TensorProto, helper
 
 from convcli.banks import load_bank
 from convcli.errors import KernelError, UsageError
-from convcli.layers.checkpoint import list_weights, read_onnx
+from convcli.layers.checkpoint import list_weights
+from convcli.layers.onnx import read_onnx
 
 
 def weight(name: str, *shape: int) -> onnx.TensorProto:

@@ -184,7 +184,7 @@ def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, chan
 
     input_shape = None if input_text is None else _read_input(input_text, channels_last)
     if onnx is not None:
-        from convcli.layers.checkpoint import read_onnx
+        from convcli.layers.onnx import read_onnx
 
         if words:
             raise UsageError(f"--onnx brings its own layers, and {words[0]!r} is one more", hint="--input 3x224x224")

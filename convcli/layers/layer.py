@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from convcli.geometry.receptive import Number
 
 Shape = tuple[int, ...]
+Values = Mapping[str, object]
+#: Where values and keys (with ``=``) start in a text, for errors.
+Positions = Mapping[str, int]
+NOWHERE: Positions = {}
 
 #: Short forms of the parameters, as in ``conv:64,k=7,s=2,p=3``.
 SHORT = {
@@ -106,7 +110,7 @@ class Word:
         return "padding_mode" if key == "mode" and "padding_mode" in cls.parameters else SHORT.get(key, key)
 
     @classmethod
-    def check_known(cls, values: Mapping[str, object], at: Mapping[str, int]) -> None:
+    def check_known(cls, values: Values, at: Positions) -> None:
         """Raise if there is no such parameter."""
         for name in values:
             if name not in cls.known():
@@ -114,33 +118,27 @@ class Word:
                 raise UsageError(f"{cls.kind} has no parameter {name!r}", hint=hint, position=at.get(f"{name}=", 0))
 
     @classmethod
-    def check_needed(cls, values: Mapping[str, object]) -> None:
+    def check_needed(cls, values: Values) -> None:
         """Raise if a parameter is missing."""
         for name in cls.needed:
             if name not in values:
                 raise UsageError(f"{cls.kind}: {name} is missing", hint=cls.example, position=0)
+
+    @classmethod
+    def make(cls, values: Values, n_axes: int = 2, label: str = "", at: Positions = NOWHERE) -> tuple[Layer, ...]:
+        """Return the layers that ``values`` describe; see :func:`convcli.layers.text.make_layer`."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer(Word):
     """One step of a stack; fields that its kind does not use keep their defaults.
 
-    Parameters
-    ----------
-    label, name : str
-        Its name in the table; the name of its result, empty for none.
-    inputs : tuple of str
-        Names of the results it takes; empty for the layer before it.
-    out_channels, groups : int
-        0 groups means one per input channel (depthwise), and ``multiplier`` maps for each.
-    kernel_size, stride, dilation, output_padding, scale_factor : tuple of int
-        Per axis, rows before columns.
-    padding : str or tuple of (int, int)
-        See :func:`convcli.geometry.arithmetic.resolve_padding`.
-    mode : str
-        One of the kind's ``modes``; for ``conv`` the padding mode.
-    weights : tuple of (str, object)
-        Where numbers come from when the stack runs: values of :data:`SOURCES`.
+    ``label`` is its name in the table, ``name`` the name of its result, ``inputs`` the names of the results it takes
+    (empty: the layer before it). Tuples have one entry per axis, rows before columns; ``padding`` is as in
+    :func:`convcli.geometry.arithmetic.resolve_padding`. 0 ``groups`` means one per input channel (depthwise), with
+    ``multiplier`` maps each. ``mode`` is one of the kind's ``modes``, for ``conv`` the padding mode. ``weights`` are
+    sources of numbers, by :data:`SOURCES`.
     """
 
     label: str = field(default="", compare=False)
@@ -171,16 +169,8 @@ class Layer(Word):
     joins: ClassVar[bool] = False
 
     @classmethod
-    def make(
-        cls,
-        values: Mapping[str, object],
-        *,
-        n_axes: int = 2,
-        label: str = "",
-        positions: Mapping[str, int] | None = None,
-    ) -> Layer:
-        """Return the layer that ``values`` describe; see :func:`convcli.layers.text.make_layer`."""
-        at = positions or {}
+    def make(cls, values: Values, n_axes: int = 2, label: str = "", at: Positions = NOWHERE) -> tuple[Layer, ...]:
+        """Return the one layer that ``values`` describe."""
         cls.check_known(values, at)
         fields: dict[str, Any] = {key: cls.read(key, values[key], n_axes, at.get(key, 0)) for key in values}
         cls.check_needed(values)
@@ -195,7 +185,7 @@ class Layer(Word):
             raise UsageError(f"{cls.kind} needs two inputs or more", hint=hint)
         if not cls.joins and len(fields["inputs"]) > 1:
             raise UsageError(f"{cls.kind} takes one input", hint="join them first: add, subtract or concat")
-        return cls.build(fields, n_axes)
+        return (cls.build(fields, n_axes),)
 
     @classmethod
     def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:

@@ -1,4 +1,4 @@
-"""The layers of an ONNX graph, for shapes only: its heavy import is ``onnx`` (extra ``formats``).
+"""The layers of an ONNX graph, for shapes only; needs the ``onnx`` package (extra ``formats``).
 
 Nodes whose operator belongs to a kind are followed from the graph's first input. Any other node ends its branch, and
 the notes name it. Values of weights are never loaded.
@@ -11,9 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import onnx  # noqa: TID253
-
-from convcli.errors import KernelError, UsageError
+from convcli.errors import ConvcliError, KernelError, UsageError
 from convcli.layers.kinds import load_kinds
 from convcli.layers.layer import Layer, Node, Shape, Tensor
 from convcli.layers.walk import Walk, walk
@@ -45,23 +43,22 @@ class _Reading(NamedTuple):
     layers: list[Layer]
 
 
-def read_graph(path: Path, input_shape: Shape | None) -> Graph:
-    """Return the layers of an ONNX file.
-
-    Parameters
-    ----------
-    path : Path
-        The model; weights kept in other files are not needed.
-    input_shape : tuple of int or None
-        Channels first, without the batch; needed where the graph leaves its input open.
+def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
+    """Return the layers of an ONNX file; weights kept in other files are not needed.
 
     Raises
     ------
+    ConvcliError
+        The onnx package is missing.
     KernelError
         The file is not ONNX, or nothing in it can be followed.
     UsageError
         The graph's input has open sizes and ``input_shape`` is None, or differs in channels or axes.
     """
+    try:
+        import onnx
+    except ImportError:
+        raise ConvcliError("reading ONNX needs the onnx package", hint="pip install 'convcli[formats]'") from None
     try:
         model = onnx.load(str(path), load_external_data=False)
     except OSError as error:
@@ -104,7 +101,7 @@ def _read_node(node: Any, reading: _Reading) -> bool:
     if sources != [last]:
         parameters["from"] = sources
     name = node.output[0]
-    layer = kind.make({**parameters, "name": name}, n_axes=reading.n_axes)
+    (layer,) = kind.make({**parameters, "name": name}, n_axes=reading.n_axes)
     reading.layers.append(replace(layer, label=node.name or node.op_type))
     reading.tensors[name] = name
     return True
@@ -121,7 +118,9 @@ def _layer(node: Any, reading: _Reading, sources: list[str]) -> tuple[type[Layer
     if kind.joins != (len(sources) > 1):
         is_offset = node.op_type in ("Add", "Sub")
         return (kinds["relu"], {}) if is_offset else None
-    attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+    from onnx import helper
+
+    attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     tensors = [reading.constants.get(name) for name in node.input]
     parameters = kind.from_onnx(Node(node.op_type, attributes, tensors, reading.n_axes))
     return None if parameters is None else (kind, parameters)
@@ -145,9 +144,11 @@ def _constant(tensor: Any) -> Tensor:
     """Return the shape of a constant, and its values if they are few and in the same file."""
     shape = tuple(tensor.dims)
     is_small = len(shape) < 2 and sum(shape) <= _MOST_VALUES
-    if not is_small or tensor.data_location == onnx.TensorProto.EXTERNAL:
+    if not is_small or tensor.data_location == tensor.EXTERNAL:
         return Tensor(shape)
-    return Tensor(shape, tuple(float(number) for number in onnx.numpy_helper.to_array(tensor).reshape(-1)))
+    from onnx import numpy_helper
+
+    return Tensor(shape, tuple(float(number) for number in numpy_helper.to_array(tensor).reshape(-1)))
 
 
 def _input_shape(item: Any, given: Shape | None) -> Shape:

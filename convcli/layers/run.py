@@ -30,12 +30,12 @@ def run_stack(
     threads: int | None = None,
     numbers: Sequence[Numbers] | None = None,
 ) -> dict[str, Array]:
-    """Run a stack on planes and return the maps that were asked for.
+    """Run a stack on planes and return the maps that ``outputs`` names.
 
     Parameters
     ----------
     stack : Stack
-        Layers and where their numbers come from.
+        Layers and the sources of their numbers.
     planes : ndarray of shape (C, H, W), float32 or float64
         Input in its own units (or (C, L), (C, D, H, W) for stacks of 1 or 3 axes); other types become float32.
     outputs : str or sequence of str
@@ -44,7 +44,7 @@ def run_stack(
     engine, threads
         For the convolutions, as in :func:`convcli.conv2d`.
     numbers : sequence of Numbers, optional
-        Weights already loaded by :func:`convcli.layers.weights.load_numbers`.
+        From :func:`convcli.layers.weights.load_numbers`, if they are loaded already.
 
     Returns
     -------
@@ -92,12 +92,7 @@ def run_stack(
 
 
 def wanted_outputs(stack: Stack, outputs: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the results that ``outputs`` asks for.
-
-    Raises
-    ------
-    UsageError
-        No layer has the name.
+    """Return the names of the results that ``outputs`` names; raise UsageError if no layer has one.
 
     Examples
     --------

@@ -19,16 +19,16 @@ from convcli.layers.layer import SOURCES, Layer, Shape
 from convcli.layers.text import find_kind, layers_from_values, make_layer, parse_layers, split_layer
 from convcli.layers.walk import Walk, walk_or_fit
 
-#: Keys of a stack file, with the value that each must have.
+#: Keys of a stack file: type and description of the value.
 KEYS = {
-    "name": "text",
-    "summary": "text",
-    "source": "text",
-    "input": "text such as 3x224x224",
-    "dims": "1, 2 or 3",
-    "outputs": "a list of layers' names",
-    "init": "a table such as {kind = 'kaiming', seed = 0}",
-    "layers": "a list of layers",
+    "name": (str, "text"),
+    "summary": (str, "text"),
+    "source": (str, "text"),
+    "input": (str, "text such as 3x224x224"),
+    "dims": (int, "1, 2 or 3"),
+    "outputs": (list, "a list of layers' names"),
+    "init": (dict, "a table such as {kind = 'kaiming', seed = 0}"),
+    "layers": (list, "a list of layers"),
 }
 
 
@@ -62,15 +62,7 @@ class Stack:
     folder: Path | None = field(default=None, compare=False)
 
     def shape(self, input_shape: Shape | None = None) -> Walk:
-        """Return every shape and count for an input, by default the stack's own.
-
-        Raises
-        ------
-        UsageError
-            Neither is there.
-        GeometryError
-            A layer does not fit.
-        """
+        """Return every shape and count for an input, by default the stack's own."""
         found = input_shape or self.input
         if not found:
             raise UsageError(f"stack {self.name!r} says no input", hint="--input 3x224x224")
@@ -84,14 +76,7 @@ class Stack:
 
 
 def load_stack(path: Path | str, *, n_axes: int | None = None) -> Stack:
-    """Return the stack of a TOML file.
-
-    Parameters
-    ----------
-    path : Path or str
-        The file.
-    n_axes : int, optional
-        Axes besides the channels if the file has no ``dims``; 2 if absent.
+    """Return the stack of a TOML file; ``n_axes`` counts where the file has neither ``dims`` nor ``input``.
 
     Raises
     ------
@@ -128,33 +113,29 @@ def parse_stack(text: str, *, n_axes: int | None = None, name: str = "stack", fo
         raise UsageError(f"not TOML: {error}", hint='layers = ["conv:64,k=7,s=2,p=3", "relu"]') from None
     if "layers" not in data and data.keys() & {"kernel", "kernels", "taps", "row", "column"}:
         raise UsageError("this is a kernel, not a stack of layers", hint="convcli apply IMAGE --kernel FILE")
-    for key in data:
+    for key, value in data.items():
         if key not in KEYS:
             raise UsageError(f"unknown key {key!r}", hint=near_names(key, KEYS) or f"known: {', '.join(KEYS)}")
-    for key in ("name", "summary", "source", "input"):
-        if not isinstance(data.get(key, ""), str):
-            raise UsageError(f"{key} is not {KEYS[key]}")
+        if not isinstance(value, KEYS[key][0]):
+            raise UsageError(f"{key} is not {KEYS[key][1]}")
     input_shape = parse_sizes(data["input"], "input", minimum=1) if "input" in data else ()
     dims = data.get("dims", n_axes or (len(input_shape) - 1 if input_shape else 2))
     if dims not in (1, 2, 3) or (input_shape and len(input_shape) != dims + 1):
-        raise UsageError(
-            f"dims {dims!r} and input {data.get('input', 'none')!r} do not agree", hint="dims is 1, 2 or 3"
-        )
-    entries, outputs, init = data.get("layers", []), data.get("outputs", []), data.get("init", {})
-    if not isinstance(entries, list) or not entries:
+        message = f"dims {dims!r} and input {data.get('input', 'none')!r} do not agree"
+        raise UsageError(message, hint="dims is 1, 2 or 3")
+    if not data.get("layers"):
         raise UsageError("no layers", hint='layers = ["conv:64,k=7,s=2,p=3", "relu"]')
-    if not isinstance(outputs, list) or not isinstance(init, dict):
-        raise UsageError(f"outputs is {KEYS['outputs']}, init is {KEYS['init']}")
-    layers = tuple(layer for number, entry in enumerate(entries, 1) for layer in _entry(entry, number, dims))
-    _check_names(layers, [str(output) for output in outputs])
+    layers = tuple(layer for number, entry in enumerate(data["layers"], 1) for layer in _entry(entry, number, dims))
+    outputs = tuple(map(str, data.get("outputs", ())))
+    _check_names(layers, outputs)
     return Stack(
         layers=layers,
         name=data.get("name", name),
         summary=data.get("summary", ""),
         source=data.get("source", ""),
         input=input_shape,
-        outputs=tuple(map(str, outputs)),
-        init=tuple(sorted(init.items())),
+        outputs=outputs,
+        init=tuple(sorted(data.get("init", {}).items())),
         folder=folder,
     )
 
@@ -181,21 +162,21 @@ def _table(entry: dict[str, object], n_axes: int) -> tuple[Layer, ...]:
     """Return the layers of a table with ``layer`` (text) or ``type`` (and every parameter by name)."""
     if ("layer" in entry) == ("type" in entry):
         raise UsageError("a layer has either layer (its text) or type", hint='{layer = "conv:64,k=3", name = "first"}')
-    if "layer" in entry:
-        text = str(entry.pop("layer"))
+    values: dict[str, object] = {}
+    positions: dict[str, int] = {}
+    text, word = str(entry.pop("layer", "")), str(entry.pop("type", ""))
+    if word:
+        kind = find_kind(word, n_axes)
+    else:
         kind, word, in_text, positions = split_layer(text, n_axes)
-        values: dict[str, object] = {**in_text}
-        more = {load_word(kind).full_name(key): value for key, value in entry.items()}
-        for name in more:
-            if name in values:
-                raise UsageError(f"{name} is given twice: in {text!r} and beside it")
-        return layers_from_values(
-            kind, {**values, **more}, n_axes=n_axes, label=word, positions=positions, text="" if more else text
-        )
-    word = str(entry.pop("type"))
-    kind = find_kind(word, n_axes)
-    values = {load_word(kind).full_name(key): value for key, value in entry.items()}
-    return layers_from_values(kind, values, n_axes=n_axes, label=word)
+        values |= in_text
+    for key, value in entry.items():
+        name = load_word(kind).full_name(key)
+        if name in values:
+            raise UsageError(f"{name} is given twice: in {text!r} and beside it")
+        values[name] = value
+    text = "" if entry else text
+    return layers_from_values(kind, values, n_axes=n_axes, label=word, at=positions, text=text)
 
 
 def _check_names(layers: Sequence[Layer], outputs: Sequence[str]) -> None:
@@ -221,15 +202,16 @@ def dump_stack(stack: Stack) -> str:
     >>> parse_stack(dump_stack(stem)) == stem
     True
     """
-    lines = [f"name = {_toml(stack.name)}"]
-    lines += [f"{key} = {_toml(getattr(stack, key))}" for key in ("summary", "source") if getattr(stack, key)]
-    if stack.input:
-        lines.append(f"input = {_toml('x'.join(map(str, stack.input)))}")
-    lines.append(f"dims = {stack.layers[0].n_axes}")
-    if stack.outputs:
-        lines.append(f"outputs = {_toml(list(stack.outputs))}")
-    if stack.init:
-        lines.append(f"init = {_toml(dict(stack.init))}")
+    values = {
+        "name": stack.name,
+        "summary": stack.summary,
+        "source": stack.source,
+        "input": "x".join(map(str, stack.input)),
+        "dims": stack.layers[0].n_axes,
+        "outputs": list(stack.outputs),
+        "init": dict(stack.init),
+    }
+    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if value or key == "name"]
     return "\n".join([*lines, "layers = [", *(f"  {_toml(layer_as_table(layer))}," for layer in stack.layers), "]", ""])
 
 

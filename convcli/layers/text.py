@@ -7,16 +7,10 @@ Bare numbers right after ``p=`` are the other sides of the padding. Some words s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
 from convcli.errors import UsageError
 from convcli.geometry.sizes import parse_sizes
 from convcli.layers.kinds import NAMES, load_aliases, load_word
-from convcli.layers.layer import COMMON, SHORT, Layer, Shape
-
-if TYPE_CHECKING:
-    from convcli.layers.kinds.sequences import Sequence as LayerSequence
+from convcli.layers.layer import NOWHERE, SHORT, Layer, Positions, Shape, Values
 
 #: Files that list their convolution weights.
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
@@ -35,28 +29,15 @@ def fault(text: str, at: int, message: str, hint: str | None = None) -> UsageErr
     return error
 
 
-def make_layer(
-    kind: str,
-    values: Mapping[str, object],
-    *,
-    n_axes: int = 2,
-    label: str = "",
-    positions: Mapping[str, int] | None = None,
-) -> Layer:
-    """Return the layer that ``values`` describe, in normal form.
+def make_layer(kind: str, values: Values, *, n_axes: int = 2, label: str = "") -> Layer:
+    """Return the layer of one kind that ``values`` describe, in normal form.
 
     Parameters
     ----------
-    kind : str
-        A name in ``kinds.NAMES`` that is not a sequence.
     values : mapping of str to object
         Parameters by their full names: whole numbers, lists of them, or text such as ``"7x5"`` and ``"same"``.
-    n_axes : int
-        Axes besides the channels: 1, 2 or 3.
     label : str, optional
         Its name in the table; the layer's name or the kind if absent.
-    positions : mapping of str to int, optional
-        Where each value starts in the text it came from, for errors.
 
     Raises
     ------
@@ -72,10 +53,8 @@ def make_layer(
     >>> make_layer("maxpool", {"kernel_size": 3}).stride  # as torch: the kernel's size
     (3, 3)
     """
-    word = load_word(kind)
-    if not issubclass(word, Layer):
-        raise TypeError(f"{kind} stands for several layers")
-    return word.make(values, n_axes=n_axes, label=label, positions=positions)
+    (layer,) = load_word(kind).make(values, n_axes, label)
+    return layer
 
 
 def parse_layers(text: str, n_axes: int = 2) -> tuple[Layer, ...]:
@@ -87,11 +66,6 @@ def parse_layers(text: str, n_axes: int = 2) -> tuple[Layer, ...]:
         Such as ``conv:64,k=7,s=2,p=3``, ``maxpool:2``, ``separable:64,k=3,p=1`` or ``relu``.
     n_axes : int
         Axes besides the channels: 1, 2 or 3. A word with its own (``conv3d``) must agree.
-
-    Returns
-    -------
-    tuple of Layer
-        In the order in which they run.
 
     Raises
     ------
@@ -106,19 +80,13 @@ def parse_layers(text: str, n_axes: int = 2) -> tuple[Layer, ...]:
     ((1, 1), (0, 0))
     """
     kind, word, values, positions = split_layer(text, n_axes)
-    return layers_from_values(kind, values, n_axes=n_axes, label=word, positions=positions, text=text)
+    return layers_from_values(kind, values, n_axes=n_axes, label=word, at=positions, text=text)
 
 
 def layers_from_values(
-    kind: str,
-    values: Mapping[str, object],
-    *,
-    n_axes: int,
-    label: str = "",
-    positions: Mapping[str, int] | None = None,
-    text: str = "",
+    kind: str, values: Values, *, n_axes: int, label: str = "", at: Positions = NOWHERE, text: str = ""
 ) -> tuple[Layer, ...]:
-    """Return the layers of a word; errors quote ``text``.
+    """Return the layers of a word; errors quote ``text``, in which values start ``at`` positions.
 
     Examples
     --------
@@ -126,42 +94,16 @@ def layers_from_values(
     [(7, 1), (1, 7)]
     """
     try:
-        word = load_word(kind)
-        if not issubclass(word, Layer):
-            return _sequence(word, values, n_axes, positions or {})  # type: ignore[arg-type]
-        return (word.make(values, n_axes=n_axes, label=label, positions=positions),)
+        return load_word(kind).make(values, n_axes, label, at)
     except UsageError as error:
         if not text:
             raise
-        at = error.facts.get("position")
-        raise fault(text, at if isinstance(at, int) else 0, error.message, error.hint) from None
-
-
-def _sequence(
-    word: type[LayerSequence], values: Mapping[str, object], n_axes: int, at: Mapping[str, int]
-) -> tuple[Layer, ...]:
-    """Return the layers that a word such as ``separable`` stands for."""
-    word.check_known(values, at)
-    word.check_needed(values)
-    given = {key: value for key, value in values.items() if key not in COMMON}
-    window = {key: value for key, value in given.items() if key != "multiplier"}
-    steps = word.steps(make_layer("conv", window, n_axes=n_axes, positions=at), given)
-    if "from" in values:
-        steps[0][2]["from"] = values["from"]
-    if "name" in values:
-        steps[-1][2]["name"] = values["name"]
-    return tuple(
-        make_layer(kind, step, n_axes=n_axes, label=f"{word.kind}.{name}", positions=at) for name, kind, step in steps
-    )
+        position = error.facts.get("position")
+        raise fault(text, position if isinstance(position, int) else 0, error.message, error.hint) from None
 
 
 def find_kind(word: str, n_axes: int) -> str:
-    """Return the kind that a word such as ``Conv2d`` or ``max_pool`` names.
-
-    Raises
-    ------
-    UsageError
-        The word is unknown, or names another number of axes than the input has.
+    """Return the kind that a word such as ``Conv2d`` or ``max_pool`` names; ``2d`` must agree with ``n_axes``.
 
     Examples
     --------
@@ -248,11 +190,6 @@ def is_shape_text(text: str) -> bool:
 
 def parse_input(text: str, *, channels_last: bool = False) -> Shape:
     """Return the shape of ``CxHxW`` (``CxL``, ``CxDxHxW``; ``HxWxC`` with ``channels_last``), channels first.
-
-    Raises
-    ------
-    UsageError
-        Not two to four whole numbers of at least 1; carries ``position``.
 
     Examples
     --------

@@ -34,19 +34,7 @@ INITS = {
 
 
 def load_numbers(stack: Stack, shape: Walk) -> list[Numbers]:
-    """Return the numbers of every layer of a stack for one input.
-
-    Parameters
-    ----------
-    stack : Stack
-        Where each layer's numbers come from; a layer without a source takes the stack's ``init``.
-    shape : Walk
-        The stack on its input, which fixes the channels of depthwise layers.
-
-    Returns
-    -------
-    list of Numbers
-        float64, one per layer; None where a layer has none.
+    """Return the numbers of every layer of a stack for one input, in float64; a layer without a source takes ``init``.
 
     Raises
     ------
@@ -145,17 +133,14 @@ def _read_arrays(path: Path) -> Mapping[str, Array]:
 
 
 def initial_weight(shape: tuple[int, ...], init: Mapping[str, object], index: int) -> Array:
-    """Return seeded random weights.
-
-    ``xavier`` (Glorot and Bengio 2010, uniform), ``kaiming`` (He et al. 2015, normal, for ReLU), ``normal``,
-    ``orthogonal`` (Saxe et al. 2014) or ``constant``; fans are counted as torch counts them.
+    """Return seeded random weights; fans are counted as torch counts them.
 
     Parameters
     ----------
-    shape : tuple of int
-        Shape of the weight.
     init : mapping
-        ``kind``, ``seed`` (0 if absent), and the parameters of the kind (:data:`INITS`).
+        ``kind``: ``xavier`` (Glorot and Bengio 2010, uniform), ``kaiming`` (He et al. 2015, normal, for ReLU),
+        ``normal``, ``orthogonal`` (Saxe et al. 2014) or ``constant``; ``seed`` (0 if absent), and the kind's
+        parameters (:data:`INITS`).
     index : int
         Number of the layer, so that layers of one seed differ.
 

@@ -144,8 +144,8 @@ class AvgPool(MaxPool):
         counted = np.zeros((1, *total.shape[1:]), total.dtype)
         include = self.count_include_pad
         ends = zip(row.padding, row.input[1:], strict=True)
-        inside = (slice(0 if include else low, low + size + include * high) for (low, high), size in ends)
-        counted[(0, *inside)] = 1
+        inside = [slice(0 if include else low, low + size + include * high) for (low, high), size in ends]
+        counted[(slice(None), *inside)] = 1
         return pool(total, *window) / pool(counted, *window)
 
 
