@@ -21,6 +21,7 @@ from convcli.geometry.receptive import Step
 from convcli.layers.layer import Layer, Node, Numbers, Row, Shape
 
 _AUTO_PAD = {"SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
+_WINDOW = ("kernel_size", "stride", "padding", "dilation")
 _WEIGHTS = ("weight", "bias_from", "init")
 
 
@@ -58,21 +59,19 @@ class Windowed(Layer):
         """Return the output length along one axis."""
         raise NotImplementedError
 
-    def unused(self, axis: int, size: int, before: int, length: int) -> int:
-        """Return the input pixels at the end of an axis that no window reaches."""
-        window = {"stride": self.stride[axis], "dilation": self.dilation[axis], "pad_before_px": before}
-        return unused_input_px(size, self.kernel_size[axis], output_px=length, **window)
-
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
         """Return (resolved padding, output sizes, unused input); errors carry ``axis``."""
         padding, lengths, unused = self.resolve(sizes), [], []
         for axis, size in enumerate(sizes):
             try:
-                lengths.append(self.length(axis, size, padding[axis]))
+                length = self.length(axis, size, padding[axis])
             except GeometryError as error:
                 where = axis_name(axis, self.n_axes)
                 raise GeometryError(f"{where}: {error.message}", hint=error.hint, axis=axis, **error.facts) from None
-            unused.append(self.unused(axis, size, padding[axis][0], lengths[-1]))
+            how, kernel, stride, dilation, before = self.step(axis, size, padding[axis][0])
+            window = {"stride": stride, "dilation": dilation, "pad_before_px": before, "output_px": length}
+            unused.append(0 if how == "up" else unused_input_px(size, kernel, **window))
+            lengths.append(length)
         return padding, tuple(lengths), tuple(unused)
 
     def step(self, axis: int, size: int, pad: int) -> Step:
@@ -108,19 +107,11 @@ class Conv(Windowed):
     kind = "conv"
     aliases: ClassVar[tuple[str, ...]] = ("convolution", "grouped")
     bare = "out_channels"
-    parameters: ClassVar[tuple[str, ...]] = (
-        "kernel_size",
-        "stride",
-        "padding",
-        "dilation",
-        "groups",
-        "bias",
-        "padding_mode",
-        *_WEIGHTS,
-    )
+    parameters: ClassVar[tuple[str, ...]] = (*_WINDOW, "groups", "bias", "padding_mode", *_WEIGHTS)
     needed: ClassVar[tuple[str, ...]] = ("out_channels", "kernel_size")
     example = "conv:64,k=3,p=1 is 64 maps of a 3×3 kernel"
     onnx: ClassVar[tuple[str, ...]] = ("Conv",)
+    is_transposed: ClassVar[bool] = False
 
     @classmethod
     def from_onnx(cls, node: Node) -> dict[str, object] | None:
@@ -130,12 +121,12 @@ class Conv(Windowed):
             return None
         groups = node.attributes.get("group", 1)
         values = cls.window_from_onnx(node) | {
-            "out_channels": weight.shape[0] if node.op == "Conv" else weight.shape[1] * groups,
+            "out_channels": weight.shape[1] * groups if cls.is_transposed else weight.shape[0],
             "kernel_size": list(weight.shape[2:]),
             "groups": groups,
             "bias": len(node.tensors) > 2 and node.tensors[2] is not None,
         }
-        if node.op == "ConvTranspose":
+        if cls.is_transposed:
             values["output_padding"] = list(node.attributes.get("output_padding", [0] * node.n_axes))
         return values
 
@@ -151,18 +142,15 @@ class Conv(Windowed):
         return conv_output_px(size, self.kernel_size[axis], stride=stride, dilation=dilation, pad_px=sum(pads))
 
     def counts(self, before: Shape, after: Shape, groups: int) -> tuple[int, int, int]:
-        """Return parameters, MACs at every output position, and bias additions."""
+        """Return parameters, MACs at every position of the output (transposed: of the input), and bias additions."""
         weights = after[0] * before[0] // groups * prod(self.kernel_size)
-        macs = weights * prod(self.places(before, after))
+        macs = weights * prod((before if self.is_transposed else after)[1:])
         return (weights + after[0], macs, prod(after)) if self.bias else (weights, macs, 0)
-
-    def places(self, before: Shape, after: Shape) -> Shape:
-        """Return the sizes over which the weights are applied."""
-        return after[1:]
 
     def weight_shape(self, row: Row) -> Shape:
         """Return the shape of the weight in torch's layout."""
-        return (row.output[0], row.input[0] // row.groups, *self.kernel_size)
+        first, second = (row.input[0], row.output[0]) if self.is_transposed else (row.output[0], row.input[0])
+        return (first, second // row.groups, *self.kernel_size)
 
     def load(self, row: Row, sources: Any) -> Numbers:
         """Return weight and bias from a bank, a checkpoint or an initialiser."""
@@ -190,28 +178,24 @@ class Conv(Windowed):
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return the convolution by the engine."""
-        return self._run("conv", row, inputs[0], numbers, {"padding_mode": self.mode or "zeros", **how})
-
-    def _run(self, name: str, row: Row, planes: Any, numbers: Numbers, how: Mapping[str, Any]) -> Any:
         import convcli.engine as functions
 
-        weight = numbers.weight.astype(planes.dtype)
-        bias = None if numbers.bias is None else numbers.bias.astype(planes.dtype)
+        kind = "conv_transpose" if self.is_transposed else "conv"
+        own = {"output_padding": self.output_padding} if self.is_transposed else {"padding_mode": self.mode or "zeros"}
+        weight, bias = (None if each is None else each.astype(inputs[0].dtype) for each in numbers)
         window = {"stride": self.stride, "padding": row.padding, "dilation": self.dilation, "groups": row.groups}
-        return getattr(functions, f"{name}{self.n_axes}d")(planes, weight, bias, **window, **how)
+        return getattr(functions, f"{kind}{self.n_axes}d")(inputs[0], weight, bias, **window, **own, **how)
 
     def count_formula(self, row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:
         n_in, n_out = row.input[0], row.output[0]
         taps = "·".join(map(str, self.kernel_size))
         bias = f" + {n_out}" if self.bias else ""
         yield "parameters", f"{n_out}·({n_in} / {row.groups})·{taps}{bias} = {row.parameters:,}"
-        yield "macs", self.macs_formula(row, taps)
+        places, channels = (row.input, n_out) if self.is_transposed else (row.output, n_in)
+        counted = " (counted on the input)" if self.is_transposed else ""
+        yield "macs", f"{'·'.join(map(str, places))}·({channels} / {row.groups})·{taps} = {row.macs:,}{counted}"
         if self.bias:
             yield "bias adds", f"{'·'.join(map(str, row.output))} = {row.bias_adds:,}"
-
-    def macs_formula(self, row: Row, taps: str) -> str:
-        """Return the MACs, counted on the output."""
-        return f"{'·'.join(map(str, row.output))}·({row.input[0]} / {row.groups})·{taps} = {row.macs:,}"
 
 
 class Depthwise(Conv):
@@ -220,7 +204,7 @@ class Depthwise(Conv):
     kind = "depthwise"
     aliases = ("dw",)
     bare = "multiplier"
-    parameters = ("kernel_size", "stride", "padding", "dilation", "bias", "padding_mode", *_WEIGHTS)
+    parameters = (*_WINDOW, "bias", "padding_mode", *_WEIGHTS)
     needed = ("kernel_size",)
     example = "depthwise:k=3,p=1"
     onnx = ()
@@ -253,9 +237,10 @@ class ConvTranspose(Conv):
 
     kind = "convtranspose"
     aliases = ("transposed", "deconv", "tconv")
-    parameters = ("kernel_size", "stride", "padding", "dilation", "groups", "bias", "output_padding", *_WEIGHTS)
+    parameters = (*_WINDOW, "groups", "bias", "output_padding", *_WEIGHTS)
     example = "convtranspose:32,k=4,s=2,p=1"
     onnx = ("ConvTranspose",)
+    is_transposed = True
 
     def resolve(self, sizes: Shape) -> tuple[Pair, ...]:
         window = (self.kernel_size, self.stride, self.dilation, self.output_padding)
@@ -266,21 +251,8 @@ class ConvTranspose(Conv):
         kernel, extra = self.kernel_size[axis], self.output_padding[axis]
         return conv_transpose_output_px(size, kernel, output_padding=extra, **more)
 
-    def unused(self, axis: int, size: int, before: int, length: int) -> int:
-        return 0
-
-    def places(self, before: Shape, after: Shape) -> Shape:
-        return before[1:]
-
     def step(self, axis: int, size: int, pad: int) -> Step:
         return super().step(axis, size, pad)._replace(how="up")
-
-    def weight_shape(self, row: Row) -> Shape:
-        return (row.input[0], row.output[0] // row.groups, *self.kernel_size)
-
-    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the transposed convolution by the engine."""
-        return self._run("conv_transpose", row, inputs[0], numbers, {"output_padding": self.output_padding, **how})
 
     def same_formula(self, size: int, axis: int) -> str:
         return f"{self.window_formula(axis)} + {self.output_padding[axis]} - {self.stride[axis]}"
@@ -289,7 +261,3 @@ class ConvTranspose(Conv):
         before, after = row.padding[axis]
         shorter = f"({row.input[1 + axis]} - 1)·{self.stride[axis]} - {before} - {after}"
         return f"{shorter} + {self.window_formula(axis)} + {self.output_padding[axis]}"
-
-    def macs_formula(self, row: Row, taps: str) -> str:
-        places = "·".join(map(str, row.input))
-        return f"{places}·({row.output[0]} / {row.groups})·{taps} = {row.macs:,} (counted on the input)"
