@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convcli.errors import GeometryError, UsageError
 from convcli.layers.kinds import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from convcli.layers.layer import Layer, Shape
+    from convcli.layers.stack import Stack
     from convcli.layers.walk import Walk
 
 _EPILOG = f"""Layers: {", ".join(NAMES)}; 1d, 2d and 3d follow the input
@@ -78,8 +80,6 @@ def shape(
     included; additions of a bias are apart, flops are 2 · macs. Start is the middle of the first receptive field, with
     pixel 0 from 0 to 1; jump is its step.
     """
-    from convcli.errors import UsageError
-
     if json + csv + markdown > 1:
         raise UsageError("--json, --csv and --markdown are three answers to one question", hint="choose one")
     flags = {
@@ -95,7 +95,7 @@ def shape(
     given = [f"{name}={value}" for name, value in flags.items() if value is not None]
     word = f"{'convtranspose' if transposed else 'conv'}:{','.join(given)}"
     output_as = "json" if json else "csv" if csv else "markdown" if markdown else "text"
-    if _lists_weights(words or [], given, onnx, target, output_as):
+    if _lists_weights(words or [], bool(given or onnx or target), output_as):
         return
     rest, input_text = list(words or []), input_
     if onnx is None and input_text is None and rest and not rest[0].lower().endswith(".toml"):
@@ -124,16 +124,13 @@ def _note_axes(input_text: str, words: "Sequence[str]") -> None:
         typer.echo(f"note: {read}; an image of one channel is 1x{input_text}", err=True)
 
 
-def _lists_weights(
-    words: "Sequence[str]", given: "Sequence[str]", onnx: str | None, target: str | None, how: str
-) -> bool:
+def _lists_weights(words: "Sequence[str]", has_more: bool, how: str) -> bool:
     """List the weights of a checkpoint if a word names one."""
-    from convcli.errors import UsageError
     from convcli.layers.text import CHECKPOINTS
 
     if not any(word.lower().endswith(CHECKPOINTS) for word in words):
         return False
-    if len(words) > 1 or given or onnx or target:
+    if len(words) > 1 or has_more:
         raise UsageError("a checkpoint is listed by itself", hint=f"convcli shape {words[0]}")
     from convcli.layers.checkpoint import list_weights
     from convcli.render.shape_models import render_weights
@@ -144,7 +141,6 @@ def _lists_weights(
 
 def _read_input(text: str, channels_last: bool) -> "Shape":
     """Return the shape that text or an image's header gives, channels first, without alpha."""
-    from convcli.errors import UsageError
     from convcli.layers.text import is_shape_text, parse_input
 
     if not text.strip():
@@ -168,18 +164,19 @@ def _read_layers(words: "Sequence[str]", n_axes: int) -> "list[Layer]":
 
     layers: list[Layer] = []
     for word in words:
-        if word.lower().endswith(".toml"):
-            from convcli.layers.stack import load_stack
-
-            layers += load_stack(word, n_axes=n_axes).layers
-        else:
-            layers += parse_layers(word, n_axes)
+        layers += _load(word, n_axes).layers if word.lower().endswith(".toml") else parse_layers(word, n_axes)
     return layers
+
+
+def _load(path: str, n_axes: int | None = None) -> "Stack":
+    """Return the stack of a file."""
+    from convcli.layers.stack import load_stack
+
+    return load_stack(path, n_axes=n_axes)
 
 
 def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, channels_last: bool) -> "Walk":
     """Return the shapes of layers as text, of stack files, or of an ONNX model."""
-    from convcli.errors import UsageError
     from convcli.layers.walk import walk_or_fit
 
     input_shape = None if input_text is None else _read_input(input_text, channels_last)
@@ -199,14 +196,11 @@ def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, chan
 
 def _walk_stack_file(words: "Sequence[str]") -> "Walk":
     """Return the shapes of a stack file on its own input."""
-    from convcli.errors import UsageError
+    from convcli.layers.walk import walk_or_fit
 
     if not words:
         raise UsageError("no input given", hint="convcli shape 3x304x228 conv:64,k=7,s=2,p=3")
-    from convcli.layers.stack import load_stack
-    from convcli.layers.walk import walk_or_fit
-
-    first = load_stack(words[0])
+    first = _load(words[0])
     if not first.input:
         raise UsageError(f"{words[0]} says no input", hint="--input 3x224x224")
     return walk_or_fit([*first.layers, *_read_layers(words[1:], len(first.input) - 1)], first.input)
@@ -216,7 +210,6 @@ def _solve(
     words: "Sequence[str]", input_text: str | None, target: str | None, channels_last: bool, bound: int, how: str
 ) -> str:
     """Return the answers to ``?`` as text; raise with the nearest sizes if there are none."""
-    from convcli.errors import GeometryError, UsageError
     from convcli.geometry.sizes import parse_sizes
     from convcli.layers.inverse import solve
 
@@ -244,21 +237,12 @@ def _solve(
 
 
 def _render(stack: "Walk", how: str, formula: bool) -> str:
-    """Return a stack's shapes in the form that was asked for."""
-    from convcli.errors import UsageError
-    from convcli.render import shape as render
+    """Return a stack's shapes as text, Markdown, CSV or JSON."""
+    from convcli.render.shape import render_shape
 
-    if how == "json":
-        from convcli.pipeline.report import to_json
-
-        if formula:
-            raise UsageError("--formula is text", hint="without --json")
-        return to_json(render.stack_as_dict(stack))
-    if formula and how == "csv":
-        raise UsageError("--formula is text", hint="without --csv")
-    text = {"csv": render.render_stack_csv, "markdown": render.render_stack_markdown, "text": render.render_stack}[how](
-        stack
-    )
+    if formula and how in ("json", "csv"):
+        raise UsageError("--formula is text", hint=f"without --{how}")
+    text = render_shape(stack, how)
     if formula:
         from convcli.render.shape_formula import render_formulas
 

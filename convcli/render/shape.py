@@ -181,7 +181,7 @@ def _cells(row: Row) -> dict[str, str]:
     }
 
 
-def render_stack(shape: Walk) -> str:
+def _as_text(shape: Walk) -> str:
     """Return the table, the totals and the notes as text; a column of one usual value is named below instead."""
     cells = [_cells(row) for row in shape.rows]
     usual = {key: value for key, (_, _, value) in _COLUMNS.items() if value is not None}
@@ -242,7 +242,7 @@ def _lost(row: Row) -> list[str]:
     return found
 
 
-def render_stack_markdown(shape: Walk) -> str:
+def _as_markdown(shape: Walk) -> str:
     """Return the table with every column, and the totals, as Markdown."""
     rows = [list(_cells(row).values()) for row in shape.rows]
     headings = [key.replace("_", " ") for key in _COLUMNS]
@@ -251,7 +251,7 @@ def render_stack_markdown(shape: Walk) -> str:
     return "\n".join([*lines, *(f"- note: {note}" for note in notes(shape))])
 
 
-def render_stack_csv(shape: Walk) -> str:
+def _as_csv(shape: Walk) -> str:
     """Return one line per layer, comma-separated, numbers without separators."""
     import csv
     import io
@@ -264,3 +264,15 @@ def render_stack_csv(shape: Walk) -> str:
     writer.writeheader()
     writer.writerows(_cells(row) | {key: getattr(row, key) for key in numbers} for row in shape.rows)
     return stream.getvalue().rstrip("\n")
+
+
+def _as_json(shape: Walk) -> str:
+    """Return plain data as JSON."""
+    from convcli.pipeline.report import to_json
+
+    return to_json(stack_as_dict(shape))
+
+
+def render_shape(shape: Walk, how: str) -> str:
+    """Return a stack's shapes; ``how`` is text, markdown, csv or json."""
+    return {"text": _as_text, "markdown": _as_markdown, "csv": _as_csv, "json": _as_json}[how](shape)
