@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from convcli.errors import ConvcliError, GeometryError, UsageError
 from convcli.geometry.arithmetic import check_groups, resolve_padding, resolve_transpose_padding
 from convcli.geometry.sizes import parse_padding, parse_pair, parse_sizes
-from convcli.layers.kinds import NAMES
+from convcli.layers.kinds import NAMES, WORDS, load_aliases, load_kinds, load_word
 from convcli.layers.stack import _toml, dump_stack, layer_as_table, parse_stack
 from convcli.layers.text import make_layer, parse_layers
 
@@ -51,6 +51,18 @@ def test_words_for_several_layers():
     assert [each.groups for each in (vertical, horizontal)] == [0, 0]
     assert [each.name for each in (lateral, vertical, horizontal)] == ["", "", "flat"]
     assert len(parse_layers("flattened:8,k=3", 3)) == 4
+
+
+def test_the_table_of_words_is_that_of_the_classes():
+    for module, words in WORDS.items():
+        for word in words:
+            found = load_word(word)
+            assert (found.kind, found.__module__) == (word, f"convcli.layers.kinds.{module}")
+            assert not found.needed or word in found.example
+    aliases = [alias for word in NAMES for alias in load_word(word).aliases]
+    assert len({*aliases, *NAMES}) == len(aliases) + len(NAMES) == len(load_aliases()) + len(NAMES)
+    operators = [operator for kind in load_kinds().values() for operator in kind.onnx]
+    assert len(set(operators)) == len(operators)
 
 
 FAULTS = [

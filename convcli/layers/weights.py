@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = "NDArray[Any]"
 
-#: Parameters of each initialiser.
+#: Parameters of each initialiser, with their defaults.
 INITS = {
-    "xavier": ("gain",),
-    "kaiming": ("gain",),
-    "normal": ("mean", "std"),
-    "orthogonal": ("gain",),
-    "constant": ("value",),
+    "xavier": {"gain": 1.0},
+    "kaiming": {"gain": sqrt(2)},
+    "normal": {"mean": 0.0, "std": 0.02},
+    "orthogonal": {"gain": 1.0},
+    "constant": {"value": 0.0},
 }
 
 
@@ -160,25 +160,25 @@ def initial_weight(shape: tuple[int, ...], init: Mapping[str, object], index: in
     for key in init:
         if key not in ("kind", "seed", *INITS[kind]):
             raise UsageError(f"init {kind} has no {key!r}", hint=f"kind, seed, {', '.join(INITS[kind])}")
-    values = {key: _finite(key, value) for key, value in init.items() if key not in ("kind", "seed")}
+    values = INITS[kind] | {key: _finite(key, value) for key, value in init.items() if key not in ("kind", "seed")}
     seed = init.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise UsageError(f"seed {seed!r} is not a whole number of at least 0")
     random = np.random.default_rng([seed, index])
     fan_in, fan_out = prod(shape[1:]), shape[0] * prod(shape[2:])
     if kind == "xavier":
-        limit = values.get("gain", 1.0) * sqrt(6 / (fan_in + fan_out))
+        limit = values["gain"] * sqrt(6 / (fan_in + fan_out))
         return random.uniform(-limit, limit, shape)
     if kind == "kaiming":
-        return random.normal(0, values.get("gain", sqrt(2)) / sqrt(fan_in), shape)
+        return random.normal(0, values["gain"] / sqrt(fan_in), shape)
     if kind == "normal":
-        return random.normal(values.get("mean", 0.0), values.get("std", 0.02), shape)
+        return random.normal(values["mean"], values["std"], shape)
     if kind == "constant":
-        return np.full(shape, values.get("value", 0.0))
+        return np.full(shape, values["value"])
     rows, columns = shape[0], prod(shape[1:])
     q, r = np.linalg.qr(random.normal(size=(max(rows, columns), min(rows, columns))))
     q *= np.sign(np.diag(r))
-    return values.get("gain", 1.0) * (q if rows >= columns else q.T).reshape(shape)
+    return values["gain"] * (q if rows >= columns else q.T).reshape(shape)
 
 
 def _finite(key: str, value: object) -> float:
