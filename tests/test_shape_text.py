@@ -278,12 +278,12 @@ SCALARS = st.one_of(
     st.integers(-2, 9), st.booleans(), st.floats(), st.sampled_from(["same", "3", "2x2", "", "a", "a+b"])
 )
 VALUES = st.one_of(SCALARS, st.lists(st.one_of(SCALARS, st.lists(SCALARS, max_size=3)), max_size=5), st.just({}))
-WORDS = st.sampled_from(NAMES)
+KINDS = st.sampled_from(NAMES)
 KEYS = st.sampled_from(["out_channels", "kernel_size", "stride", "padding", "groups", "bias", "mode", "from", "name",
                         "members", "scale_factor", "value", "eps", "init", "weight", "constants"])  # fmt: skip
 
 
-@given(st.lists(st.tuples(WORDS, st.dictionaries(KEYS, VALUES, max_size=5)), min_size=1, max_size=4))
+@given(st.lists(st.tuples(KINDS, st.dictionaries(KEYS, VALUES, max_size=5)), min_size=1, max_size=4))
 def test_any_table_is_a_layer_or_an_expected_error(tables):
     """Whatever a stack file holds: a stack whose shapes can be asked for, or an error with a message and exit code."""
     entries = ", ".join(_toml({"type": word, **values}) for word, values in tables)
