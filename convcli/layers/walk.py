@@ -68,7 +68,8 @@ def walk(layers: Sequence[Layer], input_shape: Shape) -> Walk:
     Parameters
     ----------
     layers : sequence of Layer
-        In the order in which they run; from :func:`convcli.layers.text.parse_layers`, or made directly.
+        In the order in which they run; from :func:`convcli.layers.text.parse_layers`, or made directly: then every
+        parameter of the window is given (``output_padding`` too if it is transposed).
     input_shape : tuple of int
         Channels, then rows and columns (or one length, or depth, rows and columns); each at least 1.
 
