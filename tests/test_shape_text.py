@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from convcli.errors import ConvcliError, GeometryError, UsageError
 from convcli.geometry.arithmetic import check_groups, resolve_padding, resolve_transpose_padding
 from convcli.geometry.sizes import parse_padding, parse_pair, parse_sizes
-from convcli.layers.kinds import NAMES, WORDS, load_aliases, load_kinds, load_word
+from convcli.layers.kinds import NAMES, WORDS
 from convcli.layers.stack import _toml, dump_stack, layer_as_table, parse_stack
-from convcli.layers.text import make_layer, parse_layers
+from convcli.layers.text import load_aliases, load_kinds, load_word, make_layer, parse_layers
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from math import prod
 from typing import NamedTuple
 
 from convcli.errors import GeometryError, UsageError
-from convcli.layers.kinds import load_word
 from convcli.layers.layer import SHORT, Layer, Shape
-from convcli.layers.text import fault, layers_from_values, parse_layers, split_layer
+from convcli.layers.text import fault, layers_from_values, load_word, parse_layers, split_layer
 from convcli.layers.walk import walk
 
 #: Parameters that ``?`` can stand for, in the order in which answers are sorted.

@@ -1,7 +1,7 @@
 """The layers of an ONNX graph, for shapes only; needs the ``onnx`` package (extra ``formats``).
 
-Nodes whose operator belongs to a kind are followed from the graph's first input. Any other node ends its branch, and
-the notes name it. Values of weights are never loaded.
+Nodes with an operator of a kind are followed from the graph's first input; any other node ends its branch, and the
+notes name it. Weights are never loaded.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from convcli.errors import ConvcliError, KernelError, UsageError
-from convcli.layers.kinds import load_kinds
 from convcli.layers.layer import Layer, Node, Shape, Tensor
+from convcli.layers.text import load_kinds
 from convcli.layers.walk import Walk, walk
 
 _SAME_TENSOR = frozenset(("Identity", "Dropout"))

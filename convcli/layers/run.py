@@ -34,12 +34,10 @@ def run_stack(
 
     Parameters
     ----------
-    stack : Stack
-        Layers and the sources of their numbers.
     planes : ndarray of shape (C, H, W), float32 or float64
         Input in its own units (or (C, L), (C, D, H, W) for stacks of 1 or 3 axes); other types become float32.
     outputs : str or sequence of str
-        ``last``: the last layer; ``all``: the stack's ``outputs`` (every named layer, if it says none) and the last;
+        ``last``: the last layer; ``all``: the stack's ``outputs`` (every named layer, if it has none) and the last;
         or names of layers.
     engine, threads
         For the convolutions, as in :func:`convcli.conv2d`.
@@ -55,10 +53,8 @@ def run_stack(
     ------
     UsageError
         An output is unknown, or a layer has no source of numbers.
-    GeometryError
-        A layer does not fit; names it.
-    KernelError
-        Weights are missing or have another shape.
+    GeometryError, KernelError
+        A layer does not fit; its weights are missing or have another shape.
 
     Examples
     --------

@@ -14,9 +14,8 @@ from typing import Any
 
 from convcli.errors import ConvcliError, UsageError, near_names
 from convcli.geometry.sizes import parse_sizes
-from convcli.layers.kinds import load_word
 from convcli.layers.layer import SOURCES, Layer, Shape
-from convcli.layers.text import find_kind, layers_from_values, make_layer, parse_layers, split_layer
+from convcli.layers.text import find_kind, layers_from_values, load_word, make_layer, parse_layers, split_layer
 from convcli.layers.walk import Walk, walk_or_fit
 
 #: Keys of a stack file: type and description of the value.

@@ -7,10 +7,12 @@ Bare numbers right after ``p=`` are the other sides of the padding. Some words s
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from convcli.errors import UsageError
 from convcli.geometry.sizes import parse_sizes
-from convcli.layers.kinds import NAMES, load_aliases, load_word
-from convcli.layers.layer import NOWHERE, SHORT, Layer, Positions, Shape, Values
+from convcli.layers.kinds import NAMES, WORDS
+from convcli.layers.layer import LOADED, NOWHERE, SHORT, Layer, Positions, Shape, Values, Word
 
 #: Files that list their convolution weights.
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
@@ -27,6 +29,31 @@ def fault(text: str, at: int, message: str, hint: str | None = None) -> UsageErr
     error = UsageError(message, hint=hint, text=text, position=at)
     error.within(f"{text!r}, character {at + 1}")
     return error
+
+
+def load_word(name: str) -> type[Word]:
+    """Return the class of a word.
+
+    Examples
+    --------
+    >>> load_word("maxpool").__name__
+    'MaxPool'
+    """
+    if name not in LOADED:
+        module = next(module for module, words in WORDS.items() if name in words)
+        import_module(f"convcli.layers.kinds.{module}")
+    return LOADED[name]
+
+
+def load_kinds() -> dict[str, type[Layer]]:
+    """Return all kinds of layers by name, without words for several layers."""
+    words = {name: load_word(name) for name in NAMES}
+    return {name: word for name, word in words.items() if issubclass(word, Layer)}
+
+
+def load_aliases() -> dict[str, str]:
+    """Return the other names of all words."""
+    return {alias: name for name in NAMES for alias in load_word(name).aliases}
 
 
 def make_layer(kind: str, values: Values, *, n_axes: int = 2, label: str = "") -> Layer:

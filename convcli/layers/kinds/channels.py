@@ -1,4 +1,4 @@
-"""Layers across channels: batch norm, sets of channels made one, and several inputs made one."""
+"""Layers across channels: batch norm, one map from a set of channels, and joins of several inputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BatchNorm(Layer):
         return 2 * before[0], 0, 0
 
     def load(self, row: Row, sources: Any) -> Numbers:
-        """Return factor and offset from a checkpoint or constants; those of an untrained one if nothing is given."""
+        """Return factor and offset from a checkpoint or constants; by default those of an untrained norm."""
         import numpy as np
 
         given, asked = {key: value for key, (_, value) in _NORM.items()}, dict(self.weights)
@@ -131,7 +131,7 @@ class Concat(Add):
 
     @classmethod
     def from_onnx(cls, node: Node) -> dict[str, object] | None:
-        """Return no parameters if the axis is that of the channels."""
+        """Return no parameters if it joins channels."""
         return {} if node.attributes.get("axis") in (1, -node.n_axes - 1) else None
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
