@@ -15,6 +15,8 @@ from convcli.errors import GeometryError, UsageError
 from convcli.geometry.sizes import PADDING_WORDS, Padding
 from convcli.geometry.sizes import Pair as Pair
 
+Sizes = Sequence[int]
+
 
 def window_px(kernel_px: int, dilation: int) -> int:
     """Return the pixels that a kernel covers along one axis, gaps included.
@@ -91,32 +93,20 @@ def conv_transpose_output_px(
     """
     limit = max(stride, dilation)
     if not 0 <= output_padding < limit:
-        raise GeometryError(
-            f"output padding {output_padding} must be below max(stride {stride}, dilation {dilation}) = {limit}",
-            hint=f"output padding 0 to {limit - 1}",
-            output_padding=output_padding,
-            limit=limit,
-        )
+        message = f"output padding {output_padding} must be below max(stride {stride}, dilation {dilation}) = {limit}"
+        hint = f"output padding 0 to {limit - 1}"
+        raise GeometryError(message, hint=hint, output_padding=output_padding, limit=limit)
     output = (input_px - 1) * stride + window_px(kernel_px, dilation) + output_padding - pad_px
     if output < 1:
-        raise GeometryError(
-            f"a transposed convolution of {input_px} px gives {output + pad_px} px, and padding cuts {pad_px} of them",
-            hint=f"a padding of at most {output + pad_px - 1} on this axis, both sides together",
-            output_px=output,
-            pad_px=pad_px,
-        )
+        whole = output + pad_px
+        message = f"a transposed convolution of {input_px} px gives {whole} px, and padding cuts {pad_px} of them"
+        hint = f"a padding of at most {whole - 1} on this axis, both sides together"
+        raise GeometryError(message, hint=hint, output_px=output, pad_px=pad_px)
     return output
 
 
 def pool_output_px(
-    input_px: int,
-    kernel_px: int,
-    *,
-    stride: int,
-    dilation: int,
-    pad_before_px: int,
-    pad_after_px: int,
-    ceil_mode: bool,
+    input_px: int, kernel_px: int, *, stride: int, dilation: int, pad_before_px: int, pad_after_px: int, ceil_mode: bool
 ) -> int:
     """Return the length of one output axis of a pooling layer, with torch's rule for ``ceil_mode``.
 
@@ -146,21 +136,13 @@ def _does_not_fit(kernel_px: int, dilation: int, window: int, input_px: int, pad
     """Raise: one window is larger than the padded axis."""
     kernel = f"kernel {kernel_px}" if dilation == 1 else f"kernel {kernel_px} with dilation {dilation}"
     size = f"{input_px} px" if padded == input_px else f"{input_px} px padded to {padded}"
-    raise GeometryError(
-        f"{kernel} covers {window} px and does not fit {size}",
-        hint=f"at least {window - padded} px more padding (same always fits), or a smaller kernel or dilation",
-        window_px=window,
-        padded_px=padded,
-        input_px=input_px,
-    )
+    message = f"{kernel} covers {window} px and does not fit {size}"
+    hint = f"at least {window - padded} px more padding (same always fits), or a smaller kernel or dilation"
+    raise GeometryError(message, hint=hint, window_px=window, padded_px=padded, input_px=input_px)
 
 
 def resolve_padding(
-    padding: Padding,
-    input_px: Sequence[int],
-    kernel_px: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
+    padding: Padding, input_px: Sizes, kernel_px: Sizes, stride: Sizes, dilation: Sizes
 ) -> tuple[Pair, ...]:
     """Return the pixels (before, after) each axis that ``padding`` means for this input.
 
@@ -212,12 +194,7 @@ def _halves(total: int, padding: Padding) -> Pair:
 
 
 def resolve_transpose_padding(
-    padding: Padding,
-    input_px: Sequence[int],
-    kernel_px: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    output_padding: Sequence[int],
+    padding: Padding, input_px: Sizes, kernel_px: Sizes, stride: Sizes, dilation: Sizes, output_padding: Sizes
 ) -> tuple[Pair, ...]:
     """Return the pixels that a transposed convolution cuts before and after each axis.
 
@@ -241,12 +218,10 @@ def resolve_transpose_padding(
         window = window_px(kernel, gap)
         total = window + extra - step
         if total < 0:
-            raise GeometryError(
-                f"a window of {window} px with stride {step} leaves gaps: it cannot give the input's size times {step}",
-                hint=f"output padding {step - window}, or a kernel that covers {step} px",
-                window_px=window,
-                stride=step,
-            )
+            fault = f"a window of {window} px with stride {step} leaves gaps"
+            hint = f"output padding {step - window}, or a kernel that covers {step} px"
+            message = f"{fault}: it cannot give the input's size times {step}"
+            raise GeometryError(message, hint=hint, window_px=window, stride=step)
         pairs.append(_halves(total, padding))
     return tuple(pairs)
 
@@ -277,11 +252,6 @@ def check_groups(in_channels: int, out_channels: int, groups: int) -> None:
         return
     common = gcd(in_channels, out_channels)
     divisors = [n for n in range(1, min(common, 4096) + 1) if common % n == 0]
-    raise GeometryError(
-        f"{groups} groups do not divide {in_channels} input and {out_channels} output channels",
-        hint=f"groups can be {', '.join(map(str, divisors))}",
-        in_channels=in_channels,
-        out_channels=out_channels,
-        groups=groups,
-        divisors=divisors,
-    )
+    facts = {"in_channels": in_channels, "out_channels": out_channels, "groups": groups, "divisors": divisors}
+    message = f"{groups} groups do not divide {in_channels} input and {out_channels} output channels"
+    raise GeometryError(message, hint=f"groups can be {', '.join(map(str, divisors))}", **facts)

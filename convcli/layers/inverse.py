@@ -104,12 +104,10 @@ def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int
     smallest = layers_with({name: _least(name) for name in unknown})
     _check_channels(shape, [*smallest, *after], target, n_axes)
     ranges = _ranges(smallest[0], unknown, max(*shape[1:], *sizes), bound)
-    if prod(map(len, ranges.values())) > MOST_TRIED:
-        tried = prod(map(len, ranges.values()))
-        raise UsageError(
-            f"{len(unknown)} numbers up to {bound} are {tried:,} combinations, more than {MOST_TRIED:,}",
-            hint="a smaller --bound, or fewer unknowns",
-        )
+    tried = prod(map(len, ranges.values()))
+    if tried > MOST_TRIED:
+        message = f"{len(unknown)} numbers up to {bound} are {tried:,} combinations, more than {MOST_TRIED:,}"
+        raise UsageError(message, hint="a smaller --bound, or fewer unknowns")
     per_axis = [_outcomes(layers_with, ranges, axis, shape[1 + axis], after) for axis in range(n_axes)]
     fitting = [[key for key, size in each.items() if size == want] for each, want in zip(per_axis, sizes, strict=True)]
     keys = [(key,) * n_axes for key in fitting[0] if all(key in others for others in map(set, fitting[1:]))]
@@ -173,7 +171,7 @@ def _ranges(layer: Layer, unknown: Sequence[str], longest: int, bound: int) -> d
 
 
 def _outcomes(
-    layers_with: Callable[[Mapping[str, int]], Sequence[Layer]],
+    layers_with: Callable[..., Sequence[Layer]],
     ranges: Mapping[str, range],
     axis: int,
     size: int,

@@ -90,10 +90,7 @@ class Upsample(Layer):
             return None
         if scales[:2] != (1, 1) or mode not in ("nearest", "linear"):
             return None
-        return {
-            "scale_factor": [int(scale) for scale in scales[2:]],
-            "mode": "bilinear" if mode == "linear" else mode,
-        }
+        return {"scale_factor": list(map(int, scales[2:])), "mode": "bilinear" if mode == "linear" else mode}
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
         padding, _, unused = super().sizes(sizes)

@@ -41,21 +41,12 @@ class MaxPool(Windowed):
         """Return the output length; refuse padding over half the kernel, as torch does: a window could lie in it."""
         kernel, before, after = self.kernel_size[axis], *pads
         if max(pads) > kernel // 2:
-            raise GeometryError(
-                f"padding {max(pads)} is more than half of the pooling kernel {kernel}",
-                hint=f"a padding of at most {kernel // 2}, or a pad layer before it",
-                kernel_px=kernel,
-                pad_px=max(pads),
-            )
-        return pool_output_px(
-            size,
-            kernel,
-            stride=self.stride[axis],
-            dilation=self.dilation[axis],
-            pad_before_px=before,
-            pad_after_px=after,
-            ceil_mode=self.ceil_mode,
-        )
+            message = f"padding {max(pads)} is more than half of the pooling kernel {kernel}"
+            hint = f"a padding of at most {kernel // 2}, or a pad layer before it"
+            raise GeometryError(message, hint=hint, kernel_px=kernel, pad_px=max(pads))
+        step = {"stride": self.stride[axis], "dilation": self.dilation[axis]}
+        pad = {"pad_before_px": before, "pad_after_px": after}
+        return pool_output_px(size, kernel, **step, **pad, ceil_mode=self.ceil_mode)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return the largest samples by the engine, of planes that are padded beforehand."""
@@ -117,12 +108,8 @@ class AvgPool(MaxPool):
         """Return the output length; refuse a kernel larger than the input in 3-D, as torch's avg_pool3d does."""
         kernel = self.kernel_size[axis]
         if self.n_axes == 3 and kernel > size:
-            raise GeometryError(
-                f"kernel {kernel} is larger than the {size} px before padding, which torch's avg_pool3d refuses",
-                hint="a pad layer before it",
-                kernel_px=kernel,
-                input_px=size,
-            )
+            message = f"kernel {kernel} is larger than the {size} px before padding, which torch's avg_pool3d refuses"
+            raise GeometryError(message, hint="a pad layer before it", kernel_px=kernel, input_px=size)
         return super().length(axis, size, pads)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
