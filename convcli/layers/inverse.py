@@ -171,20 +171,14 @@ def _ranges(layer: Layer, unknown: Sequence[str], longest: int, bound: int) -> d
 
 
 def _outcomes(
-    layers_with: Callable[..., Sequence[Layer]],
-    ranges: Mapping[str, range],
-    axis: int,
-    size: int,
-    after: Sequence[Layer],
+    layers_with: Callable[..., Sequence[Layer]], ranges: Mapping[str, range], axis: int, size: int, after: list[Layer]
 ) -> dict[tuple[int, ...], int]:
     """Return the final length along one axis for every assignment that is valid."""
     found: dict[tuple[int, ...], int] = {}
-    ends: dict[int, int | None] = {}
+    ends: dict[int | None, int | None] = {None: None}
     for numbers in itertools.product(*ranges.values()):
         length = _follow(layers_with(dict(zip(ranges, numbers, strict=True))), axis, size)
-        if length is None:
-            continue
-        if length not in ends:
+        if length not in ends and length is not None:
             ends[length] = _follow(after, axis, length)
         end = ends[length]
         if end is not None:
