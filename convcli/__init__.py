@@ -35,8 +35,8 @@ if TYPE_CHECKING:
         unfold,
     )
     from convcli.errors import ConvcliError
-    from convcli.layers.file import Stack, load_stack
-    from convcli.layers.shapes import output_shape, receptive_field
+    from convcli.layers.stack import Stack, load_stack
+    from convcli.layers.walk import output_shape, receptive_field
     from convcli.pipeline.api import apply
 
 __all__ = [
@@ -70,13 +70,13 @@ __all__ = [
 _HOME = {
     "ConvcliError": "convcli.errors",
     "KernelBank": "convcli.banks",
-    "Stack": "convcli.layers.file",
+    "Stack": "convcli.layers.stack",
     "apply": "convcli.pipeline.api",
     "list_kernels": "convcli.banks",
     "load_bank": "convcli.banks",
-    "load_stack": "convcli.layers.file",
-    "output_shape": "convcli.layers.shapes",
-    "receptive_field": "convcli.layers.shapes",
+    "load_stack": "convcli.layers.stack",
+    "output_shape": "convcli.layers.walk",
+    "receptive_field": "convcli.layers.walk",
 }
 
 

@@ -18,8 +18,8 @@ from conftest import run_cli
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry.arithmetic import pool_output_px
 from convcli.layers.inverse import solve
-from convcli.layers.layer import KINDS, SHORT
-from convcli.layers.text import SEQUENCES
+from convcli.layers.kinds import NAMES
+from convcli.layers.layer import SHORT
 
 STEM = ("3x304x228", "conv:64,k=7,s=2,p=3", "maxpool:k=3,s=2,p=1")
 #: A chain with every kind of layer, branches and uneven padding.
@@ -137,7 +137,7 @@ def test_stack_files_with_their_own_input_or_another(tmp_path):
 
 def test_help_names_every_layer_and_every_key():
     words = set(re.findall(r"[\w-]+", run_cli("shape", "--help").ok().stdout))
-    assert {*KINDS, *SEQUENCES} <= words
+    assert {*NAMES} <= words
     assert {key for key in SHORT if len(key) <= 2} - {"n", "v"} <= words
 
 

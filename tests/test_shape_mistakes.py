@@ -7,10 +7,10 @@ import re
 import pytest
 from conftest import REPOSITORY, run_cli
 
-from convcli.layers.file import load_stack
-from convcli.layers.fit import fit
-from convcli.layers.layer import KINDS
-from convcli.layers.text import ALIASES, SEQUENCES
+from convcli.layers.kinds import NAMES
+from convcli.layers.stack import load_stack
+from convcli.layers.text import load_aliases
+from convcli.layers.walk import fit
 
 PYRAMID = REPOSITORY / "examples" / "stacks" / "laplacian-pyramid.toml"
 
@@ -37,13 +37,13 @@ def test_inputs_that_cannot_be_misread_get_no_note(words):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["cnv:8,k=3", "averagepol:2", "deconvv:8,k=2", "cta", *(f"{name}x" for name in ALIASES)]
+    "wrong", ["cnv:8,k=3", "averagepol:2", "deconvv:8,k=2", "cta", *(f"{name}x" for name in load_aliases())]
 )
 def test_suggestions_are_words_that_help_has(wrong):
     result = run_cli("shape", "3x10x10", wrong)
     assert result.exit_code == 2
     for found in re.findall(r"did you mean (.*)\?", result.stderr):
-        assert set(found.split(", ")) <= {*KINDS, *SEQUENCES}
+        assert set(found.split(", ")) <= {*NAMES}
 
 
 def test_an_alias_nearly_right_suggests_what_it_stands_for():

@@ -8,17 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convcli.errors import ConvcliError, GeometryError, UsageError
-from convcli.geometry.arithmetic import (
-    check_groups,
-    parse_padding,
-    parse_pair,
-    resolve_padding,
-    resolve_transpose_padding,
-)
-from convcli.geometry.sizes import parse_sizes
-from convcli.layers.file import _toml, dump_stack, layer_as_table, parse_stack
-from convcli.layers.layer import KINDS, make_layer
-from convcli.layers.text import SEQUENCES, parse_layers
+from convcli.geometry.arithmetic import check_groups, resolve_padding, resolve_transpose_padding
+from convcli.geometry.sizes import parse_padding, parse_pair, parse_sizes
+from convcli.layers.kinds import NAMES, WORDS
+from convcli.layers.stack import _toml, dump_stack, layer_as_table, parse_stack
+from convcli.layers.text import load_aliases, load_kinds, load_word, make_layer, parse_layers
 
 
 @pytest.mark.parametrize(
@@ -57,6 +51,18 @@ def test_words_for_several_layers():
     assert [each.groups for each in (vertical, horizontal)] == [0, 0]
     assert [each.name for each in (lateral, vertical, horizontal)] == ["", "", "flat"]
     assert len(parse_layers("flattened:8,k=3", 3)) == 4
+
+
+def test_the_table_of_words_is_that_of_the_classes():
+    for module, words in WORDS.items():
+        for word in words:
+            found = load_word(word)
+            assert (found.kind, found.__module__) == (word, f"convcli.layers.kinds.{module}")
+            assert not found.needed or word in found.example
+    aliases = [alias for word in NAMES for alias in load_word(word).aliases]
+    assert len({*aliases, *NAMES}) == len(aliases) + len(NAMES) == len(load_aliases()) + len(NAMES)
+    operators = [operator for kind in load_kinds().values() for operator in kind.onnx]
+    assert len(set(operators)) == len(operators)
 
 
 FAULTS = [
@@ -254,7 +260,7 @@ def test_groups_that_divide_are_listed():
         ('outputs = ["b"]\nlayers = [{layer = "relu", name = "a"}]', "no layer is called 'b'"),
         ('input = "3x9"\ndims = 2\nlayers = ["relu"]', "do not agree"),
         ("name = 3\nlayers = ['relu']", "name is not text"),
-        ("init = 3\nlayers = ['relu']", "init is a table"),
+        ("init = 3\nlayers = ['relu']", "init is not a table"),
         ('layers = [{layer = "conv:3,k=3", init = "kaiming"}]', "init 'kaiming' is not a table"),
     ],
 )
@@ -272,12 +278,12 @@ SCALARS = st.one_of(
     st.integers(-2, 9), st.booleans(), st.floats(), st.sampled_from(["same", "3", "2x2", "", "a", "a+b"])
 )
 VALUES = st.one_of(SCALARS, st.lists(st.one_of(SCALARS, st.lists(SCALARS, max_size=3)), max_size=5), st.just({}))
-WORDS = st.sampled_from([*KINDS, *SEQUENCES])
-NAMES = st.sampled_from(["out_channels", "kernel_size", "stride", "padding", "groups", "bias", "mode", "from", "name",
-                         "members", "scale_factor", "value", "eps", "init", "weight", "constants"])  # fmt: skip
+KINDS = st.sampled_from(NAMES)
+KEYS = st.sampled_from(["out_channels", "kernel_size", "stride", "padding", "groups", "bias", "mode", "from", "name",
+                        "members", "scale_factor", "value", "eps", "init", "weight", "constants"])  # fmt: skip
 
 
-@given(st.lists(st.tuples(WORDS, st.dictionaries(NAMES, VALUES, max_size=5)), min_size=1, max_size=4))
+@given(st.lists(st.tuples(KINDS, st.dictionaries(KEYS, VALUES, max_size=5)), min_size=1, max_size=4))
 def test_any_table_is_a_layer_or_an_expected_error(tables):
     """Whatever a stack file holds: a stack whose shapes can be asked for, or an error with a message and exit code."""
     entries = ", ".join(_toml({"type": word, **values}) for word, values in tables)

@@ -12,9 +12,9 @@ import torch
 from torch.nn import functional
 
 from convcli.geometry.arithmetic import unused_input_px
-from convcli.layers.layer import Layer, make_layer
-from convcli.layers.stack import StackShape, walk
-from convcli.layers.text import parse_layers
+from convcli.layers.layer import Layer
+from convcli.layers.text import make_layer, parse_layers
+from convcli.layers.walk import Walk, walk
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -145,7 +145,7 @@ def support(layers: list[Layer], length: int, output_at: int | None = None, n_ou
     return found
 
 
-def assert_field_is_support(stack: StackShape, layers: list[Layer], length: int) -> None:
+def assert_field_is_support(stack: Walk, layers: list[Layer], length: int) -> None:
     period = prod(layer.stride[0] for layer in layers if layer.kind == "convtranspose")
     period *= prod(layer.scale_factor[0] for layer in layers if layer.kind == "upsample")
     spans = support(layers, length, n_outputs=period)

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper
 
 from convcli.banks import load_bank
 from convcli.errors import KernelError, UsageError
-from convcli.layers.checkpoint import list_weights, read_onnx
+from convcli.layers.checkpoint import list_weights
+from convcli.layers.onnx import read_onnx
 
 
 def weight(name: str, *shape: int) -> onnx.TensorProto:
@@ -92,6 +93,27 @@ def test_onnx_on_the_command_line_labels_layers_by_node_and_takes_another_size(t
     assert report["layers"][0]["layer"] == "stem"
     assert report["layers"][0]["output"] == [8, 32, 40]
     assert report["notes"][-1] == "not followed: 1 × Flatten"
+
+
+def test_onnx_activations_are_kinds_of_their_own(tmp_path):
+    """A SiLU is written as x · Sigmoid(x) and read as one layer; a sigmoid that something else uses too stays one."""
+    n = helper.make_node
+    nodes = [
+        n("Conv", ["image", "w"], ["c"]),
+        n("Sigmoid", ["c"], ["gate"]),
+        n("Mul", ["c", "gate"], ["silu"]),
+        n("HardSwish", ["silu"], ["hard"]),
+        n("Sigmoid", ["hard"], ["soft"]),
+        n("Mul", ["soft", "hard"], ["gated"]),
+        n("Add", ["soft", "hard"], ["sum"]),
+        n("Tanh", ["sum"], ["y"]),
+    ]
+    save_graph(tmp_path / "net.onnx", nodes, [weight("w", 8, 3, 3, 3)])
+    stack = read_onnx(tmp_path / "net.onnx").shape()
+    kinds = [row.layer.kind for row in stack.rows]
+    assert kinds == ["conv", "silu", "hardswish", "sigmoid", "add", "relu"]
+    assert {row.output for row in stack.rows} == {(8, 30, 38)}
+    assert stack.extra_notes == ("not followed: 1 × Mul",)
 
 
 def test_onnx_with_an_open_input_asks_for_it(tmp_path):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from convcli.layers.file import Stack, dump_stack, parse_stack
-from convcli.layers.stack import StackShape, walk
+from convcli.layers.stack import Stack, dump_stack, parse_stack
 from convcli.layers.text import parse_layers
+from convcli.layers.walk import Walk, walk
 
 
 def stack_of(words: list[str], name: str) -> Stack:
@@ -73,7 +73,7 @@ def mobilenet_v2() -> list[str]:
     return [*words, "pointwise:1280,bias=0", "batchnorm", "relu:relu6"]
 
 
-def conv_parameters(shape: StackShape) -> int:
+def conv_parameters(shape: Walk) -> int:
     return sum(row.parameters for row in shape.rows if row.layer.kind == "conv")
 
 

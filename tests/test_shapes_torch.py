@@ -10,8 +10,9 @@ import torch
 from torch.nn import functional
 
 from convcli.errors import GeometryError
-from convcli.layers.layer import Layer, make_layer
-from convcli.layers.stack import walk
+from convcli.layers.layer import Layer
+from convcli.layers.text import make_layer
+from convcli.layers.walk import walk
 
 N_CASES = 8_000  # per kind: 24,000 in all
 

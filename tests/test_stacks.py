@@ -12,8 +12,8 @@ from oracles import assert_close
 from torch.nn import functional as F  # noqa: N812
 
 from convcli.errors import GeometryError, KernelError, UsageError
-from convcli.layers.file import KEYS, Stack, load_stack, parse_stack
 from convcli.layers.run import run_stack
+from convcli.layers.stack import KEYS, Stack, load_stack, parse_stack
 from convcli.layers.weights import INITS, initial_weight, load_numbers
 
 STACKS = REPOSITORY / "examples" / "stacks"
@@ -224,6 +224,28 @@ def test_layers_without_weights_equal_torch(rng):
     }
     for text, expected in pairs.items():
         assert_close(run_stack(parse_stack(f'layers = ["{text}"]'), x)["output"], expected[0].numpy(), rtol=1e-12)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("text", "module"),
+    [
+        ("silu", torch.nn.SiLU()),
+        ("swish", torch.nn.SiLU()),
+        ("Sigmoid", torch.nn.Sigmoid()),
+        ("Hardswish", torch.nn.Hardswish()),
+        ("GELU", torch.nn.GELU()),
+    ],
+)
+def test_activations_equal_torchs_modules_to_the_last_digits(text, module, dtype):
+    x = np.concatenate([np.linspace(-30, 30, 12_001), [0.0, -3.0, 3.0, 1e4, -1e4]]).astype(dtype).reshape(1, 1, -1)
+    maps = run_stack(parse_stack(f'layers = ["{text}"]'), x)["output"]
+    exact = module(torch.from_numpy(x.astype(np.float64))).numpy()
+    assert maps.dtype == dtype
+    assert maps.shape == parse_stack(f'layers = ["{text}"]').shape(x.shape).output
+    lost = 1e-15 if text == "GELU" else 1e-30  # torch's Φ loses its digits far below 0, ours does not
+    np.testing.assert_allclose(maps, exact, rtol=8 * np.finfo(dtype).eps, atol=lost)
 
 
 @torch.no_grad()

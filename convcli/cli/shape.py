@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convcli.errors import GeometryError, UsageError
+from convcli.layers.kinds import NAMES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from convcli.layers.layer import Layer
-    from convcli.layers.stack import StackShape
+    from convcli.layers.layer import Layer, Shape
+    from convcli.layers.stack import Stack
+    from convcli.layers.walk import Walk
 
-_EPILOG = """\b
-Layers: conv, convtranspose, depthwise, pointwise, separable, spatial, flattened,
-  maxpool, avgpool, globalpool, pad, relu, batchnorm, upsample, shuffle,
-  combine, concat, add, subtract; 1d, 2d and 3d follow the input
+_EPILOG = f"""Layers: {", ".join(NAMES)}; 1d, 2d and 3d follow the input
+
+\b
 Keys: k kernel_size, s stride, p padding, d dilation, g groups, m multiplier,
   op output_padding, f scale_factor, bias, ceil, mode, name, from (a+b)
 
@@ -77,8 +80,6 @@ def shape(
     included; additions of a bias are apart, flops are 2 · macs. Start is the middle of the first receptive field, with
     pixel 0 from 0 to 1; jump is its step.
     """
-    from convcli.errors import UsageError
-
     if json + csv + markdown > 1:
         raise UsageError("--json, --csv and --markdown are three answers to one question", hint="choose one")
     flags = {
@@ -94,7 +95,7 @@ def shape(
     given = [f"{name}={value}" for name, value in flags.items() if value is not None]
     word = f"{'convtranspose' if transposed else 'conv'}:{','.join(given)}"
     output_as = "json" if json else "csv" if csv else "markdown" if markdown else "text"
-    if _lists_weights(words or [], given, onnx, target, output_as):
+    if _lists_weights(words or [], bool(given or onnx or target), output_as):
         return
     rest, input_text = list(words or []), input_
     if onnx is None and input_text is None and rest and not rest[0].lower().endswith(".toml"):
@@ -112,24 +113,24 @@ def shape(
 
 
 def _note_axes(input_text: str, words: "Sequence[str]") -> None:
-    """Say that an input of two numbers has one axis besides the channels."""
-    from convcli.layers.sources import axes_note
+    """Note that an input of two numbers has one axis besides the channels, unless a layer is named 1d."""
+    from convcli.layers.text import is_shape_text
 
-    note = axes_note(input_text, words)
-    if note is not None:
-        typer.echo(f"note: {note}", err=True)
+    if not is_shape_text(input_text) or any("1d" in word.partition(":")[0].lower() for word in words):
+        return
+    sizes = [part.strip() for part in input_text.replace("×", "x").lower().split("x")]
+    if len(sizes) == 2:
+        read = f"{input_text} is read as {sizes[0]} channels of length {sizes[1]} (1-d)"
+        typer.echo(f"note: {read}; an image of one channel is 1x{input_text}", err=True)
 
 
-def _lists_weights(
-    words: "Sequence[str]", given: "Sequence[str]", onnx: str | None, target: str | None, how: str
-) -> bool:
-    """List the weights of a checkpoint, if that is what was asked."""
-    from convcli.errors import UsageError
-    from convcli.layers.sources import is_checkpoint
+def _lists_weights(words: "Sequence[str]", has_more: bool, how: str) -> bool:
+    """List the weights of a checkpoint if a word names one."""
+    from convcli.layers.text import CHECKPOINTS
 
-    if not any(is_checkpoint(word) for word in words):
+    if not any(word.lower().endswith(CHECKPOINTS) for word in words):
         return False
-    if len(words) > 1 or given or onnx or target:
+    if len(words) > 1 or has_more:
         raise UsageError("a checkpoint is listed by itself", hint=f"convcli shape {words[0]}")
     from convcli.layers.checkpoint import list_weights
     from convcli.render.shape_models import render_weights
@@ -138,53 +139,79 @@ def _lists_weights(
     return True
 
 
-def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, channels_last: bool) -> "StackShape":
-    """Return the shapes of what was asked: layers as text, stack files, or an ONNX model."""
-    from convcli.errors import UsageError
-    from convcli.layers.fit import walk_or_fit
-    from convcli.layers.sources import read_input_shape, read_layers
+def _read_input(text: str, channels_last: bool) -> "Shape":
+    """Return the shape that text or an image's header gives, channels first, without alpha."""
+    from convcli.layers.text import is_shape_text, parse_input
 
-    input_shape = None if input_text is None else read_input_shape(input_text, channels_last=channels_last)
-    layers: Sequence[Layer]
+    if not text.strip():
+        raise UsageError("the input is empty", hint="CxHxW, such as 3x304x228, or an image", text=text, position=0)
+    if is_shape_text(text):
+        return parse_input(text, channels_last=channels_last)
+    from pathlib import Path
+
+    if not Path(text).exists():
+        hint = "an input such as 3x304x228, photo.jpg or stack.toml comes first"
+        raise UsageError(f"{text!r} is neither a shape nor a file", hint=hint)
+    from convcli.images import probe
+
+    info = probe(Path(text))
+    return (sum(name != "a" for name in info.plane_names), info.height_px, info.width_px)
+
+
+def _read_layers(words: "Sequence[str]", n_axes: int) -> "list[Layer]":
+    """Return the layers of words and stack files, one after the other."""
+    from convcli.layers.text import parse_layers
+
+    layers: list[Layer] = []
+    for word in words:
+        layers += _load(word, n_axes).layers if word.lower().endswith(".toml") else parse_layers(word, n_axes)
+    return layers
+
+
+def _load(path: str, n_axes: int | None = None) -> "Stack":
+    """Return the stack of a file."""
+    from convcli.layers.stack import load_stack
+
+    return load_stack(path, n_axes=n_axes)
+
+
+def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, channels_last: bool) -> "Walk":
+    """Return the shapes of layers as text, of stack files, or of an ONNX model."""
+    from convcli.layers.walk import walk_or_fit
+
+    input_shape = None if input_text is None else _read_input(input_text, channels_last)
     if onnx is not None:
-        from convcli.layers.checkpoint import read_onnx
+        from convcli.layers.onnx import read_onnx
 
         if words:
             raise UsageError(f"--onnx brings its own layers, and {words[0]!r} is one more", hint="--input 3x224x224")
         return read_onnx(onnx, input_shape).shape()
     if input_shape is None:
         return _walk_stack_file(words)
-    layers = read_layers(words, len(input_shape) - 1)
+    layers = _read_layers(words, len(input_shape) - 1)
     if not layers:
         raise UsageError("no layer given", hint=f"convcli shape {input_text} conv:64,k=7,s=2,p=3")
     return walk_or_fit(layers, input_shape)
 
 
-def _walk_stack_file(words: "Sequence[str]") -> "StackShape":
-    """Return the shapes of a stack file on the input that it names itself."""
-    from convcli.errors import UsageError
+def _walk_stack_file(words: "Sequence[str]") -> "Walk":
+    """Return the shapes of a stack file on its own input."""
+    from convcli.layers.walk import walk_or_fit
 
     if not words:
         raise UsageError("no input given", hint="convcli shape 3x304x228 conv:64,k=7,s=2,p=3")
-    from convcli.layers.file import load_stack
-    from convcli.layers.fit import walk_or_fit
-    from convcli.layers.sources import read_layers
-
-    first = load_stack(words[0])
+    first = _load(words[0])
     if not first.input:
         raise UsageError(f"{words[0]} says no input", hint="--input 3x224x224")
-    more = read_layers(words[1:], len(first.input) - 1)
-    return walk_or_fit([*first.layers, *more], first.input)
+    return walk_or_fit([*first.layers, *_read_layers(words[1:], len(first.input) - 1)], first.input)
 
 
 def _solve(
     words: "Sequence[str]", input_text: str | None, target: str | None, channels_last: bool, bound: int, how: str
 ) -> str:
-    """Return the answers to ``?`` as text, or raise with the nearest sizes if there are none."""
-    from convcli.errors import GeometryError, UsageError
+    """Return the answers to ``?`` as text; raise with the nearest sizes if there are none."""
     from convcli.geometry.sizes import parse_sizes
     from convcli.layers.inverse import solve
-    from convcli.layers.sources import read_input_shape
 
     if target is None:
         raise UsageError("a '?' needs the size it is to give", hint="--target 152x114")
@@ -194,7 +221,7 @@ def _solve(
         raise UsageError(f"answers to '?' come as text or --json, not --{how}")
     from convcli.render.shape_inverse import nearest_text, render_solutions, searched_text, solutions_as_dict
 
-    input_shape = read_input_shape(input_text, channels_last=channels_last)
+    input_shape = _read_input(input_text, channels_last)
     found = solve(words, input_shape, parse_sizes(target, "target", minimum=1), bound=bound)
     if not found.answers:
         raise GeometryError(
@@ -209,22 +236,13 @@ def _solve(
     return render_solutions(found, input_shape)
 
 
-def _render(stack: "StackShape", how: str, formula: bool) -> str:
-    """Return a stack's shapes in the form that was asked for."""
-    from convcli.errors import UsageError
-    from convcli.render import shape as render
+def _render(stack: "Walk", how: str, formula: bool) -> str:
+    """Return a stack's shapes as text, Markdown, CSV or JSON."""
+    from convcli.render.shape import render_shape
 
-    if how == "json":
-        from convcli.pipeline.report import to_json
-
-        if formula:
-            raise UsageError("--formula is text", hint="without --json")
-        return to_json(render.stack_as_dict(stack))
-    if formula and how == "csv":
-        raise UsageError("--formula is text", hint="without --csv")
-    text = {"csv": render.render_stack_csv, "markdown": render.render_stack_markdown, "text": render.render_stack}[how](
-        stack
-    )
+    if formula and how in ("json", "csv"):
+        raise UsageError("--formula is text", hint=f"without --{how}")
+    text = render_shape(stack, how)
     if formula:
         from convcli.render.shape_formula import render_formulas
 

@@ -1,9 +1,8 @@
 """Convolution arithmetic in plain integers: output sizes, padding and groups.
 
-Everything is per axis, before and after are apart, rows come before columns. Formulas: Dumoulin and Visin, "A guide
-to convolution arithmetic for deep learning" (arXiv 1603.07285); SAME from ONNX (SAME_UPPER, SAME_LOWER); the last
-window of ``ceil_mode`` from torch. Standard library only: it runs before any pixel is read. Sizes as text are
-:mod:`convcli.geometry.sizes`'s.
+Everything is per axis, with before and after apart; rows come before columns. Formulas: Dumoulin and Visin, "A guide to
+convolution arithmetic for deep learning" (arXiv 1603.07285); ``same`` is ONNX's SAME_UPPER; the last window of
+``ceil_mode`` follows torch. Standard library only: it runs before any pixel is read.
 """
 
 from __future__ import annotations
@@ -13,23 +12,10 @@ from math import gcd
 from typing import NoReturn
 
 from convcli.errors import GeometryError, UsageError
-from convcli.geometry.sizes import PADDING_WORDS, Padding, Pair, parse_padding, parse_pair
+from convcli.geometry.sizes import PADDING_WORDS, Padding
+from convcli.geometry.sizes import Pair as Pair
 
-__all__ = [
-    "PADDING_WORDS",
-    "Padding",
-    "Pair",
-    "check_groups",
-    "conv_output_px",
-    "conv_transpose_output_px",
-    "parse_padding",
-    "parse_pair",
-    "pool_output_px",
-    "resolve_padding",
-    "resolve_transpose_padding",
-    "unused_input_px",
-    "window_px",
-]
+Sizes = Sequence[int]
 
 
 def window_px(kernel_px: int, dilation: int) -> int:
@@ -44,37 +30,25 @@ def window_px(kernel_px: int, dilation: int) -> int:
 
 
 def conv_output_px(input_px: int, kernel_px: int, *, stride: int, dilation: int, pad_px: int) -> int:
-    """Length of one output axis of a correlation, in pixels.
-
-    A window covers ``dilation * (kernel_px - 1) + 1`` input pixels and moves ``stride`` pixels
-    at a time; a last step that would not fit entirely is dropped (floor).
+    """Return the length of one output axis of a correlation; a last step that does not fit entirely is dropped.
 
     Parameters
     ----------
-    input_px : int
-        Length of the axis before padding, in pixels; at least 1.
-    kernel_px : int
-        Number of taps along this axis; at least 1. Even values are allowed.
-    stride, dilation : int
-        Step between windows and spacing between taps, in pixels; at least 1.
-    pad_px : int
-        Pixels added on this axis in total (both sides together); at least 0.
-
-    Returns
-    -------
-    int
-        Output length in pixels, always at least 1.
+    input_px, pad_px : int
+        Length of the axis, and the pixels added to it on both sides together.
+    kernel_px, stride, dilation : int
+        Taps, step between windows and spacing between taps; at least 1.
 
     Raises
     ------
     GeometryError
-        If one window does not fit; carries ``window_px`` and ``padded_px``.
+        If no window fits; carries ``window_px`` and ``padded_px``.
 
     Examples
     --------
     >>> conv_output_px(7, 3, stride=2, dilation=1, pad_px=0)
     3
-    >>> conv_output_px(7, 3, stride=1, dilation=2, pad_px=4)  # "same": window covers 5
+    >>> conv_output_px(7, 3, stride=1, dilation=2, pad_px=4)  # "same": the window covers 5
     7
     """
     window, padded = window_px(kernel_px, dilation), input_px + pad_px
@@ -102,28 +76,15 @@ def unused_input_px(
 def conv_transpose_output_px(
     input_px: int, kernel_px: int, *, stride: int, dilation: int, pad_px: int, output_padding: int
 ) -> int:
-    """Length of one output axis of a transposed convolution, in pixels.
+    """Return the length of one output axis of a transposed convolution.
 
-    ``(input - 1) * stride - pad + window + output_padding`` (arXiv 1603.07285, relation 14).
-
-    Parameters
-    ----------
-    input_px, kernel_px, stride, dilation : int
-        As in :func:`conv_output_px`.
-    pad_px : int
-        Pixels cut from the result on this axis in total (the padding of the convolution that is transposed).
-    output_padding : int
-        Pixels added at the end; below ``max(stride, dilation)``.
-
-    Returns
-    -------
-    int
-        Output length in pixels, always at least 1.
+    ``(input - 1) * stride - pad + window + output_padding`` (arXiv 1603.07285, relation 14); ``pad_px`` is cut from the
+    result, ``output_padding`` is added at its end.
 
     Raises
     ------
     GeometryError
-        If ``output_padding`` is not below ``max(stride, dilation)``, or nothing is left after the padding is cut.
+        If ``output_padding`` is not below ``max(stride, dilation)``, or padding cuts everything.
 
     Examples
     --------
@@ -132,49 +93,35 @@ def conv_transpose_output_px(
     """
     limit = max(stride, dilation)
     if not 0 <= output_padding < limit:
-        raise GeometryError(
-            f"output padding {output_padding} must be below max(stride {stride}, dilation {dilation}) = {limit}",
-            hint=f"output padding 0 to {limit - 1}",
-            output_padding=output_padding,
-            limit=limit,
-        )
+        message = f"output padding {output_padding} must be below max(stride {stride}, dilation {dilation}) = {limit}"
+        hint = f"output padding 0 to {limit - 1}"
+        raise GeometryError(message, hint=hint, output_padding=output_padding, limit=limit)
     output = (input_px - 1) * stride + window_px(kernel_px, dilation) + output_padding - pad_px
     if output < 1:
-        raise GeometryError(
-            f"a transposed convolution of {input_px} px gives {output + pad_px} px, and padding cuts {pad_px} of them",
-            hint=f"a padding of at most {output + pad_px - 1} on this axis, both sides together",
-            output_px=output,
-            pad_px=pad_px,
-        )
+        whole = output + pad_px
+        message = f"a transposed convolution of {input_px} px gives {whole} px, and padding cuts {pad_px} of them"
+        hint = f"a padding of at most {whole - 1} on this axis, both sides together"
+        raise GeometryError(message, hint=hint, output_px=output, pad_px=pad_px)
     return output
 
 
 def pool_output_px(
-    input_px: int,
-    kernel_px: int,
-    *,
-    stride: int,
-    dilation: int,
-    pad_before_px: int,
-    pad_after_px: int,
-    ceil_mode: bool,
+    input_px: int, kernel_px: int, *, stride: int, dilation: int, pad_before_px: int, pad_after_px: int, ceil_mode: bool
 ) -> int:
-    """Length of one output axis of a pooling layer, in pixels, with torch's rule for ``ceil_mode``.
+    """Return the length of one output axis of a pooling layer, with torch's rule for ``ceil_mode``.
 
-    With ``ceil_mode`` a last window may hang over the end, but it must start inside the input or the padding
-    before it: otherwise it is dropped (torch's ``pooling_output_shape``; its documentation leaves this out).
+    With ``ceil_mode`` a last window may hang over the end, but it must start inside the input or the padding before it
+    (torch's ``pooling_output_shape``; its documentation leaves this out).
 
     Raises
     ------
     GeometryError
-        If not one window fits; carries ``window_px`` and ``padded_px``.
+        If no window fits; carries ``window_px`` and ``padded_px``.
 
     Examples
     --------
     >>> pool_output_px(7, 2, stride=2, dilation=1, pad_before_px=0, pad_after_px=0, ceil_mode=True)
     4
-    >>> pool_output_px(4, 1, stride=4, dilation=1, pad_before_px=0, pad_after_px=0, ceil_mode=True)
-    1
     """
     window, padded = window_px(kernel_px, dilation), input_px + pad_before_px + pad_after_px
     output = (padded - window + (stride - 1 if ceil_mode else 0)) // stride + 1
@@ -189,23 +136,15 @@ def _does_not_fit(kernel_px: int, dilation: int, window: int, input_px: int, pad
     """Raise: one window is larger than the padded axis."""
     kernel = f"kernel {kernel_px}" if dilation == 1 else f"kernel {kernel_px} with dilation {dilation}"
     size = f"{input_px} px" if padded == input_px else f"{input_px} px padded to {padded}"
-    raise GeometryError(
-        f"{kernel} covers {window} px and does not fit {size}",
-        hint=f"at least {window - padded} px more padding (same always fits), or a smaller kernel or dilation",
-        window_px=window,
-        padded_px=padded,
-        input_px=input_px,
-    )
+    message = f"{kernel} covers {window} px and does not fit {size}"
+    hint = f"at least {window - padded} px more padding (same always fits), or a smaller kernel or dilation"
+    raise GeometryError(message, hint=hint, window_px=window, padded_px=padded, input_px=input_px)
 
 
 def resolve_padding(
-    padding: Padding,
-    input_px: Sequence[int],
-    kernel_px: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
+    padding: Padding, input_px: Sizes, kernel_px: Sizes, stride: Sizes, dilation: Sizes
 ) -> tuple[Pair, ...]:
-    """Return the pixels before and after each axis that ``padding`` means for this input.
+    """Return the pixels (before, after) each axis that ``padding`` means for this input.
 
     Parameters
     ----------
@@ -215,11 +154,6 @@ def resolve_padding(
         input), or the pairs themselves.
     input_px, kernel_px, stride, dilation : sequence of int
         One number per axis, rows before columns.
-
-    Returns
-    -------
-    tuple of (int, int)
-        Pixels (before, after) per axis, each at least 0.
 
     Raises
     ------
@@ -247,23 +181,22 @@ def resolve_padding(
     for size, kernel, step, gap in zip(input_px, kernel_px, stride, dilation, strict=True):
         window = window_px(kernel, gap)
         if padding in ("same", "same_lower"):
-            total = max((-(-size // step) - 1) * step + window - size, 0)
-            less, more = total // 2, total - total // 2
-            pairs.append((less, more) if padding == "same" else (more, less))
+            pairs.append(_halves(max((-(-size // step) - 1) * step + window - size, 0), padding))
         else:
             pairs.append((window - 1, window - 1) if padding == "full" else (0, 0))
     return tuple(pairs)
 
 
+def _halves(total: int, padding: Padding) -> Pair:
+    """Return a padding's two sides; ``same`` puts the odd pixel after, ``same_lower`` before."""
+    less, more = total // 2, total - total // 2
+    return (less, more) if padding == "same" else (more, less)
+
+
 def resolve_transpose_padding(
-    padding: Padding,
-    input_px: Sequence[int],
-    kernel_px: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    output_padding: Sequence[int],
+    padding: Padding, input_px: Sizes, kernel_px: Sizes, stride: Sizes, dilation: Sizes, output_padding: Sizes
 ) -> tuple[Pair, ...]:
-    """Return what a transposed convolution cuts before and after each axis.
+    """Return the pixels that a transposed convolution cuts before and after each axis.
 
     As :func:`resolve_padding`, but ``same`` makes the output ``input * stride`` (ONNX ConvTranspose), which needs a
     window of at least ``stride - output_padding``.
@@ -285,24 +218,27 @@ def resolve_transpose_padding(
         window = window_px(kernel, gap)
         total = window + extra - step
         if total < 0:
-            raise GeometryError(
-                f"a window of {window} px with stride {step} leaves gaps: it cannot give the input's size times {step}",
-                hint=f"output padding {step - window}, or a kernel that covers {step} px",
-                window_px=window,
-                stride=step,
-            )
-        less, more = total // 2, total - total // 2
-        pairs.append((less, more) if padding == "same" else (more, less))
+            fault = f"a window of {window} px with stride {step} leaves gaps"
+            hint = f"output padding {step - window}, or a kernel that covers {step} px"
+            message = f"{fault}: it cannot give the input's size times {step}"
+            raise GeometryError(message, hint=hint, window_px=window, stride=step)
+        pairs.append(_halves(total, padding))
     return tuple(pairs)
 
 
-def check_groups(in_channels: int, out_channels: int, groups: int) -> None:
-    """Raise unless ``groups`` divides both channel counts, and say which numbers would.
+def axis_name(axis: int, n_axes: int) -> str:
+    """Return the name of an axis: ``rows`` and ``columns`` of a picture.
 
-    Raises
-    ------
-    GeometryError
-        Carries ``in_channels``, ``out_channels``, ``groups`` and ``divisors``.
+    Examples
+    --------
+    >>> axis_name(0, 2), axis_name(2, 3), axis_name(0, 1)
+    ('rows', 'columns', 'length')
+    """
+    return "length" if n_axes == 1 else ("depth", "rows", "columns")[3 - n_axes + axis]
+
+
+def check_groups(in_channels: int, out_channels: int, groups: int) -> None:
+    """Raise GeometryError unless ``groups`` divides both channel counts; it carries the ``divisors`` that would do.
 
     Examples
     --------
@@ -316,11 +252,6 @@ def check_groups(in_channels: int, out_channels: int, groups: int) -> None:
         return
     common = gcd(in_channels, out_channels)
     divisors = [n for n in range(1, min(common, 4096) + 1) if common % n == 0]
-    raise GeometryError(
-        f"{groups} groups do not divide {in_channels} input and {out_channels} output channels",
-        hint=f"groups can be {', '.join(map(str, divisors))}",
-        in_channels=in_channels,
-        out_channels=out_channels,
-        groups=groups,
-        divisors=divisors,
-    )
+    facts = {"in_channels": in_channels, "out_channels": out_channels, "groups": groups, "divisors": divisors}
+    message = f"{groups} groups do not divide {in_channels} input and {out_channels} output channels"
+    raise GeometryError(message, hint=f"groups can be {', '.join(map(str, divisors))}", **facts)

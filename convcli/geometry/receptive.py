@@ -1,13 +1,12 @@
 """Receptive field, jump and start of every layer, per axis, exactly.
 
-*Receptive field*: how many input pixels an output can depend on. *Jump*: input pixels between neighbouring outputs.
-*Start*: where the middle of the first output's field lies, with pixel 0 covering 0 to 1, so that its middle is 0.5.
+*Receptive field*: the number of input pixels that an output can depend on. *Jump*: input pixels between neighbouring
+outputs. *Start*: the middle of the first output's field, with pixel 0 covering 0 to 1, so that its middle is 0.5.
 For windows that only shrink (convolution, pooling) they follow from the layer before (Dumoulin and Visin;
-Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019). After a layer
-that enlarges, neighbouring outputs see different counts of inputs: there the set of inputs is followed back through
-the whole graph for one period of outputs, and the largest is reported. Gaps in these sets (dilation behind an
-enlargement) are followed while they are few enough to be instant; beyond that the gaps are filled, which can only
-make the field larger, and ``is_exact`` says so.
+Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019). After a layer that
+enlarges, neighbouring outputs see different counts of inputs: the set of inputs is followed back through the graph for
+one period of outputs, and the largest is reported. Gaps in these sets (dilation behind an enlargement) are followed
+up to a limit; beyond it the gaps are filled, which can only enlarge the field, and ``is_exact`` is false.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ MAX_WORK = 300_000
 
 
 class Step(NamedTuple):
-    """What one layer does along one axis: ``down`` a window, ``up`` its transpose, ``linear`` bilinear enlarging."""
+    """A layer along one axis: ``down`` a window, ``up`` its transpose, ``linear`` bilinear enlarging."""
 
     how: str = "down"
     kernel: int = 1
@@ -47,13 +46,13 @@ class Field(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A layer in the graph: where it takes its input from (−1 is the stack's input), and its step."""
+    """A layer in the graph: its sources (−1 is the stack's input) and its step."""
 
     sources: tuple[int, ...]
     step: Step
 
 
-def ratio(numerator: Number, denominator: int) -> Number:
+def ratio(numerator: Number, denominator: int = 1) -> Number:
     """Return a quotient, as a whole number where it is one.
 
     Examples
@@ -70,12 +69,7 @@ def ratio(numerator: Number, denominator: int) -> Number:
 
 
 def receptive_fields(nodes: Sequence[Node]) -> list[Field]:
-    """Return the receptive field of every node along one axis.
-
-    Parameters
-    ----------
-    nodes : sequence of Node
-        In the order in which they run; sources come before their users.
+    """Return the receptive field of every node along one axis; sources come before their users.
 
     Examples
     --------
@@ -100,16 +94,10 @@ def _follow(step: Step, before: Field) -> Field:
     size, jump, start2, is_closed, _ = before
     if step.how == "down":
         start2 = start2 + (window - 1 - 2 * step.pad) * jump
-        if is_closed:
-            size = size + (window - 1) * int(jump)
-        return Field(size, _whole(jump * step.stride), _whole(start2), is_closed)
+        size = size + (window - 1) * int(jump) if is_closed else size
+        return Field(size, ratio(jump * step.stride), ratio(start2), is_closed)
     start2 = start2 + ratio((2 * step.pad - (window - 1)) * jump, step.stride)
-    return Field(size, ratio(jump, step.stride), _whole(start2), is_closed and step.stride == window == 1)
-
-
-def _whole(number: Number) -> Number:
-    """Return a number that is whole as an int."""
-    return int(number) if number == int(number) else number
+    return Field(size, ratio(jump, step.stride), ratio(start2), is_closed and step.stride == window == 1)
 
 
 def _join(fields: Sequence[Field]) -> Field:
@@ -162,7 +150,7 @@ class _Tracer:
 
 
 def _ends(positions: Collection[int]) -> tuple[int, int]:
-    """Return the first and last of a set; a range is not walked through."""
+    """Return the first and last of a set, without iterating over a range."""
     if isinstance(positions, range):
         return positions[0], positions[-1]
     return min(positions), max(positions)
@@ -180,16 +168,11 @@ def _union(first: Collection[int], second: Collection[int]) -> Collection[int]:
 def _back(step: Step, outputs: Collection[int]) -> Collection[int]:
     """Return the inputs of a layer that a set of its outputs needs; a gapless set stays a range."""
     how, kernel, stride, dilation, pad = step
-    if isinstance(outputs, range) and (dilation == 1 or kernel == 1):
-        low, high = outputs.start, outputs.stop - 1
-        if how == "down" and (kernel >= stride or low == high):
-            return range(low * stride - pad, high * stride - pad + kernel)
-        if how == "up":
-            return range(-(-(low + pad - kernel + 1) // stride), (high + pad) // stride + 1)
+    is_dense = how == "linear" or (1 in (dilation, kernel) and (how == "up" or kernel >= stride or len(outputs) == 1))
+    if is_dense and isinstance(outputs, range):
+        return _filled_back(step, *_ends(outputs))
     if how == "down":
         return {output * stride - pad + dilation * tap for output in outputs for tap in range(kernel)}
-    if how == "linear" and isinstance(outputs, range):  # neighbours overlap: no gaps
-        return _filled_back(step, *_ends(outputs))
     if how == "up":
         reached = (output + pad - dilation * tap for output in outputs for tap in range(kernel))
         return {position // stride for position in reached if position % stride == 0}

@@ -1,6 +1,6 @@
 """Sizes as text → plain integers: ``7``, ``7x5``, ``same``, ``top,bottom,left,right``.
 
-Standard library only. Errors carry the ``position`` of the fault, counted from 0.
+Errors are UsageErrors and carry the ``position`` of the fault, counted from 0.
 """
 
 from __future__ import annotations
@@ -12,30 +12,16 @@ from convcli.errors import GeometryError, UsageError, near_names
 Pair = tuple[int, int]
 Padding = str | tuple[Pair, ...]
 
-#: Padding that is worked out from the other sizes.
+#: Padding that is computed from the other sizes.
 PADDING_WORDS = ("same", "same_lower", "valid", "full")
 #: Digits of a number in text: longer ones are typing errors and would make every product of sizes absurd.
 MAX_DIGITS = 9
 
 
 def parse_count(text: str, name: str, *, minimum: int, at: int = 0) -> int:
-    """Return the whole number that ``text`` states.
+    """Return the whole number in ``text``, at least ``minimum`` and of at most :data:`MAX_DIGITS` digits.
 
-    Parameters
-    ----------
-    text : str
-        Decimal digits, at most :data:`MAX_DIGITS` of them.
-    name : str
-        What it is, for the message.
-    minimum : int
-        The smallest value that makes sense.
-    at : int
-        Where ``text`` starts in what the user typed, counted from 0; carried by the error as ``position``.
-
-    Raises
-    ------
-    UsageError
-        Not a whole number, or below ``minimum``.
+    Errors call it ``name`` and carry as ``position`` where ``text`` starts in the user's text (``at``, from 0).
 
     Examples
     --------
@@ -44,8 +30,8 @@ def parse_count(text: str, name: str, *, minimum: int, at: int = 0) -> int:
     """
     digits = text.strip().removeprefix("-")
     if not (digits.isascii() and digits.isdigit()):
-        what = f"{text.strip()!r} is not a whole number" if text.strip() else "a number is missing"
-        raise UsageError(f"{name}: {what}", hint=f"{name} is a whole number, at least {minimum}", position=at)
+        reason = f"{text.strip()!r} is not a whole number" if text.strip() else "a number is missing"
+        raise UsageError(f"{name}: {reason}", hint=f"{name} is a whole number, at least {minimum}", position=at)
     if len(digits) > MAX_DIGITS:
         raise UsageError(f"{name}: a number of {len(digits)} digits", hint=f"at most {MAX_DIGITS} digits", position=at)
     value = int(text)
@@ -72,11 +58,6 @@ def parse_sizes(text: str, name: str, *, minimum: int, at: int = 0) -> tuple[int
 def parse_pair(text: str, name: str, *, minimum: int) -> Pair:
     """Return (rows, columns) of ``N`` or ``HxW``.
 
-    Raises
-    ------
-    UsageError
-        Not one or two whole numbers of at least ``minimum``; carries ``position``, counted from 0.
-
     Examples
     --------
     >>> parse_pair("7", "kernel size", minimum=1), parse_pair("7x5", "kernel size", minimum=1)
@@ -89,17 +70,7 @@ def parse_pair(text: str, name: str, *, minimum: int) -> Pair:
 
 
 def parse_padding(text: str) -> str | tuple[Pair, Pair]:
-    """Return the padding that ``N``, ``HxW``, ``top,bottom,left,right`` or a word states.
-
-    Returns
-    -------
-    str or ((int, int), (int, int))
-        One of :data:`PADDING_WORDS`, or ((top, bottom), (left, right)).
-
-    Raises
-    ------
-    UsageError
-        Anything else; carries ``position``, counted from 0.
+    """Return the padding of an image: ``N``, ``HxW``, ``top,bottom,left,right`` or one of :data:`PADDING_WORDS`.
 
     Examples
     --------
@@ -111,7 +82,7 @@ def parse_padding(text: str) -> str | tuple[Pair, Pair]:
 
 
 def parse_axes_padding(text: str, n_axes: int, *, at: int = 0) -> Padding:
-    """Return the padding that ``text`` states for ``n_axes`` axes: as :func:`parse_padding`, two sides an axis.
+    """Return the padding in ``text`` for ``n_axes`` axes, as :func:`parse_padding`.
 
     Examples
     --------
@@ -137,12 +108,7 @@ def parse_axes_padding(text: str, n_axes: int, *, at: int = 0) -> Padding:
 
 
 def per_axis(values: Sequence[int], name: str, n_axes: int) -> tuple[int, ...]:
-    """Return one number per axis: a single one counts for all.
-
-    Raises
-    ------
-    GeometryError
-        Neither one number nor one per axis.
+    """Return one number per axis: a single one counts for all; raise GeometryError for another count.
 
     Examples
     --------
@@ -155,3 +121,69 @@ def per_axis(values: Sequence[int], name: str, n_axes: int) -> tuple[int, ...]:
         written = "x".join(map(str, values))
         raise GeometryError(f"{name} {written} is for {len(values)} axes, but the input has {n_axes}")
     return tuple(values)
+
+
+def read_sizes(value: object, name: str, n_axes: int, *, minimum: int, at: int = 0) -> tuple[int, ...]:
+    """Return one number per axis from ``3``, ``"7x5"`` or ``[7, 5]``.
+
+    Examples
+    --------
+    >>> read_sizes(3, "stride", 2, minimum=1), read_sizes([7, 5], "kernel_size", 2, minimum=1)
+    ((3, 3), (7, 5))
+    """
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        sizes = tuple(parse_count(str(item), name, minimum=minimum, at=at) for item in value)
+    else:
+        sizes = parse_sizes(str(value), name, minimum=minimum, at=at)
+    return per_axis(sizes, name, n_axes)
+
+
+def read_padding(value: object, n_axes: int, *, at: int = 0) -> Padding:
+    """Return padding from text, a number, one number per axis, two per axis, or pairs.
+
+    Examples
+    --------
+    >>> read_padding([1, 2], 2), read_padding([[1, 1], [0, 2]], 2)
+    (((1, 1), (2, 2)), ((1, 1), (0, 2)))
+    """
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return parse_axes_padding(str(value), n_axes, at=at)
+    if any(isinstance(item, list | tuple) for item in value):
+        if not all(isinstance(item, list | tuple) and len(item) == 2 for item in value):
+            message = f"padding {value!r}: not two sides for each axis"
+            raise UsageError(message, hint="[[1, 1], [0, 2]]", position=at)
+        value = [side for pair in value for side in pair]
+    joint = "," if len(value) == 2 * n_axes else "x"
+    return parse_axes_padding(joint.join(map(str, value)), n_axes, at=at)
+
+
+def parse_switch(text: str, name: str, *, at: int = 0) -> bool:
+    """Return true or false from ``true``, ``1``, ``yes``, ``on`` and their opposites.
+
+    Examples
+    --------
+    >>> parse_switch("yes", "bias"), parse_switch("0", "bias")
+    (True, False)
+    """
+    word = text.strip().lower()
+    if word not in ("true", "1", "yes", "on", "false", "0", "no", "off"):
+        hint = f"{name}=true or {name}=false"
+        raise UsageError(f"{name} {text!r} is neither true nor false", hint=hint, position=at)
+    return word in ("true", "1", "yes", "on")
+
+
+def parse_number(text: str, name: str, *, at: int = 0) -> float:
+    """Return a finite number.
+
+    Examples
+    --------
+    >>> parse_number("0.1", "value")
+    0.1
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not abs(number) < float("inf"):
+        raise UsageError(f"{name} {text!r} is not a number", hint=f"{name}=0.1", position=at)
+    return number

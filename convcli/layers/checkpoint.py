@@ -1,29 +1,20 @@
-"""Convolutions found in files: the weights of a checkpoint, the layers of an ONNX graph.
-
-A safetensors file is listed from its header, in the standard library; a ``.pt`` file by torch with
-``weights_only=True``; an ONNX graph by the ``onnx`` package (extra ``formats``), without its weights' values.
-Each is imported in the function that needs it.
-"""
+"""Convolution weights in checkpoints: safetensors by their header, torch files by their tensors alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from convcli.errors import ConvcliError, KernelError
-
-if TYPE_CHECKING:
-    from convcli.layers.onnx import Graph
+from convcli.errors import KernelError
 
 
 class WeightEntry(NamedTuple):
-    """One weight tensor of a checkpoint that is a convolution's, and the arguments that its shape implies.
+    """A convolution's weight in a checkpoint, and the arguments that its shape implies.
 
-    ``groups`` cannot be read off a shape: ``in_channels`` is for the groups given, 1 unless the weight is (O, 1, …)
-    with O over 1, which is depthwise in every network that has it after its first layer. ``is_transposed`` is known
-    only where the bias says it (as many numbers as the second axis, and not the first).
+    A shape has no ``groups``: they are taken as 1 unless the weight is (O, 1, …) with O over 1, which is depthwise in
+    every network that has it after its first layer. ``is_transposed`` is known only where the bias has as many numbers
+    as the second axis and not as the first.
     """
 
     name: str
@@ -41,9 +32,8 @@ class WeightEntry(NamedTuple):
     def module(self) -> str:
         """Constructor of the torch module that holds this weight."""
         first, second, *kernel = self.shape
-        n_in, n_out = (first, second) if self.is_transposed else (second, first)
+        n_in, n_out = (first, second) if self.is_transposed else (first if self.is_depthwise else second, first)
         groups = f", groups={first}" if self.is_depthwise else ""
-        n_in = first if self.is_depthwise else n_in
         name = f"Conv{'Transpose' if self.is_transposed else ''}{len(kernel)}d"
         sizes = str(kernel[0]) if len(set(kernel)) == 1 else str(tuple(kernel))
         return f"{name}({n_in}, {n_out}, {sizes}{groups}, bias={self.bias})"
@@ -73,12 +63,7 @@ class Weights(NamedTuple):
 
 
 def list_weights(path: Path | str) -> Weights:
-    """Return the convolution weights of a checkpoint: tensors of three to five axes.
-
-    Parameters
-    ----------
-    path : Path or str
-        ``.safetensors`` (only the header is read) or a torch file (nothing but tensors is unpickled).
+    """Return the convolution weights of a safetensors or torch file: tensors of three to five axes.
 
     Raises
     ------
@@ -111,23 +96,8 @@ def _safetensors_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 def _torch_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Return name → (shape, dtype) from a torch file, of which nothing but tensors is unpickled."""
+    """Return name → (shape, dtype) from a torch file."""
     from convcli.banks.formats.torch_file import read_tensors
 
     tensors = read_tensors(path)
     return {name: (tuple(each.shape), str(each.dtype).removeprefix("torch.")) for name, each in tensors.items()}
-
-
-def read_onnx(path: Path | str, input_shape: Sequence[int] | None = None) -> Graph:
-    """Return the layers of an ONNX graph, see :func:`convcli.layers.onnx.read_graph`.
-
-    Raises
-    ------
-    ConvcliError
-        The onnx package is missing, the file is not ONNX, or its input is open and none is given.
-    """
-    try:
-        from convcli.layers.onnx import read_graph
-    except ImportError:
-        raise ConvcliError("reading ONNX needs the onnx package", hint="pip install 'convcli[formats]'") from None
-    return read_graph(Path(path), None if input_shape is None else tuple(input_shape))

@@ -1,8 +1,8 @@
-"""The inverse question: the kernels, strides, paddings and dilations that give a wanted size.
+"""Solve for ``?``: the kernels, strides, paddings and dilations that give a wanted size.
 
-``?`` stands for one number that counts for every axis. Each candidate is put through the same functions that compute
-shapes, axis by axis, so that an answer is never an estimate. One unknown is searched to the end of the range in which
-answers can lie; several have no end, and are searched up to a bound that the result names.
+``?`` stands for one number for all axes. Each candidate goes through the functions that compute shapes, axis by axis,
+so that no answer is an estimate. One unknown is searched to the end of the range in which answers can lie; several
+have no end and are searched up to a bound that the result names.
 """
 
 from __future__ import annotations
@@ -13,30 +13,25 @@ from math import prod
 from typing import NamedTuple
 
 from convcli.errors import GeometryError, UsageError
-from convcli.layers.layer import JOINS, SHORT, WINDOWED, Layer
-from convcli.layers.sizes import Shape, layer_channels, layer_sizes
-from convcli.layers.stack import walk
-from convcli.layers.text import SEQUENCES, fault, layers_from_values, parse_layers, split_layer
+from convcli.layers.layer import SHORT, Layer, Shape
+from convcli.layers.text import fault, layers_from_values, load_word, parse_layers, split_layer
+from convcli.layers.walk import walk
 
-#: Parameters that can be asked for, in the order in which answers are sorted.
+#: Parameters that ``?`` can stand for, in the order in which answers are sorted.
 ASKABLE = ("kernel_size", "stride", "padding", "dilation", "output_padding")
 #: Largest kernel, stride, padding and dilation when several are unknown.
 BOUND = 11
-#: No range is searched further than this, whatever the sizes.
+#: Limits of a range's end, of combinations (seconds, not minutes), and of answers listed.
 MOST = 20_000
-#: No more combinations than this are tried: seconds, not minutes.
 MOST_TRIED = 100_000
-#: No more answers than this are listed.
 MOST_LISTED = 1_000
-
-_KEYS = {long: key for key, long in SHORT.items()}
 
 
 class Solutions(NamedTuple):
-    """Answers to a layer with ``?``: assignments by parameter, smallest first, and where they were looked for.
+    """Answers to a layer with ``?``: assignments by parameter, smallest first, and the ranges searched.
 
     Values are one number per axis; they differ between axes only where no single number fits all. ``n_answers``
-    counts also what is beyond :data:`MOST_LISTED`. ``nearest`` are the closest single numbers, and what they give.
+    includes answers beyond :data:`MOST_LISTED`. ``nearest`` are the closest single numbers and their outputs.
     """
 
     text: str
@@ -53,27 +48,14 @@ class Solutions(NamedTuple):
         for name in self.unknown:
             values = answer[name]
             number = str(values[0]) if len(set(values)) == 1 else "x".join(map(str, values))
-            word, colon, rest = text.partition(":")
+            word, _, rest = text.partition(":")
             parts = rest.split(",")
             for i, part in enumerate(parts):
-                key, equals, value = part.partition("=")
-                if value.strip() == "?" and (SHORT.get(key.strip(), key.strip()) == name):
-                    parts[i] = f"{key}{equals}{number}"
-                elif part.strip() == "?":
-                    parts[i] = number
-            text = word + colon + ",".join(parts)
+                key = part.partition("=")[0].strip()
+                if part.strip().endswith("?") and (key == "?" or SHORT.get(key, key) == name):
+                    parts[i] = part.replace("?", number)
+            text = f"{word}:{','.join(parts)}"
         return text
-
-
-def has_unknown(text: str) -> bool:
-    """Whether a layer's text asks for something.
-
-    Examples
-    --------
-    >>> has_unknown("conv:64,k=7,s=2,p=?"), has_unknown("relu")
-    (True, False)
-    """
-    return "?" in text
 
 
 def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int = BOUND) -> Solutions:
@@ -83,17 +65,10 @@ def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int
     ----------
     words : sequence of str
         A chain in text; exactly one layer has ``?``, and no layer after it joins several inputs.
-    input_shape : tuple of int
-        Channels, then one size per axis.
     target : tuple of int
         The sizes wanted at the end, one per axis, with or without the channels before them.
     bound : int
         Largest value tried when several numbers are unknown.
-
-    Returns
-    -------
-    Solutions
-        Empty ``answers`` if there are none; then ``nearest`` says what is close.
 
     Raises
     ------
@@ -107,17 +82,21 @@ def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int
     ['conv:64,k=7,s=2,p=3']
     """
     n_axes = len(input_shape) - 1
-    asking = [index for index, word in enumerate(words) if has_unknown(word)]
+    asking = [index for index, word in enumerate(words) if "?" in word]
     if not asking:
         hint = "write ? for the number wanted, such as conv:64,k=7,s=2,p=?; without --target the sizes are computed"
         raise UsageError("no layer has a '?', the number that is to give --target", hint=hint)
     if len(asking) != 1:
         raise UsageError(f"{len(asking)} layers have '?'", hint="ask for the numbers of one layer at a time")
     at = asking[0]
-    before, after = _chain(words[:at], n_axes), _chain(words[at + 1 :], n_axes)
+    before = [layer for word in words[:at] for layer in parse_layers(word, n_axes)]
+    after = [layer for word in words[at + 1 :] for layer in parse_layers(word, n_axes)]
     shape = walk(before, input_shape).output
     kind, values, unknown = _question(words[at], n_axes)
-    sizes = _target_sizes(target, n_axes)
+    if len(target) not in (n_axes, n_axes + 1):
+        written = "x".join(map(str, target))
+        raise UsageError(f"target {written} does not fit an input of {n_axes} axes", hint="--target HxW, or CxHxW")
+    sizes = target[-n_axes:]
 
     def layers_with(numbers: Mapping[str, int]) -> tuple[Layer, ...]:
         return layers_from_values(kind, {**values, **numbers}, n_axes=n_axes, text=words[at])
@@ -125,12 +104,10 @@ def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int
     smallest = layers_with({name: _least(name) for name in unknown})
     _check_channels(shape, [*smallest, *after], target, n_axes)
     ranges = _ranges(smallest[0], unknown, max(*shape[1:], *sizes), bound)
-    if prod(map(len, ranges.values())) > MOST_TRIED:
-        tried = prod(map(len, ranges.values()))
-        raise UsageError(
-            f"{len(unknown)} numbers up to {bound} are {tried:,} combinations, more than {MOST_TRIED:,}",
-            hint="a smaller --bound, or fewer unknowns",
-        )
+    tried = prod(map(len, ranges.values()))
+    if tried > MOST_TRIED:
+        message = f"{len(unknown)} numbers up to {bound} are {tried:,} combinations, more than {MOST_TRIED:,}"
+        raise UsageError(message, hint="a smaller --bound, or fewer unknowns")
     per_axis = [_outcomes(layers_with, ranges, axis, shape[1 + axis], after) for axis in range(n_axes)]
     fitting = [[key for key, size in each.items() if size == want] for each, want in zip(per_axis, sizes, strict=True)]
     keys = [(key,) * n_axes for key in fitting[0] if all(key in others for others in map(set, fitting[1:]))]
@@ -153,15 +130,10 @@ def _by_name(unknown: Sequence[str], keys: Sequence[Sequence[int]]) -> dict[str,
     return {name: tuple(key[i] for key in keys) for i, name in enumerate(unknown)}
 
 
-def _chain(words: Sequence[str], n_axes: int) -> list[Layer]:
-    """Return the layers of words without ``?``."""
-    return [layer for word in words for layer in parse_layers(word, n_axes)]
-
-
 def _question(text: str, n_axes: int) -> tuple[str, dict[str, object], tuple[str, ...]]:
     """Return (kind, known values, names asked for) of a layer's text."""
     kind, _, values, positions = split_layer(text, n_axes)
-    if kind not in (*WINDOWED, *SEQUENCES, "convtranspose", "depthwise"):
+    if not load_word(kind).has_window:
         raise fault(text, text.index("?"), f"{kind} has no window to solve for", "ask about a convolution or a pooling")
     unknown = tuple(name for name in ASKABLE if values.get(name, "").strip() == "?")
     for name, value in values.items():
@@ -171,27 +143,19 @@ def _question(text: str, n_axes: int) -> tuple[str, dict[str, object], tuple[str
     return kind, {name: value for name, value in values.items() if name not in unknown}, unknown
 
 
-def _target_sizes(target: Shape, n_axes: int) -> Shape:
-    """Return the sizes of a target with or without channels."""
-    if len(target) not in (n_axes, n_axes + 1):
-        written = "x".join(map(str, target))
-        raise UsageError(f"target {written} does not fit an input of {n_axes} axes", hint="--target HxW, or CxHxW")
-    return target[-n_axes:]
-
-
 def _check_channels(shape: Shape, layers: Sequence[Layer], target: Shape, n_axes: int) -> None:
-    """Raise if layers after the question join branches, or a target's channels are not what comes out."""
+    """Raise if a layer takes a named input, or the target has other channels than the last layer gives."""
     channels = shape[0]
     for layer in layers:
-        if layer.kind in JOINS or layer.inputs:
+        if layer.inputs:
             raise UsageError(f"{layer.label} joins branches after '?'", hint="ask about a chain without joins")
-        channels = layer_channels(layer, [(channels, *shape[1:])])[0]
+        channels = layer.channels([(channels, *shape[1:])])[0]
     if len(target) > n_axes and channels != target[0]:
         raise GeometryError(f"the target has {target[0]} channels, and the last layer gives {channels}")
 
 
 def _ranges(layer: Layer, unknown: Sequence[str], longest: int, bound: int) -> dict[str, range]:
-    """Return the values to try: to the end of what can matter for one unknown, up to the bound for several."""
+    """Return the values to try: all that can matter for one unknown, up to the bound for several."""
     window = max(d * (k - 1) + 1 for k, d in zip(layer.kernel_size, layer.dilation, strict=True))
     pads = 0 if isinstance(layer.padding, str) else max(sum(pair) for pair in layer.padding)
     stride = max(layer.stride)
@@ -207,20 +171,14 @@ def _ranges(layer: Layer, unknown: Sequence[str], longest: int, bound: int) -> d
 
 
 def _outcomes(
-    layers_with: Callable[[Mapping[str, int]], Sequence[Layer]],
-    ranges: Mapping[str, range],
-    axis: int,
-    size: int,
-    after: Sequence[Layer],
+    layers_with: Callable[..., Sequence[Layer]], ranges: Mapping[str, range], axis: int, size: int, after: list[Layer]
 ) -> dict[tuple[int, ...], int]:
     """Return the final length along one axis for every assignment that is valid."""
     found: dict[tuple[int, ...], int] = {}
-    ends: dict[int, int | None] = {}
+    ends: dict[int | None, int | None] = {None: None}
     for numbers in itertools.product(*ranges.values()):
         length = _follow(layers_with(dict(zip(ranges, numbers, strict=True))), axis, size)
-        if length is None:
-            continue
-        if length not in ends:
+        if length not in ends and length is not None:
             ends[length] = _follow(after, axis, length)
         end = ends[length]
         if end is not None:
@@ -232,14 +190,14 @@ def _follow(layers: Sequence[Layer], axis: int, size: int) -> int | None:
     """Return the length along one axis after all layers, or None if one does not fit."""
     try:
         for layer in layers:
-            size = layer_sizes(_along(layer, axis), (size,))[1][0]
+            size = _along(layer, axis).sizes((size,))[1][0]
     except GeometryError:
         return None
     return size
 
 
 def _along(layer: Layer, axis: int) -> Layer:
-    """Return a layer as it is along one axis."""
+    """Return the layer along one axis, as a layer of one axis."""
     from dataclasses import replace
 
     fields = ("kernel_size", "stride", "dilation", "output_padding", "scale_factor")
@@ -251,7 +209,7 @@ def _along(layer: Layer, axis: int) -> Layer:
 def _nearest(
     per_axis: Sequence[Mapping[tuple[int, ...], int]], unknown: Sequence[str], sizes: Shape
 ) -> tuple[tuple[dict[str, tuple[int, ...]], Shape], ...]:
-    """Return the closest outputs, at most one smaller and one larger than the target, and what gives them."""
+    """Return the closest outputs and their assignments, at most one below and one above the target."""
     common = [key for key in per_axis[0] if all(key in each for each in per_axis[1:])]
     outputs = {key: tuple(each[key] for each in per_axis) for key in common}
     found = {}

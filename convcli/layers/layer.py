@@ -1,19 +1,31 @@
-"""One layer in one normal form: what it is and its parameters, one number per axis, nothing computed.
+"""One layer in normal form: the base class of every kind, and a layer bound to its input (a row of the table).
 
-``Layer`` is a value: it hashes and compares, and :func:`make_layer` is the only way in, for text, TOML and Python
-alike. Parameters have the names of ``torch.nn``. There is one class for every kind because a frozen dataclass costs a
-millisecond to define, and ``convcli shape`` starts in forty.
+A kind is a subclass of :class:`Layer` in :mod:`convcli.layers.kinds` that holds everything about it: names, parameters,
+sizes, counts, receptive step, weights, run, ONNX names, formula. Layers are values: they hash and compare. Parameters
+have the names of ``torch.nn``. Subclasses add no fields: each more dataclass would cost a millisecond at start-up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from convcli.errors import UsageError, near_names
-from convcli.geometry.sizes import Padding, parse_axes_padding, parse_count, parse_sizes, per_axis
+from convcli.geometry.receptive import Step
+from convcli.geometry.sizes import Padding, Pair, parse_count, parse_number, parse_switch, read_padding, read_sizes
 
-#: Short forms of the parameters, as one writes them in ``conv:64,k=7,s=2,p=3``.
+if TYPE_CHECKING:
+    from convcli.geometry.receptive import Number
+
+Shape = tuple[int, ...]
+Values = Mapping[str, object]
+#: Where values and keys (with ``=``) start in a text, for errors.
+Positions = Mapping[str, int]
+NOWHERE: Positions = {}
+
+#: Short forms of the parameters, as in ``conv:64,k=7,s=2,p=3``.
 SHORT = {
     "k": "kernel_size",
     "s": "stride",
@@ -29,80 +41,107 @@ SHORT = {
     "n": "members",
     "v": "value",
 }
-
-_CONV = ("kernel_size", "stride", "padding", "dilation", "groups", "bias", "padding_mode")
-_WEIGHTS = ("weight", "bias_from", "init")
-#: Parameters that are tables of their own in a stack file.
-TABLES = ("init", "constants")
-#: Kind = (what the first bare value means, the other parameters); a trailing ``!`` marks what must be given.
-KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "conv": ("out_channels!", ("kernel_size!", *_CONV[1:], *_WEIGHTS)),
-    "convtranspose": ("out_channels!", ("kernel_size!", *_CONV[1:6], "output_padding", *_WEIGHTS)),
-    "depthwise": ("multiplier", ("kernel_size!", *_CONV[1:4], *_CONV[5:], *_WEIGHTS)),
-    "pointwise": ("out_channels!", ("stride", "groups", "bias", *_WEIGHTS)),
-    "maxpool": ("kernel_size!", ("stride", "padding", "dilation", "ceil_mode")),
-    "avgpool": ("kernel_size!", ("stride", "padding", "ceil_mode", "count_include_pad")),
-    "globalpool": ("mode", ()),
-    "pad": ("padding!", ("mode", "value")),
-    "relu": ("mode", ("value",)),
-    "batchnorm": ("", ("eps", "constants", "weight")),
-    "upsample": ("scale_factor!", ("mode",)),
-    "shuffle": ("groups!", ()),
-    "combine": ("mode!", ("members",)),
-    "concat": ("", ()),
-    "add": ("", ()),
-    "subtract": ("", ()),
-}
-#: Layers that take several inputs, one by one.
-JOINS = ("concat", "add", "subtract")
-#: Layers that slide a window over their input.
-WINDOWED = ("conv", "maxpool", "avgpool")
-#: What ``mode`` can be, the default first.
-MODES = {
-    "globalpool": ("avg", "max"),
-    "pad": ("zeros", "constant", "replicate", "reflect", "symmetric", "circular"),
-    "relu": ("relu", "relu6", "leaky", "abs", "sigmoid", "tanh", "hardswish", "silu"),
-    "upsample": ("nearest", "bilinear"),
-    "combine": ("magnitude", "max", "min", "sum", "mean"),
-}
-#: Parameters every kind takes.
+#: Parameters that every kind takes.
 COMMON = ("name", "from")
-_PER_AXIS = {"kernel_size": 1, "stride": 1, "dilation": 1, "output_padding": 0, "scale_factor": 1}
-_COUNTS = {"out_channels": 1, "groups": 1, "multiplier": 1, "members": 1}
+#: Sources of numbers; the first two are tables in a stack file.
+SOURCES = ("init", "constants", "weight", "bias_from")
+#: Classes by word, as their modules are imported.
+LOADED: dict[str, type[Word]] = {}
+_SIZES = {"kernel_size": 1, "stride": 1, "dilation": 1, "output_padding": 0, "scale_factor": 1}
+_COUNTS = ("out_channels", "groups", "multiplier", "members")
 _SWITCHES = ("bias", "ceil_mode", "count_include_pad")
 _NUMBERS = ("value", "eps")
 
 
+class Numbers(NamedTuple):
+    """Arrays that a layer needs to run: a convolution's weight and bias, or a batch norm's factor and offset."""
+
+    weight: Any = None
+    bias: Any = None
+
+
+class Tensor(NamedTuple):
+    """A constant input of an ONNX node: its shape, and its values if they are few."""
+
+    shape: Shape = ()
+    values: tuple[float, ...] = ()
+
+
+class Node(NamedTuple):
+    """An ONNX node; a tensor is None if it is computed or left out."""
+
+    op: str
+    attributes: Mapping[str, Any]
+    tensors: Sequence[Tensor | None]
+    n_axes: int
+
+    def constant(self, index: int) -> tuple[float, ...]:
+        """Return the values of a constant input; empty if there is none."""
+        found = self.tensors[index] if index < len(self.tensors) else None
+        return found.values if found else ()
+
+
+class Word:
+    """A word of the command line: one kind of layer, or a sequence of several layers."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = ""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    #: The parameter that a bare first value sets, the other parameters, and those that must be given.
+    bare: ClassVar[str] = ""
+    parameters: ClassVar[tuple[str, ...]] = ()
+    needed: ClassVar[tuple[str, ...]] = ()
+    example: ClassVar[str] = ""
+    has_window: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        if "kind" in cls.__dict__:
+            LOADED[cls.kind] = cls
+
+    @classmethod
+    def known(cls) -> tuple[str, ...]:
+        """Return the names of all parameters."""
+        return tuple(name for name in (cls.bare, *cls.parameters, *COMMON) if name)
+
+    @classmethod
+    def full_name(cls, key: str) -> str:
+        """Return the long form of a parameter's key."""
+        key = key.strip().lower().replace("-", "_")
+        return "padding_mode" if key == "mode" and "padding_mode" in cls.parameters else SHORT.get(key, key)
+
+    @classmethod
+    def check_known(cls, values: Values, at: Positions) -> None:
+        """Raise if there is no such parameter."""
+        for name in values:
+            if name not in cls.known():
+                hint = near_names(name, cls.known()) or f"{cls.kind} takes {', '.join(cls.known())}"
+                raise UsageError(f"{cls.kind} has no parameter {name!r}", hint=hint, position=at.get(f"{name}=", 0))
+
+    @classmethod
+    def check_needed(cls, values: Values) -> None:
+        """Raise if a parameter is missing."""
+        for name in cls.needed:
+            if name not in values:
+                raise UsageError(f"{cls.kind}: {name} is missing", hint=cls.example, position=0)
+
+    @classmethod
+    def make(cls, values: Values, n_axes: int = 2, label: str = "", at: Positions = NOWHERE) -> tuple[Layer, ...]:
+        """Return the layers that ``values`` describe; see :func:`convcli.layers.text.make_layer`."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(Word):
     """One step of a stack; fields that its kind does not use keep their defaults.
 
-    Parameters
-    ----------
-    kind : str
-        A key of :data:`KINDS` that is not a shorthand: ``depthwise`` and ``pointwise`` are ``conv`` here.
-    label : str
-        What the table calls it: the name given, or the word it was written as.
-    name : str
-        The name by which later layers and ``--outputs`` refer to its result; empty for none.
-    inputs : tuple of str
-        Names of the results it takes; empty for the layer before it.
-    out_channels, groups : int
-        0 means "as the input has" (depthwise), to be multiplied by ``multiplier``.
-    kernel_size, stride, dilation, output_padding, scale_factor : tuple of int
-        One number per axis, rows before columns.
-    padding : str or tuple of (int, int)
-        See :func:`convcli.geometry.arithmetic.resolve_padding`.
-    mode : str
-        One of :data:`MODES` for its kind; for ``conv`` the padding mode.
-    members : int
-        How many neighbouring channels ``combine`` makes one of.
-    weights : tuple of (str, object)
-        Where numbers come from when the stack runs: ``weight``, ``bias_from``, ``init``, ``constants``.
+    ``label`` is its name in the table, ``name`` the name of its result, ``inputs`` the names of the results it takes
+    (empty: the layer before it). Tuples have one entry per axis, rows before columns; ``padding`` is as in
+    :func:`convcli.geometry.arithmetic.resolve_padding`. 0 ``groups`` means one per input channel (depthwise), with
+    ``multiplier`` maps each. ``mode`` is one of the kind's ``modes``, for ``conv`` the padding mode. ``weights`` are
+    sources of numbers, by :data:`SOURCES`.
     """
 
-    kind: str
-    label: str = field(compare=False)
+    label: str = field(default="", compare=False)
     n_axes: int = 2
     name: str = ""
     inputs: tuple[str, ...] = ()
@@ -124,180 +163,134 @@ class Layer:
     members: int = 2
     weights: tuple[tuple[str, object], ...] = ()
 
+    #: Values of ``mode``, the default first; names of ONNX operators; whether it takes several inputs.
+    modes: ClassVar[tuple[str, ...]] = ()
+    onnx: ClassVar[tuple[str, ...]] = ()
+    joins: ClassVar[bool] = False
 
-def make_layer(
-    kind: str,
-    values: Mapping[str, object],
-    *,
-    n_axes: int = 2,
-    label: str = "",
-    positions: Mapping[str, int] | None = None,
-) -> Layer:
-    """Return the layer that ``values`` describe, in normal form.
+    @classmethod
+    def make(cls, values: Values, n_axes: int = 2, label: str = "", at: Positions = NOWHERE) -> tuple[Layer, ...]:
+        """Return the one layer that ``values`` describe."""
+        cls.check_known(values, at)
+        fields: dict[str, Any] = {key: cls.read(key, values[key], n_axes, at.get(key, 0)) for key in values}
+        cls.check_needed(values)
+        fields["name"] = fields.get("name", "")
+        fields["label"] = fields["name"] or label or cls.kind
+        fields["inputs"] = fields.pop("from", ())
+        fields["weights"] = tuple((key, fields.pop(key)) for key in sorted(SOURCES, reverse=True) if key in fields)
+        if "padding_mode" in fields:
+            fields["mode"] = fields.pop("padding_mode")
+        if cls.joins and len(fields["inputs"]) < 2:
+            hint = f"{cls.kind}:from=first+second (names of layers, or input)"
+            raise UsageError(f"{cls.kind} needs two inputs or more", hint=hint)
+        if not cls.joins and len(fields["inputs"]) > 1:
+            raise UsageError(f"{cls.kind} takes one input", hint="join them first: add, subtract or concat")
+        return (cls.build(fields, n_axes),)
 
-    Parameters
-    ----------
-    kind : str
-        A key of :data:`KINDS`.
-    values : mapping of str to object
-        Parameters by their full names: whole numbers, lists of them, or text such as ``"7x5"`` and ``"same"``.
-    n_axes : int
-        Axes besides the channels: 1, 2 or 3.
-    label : str, optional
-        What the table calls it; the name or the kind if absent.
-    positions : mapping of str to int, optional
-        Where each value starts in the text it came from, for errors.
+    @classmethod
+    def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:
+        """Return a layer from fields in normal form, defaults filled in."""
+        if cls.modes:
+            fields.setdefault("mode", cls.modes[0])
+        return cls(n_axes=n_axes, **fields)
 
-    Raises
-    ------
-    UsageError
-        A parameter is unknown to this kind, missing, or no sensible value.
-    GeometryError
-        Numbers for the wrong count of axes.
+    @classmethod
+    def read(cls, name: str, value: object, n_axes: int, at: int) -> object:
+        """Return one parameter in normal form; ``at`` is its position in the text, for errors."""
+        if name in _SIZES:
+            return read_sizes(value, name, n_axes, minimum=_SIZES[name], at=at)
+        if name in _COUNTS:
+            return parse_count(str(value), name, minimum=1, at=at)
+        if name == "padding":
+            return read_padding(value, n_axes, at=at)
+        if name in _SWITCHES:
+            return parse_switch(str(value), name, at=at)
+        if name in _NUMBERS:
+            return parse_number(str(value), name, at=at)
+        if name == "from":
+            names = value.split("+") if isinstance(value, str) else value
+            if not isinstance(names, Sequence) or not all(isinstance(item, str) and item.strip() for item in names):
+                raise UsageError(f"from {value!r} is not a name", hint="from=first+second", position=at)
+            return tuple(item.strip() for item in names)
+        if name in SOURCES[:2]:
+            if not isinstance(value, Mapping):
+                hint = f"{name} = {{ … }} in a stack file"
+                raise UsageError(f"{name} {value!r} is not a table", hint=hint, position=at)
+            return tuple(sorted((key, tuple(item) if isinstance(item, list) else item) for key, item in value.items()))
+        word = str(value).strip()
+        if name == "mode" and word.lower() not in cls.modes:
+            hint = near_names(word.lower(), cls.modes) or f"one of {', '.join(cls.modes)}"
+            raise UsageError(f"{cls.kind} has no mode {word.lower()!r}", hint=hint, position=at)
+        return word.lower() if name == "mode" else word
 
-    Examples
-    --------
-    >>> make_layer("conv", {"out_channels": 64, "kernel_size": 7, "stride": 2, "padding": 3}).padding
-    ((3, 3), (3, 3))
-    >>> make_layer("maxpool", {"kernel_size": 3}).stride  # as torch: the kernel's size
-    (3, 3)
+    @classmethod
+    def from_onnx(cls, node: Node) -> dict[str, object] | None:
+        """Return the parameters of a node with an operator of this kind, or None if it cannot be followed."""
+        return {}
+
+    def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
+        """Return (output channels, groups) for the shapes of the inputs."""
+        return shapes[0][0], 1
+
+    def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
+        """Return (resolved padding, output sizes, unused input), each per axis."""
+        return ((0, 0),) * self.n_axes, sizes, (0,) * self.n_axes
+
+    def counts(self, before: Shape, after: Shape, groups: int) -> tuple[int, int, int]:
+        """Return (parameters, MACs, bias additions) for an input and output shape."""
+        return 0, 0, 0
+
+    def step(self, axis: int, size: int, pad: int) -> Step:
+        """Return the window along one axis, for receptive fields; ``pad`` is the padding before it."""
+        return Step()
+
+    def load(self, row: Row, sources: Any) -> Numbers:
+        """Return the numbers that it needs to run, from a :class:`convcli.layers.weights.NumberSources`."""
+        return Numbers()
+
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
+        """Return the result as an array; ``how`` has ``engine`` and ``threads`` of convolutions."""
+        raise NotImplementedError(self.kind)
+
+    def size_formula(self, row: Row, axis: int) -> Iterator[str]:
+        """Yield the output length along one axis as a formula."""
+        yield f"{row.input[1 + axis]} (unchanged)"
+
+    def count_formula(self, row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:
+        """Yield (name, formula) of channels, parameters and MACs; ``parts`` are the channels of each input."""
+        yield from ()
+
+
+class Row(NamedTuple):
+    """One layer, bound to its input: a row of the table; values along axes are tuples, rows before columns.
+
+    ``macs`` are the multiply-accumulates of the weights at every position, positions on padding included;
+    ``bias_adds`` are apart. Only convolutions have any: a batch norm folds into the convolution before it. ``unused``
+    is the input at the end of each axis that the last window does not reach. ``is_exact_field`` is false where the
+    receptive field is an upper bound.
     """
-    first, others = KINDS[kind]
-    known = {name.rstrip("!"): name.endswith("!") for name in (first, *others, *COMMON) if name}
-    at = positions or {}
-    for name in values:
-        if name not in known:
-            hint = near_names(name, known) or f"{kind} takes {', '.join(known)}"
-            raise UsageError(f"{kind} has no parameter {name!r}", hint=hint, position=at.get(f"{name}=", 0))
-    fields = {name: _normal(name, values[name], kind, n_axes, at.get(name, 0)) for name in values}
-    for name, needed in known.items():
-        if needed and name not in values:
-            raise UsageError(f"{kind}: {name} is missing", hint=_example(kind), position=at.get("", 0))
-    return _build(kind, fields, n_axes, label)
 
+    layer: Layer
+    sources: tuple[int, ...]
+    input: Shape
+    output: Shape
+    padding: tuple[Pair, ...]
+    groups: int
+    parameters: int
+    macs: int
+    bias_adds: int
+    unused: tuple[int, ...]
+    receptive_field: tuple[int, ...] = ()
+    jump: tuple[Number, ...] = ()
+    start: tuple[Number | float, ...] = ()
+    is_exact_field: bool = True
 
-def _build(kind: str, fields: dict[str, object], n_axes: int, label: str) -> Layer:
-    """Fill in defaults, and turn shorthand kinds into the layer they are."""
-    name = str(fields.pop("name", ""))
-    label = name or label or kind
-    inputs = fields.pop("from", ())
-    weights = tuple((key, fields.pop(key)) for key in (*_WEIGHTS, "constants") if key in fields)
-    if "padding_mode" in fields:
-        fields["mode"] = fields.pop("padding_mode")
-    if kind == "depthwise":
-        kind, fields["groups"] = "conv", 0
-    elif kind == "pointwise":
-        kind, fields["kernel_size"] = "conv", (1,) * n_axes
-    ones = (1,) * n_axes
-    if kind in (*WINDOWED, "convtranspose"):
-        fields.setdefault("stride", fields["kernel_size"] if kind.endswith("pool") else ones)
-        fields.setdefault("dilation", ones)
-        fields.setdefault("padding", ((0, 0),) * n_axes)
-        fields.setdefault("output_padding", (0,) * n_axes)
-    if kind in MODES:
-        fields.setdefault("mode", MODES[kind][0])
-    if fields.get("mode") == "leaky":
-        fields.setdefault("value", 0.01)  # torch's slope
-    if kind in JOINS and len(inputs) < 2:  # type: ignore[arg-type]
-        raise UsageError(
-            f"{kind} needs two inputs or more", hint=f"{kind}:from=first+second (names of layers, or input)"
-        )
-    if kind not in JOINS and len(inputs) > 1:  # type: ignore[arg-type]
-        raise UsageError(f"{kind} takes one input", hint="join them first: add, subtract or concat")
-    return Layer(kind=kind, label=label, n_axes=n_axes, name=name, inputs=inputs, weights=weights, **fields)  # type: ignore[arg-type]
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of the output as float32."""
+        return 4 * prod(self.output)
 
-
-def _normal(name: str, value: object, kind: str, n_axes: int, at: int) -> object:
-    """Return one parameter in its normal form."""
-    if name in _PER_AXIS:
-        return per_axis(_sizes(name, value, _PER_AXIS[name], at), name, n_axes)
-    if name in _COUNTS:
-        return parse_count(str(value), name, minimum=_COUNTS[name], at=at)
-    if name == "padding":
-        padding = _padding(value, n_axes, at)
-        if kind == "pad" and isinstance(padding, str):
-            raise UsageError(f"pad needs numbers, not {padding!r}", hint=_example("pad"), position=at)
-        return padding
-    if name in _SWITCHES:
-        return _switch(name, value, at)
-    if name in _NUMBERS:
-        return _number(name, value, at)
-    if name == "from":
-        names = value.split("+") if isinstance(value, str) else value
-        if not isinstance(names, Sequence) or not all(isinstance(item, str) and item.strip() for item in names):
-            raise UsageError(f"from {value!r} is not a name", hint="from=first+second", position=at)
-        return tuple(item.strip() for item in names)
-    if name == "mode":
-        return _mode(kind, str(value), at)
-    if name in TABLES:
-        if not isinstance(value, Mapping):
-            raise UsageError(f"{name} {value!r} is not a table", hint=f"{name} = {{ … }} in a stack file", position=at)
-        return tuple(sorted((key, tuple(item) if isinstance(item, list) else item) for key, item in value.items()))
-    return str(value).strip()
-
-
-def _sizes(name: str, value: object, minimum: int, at: int) -> tuple[int, ...]:
-    """Return whole numbers from ``3``, ``"7x5"`` or ``[7, 5]``."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(parse_count(str(item), name, minimum=minimum, at=at) for item in value)
-    return parse_sizes(str(value), name, minimum=minimum, at=at)
-
-
-def _padding(value: object, n_axes: int, at: int) -> Padding:
-    """Return padding from text, a number, one number per axis, two per axis, or pairs."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        if any(isinstance(item, list | tuple) for item in value):
-            if not all(isinstance(item, list | tuple) and len(item) == 2 for item in value):
-                raise UsageError(
-                    f"padding {value!r}: not two sides for each axis", hint="[[1, 1], [0, 2]]", position=at
-                )
-            value = [side for pair in value for side in pair]
-        joint = "," if len(value) == 2 * n_axes else "x"
-        return parse_axes_padding(joint.join(map(str, value)), n_axes, at=at)
-    return parse_axes_padding(str(value), n_axes, at=at)
-
-
-def _switch(name: str, value: object, at: int) -> bool:
-    """Return yes or no from ``true``, ``1``, ``yes``, ``on`` and their opposites."""
-    word = str(value).strip().lower()
-    if word not in ("true", "1", "yes", "on", "false", "0", "no", "off"):
-        raise UsageError(
-            f"{name} {value!r} is neither true nor false", hint=f"{name}=true or {name}=false", position=at
-        )
-    return word in ("true", "1", "yes", "on")
-
-
-def _number(name: str, value: object, at: int) -> float:
-    """Return a finite number."""
-    try:
-        number = float(str(value))
-    except ValueError:
-        number = float("nan")
-    if number != number or number in (float("inf"), float("-inf")):
-        raise UsageError(f"{name} {value!r} is not a number", hint=f"{name}=0.1", position=at)
-    return number
-
-
-def _mode(kind: str, word: str, at: int) -> str:
-    """Return one of the modes that a kind knows."""
-    word = word.strip().lower()
-    if word not in MODES[kind]:
-        hint = near_names(word, MODES[kind]) or f"one of {', '.join(MODES[kind])}"
-        raise UsageError(f"{kind} has no mode {word!r}", hint=hint, position=at)
-    return word
-
-
-def _example(kind: str) -> str:
-    """Return what a correct layer of this kind looks like."""
-    return {
-        "conv": "conv:64,k=3,p=1 is 64 maps of a 3×3 kernel",
-        "convtranspose": "convtranspose:32,k=4,s=2,p=1",
-        "depthwise": "depthwise:k=3,p=1",
-        "pointwise": "pointwise:64",
-        "maxpool": "maxpool:2 or maxpool:k=3,s=2,p=1",
-        "avgpool": "avgpool:2 or avgpool:k=3,s=2,p=1",
-        "pad": "pad:1 or pad:0,1,0,1 (top,bottom,left,right)",
-        "upsample": "upsample:2,mode=bilinear",
-        "shuffle": "shuffle:4 (groups)",
-        "combine": "combine:magnitude,n=2",
-    }[kind]
+    @property
+    def is_aligned(self) -> bool:
+        """Whether fields are centred on input pixels, and not between two."""
+        return all(2 * start % 2 == 1 for start in self.start)

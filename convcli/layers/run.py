@@ -1,22 +1,19 @@
-"""Running a stack on planes: each layer through :mod:`convcli.engine`, branches kept only as long as they are needed.
+"""Run a stack on planes: each layer by its kind; branches are kept only as long as they are needed.
 
-``shape`` said every size beforehand; a result of another size would be a bug and is raised as one.
+A result of another size than the walk's is a bug and raises AssertionError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-import convcli.engine as functions
 from convcli.errors import UsageError, near_names
-from convcli.layers import ops as stack_ops
-from convcli.layers.file import Stack
-from convcli.layers.layer import JOINS
-from convcli.layers.stack import LayerShape
-from convcli.layers.weights import LayerNumbers, load_numbers
+from convcli.layers.layer import Numbers
+from convcli.layers.stack import Stack
+from convcli.layers.weights import load_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,23 +28,21 @@ def run_stack(
     outputs: str | Sequence[str] = "last",
     engine: str = "auto",
     threads: int | None = None,
-    numbers: Sequence[LayerNumbers] | None = None,
+    numbers: Sequence[Numbers] | None = None,
 ) -> dict[str, Array]:
-    """Run a stack on planes and return the maps that were asked for.
+    """Run a stack on planes and return the maps that ``outputs`` names.
 
     Parameters
     ----------
-    stack : Stack
-        Layers and where their numbers come from.
     planes : ndarray of shape (C, H, W), float32 or float64
         Input in its own units (or (C, L), (C, D, H, W) for stacks of 1 or 3 axes); other types become float32.
     outputs : str or sequence of str
-        ``last``: the last layer; ``all``: the stack's ``outputs`` (every named layer, if it says none) and the last;
+        ``last``: the last layer; ``all``: the stack's ``outputs`` (every named layer, if it has none) and the last;
         or names of layers.
     engine, threads
         For the convolutions, as in :func:`convcli.conv2d`.
-    numbers : sequence of LayerNumbers, optional
-        Weights already loaded by :func:`convcli.layers.weights.load_numbers`.
+    numbers : sequence of Numbers, optional
+        From :func:`convcli.layers.weights.load_numbers`, if they are loaded already.
 
     Returns
     -------
@@ -58,14 +53,12 @@ def run_stack(
     ------
     UsageError
         An output is unknown, or a layer has no source of numbers.
-    GeometryError
-        A layer does not fit; says which.
-    KernelError
-        Weights are missing or have another shape.
+    GeometryError, KernelError
+        A layer does not fit; its weights are missing or have another shape.
 
     Examples
     --------
-    >>> from convcli.layers.file import parse_stack
+    >>> from convcli.layers.stack import parse_stack
     >>> halved = parse_stack('layers = ["avgpool:2", {layer = "relu", name = "bright"}]')
     >>> run_stack(halved, np.float32([[[1, 3], [5, 7]]]))["bright"].tolist()
     [[[4.0]]]
@@ -77,12 +70,13 @@ def run_stack(
     rows = shape.rows
     wanted = wanted_outputs(stack, outputs)
     numbers = load_numbers(stack, shape) if numbers is None else numbers
+    how = {"engine": engine, "threads": threads}
     last_use = {source: index for index, row in enumerate(rows) for source in row.sources}
     alive: dict[int, Array] = {-1: planes}
     found: dict[str, Array] = {}
     for index, row in enumerate(rows):
         inputs = [alive[source] for source in row.sources]
-        maps = _run_layer(row, inputs, numbers[index], engine, threads)
+        maps = np.asarray(row.layer.run(row, inputs, numbers[index], how))
         if maps.shape != row.output:
             raise AssertionError(f"layer {index + 1} ({row.layer.label}) made {maps.shape}, not {row.output}")
         name = row.layer.name or ("output" if index == len(rows) - 1 else "")
@@ -94,16 +88,11 @@ def run_stack(
 
 
 def wanted_outputs(stack: Stack, outputs: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the results that ``outputs`` asks for.
-
-    Raises
-    ------
-    UsageError
-        No layer has the name.
+    """Return the names of the results that ``outputs`` names; raise UsageError if no layer has one.
 
     Examples
     --------
-    >>> from convcli.layers.file import parse_stack
+    >>> from convcli.layers.stack import parse_stack
     >>> wanted_outputs(parse_stack('layers = [{layer = "relu", name = "a"}, "relu"]'), "all")
     ('a', 'output')
     """
@@ -119,51 +108,3 @@ def wanted_outputs(stack: Stack, outputs: str | Sequence[str]) -> tuple[str, ...
             hint = near_names(name, names) or f"last, all, or {', '.join(names)}"
             raise UsageError(f"the stack has no output {name!r}", hint=hint)
     return tuple(asked)
-
-
-def _run_layer(row: LayerShape, inputs: list[Array], numbers: LayerNumbers, engine: str, threads: int | None) -> Array:
-    """Return the result of one layer."""
-    kind, planes = row.layer.kind, inputs[0]
-    if kind in ("conv", "convtranspose"):
-        return _convolve(row, planes, numbers, engine, threads)
-    if kind in ("maxpool", "avgpool"):
-        return _pool(row, planes)
-    if kind in JOINS:
-        return stack_ops.join(row, inputs)
-    if kind == "batchnorm":
-        return stack_ops.normalize(row, planes, np.asarray(numbers.weight), np.asarray(numbers.bias))
-    return _PLAIN[kind](row, planes)
-
-
-_PLAIN: dict[str, Callable[[LayerShape, Array], Array]] = {
-    "globalpool": stack_ops.pool_globally,
-    "pad": stack_ops.pad,
-    "relu": stack_ops.activate,
-    "upsample": stack_ops.upsample,
-    "shuffle": stack_ops.shuffle,
-    "combine": stack_ops.combine,
-}
-
-
-def _convolve(row: LayerShape, planes: Array, numbers: LayerNumbers, engine: str, threads: int | None) -> Array:
-    """Return a convolution or transposed convolution."""
-    layer = row.layer
-    kind = "conv_transpose" if layer.kind == "convtranspose" else "conv"
-    run: Callable[..., Array] = getattr(functions, f"{kind}{layer.n_axes}d")
-    weight = np.asarray(numbers.weight).astype(planes.dtype)
-    bias = None if numbers.bias is None else numbers.bias.astype(planes.dtype)
-    common = {"groups": row.groups, "dilation": layer.dilation, "engine": engine, "threads": threads}
-    if kind == "conv":
-        border = {"padding_mode": layer.mode or "zeros"}
-        return run(planes, weight, bias, layer.stride, row.padding, **border, **common)
-    return run(planes, weight, bias, layer.stride, row.padding, output_padding=layer.output_padding, **common)
-
-
-def _pool(row: LayerShape, planes: Array) -> Array:
-    """Return a pooling."""
-    layer = row.layer
-    is_max = layer.kind == "maxpool"
-    run: Callable[..., Array] = getattr(functions, f"{'max' if is_max else 'avg'}_pool{layer.n_axes}d")
-    if is_max:
-        return run(planes, layer.kernel_size, layer.stride, row.padding, layer.dilation, layer.ceil_mode)
-    return run(planes, layer.kernel_size, layer.stride, row.padding, layer.ceil_mode, layer.count_include_pad)

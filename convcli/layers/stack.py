@@ -1,217 +1,257 @@
-"""A sequence of layers and the shapes it makes: every number that ``convcli shape`` prints.
+"""Stacks of layers, and their files: TOML → :class:`Stack` and back.
 
-``walk`` binds layers to an input's shape: output sizes, resolved padding, parameters, multiply-accumulates, receptive
-field, bytes, and what of the input no window reaches. Integers only; nothing is read and nothing runs.
+A file has ``layers`` and a few keys about itself. A layer is its text on the command line (``"conv:64,k=7,s=2,p=3"``),
+a table with that text under ``layer`` and more beside it (``name``, ``from``, ``weight``, ``init``, ``constants``), or
+a table with ``type`` and every parameter by name. Relative file names in ``weight`` count from the stack's folder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from convcli.errors import ConvcliError, GeometryError, UsageError, near_names
-from convcli.geometry.arithmetic import Pair, check_groups
-from convcli.geometry.receptive import Field, Node, Step, receptive_fields
-from convcli.layers.layer import WINDOWED, Layer
-from convcli.layers.sizes import Shape, layer_channels, layer_sizes
+from convcli.errors import ConvcliError, UsageError, near_names
+from convcli.geometry.sizes import parse_sizes
+from convcli.layers.layer import SOURCES, Layer, Shape
+from convcli.layers.text import find_kind, layers_from_values, load_word, make_layer, parse_layers, split_layer
+from convcli.layers.walk import Walk, walk_or_fit
 
-if TYPE_CHECKING:
-    from convcli.geometry.receptive import Number
-
-#: Bytes of one activation: float32.
-SAMPLE_BYTES = 4
-
-
-class LayerShape(NamedTuple):
-    """One layer, bound to its input: a row of the table.
-
-    ``macs`` are the multiply-accumulates of the weights at every position, those on padding included, as the loops of
-    a literal implementation run; ``bias_adds`` are apart. Only convolutions have any: a batch norm folds into the
-    convolution before it. Sizes along axes are tuples, rows before columns; ``unused`` is (rows, columns) of the input
-    that the last window does not reach. ``is_exact_field`` is false where the receptive field is an upper bound.
-    """
-
-    layer: Layer
-    sources: tuple[int, ...]
-    input: Shape
-    output: Shape
-    padding: tuple[Pair, ...]
-    groups: int
-    parameters: int
-    macs: int
-    bias_adds: int
-    unused: tuple[int, ...]
-    receptive_field: tuple[int, ...] = ()
-    jump: tuple[Number, ...] = ()
-    start: tuple[Number | float, ...] = ()
-    is_exact_field: bool = True
-
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of the weights: two per multiply-accumulate."""
-        return 2 * self.macs
-
-    @property
-    def activation_bytes(self) -> int:
-        """Bytes of the output as float32."""
-        return SAMPLE_BYTES * prod(self.output)
-
-    @property
-    def is_aligned(self) -> bool:
-        """Whether fields are centred on input pixels, and not between two."""
-        return all(2 * start % 2 == 1 for start in self.start)
+#: Keys of a stack file: type and description of the value.
+KEYS = {
+    "name": (str, "text"),
+    "summary": (str, "text"),
+    "source": (str, "text"),
+    "input": (str, "text such as 3x224x224"),
+    "dims": (int, "1, 2 or 3"),
+    "outputs": (list, "a list of layers' names"),
+    "init": (dict, "a table such as {kind = 'kaiming', seed = 0}"),
+    "layers": (list, "a list of layers"),
+}
 
 
-class StackShape(NamedTuple):
-    """A whole stack, bound to its input: rows and totals."""
-
-    input: Shape
-    rows: tuple[LayerShape, ...]
-    peak_bytes: int
-    extra_notes: tuple[str, ...] = ()
-
-    @property
-    def output(self) -> Shape:
-        """Shape of the last layer's output."""
-        return self.rows[-1].output if self.rows else self.input
-
-    @property
-    def parameters(self) -> int:
-        """Trainable numbers of all layers."""
-        return sum(row.parameters for row in self.rows)
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of all layers."""
-        return sum(row.macs for row in self.rows)
-
-    @property
-    def bias_adds(self) -> int:
-        """Additions of a bias, in all layers."""
-        return sum(row.bias_adds for row in self.rows)
-
-    @property
-    def activation_bytes(self) -> int:
-        """Bytes of all outputs together, as float32."""
-        return sum(row.activation_bytes for row in self.rows)
-
-
-def walk(layers: Sequence[Layer], input_shape: Shape) -> StackShape:
-    """Return every shape and count of a stack for one input.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """A sequence of layers with its name, its usual input and the source of its numbers.
 
     Parameters
     ----------
-    layers : sequence of Layer
+    layers : tuple of Layer
         In the order in which they run.
-    input_shape : tuple of int
-        Channels, then rows and columns (or one length, or depth, rows and columns); each at least 1.
+    name, summary, source : str
+        Its name, its purpose, and its author or paper.
+    input : tuple of int
+        Its usual input shape, channels first; empty if there is none.
+    outputs : tuple of str
+        Names of the layers whose results are wanted besides the last one's.
+    init : tuple of (str, object)
+        The initialiser of layers without weights of their own: ``kind``, ``seed``, …; empty for none.
+    folder : Path or None
+        Where relative file names of weights start; not compared.
+    """
 
-    Returns
-    -------
-    StackShape
-        One row per layer.
+    layers: tuple[Layer, ...]
+    name: str = "stack"
+    summary: str = ""
+    source: str = ""
+    input: Shape = ()
+    outputs: tuple[str, ...] = ()
+    init: tuple[tuple[str, object], ...] = ()
+    folder: Path | None = field(default=None, compare=False)
+
+    def shape(self, input_shape: Shape | None = None) -> Walk:
+        """Return every shape and count for an input, by default the stack's own."""
+        found = input_shape or self.input
+        if not found:
+            raise UsageError(f"stack {self.name!r} says no input", hint="--input 3x224x224")
+        return walk_or_fit(self.layers, found)
+
+    def run(self, planes: Any, *, outputs: str | Sequence[str] = "last") -> dict[str, Any]:
+        """Run the stack on planes ``(C, H, W)``, see :func:`convcli.layers.run.run_stack`."""
+        from convcli.layers.run import run_stack
+
+        return run_stack(self, planes, outputs=outputs)
+
+
+def load_stack(path: Path | str, *, n_axes: int | None = None) -> Stack:
+    """Return the stack of a TOML file; ``n_axes`` counts where the file has neither ``dims`` nor ``input``.
 
     Raises
     ------
-    GeometryError
-        A window does not fit, groups do not divide, or joined shapes differ; says which layer.
     UsageError
-        A layer takes its input from a name that no layer before it has.
+        The file cannot be read, is not TOML, or a layer in it is not understood.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read stack {str(path)!r}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"stack {str(path)!r} is not text", hint="a TOML file in UTF-8") from None
+    try:
+        return parse_stack(text, n_axes=n_axes, name=path.stem, folder=path.parent)
+    except ConvcliError as error:
+        raise _inside(error, str(path)) from None
+
+
+def parse_stack(text: str, *, n_axes: int | None = None, name: str = "stack", folder: Path | None = None) -> Stack:
+    """Return the stack that TOML text describes.
 
     Examples
     --------
-    >>> from convcli.layers.text import parse_layers
-    >>> stem = walk([*parse_layers("conv:64,k=7,s=2,p=3"), *parse_layers("maxpool:k=3,s=2,p=1")], (3, 304, 228))
-    >>> [row.output for row in stem.rows], stem.parameters
-    ([(64, 152, 114), (64, 76, 57)], 9472)
+    >>> stem = parse_stack('layers = ["conv:64,k=7,s=2,p=3", {layer = "maxpool:3,s=2,p=1", name = "pool"}]')
+    >>> stem.shape((3, 224, 224)).output
+    (64, 56, 56)
     """
-    names = {"input": -1}
-    rows: list[LayerShape] = []
-    for index, layer in enumerate(layers):
-        try:
-            rows.append(_bind(layer, index, names, rows, input_shape))
-        except ConvcliError as error:
-            raise error.within(f"layer {index + 1} ({layer.label})") from None
+    import tomllib
+
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"not TOML: {error}", hint='layers = ["conv:64,k=7,s=2,p=3", "relu"]') from None
+    if "layers" not in data and data.keys() & {"kernel", "kernels", "taps", "row", "column"}:
+        raise UsageError("this is a kernel, not a stack of layers", hint="convcli apply IMAGE --kernel FILE")
+    for key, value in data.items():
+        if key not in KEYS:
+            raise UsageError(f"unknown key {key!r}", hint=near_names(key, KEYS) or f"known: {', '.join(KEYS)}")
+        if not isinstance(value, KEYS[key][0]):
+            raise UsageError(f"{key} is not {KEYS[key][1]}")
+    input_shape = parse_sizes(data["input"], "input", minimum=1) if "input" in data else ()
+    dims = data.get("dims", n_axes or (len(input_shape) - 1 if input_shape else 2))
+    if dims not in (1, 2, 3) or (input_shape and len(input_shape) != dims + 1):
+        message = f"dims {dims!r} and input {data.get('input', 'none')!r} do not agree"
+        raise UsageError(message, hint="dims is 1, 2 or 3")
+    if not data.get("layers"):
+        raise UsageError("no layers", hint='layers = ["conv:64,k=7,s=2,p=3", "relu"]')
+    layers = tuple(layer for number, entry in enumerate(data["layers"], 1) for layer in _entry(entry, number, dims))
+    outputs = tuple(map(str, data.get("outputs", ())))
+    _check_names(layers, outputs)
+    return Stack(
+        layers=layers,
+        name=data.get("name", name),
+        summary=data.get("summary", ""),
+        source=data.get("source", ""),
+        input=input_shape,
+        outputs=outputs,
+        init=tuple(sorted(data.get("init", {}).items())),
+        folder=folder,
+    )
+
+
+def _entry(entry: object, number: int, n_axes: int) -> tuple[Layer, ...]:
+    """Return the layers of one entry: text, or a table."""
+    try:
+        if isinstance(entry, str):
+            return parse_layers(entry, n_axes)
+        if not isinstance(entry, dict):
+            raise UsageError(f"{entry!r} is neither text nor a table")
+        return _table(dict(entry), n_axes)
+    except ConvcliError as error:
+        raise _inside(error, f"layer {number}") from None
+
+
+def _inside(error: ConvcliError, where: str) -> ConvcliError:
+    """Return the error with its place added: a layer of a file, a file."""
+    error.where = f"{where}: {error.where}" if error.where else where
+    return error
+
+
+def _table(entry: dict[str, object], n_axes: int) -> tuple[Layer, ...]:
+    """Return the layers of a table with ``layer`` (text) or ``type`` (and every parameter by name)."""
+    if ("layer" in entry) == ("type" in entry):
+        raise UsageError("a layer has either layer (its text) or type", hint='{layer = "conv:64,k=3", name = "first"}')
+    values: dict[str, object] = {}
+    positions: dict[str, int] = {}
+    text, word = str(entry.pop("layer", "")), str(entry.pop("type", ""))
+    if word:
+        kind = find_kind(word, n_axes)
+    else:
+        kind, word, in_text, positions = split_layer(text, n_axes)
+        values |= in_text
+    for key, value in entry.items():
+        name = load_word(kind).full_name(key)
+        if name in values:
+            raise UsageError(f"{name} is given twice: in {text!r} and beside it")
+        values[name] = value
+    text = "" if entry else text
+    return layers_from_values(kind, values, n_axes=n_axes, label=word, at=positions, text=text)
+
+
+def _check_names(layers: Sequence[Layer], outputs: Sequence[str]) -> None:
+    """Raise if two layers share a name, or an output names no layer."""
+    names: set[str] = {"input"}
+    for layer in layers:
+        if layer.name in names:
+            raise UsageError(f"two layers are called {layer.name!r}")
         if layer.name:
-            names[layer.name] = index
-    _add_fields(rows, len(input_shape) - 1)
-    return StackShape(input_shape, tuple(rows), _peak_bytes(rows, input_shape))
+            names.add(layer.name)
+    for output in outputs:
+        if output not in names - {"input"}:
+            hint = near_names(output, names) or f"names: {', '.join(sorted(names - {'input'})) or 'none'}"
+            raise UsageError(f"outputs: no layer is called {output!r}", hint=hint)
 
 
-def _bind(layer: Layer, index: int, names: dict[str, int], rows: list[LayerShape], input_shape: Shape) -> LayerShape:
-    """Return the row of one layer, without its receptive field."""
-    for name in layer.inputs:
-        if name not in names:
-            hint = near_names(name, names) or f"names so far: {', '.join(names)}"
-            raise UsageError(f"takes its input from {name!r}, which no layer before it is called", hint=hint)
-    sources = tuple(names[name] for name in layer.inputs) or (index - 1,)
-    shapes = [rows[source].output if source >= 0 else input_shape for source in sources]
-    if len(shapes[0]) - 1 != layer.n_axes:
-        raise GeometryError(f"is for {layer.n_axes} axes, and its input has {len(shapes[0]) - 1}")
-    n_channels, *sizes = shapes[0]
-    out_channels, groups = layer_channels(layer, shapes)
-    padding, size, unused = layer_sizes(layer, tuple(sizes))
-    output = (out_channels, *size)
-    parameters = macs = bias_adds = 0
-    if layer.kind in ("conv", "convtranspose"):
-        check_groups(n_channels, out_channels, groups)
-        taps = prod(layer.kernel_size)
-        weights = out_channels * n_channels // groups * taps
-        parameters = weights + (out_channels if layer.bias else 0)
-        macs = weights * prod(size if layer.kind == "conv" else sizes)
-        bias_adds = prod(output) if layer.bias else 0
-    elif layer.kind == "batchnorm":
-        parameters = 2 * n_channels
-    return LayerShape(layer, sources, shapes[0], output, padding, groups, parameters, macs, bias_adds, unused)
+def dump_stack(stack: Stack) -> str:
+    """Return a stack as TOML text that :func:`parse_stack` reads back to an equal one.
+
+    Examples
+    --------
+    >>> stem = parse_stack('layers = ["conv:64,k=7,s=2,p=3", "relu"]')
+    >>> parse_stack(dump_stack(stem)) == stem
+    True
+    """
+    values = {
+        "name": stack.name,
+        "summary": stack.summary,
+        "source": stack.source,
+        "input": "x".join(map(str, stack.input)),
+        "dims": stack.layers[0].n_axes,
+        "outputs": list(stack.outputs),
+        "init": dict(stack.init),
+    }
+    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if value or key == "name"]
+    return "\n".join([*lines, "layers = [", *(f"  {_toml(layer_as_table(layer))}," for layer in stack.layers), "]", ""])
 
 
-def _add_fields(rows: list[LayerShape], n_axes: int) -> None:
-    """Fill in receptive field, jump and start of every row."""
-    per_axis: list[list[Field]] = []
-    seen: list[list[Node]] = []
-    for axis in range(n_axes):
-        nodes = [Node(row.sources, _step(row, axis)) for row in rows]
-        per_axis.append(per_axis[seen.index(nodes)] if nodes in seen else receptive_fields(nodes))
-        seen.append(nodes)
-    for index, row in enumerate(rows):
-        fields = [axis_fields[index] for axis_fields in per_axis]
-        rows[index] = row._replace(
-            receptive_field=tuple(field.size for field in fields),
-            jump=tuple(field.jump for field in fields),
-            start=tuple(_half(field.start2) for field in fields),
-            is_exact_field=all(field.is_exact for field in fields),
-        )
+def layer_as_table(layer: Layer) -> dict[str, object]:
+    """Return a layer's type, and the parameters that are not the default.
+
+    Examples
+    --------
+    >>> layer_as_table(parse_layers("conv:64,k=7,s=2,p=3")[0])
+    {'type': 'conv', 'out_channels': 64, 'kernel_size': [7, 7], 'stride': [2, 2], 'padding': [[3, 3], [3, 3]]}
+    """
+    kind = "depthwise" if layer.kind == "conv" and layer.groups == 0 else layer.kind
+    word = load_word(kind)
+    values = {name: _plain(layer, name) for name in (word.bare, *word.parameters) if name and name not in SOURCES}
+    needed: dict[str, object] = {name: values[name] for name in word.needed}
+    inputs: dict[str, object] = {"from": list(layer.inputs)} if layer.inputs else {}
+    default = make_layer(kind, needed | inputs, n_axes=layer.n_axes)
+    changed = {name: value for name, value in values.items() if name in needed or value != _plain(default, name)}
+    return {"type": kind} | ({"name": layer.name} if layer.name else {}) | inputs | changed | dict(layer.weights)
 
 
-def _half(twice: Number) -> Number | float:
-    """Return half of a number, exactly, without importing fractions for the half of an odd one."""
-    return twice / 2 if not isinstance(twice, int) or twice % 2 else twice // 2
+def _plain(layer: Layer, name: str) -> object:
+    """Return a parameter as lists and numbers."""
+    value = getattr(layer, "mode" if name == "padding_mode" else name)
+    if name == "padding" and not isinstance(value, str):
+        return [list(pair) for pair in value]
+    return list(value) if isinstance(value, tuple) else value
 
 
-def _step(row: LayerShape, axis: int) -> Step:
-    """Return what a layer does along one axis."""
-    layer = row.layer
-    if layer.kind in (*WINDOWED, "convtranspose"):
-        how = "up" if layer.kind == "convtranspose" else "down"
-        return Step(how, layer.kernel_size[axis], layer.stride[axis], layer.dilation[axis], row.padding[axis][0])
-    if layer.kind == "globalpool":
-        return Step("down", row.input[1 + axis], row.input[1 + axis])
-    if layer.kind == "pad":
-        return Step("down", pad=row.padding[axis][0])
-    if layer.kind == "upsample":
-        factor = layer.scale_factor[axis]
-        return Step("up" if layer.mode == "nearest" else "linear", factor, factor)
-    return Step()
+def _toml(value: object) -> str:
+    """Return a value as TOML."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        import json
 
-
-def _peak_bytes(rows: list[LayerShape], input_shape: Shape) -> int:
-    """Return the most bytes alive at once when each layer keeps its input until its output is whole."""
-    last_use = {source: index for index, row in enumerate(rows) for source in row.sources}
-    alive = {-1: SAMPLE_BYTES * prod(input_shape)}
-    peak = alive[-1]
-    for index, row in enumerate(rows):
-        alive[index] = row.activation_bytes
-        peak = max(peak, sum(alive.values()))
-        alive = {node: size for node, size in alive.items() if last_use.get(node, -2) > index or node == index}
-    return peak
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, tuple) and all(isinstance(item, tuple) and isinstance(item[0], str) for item in value):
+        return _toml(dict(value))
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return repr(value)

@@ -1,4 +1,4 @@
-"""Numbers for the layers of a stack: from a bank, a checkpoint, a seeded initialiser, or written into the file (NumPy).
+"""Numbers for the layers of a stack: from a bank, a checkpoint or a seeded initialiser (NumPy).
 
 Weights have torch's layouts: (out, in/groups, …) for a convolution, (in, out/groups, …) for a transposed one.
 """
@@ -13,141 +13,103 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from convcli.errors import KernelError, UsageError, near_names
-from convcli.layers.file import Stack
-from convcli.layers.sources import is_checkpoint
-from convcli.layers.stack import LayerShape, StackShape
+from convcli.layers.layer import Numbers
+from convcli.layers.stack import Stack
+from convcli.layers.text import CHECKPOINTS
+from convcli.layers.walk import Walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Array: TypeAlias = "NDArray[Any]"
 
-#: Initialisers and the parameters that each takes.
+#: Parameters of each initialiser, with their defaults.
 INITS = {
-    "xavier": ("gain",),
-    "kaiming": ("gain",),
-    "normal": ("mean", "std"),
-    "orthogonal": ("gain",),
-    "constant": ("value",),
+    "xavier": {"gain": 1.0},
+    "kaiming": {"gain": sqrt(2)},
+    "normal": {"mean": 0.0, "std": 0.02},
+    "orthogonal": {"gain": 1.0},
+    "constant": {"value": 0.0},
 }
-_NORM = {"mean": 0.0, "var": 1.0, "gamma": 1.0, "beta": 0.0}
-#: torch's names for what a batch norm has.
-_NORM_ENTRIES = {"mean": "running_mean", "var": "running_var", "gamma": "weight", "beta": "bias"}
 
 
-class LayerNumbers(NamedTuple):
-    """What one layer multiplies and adds: a convolution's weight and bias, or a batch norm's factor and offset."""
-
-    weight: Array | None = None
-    bias: Array | None = None
-
-
-def load_numbers(stack: Stack, shape: StackShape) -> list[LayerNumbers]:
-    """Return the numbers of every layer of a stack for one input.
-
-    Parameters
-    ----------
-    stack : Stack
-        Where each layer's numbers come from; a layer that does not say takes the stack's ``init``.
-    shape : StackShape
-        The stack on its input, which fixes the channels of depthwise layers.
-
-    Returns
-    -------
-    list of LayerNumbers
-        float64, one per layer; None where a layer has none.
+def load_numbers(stack: Stack, shape: Walk) -> list[Numbers]:
+    """Return the numbers of every layer of a stack for one input, in float64; a layer without a source takes ``init``.
 
     Raises
     ------
     KernelError
-        A bank or an entry is unknown or has another shape; says which layer.
+        A bank or an entry is unknown or has another shape; names the layer.
     UsageError
         A layer has no source of numbers.
     """
     numbers = []
     for index, row in enumerate(shape.rows):
         try:
-            numbers.append(_layer_numbers(stack, row, index))
+            numbers.append(row.layer.load(row, NumberSources(stack, index)))
         except (KernelError, UsageError) as error:
             raise error.within(f"layer {index + 1} ({row.layer.label})") from None
     return numbers
 
 
-def weight_shape(row: LayerShape) -> tuple[int, ...]:
-    """Return the shape of a convolution's weight, in torch's layout.
+class NumberSources(NamedTuple):
+    """The places from which layer ``number`` of a stack can take its numbers."""
 
-    Examples
-    --------
-    >>> from convcli.layers.text import parse_layers
-    >>> from convcli.layers.stack import walk
-    >>> weight_shape(walk(parse_layers("convtranspose:8,k=2,s=2"), (3, 4, 4)).rows[0])
-    (3, 8, 2, 2)
-    """
-    first, second = row.output[0], row.input[0] // row.groups
-    if row.layer.kind == "convtranspose":
-        first, second = row.input[0], row.output[0] // row.groups
-    return (first, second, *row.layer.kernel_size)
+    stack: Stack
+    number: int
 
-
-def _layer_numbers(stack: Stack, row: LayerShape, index: int) -> LayerNumbers:
-    """Return the numbers of one layer."""
-    layer, sources = row.layer, dict(row.layer.weights)
-    if layer.kind == "batchnorm":
-        return _norm_numbers(stack, row, sources)
-    if layer.kind not in ("conv", "convtranspose"):
-        return LayerNumbers()
-    if "weight" in sources and "init" in sources:
-        raise UsageError("has both weight and init", hint="one source of numbers a layer")
-    wanted = weight_shape(row)
-    bias: Array | None = None
-    if "weight" in sources:
-        weight, bias = _load_weight(stack, row, str(sources["weight"]))
-        if "bias_from" in sources:
-            bias = _entry(stack, str(sources["bias_from"]))
-        if layer.bias and bias is None:
-            raise KernelError(
-                f"has a bias, and {sources['weight']!r} brings none", hint="bias = false, or bias_from = 'file#entry'"
-            )
-    else:
-        init = dict(stack.init) | dict(sources.get("init", ()))  # type: ignore[call-overload]
+    def initial(self, shape: tuple[int, ...], own: Any) -> Array:
+        """Return seeded random weights by the stack's ``init``, changed by the layer's ``own``."""
+        init = dict(self.stack.init) | dict(own)
         if not init:
             raise UsageError("has no weights", hint="weight = 'sobel', weight = 'file.safetensors#entry' or init = {…}")
-        weight, bias = initial_weight(wanted, init, index), np.zeros(row.output[0])
-    if not layer.bias:
-        return LayerNumbers(weight)
-    bias = np.asarray(bias, np.float64).reshape(-1)
-    if len(bias) != row.output[0]:
-        raise KernelError(f"the bias has {len(bias)} numbers for {row.output[0]} maps")
-    return LayerNumbers(weight, bias)
+        return initial_weight(shape, init, self.number)
 
+    def kernel(self, spec: str, wanted: tuple[int, ...], groups: int, *, with_bias: bool) -> tuple[Array, Array | None]:
+        """Return weight and bias of a bank or of a checkpoint's entry, in the shape ``wanted``."""
+        if spec.partition("#")[0].lower().endswith(CHECKPOINTS):
+            weight = self.tensor(spec)
+            bias = self.tensor(f"{spec.removesuffix('weight')}bias", missing_ok=True) if with_bias else None
+            if weight.shape != wanted:
+                raise _other_shape(spec, weight.shape, wanted)
+            return weight, bias
+        from convcli.banks import load_bank
 
-def _load_weight(stack: Stack, row: LayerShape, spec: str) -> tuple[Array, Array | None]:
-    """Return weight and bias of a SPEC, in the layer's shape."""
-    wanted = weight_shape(row)
-    if is_checkpoint(spec.partition("#")[0]):
-        weight = _entry(stack, spec)
-        bias = _entry(stack, f"{spec.removesuffix('weight')}bias", missing_ok=True) if row.layer.bias else None
-        if weight.shape != wanted:
+        bank = load_bank(self._anchored(spec))
+        weight = np.asarray(bank.weight, np.float64)
+        weight = weight.reshape(*weight.shape[:2], *_strip(weight.shape[2:], len(wanted) - 2))
+        repeated = weight
+        if weight.shape[1] == 1 and wanted[1] == 1 and wanted[0] == groups * len(weight):
+            repeated = np.tile(weight, (groups, 1, *(1,) * (weight.ndim - 2)))  # each kernel on each plane: c*K + k
+        elif weight.shape[1] == 1 and groups == 1 and wanted[0] == len(weight):
+            repeated = np.repeat(weight, wanted[1], axis=1)  # one kernel on every plane, added up
+        if repeated.shape != wanted:
             raise _other_shape(spec, weight.shape, wanted)
-        return weight, bias
-    from convcli.banks import load_bank
+        bias = None if bank.bias is None else np.resize(np.asarray(bank.bias, np.float64), wanted[0])
+        return repeated, bias
 
-    bank = load_bank(_anchored(stack, spec))
-    weight = np.asarray(bank.weight, np.float64)
-    weight = weight.reshape(*weight.shape[:2], *_strip(weight.shape[2:], len(wanted) - 2))
-    repeated = weight
-    if weight.shape[1] == 1 and wanted[1] == 1 and wanted[0] == row.groups * len(weight):
-        repeated = np.tile(weight, (row.groups, 1, *(1,) * (weight.ndim - 2)))  # each kernel on each plane: c*K + k
-    elif weight.shape[1] == 1 and row.groups == 1 and wanted[0] == len(weight):
-        repeated = np.repeat(weight, wanted[1], axis=1)  # one kernel on every plane, added up
-    if repeated.shape != wanted:
-        raise _other_shape(spec, weight.shape, wanted)
-    bias = None if bank.bias is None else np.resize(np.asarray(bank.bias, np.float64), wanted[0])
-    return repeated, bias
+    def tensor(self, spec: str, *, missing_ok: bool = False) -> Any:
+        """Return one tensor of a checkpoint as float64; None if it is missing and may be."""
+        name, _, entry = self._anchored(spec).partition("#")
+        tensors = _read_arrays(Path(name))
+        if entry in tensors:
+            return np.asarray(tensors[entry], np.float64)
+        if missing_ok:
+            return None
+        hint = near_names(entry, tensors) or f"entries: {', '.join(list(tensors)[:8])}"
+        raise KernelError(f"{name!r} has no entry {entry!r}" if entry else f"{spec!r} names no entry", hint=hint)
+
+    def _anchored(self, spec: str) -> str:
+        """Return a SPEC with its file name in the stack's folder, if there is such a file."""
+        name, mark, entry = spec.partition("#")
+        folder = self.stack.folder
+        if folder is not None and not Path(name).is_absolute() and (folder / name).is_file():
+            return f"{folder / name}{mark}{entry}"
+        return spec
 
 
 def _strip(sizes: tuple[int, ...], n_axes: int) -> tuple[int, ...]:
-    """Return kernel sizes without the leading ones that a bank of fewer or more axes has."""
+    """Return kernel sizes for ``n_axes`` axes; only sizes of 1 are added or removed in front."""
     while len(sizes) > n_axes and sizes[0] == 1:
         sizes = sizes[1:]
     return (1,) * (n_axes - len(sizes)) + sizes
@@ -157,26 +119,6 @@ def _other_shape(spec: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> 
     """Return the error for a weight that does not fit."""
     text = ["x".join(map(str, sizes)) for sizes in (found, wanted)]
     return KernelError(f"{spec!r} has shape {text[0]}, and the layer needs {text[1]} (out, in/groups, kernel)")
-
-
-def _anchored(stack: Stack, spec: str) -> str:
-    """Return a SPEC with a file name that counts from the stack's folder, if there is such a file."""
-    name, mark, entry = spec.partition("#")
-    if stack.folder is not None and not Path(name).is_absolute() and (stack.folder / name).is_file():
-        return f"{stack.folder / name}{mark}{entry}"
-    return spec
-
-
-def _entry(stack: Stack, spec: str, *, missing_ok: bool = False) -> Any:
-    """Return one tensor of a checkpoint as float64, or None if it may be missing and is."""
-    name, _, entry = _anchored(stack, spec).partition("#")
-    tensors = _read_arrays(Path(name))
-    if entry in tensors:
-        return np.asarray(tensors[entry], np.float64)
-    if missing_ok:
-        return None
-    hint = near_names(entry, tensors) or f"entries: {', '.join(list(tensors)[:8])}"
-    raise KernelError(f"{name!r} has no entry {entry!r}" if entry else f"{spec!r} names no entry", hint=hint)
 
 
 def _read_arrays(path: Path) -> Mapping[str, Array]:
@@ -190,40 +132,15 @@ def _read_arrays(path: Path) -> Mapping[str, Array]:
     return read_arrays(path)
 
 
-def _norm_numbers(stack: Stack, row: LayerShape, sources: Mapping[str, object]) -> LayerNumbers:
-    """Return a batch norm as one factor and one offset per channel; an untrained one if nothing is said."""
-    given: dict[str, Any] = dict(_NORM)
-    if "weight" in sources:
-        prefix = str(sources["weight"]).removesuffix(".weight")
-        given |= {key: _entry(stack, f"{prefix}.{entry}") for key, entry in _NORM_ENTRIES.items()}
-    for key, value in dict(sources.get("constants", ())).items():  # type: ignore[call-overload]
-        if key not in _NORM:
-            raise UsageError(f"constants has no {key!r}", hint=near_names(key, _NORM) or f"known: {', '.join(_NORM)}")
-        given[key] = value
-    columns = {}
-    for key, value in given.items():
-        try:
-            columns[key] = np.broadcast_to(np.asarray(value, np.float64), (row.input[0],))
-        except ValueError:
-            raise KernelError(f"{key} has {np.size(value)} numbers for {row.input[0]} channels") from None
-    if columns["var"].min() < 0:
-        raise KernelError("a variance is negative")
-    factor = columns["gamma"] / np.sqrt(columns["var"] + row.layer.eps)
-    return LayerNumbers(factor, columns["beta"] - columns["mean"] * factor)
-
-
 def initial_weight(shape: tuple[int, ...], init: Mapping[str, object], index: int) -> Array:
-    """Return seeded random weights.
-
-    ``xavier`` (Glorot and Bengio 2010, uniform), ``kaiming`` (He et al. 2015, normal, for ReLU), ``normal``,
-    ``orthogonal`` (Saxe et al. 2014) or ``constant``; fans are counted as torch counts them.
+    """Return seeded random weights; fans are counted as torch counts them.
 
     Parameters
     ----------
-    shape : tuple of int
-        Shape of the weight.
     init : mapping
-        ``kind``, ``seed`` (0 if absent), and the parameters of the kind (:data:`INITS`).
+        ``kind``: ``xavier`` (Glorot and Bengio 2010, uniform), ``kaiming`` (He et al. 2015, normal, for ReLU),
+        ``normal``, ``orthogonal`` (Saxe et al. 2014) or ``constant``; ``seed`` (0 if absent), and the kind's
+        parameters (:data:`INITS`).
     index : int
         Number of the layer, so that layers of one seed differ.
 
@@ -243,25 +160,25 @@ def initial_weight(shape: tuple[int, ...], init: Mapping[str, object], index: in
     for key in init:
         if key not in ("kind", "seed", *INITS[kind]):
             raise UsageError(f"init {kind} has no {key!r}", hint=f"kind, seed, {', '.join(INITS[kind])}")
-    values = {key: _finite(key, value) for key, value in init.items() if key not in ("kind", "seed")}
+    values = INITS[kind] | {key: _finite(key, value) for key, value in init.items() if key not in ("kind", "seed")}
     seed = init.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise UsageError(f"seed {seed!r} is not a whole number of at least 0")
     random = np.random.default_rng([seed, index])
     fan_in, fan_out = prod(shape[1:]), shape[0] * prod(shape[2:])
     if kind == "xavier":
-        limit = values.get("gain", 1.0) * sqrt(6 / (fan_in + fan_out))
+        limit = values["gain"] * sqrt(6 / (fan_in + fan_out))
         return random.uniform(-limit, limit, shape)
     if kind == "kaiming":
-        return random.normal(0, values.get("gain", sqrt(2)) / sqrt(fan_in), shape)
+        return random.normal(0, values["gain"] / sqrt(fan_in), shape)
     if kind == "normal":
-        return random.normal(values.get("mean", 0.0), values.get("std", 0.02), shape)
+        return random.normal(values["mean"], values["std"], shape)
     if kind == "constant":
-        return np.full(shape, values.get("value", 0.0))
+        return np.full(shape, values["value"])
     rows, columns = shape[0], prod(shape[1:])
     q, r = np.linalg.qr(random.normal(size=(max(rows, columns), min(rows, columns))))
     q *= np.sign(np.diag(r))
-    return values.get("gain", 1.0) * (q if rows >= columns else q.T).reshape(shape)
+    return values["gain"] * (q if rows >= columns else q.T).reshape(shape)
 
 
 def _finite(key: str, value: object) -> float:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from convcli.images import ImageInfo
-    from convcli.layers.file import Stack
-    from convcli.layers.stack import StackShape
-    from convcli.layers.weights import LayerNumbers
+    from convcli.layers.layer import Numbers
+    from convcli.layers.stack import Stack
+    from convcli.layers.walk import Walk
     from convcli.pipeline.tones import ToneSpec
 
 #: Flags of one convolution: they mean nothing to a stack.
@@ -48,18 +48,18 @@ class StackPlan(Plan):
     Attributes
     ----------
     stack : Stack
-    shape : StackShape
+    shape : Walk
         Of this input.
     wanted : tuple of (str, slice)
         Outputs in running order, each with where its maps stand among :attr:`maps`.
-    numbers : sequence of LayerNumbers
+    numbers : sequence of Numbers
         Weights of the layers, loaded once a batch.
     """
 
     stack: Stack
-    shape: StackShape
+    shape: Walk
     wanted: tuple[tuple[str, slice], ...]
-    numbers: Sequence[LayerNumbers]
+    numbers: Sequence[Numbers]
 
     def tones(self, depth: str) -> tuple[ToneSpec, ...]:
         """Return the tone of each map; ``auto`` stretches each map: what a layer's values mean is not known."""
@@ -71,7 +71,7 @@ class StackPlan(Plan):
 
     def weight_bytes(self) -> bytes:
         """Return the layers and all their numbers as bytes, for a digest."""
-        from convcli.layers.file import dump_stack
+        from convcli.layers.stack import dump_stack
 
         digest = hashlib.sha256(dump_stack(self.stack).encode())
         for index, numbers in enumerate(self.numbers):
@@ -99,14 +99,14 @@ class StackPlanner:
     """
 
     def __init__(self, request: ApplyRequest) -> None:
-        from convcli.layers.file import load_stack
+        from convcli.layers.stack import load_stack
 
         assert request.stack is not None
         self.request = request
         check_words(request)
         self.stack = load_stack(request.stack, n_axes=2)
         _refuse_flags(request)
-        self._numbers: dict[int, Sequence[LayerNumbers]] = {}
+        self._numbers: dict[int, Sequence[Numbers]] = {}
 
     @cached_property
     def file_name(self) -> str:
@@ -158,7 +158,7 @@ class StackPlanner:
             numbers=self._load_numbers(shape),
         )
 
-    def _load_numbers(self, shape: StackShape) -> Sequence[LayerNumbers]:
+    def _load_numbers(self, shape: Walk) -> Sequence[Numbers]:
         """Weights depend on the planes of the image only; ``--max-taps`` is of each layer."""
         from convcli.banks.bank import check_taps, max_taps
         from convcli.layers.weights import load_numbers

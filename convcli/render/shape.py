@@ -1,17 +1,18 @@
-"""A stack's shapes as plain data, text, Markdown and CSV: one row per layer, then totals and what deserves a look."""
+"""A stack's shapes as plain data, text, Markdown and CSV: one row per layer, then totals and notes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from convcli.geometry.arithmetic import window_px
 from convcli.render.table import render_markdown, render_table
 
 if TYPE_CHECKING:
-    from convcli.layers.stack import LayerShape, StackShape
+    from convcli.layers.layer import Row
+    from convcli.layers.walk import Walk
 
-_WINDOWED = ("conv", "convtranspose", "maxpool", "avgpool")
-#: Column = (heading of the text table, alignment, the cell at which the column says nothing).
+#: Column = (heading of the text table, alignment, the value that is left out if every layer has it).
 _COLUMNS = {
     "layer": ("layer", "l", None),
     "output": ("output", "l", None),
@@ -98,11 +99,11 @@ def label_text(label: str) -> str:
 
 
 def as_number(value: object) -> int | float:
-    """Return an exact number as JSON can hold it."""
+    """Return an exact number in a type that JSON has."""
     return value if isinstance(value, int) else float(value)  # type: ignore[arg-type]
 
 
-def row_as_dict(row: LayerShape) -> dict[str, object]:
+def row_as_dict(row: Row) -> dict[str, object]:
     """Return one layer as plain data; keys are the names of the flags and headings."""
     layer = row.layer
     return {
@@ -119,10 +120,10 @@ def row_as_dict(row: LayerShape) -> dict[str, object]:
         "groups": row.groups,
         "output_padding": list(layer.output_padding) or None,
         "ceil_mode": layer.ceil_mode,
-        "bias": layer.bias if layer.kind in ("conv", "convtranspose") else None,
+        "bias": layer.bias if "bias" in layer.known() else None,
         "parameters": row.parameters,
         "macs": row.macs,
-        "flops": row.flops,
+        "flops": 2 * row.macs,
         "bias_adds": row.bias_adds,
         "receptive_field": list(row.receptive_field),
         "receptive_field_is_exact": row.is_exact_field,
@@ -134,7 +135,7 @@ def row_as_dict(row: LayerShape) -> dict[str, object]:
     }
 
 
-def totals_as_dict(shape: StackShape) -> dict[str, object]:
+def totals_as_dict(shape: Walk) -> dict[str, object]:
     """Return the totals as plain data; they are the sums of the rows."""
     return {
         "output": list(shape.output),
@@ -147,7 +148,7 @@ def totals_as_dict(shape: StackShape) -> dict[str, object]:
     }
 
 
-def stack_as_dict(shape: StackShape) -> dict[str, object]:
+def stack_as_dict(shape: Walk) -> dict[str, object]:
     """Return a whole stack as plain data: input, layers, totals, notes."""
     return {
         "input": list(shape.input),
@@ -157,19 +158,19 @@ def stack_as_dict(shape: StackShape) -> dict[str, object]:
     }
 
 
-def _cells(row: LayerShape) -> dict[str, str]:
+def _cells(row: Row) -> dict[str, str]:
     """Return the cells of one layer by column."""
     layer = row.layer
-    windowed = layer.kind in _WINDOWED
+    known = layer.known()
     return {
         "layer": label_text(layer.label),
         "output": shape_text(row.output),
         "kernel_size": axes_text(layer.kernel_size),
         "stride": axes_text(layer.stride),
-        "padding": padding_text(row.padding) if windowed or layer.kind == "pad" else "-",
+        "padding": padding_text(row.padding) if "padding" in known else "-",
         "dilation": axes_text(layer.dilation),
-        "groups": str(row.groups) if layer.kind in ("conv", "convtranspose", "shuffle") else "-",
-        "output_padding": axes_text(layer.output_padding) if layer.kind == "convtranspose" else "-",
+        "groups": str(row.groups) if "groups" in known else "-",
+        "output_padding": axes_text(layer.output_padding) if "output_padding" in known else "-",
         "parameters": f"{row.parameters:,}",
         "macs": f"{row.macs:,}",
         "receptive_field": axes_text(row.receptive_field),
@@ -180,30 +181,24 @@ def _cells(row: LayerShape) -> dict[str, str]:
     }
 
 
-def render_stack(shape: StackShape) -> str:
-    """Return the table, the totals and the notes as text; a column that says nothing is named below instead."""
+def _as_text(shape: Walk) -> str:
+    """Return the table, the totals and the notes as text; a column of one usual value is named below instead."""
     cells = [_cells(row) for row in shape.rows]
-    silent = {
-        key: neutral
-        for key, (_, _, neutral) in _COLUMNS.items()
-        if neutral is not None and all(row[key] in (neutral, "-") for row in cells)
-    }
-    shown = [key for key in _COLUMNS if key not in silent]
+    usual = {key: value for key, (_, _, value) in _COLUMNS.items() if value is not None}
+    left_out = [key for key, value in usual.items() if all(row[key] in (value, "-") for row in cells)]
+    shown = [key for key in _COLUMNS if key not in left_out]
     table = render_table(
         [_COLUMNS[key][0] for key in shown],
         [[row[key] for key in shown] for row in cells],
         align="".join(_COLUMNS[key][1] for key in shown),
     )
-    said = [f"{key.replace('_', ' ')} {neutral}" for key, neutral in silent.items() if neutral != "-"]
+    same = [f"{key.replace('_', ' ')} {usual[key]}" for key in left_out if usual[key] != "-"]
     lines = [f"input {shape_text(shape.input)}", "", table, ""]
-    if said:
-        lines.append(f"all layers: {', '.join(said)}")
-    lines += _totals(shape)
-    lines += [f"note: {note}" for note in notes(shape)]
-    return "\n".join(lines)
+    lines += [f"all layers: {', '.join(same)}"] * bool(same)
+    return "\n".join([*lines, *_totals(shape), *(f"note: {note}" for note in notes(shape))])
 
 
-def _totals(shape: StackShape) -> list[str]:
+def _totals(shape: Walk) -> list[str]:
     """Return the totals as lines of text."""
     return [
         f"output {shape_text(shape.output)}",
@@ -213,8 +208,8 @@ def _totals(shape: StackShape) -> list[str]:
     ]
 
 
-def notes(shape: StackShape) -> list[str]:
-    """Return what deserves a look, one sentence each: unused or skipped input, centres between pixels."""
+def notes(shape: Walk) -> list[str]:
+    """Return a sentence for each oddity: unused or skipped input, centres between pixels, upper bounds."""
     found: list[str] = []
     was_aligned = True
     for number, row in enumerate(shape.rows, 1):
@@ -232,26 +227,22 @@ def notes(shape: StackShape) -> list[str]:
     return [*found, *shape.extra_notes]
 
 
-def _lost(row: LayerShape) -> list[str]:
-    """Return what of its input a layer does not look at."""
+def _lost(row: Row) -> list[str]:
+    """Return the parts of its input that a layer does not use."""
     layer, found = row.layer, []
     names = {1: ("samples",), 2: ("rows", "columns"), 3: ("planes", "rows", "columns")}[layer.n_axes]
     for axis, count in enumerate(row.unused):
         if count:
             found.append(f"never reaches the last {count} of {row.input[1 + axis]} {names[axis]} of its input")
-    if layer.kind in ("conv", "maxpool", "avgpool"):
-        for axis, (kernel, stride, dilation) in enumerate(
-            zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)
-        ):
-            window = dilation * (kernel - 1) + 1
-            if stride > window and row.output[1 + axis] > 1:
-                found.append(
-                    f"skips {stride - window} of every {stride} {names[axis]} (stride {stride}, window {window})"
-                )
+    for axis, name in enumerate(names if layer.has_window else ()):
+        how, kernel, stride, dilation, _ = layer.step(axis, row.input[1 + axis], 0)
+        window = window_px(kernel, dilation)
+        if how == "down" and stride > window and row.output[1 + axis] > 1:
+            found.append(f"skips {stride - window} of every {stride} {name} (stride {stride}, window {window})")
     return found
 
 
-def render_stack_markdown(shape: StackShape) -> str:
+def _as_markdown(shape: Walk) -> str:
     """Return the table with every column, and the totals, as Markdown."""
     rows = [list(_cells(row).values()) for row in shape.rows]
     headings = [key.replace("_", " ") for key in _COLUMNS]
@@ -260,22 +251,28 @@ def render_stack_markdown(shape: StackShape) -> str:
     return "\n".join([*lines, *(f"- note: {note}" for note in notes(shape))])
 
 
-def render_stack_csv(shape: StackShape) -> str:
+def _as_csv(shape: Walk) -> str:
     """Return one line per layer, comma-separated, numbers without separators."""
     import csv
     import io
 
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     keys = [*_COLUMNS]
-    at = keys.index("macs") + 1
-    writer.writerow([*keys[:at], "bias_adds", *keys[at:]])
-    for row in shape.rows:
-        cells = _cells(row) | {
-            "parameters": str(row.parameters),
-            "macs": str(row.macs),
-            "activation_bytes": str(row.activation_bytes),
-        }
-        values = [cells[key] for key in keys]
-        writer.writerow([*values[:at], row.bias_adds, *values[at:]])
+    keys.insert(keys.index("macs") + 1, "bias_adds")
+    numbers = ("parameters", "macs", "bias_adds", "activation_bytes")
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, keys, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_cells(row) | {key: getattr(row, key) for key in numbers} for row in shape.rows)
     return stream.getvalue().rstrip("\n")
+
+
+def _as_json(shape: Walk) -> str:
+    """Return plain data as JSON."""
+    from convcli.pipeline.report import to_json
+
+    return to_json(stack_as_dict(shape))
+
+
+def render_shape(shape: Walk, how: str) -> str:
+    """Return a stack's shapes; ``how`` is text, markdown, csv or json."""
+    return {"text": _as_text, "markdown": _as_markdown, "csv": _as_csv, "json": _as_json}[how](shape)

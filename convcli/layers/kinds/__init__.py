@@ -1,0 +1,12 @@
+"""The words for layers. A new kind is a class in one of these modules and its name here."""
+
+#: Module → its words, in the order in which help lists them; a module is imported when a word of it is used.
+WORDS = {
+    "conv": ("conv", "convtranspose", "depthwise", "pointwise"),
+    "sequences": ("separable", "spatial", "flattened"),
+    "pool": ("maxpool", "avgpool", "globalpool"),
+    "activations": ("relu", "sigmoid", "silu", "hardswish", "gelu"),
+    "arrange": ("pad", "upsample", "shuffle"),
+    "channels": ("batchnorm", "combine", "concat", "add", "subtract"),
+}
+NAMES = tuple(word for words in WORDS.values() for word in words)

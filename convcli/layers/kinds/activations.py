@@ -1,0 +1,121 @@
+"""Activations: functions of each sample by itself; none of them overflows on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import erfc, sqrt
+from typing import Any
+
+from convcli.layers.layer import Layer, Numbers, Row
+
+
+class Activation(Layer):
+    """A function of each sample; subclasses define ``apply``."""
+
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
+        """Return the function of every sample, in the planes' type."""
+        return self.apply(inputs[0])
+
+    def apply(self, planes: Any) -> Any:
+        raise NotImplementedError
+
+
+class Sigmoid(Activation):
+    """``1 / (1 + exp(-x))``, as ``torch.nn.Sigmoid``."""
+
+    kind = "sigmoid"
+    onnx = ("Sigmoid",)
+
+    def apply(self, planes: Any) -> Any:
+        import numpy as np
+
+        small = np.exp(-np.abs(planes))  # at most 1: no overflow, and no digits lost where x is far below 0
+        return np.where(planes >= 0, planes.dtype.type(1), small) / (1 + small)
+
+
+class Silu(Sigmoid):
+    """``x · sigmoid(x)``, as ``torch.nn.SiLU``."""
+
+    kind = "silu"
+    aliases = ("swish",)
+    onnx = ("Swish",)
+
+    def apply(self, planes: Any) -> Any:
+        return planes * super().apply(planes)
+
+
+class Hardswish(Activation):
+    """``x · min(max(x + 3, 0), 6) / 6``, as ``torch.nn.Hardswish``."""
+
+    kind = "hardswish"
+    onnx = ("HardSwish",)
+
+    def apply(self, planes: Any) -> Any:
+        import numpy as np
+
+        return planes * np.clip(planes + 3, 0, 6) / 6
+
+
+class Gelu(Activation):
+    """``x · Φ(x)`` with the normal distribution function, exact, as ``torch.nn.GELU``."""
+
+    kind = "gelu"
+    onnx = ("Gelu",)
+
+    def apply(self, planes: Any) -> Any:
+        import numpy as np
+
+        upper = np.frompyfunc(erfc, 1, 1)(planes.astype(np.float64) * -sqrt(0.5))
+        return (planes * (0.5 * upper.astype(np.float64))).astype(planes.dtype)
+
+
+class Relu(Activation):
+    """Rectifier and other functions by ``mode``; any ONNX operator that changes no shape is read as one."""
+
+    kind = "relu"
+    aliases = ("activation",)
+    bare = "mode"
+    parameters = ("value",)
+    modes = ("relu", "relu6", "leaky", "abs", "sigmoid", "tanh", "hardswish", "silu")
+    onnx = (
+        *(
+            "Relu",
+            "Abs",
+            "Cast",
+            "Ceil",
+            "Celu",
+            "Clip",
+            "Cos",
+            "Elu",
+            "Erf",
+            "Exp",
+            "Floor",
+            "HardSigmoid",
+            "LeakyRelu",
+        ),
+        *("Log", "LRN", "Mish", "Mul", "Div", "Neg", "PRelu", "Pow", "Reciprocal", "Round", "Selu", "Sin", "Softmax"),
+        *("Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu", "InstanceNormalization", "GroupNormalization"),
+        *("LayerNormalization", "QuantizeLinear", "DequantizeLinear"),
+    )
+
+    @classmethod
+    def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:
+        """Return the layer; a leaky one has torch's slope unless given otherwise."""
+        if fields.get("mode") == "leaky":
+            fields.setdefault("value", 0.01)
+        return super().build(fields, n_axes)
+
+    def apply(self, planes: Any) -> Any:
+        import numpy as np
+
+        if self.mode in _SHARED:
+            return _SHARED[self.mode]().apply(planes)
+        if self.mode == "leaky":
+            return np.where(planes >= 0, planes, planes * planes.dtype.type(self.value))
+        if self.mode == "relu6":
+            return np.clip(planes, 0, 6)
+        return np.maximum(planes, 0) if self.mode == "relu" else getattr(np, self.mode)(planes)
+
+
+#: Modes of ``relu`` that are kinds of their own.
+_SHARED = {kind.kind: kind for kind in (Sigmoid, Hardswish, Silu)}

@@ -1,0 +1,141 @@
+"""Layers that move samples: padding, enlarging, channel shuffle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from convcli.errors import UsageError
+from convcli.geometry.arithmetic import Pair, check_groups, resolve_padding
+from convcli.geometry.receptive import Step
+from convcli.layers.layer import Layer, Node, Numbers, Row, Shape
+
+
+class Pad(Layer):
+    """A border around every plane, as ``torch.nn.functional.pad``."""
+
+    kind = "pad"
+    aliases = ("zeropad",)
+    bare = "padding"
+    parameters = ("mode", "value")
+    needed = ("padding",)
+    modes = ("zeros", "constant", "replicate", "reflect", "symmetric", "circular")
+    example = "pad:1 or pad:0,1,0,1 (top,bottom,left,right)"
+    onnx = ("Pad",)
+
+    @classmethod
+    def read(cls, name: str, value: object, n_axes: int, at: int) -> object:
+        """Return one parameter; padding must be numbers."""
+        value = super().read(name, value, n_axes, at)
+        if name == "padding" and isinstance(value, str):
+            raise UsageError(f"pad needs numbers, not {value!r}", hint=cls.example, position=at)
+        return value
+
+    @classmethod
+    def from_onnx(cls, node: Node) -> dict[str, object] | None:
+        """Return the padding, if it is constant and leaves batch and channels alone."""
+        pads, n_all = node.attributes.get("pads") or node.constant(1), node.n_axes + 2
+        sides = [(int(before), int(after)) for before, after in zip(pads[:n_all], pads[n_all:], strict=False)]
+        if len(pads) != 2 * n_all or any(sides[0] + sides[1]) or min(map(min, sides)) < 0:
+            return None
+        return {"padding": [list(pair) for pair in sides[2:]]}
+
+    def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
+        none = (0,) * self.n_axes
+        padding = resolve_padding(self.padding, sizes, none, none, none)
+        return padding, tuple(size + sum(pair) for size, pair in zip(sizes, padding, strict=True)), none
+
+    def step(self, axis: int, size: int, pad: int) -> Step:
+        return Step("down", pad=pad)
+
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
+        """Return planes with a border of any mode, at any size."""
+        import numpy as np
+
+        from convcli.engine import border_index, parse_border
+
+        planes = inputs[0]
+        border = parse_border(f"constant:{self.value!r}" if self.mode == "constant" else self.mode)
+        for axis, (before, after) in enumerate(row.padding, 1):
+            index = border_index(before, planes.shape[axis], after, border.mode)
+            planes = np.take(planes, np.maximum(index, 0), axis=axis)
+            outside = np.flatnonzero(index < 0)
+            if len(outside):
+                planes[(slice(None),) * axis + (outside,)] = border.value
+        return planes
+
+    def size_formula(self, row: Row, axis: int) -> Iterator[str]:
+        before, after = row.padding[axis]
+        yield f"{row.input[1 + axis]} + {before} + {after} = {row.output[1 + axis]}"
+
+
+class Upsample(Layer):
+    """Planes enlarged by whole factors, as ``torch.nn.Upsample`` with ``align_corners=False``."""
+
+    kind = "upsample"
+    aliases = ("up",)
+    bare = "scale_factor"
+    parameters = ("mode",)
+    needed = ("scale_factor",)
+    modes = ("nearest", "bilinear")
+    example = "upsample:2,mode=bilinear"
+    onnx = ("Resize", "Upsample")
+
+    @classmethod
+    def from_onnx(cls, node: Node) -> dict[str, object] | None:
+        """Return factors and mode, if the factors are whole."""
+        scales = next((tensor.values for tensor in node.tensors[1:] if tensor and tensor.values), ())
+        mode = node.attributes.get("mode", b"nearest").decode()
+        if len(scales) != node.n_axes + 2 or any(scale % 1 for scale in scales):
+            return None
+        if scales[:2] != (1, 1) or mode not in ("nearest", "linear"):
+            return None
+        return {"scale_factor": list(map(int, scales[2:])), "mode": "bilinear" if mode == "linear" else mode}
+
+    def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
+        padding, _, unused = super().sizes(sizes)
+        return padding, tuple(size * factor for size, factor in zip(sizes, self.scale_factor, strict=True)), unused
+
+    def step(self, axis: int, size: int, pad: int) -> Step:
+        factor = self.scale_factor[axis]
+        return Step("up" if self.mode == "nearest" else "linear", factor, factor)
+
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
+        """Return enlarged planes: samples repeated, or linear between their centres."""
+        import numpy as np
+
+        planes = inputs[0]
+        for axis, factor in enumerate(self.scale_factor, 1):
+            if self.mode == "nearest":
+                planes = np.repeat(planes, factor, axis=axis)
+                continue
+            size = planes.shape[axis]
+            at = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, None)
+            low = np.floor(at).astype(np.intp)
+            part = (at - low).astype(planes.dtype).reshape(-1, *(1,) * (planes.ndim - 1 - axis))
+            high = np.minimum(low + 1, size - 1)
+            planes = np.take(planes, low, axis=axis) * (1 - part) + np.take(planes, high, axis=axis) * part
+        return planes
+
+    def size_formula(self, row: Row, axis: int) -> Iterator[str]:
+        yield f"{row.input[1 + axis]}·{self.scale_factor[axis]} = {row.output[1 + axis]}"
+
+
+class Shuffle(Layer):
+    """Channels interleaved between groups, as ``torch.nn.ChannelShuffle`` (ShuffleNet)."""
+
+    kind = "shuffle"
+    aliases = ("channelshuffle",)
+    bare = "groups"
+    needed = ("groups",)
+    example = "shuffle:4 (groups)"
+
+    def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
+        check_groups(shapes[0][0], shapes[0][0], self.groups)
+        return shapes[0][0], self.groups
+
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
+        """Return the channels, one from each group in turn."""
+        from convcli.engine import channel_shuffle
+
+        return channel_shuffle(inputs[0][None], row.groups)[0]

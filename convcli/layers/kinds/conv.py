@@ -1,0 +1,263 @@
+"""Convolutions, and the window that they share with poolings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from typing import Any, ClassVar
+
+from convcli.errors import GeometryError, KernelError, UsageError
+from convcli.geometry.arithmetic import (
+    Pair,
+    axis_name,
+    check_groups,
+    conv_output_px,
+    conv_transpose_output_px,
+    resolve_padding,
+    resolve_transpose_padding,
+    unused_input_px,
+)
+from convcli.geometry.receptive import Step
+from convcli.layers.layer import Layer, Node, Numbers, Row, Shape
+
+_AUTO_PAD = {"SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
+_WINDOW = ("kernel_size", "stride", "padding", "dilation")
+_WEIGHTS = ("weight", "bias_from", "init")
+
+
+class Windowed(Layer):
+    """A layer that slides a window along every axis."""
+
+    has_window = True
+
+    @classmethod
+    def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:
+        """Return the layer; the window moves by 1 and is not padded unless given otherwise."""
+        ones, none = (1,) * n_axes, ((0, 0),) * n_axes
+        defaults = {"stride": ones, "dilation": ones, "padding": none, "output_padding": (0,) * n_axes}
+        return super().build(defaults | fields, n_axes)
+
+    @classmethod
+    def window_from_onnx(cls, node: Node) -> dict[str, object]:
+        """Return stride, dilation and padding of an ONNX node."""
+        attributes, n_axes = node.attributes, node.n_axes
+        values: dict[str, object] = {
+            "stride": list(attributes.get("strides", [1] * n_axes)),
+            "dilation": list(attributes.get("dilations", [1] * n_axes)),
+        }
+        auto = attributes.get("auto_pad", b"NOTSET").decode()
+        if auto in _AUTO_PAD:
+            return values | {"padding": _AUTO_PAD[auto]}
+        pads = list(attributes.get("pads", [0] * 2 * n_axes))
+        return values | {"padding": [list(pair) for pair in zip(pads[:n_axes], pads[n_axes:], strict=True)]}
+
+    def resolve(self, sizes: Shape) -> tuple[Pair, ...]:
+        """Return the padding in pixels."""
+        return resolve_padding(self.padding, sizes, self.kernel_size, self.stride, self.dilation)
+
+    def length(self, axis: int, size: int, pads: Pair) -> int:
+        """Return the output length along one axis."""
+        raise NotImplementedError
+
+    def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
+        """Return (resolved padding, output sizes, unused input); errors carry ``axis``."""
+        padding, lengths, unused = self.resolve(sizes), [], []
+        for axis, size in enumerate(sizes):
+            try:
+                length = self.length(axis, size, padding[axis])
+            except GeometryError as error:
+                where = axis_name(axis, self.n_axes)
+                raise GeometryError(f"{where}: {error.message}", hint=error.hint, axis=axis, **error.facts) from None
+            how, kernel, stride, dilation, before = self.step(axis, size, padding[axis][0])
+            window = {"stride": stride, "dilation": dilation, "pad_before_px": before, "output_px": length}
+            unused.append(0 if how == "up" else unused_input_px(size, kernel, **window))
+            lengths.append(length)
+        return padding, tuple(lengths), tuple(unused)
+
+    def step(self, axis: int, size: int, pad: int) -> Step:
+        return Step("down", self.kernel_size[axis], self.stride[axis], self.dilation[axis], pad)
+
+    def window_formula(self, axis: int) -> str:
+        """Return the pixels that the window covers."""
+        return f"({self.dilation[axis]}·({self.kernel_size[axis]} - 1) + 1)"
+
+    def same_formula(self, size: int, axis: int) -> str:
+        """Return the sum of both paddings for ``same``."""
+        stride = self.stride[axis]
+        return f"max((⌈{size} / {stride}⌉ - 1)·{stride} + {self.window_formula(axis)} - {size}, 0)"
+
+    def length_formula(self, row: Row, axis: int) -> str:
+        """Return the output length."""
+        before, after = row.padding[axis]
+        size, window = row.input[1 + axis], self.window_formula(axis)
+        return f"⌊({size} + {before} + {after} - {window}) / {self.stride[axis]}⌋ + 1"
+
+    def size_formula(self, row: Row, axis: int) -> Iterator[str]:
+        """Yield how ``same`` became pixels, and the output length."""
+        before, after = row.padding[axis]
+        if self.padding in ("same", "same_lower"):
+            total = f"{self.same_formula(row.input[1 + axis], axis)} = {before + after}"
+            yield f"{self.padding}: padding {total}, {before} before and {after} after"
+        yield f"{self.length_formula(row, axis)} = {row.output[1 + axis]}"
+
+
+class Conv(Windowed):
+    """Convolution, as ``torch.nn.Conv2d``."""
+
+    kind = "conv"
+    aliases: ClassVar[tuple[str, ...]] = ("convolution", "grouped")
+    bare = "out_channels"
+    parameters: ClassVar[tuple[str, ...]] = (*_WINDOW, "groups", "bias", "padding_mode", *_WEIGHTS)
+    needed: ClassVar[tuple[str, ...]] = ("out_channels", "kernel_size")
+    example = "conv:64,k=3,p=1 is 64 maps of a 3×3 kernel"
+    onnx: ClassVar[tuple[str, ...]] = ("Conv",)
+    is_transposed: ClassVar[bool] = False
+
+    @classmethod
+    def from_onnx(cls, node: Node) -> dict[str, object] | None:
+        """Return the parameters of Conv or ConvTranspose; the weight's shape has channels and kernel."""
+        weight = node.tensors[1]
+        if weight is None or len(weight.shape) != node.n_axes + 2 or "output_shape" in node.attributes:
+            return None
+        groups = node.attributes.get("group", 1)
+        values = cls.window_from_onnx(node) | {
+            "out_channels": weight.shape[1] * groups if cls.is_transposed else weight.shape[0],
+            "kernel_size": list(weight.shape[2:]),
+            "groups": groups,
+            "bias": len(node.tensors) > 2 and node.tensors[2] is not None,
+        }
+        if cls.is_transposed:
+            values["output_padding"] = list(node.attributes.get("output_padding", [0] * node.n_axes))
+        return values
+
+    def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
+        n_channels = shapes[0][0]
+        if self.groups == 0:
+            return n_channels * self.multiplier, n_channels
+        check_groups(n_channels, self.out_channels, self.groups)
+        return self.out_channels, self.groups
+
+    def length(self, axis: int, size: int, pads: Pair) -> int:
+        stride, dilation = self.stride[axis], self.dilation[axis]
+        return conv_output_px(size, self.kernel_size[axis], stride=stride, dilation=dilation, pad_px=sum(pads))
+
+    def counts(self, before: Shape, after: Shape, groups: int) -> tuple[int, int, int]:
+        """Return parameters, MACs at every position of the output (transposed: of the input), and bias additions."""
+        weights = after[0] * before[0] // groups * prod(self.kernel_size)
+        macs = weights * prod((before if self.is_transposed else after)[1:])
+        return (weights + after[0], macs, prod(after)) if self.bias else (weights, macs, 0)
+
+    def weight_shape(self, row: Row) -> Shape:
+        """Return the shape of the weight in torch's layout."""
+        first, second = (row.input[0], row.output[0]) if self.is_transposed else (row.output[0], row.input[0])
+        return (first, second // row.groups, *self.kernel_size)
+
+    def load(self, row: Row, sources: Any) -> Numbers:
+        """Return weight and bias from a bank, a checkpoint or an initialiser."""
+        import numpy as np
+
+        given, wanted = dict(self.weights), self.weight_shape(row)
+        if "weight" in given and "init" in given:
+            raise UsageError("has both weight and init", hint="one source of numbers a layer")
+        bias: Any = np.zeros(row.output[0])
+        if "weight" in given:
+            weight, bias = sources.kernel(str(given["weight"]), wanted, row.groups, with_bias=self.bias)
+            if "bias_from" in given:
+                bias = sources.tensor(str(given["bias_from"]))
+            if self.bias and bias is None:
+                hint = "bias = false, or bias_from = 'file#entry'"
+                raise KernelError(f"has a bias, and {given['weight']!r} brings none", hint=hint)
+        else:
+            weight = sources.initial(wanted, given.get("init", ()))
+        if not self.bias:
+            return Numbers(weight)
+        bias = np.asarray(bias, np.float64).reshape(-1)
+        if len(bias) != row.output[0]:
+            raise KernelError(f"the bias has {len(bias)} numbers for {row.output[0]} maps")
+        return Numbers(weight, bias)
+
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
+        """Return the convolution by the engine."""
+        import convcli.engine as functions
+
+        kind = "conv_transpose" if self.is_transposed else "conv"
+        own = {"output_padding": self.output_padding} if self.is_transposed else {"padding_mode": self.mode or "zeros"}
+        weight, bias = (None if each is None else each.astype(inputs[0].dtype) for each in numbers)
+        window = {"stride": self.stride, "padding": row.padding, "dilation": self.dilation, "groups": row.groups}
+        return getattr(functions, f"{kind}{self.n_axes}d")(inputs[0], weight, bias, **window, **own, **how)
+
+    def count_formula(self, row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:
+        n_in, n_out = row.input[0], row.output[0]
+        taps = "·".join(map(str, self.kernel_size))
+        bias = f" + {n_out}" if self.bias else ""
+        yield "parameters", f"{n_out}·({n_in} / {row.groups})·{taps}{bias} = {row.parameters:,}"
+        places, channels = (row.input, n_out) if self.is_transposed else (row.output, n_in)
+        counted = " (counted on the input)" if self.is_transposed else ""
+        yield "macs", f"{'·'.join(map(str, places))}·({channels} / {row.groups})·{taps} = {row.macs:,}{counted}"
+        if self.bias:
+            yield "bias adds", f"{'·'.join(map(str, row.output))} = {row.bias_adds:,}"
+
+
+class Depthwise(Conv):
+    """A convolution of each channel by itself: ``conv`` with one group per channel."""
+
+    kind = "depthwise"
+    aliases = ("dw",)
+    bare = "multiplier"
+    parameters = (*_WINDOW, "bias", "padding_mode", *_WEIGHTS)
+    needed = ("kernel_size",)
+    example = "depthwise:k=3,p=1"
+    onnx = ()
+
+    @classmethod
+    def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:
+        """Return the convolution."""
+        return Conv.build(fields | {"groups": 0}, n_axes)
+
+
+class Pointwise(Conv):
+    """A convolution with kernel size 1."""
+
+    kind = "pointwise"
+    aliases = ("pw",)
+    parameters = ("stride", "groups", "bias", *_WEIGHTS)
+    needed = ("out_channels",)
+    example = "pointwise:64"
+    has_window = False
+    onnx = ()
+
+    @classmethod
+    def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:
+        """Return the convolution."""
+        return Conv.build(fields | {"kernel_size": (1,) * n_axes}, n_axes)
+
+
+class ConvTranspose(Conv):
+    """Transposed convolution, as ``torch.nn.ConvTranspose2d``; MACs are counted on the input."""
+
+    kind = "convtranspose"
+    aliases = ("transposed", "deconv", "tconv")
+    parameters = (*_WINDOW, "groups", "bias", "output_padding", *_WEIGHTS)
+    example = "convtranspose:32,k=4,s=2,p=1"
+    onnx = ("ConvTranspose",)
+    is_transposed = True
+
+    def resolve(self, sizes: Shape) -> tuple[Pair, ...]:
+        window = (self.kernel_size, self.stride, self.dilation, self.output_padding)
+        return resolve_transpose_padding(self.padding, sizes, *window)
+
+    def length(self, axis: int, size: int, pads: Pair) -> int:
+        more = {"stride": self.stride[axis], "dilation": self.dilation[axis], "pad_px": sum(pads)}
+        kernel, extra = self.kernel_size[axis], self.output_padding[axis]
+        return conv_transpose_output_px(size, kernel, output_padding=extra, **more)
+
+    def step(self, axis: int, size: int, pad: int) -> Step:
+        return super().step(axis, size, pad)._replace(how="up")
+
+    def same_formula(self, size: int, axis: int) -> str:
+        return f"{self.window_formula(axis)} + {self.output_padding[axis]} - {self.stride[axis]}"
+
+    def length_formula(self, row: Row, axis: int) -> str:
+        before, after = row.padding[axis]
+        shorter = f"({row.input[1 + axis]} - 1)·{self.stride[axis]} - {before} - {after}"
+        return f"{shorter} + {self.window_formula(axis)} + {self.output_padding[axis]}"

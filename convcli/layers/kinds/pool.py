@@ -1,0 +1,173 @@
+"""Poolings: the largest or the mean sample of each window, or of each whole plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from convcli.errors import GeometryError
+from convcli.geometry.arithmetic import Pair, pool_output_px, window_px
+from convcli.geometry.receptive import Step
+from convcli.layers.kinds.conv import Windowed
+from convcli.layers.layer import Layer, Node, Numbers, Row, Shape
+
+
+class MaxPool(Windowed):
+    """Largest sample of each window, as ``torch.nn.MaxPool2d``."""
+
+    kind = "maxpool"
+    aliases: ClassVar[tuple[str, ...]] = ("max",)
+    bare = "kernel_size"
+    parameters: ClassVar[tuple[str, ...]] = ("stride", "padding", "dilation", "ceil_mode")
+    needed = ("kernel_size",)
+    example = "maxpool:2 or maxpool:k=3,s=2,p=1"
+    onnx: ClassVar[tuple[str, ...]] = ("MaxPool",)
+
+    @classmethod
+    def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:
+        """Return the layer; the stride is the kernel's size unless given otherwise."""
+        return super().build({"stride": fields["kernel_size"]} | fields, n_axes)
+
+    @classmethod
+    def from_onnx(cls, node: Node) -> dict[str, object] | None:
+        """Return the window of a pooling node."""
+        kernel = list(node.attributes["kernel_shape"])
+        if len(kernel) != node.n_axes:
+            return None
+        window = cls.window_from_onnx(node)
+        return window | {"kernel_size": kernel, "ceil_mode": node.attributes.get("ceil_mode", 0)}
+
+    def length(self, axis: int, size: int, pads: Pair) -> int:
+        """Return the output length; refuse padding over half the kernel, as torch does: a window could lie in it."""
+        kernel, before, after = self.kernel_size[axis], *pads
+        if max(pads) > kernel // 2:
+            message = f"padding {max(pads)} is more than half of the pooling kernel {kernel}"
+            hint = f"a padding of at most {kernel // 2}, or a pad layer before it"
+            raise GeometryError(message, hint=hint, kernel_px=kernel, pad_px=max(pads))
+        step = {"stride": self.stride[axis], "dilation": self.dilation[axis]}
+        pad = {"pad_before_px": before, "pad_after_px": after}
+        return pool_output_px(size, kernel, **step, **pad, ceil_mode=self.ceil_mode)
+
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
+        """Return the largest samples by the engine, of planes that are padded beforehand."""
+        import numpy as np
+
+        import convcli.engine as functions
+
+        padded = self.pad(row, inputs[0], -np.inf)
+        return getattr(functions, f"max_pool{self.n_axes}d")(padded, self.kernel_size, self.stride, 0, self.dilation)
+
+    def pad(self, row: Row, planes: Any, value: float) -> Any:
+        """Return planes that end where the last windows end, beyond the padding (``ceil_mode``) or before it."""
+        import numpy as np
+
+        pads, kept = [(0, 0)], [slice(None)]
+        for axis, (before, _) in enumerate(row.padding):
+            window = window_px(self.kernel_size[axis], self.dilation[axis])
+            end = (row.output[1 + axis] - 1) * self.stride[axis] + window
+            pads.append((before, max(end - before - row.input[1 + axis], 0)))
+            kept.append(slice(end))
+        return np.pad(planes, pads, constant_values=value)[tuple(kept)]
+
+    def length_formula(self, row: Row, axis: int) -> str:
+        if not self.ceil_mode:
+            return super().length_formula(row, axis)
+        up = super().length_formula(row, axis).replace("⌊", "⌈").replace("⌋", "⌉")
+        return up + (" - 1" if self._is_dropped(row, axis) else "")
+
+    def _is_dropped(self, row: Row, axis: int) -> bool:
+        size = row.input[1 + axis] + sum(row.padding[axis]) - window_px(self.kernel_size[axis], self.dilation[axis])
+        return self.ceil_mode and -(-size // self.stride[axis]) + 1 > row.output[1 + axis]
+
+    def size_formula(self, row: Row, axis: int) -> Iterator[str]:
+        yield from super().size_formula(row, axis)
+        if self._is_dropped(row, axis):
+            start = f"{row.output[1 + axis]}·{self.stride[axis]}"
+            end = f"{row.input[1 + axis]} + {row.padding[axis][0]}"
+            yield f"(the window at {start} would start after {end}: dropped)"
+
+
+class AvgPool(MaxPool):
+    """Mean of each window, as ``torch.nn.AvgPool2d``."""
+
+    kind = "avgpool"
+    aliases = ("avg", "averagepool")
+    parameters = ("stride", "padding", "ceil_mode", "count_include_pad")
+    example = "avgpool:2 or avgpool:k=3,s=2,p=1"
+    onnx = ("AveragePool",)
+
+    @classmethod
+    def from_onnx(cls, node: Node) -> dict[str, object] | None:
+        """Return the window of a pooling node without dilation."""
+        values = super().from_onnx(node)
+        if values is None or values.pop("dilation") != [1] * node.n_axes:
+            return None
+        return values | {"count_include_pad": node.attributes.get("count_include_pad", 0)}
+
+    def length(self, axis: int, size: int, pads: Pair) -> int:
+        """Return the output length; refuse a kernel larger than the input in 3-D, as torch's avg_pool3d does."""
+        kernel = self.kernel_size[axis]
+        if self.n_axes == 3 and kernel > size:
+            message = f"kernel {kernel} is larger than the {size} px before padding, which torch's avg_pool3d refuses"
+            raise GeometryError(message, hint="a pad layer before it", kernel_px=kernel, input_px=size)
+        return super().length(axis, size, pads)
+
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
+        """Return the means by the engine; where the two sides of the padding differ, by sums and counts.
+
+        The mean is over the window's pixels; with ``count_include_pad`` the padding counts too, but never the part of
+        a window that hangs over the padding's end (``ceil_mode``).
+        """
+        import numpy as np
+
+        import convcli.engine as functions
+
+        pool = getattr(functions, f"avg_pool{self.n_axes}d")
+        window = (self.kernel_size, self.stride)
+        if all(before == after for before, after in row.padding):
+            pads = tuple(before for before, _ in row.padding)
+            return pool(inputs[0], *window, pads, self.ceil_mode, self.count_include_pad)
+        total = self.pad(row, inputs[0], 0)
+        counted = np.zeros((1, *total.shape[1:]), total.dtype)
+        include = self.count_include_pad
+        ends = zip(row.padding, row.input[1:], strict=True)
+        inside = [slice(0 if include else low, low + size + include * high) for (low, high), size in ends]
+        counted[(slice(None), *inside)] = 1
+        return pool(total, *window) / pool(counted, *window)
+
+
+class GlobalPool(Layer):
+    """Mean or largest sample of each plane, as ``torch.nn.AdaptiveAvgPool2d(1)``."""
+
+    kind = "globalpool"
+    aliases = ("globalavgpool", "adaptiveavgpool")
+    bare = "mode"
+    modes = ("avg", "max")
+    onnx = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean")
+
+    @classmethod
+    def from_onnx(cls, node: Node) -> dict[str, object] | None:
+        """Return the mode; ReduceMean only if it is over all axes but batch and channels."""
+        if node.op == "ReduceMean":
+            n_all = node.n_axes + 2
+            axes = sorted(int(axis) % n_all for axis in node.attributes.get("axes") or node.constant(1))
+            if axes != list(range(2, n_all)) or not node.attributes.get("keepdims", 1):
+                return None
+        return {"mode": "max" if node.op == "GlobalMaxPool" else "avg"}
+
+    def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
+        padding, _, unused = super().sizes(sizes)
+        return padding, (1,) * self.n_axes, unused
+
+    def step(self, axis: int, size: int, pad: int) -> Step:
+        return Step("down", size, size)
+
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
+        """Return one value per plane."""
+        import numpy as np
+
+        pool = np.max if self.mode == "max" else np.mean
+        return pool(inputs[0], axis=tuple(range(1, inputs[0].ndim)), keepdims=True)
+
+    def size_formula(self, row: Row, axis: int) -> Iterator[str]:
+        yield f"1 (one window over {row.input[1 + axis]})"

@@ -1,0 +1,261 @@
+"""One walk over layers: output sizes, padding, parameters, MACs, receptive fields, bytes and unused input.
+
+Integers only; nothing is read and nothing runs. A single convolution is a walk over one layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
+
+from convcli.errors import ConvcliError, GeometryError, UsageError, near_names
+from convcli.geometry.receptive import Field, Node, receptive_fields
+from convcli.layers.layer import Layer, Row, Shape
+
+if TYPE_CHECKING:
+    from convcli.geometry.receptive import Number
+
+#: Multiples that :func:`fit` tries: a side halved six times.
+_MULTIPLES = (2, 4, 8, 16, 32, 64)
+
+
+class Walk(NamedTuple):
+    """Layers bound to an input: one :class:`convcli.layers.layer.Row` per layer, and totals."""
+
+    input: Shape
+    rows: tuple[Row, ...]
+    peak_bytes: int
+    extra_notes: tuple[str, ...] = ()
+
+    @property
+    def output(self) -> Shape:
+        """Shape of the last layer's output."""
+        return self.rows[-1].output if self.rows else self.input
+
+    @property
+    def parameters(self) -> int:
+        """Trainable numbers of all layers."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all layers."""
+        return sum(row.macs for row in self.rows)
+
+    @property
+    def bias_adds(self) -> int:
+        """Additions of a bias, in all layers."""
+        return sum(row.bias_adds for row in self.rows)
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of all outputs together, as float32."""
+        return sum(row.activation_bytes for row in self.rows)
+
+
+class ReceptiveField(NamedTuple):
+    """The part of the input that an output sees, in pixels per axis; see :mod:`convcli.geometry.receptive`."""
+
+    size: tuple[int, ...]
+    jump: tuple[Number, ...]
+    start: tuple[Number | float, ...]
+
+
+def walk(layers: Sequence[Layer], input_shape: Shape) -> Walk:
+    """Return every shape and count of layers for one input.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        In the order in which they run; from :func:`convcli.layers.text.parse_layers`, or made directly: then every
+        parameter of the window is given (``output_padding`` too if it is transposed).
+    input_shape : tuple of int
+        Channels, then rows and columns (or one length, or depth, rows and columns); each at least 1.
+
+    Returns
+    -------
+    Walk
+        One row per layer: ``output``, ``padding`` (pixels before and after each axis), ``groups``, ``parameters``,
+        ``macs``, ``bias_adds``, ``unused`` (input pixels per axis), ``receptive_field``, ``jump``, ``start``.
+
+    Raises
+    ------
+    GeometryError
+        A window does not fit, groups do not divide, or joined shapes differ; names the layer.
+    UsageError
+        A layer takes its input from a name that no layer before it has.
+
+    Examples
+    --------
+    >>> from convcli.layers.text import parse_layers
+    >>> stem = walk([*parse_layers("conv:64,k=7,s=2,p=3"), *parse_layers("maxpool:k=3,s=2,p=1")], (3, 304, 228))
+    >>> [row.output for row in stem.rows], stem.parameters
+    ([(64, 152, 114), (64, 76, 57)], 9472)
+    >>> from convcli.layers.kinds.conv import Conv
+    >>> conv = Conv(out_channels=2, kernel_size=(3, 3), stride=(2, 2), padding=((0, 0), (1, 1)), dilation=(1, 1))
+    >>> (row,) = walk([conv], (3, 8, 8)).rows
+    >>> row.output, row.macs, row.unused
+    ((2, 3, 4), 648, (1, 0))
+    """
+    names = {"input": -1}
+    rows: list[Row] = []
+    for index, layer in enumerate(layers):
+        try:
+            rows.append(_bind(layer, index, names, rows, input_shape))
+        except ConvcliError as error:
+            raise error.within(f"layer {index + 1} ({layer.label or layer.kind})") from None
+        if layer.name:
+            names[layer.name] = index
+    _add_fields(rows, len(input_shape) - 1)
+    return Walk(input_shape, tuple(rows), _peak_bytes(rows, input_shape))
+
+
+def _bind(layer: Layer, index: int, names: dict[str, int], rows: list[Row], input_shape: Shape) -> Row:
+    """Return the row of one layer, without its receptive field."""
+    for name in layer.inputs:
+        if name not in names:
+            hint = near_names(name, names) or f"names so far: {', '.join(names)}"
+            raise UsageError(f"takes its input from {name!r}, which no layer before it is called", hint=hint)
+    sources = tuple(names[name] for name in layer.inputs) or (index - 1,)
+    shapes = [rows[source].output if source >= 0 else input_shape for source in sources]
+    if len(shapes[0]) - 1 != layer.n_axes:
+        raise GeometryError(f"is for {layer.n_axes} axes, and its input has {len(shapes[0]) - 1}")
+    channels, groups = layer.channels(shapes)
+    padding, sizes, unused = layer.sizes(shapes[0][1:])
+    output = (channels, *sizes)
+    return Row(layer, sources, shapes[0], output, padding, groups, *layer.counts(shapes[0], output, groups), unused)
+
+
+def _add_fields(rows: list[Row], n_axes: int) -> None:
+    """Fill in receptive field, jump and start of every row."""
+    per_axis: list[list[Field]] = []
+    seen: list[list[Node]] = []
+    for axis in range(n_axes):
+        steps = [row.layer.step(axis, row.input[1 + axis], row.padding[axis][0]) for row in rows]
+        nodes = [Node(row.sources, step) for row, step in zip(rows, steps, strict=True)]
+        per_axis.append(per_axis[seen.index(nodes)] if nodes in seen else receptive_fields(nodes))
+        seen.append(nodes)
+    for index, row in enumerate(rows):
+        fields = [axis_fields[index] for axis_fields in per_axis]
+        rows[index] = row._replace(
+            receptive_field=tuple(field.size for field in fields),
+            jump=tuple(field.jump for field in fields),
+            start=tuple(_half(field.start2) for field in fields),
+            is_exact_field=all(field.is_exact for field in fields),
+        )
+
+
+def _half(twice: Number) -> Number | float:
+    """Return half of a number, exactly, without importing fractions for the half of an odd one."""
+    return twice / 2 if not isinstance(twice, int) or twice % 2 else twice // 2
+
+
+def _peak_bytes(rows: list[Row], input_shape: Shape) -> int:
+    """Return the most bytes of float32 alive at once; each layer keeps its input until its output is complete."""
+    last_use = {source: index for index, row in enumerate(rows) for source in row.sources}
+    alive = {-1: 4 * prod(input_shape)}
+    peak = alive[-1]
+    for index, row in enumerate(rows):
+        alive[index] = row.activation_bytes
+        peak = max(peak, sum(alive.values()))
+        alive = {node: size for node, size in alive.items() if last_use.get(node, -2) > index or node == index}
+    return peak
+
+
+def walk_or_fit(layers: Sequence[Layer], input_shape: Shape) -> Walk:
+    """Return :func:`walk`; where joined sizes differ, the error's hint gives sizes that fit."""
+    try:
+        return walk(layers, input_shape)
+    except GeometryError as error:
+        found = fit(layers, input_shape) if error.facts.get("joined") else None
+        if found is not None:
+            multiple, shape = found
+            error.hint = f"sides that are multiples of {multiple} fit, such as {'x'.join(map(str, shape))}"
+        raise
+
+
+def fit(layers: Sequence[Layer], input_shape: Shape) -> tuple[int, Shape] | None:
+    """Return the smallest multiple that the input's sides must have for branches to meet, and such an input.
+
+    The next larger sizes are tried as well, so that no multiple is found by luck. None if no multiple fits.
+
+    Examples
+    --------
+    >>> from convcli.layers.text import parse_layers
+    >>> words = ("maxpool:2", "upsample:2,name=up", "subtract:from=input+up")
+    >>> fit([layer for word in words for layer in parse_layers(word)], (3, 21, 20))
+    (2, (3, 22, 20))
+    """
+    channels, *sides = input_shape
+    for multiple in _MULTIPLES:
+        rounded = [-(-side // multiple) * multiple for side in sides]
+        shapes = [(channels, *(side + more * multiple for side in rounded)) for more in range(3)]
+        if all(_fits(layers, shape) for shape in shapes):
+            return multiple, shapes[0]
+    return None
+
+
+def _fits(layers: Sequence[Layer], shape: Shape) -> bool:
+    """Whether a walk succeeds."""
+    try:
+        walk(layers, shape)
+    except ConvcliError:
+        return False
+    return True
+
+
+def _walk_text(input_shape: tuple[int, ...], layers: Sequence[str | Layer]) -> Walk:
+    """Return the walk over layers, some of them as text."""
+    from convcli.layers.text import parse_layers
+
+    shape = tuple(int(size) for size in input_shape)
+    if not 2 <= len(shape) <= 4 or min(shape) < 1:
+        raise UsageError(f"input {shape} is not channels and one to three sizes, all at least 1")
+    chain: list[Layer] = []
+    for layer in layers:
+        chain += parse_layers(layer, len(shape) - 1) if isinstance(layer, str) else [layer]
+    return walk(chain, shape)
+
+
+def output_shape(input_shape: tuple[int, ...], *layers: str | Layer) -> tuple[int, ...]:
+    """Return the shape that a chain of layers ends in.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Channels first, without a batch; one to three sizes.
+    *layers : str or Layer
+        Text such as ``"conv:64,k=7,s=2,p=3"``, or layers.
+
+    Raises
+    ------
+    UsageError
+        Text that is no layer, or an input of too few or too many numbers.
+    GeometryError
+        A layer does not fit; names it.
+
+    Examples
+    --------
+    >>> output_shape((12, 32, 32), "conv:6,k=3,g=3")
+    (6, 30, 30)
+    >>> output_shape((3, 304, 228), "conv:64,k=7,s=2,p=3", "maxpool:k=3,s=2,p=1")
+    (64, 76, 57)
+    """
+    return _walk_text(input_shape, layers).output
+
+
+def receptive_field(input_shape: tuple[int, ...], *layers: str | Layer) -> ReceptiveField:
+    """Return the part of the input that an output sees; parameters and errors as :func:`output_shape`.
+
+    Examples
+    --------
+    >>> receptive_field((3, 304, 228), "conv:64,k=7,s=2,p=3", "maxpool:k=3,s=2,p=1")
+    ReceptiveField(size=(11, 11), jump=(4, 4), start=(0.5, 0.5))
+    """
+    shape = _walk_text(input_shape, layers)
+    n_axes = len(shape.input) - 1
+    if not shape.rows:
+        return ReceptiveField((1,) * n_axes, (1,) * n_axes, (0.5,) * n_axes)
+    row = shape.rows[-1]
+    return ReceptiveField(row.receptive_field, row.jump, row.start)
