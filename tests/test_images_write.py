@@ -31,7 +31,7 @@ from convcli.images import (
 from convcli.images.formats import FORMATS
 from convcli.images.png import adler32_combine
 from convcli.images.sheet import plan_sheet
-from convcli.images.targets import PART_SUFFIX
+from convcli.images.write import PART_SUFFIX
 
 RNG = np.random.default_rng(11)
 RULES = {row.name: row for row in FORMATS if row.planes}

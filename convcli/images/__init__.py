@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from convcli.images.animation import open_animation
     from convcli.images.colormaps import COLORMAPS, apply_colormap
     from convcli.images.info import DEFAULT_MAX_PIXELS, Image, ImageInfo, LargeImage, Metadata
-    from convcli.images.raw import open_raw, write_raw
+    from convcli.images.arrays import open_raw, write_raw
     from convcli.images.reading import open_planes, probe, probe_frames, read, read_frames
     from convcli.images.sheet import make_sheet
-    from convcli.images.write import open_picture, picture_notes, write_picture
+    from convcli.images.formats import picture_notes
+    from convcli.images.write import open_picture, write_picture
 
 _HOME = {
     "open_animation": "animation",
@@ -29,14 +30,14 @@ _HOME = {
     "make_sheet": "sheet",
     "open_picture": "write",
     "open_planes": "reading",
-    "open_raw": "raw",
-    "picture_notes": "write",
+    "open_raw": "arrays",
+    "picture_notes": "formats",
     "probe": "reading",
     "probe_frames": "reading",
     "read": "reading",
     "read_frames": "reading",
     "write_picture": "write",
-    "write_raw": "raw",
+    "write_raw": "arrays",
 }
 
 __all__ = [

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from convcli.errors import OutputError
+from convcli.images.info import Metadata
+
 
 class Format(NamedTuple):
     """A picture format: how it is recognised, and what it can hold.
@@ -20,8 +23,12 @@ class Format(NamedTuple):
         Lower case, with the dot; files are written with the first.
     magic : tuple of bytes
         First bytes of a file. A ``?`` stands for any byte.
+    plugin : tuple of (str, str)
+        Pillow's module and image class; empty where Pillow is not used or chooses by itself.
     planes : tuple of int
         Numbers of planes that can be written; empty: read only.
+    deep_planes : tuple of int
+        Numbers of planes that can be written with 16 bits; empty: the same as ``planes``.
     depths : tuple of str
         Bits a stored sample that can be written; the first is the default.
     keeps : frozenset of str
@@ -34,6 +41,10 @@ class Format(NamedTuple):
         Whether it holds arrays instead of pictures.
     most_px : int
         Largest side that can be written, in pixels.
+    options : frozenset of str
+        Options of writing that it takes: ``compress``, ``quality``, ``subsampling``.
+    quality : int or None
+        Quality where none is asked for; None: lossless until it is asked for.
     note : str
         What is lost when a picture is stored, in one line.
     """
@@ -41,9 +52,13 @@ class Format(NamedTuple):
     name: str
     suffixes: tuple[str, ...]
     magic: tuple[bytes, ...] = ()
+    plugin: tuple[str, ...] = ()
     planes: tuple[int, ...] = ()
     depths: tuple[str, ...] = ("8",)
     keeps: frozenset[str] = frozenset()
+    options: frozenset[str] = frozenset()
+    deep_planes: tuple[int, ...] = ()
+    quality: int | None = None
     animated: bool = False
     windows: bool = False
     raw: bool = False
@@ -68,32 +83,48 @@ class Format(NamedTuple):
 
 _ALL = frozenset({"icc", "dpi", "exif", "stamp"})
 _ANY_PLANES = (1, 2, 3, 4)
+_COMPRESS, _QUALITY = frozenset({"compress"}), frozenset({"compress", "quality"})
+_EVERY_OPTION = frozenset({"compress", "quality", "subsampling"})
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PPM_MAGIC = tuple(b"P%d%b" % (digit, blank) for digit in range(1, 7) for blank in (b" ", b"\t", b"\r", b"\n", b"#"))
 _PFM_MAGIC = tuple(b"P%b%b" % (letter, blank) for letter in (b"F", b"f") for blank in (b" ", b"\t", b"\r", b"\n"))
 
 FORMATS = (
-    Format("png", (".png", ".apng"), (b"\x89PNG\r\n\x1a\n",), _ANY_PLANES, ("8", "16", "1"), _ALL, animated=True),
     Format(
-        "jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), (b"\xff\xd8\xff",), (1, 3), keeps=_ALL, most_px=65500,
-        note="JPEG is lossy (quality 92, no chroma subsampling)",
+        "png", (".png", ".apng"), (b"\x89PNG\r\n\x1a\n",), ("PngImagePlugin", "PngImageFile"), _ANY_PLANES,
+        ("8", "16", "1"), _ALL, _COMPRESS, animated=True,
     ),
     Format(
-        "tiff", (".tif", ".tiff"), _TIFF_MAGIC, _ANY_PLANES, ("8", "16", "float"), frozenset({"icc", "dpi", "stamp"}),
-        animated=True, windows=True,
+        "jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), (b"\xff\xd8\xff",), ("JpegImagePlugin", "JpegImageFile"), (1, 3),
+        keeps=_ALL, options=_EVERY_OPTION, quality=92, most_px=65500,
     ),
     Format(
-        "webp", (".webp",), (b"RIFF????WEBP",), _ANY_PLANES, keeps=frozenset({"icc", "exif", "stamp"}), animated=True,
-        most_px=16383,
+        "tiff", (".tif", ".tiff"), _TIFF_MAGIC, (), _ANY_PLANES, ("8", "16", "float"),
+        frozenset({"icc", "dpi", "stamp"}), _COMPRESS, animated=True, windows=True,
     ),
-    Format("bmp", (".bmp", ".dib"), (b"BM",), (1, 3), keeps=frozenset({"dpi"})),
     Format(
-        "ppm", (".ppm", ".pgm", ".pbm", ".pnm"), _PPM_MAGIC, (1, 3), ("8", "16"), frozenset({"stamp"}), windows=True,
+        "webp", (".webp",), (b"RIFF????WEBP",), ("WebPImagePlugin", "WebPImageFile"), _ANY_PLANES,
+        keeps=frozenset({"icc", "exif", "stamp"}), options=_QUALITY, animated=True, most_px=16383,
     ),
-    Format("pfm", (".pfm",), _PFM_MAGIC, (1, 3), ("float",), windows=True),
     Format(
-        "gif", (".gif",), (b"GIF87a", b"GIF89a"), (1, 3), keeps=frozenset({"stamp"}), animated=True, most_px=65535,
-        note="GIF holds 256 colours: colour is quantised",
+        "avif", (".avif",), (b"????ftypavif", b"????ftypavis"), ("AvifImagePlugin", "AvifImageFile"), _ANY_PLANES,
+        keeps=frozenset({"icc", "exif", "stamp"}), options=_EVERY_OPTION, quality=90, most_px=65536,
+    ),
+    Format(
+        "jp2", (".jp2", ".jpx"), (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
+        ("Jpeg2KImagePlugin", "Jpeg2KImageFile"), _ANY_PLANES, ("8", "16"), frozenset({"stamp"}),
+        frozenset({"quality"}), deep_planes=(1,),
+    ),
+    Format("bmp", (".bmp", ".dib"), (b"BM",), ("BmpImagePlugin", "BmpImageFile"), (1, 3), keeps=frozenset({"dpi"})),
+    Format("tga", (".tga",), (), ("TgaImagePlugin", ""), (1, 3, 4), options=_COMPRESS, most_px=65535),
+    Format(
+        "ppm", (".ppm", ".pgm", ".pbm", ".pnm"), _PPM_MAGIC, (), (1, 3), ("8", "16"), frozenset({"stamp"}),
+        windows=True,
+    ),
+    Format("pfm", (".pfm",), _PFM_MAGIC, (), (1, 3), ("float",), windows=True),
+    Format(
+        "gif", (".gif",), (b"GIF87a", b"GIF89a"), ("GifImagePlugin", "GifImageFile"), (1, 3),
+        keeps=frozenset({"stamp"}), animated=True, most_px=65535, note="GIF holds 256 colours: colour is quantised",
     ),
     Format("npy", (".npy",), depths=("float",), raw=True),
     Format("npz", (".npz",), depths=("float",), keeps=frozenset({"stamp"}), raw=True),
@@ -115,7 +146,7 @@ def able(what: str, value: object) -> tuple[str, ...]:
     Examples
     --------
     >>> able("depths", "16"), able("animated", True)
-    (('png', 'tiff', 'ppm'), ('png', 'tiff', 'webp', 'gif'))
+    (('png', 'tiff', 'jp2', 'ppm'), ('png', 'tiff', 'webp', 'gif'))
     """
     fields = ((row, getattr(row, what)) for row in FORMATS if row.planes)
     return tuple(row.name for row, field in fields if field is value or (isinstance(field, tuple) and value in field))
@@ -134,3 +165,87 @@ def sniff(head: bytes) -> Format | None:
             if all(want in (have, 63) for want, have in zip(magic, head, strict=False)) and len(head) >= len(magic):
                 return row
     return None
+
+
+def check_picture(picture_format: str, n_planes: int, depth: str, size_hw: tuple[int, int]) -> None:
+    """Refuse a picture that its format cannot hold.
+
+    Raises
+    ------
+    OutputError
+        With a hint that names formats that can.
+    """
+    row = BY_NAME[picture_format]
+    if depth not in row.depths:
+        raise OutputError(
+            f"{picture_format} cannot store depth {depth}", hint=f"--format {' or '.join(able('depths', depth))}"
+        )
+    if n_planes not in row.planes:
+        others = able("planes", n_planes)
+        hint = f"--format {' or '.join(others)}" if others else "--format npy, or --layout maps"
+        raise OutputError(f"{picture_format} cannot store {n_planes} planes", hint=hint)
+    if depth == "16" and row.deep_planes and n_planes not in row.deep_planes:
+        raise OutputError(
+            f"{picture_format} cannot store {n_planes} planes of 16 bits", hint="--depth 8, or --format png or tiff"
+        )
+    if max(size_hw) > row.most_px:
+        size = f"{size_hw[0]} x {size_hw[1]} pixels"
+        raise OutputError(f"{picture_format} cannot store {size}: at most {row.most_px} a side", hint="--format png")
+
+
+_TITLES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jp2": "JPEG 2000"}
+_KEPT_NAMES = {"icc": "ICC profile", "dpi": "DPI", "exif": "EXIF", "stamp": "text stamp"}
+
+
+def picture_notes(
+    picture_format: str,
+    n_planes: int,
+    metadata: Metadata,
+    *,
+    quality: int | None = None,
+    subsampling: str | None = None,
+) -> tuple[str, ...]:
+    """Return what a format loses of a picture, one line each; known before a pixel is read.
+
+    Examples
+    --------
+    >>> picture_notes("bmp", 3, Metadata(icc=b"profile"))
+    ('bmp cannot keep the ICC profile',)
+    >>> picture_notes("avif", 3, Metadata(), subsampling="4:2:0")
+    ('AVIF is lossy (quality 90, chroma 4:2:0)',)
+    """
+    row = BY_NAME[picture_format]
+    notes = [
+        f"{picture_format} cannot keep the {_KEPT_NAMES[field]}"
+        for field in _KEPT_NAMES
+        if getattr(metadata, field) and field not in row.keeps
+    ]
+    if metadata.icc and "icc" in row.keeps and fitting_icc(metadata, n_planes).icc is None:
+        space = metadata.icc[16:20].decode("ascii", "replace").strip()
+        notes.append(f"the ICC profile is of {space} and is left out of a picture of {n_planes} planes")
+    if metadata.left_out:
+        notes.append(f"left out of the picture: {', '.join(metadata.left_out)}")
+    quality = row.quality if quality is None else quality
+    if "quality" in row.options and quality is not None:
+        chroma = "no chroma subsampling" if subsampling in (None, "4:4:4") else f"chroma {subsampling}"
+        chroma = {"webp": ", chroma 4:2:0", "jp2": ""}.get(picture_format, f", {chroma}")
+        notes.append(f"{_TITLES[picture_format]} is lossy (quality {quality}{chroma})")
+    if row.note and not (picture_format == "gif" and n_planes == 1):
+        notes.append(row.note)
+    if picture_format == "webp" and n_planes < 3:
+        notes.append("webp has no grey: the plane is stored three times")
+    return tuple(notes)
+
+
+def fitting_icc(metadata: Metadata, n_planes: int) -> Metadata:
+    """Return the metadata without an ICC profile of another colour space than the picture.
+
+    Decoders reject or misread a grey picture with an RGB profile. ICC.1 §7.2.6: bytes 16 to 19 name the space.
+
+    Examples
+    --------
+    >>> fitting_icc(Metadata(icc=bytes(16) + b"RGB " + bytes(108)), 1).icc is None
+    True
+    """
+    others = (b"RGB ", b"CMYK", b"Lab ") if n_planes < 3 else (b"GRAY", b"CMYK", b"Lab ")
+    return metadata._replace(icc=None) if metadata.icc and metadata.icc[16:20] in others else metadata

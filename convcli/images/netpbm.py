@@ -1,19 +1,158 @@
-"""PPM, PGM and PFM: rows as they are, behind a line of text."""
+"""PBM, PGM, PPM and PFM: samples as they are stored, with any maxval; by windows where the file is large and binary.
+
+Pillow stretches 16-bit colour to 8 bits and an odd maxval to 255; here samples keep their units and maxval is white.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from convcli.errors import ImageError
+from convcli.images.info import ImageInfo
+from convcli.images.windows import RawRows
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+#: Magic -> planes. P1 to P3 are text, P1 and P4 bits, Pf and PF float.
+_PLANES = {b"P1": 1, b"P2": 1, b"P3": 3, b"P4": 1, b"P5": 1, b"P6": 3, b"Pf": 1, b"PF": 3}
+_HEAD_BYTES = 65536
+_COMMENT = re.compile(rb"#[^\n]*\n?")
+
+
+class NetpbmDecoder:
+    """An opened PBM, PGM, PPM or PFM.
+
+    Raises
+    ------
+    ImageError
+        The header is damaged, or the file is shorter than it says.
+    """
+
+    def __init__(self, file: BinaryIO, frame: int) -> None:
+        if frame:
+            raise ImageError(f"has no frame {frame}", hint="frames count from 0")
+        file.seek(0)
+        head = file.read(_HEAD_BYTES)
+        self._file, self._kind = file, head[:2]
+        is_bits, is_float = self._kind in (b"P1", b"P4"), self._kind in (b"Pf", b"PF")
+        tokens, self._offset = _tokens(head, 2 if is_bits else 3)
+        width, height = _number(tokens[0], "width"), _number(tokens[1], "height")
+        if is_float:
+            stored, white = _float_type(tokens[2]), 1.0
+        else:
+            white = 255 if is_bits else _number(tokens[2], "maxval")
+            if white > 65535:
+                raise ImageError(f"has maxval {white}", hint="PGM and PPM go to 65535")
+            stored = np.dtype("u1" if white < 256 else ">u2")
+        shape = (height, width, _PLANES[self._kind])
+        n_bytes = height * -(-width // 8) if is_bits else height * width * shape[2] * stored.itemsize
+        if self._kind in (b"P1", b"P2", b"P3"):
+            n_bytes = height * width * shape[2]  # a character a sample at least
+        n_there = file.seek(0, 2) - self._offset
+        if n_there < n_bytes:
+            raise ImageError(
+                f"is truncated: {n_bytes - n_there:,} of {n_bytes:,} bytes missing", hint="copy or download it again"
+            )
+        said = "1-bit samples are read as 0 and 255" if is_bits else f"white is maxval {white}"
+        self._rows = None
+        if self._kind in (b"P5", b"P6", b"Pf", b"PF"):
+            self._rows = RawRows(file, self._offset, shape, stored, upside_down=is_float)
+        self.info = ImageInfo(
+            format="pfm" if is_float else "ppm",
+            mode=self._kind.decode(),
+            width_px=width,
+            height_px=height,
+            plane_names=("r", "g", "b") if shape[2] == 3 else ("l",),
+            dtype=stored.newbyteorder("=").name,
+            white=float(white),
+            notes=(said,) if is_bits or white not in (1, 255, 65535) or (white == 1 and not is_float) else (),
+        )
+
+    def seek(self, frame: int) -> bool:  # noqa: ARG002 - one frame is all there is
+        """Return False: another frame is opened anew."""
+        return False
+
+    def decode(self) -> NDArray[Any]:
+        """Return all samples (H, W, P)."""
+        if self._rows is not None:
+            return self._rows.samples(0, self.info.height_px)
+        self._file.seek(self._offset)
+        return self._unpack_bits() if self._kind == b"P4" else self._parse_text()
+
+    def window(self) -> RawRows | None:
+        """Return the rows without reading them; None for bits and text."""
+        return self._rows
+
+    def _unpack_bits(self) -> NDArray[np.uint8]:
+        height, width = self.info.height_px, self.info.width_px
+        row_bytes = -(-width // 8)
+        packed = np.frombuffer(self._file.read(height * row_bytes), np.uint8).reshape(height, row_bytes)
+        return (1 - np.unpackbits(packed, axis=1, count=width))[:, :, None] * np.uint8(255)
+
+    def _parse_text(self) -> NDArray[Any]:
+        shape = (self.info.height_px, self.info.width_px, self.info.n_planes)
+        n_samples = shape[0] * shape[1] * shape[2]
+        text = _COMMENT.sub(b" ", self._file.read())
+        if self._kind == b"P1":  # digits may stand without a space between them
+            text = b" ".join(re.findall(rb"[^\s]", text)[:n_samples])
+        if bad := re.search(rb"[^0-9\s]+", text):
+            shown = bad[0][:20].decode("ascii", "backslashreplace")
+            raise ImageError(f"has {shown!r} among its samples", hint="the file is damaged")
+        samples = np.fromstring(text.decode(), np.int64, n_samples, sep=" ") if text.strip() else np.zeros(0, np.int64)
+        if len(samples) < n_samples:
+            missing = n_samples - len(samples)
+            raise ImageError(f"is truncated: {missing:,} of {n_samples:,} samples missing", hint="copy it again")
+        most = 1 if self._kind == b"P1" else int(self.info.white)
+        if samples.max() > most:
+            raise ImageError(f"has sample {samples.max()}, above its maxval {most}", hint="the file is damaged")
+        if self._kind == b"P1":
+            samples = (1 - samples) * 255
+        return samples.astype(self.info.dtype).reshape(shape)
+
+
+def _tokens(head: bytes, n_tokens: int) -> tuple[list[bytes], int]:
+    """Return the numbers of the header and the offset of the first sample."""
+    tokens: list[bytes] = []
+    at = 2
+    while len(tokens) < n_tokens:
+        while at < len(head) and (head[at : at + 1].isspace() or head[at : at + 1] == b"#"):
+            found = _COMMENT.match(head, at)
+            at = found.end() if found else at + 1
+        start = at
+        while at < len(head) and not head[at : at + 1].isspace() and at - start < 32:
+            at += 1
+        if at == start or at >= len(head):
+            raise ImageError("is truncated in its header", hint="copy or download the file again")
+        tokens.append(head[start:at])
+    return tokens, at + 1
+
+
+def _number(token: bytes, name: str) -> int:
+    if not token.isdigit() or len(token) > 10 or int(token) < 1:
+        shown = token[:20].decode("ascii", "backslashreplace")
+        raise ImageError(f"has {name} {shown!r} in its header", hint="the file is damaged")
+    return int(token)
+
+
+def _float_type(token: bytes) -> np.dtype[Any]:
+    """Return the sample type by the sign of the scale (negative: little-endian)."""
+    try:
+        scale = float(token)
+    except ValueError:
+        scale = 0.0
+    if not 0 < abs(scale) < float("inf"):
+        raise ImageError(f"has scale {token[:20]!r} in its header", hint="the file is damaged")
+    return np.dtype("<f4" if scale < 0 else ">f4")
 
 
 class PpmWriter:
     """Write binary PGM (P5) or PPM (P6), 8 or 16 bits, row by row.
 
-    The text stamp becomes comment lines, which is where the format has room for it.
+    The text stamp becomes comment lines.
     """
 
     def __init__(self, file: BinaryIO, width_px: int, height_px: int, n_planes: int, depth: str, stamp: str) -> None:
@@ -33,7 +172,7 @@ class PpmWriter:
         self._file.write(band.data)
 
     def finish(self) -> None:
-        """Nothing follows the rows."""
+        """Write nothing: the file ends with its rows."""
 
 
 class PfmWriter:

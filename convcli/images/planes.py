@@ -15,6 +15,8 @@ from convcli.errors import UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from convcli.images.info import ImageInfo
+
 #: Luma of ITU-R BT.601, the weights of JPEG and of Pillow's mode L.
 LUMA_601 = (0.299, 0.587, 0.114)
 
@@ -31,6 +33,21 @@ class PlaneSource(Protocol):
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
         """Return rows ``[top, bottom)`` of every plane, shape (C, bottom - top, W)."""
         ...
+
+
+class Decoder(Protocol):
+    """An opened image of any format."""
+
+    info: ImageInfo
+
+    def seek(self, frame: int) -> bool:
+        """Go to a later frame; False if it must be opened anew."""
+
+    def decode(self) -> NDArray[Any]:
+        """Return the samples, shape (H, W, P)."""
+
+    def window(self) -> PlaneSource | None:
+        """Return the rows without reading them, if that is possible."""
 
 
 class PlaneSelection(NamedTuple):
@@ -171,3 +188,20 @@ def view_planes(
     if isinstance(source, np.ndarray) and view.is_plain and selection.indexes == tuple(range(first, first + n)):
         return source[first : first + n]
     return view
+
+
+def turn_upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Return samples (H, W, P) turned as EXIF orientation 1..8 says (2 and 5 mirror, 6 turns clockwise, ...).
+
+    Examples
+    --------
+    >>> turn_upright(np.array([[1, 2], [3, 4]])[:, :, None], 6)[:, :, 0].tolist()
+    [[3, 1], [4, 2]]
+    """
+    if orientation >= 5:
+        samples = samples.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        samples = samples[::-1]
+    if orientation in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    return np.ascontiguousarray(samples)

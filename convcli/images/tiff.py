@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from convcli.images.info import NO_METADATA, Metadata
+from convcli.images.info import NO_METADATA, ORIENTATION_TAG, Metadata, parse_exif
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -198,6 +198,8 @@ def _metadata_tags(metadata: Metadata, *, first: bool) -> list[tuple[int, int, b
             exact = Fraction(dots).limit_denominator(10_000)
             tags.append((tag, _RATIONAL, struct.pack("<II", exact.numerator, exact.denominator)))
         tags.append((296, _SHORT, struct.pack("<H", 2)))
+    if metadata.exif and (orientation := parse_exif(metadata.exif)[0]) != 1:
+        tags.append((ORIENTATION_TAG, _SHORT, struct.pack("<H", orientation)))
     if metadata.icc:
         tags.append((34675, _UNDEFINED, metadata.icc))
     return tags
@@ -206,3 +208,16 @@ def _metadata_tags(metadata: Metadata, *, first: bool) -> list[tuple[int, int, b
 def _ascii(text: str) -> bytes:
     """Return text as TIFF stores it; what is not ASCII as UTF-8, as most readers expect."""
     return text.replace("\0", " ").encode("utf-8", "replace") + b"\0"
+
+
+class Copied:
+    """A writer that needs to seek, for a file that cannot: finished in memory, then copied."""
+
+    def __init__(self, inner: TiffWriter, buffer: BinaryIO, file: BinaryIO) -> None:
+        self.encode, self.append = inner.encode, inner.append
+        self._inner, self._buffer, self._file = inner, buffer, file
+
+    def finish(self) -> None:
+        """Finish in memory, then copy."""
+        self._inner.finish()
+        self._file.write(self._buffer.getvalue())  # type: ignore[attr-defined]

@@ -1,173 +1,328 @@
-"""TIFFs that Pillow cannot read (float colour, 16-bit grey + alpha, many bands), and rows of those too large to hold.
+"""TIFF pages through tifffile, every sample as it is stored; rows of pages too large to hold.
 
-This file is tifffile's; it is imported only when one of these is met.
+The loader follows from the tags. tifffile decodes whole bytes without compression, deflate, PackBits, LZMA and, with
+the package imagecodecs, all others. Without it, LZW strips are handed to Pillow one by one, as bytes, so that any
+sample type survives; pages of JPEG, faxes and subsampled YCbCr, which have 8 bits at most, are left to Pillow whole.
 """
 
 from __future__ import annotations
 
+import io
 import logging
+import struct
 import threading
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import tifffile  # noqa: TID253
+from PIL import TiffImagePlugin
 
 from convcli.errors import ImageError
-from convcli.images.exif import upright_view
-from convcli.images.header import left_out
-from convcli.images.info import ImageInfo, Metadata
+from convcli.images.info import ORIENTATION_TAG, ImageInfo, Metadata, check_count, left_out
+from convcli.images.pillow import pixels_of
+from convcli.images.planes import turn_upright
 from convcli.images.windows import RawRows, SegmentRows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+    from PIL import Image as PillowImage
 
-# tifffile tells its log of every oddity; without a handler that ends on the terminal
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # without a handler Python prints what tifffile logs
 _READABLE = {"uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64", "bool"}
-_WHITE_IS_ZERO, _RGB, _PALETTE = 0, 2, 3
+_WHITE_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 2, 3, 5, 6, (8, 9)
+_LZW, _PILLOW = 5, (2, 3, 4, 6, 7, 50001)  # faxes, both kinds of JPEG, WebP
+_WHOLE_BITS = (1, 8, 16, 32, 64)
+_MODES = {("l",): "L", ("l", "a"): "LA", ("r", "g", "b"): "RGB", ("r", "g", "b", "a"): "RGBA"}
 
 
-class TifffileDecoder:
-    """A page of a TIFF, opened by tifffile.
+class TiffDecoder:
+    """A page of a TIFF.
+
+    Parameters
+    ----------
+    file : seekable binary file
+    frame : int
+    orientation : {"apply", "keep", "ignore"}
+    max_planes : int
 
     Raises
     ------
     ImageError
-        The page does not exist, or is of a kind that is not a picture of rows and columns.
+        The page does not exist, is not a picture of rows and columns, or has more planes than ``max_planes``.
     """
 
-    def __init__(self, file: BinaryIO, frame: int, orientation: str) -> None:
+    def __init__(self, file: BinaryIO, frame: int, orientation: str, max_planes: int) -> None:
         file.seek(0)
-        self._file = file
+        self._file, self._orientation, self._max_planes = file, orientation, max_planes
         self._lock = threading.Lock()
         self._tiff = tifffile.TiffFile(file)
+        self.seek(frame)
+
+    def seek(self, frame: int) -> bool:
+        """Go to a page."""
         n_pages = len(self._tiff.pages)
         if frame >= n_pages:
             raise ImageError(f"has no frame {frame}", hint=f"{n_pages} frames, counted from 0")
-        page = self._tiff.pages[frame].aspage()
-        self._page = page
-        dtype = page.dtype
-        if dtype is None or dtype.name not in _READABLE or page.axes not in ("YX", "YXS", "SYX"):
-            kind = f"{page.axes} of {dtype}"
-            raise ImageError(f"cannot be decoded (TIFF page {kind})", hint="pages of rows and columns are read")
-        if int(page.photometric) == _PALETTE:
-            raise ImageError("cannot be decoded (TIFF palette of this kind)", hint="convert it to RGB first")
-        n_planes = page.samplesperpixel
-        found = page.tags.valueof(274, default=1)
-        found = found if found in range(1, 9) else 1
-        self.turn = found if orientation == "apply" else 1
-        height, width = page.imagelength, page.imagewidth
-        if self.turn >= 5:
-            height, width = width, height
-        self._out_dtype = {"bool": "uint8", "float16": "float32"}.get(dtype.name, dtype.name)
-        notes = [f"{dtype.name} samples are read as {self._out_dtype}"] if self._out_dtype != dtype.name else []
-        self._white = 1.0 if dtype.kind == "f" else 255.0 if dtype.kind == "b" else float(np.iinfo(dtype).max)
-        self.info = ImageInfo(
-            format="tiff",
-            mode=f"{n_planes}x{dtype.name}",
-            width_px=width,
-            height_px=height,
-            plane_names=_plane_names(page, n_planes),
-            dtype=self._out_dtype,
-            white=self._white,
-            n_frames=n_pages,
-            orientation=found,
-            metadata=_metadata(page),
-            notes=tuple(notes),
-        )
-
-    def seek(self, frame: int) -> bool:  # noqa: ARG002 - part of the protocol
-        """Return False: pages are opened one by one."""
-        return False
-
-    def arrive(self, where: str) -> None:
-        """Return None: pages are decoded whole, or by windows."""
+        page = self._page = self._tiff.pages[frame].aspage()
+        self._frame = frame
+        self._compression, self._photometric = int(page.tags.valueof(259, default=1)), int(page.photometric)
+        self._bits = page.bitspersample
+        found = page.tags.valueof(ORIENTATION_TAG, default=1)
+        self._found = found if found in range(1, 9) else 1
+        self._turn = self._found if self._orientation == "apply" else 1
+        self._check_kind()
+        needs_pillow = self._compression in _PILLOW and not self._can_decode()
+        subsampled = self._photometric == _YCBCR and self._compression not in _PILLOW
+        self._pillow = self._open_pillow() if needs_pillow or subsampled else None
+        # tifffile is told that LZW strips are not compressed: it gets them decoded, and undoes predictor and byte order
+        self._own_lzw = self._compression == _LZW and not self._can_decode()
+        if self._own_lzw:
+            page.compression = 1
+        self._describe(n_pages)
+        return True
 
     def decode(self) -> NDArray[Any]:
-        """Return all samples (H, W, P), upright."""
-        return upright_view(self._shaped(self._page.asarray()), self.turn)
+        """Return all samples (H, W, P)."""
+        if self._pillow is not None:
+            samples = pixels_of(self._pillow)  # Pillow turns a TIFF upright by itself
+            return samples if self._turn != 1 else turn_upright(samples, {6: 8, 8: 6}.get(self._found, self._found))
+        page = self._page
+        if self._own_lzw or self._bits not in _WHOLE_BITS:
+            n_rows = -(-page.imagelength // self._segment_rows())
+            samples = np.concatenate([self._decode_row(index) for index in range(n_rows)])
+        else:
+            samples = page.asarray()
+            samples = samples.transpose(1, 2, 0) if page.axes == "SYX" else samples
+        samples = samples.reshape(page.imagelength, page.imagewidth, -1)
+        return turn_upright(self._meaning(samples), self._turn)
 
     def window(self) -> RawRows | SegmentRows | None:
         """Return the rows without reading them, or None where that is not possible."""
         page = self._page
-        height, width, n_planes = page.imagelength, page.imagewidth, page.samplesperpixel
-        if self.turn != 1 or page.axes == "SYX" or page.dtype is None or int(page.photometric) == _WHITE_IS_ZERO:
+        shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+        if self._turn != 1 or self._pillow is not None or self._converts or self.info.dtype != page.dtype.name:
             return None
-        if page.dtype.name != self._out_dtype or not _can_decode(page):
-            return None
-        shape = (height, width, n_planes)
-        if page.is_contiguous and page.compression == 1:
-            missing = page.dataoffsets[0] + height * width * n_planes * page.dtype.itemsize - self._file.seek(0, 2)
+        if self._compression == 1 and page.axes != "SYX" and page.is_contiguous and self._bits in _WHOLE_BITS:
+            end = page.dataoffsets[0] + shape[0] * shape[1] * shape[2] * page.dtype.itemsize
+            missing = end - self._file.seek(0, 2)
             if missing > 0:
                 raise ImageError(f"is truncated: {missing:,} bytes missing", hint="copy or download the file again")
-            stored = page.dtype.newbyteorder(self._tiff.byteorder)
-            return RawRows(self._file, page.dataoffsets[0], shape, stored)
-        segment_rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, height)
-        return SegmentRows(shape, page.dtype, segment_rows, self._decode_row)
+            return RawRows(self._file, page.dataoffsets[0], shape, page.dtype.newbyteorder(self._tiff.byteorder))
+        return SegmentRows(shape, page.dtype, self._segment_rows(), self._decode_row)
 
-    def _decode_row(self, index: int) -> NDArray[Any]:
-        """Decode one row of tiles, or one strip."""
-        page = self._page
-        height, width, n_planes = page.imagelength, page.imagewidth, page.samplesperpixel
-        segment_rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, height)
-        across = -(-width // page.tilewidth) if page.is_tiled else 1
-        n_rows = min(segment_rows, height - index * segment_rows)
-        band = np.zeros((n_rows, width, n_planes), page.dtype)
-        for column in range(across):
-            at = index * across + column
-            with self._lock:
-                self._file.seek(page.dataoffsets[at])
-                data = self._file.read(page.databytecounts[at])
-            segment, _, shape = page.decode(data, at, jpegtables=page.jpegtables)
-            if segment is None:
-                continue  # a sparse tile: zeros
-            segment = segment.reshape(shape[0] * shape[1], shape[2], -1)[:n_rows]
-            left = column * page.tilewidth if page.is_tiled else 0
-            part = segment[:, : width - left]
-            band[: len(part), left : left + part.shape[1]] = part
-        return band
+    def _check_kind(self) -> None:
+        """Refuse pages that are no pictures, claim too many planes, or lack strips."""
+        page, n_planes = self._page, self._page.samplesperpixel
+        check_count("planes", n_planes, self._max_planes)
+        dtype = page.dtype
+        if dtype is None or dtype.name not in _READABLE or page.axes not in ("YX", "YXS", "SYX"):
+            kind = f"{page.axes} of {dtype}"
+            raise ImageError(f"cannot be decoded (TIFF page {kind})", hint="pages of rows and columns are read")
+        if not isinstance(self._bits, int):
+            raise ImageError(f"cannot be decoded ({self._bits} bits a sample)", hint="one depth for all planes is read")
+        if self._photometric == _PALETTE and (n_planes != 1 or self._bits > 8):
+            raise ImageError("cannot be decoded (TIFF palette of this kind)", hint="convert it to RGB first")
+        if self._compression not in (1, _LZW, *_PILLOW) and not self._can_decode():
+            raise ImageError(
+                f"cannot be decoded (compression {self._compression}, predictor {int(page.predictor)})",
+                hint="pip install imagecodecs, or store it uncompressed",
+            )
+        n_there, n_wanted = len(page.dataoffsets), int(np.prod(page.chunked)) if page.dataoffsets else 1
+        if n_there < n_wanted:
+            raise ImageError(f"is damaged: {n_there} of {n_wanted} strips or tiles", hint="copy it again")
 
-    def _shaped(self, samples: NDArray[Any]) -> NDArray[Any]:
-        page = self._page
-        if page.axes == "SYX":
-            samples = samples.transpose(1, 2, 0)
-        samples = samples.reshape(page.imagelength, page.imagewidth, -1)
-        if samples.dtype == np.bool_:
-            samples = samples.astype(np.uint8) * np.uint8(255)
-        samples = samples.astype(self._out_dtype, copy=False)
-        if int(page.photometric) == _WHITE_IS_ZERO:
-            samples = (samples.dtype.type(self._white) - samples).astype(samples.dtype)
+    def _can_decode(self) -> bool:
+        """Return whether tifffile decodes the page with the packages there are."""
+        try:
+            if self._compression != 1:
+                tifffile.TIFF.DECOMPRESSORS[self._compression]
+            if self._page.predictor != 1:
+                tifffile.TIFF.UNPREDICTORS[self._page.predictor]
+        except KeyError:
+            return False
+        return True
+
+    def _describe(self, n_pages: int) -> None:
+        page, n_planes, notes = self._page, self._page.samplesperpixel, []
+        dtype, bits = page.dtype.name, self._bits
+        # Samples below a byte are spread over 0..255, as in a PNG.
+        out = "uint8" if dtype == "bool" or bits < 8 else "float32" if dtype == "float16" else dtype
+        if page.dtype.kind == "f":
+            self._white = 1.0
+        else:
+            self._white = 255.0 if bits < 8 else float(2 ** (bits - (page.dtype.kind == "i")) - 1)
+        if dtype == "float16":
+            notes.append("float16 samples are read as float32")
+        if bits == 1:
+            notes.append("1-bit samples are read as 0 and 255")
+        if out != "uint8" and page.dtype.kind == "u" and bits not in _WHOLE_BITS:
+            notes.append(f"white is {self._white:.0f} ({bits} bits)")
+        if self._pillow is not None:
+            names = {"1": ("l",), "L": ("l",)}.get(self._pillow.mode, ("r", "g", "b"))
+            mode, out, self._white, self._converts = self._pillow.mode, "uint8", 255.0, True
+            if mode in ("CMYK", "YCbCr"):
+                notes.append(f"{mode} is converted to RGB" + " without its ICC profile" * (mode == "CMYK"))
+        else:
+            names = self._plane_names(n_planes, notes)
+            mode = self._mode(names, n_planes)
+        height, width = page.imagelength, page.imagewidth
+        if self._turn >= 5:
+            height, width = width, height
+        if self._orientation == "ignore" and self._found != 1:
+            notes.append(f"orientation {self._found} is ignored")
+        metadata = _metadata(page, self._found if self._orientation == "keep" else 1)
+        if mode == "CMYK":
+            metadata = metadata._replace(icc=None)  # it describes inks that are gone
+        self.info = ImageInfo(
+            "tiff", mode, width, height, names, out, self._white, n_pages, self._found, metadata, tuple(notes)
+        )
+
+    def _plane_names(self, n_planes: int, notes: list[str]) -> tuple[str, ...]:
+        """Name the planes: r, g, b or l, alpha where declared, the others by number; note what is converted."""
+        page, meaning = self._page, self._photometric
+        extras = [int(extra) for extra in page.extrasamples]
+        self._premultiplied = n_planes in (2, 4) and extras[-1:] == [1] and page.dtype.kind == "u"
+        self._converts = meaning in (_WHITE_IS_ZERO, _PALETTE) or self._premultiplied
+        if meaning == _PALETTE:
+            notes.append("palette is expanded to RGB")
+            return ("r", "g", "b")
+        if meaning == _CMYK and n_planes == 4:
+            self._converts = True
+            notes.append("CMYK is converted to RGB without its ICC profile")
+            return ("r", "g", "b")
+        if meaning in _LAB and n_planes == 3:
+            notes.append("CIELAB planes stay as they are stored")
+            return ("l", "a*", "b*")
+        names = ["r", "g", "b"] if meaning == _RGB and n_planes >= 3 else ["l"]
+        n_extra = n_planes - len(names)
+        if n_extra == 1 and not extras and 338 not in page.tags and len(names) == 3:
+            notes.append("the fourth plane does not say what it is, and is taken for alpha")
+            extras = [2]
+        if self._premultiplied:
+            notes.append("premultiplied alpha is divided out")
+        for index in range(n_extra):
+            is_alpha = index == n_extra - 1 and index < len(extras) and extras[index] in (1, 2)
+            names.append("a" if is_alpha else f"c{index}")
+        others = [name for name in names if name[0] == "c"]
+        if others and len(names) <= 8:
+            notes.append(f"planes that the file does not name: {', '.join(others)}")
+        return tuple(names)
+
+    def _mode(self, names: tuple[str, ...], n_planes: int) -> str:
+        if self._photometric == _PALETTE:
+            return "P"
+        if self._photometric == _CMYK and n_planes == 4:
+            return "CMYK"
+        if self._page.dtype.name == "bool":
+            return "1"
+        is_plain = self._bits == 8 and self._page.dtype.kind == "u"
+        return _MODES.get(names, f"{n_planes}xuint8") if is_plain else f"{n_planes}x{self._page.dtype.name}"
+
+    def _meaning(self, samples: NDArray[Any]) -> NDArray[Any]:
+        """Return stored samples as what they mean: palette, inks and inverted grey become colour and grey."""
+        if self._photometric == _PALETTE:
+            table: NDArray[np.uint16] = self._page.colormap
+            return (table >> 8).astype(np.uint8).T[samples[:, :, 0].astype(np.intp)]
+        if self._bits < 8:
+            samples = samples.astype(np.uint8) * np.uint8(255 // (2**self._bits - 1))
+        samples = samples.astype(self.info.dtype, copy=False)
+        white = int(self._white)
+        if self._photometric == _WHITE_IS_ZERO:
+            reverse = -1 if samples.dtype.kind == "i" else white
+            samples = (reverse - samples.astype(np.int64) if samples.dtype.kind != "f" else 1 - samples).astype(
+                samples.dtype
+            )
+        elif self.info.mode == "CMYK" and samples.dtype.kind == "u":
+            light = white - samples[:, :, 3:].astype(np.uint64)
+            samples = (light - (samples[:, :, :3] * light + white // 2) // white).astype(samples.dtype)
+        elif self._premultiplied:
+            alpha = samples[:, :, -1:].astype(np.uint64)
+            colours = np.minimum(samples[:, :, :-1] * np.uint64(white) // np.maximum(alpha, 1), white)
+            samples = np.concatenate([colours.astype(samples.dtype), samples[:, :, -1:]], axis=2)
         return samples
 
+    def _segment_rows(self) -> int:
+        page = self._page
+        return int(page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength))
 
-def _can_decode(page: tifffile.TiffPage) -> bool:
-    """Return whether tifffile decodes the page without the package imagecodecs; if not, Pillow may."""
-    try:
-        tifffile.TIFF.DECOMPRESSORS[page.compression]
-        tifffile.TIFF.UNPREDICTORS[page.predictor]
-    except KeyError:
-        return False
-    return True
+    def _decode_row(self, index: int) -> NDArray[Any]:
+        """Decode one row of tiles, or one strip, of all planes, shape (rows, W, P)."""
+        page, step = self._page, self._segment_rows()
+        height, width, n_planes = page.imagelength, page.imagewidth, page.samplesperpixel
+        across, down = -(-width // page.tilewidth) if page.is_tiled else 1, -(-height // step)
+        n_rows = min(step, height - index * step)
+        band = np.zeros((n_rows, width, n_planes), page.dtype)
+        n_apart = n_planes if page.axes == "SYX" else 1
+        for plane in range(n_apart):
+            for column in range(across):
+                segment = self._segment((plane * down + index) * across + column, n_rows)
+                if segment is None:
+                    continue  # a sparse tile: zeros
+                left = column * page.tilewidth if page.is_tiled else 0
+                part = segment[:n_rows, : width - left]
+                planes = slice(plane, plane + 1) if n_apart > 1 else slice(None)
+                band[: len(part), left : left + part.shape[1], planes] = part
+        return band
+
+    def _segment(self, at: int, n_rows: int) -> NDArray[Any] | None:
+        """Decode one strip or tile, shape (rows, columns, planes)."""
+        page = self._page
+        with self._lock:
+            self._file.seek(page.dataoffsets[at])
+            data = self._file.read(page.databytecounts[at])
+        rows = page.tilelength if page.is_tiled else n_rows
+        width = page.tilewidth if page.is_tiled else page.imagewidth
+        n_planes = 1 if page.axes == "SYX" else page.samplesperpixel
+        if self._own_lzw and data:
+            data = _decode_lzw(data, rows, -(-width * n_planes * self._bits // 8), int(page.fillorder))
+        if self._bits in _WHOLE_BITS:
+            segment, _, shape = page.decode(data, at, jpegtables=page.jpegtables)
+            return None if segment is None else segment.reshape(shape[1], shape[2], -1)
+        if not self._own_lzw and self._compression != 1:
+            data = tifffile.TIFF.DECOMPRESSORS[self._compression](data)
+        return _unpack(data, rows, width, n_planes, self._bits).astype(page.dtype)
+
+    def _open_pillow(self) -> PillowImage.Image:
+        self._file.seek(0)
+        image = TiffImagePlugin.TiffImageFile(self._file)
+        image.seek(self._frame)
+        image.info.pop("xmp", None)  # Pillow would look for an orientation there too
+        return image
 
 
-def _plane_names(page: tifffile.TiffPage, n_planes: int) -> tuple[str, ...]:
-    """Name the planes: r, g, b or l, alpha where declared, the others by number."""
-    names = ["r", "g", "b"] if int(page.photometric) == _RGB and n_planes >= 3 else ["l"]
-    extras = [int(extra) for extra in page.extrasamples]
-    for index in range(n_planes - len(names)):
-        is_alpha = index == n_planes - len(names) - 1 and index < len(extras) and extras[index] in (1, 2)
-        names.append("a" if is_alpha else f"c{index}")
-    return tuple(names)
+def _decode_lzw(data: bytes, rows: int, row_bytes: int, fill_order: int) -> bytes:
+    """Decode an LZW strip to bytes: Pillow reads it as the only strip of a grey picture ``row_bytes`` wide."""
+    tags = (
+        (256, row_bytes), (257, rows), (258, 8), (259, _LZW), (262, 1), (266, fill_order), (273, 8), (277, 1),
+        (278, rows), (279, len(data)),
+    )  # fmt: skip
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    start = 8 + len(data)
+    file = io.BytesIO(struct.pack("<2sHI", b"II", 42, start) + data + directory + bytes(4))
+    return TiffImagePlugin.TiffImageFile(file).tobytes()
 
 
-def _metadata(page: tifffile.TiffPage) -> Metadata:
-    icc = page.tags.valueof(34675)
-    dpi = None
+def _unpack(data: bytes, rows: int, width: int, n_planes: int, bits: int) -> NDArray[Any]:
+    """Return samples of 2 to 31 bits, packed with the highest bit first; each row begins with a byte (TIFF 6.0 §3)."""
+    n_row = -(-width * n_planes * bits // 8)
+    if len(data) < rows * n_row:
+        raise ImageError(f"is truncated: {rows * n_row - len(data):,} bytes missing", hint="copy it again")
+    packed = np.frombuffer(data, np.uint8, rows * n_row).reshape(rows, n_row)
+    single = np.unpackbits(packed, axis=1, count=width * n_planes * bits).reshape(rows, width, n_planes, bits)
+    return single @ (1 << np.arange(bits - 1, -1, -1, dtype=np.int64))
+
+
+def _metadata(page: tifffile.TiffPage, orientation: int) -> Metadata:
+    icc, dpi, exif = page.tags.valueof(34675), None, None
     try:
         across, down = page.get_resolution(unit=2)
         if 1 < across < 1e6 and 1 < down < 1e6:
             dpi = (float(across), float(down))
     except (KeyError, ValueError, ZeroDivisionError, TypeError):
         pass
+    if orientation != 1:
+        exif = b"II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, ORIENTATION_TAG, 3, 1, orientation, 0)
     icc = icc if isinstance(icc, bytes) and icc else None
-    return Metadata(icc=icc, dpi=dpi, left_out=left_out({}, page.tags))
+    return Metadata(icc=icc, dpi=dpi, exif=exif, left_out=left_out({}, page.tags))

@@ -1,4 +1,4 @@
-"""Rows of an image that stays in its file: raw rows, and the tiles or strips of a TIFF decoded when asked for."""
+"""Rows of an image that stays in its file: raw rows, and tiles or strips of a TIFF decoded on demand."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from convcli.errors import ImageError
-from convcli.images.failures import translating
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from convcli.images.planes import PlaneSource
 
 
 class RawRows:
@@ -54,7 +56,6 @@ class RawRows:
         self._offset, self._hwp, self._stored, self._upside_down = offset, shape, dtype, upside_down
         self._row_bytes = shape[1] * shape[2] * dtype.itemsize
         self._lock = threading.Lock()
-        self.where = ""
         self.shape = (shape[2], shape[0], shape[1])
         self.dtype = dtype.newbyteorder("=")
 
@@ -68,8 +69,7 @@ class RawRows:
 
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
         """Return rows ``[top, bottom)`` of every plane, shape (P, bottom - top, W)."""
-        with translating(self.where):
-            return self.samples(top, bottom).transpose(2, 0, 1)
+        return self.samples(top, bottom).transpose(2, 0, 1)
 
     def _read(self, start: int, into: memoryview) -> None:
         n_read = 0
@@ -105,7 +105,6 @@ class SegmentRows:
         decode: Callable[[int], NDArray[Any]],
     ) -> None:
         self._hwp, self._segment_rows, self._decode = shape, segment_rows, decode
-        self.where = ""
         self.shape = (shape[2], shape[0], shape[1])
         self.dtype = dtype.newbyteorder("=")
         self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
@@ -132,11 +131,23 @@ class SegmentRows:
                 if index in self._kept:
                     self._kept.move_to_end(index)
                     return self._kept[index]
-            with translating(self.where):
-                segment = self._decode(index)
+            segment = self._decode(index)
             with self._lock:
                 self._kept[index] = segment
                 while len(self._kept) > self._n_kept:
                     dropped, _ = self._kept.popitem(last=False)
                     self._locks.pop(dropped, None)
             return segment
+
+
+class NamedRows:
+    """Rows of which each reading is wrapped in ``guard()``, which puts the file's name into errors."""
+
+    def __init__(self, rows: PlaneSource, guard: Callable[[], AbstractContextManager[None]]) -> None:
+        self._rows, self._guard = rows, guard
+        self.shape, self.dtype = rows.shape, rows.dtype
+
+    def rows(self, top: int, bottom: int) -> NDArray[Any]:
+        """Return rows ``[top, bottom)`` of every plane, shape (P, bottom - top, W)."""
+        with self._guard():
+            return self._rows.rows(top, bottom)

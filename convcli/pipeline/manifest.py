@@ -184,7 +184,7 @@ class Manifest:
 
         Nothing is removed unless the folder is locked for this run alone: the files may be somebody's who still writes.
         """
-        from convcli.images.targets import PART_SUFFIX
+        from convcli.images.write import PART_SUFFIX
 
         if not self._is_alone:
             return 0

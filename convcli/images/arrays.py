@@ -16,8 +16,7 @@ import numpy as np
 
 from convcli.errors import OutputError
 from convcli.images.info import Metadata
-from convcli.images.targets import Target, TargetFile
-from convcli.images.write import PictureWriter
+from convcli.images.write import PictureWriter, Target, TargetFile, opened_target
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -65,14 +64,9 @@ def open_raw(
     """
     if raw_format not in RAW_FORMATS:
         raise OutputError(f"{raw_format} cannot store raw maps", hint=f"--format {' or '.join(RAW_FORMATS)}")
-    file = TargetFile(target)
-    try:
-        with file.explained():
-            block = _BlockWriter(file, raw_format, names, height_px, width_px, stamp, np.dtype(dtype))
-    except BaseException:
-        file.discard()
-        raise
-    return PictureWriter(file, block, streams=block.streams)
+    with opened_target(target) as file:
+        block = _BlockWriter(file, raw_format, names, height_px, width_px, stamp, np.dtype(dtype))
+        return PictureWriter(file, block, streams=block.streams)
 
 
 def write_raw(target: Target, maps: NDArray[Any], **options: Any) -> None:
