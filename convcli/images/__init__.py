@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from convcli.images.animation import open_animation
-    from convcli.images.colormaps import COLORMAPS, apply_colormap
-    from convcli.images.info import DEFAULT_MAX_PIXELS, Image, ImageInfo, LargeImage, Metadata
     from convcli.images.arrays import open_raw, write_raw
+    from convcli.images.colormaps import COLORMAPS, apply_colormap
+    from convcli.images.formats import picture_notes
+    from convcli.images.info import DEFAULT_MAX_PIXELS, Image, ImageInfo, LargeImage, Metadata
     from convcli.images.reading import open_planes, probe, probe_frames, read, read_frames
     from convcli.images.sheet import make_sheet
-    from convcli.images.formats import picture_notes
     from convcli.images.write import open_picture, write_picture
 
 _HOME = {

@@ -12,7 +12,8 @@ from convcli.errors import OutputError
 from convcli.images import formats
 from convcli.images.info import NO_METADATA, Metadata
 from convcli.images.pillow_write import PillowWriter, Settings
-from convcli.images.write import PictureWriter, Target, open_tiff, opened_target
+from convcli.images.tiff import open_tiff
+from convcli.images.write import PictureWriter, Target, opened_target
 
 #: Time of a frame where the input does not say, as browsers take it.
 _DURATION_MS = 100.0
@@ -64,7 +65,9 @@ def open_animation(
     times = [time or _DURATION_MS for time in (*durations_ms, *[None] * n_frames)][:n_frames]
     with opened_target(target) as file:
         if picture_format == "tiff":
-            encoder: Any = open_tiff(file, width_px, height_px, n_planes, depth, metadata, compress, n_pages=n_frames)
+            encoder: Any = open_tiff(
+                file.file, width_px, height_px, n_planes, depth, metadata, compress, n_pages=n_frames
+            )
         else:
             settings = Settings(compress, quality, subsampling)
             encoder = PillowWriter(file.file, picture_format, height_px, metadata, settings, times, loop)

@@ -1,4 +1,4 @@
-"""Animated PNG: frames composed as the file says (PNG specification, third edition, §12 and the chunks acTL, fcTL, fdAT).
+"""Animated PNG: frames composed as the file says (PNG specification, third edition, chunks acTL, fcTL and fdAT).
 
 Pillow blends half-clear pixels of a frame into opaque ones wrongly and believes the number of frames in the header.
 Here each frame is cut out as a PNG of its own, decoded by Pillow, and composed.
@@ -36,8 +36,8 @@ class _Frame(NamedTuple):
     per_second: int
     dispose: int
     blend: int
+    #: (offset, bytes) of its compressed data.
     data: list[tuple[int, int]]
-    """(offset, bytes) of its compressed data."""
 
     @property
     def duration_ms(self) -> float | None:
@@ -103,9 +103,9 @@ class ApngDecoder:
         assert self._canvas is not None
         place = slice(frame.top, frame.top + frame.height), slice(frame.left, frame.left + frame.width)
         before = self._canvas[place].copy()
-        drawn = self._cut_out(frame)
-        if before.shape != drawn.shape:
+        if before.shape[:2] != (frame.height, frame.width) or not before.size:
             raise ImageError(f"has a frame of {frame.width} x {frame.height} outside the picture", hint="it is damaged")
+        drawn = self._cut_out(frame)
         has_alpha = self._names[-1] == "a" and frame.blend == _OVER
         self._canvas[place] = _over(drawn, before, self.info.white) if has_alpha else drawn
         shown = self._canvas.copy()
@@ -140,7 +140,8 @@ def _over(drawn: NDArray[Any], before: NDArray[Any], white: float) -> NDArray[An
     total = alpha + left
     mixed = drawn[:, :, :-1] * alpha + before[:, :, :-1] * left
     colour = np.divide(mixed, total, out=np.zeros_like(mixed), where=total > 0)
-    return np.rint(np.concatenate([colour, total * white], axis=2)).astype(drawn.dtype)
+    mixture: NDArray[Any] = np.rint(np.concatenate([colour, total * white], axis=2)).astype(drawn.dtype)
+    return mixture
 
 
 def _read_chunks(file: BinaryIO) -> tuple[list[tuple[bytes, bytes]], list[_Frame], int]:
@@ -158,7 +159,7 @@ def _read_chunks(file: BinaryIO) -> tuple[list[tuple[bytes, bytes]], list[_Frame
             plays = struct.unpack(">II", file.read(8))[1]
         elif kind == b"fcTL":
             _, *numbers = struct.unpack(">IIIIIHHBB", file.read(26))
-            frames.append(_Frame(*numbers, data=[]))
+            frames.append(_Frame(*numbers, []))  # type: ignore[arg-type]
         elif kind == b"IDAT" and frames:  # without a frame before it, the picture is not one of them
             frames[-1].data.append((offset, n_bytes))
         elif kind == b"fdAT" and frames:

@@ -6,10 +6,11 @@ suffix. Standard library only.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from convcli.errors import OutputError
-from convcli.images.info import Metadata
+from convcli.images.info import Metadata, orientation_block
 
 
 class Format(NamedTuple):
@@ -193,7 +194,11 @@ def check_picture(picture_format: str, n_planes: int, depth: str, size_hw: tuple
         raise OutputError(f"{picture_format} cannot store {size}: at most {row.most_px} a side", hint="--format png")
 
 
+#: Unit in which animations store the time of a frame.
+TIME_UNIT_MS = {"gif": 10, "webp": 1, "png": 1}
 _TITLES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jp2": "JPEG 2000"}
+#: EXIF that a TIFF keeps: nothing but an orientation.
+_TIFF_EXIF = tuple(orientation_block(orientation) for orientation in range(1, 9))
 _KEPT_NAMES = {"icc": "ICC profile", "dpi": "DPI", "exif": "EXIF", "stamp": "text stamp"}
 
 
@@ -219,6 +224,7 @@ def picture_notes(
         f"{picture_format} cannot keep the {_KEPT_NAMES[field]}"
         for field in _KEPT_NAMES
         if getattr(metadata, field) and field not in row.keeps
+        if not (field == "exif" and picture_format == "tiff" and metadata.exif in _TIFF_EXIF)
     ]
     if metadata.icc and "icc" in row.keeps and fitting_icc(metadata, n_planes).icc is None:
         space = metadata.icc[16:20].decode("ascii", "replace").strip()
@@ -235,6 +241,19 @@ def picture_notes(
     if picture_format == "webp" and n_planes < 3:
         notes.append("webp has no grey: the plane is stored three times")
     return tuple(notes)
+
+
+def timing_notes(picture_format: str, durations_ms: Iterable[float | None]) -> tuple[str, ...]:
+    """Note when a format cannot keep the times of frames exactly.
+
+    Examples
+    --------
+    >>> timing_notes("gif", (40.0, 75.0)), timing_notes("webp", (40.0, 75.0, None))
+    (('frame times are rounded to 10 ms',), ())
+    """
+    unit = TIME_UNIT_MS.get(picture_format, 0)
+    is_rounded = unit and any(time is not None and time % unit for time in durations_ms)
+    return (f"frame times are rounded to {unit} ms",) if is_rounded else ()
 
 
 def fitting_icc(metadata: Metadata, n_planes: int) -> Metadata:

@@ -224,30 +224,19 @@ def check_plausible(info: ImageInfo, file: BinaryIO) -> None:
         )
 
 
-def bits_note(stored_bits: float, dtype: str) -> tuple[str, ...]:
-    """Note when the stored samples have more bits than the type they are read with.
+def bits_notes(stored_bits: int, dtype: str) -> tuple[str, ...]:
+    """Note when stored samples have more bits than those they are read with, or than float32 sums hold.
 
     Examples
     --------
-    >>> bits_note(10, "uint8"), bits_note(12, "uint16")
-    (('10-bit samples are read with 8 bits',), ())
+    >>> bits_notes(10, "uint8"), bits_notes(12, "uint16"), bits_notes(32, "int32")
+    (('10-bit samples are read with 8 bits',), (), ('int32 samples are rounded to 24 bits unless --dtype float64',))
     """
     held = int(dtype.strip("uintfloa"))
-    return (f"{stored_bits:g}-bit samples are read with {held} bits",) if stored_bits > held else ()
-
-
-def sum_note(info: ImageInfo, dtype: str) -> tuple[str, ...]:
-    """Note when sums of type ``dtype`` cannot hold every sample of the image exactly.
-
-    Examples
-    --------
-    >>> info = ImageInfo("tiff", "1xuint32", 1, 1, ("l",), "uint32", 2.0**32 - 1)
-    >>> sum_note(info, "float32"), sum_note(info, "float64")
-    (('uint32 samples are rounded to the 24 bits of float32; --dtype float64 keeps them',), ())
-    """
-    if dtype == "float32" and info.dtype in ("uint32", "int32", "float64"):
-        return (f"{info.dtype} samples are rounded to the 24 bits of float32; --dtype float64 keeps them",)
-    return ()
+    if stored_bits > held:
+        return (f"{stored_bits}-bit samples are read with {held} bits",)
+    is_wide = dtype in ("uint32", "int32", "float64")
+    return (f"{dtype} samples are rounded to 24 bits unless --dtype float64",) if is_wide else ()
 
 
 def left_out(info: Mapping[Any, Any], tags: Container[int]) -> tuple[str, ...]:
@@ -260,6 +249,11 @@ def left_out(info: Mapping[Any, Any], tags: Container[int]) -> tuple[str, ...]:
         "gAMA": isinstance(gamma, float) and "icc_profile" not in info and abs(gamma - 1 / 2.2) > 0.001,
     }
     return tuple(name for name, there in has.items() if there)
+
+
+def orientation_block(orientation: int) -> bytes:
+    """Return an EXIF block of an orientation alone."""
+    return b"II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, ORIENTATION_TAG, 3, 1, orientation, 0)
 
 
 def parse_exif(block: bytes | None) -> tuple[int, Exif | None]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from convcli.errors import ImageError
 from convcli.images.formats import Format
-from convcli.images.info import ImageInfo, bits_note, read_metadata
+from convcli.images.info import ImageInfo, bits_notes, read_metadata
 from convcli.images.planes import turn_upright
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _REFUSED = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "FPX", "MIC"
 #: Pillow mode -> (mode to convert to, dtype)
 _TARGET = {
     **{mode: (mode, "uint8") for mode in ("1", "L", "LA", "RGB", "RGBA", "LAB")},
-    **{mode: ("RGB", "uint8") for mode in ("RGBX", "CMYK", "YCbCr", "HSV")},
+    **dict.fromkeys(("RGBX", "CMYK", "YCbCr", "HSV"), ("RGB", "uint8")),
     **{mode: (mode, "uint16") for mode in ("I;16", "I;16L", "I;16B", "I;16N")},
     "La": ("LA", "uint8"),
     "RGBa": ("RGBA", "uint8"),
@@ -125,7 +125,7 @@ class PillowDecoder:
         if self._deep:
             dtype = "uint16"
         bits = _stored_bits(self._file, name, 16 if ";16" in stored else 8)
-        notes += bits_note(bits if dtype in ("uint8", "uint16") else 0, dtype)
+        notes += bits_notes(bits if dtype in ("uint8", "uint16") else 0, dtype)
         held = 16 if dtype == "uint16" else 8
         self._shift = held - bits if name == "jp2" and bits < held else 0
         planes = _PLANES.get(target, ("l",))
@@ -254,8 +254,8 @@ def _colour_key(image: PillowImage.Image, bits: int, dtype: str) -> NDArray[Any]
         return None
     if not isinstance(key, (int, tuple)):
         return None
-    key = np.asarray(key) & (2**bits - 1)
-    return (key * (255 // (2**bits - 1)) if bits < 8 else key).astype(dtype)
+    kept: NDArray[Any] = np.asarray(key) & (2**bits - 1)
+    return (kept * (255 // (2**bits - 1)) if bits < 8 else kept).astype(dtype)
 
 
 def _stored_bits(file: BinaryIO, name: str, otherwise: int) -> int:
@@ -276,7 +276,7 @@ def _stored_bits(file: BinaryIO, name: str, otherwise: int) -> int:
 
 
 def _plays(image: PillowImage.Image, name: str) -> int | None:
-    """Return how often an animation is shown: a GIF counts repetitions after the first time, other formats count all."""
+    """Return how often an animation is shown; a GIF counts repetitions after the first time, others count all."""
     loop = image.info.get("loop")
     if name == "gif":
         return loop + 1 if isinstance(loop, int) and loop else 0 if loop == 0 else 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from convcli.images.formats import BY_NAME
+from convcli.images.formats import BY_NAME, TIME_UNIT_MS
 from convcli.images.info import Metadata
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class PillowWriter:
         )
         options = getattr(self, f"_{self._format}")()
         if self._durations is not None:
-            options |= {"save_all": True, "append_images": others, "duration": [round(ms) for ms in self._durations]}
+            options |= {"save_all": True, "append_images": others, "duration": self._whole_ms(self._durations)}
             options |= self._repetitions()
         buffer = io.BytesIO()  # Pillow seeks while it writes; standard output cannot
         first.save(buffer, _PILLOW_NAME.get(self._format, self._format.upper()), **options)
@@ -99,6 +99,10 @@ class PillowWriter:
         if self._format == "webp" and n_planes < 3:
             image = image.convert("RGB" if n_planes == 1 else "RGBA")
         return image
+
+    def _whole_ms(self, durations_ms: Sequence[float]) -> list[int]:
+        unit = TIME_UNIT_MS[self._format]
+        return [max(unit, round(ms / unit) * unit) for ms in durations_ms]
 
     def _repetitions(self) -> dict[str, int]:
         """Return how often an animation is played: a GIF counts repetitions after the first time."""
@@ -124,7 +128,7 @@ class PillowWriter:
         return options | self._profile() | self._description()
 
     def _avif(self) -> dict[str, Any]:
-        options = {"quality": self._settings.quality, "speed": _AVIF_SPEED[self._settings.compress]}
+        options: dict[str, Any] = {"quality": self._settings.quality, "speed": _AVIF_SPEED[self._settings.compress]}
         options["subsampling"] = self._settings.subsampling or "4:4:4"
         return options | self._profile() | self._description()
 

@@ -15,8 +15,6 @@ from convcli.errors import UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.images.info import ImageInfo
-
 #: Luma of ITU-R BT.601, the weights of JPEG and of Pillow's mode L.
 LUMA_601 = (0.299, 0.587, 0.114)
 
@@ -33,21 +31,6 @@ class PlaneSource(Protocol):
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
         """Return rows ``[top, bottom)`` of every plane, shape (C, bottom - top, W)."""
         ...
-
-
-class Decoder(Protocol):
-    """An opened image of any format."""
-
-    info: ImageInfo
-
-    def seek(self, frame: int) -> bool:
-        """Go to a later frame; False if it must be opened anew."""
-
-    def decode(self) -> NDArray[Any]:
-        """Return the samples, shape (H, W, P)."""
-
-    def window(self) -> PlaneSource | None:
-        """Return the rows without reading them, if that is possible."""
 
 
 class PlaneSelection(NamedTuple):

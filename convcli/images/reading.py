@@ -31,7 +31,13 @@ from convcli.images.info import (
 )
 
 if TYPE_CHECKING:
-    from convcli.images.planes import Decoder
+    from convcli.images.apng import ApngDecoder
+    from convcli.images.netpbm import NetpbmDecoder
+    from convcli.images.pillow import PillowDecoder
+    from convcli.images.tiff_read import TiffDecoder
+
+    #: Each has ``info``, ``seek(frame)`` (False if the file must be opened anew), ``decode()`` and ``window()``.
+    Decoder = ApngDecoder | NetpbmDecoder | PillowDecoder | TiffDecoder
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 ORIENTATIONS = ("apply", "keep", "ignore")

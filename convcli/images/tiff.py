@@ -7,6 +7,7 @@ become BigTIFF, which needs to be known at the start. Readable with any TIFF rea
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -213,11 +214,31 @@ def _ascii(text: str) -> bytes:
 class Copied:
     """A writer that needs to seek, for a file that cannot: finished in memory, then copied."""
 
-    def __init__(self, inner: TiffWriter, buffer: BinaryIO, file: BinaryIO) -> None:
+    def __init__(self, inner: TiffWriter, buffer: io.BytesIO, file: BinaryIO) -> None:
         self.encode, self.append = inner.encode, inner.append
         self._inner, self._buffer, self._file = inner, buffer, file
 
     def finish(self) -> None:
         """Finish in memory, then copy."""
         self._inner.finish()
-        self._file.write(self._buffer.getvalue())  # type: ignore[attr-defined]
+        self._file.write(self._buffer.getbuffer())
+
+
+def open_tiff(
+    file: BinaryIO,
+    width_px: int,
+    height_px: int,
+    n_planes: int,
+    depth: str,
+    metadata: Metadata,
+    compress: str,
+    n_pages: int = 1,
+) -> TiffWriter | Copied:
+    """Begin a TIFF; where the file cannot seek, it is finished in memory and then copied."""
+    dtype = np.dtype({"8": np.uint8, "16": np.uint16, "float": np.float32}[depth])
+    size = width_px, height_px, n_planes
+    options: dict[str, Any] = {"metadata": metadata, "compress": compress, "n_pages": n_pages}
+    if file.seekable():
+        return TiffWriter(file, *size, dtype, **options)
+    buffer = io.BytesIO()
+    return Copied(TiffWriter(buffer, *size, dtype, **options), buffer, file)

@@ -7,9 +7,7 @@ sample type survives; pages of JPEG, faxes and subsampled YCbCr, which have 8 bi
 
 from __future__ import annotations
 
-import io
 import logging
-import struct
 import threading
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -18,14 +16,20 @@ import tifffile  # noqa: TID253
 from PIL import TiffImagePlugin
 
 from convcli.errors import ImageError
-from convcli.images.info import ORIENTATION_TAG, ImageInfo, Metadata, check_count, left_out
+from convcli.images.info import (
+    ORIENTATION_TAG,
+    ImageInfo,
+    Metadata,
+    bits_notes,
+    check_count,
+    left_out,
+    orientation_block,
+)
 from convcli.images.pillow import pixels_of
 from convcli.images.planes import turn_upright
-from convcli.images.windows import RawRows, SegmentRows
+from convcli.images.windows import RawRows, SegmentRows, decode_lzw, unpack_bits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
     from PIL import Image as PillowImage
 
@@ -145,7 +149,8 @@ class TiffDecoder:
         return True
 
     def _describe(self, n_pages: int) -> None:
-        page, n_planes, notes = self._page, self._page.samplesperpixel, []
+        page, n_planes = self._page, self._page.samplesperpixel
+        notes: list[str] = []
         dtype, bits = page.dtype.name, self._bits
         # Samples below a byte are spread over 0..255, as in a PNG.
         out = "uint8" if dtype == "bool" or bits < 8 else "float32" if dtype == "float16" else dtype
@@ -155,12 +160,13 @@ class TiffDecoder:
             self._white = 255.0 if bits < 8 else float(2 ** (bits - (page.dtype.kind == "i")) - 1)
         if dtype == "float16":
             notes.append("float16 samples are read as float32")
+        notes += bits_notes(bits, out)
         if bits == 1:
             notes.append("1-bit samples are read as 0 and 255")
         if out != "uint8" and page.dtype.kind == "u" and bits not in _WHOLE_BITS:
             notes.append(f"white is {self._white:.0f} ({bits} bits)")
         if self._pillow is not None:
-            names = {"1": ("l",), "L": ("l",)}.get(self._pillow.mode, ("r", "g", "b"))
+            names: tuple[str, ...] = ("l",) if self._pillow.mode in ("1", "L") else ("r", "g", "b")
             mode, out, self._white, self._converts = self._pillow.mode, "uint8", 255.0, True
             if mode in ("CMYK", "YCbCr"):
                 notes.append(f"{mode} is converted to RGB" + " without its ICC profile" * (mode == "CMYK"))
@@ -276,13 +282,13 @@ class TiffDecoder:
         width = page.tilewidth if page.is_tiled else page.imagewidth
         n_planes = 1 if page.axes == "SYX" else page.samplesperpixel
         if self._own_lzw and data:
-            data = _decode_lzw(data, rows, -(-width * n_planes * self._bits // 8), int(page.fillorder))
+            data = decode_lzw(data, rows, -(-width * n_planes * self._bits // 8), int(page.fillorder))
         if self._bits in _WHOLE_BITS:
             segment, _, shape = page.decode(data, at, jpegtables=page.jpegtables)
             return None if segment is None else segment.reshape(shape[1], shape[2], -1)
         if not self._own_lzw and self._compression != 1:
             data = tifffile.TIFF.DECOMPRESSORS[self._compression](data)
-        return _unpack(data, rows, width, n_planes, self._bits).astype(page.dtype)
+        return unpack_bits(data, rows, width, n_planes, self._bits).astype(page.dtype)
 
     def _open_pillow(self) -> PillowImage.Image:
         self._file.seek(0)
@@ -290,28 +296,6 @@ class TiffDecoder:
         image.seek(self._frame)
         image.info.pop("xmp", None)  # Pillow would look for an orientation there too
         return image
-
-
-def _decode_lzw(data: bytes, rows: int, row_bytes: int, fill_order: int) -> bytes:
-    """Decode an LZW strip to bytes: Pillow reads it as the only strip of a grey picture ``row_bytes`` wide."""
-    tags = (
-        (256, row_bytes), (257, rows), (258, 8), (259, _LZW), (262, 1), (266, fill_order), (273, 8), (277, 1),
-        (278, rows), (279, len(data)),
-    )  # fmt: skip
-    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
-    start = 8 + len(data)
-    file = io.BytesIO(struct.pack("<2sHI", b"II", 42, start) + data + directory + bytes(4))
-    return TiffImagePlugin.TiffImageFile(file).tobytes()
-
-
-def _unpack(data: bytes, rows: int, width: int, n_planes: int, bits: int) -> NDArray[Any]:
-    """Return samples of 2 to 31 bits, packed with the highest bit first; each row begins with a byte (TIFF 6.0 §3)."""
-    n_row = -(-width * n_planes * bits // 8)
-    if len(data) < rows * n_row:
-        raise ImageError(f"is truncated: {rows * n_row - len(data):,} bytes missing", hint="copy it again")
-    packed = np.frombuffer(data, np.uint8, rows * n_row).reshape(rows, n_row)
-    single = np.unpackbits(packed, axis=1, count=width * n_planes * bits).reshape(rows, width, n_planes, bits)
-    return single @ (1 << np.arange(bits - 1, -1, -1, dtype=np.int64))
 
 
 def _metadata(page: tifffile.TiffPage, orientation: int) -> Metadata:
@@ -323,6 +307,6 @@ def _metadata(page: tifffile.TiffPage, orientation: int) -> Metadata:
     except (KeyError, ValueError, ZeroDivisionError, TypeError):
         pass
     if orientation != 1:
-        exif = b"II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, ORIENTATION_TAG, 3, 1, orientation, 0)
+        exif = orientation_block(orientation)
     icc = icc if isinstance(icc, bytes) and icc else None
     return Metadata(icc=icc, dpi=dpi, exif=exif, left_out=left_out({}, page.tags))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -151,3 +153,27 @@ class NamedRows:
         """Return rows ``[top, bottom)`` of every plane, shape (P, bottom - top, W)."""
         with self._guard():
             return self._rows.rows(top, bottom)
+
+
+def decode_lzw(data: bytes, rows: int, row_bytes: int, fill_order: int) -> bytes:
+    """Decode an LZW strip to bytes: Pillow reads it as the only strip of a grey picture ``row_bytes`` wide."""
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    tags = (
+        (256, row_bytes), (257, rows), (258, 8), (259, 5), (262, 1), (266, fill_order), (273, 8), (277, 1),
+        (278, rows), (279, len(data)),
+    )  # fmt: skip
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    start = 8 + len(data)
+    file = io.BytesIO(struct.pack("<2sHI", b"II", 42, start) + data + directory + bytes(4))
+    return TiffImageFile(file).tobytes()
+
+
+def unpack_bits(data: bytes, rows: int, width: int, n_planes: int, bits: int) -> NDArray[Any]:
+    """Return samples of 2 to 31 bits, packed with the highest bit first; each row begins with a byte (TIFF 6.0 §3)."""
+    n_row = -(-width * n_planes * bits // 8)
+    if len(data) < rows * n_row:
+        raise ImageError(f"is truncated: {rows * n_row - len(data):,} bytes missing", hint="copy it again")
+    packed = np.frombuffer(data, np.uint8, rows * n_row).reshape(rows, n_row)
+    single = np.unpackbits(packed, axis=1, count=width * n_planes * bits).reshape(rows, width, n_planes, bits)
+    return single @ (1 << np.arange(bits - 1, -1, -1, dtype=np.int64))

@@ -7,14 +7,11 @@ PNG, TIFF, PPM and PFM are encoded band by band: :meth:`PictureWriter.encode` ma
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
-
-import numpy as np
 
 from convcli.errors import OutputError
 from convcli.images.formats import check_picture, fitting_icc
@@ -30,7 +27,6 @@ Target = str | os.PathLike[str] | BinaryIO
 PART_SUFFIX = ".convcli-part"
 #: Marks this run's parts; processes that are forked have the same.
 _RUN = os.urandom(4).hex()
-_DTYPE = {"1": np.uint8, "8": np.uint8, "16": np.uint16, "float": np.float32}
 
 
 class TargetFile:
@@ -146,9 +142,9 @@ def discard_parts(folders: Iterable[Path], pid: int) -> None:
 class Encoder(Protocol):
     """One format: turns rows into something that can be appended in order."""
 
-    def encode(self, rows: NDArray[Any]) -> Any: ...
-    def append(self, band: Any) -> None: ...
-    def finish(self) -> None: ...
+    def encode(self, rows: NDArray[Any]) -> Any: ...  # noqa: D102
+    def append(self, band: Any) -> None: ...  # noqa: D102
+    def finish(self) -> None: ...  # noqa: D102
 
 
 class PictureWriter:
@@ -262,7 +258,9 @@ def open_picture(
 
             encoder: Encoder = PngWriter(file.file, *size, int(depth), metadata=metadata, compress=compress)
         elif picture_format == "tiff":
-            return PictureWriter(file, open_tiff(file, *size, depth, metadata, compress), streams=file.is_seekable)
+            from convcli.images.tiff import open_tiff
+
+            encoder = open_tiff(file.file, *size, depth, metadata, compress)
         elif picture_format in ("ppm", "pfm"):
             from convcli.images.netpbm import PfmWriter, PpmWriter
 
@@ -273,7 +271,9 @@ def open_picture(
 
             settings = Settings(compress, quality, subsampling)
             encoder = PillowWriter(file.file, picture_format, height_px, metadata, settings)
-        return PictureWriter(file, encoder, streams=picture_format in ("png", "ppm"))
+        return PictureWriter(
+            file, encoder, streams=picture_format in ("png", "ppm") or (picture_format == "tiff" and file.is_seekable)
+        )
 
 
 def write_picture(target: Target, samples: NDArray[Any], **options: Any) -> None:
@@ -281,6 +281,7 @@ def write_picture(target: Target, samples: NDArray[Any], **options: Any) -> None
 
     Examples
     --------
+    >>> import io
     >>> file = io.BytesIO()
     >>> write_picture(file, np.zeros((2, 3, 3), np.uint8))
     >>> file.getvalue()[1:4]
@@ -294,23 +295,3 @@ def write_picture(target: Target, samples: NDArray[Any], **options: Any) -> None
         rows = max(1, (1 << 18) // max(1, samples[0].nbytes))
         for top in range(0, height, rows):
             writer.write(samples[top : top + rows])
-
-
-def open_tiff(
-    file: TargetFile,
-    width_px: int,
-    height_px: int,
-    n_planes: int,
-    depth: str,
-    metadata: Metadata,
-    compress: str,
-    n_pages: int = 1,
-) -> Encoder:
-    """Begin a TIFF; where the file cannot seek, it is finished in memory and then copied."""
-    from convcli.images.tiff import Copied, TiffWriter
-
-    buffer = file.file if file.is_seekable else io.BytesIO()
-    size = width_px, height_px, n_planes
-    dtype = np.dtype(_DTYPE[depth])
-    writer = TiffWriter(buffer, *size, dtype, metadata=metadata, compress=compress, n_pages=n_pages)
-    return writer if file.is_seekable else Copied(writer, buffer, file.file)

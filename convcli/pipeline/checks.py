@@ -47,8 +47,7 @@ def check_outputs(request: ApplyRequest, info: ImageInfo, n_colours: int, output
     UsageError
         Means are not one per plane, or colours are asked for a picture that has its own.
     """
-    from convcli.images.info import DEFAULT_MAX_PIXELS
-    from convcli.images.info import check_size
+    from convcli.images.info import DEFAULT_MAX_PIXELS, check_size
 
     row = formats.BY_NAME.get(info.format)
     if request.max_pixels is not None or row is None or not row.windows:

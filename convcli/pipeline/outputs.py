@@ -216,7 +216,7 @@ def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_for
         return request.depth
     if request.colormap is not None or layout == "sheet":
         return "8"
-    if output_format == "tiff" and (layout == "maps" or info.dtype == "float32"):
+    if output_format == "tiff" and (layout == "maps" or info.dtype.startswith("float")):
         return "float"
     return "16" if info.dtype != "uint8" and formats.BY_NAME[output_format].is_deep else "8"
 
