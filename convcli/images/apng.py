@@ -158,8 +158,8 @@ def _read_chunks(file: BinaryIO) -> tuple[list[tuple[bytes, bytes]], list[_Frame
         elif kind == b"acTL":
             plays = struct.unpack(">II", file.read(8))[1]
         elif kind == b"fcTL":
-            _, *numbers = struct.unpack(">IIIIIHHBB", file.read(26))
-            frames.append(_Frame(*numbers, []))  # type: ignore[arg-type]
+            _, width, height, left, top, delay, per_second, dispose, blend = struct.unpack(">IIIIIHHBB", file.read(26))
+            frames.append(_Frame(width, height, left, top, delay, per_second, dispose, blend, []))
         elif kind == b"IDAT" and frames:  # without a frame before it, the picture is not one of them
             frames[-1].data.append((offset, n_bytes))
         elif kind == b"fdAT" and frames:

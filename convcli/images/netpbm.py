@@ -102,7 +102,7 @@ class NetpbmDecoder:
         if bad := re.search(rb"[^0-9\s]+", text):
             shown = bad[0][:20].decode("ascii", "backslashreplace")
             raise ImageError(f"has {shown!r} among its samples", hint="the file is damaged")
-        samples = np.fromstring(text.decode(), np.int64, n_samples, sep=" ") if text.strip() else np.zeros(0, np.int64)
+        samples = np.fromstring(text.decode(), np.int64, sep=" ")[:n_samples]
         if len(samples) < n_samples:
             missing = n_samples - len(samples)
             raise ImageError(f"is truncated: {missing:,} of {n_samples:,} samples missing", hint="copy it again")

@@ -38,6 +38,8 @@ _READABLE = {"uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "
 _WHITE_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 2, 3, 5, 6, (8, 9)
 _LZW, _PILLOW = 5, (2, 3, 4, 6, 7, 50001)  # faxes, both kinds of JPEG, WebP
 _WHOLE_BITS = (1, 8, 16, 32, 64)
+#: Depths that are spread over 0..255, as in a PNG.
+_SPREAD = (1, 2, 4)
 _MODES = {("l",): "L", ("l", "a"): "LA", ("r", "g", "b"): "RGB", ("r", "g", "b", "a"): "RGBA"}
 
 
@@ -152,18 +154,17 @@ class TiffDecoder:
         page, n_planes = self._page, self._page.samplesperpixel
         notes: list[str] = []
         dtype, bits = page.dtype.name, self._bits
-        # Samples below a byte are spread over 0..255, as in a PNG.
-        out = "uint8" if dtype == "bool" or bits < 8 else "float32" if dtype == "float16" else dtype
+        out = "uint8" if bits in _SPREAD else "float32" if dtype == "float16" else dtype
         if page.dtype.kind == "f":
             self._white = 1.0
         else:
-            self._white = 255.0 if bits < 8 else float(2 ** (bits - (page.dtype.kind == "i")) - 1)
+            self._white = 255.0 if bits in _SPREAD else float(2 ** (bits - (page.dtype.kind == "i")) - 1)
         if dtype == "float16":
             notes.append("float16 samples are read as float32")
         notes += bits_notes(bits, out)
         if bits == 1:
             notes.append("1-bit samples are read as 0 and 255")
-        if out != "uint8" and page.dtype.kind == "u" and bits not in _WHOLE_BITS:
+        if bits not in (*_WHOLE_BITS, *_SPREAD) and page.dtype.kind != "f":
             notes.append(f"white is {self._white:.0f} ({bits} bits)")
         if self._pillow is not None:
             names: tuple[str, ...] = ("l",) if self._pillow.mode in ("1", "L") else ("r", "g", "b")
@@ -231,7 +232,7 @@ class TiffDecoder:
         if self._photometric == _PALETTE:
             table: NDArray[np.uint16] = self._page.colormap
             return (table >> 8).astype(np.uint8).T[samples[:, :, 0].astype(np.intp)]
-        if self._bits < 8:
+        if self._bits in _SPREAD:
             samples = samples.astype(np.uint8) * np.uint8(255 // (2**self._bits - 1))
         samples = samples.astype(self.info.dtype, copy=False)
         white = int(self._white)
