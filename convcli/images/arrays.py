@@ -145,7 +145,7 @@ class _BlockWriter:
         self._row += band.shape[1]
 
     def finish(self) -> None:
-        """Write what follows the block."""
+        """Write the tail of the file."""
         if self._row != self._shape[1]:
             raise ValueError(f"maps are {self._shape[1] - self._row} rows short")
         if self._kept is not None:

@@ -1,4 +1,4 @@
-"""Errors of decoders and of the file system, turned into one that says what is wrong and what to do.
+"""Errors of decoders and of the file system, turned into expected failures with a reason and a hint.
 
 Imported when there is an error to explain.
 """
@@ -38,7 +38,7 @@ _OTHER_ERRORS = ("DecompressionBombError", "TiffFileError", "LZMAError")
 
 
 def explain(error: Exception, where: str) -> ImageError | None:
-    """Return what an error of a decoder means for the user; None if it is no error of a decoder."""
+    """Return the expected failure for an error of a decoder; None for any other error."""
     if not isinstance(error, _DECODER_ERRORS) and type(error).__name__ not in _OTHER_ERRORS:
         return None
     text = " ".join(str(error).split()) or type(error).__name__

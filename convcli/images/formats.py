@@ -1,4 +1,4 @@
-"""Picture formats, a row each: name, suffixes, first bytes, and what a file of it can hold.
+"""Picture formats, a row each: name, suffixes, first bytes, and the planes, depths and metadata that a file holds.
 
 Inputs, outputs, notes, limits, folder search, completion and the README's table read these rows; nothing else knows a
 suffix. Standard library only.
@@ -14,7 +14,7 @@ from convcli.images.info import Metadata, orientation_block
 
 
 class Format(NamedTuple):
-    """A picture format: how it is recognised, and what it can hold.
+    """A picture format: its names, its first bytes, and the samples and metadata that it holds.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Format(NamedTuple):
     quality : int or None
         Quality where none is asked for; None: lossless until it is asked for.
     note : str
-        What is lost when a picture is stored, in one line.
+        Loss of every picture that is stored in it, in one line.
     """
 
     name: str
@@ -210,7 +210,7 @@ def picture_notes(
     quality: int | None = None,
     subsampling: str | None = None,
 ) -> tuple[str, ...]:
-    """Return what a format loses of a picture, one line each; known before a pixel is read.
+    """Return the losses of a picture in a format, one line each; known before a pixel is read.
 
     Examples
     --------

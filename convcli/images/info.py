@@ -55,7 +55,7 @@ NO_METADATA = Metadata()
 
 
 class ImageInfo(NamedTuple):
-    """An image as its header describes it, after orientation and after what reading converts.
+    """An image as its header describes it, after orientation and the conversions of reading.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class ImageInfo(NamedTuple):
         EXIF orientation 1..8 as found in the file.
     metadata : Metadata
     notes : tuple of str
-        What reading converts or leaves out, one line each.
+        Conversions and losses of reading, one line each.
     duration_ms : float or None
         How long this frame of an animation is shown.
     loop : int or None
@@ -272,7 +272,7 @@ def parse_exif(block: bytes | None) -> tuple[int, Exif | None]:
 
 
 def read_metadata(info: Mapping[Any, Any], mode: str, *, keep: bool) -> tuple[int, Metadata]:
-    """Return (orientation, metadata) of what Pillow found in a header; nonsense counts as absent.
+    """Return orientation and metadata from Pillow's view of a header; nonsense counts as absent.
 
     The orientation in the EXIF is reset to 1 unless ``keep``.
     """

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _PLANES = {b"P1": 1, b"P2": 1, b"P3": 3, b"P4": 1, b"P5": 1, b"P6": 3, b"Pf": 1, b"PF": 3}
 _HEAD_BYTES = 65536
 _COMMENT = re.compile(rb"#[^\n]*\n?")
+_GAP = rb"(?:\s|#[^\n]*\n)+"
+#: Magic and size, then maxval or scale, then one blank.
+_BITS_HEAD = re.compile(rb"P[14]" + _GAP + rb"(\S{1,32})" + _GAP + rb"(\S{1,32})\s")
+_HEAD = re.compile(rb"P[2356Ff]" + _GAP + rb"(\S{1,32})" + _GAP + rb"(\S{1,32})" + _GAP + rb"(\S{1,32})\s")
 
 
 class NetpbmDecoder:
@@ -39,7 +43,10 @@ class NetpbmDecoder:
         head = file.read(_HEAD_BYTES)
         self._file, self._kind = file, head[:2]
         is_bits, is_float = self._kind in (b"P1", b"P4"), self._kind in (b"Pf", b"PF")
-        tokens, self._offset = _tokens(head, 2 if is_bits else 3)
+        found = (_BITS_HEAD if is_bits else _HEAD).match(head)
+        if found is None:
+            raise ImageError("is truncated in its header, or damaged", hint="copy or download the file again")
+        tokens, self._offset = found.groups(), found.end()
         width, height = _number(tokens[0], "width"), _number(tokens[1], "height")
         if is_float:
             stored, white = _float_type(tokens[2]), 1.0
@@ -112,23 +119,6 @@ class NetpbmDecoder:
         if self._kind == b"P1":
             samples = (1 - samples) * 255
         return samples.astype(self.info.dtype).reshape(shape)
-
-
-def _tokens(head: bytes, n_tokens: int) -> tuple[list[bytes], int]:
-    """Return the numbers of the header and the offset of the first sample."""
-    tokens: list[bytes] = []
-    at = 2
-    while len(tokens) < n_tokens:
-        while at < len(head) and (head[at : at + 1].isspace() or head[at : at + 1] == b"#"):
-            found = _COMMENT.match(head, at)
-            at = found.end() if found else at + 1
-        start = at
-        while at < len(head) and not head[at : at + 1].isspace() and at - start < 32:
-            at += 1
-        if at == start or at >= len(head):
-            raise ImageError("is truncated in its header", hint="copy or download the file again")
-        tokens.append(head[start:at])
-    return tokens, at + 1
 
 
 def _number(token: bytes, name: str) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image as PillowImage
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # without a handler Python prints Pillow's log
 #: Pillow plugins that start other programs or only know that a format exists.
 _REFUSED = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "FPX", "MIC"})
 #: Pillow mode -> (mode to convert to, dtype)
@@ -43,6 +44,7 @@ _NOTES = {
     "La": "premultiplied alpha is divided out",
     "RGBa": "premultiplied alpha is divided out",
     "LAB": "CIELAB planes stay as they are stored",
+    "I": "white of 32-bit integers is taken to be 2,147,483,647",
 }
 #: Pillow mode -> (type of a sample in ``tobytes``, samples a pixel)
 _PACKED = {
@@ -57,9 +59,9 @@ _STRIP_BYTES = 1 << 16
 
 
 class PillowDecoder:
-    """An image opened by Pillow at a frame: what its header says, and its samples on demand.
+    """An image opened by Pillow at a frame: facts from its header, and its samples on demand.
 
-    Lets through what Pillow raises for a damaged file; :mod:`convcli.images.reading` turns it into an ``ImageError``.
+    Raises Pillow's own errors for a damaged file; :mod:`convcli.images.reading` turns them into an ``ImageError``.
 
     Parameters
     ----------
@@ -71,7 +73,6 @@ class PillowDecoder:
     """
 
     def __init__(self, file: BinaryIO, row: Format | None, frame: int, orientation: str) -> None:
-        logging.getLogger("PIL").addHandler(logging.NullHandler())  # without a handler Python prints what Pillow logs
         self._file, self._row, self._orientation = file, row, orientation
         self._image = self._open(frame)
         self._describe(frame)
@@ -225,7 +226,7 @@ def _set_rawmode(image: PillowImage.Image, rawmode: str) -> None:
 
 
 def _target_of(image: PillowImage.Image, name: str, n_frames: int, notes: list[str]) -> tuple[str, str]:
-    """Return the mode and dtype that the samples will have, saying what changes."""
+    """Return the mode and dtype that the samples will have; conversions are noted."""
     mode = image.mode
     if mode in ("P", "PA") or (name == "gif" and n_frames > 1 and mode == "L"):  # later frames bring their own colours
         has_alpha = mode == "PA" or "transparency" in image.info

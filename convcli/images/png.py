@@ -29,7 +29,7 @@ _END_OF_DEFLATE = b"\x03\x00"  # an empty last block: bands need not know which 
 
 
 class PngBand(NamedTuple):
-    """A band ready to be appended: whole IDAT chunks, and what the checksum of the stream needs."""
+    """A band ready to be appended: whole IDAT chunks, and numbers for the checksum of the stream."""
 
     chunks: bytes
     adler: int

@@ -31,6 +31,8 @@ from convcli.images.info import (
 )
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from convcli.images.apng import ApngDecoder
     from convcli.images.netpbm import NetpbmDecoder
     from convcli.images.pillow import PillowDecoder
@@ -177,7 +179,9 @@ def open_planes(
 
                 if asked.max_pixels is not None:
                     check_size(decoder.info, asked.max_pixels)
-                opened: Image | LargeImage = LargeImage(decoder.info, NamedRows(window, partial(translating, where)))
+                opened: Image | LargeImage = LargeImage(
+                    decoder.info, NamedRows(window, partial(translating, where), partial(_check_white, decoder.info))
+                )
             else:
                 opened = _decoded(decoder, file, asked)
         yield opened  # outside of translating: an error of the caller is not the image's fault
@@ -238,6 +242,12 @@ def _at_frames(file: BinaryIO, frames: Sequence[int], orientation: str, limits: 
         yield decoder
 
 
+def _check_white(info: ImageInfo, samples: NDArray[Any]) -> None:
+    """Refuse samples above the white that the header promised."""
+    if samples.dtype.kind == "u" and info.white < np.iinfo(samples.dtype).max and samples.max() > info.white:
+        raise ImageError(f"has sample {samples.max()}, above its white {info.white:.0f}", hint="the file is damaged")
+
+
 def _decoded(decoder: Decoder, file: BinaryIO, limits: Limits) -> Image:
     """Decode, and check that the samples are what the header promised."""
     info = decoder.info
@@ -250,8 +260,7 @@ def _decoded(decoder: Decoder, file: BinaryIO, limits: Limits) -> Image:
             f"decodes to {samples.dtype} of {samples.shape} and its header promises {info.dtype} of {promised}",
             hint="the file is damaged",
         )
-    if samples.dtype.kind == "u" and info.white < np.iinfo(samples.dtype).max and samples.max() > info.white:
-        raise ImageError(f"has sample {samples.max()}, above its white {info.white:.0f}", hint="the file is damaged")
+    _check_white(info, samples)
     if info.format == "jpeg" and not limits.accept_damaged:
         from convcli.images.jpeg import check_scan
 

@@ -207,7 +207,7 @@ def _metadata_tags(metadata: Metadata, *, first: bool) -> list[tuple[int, int, b
 
 
 def _ascii(text: str) -> bytes:
-    """Return text as TIFF stores it; what is not ASCII as UTF-8, as most readers expect."""
+    """Return text as TIFF stores it; letters beyond ASCII as UTF-8, as most readers expect."""
     return text.replace("\0", " ").encode("utf-8", "replace") + b"\0"
 
 

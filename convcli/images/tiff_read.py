@@ -79,9 +79,10 @@ class TiffDecoder:
         self._found = found if found in range(1, 9) else 1
         self._turn = self._found if self._orientation == "apply" else 1
         self._check_kind()
-        needs_pillow = self._compression in _PILLOW and not self._can_decode()
+        # The same pictures come out whether imagecodecs is there or not; it is needed for JPEG of 12 bits.
+        for_pillow = self._compression in _PILLOW and (self._bits in (1, 8) or not self._can_decode())
         subsampled = self._photometric == _YCBCR and self._compression not in _PILLOW
-        self._pillow = self._open_pillow() if needs_pillow or subsampled else None
+        self._pillow = self._open_pillow() if for_pillow or subsampled else None
         # tifffile is told that LZW strips are not compressed: it gets them decoded, and undoes predictor and byte order
         self._own_lzw = self._compression == _LZW and not self._can_decode()
         if self._own_lzw:
@@ -202,7 +203,7 @@ class TiffDecoder:
         if meaning in _LAB and n_planes == 3:
             notes.append("CIELAB planes stay as they are stored")
             return ("l", "a*", "b*")
-        names = ["r", "g", "b"] if meaning == _RGB and n_planes >= 3 else ["l"]
+        names = ["r", "g", "b"] if meaning in (_RGB, _YCBCR) and n_planes >= 3 else ["l"]
         n_extra = n_planes - len(names)
         if n_extra == 1 and not extras and 338 not in page.tags and len(names) == 3:
             notes.append("the fourth plane does not say what it is, and is taken for alpha")

@@ -143,16 +143,23 @@ class SegmentRows:
 
 
 class NamedRows:
-    """Rows of which each reading is wrapped in ``guard()``, which puts the file's name into errors."""
+    """Rows that are checked as they are read, in a ``guard()`` that puts the file's name into errors."""
 
-    def __init__(self, rows: PlaneSource, guard: Callable[[], AbstractContextManager[None]]) -> None:
-        self._rows, self._guard = rows, guard
+    def __init__(
+        self,
+        rows: PlaneSource,
+        guard: Callable[[], AbstractContextManager[None]],
+        check: Callable[[NDArray[Any]], None],
+    ) -> None:
+        self._rows, self._guard, self._check = rows, guard, check
         self.shape, self.dtype = rows.shape, rows.dtype
 
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
         """Return rows ``[top, bottom)`` of every plane, shape (P, bottom - top, W)."""
         with self._guard():
-            return self._rows.rows(top, bottom)
+            rows = self._rows.rows(top, bottom)
+            self._check(rows)
+        return rows
 
 
 def decode_lzw(data: bytes, rows: int, row_bytes: int, fill_order: int) -> bytes:

@@ -91,7 +91,7 @@ class TargetFile:
 
 @contextlib.contextmanager
 def explained(path: Path | None) -> Iterator[None]:
-    """Turn an ``OSError`` of writing ``path`` into an ``OutputError`` that says what to do."""
+    """Turn an ``OSError`` of writing ``path`` into an ``OutputError`` with a hint."""
     try:
         yield
     except OSError as error:
@@ -281,7 +281,7 @@ def write_picture(target: Target, samples: NDArray[Any], **options: Any) -> None
 
     Examples
     --------
-    >>> import io
+    >>> import io, numpy as np
     >>> file = io.BytesIO()
     >>> write_picture(file, np.zeros((2, 3, 3), np.uint8))
     >>> file.getvalue()[1:4]
