@@ -141,6 +141,28 @@ def test_an_unnamed_band_is_a_plane_and_said() -> None:
     assert "planes that the file does not name: c0" in image.info.notes
 
 
+@pytest.mark.parametrize("bits", [2, 4, 12])
+def test_windows_of_shallow_and_odd_depths(bits: int) -> None:
+    data = by_hand(bits, RNG.integers(0, 2**bits, (9, 7)).tolist())
+    with open_planes(data, window_bytes=1) as opened:
+        found = opened.planes if isinstance(opened.planes, np.ndarray) else opened.planes.rows(0, 9)
+        np.testing.assert_array_equal(found, read(data).planes)
+
+
+def test_float_colours_are_divided_by_their_alpha() -> None:
+    samples = np.array([[[0.25, 0, 0.5, 0.5], [0.3, 0.2, 0.1, 0]]], np.float32)
+    found = read(tiff(samples, photometric="rgb", extrasamples=["assocalpha"])).samples
+    assert found.tolist() == [[[0.5, 0, 1, 0.5], [0, 0, 0, 0]]]
+
+
+def test_a_window_checks_its_white() -> None:
+    data = b"P5\n3 2\n100\n" + bytes([1, 2, 3, 4, 5, 255])
+    with open_planes(data, window_bytes=1) as opened:
+        assert opened.planes.rows(0, 1).max() == 3
+        with pytest.raises(ImageError, match="has sample 255, above its white 100"):
+            opened.planes.rows(1, 2)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_premultiplied_alpha_is_divided_out(dtype: str) -> None:
     white = np.iinfo(dtype).max
@@ -383,6 +405,16 @@ def test_pictures_left_unread_are_said() -> None:
     file = io.BytesIO()
     one.save(file, "JPEG")
     assert not probe(file.getvalue()).notes
+
+
+@needs_magick
+def test_layers_left_unread_are_said(tmp_path: Path) -> None:
+    subprocess.run(
+        ["convert", "-size", "9x5", "xc:red", "xc:blue", "xc:lime", "-depth", "8", tmp_path / "a.psd"], check=True
+    )
+    info = probe(tmp_path / "a.psd")
+    assert (info.width_px, info.height_px, info.n_frames) == (9, 5, 1)
+    assert any("layers are not read" in note for note in info.notes)
 
 
 def jpeg(size: tuple[int, int] = (64, 64), grey_from: int = 64, **options: Any) -> bytes:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from convcli.errors import OutputError
+from convcli.images.formats import Picture
 from convcli.images.info import Metadata
 from convcli.images.write import PictureWriter, Target, TargetFile, opened_target
 
@@ -114,16 +115,8 @@ class _BlockWriter:
         elif raw_format == "tiff":
             from convcli.images.tiff import TiffWriter
 
-            self._tiff = TiffWriter(
-                self._file,
-                width_px,
-                height_px,
-                1,
-                self._dtype,
-                metadata=Metadata(stamp=stamp),
-                n_pages=len(names),
-                page_names=names,
-            )
+            page = Picture(width_px, height_px, 1, depth="float", metadata=Metadata(stamp=stamp))
+            self._tiff = TiffWriter(self._file, page, len(names), self._dtype, names)
         self._start = self._file.tell()
 
     def encode(self, maps: NDArray[Any]) -> NDArray[Any]:

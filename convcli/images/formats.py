@@ -6,64 +6,46 @@ suffix. Standard library only.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from convcli.errors import OutputError
-from convcli.images.info import Metadata, orientation_block
+from convcli.images.info import NO_METADATA, Metadata, orientation_block
 
 
 class Format(NamedTuple):
-    """A picture format: its names, its first bytes, and the samples and metadata that it holds.
+    """A picture format: its names, its first bytes, and the samples and metadata that it holds."""
 
-    Attributes
-    ----------
-    name : str
-        The word of ``--format``.
-    suffixes : tuple of str
-        Lower case, with the dot; files are written with the first.
-    magic : tuple of bytes
-        First bytes of a file. A ``?`` stands for any byte.
-    plugin : tuple of (str, str)
-        Pillow's module and image class; empty where Pillow is not used or chooses by itself.
-    planes : tuple of int
-        Numbers of planes that can be written; empty: read only.
-    deep_planes : tuple of int
-        Numbers of planes that can be written with 16 bits; empty: the same as ``planes``.
-    depths : tuple of str
-        Bits a stored sample that can be written; the first is the default.
-    keeps : frozenset of str
-        Metadata that a written file keeps: ``icc``, ``dpi``, ``exif``, ``stamp``.
-    animated : bool
-        Whether several frames or pages can be written.
-    windows : bool
-        Whether a large file can be read in parts.
-    raw : bool
-        Whether it holds arrays instead of pictures.
-    most_px : int
-        Largest side that can be written, in pixels.
-    options : frozenset of str
-        Options of writing that it takes: ``compress``, ``quality``, ``subsampling``.
-    quality : int or None
-        Quality where none is asked for; None: lossless until it is asked for.
-    note : str
-        Loss of every picture that is stored in it, in one line.
-    """
-
+    #: The word of ``--format``.
     name: str
+    #: Lower case, with the dot; files are written with the first.
     suffixes: tuple[str, ...]
+    #: First bytes of a file. A ``?`` stands for any byte.
     magic: tuple[bytes, ...] = ()
+    #: Pillow's module and image class; empty where Pillow is not used or chooses by itself.
     plugin: tuple[str, ...] = ()
+    #: Numbers of planes that can be written; empty: read only.
     planes: tuple[int, ...] = ()
+    #: Bits a stored sample that can be written; the first is the default.
     depths: tuple[str, ...] = ("8",)
+    #: Metadata that a written file keeps: ``icc``, ``dpi``, ``exif``, ``stamp``.
     keeps: frozenset[str] = frozenset()
+    #: Options of writing that it takes: ``compress``, ``quality``, ``subsampling``.
     options: frozenset[str] = frozenset()
+    #: Numbers of planes that can be written with 16 bits; empty: the same as ``planes``.
     deep_planes: tuple[int, ...] = ()
+    #: Quality where none is asked for; None: lossless until it is asked for.
     quality: int | None = None
+    #: Whether several frames or pages can be written.
     animated: bool = False
+    #: Whether a large file can be read in parts.
     windows: bool = False
+    #: Whether it holds arrays instead of pictures.
     raw: bool = False
+    #: Largest side that can be written, in pixels.
     most_px: int = 2**31 - 1
+    #: Loss of every picture that is stored in it, in one line.
     note: str = ""
 
     @property
@@ -166,6 +148,43 @@ def sniff(head: bytes) -> Format | None:
             if all(want in (have, 63) for want, have in zip(magic, head, strict=False)) and len(head) >= len(magic):
                 return row
     return None
+
+
+def is_animated_png(file: BinaryIO) -> bool:
+    """Return whether a PNG has the chunk that announces frames, which comes before its pixels."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        n_bytes, kind = struct.unpack(">I4s", head)
+        if kind in (b"acTL", b"IDAT"):
+            return bool(kind == b"acTL")
+        file.seek(n_bytes + 4, 1)
+    return False
+
+
+class Picture(NamedTuple):
+    """A picture to be written: its size and samples, its metadata, the settings of its encoder."""
+
+    width_px: int
+    height_px: int
+    #: Grey, grey + alpha, RGB, RGB + alpha.
+    n_planes: int
+    #: ``1``, ``8``, ``16`` or ``float``: samples are uint8 (for ``1``: zero or not), uint8, uint16, float32.
+    depth: str = "8"
+    #: A name of :data:`FORMATS` that can be written.
+    picture_format: str = "png"
+    #: :func:`picture_notes` tells which of it the format cannot keep.
+    metadata: Metadata = NO_METADATA
+    #: ``fast``, ``default`` or ``small``.
+    compress: str = "fast"
+    #: 1 to 100, of formats whose ``options`` have it; None: that of the format, or lossless.
+    quality: int | None = None
+    #: ``4:4:4``, ``4:2:2`` or ``4:2:0``, of colour in JPEG and AVIF; None: 4:4:4.
+    subsampling: str | None = None
+
+    def checked(self) -> Picture:
+        """Return the picture without a profile that does not fit; raises as :func:`check_picture`."""
+        check_picture(self.picture_format, self.n_planes, self.depth, (self.height_px, self.width_px))
+        return self._replace(metadata=fitting_icc(self.metadata, self.n_planes))
 
 
 def check_picture(picture_format: str, n_planes: int, depth: str, size_hw: tuple[int, int]) -> None:

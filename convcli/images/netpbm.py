@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from convcli.errors import ImageError
+from convcli.images.formats import Picture
 from convcli.images.info import ImageInfo
 from convcli.images.windows import RawRows
 
@@ -145,13 +146,14 @@ class PpmWriter:
     The text stamp becomes comment lines.
     """
 
-    def __init__(self, file: BinaryIO, width_px: int, height_px: int, n_planes: int, depth: str, stamp: str) -> None:
+    def __init__(self, file: BinaryIO, picture: Picture) -> None:
         self._file = file
-        self._dtype = np.dtype(">u2" if depth == "16" else "u1")
-        comments = "".join(f"# {line}\n" for line in stamp.splitlines())
-        maxval = 65535 if depth == "16" else 255
-        kind = "P6" if n_planes == 3 else "P5"
-        file.write(f"{kind}\n{comments}{width_px} {height_px}\n{maxval}\n".encode("utf-8", "replace"))
+        self._dtype = np.dtype(">u2" if picture.depth == "16" else "u1")
+        comments = "".join(f"# {line}\n" for line in picture.metadata.stamp.splitlines())
+        maxval = 65535 if picture.depth == "16" else 255
+        kind = "P6" if picture.n_planes == 3 else "P5"
+        head = f"{kind}\n{comments}{picture.width_px} {picture.height_px}\n{maxval}\n"
+        file.write(head.encode("utf-8", "replace"))
 
     def encode(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return the rows in the file's byte order."""
@@ -168,10 +170,11 @@ class PpmWriter:
 class PfmWriter:
     """Write a float PFM (Pf, PF); its rows go from bottom to top, so they are collected."""
 
-    def __init__(self, file: BinaryIO, width_px: int, height_px: int, n_planes: int) -> None:
+    def __init__(self, file: BinaryIO, picture: Picture) -> None:
         self._file = file
         self._bands: list[NDArray[np.float32]] = []
-        self._head = f"{'PF' if n_planes == 3 else 'Pf'}\n{width_px} {height_px}\n-1.0\n".encode()
+        kind = "PF" if picture.n_planes == 3 else "Pf"
+        self._head = f"{kind}\n{picture.width_px} {picture.height_px}\n-1.0\n".encode()
 
     def encode(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         """Return the rows as little-endian float32, upside down."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from convcli.images.formats import BY_NAME, TIME_UNIT_MS
-from convcli.images.info import Metadata
+from convcli.images.formats import BY_NAME, TIME_UNIT_MS, Picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,25 +22,14 @@ _WEBP_METHOD = {"fast": 0, "default": 4, "small": 6}
 _AVIF_SPEED = {"fast": 9, "default": 6, "small": 2}
 
 
-class Settings(NamedTuple):
-    """Settings of an encoder; quality None: the format's default."""
-
-    compress: str = "fast"
-    quality: int | None = None
-    subsampling: str | None = None
-
-
 class PillowWriter:
     """Collect the bands of one or several frames and have Pillow encode them.
 
     Parameters
     ----------
     file : binary file
-    picture_format : str
-    height_px : int
-        Of a frame.
-    metadata : Metadata
-    settings : Settings
+    picture : Picture
+        Of one frame.
     durations_ms : sequence of float, optional
         Of an animation: how long each frame is shown.
     loop : int, optional
@@ -49,18 +37,11 @@ class PillowWriter:
     """
 
     def __init__(
-        self,
-        file: BinaryIO,
-        picture_format: str,
-        height_px: int,
-        metadata: Metadata,
-        settings: Settings,
-        durations_ms: Sequence[float] | None = None,
-        loop: int | None = None,
+        self, file: BinaryIO, picture: Picture, durations_ms: Sequence[float] | None = None, loop: int | None = None
     ) -> None:
-        self._file, self._format, self._height, self._metadata = file, picture_format, height_px, metadata
-        quality = BY_NAME[picture_format].quality if settings.quality is None else settings.quality
-        self._settings = settings._replace(quality=quality)
+        self._file, self._picture, self._metadata = file, picture, picture.metadata
+        self._format = picture.picture_format
+        self._quality = BY_NAME[self._format].quality if picture.quality is None else picture.quality
         self._durations, self._loop = durations_ms, loop
         self._bands: list[NDArray[Any]] = []
 
@@ -78,9 +59,8 @@ class PillowWriter:
         importlib.import_module(f"PIL.{BY_NAME[self._format].plugin[0]}")
         samples = np.concatenate(self._bands) if len(self._bands) > 1 else self._bands[0]
         self._bands = []
-        first, *others = (
-            self._image(samples[top : top + self._height]) for top in range(0, len(samples), self._height)
-        )
+        step = self._picture.height_px
+        first, *others = (self._image(samples[top : top + step]) for top in range(0, len(samples), step))
         options = getattr(self, f"_{self._format}")()
         if self._durations is not None:
             options |= {"save_all": True, "append_images": others, "duration": self._whole_ms(self._durations)}
@@ -112,31 +92,31 @@ class PillowWriter:
         return {"loop": plays}
 
     def _jpeg(self) -> dict[str, Any]:
-        chroma = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}[self._settings.subsampling or "4:4:4"]
+        chroma = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}[self._picture.subsampling or "4:4:4"]
         options = {
-            "quality": self._settings.quality,
+            "quality": self._quality,
             "subsampling": chroma,
-            "optimize": self._settings.compress == "small",
+            "optimize": self._picture.compress == "small",
         }
         return options | self._profile() | self._dots() | self._comment()
 
     def _webp(self) -> dict[str, Any]:
-        compress, quality = self._settings.compress, self._settings.quality
+        compress, quality = self._picture.compress, self._quality
         options: dict[str, Any] = {"method": _WEBP_METHOD[compress], "exact": True, "lossless": quality is None}
         # Of a lossless picture, quality is the effort.
         options["quality"] = (100 if compress == "small" else 50) if quality is None else quality
         return options | self._profile() | self._description()
 
     def _avif(self) -> dict[str, Any]:
-        options: dict[str, Any] = {"quality": self._settings.quality, "speed": _AVIF_SPEED[self._settings.compress]}
-        options["subsampling"] = self._settings.subsampling or "4:4:4"
+        options: dict[str, Any] = {"quality": self._quality, "speed": _AVIF_SPEED[self._picture.compress]}
+        options["subsampling"] = self._picture.subsampling or "4:4:4"
         return options | self._profile() | self._description()
 
     def _jp2(self) -> dict[str, Any]:
         """Return lossless settings, or those of a signal-to-noise ratio of 20 + 0.3 quality decibels."""
         options: dict[str, Any] = self._comment()
-        if self._settings.quality is not None:
-            ratio = 20 + 0.3 * self._settings.quality
+        if self._quality is not None:
+            ratio = 20 + 0.3 * self._quality
             options |= {"irreversible": True, "quality_mode": "dB", "quality_layers": [ratio]}
         return options
 
@@ -144,7 +124,7 @@ class PillowWriter:
         return self._dots()
 
     def _tga(self) -> dict[str, Any]:
-        return {} if self._settings.compress == "fast" else {"compression": "tga_rle"}
+        return {} if self._picture.compress == "fast" else {"compression": "tga_rle"}
 
     def _gif(self) -> dict[str, Any]:
         # Frames stand alone: one must not shine through the next.

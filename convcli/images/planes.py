@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from convcli.errors import UsageError
+from convcli.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -188,3 +188,36 @@ def turn_upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
     if orientation in (2, 3, 6, 7):
         samples = samples[:, ::-1]
     return np.ascontiguousarray(samples)
+
+
+def reverse_grey(samples: NDArray[Any], white: float) -> NDArray[Any]:
+    """Return samples of which 0 is white with 0 as black.
+
+    Examples
+    --------
+    >>> reverse_grey(np.uint8([0, 255]), 255).tolist(), reverse_grey(np.int8([-128, 127]), 127).tolist()
+    ([255, 0], [127, -128])
+    """
+    exact = samples if samples.dtype.kind == "f" else samples.astype(np.int64)
+    return ((-1 if samples.dtype.kind == "i" else white) - exact).astype(samples.dtype)
+
+
+def inks_to_rgb(samples: NDArray[Any], white: float) -> NDArray[Any]:
+    """Return unsigned samples (H, W, 4) of cyan, magenta, yellow and black as RGB, without a profile."""
+    most = int(white)
+    light = most - samples[:, :, 3:].astype(np.int64)
+    return (light - (samples[:, :, :3] * light + most // 2) // most).astype(samples.dtype)
+
+
+def divide_alpha(samples: NDArray[Any], white: float) -> NDArray[Any]:
+    """Return samples of which the last plane is alpha with the other planes divided by it."""
+    alpha = samples[:, :, -1:].astype(np.float64) / white
+    colours = np.divide(samples[:, :, :-1], alpha, out=np.zeros(samples[:, :, :-1].shape), where=alpha > 0)
+    colours = colours if samples.dtype.kind == "f" else np.minimum(np.rint(colours), white)
+    return np.concatenate([colours.astype(samples.dtype), samples[:, :, -1:]], axis=2)
+
+
+def check_white(samples: NDArray[Any], white: float) -> None:
+    """Refuse samples above the white that a header promised."""
+    if samples.dtype.kind == "u" and white < np.iinfo(samples.dtype).max and samples.max() > white:
+        raise ImageError(f"has sample {samples.max()}, above its white {white:.0f}", hint="the file is damaged")

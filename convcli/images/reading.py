@@ -5,15 +5,12 @@ from __future__ import annotations
 import io
 import os
 import stat
-import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-
-import numpy as np
 
 from convcli.errors import ImageError
 from convcli.images import formats
@@ -29,10 +26,9 @@ from convcli.images.info import (
     check_size,
     decoder_bytes,
 )
+from convcli.images.planes import check_white
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from convcli.images.apng import ApngDecoder
     from convcli.images.netpbm import NetpbmDecoder
     from convcli.images.pillow import PillowDecoder
@@ -179,9 +175,8 @@ def open_planes(
 
                 if asked.max_pixels is not None:
                     check_size(decoder.info, asked.max_pixels)
-                opened: Image | LargeImage = LargeImage(
-                    decoder.info, NamedRows(window, partial(translating, where), partial(_check_white, decoder.info))
-                )
+                rows = NamedRows(window, decoder.info.white, partial(translating, where))
+                opened: Image | LargeImage = LargeImage(decoder.info, rows)
             else:
                 opened = _decoded(decoder, file, asked)
         yield opened  # outside of translating: an error of the caller is not the image's fault
@@ -213,24 +208,13 @@ def _decoder_of(file: BinaryIO, row: formats.Format | None, frame: int, orientat
         from convcli.images.tiff_read import TiffDecoder
 
         return TiffDecoder(file, frame, orientation, max_planes)
-    if name == "png" and _is_animated(file):
+    if name == "png" and formats.is_animated_png(file):
         from convcli.images.apng import ApngDecoder
 
         return ApngDecoder(file, frame, orientation)
     from convcli.images.pillow import PillowDecoder
 
     return PillowDecoder(file, row, frame, orientation)
-
-
-def _is_animated(file: BinaryIO) -> bool:
-    """Return whether a PNG has the chunk that announces frames, which comes before its pixels."""
-    file.seek(8)
-    while len(head := file.read(8)) == 8:
-        n_bytes, kind = struct.unpack(">I4s", head)
-        if kind in (b"acTL", b"IDAT"):
-            return bool(kind == b"acTL")
-        file.seek(n_bytes + 4, 1)
-    return False
 
 
 def _at_frames(file: BinaryIO, frames: Sequence[int], orientation: str, limits: Limits) -> Iterator[Decoder]:
@@ -240,12 +224,6 @@ def _at_frames(file: BinaryIO, frames: Sequence[int], orientation: str, limits: 
         if decoder is None or not decoder.seek(frame):
             decoder = open_decoder(file, frame, orientation, limits)
         yield decoder
-
-
-def _check_white(info: ImageInfo, samples: NDArray[Any]) -> None:
-    """Refuse samples above the white that the header promised."""
-    if samples.dtype.kind == "u" and info.white < np.iinfo(samples.dtype).max and samples.max() > info.white:
-        raise ImageError(f"has sample {samples.max()}, above its white {info.white:.0f}", hint="the file is damaged")
 
 
 def _decoded(decoder: Decoder, file: BinaryIO, limits: Limits) -> Image:
@@ -260,7 +238,7 @@ def _decoded(decoder: Decoder, file: BinaryIO, limits: Limits) -> Image:
             f"decodes to {samples.dtype} of {samples.shape} and its header promises {info.dtype} of {promised}",
             hint="the file is damaged",
         )
-    _check_white(info, samples)
+    check_white(samples, info.white)
     if info.format == "jpeg" and not limits.accept_damaged:
         from convcli.images.jpeg import check_scan
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from convcli.images.info import NO_METADATA, ORIENTATION_TAG, Metadata, parse_exif
+from convcli.images.formats import Picture
+from convcli.images.info import ORIENTATION_TAG, Metadata, parse_exif
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _SHORT, _LONG, _ASCII, _RATIONAL, _UNDEFINED, _LONG8 = 3, 4, 2, 5, 7, 16
 _BYTES_OF = {_SHORT: 2, _LONG: 4, _ASCII: 1, _RATIONAL: 8, _UNDEFINED: 1, _LONG8: 8}
 _SAMPLE_FORMAT = {"u": 1, "i": 2, "f": 3}
+_DTYPE = {"8": np.uint8, "16": np.uint16, "float": np.float32}
 _DEFLATE = 8
 _BIG = 2**32 - 2**20
 
@@ -39,23 +41,18 @@ class TiffWriter:
     Parameters
     ----------
     file : seekable binary file
-    width_px, height_px : int
-        Of one page.
-    n_planes : int
-        Samples a pixel; 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha.
-    dtype : dtype
-        uint8, uint16, int16, int32 or float32.
-    metadata : Metadata
-        ICC, DPI and stamp (ImageDescription of the first page).
-    compress : {"fast", "default", "small"}
-        ``fast`` does not compress; the others deflate (level 6, 9).
+    picture : Picture
+        Of one page; ``fast`` does not compress, the others deflate (level 6, 9).
     n_pages : int
+    dtype : dtype, optional
+        Of maps; by default that of the picture's depth.
+    page_names : tuple of str
 
     Examples
     --------
     >>> import io
     >>> file = io.BytesIO()
-    >>> writer = TiffWriter(file, 3, 2, 1, np.dtype("float32"))
+    >>> writer = TiffWriter(file, Picture(width_px=3, height_px=2, n_planes=1, depth="float"))
     >>> writer.append(writer.encode(np.zeros((2, 3), np.float32)))
     >>> writer.finish()
     >>> file.getvalue()[:4]
@@ -65,26 +62,20 @@ class TiffWriter:
     def __init__(
         self,
         file: BinaryIO,
-        width_px: int,
-        height_px: int,
-        n_planes: int,
-        dtype: np.dtype[Any],
-        *,
-        metadata: Metadata = NO_METADATA,
-        compress: str = "fast",
+        picture: Picture,
         n_pages: int = 1,
+        dtype: np.dtype[Any] | None = None,
         page_names: tuple[str, ...] = (),
     ) -> None:
         self._file = file
-        self._width, self._height, self._n_planes = width_px, height_px, n_planes
-        self._dtype = dtype.newbyteorder("<")
-        self._metadata = metadata
-        self._level = {"fast": 0, "default": 6, "small": 9}[compress]
-        self._page_names = page_names
-        self._n_pages = n_pages
-        self.is_big = width_px * height_px * n_planes * dtype.itemsize * n_pages > _BIG
+        self._width, self._height, self._n_planes = picture.width_px, picture.height_px, picture.n_planes
+        self._dtype = np.dtype(dtype or _DTYPE[picture.depth]).newbyteorder("<")
+        self._metadata = picture.metadata
+        self._level = {"fast": 0, "default": 6, "small": 9}[picture.compress]
+        self._n_pages, self._page_names = n_pages, page_names
+        self.is_big = self._width * self._height * self._n_planes * self._dtype.itemsize * n_pages > _BIG
         self._page = 0
-        self._rows_left = height_px
+        self._rows_left = self._height
         self._strips: list[tuple[int, int, int]] = []
         head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 0) if self.is_big else struct.pack("<2sHI", b"II", 42, 0)
         file.write(head)
@@ -224,21 +215,9 @@ class Copied:
         self._file.write(self._buffer.getbuffer())
 
 
-def open_tiff(
-    file: BinaryIO,
-    width_px: int,
-    height_px: int,
-    n_planes: int,
-    depth: str,
-    metadata: Metadata,
-    compress: str,
-    n_pages: int = 1,
-) -> TiffWriter | Copied:
+def open_tiff(file: BinaryIO, picture: Picture, n_pages: int = 1) -> TiffWriter | Copied:
     """Begin a TIFF; where the file cannot seek, it is finished in memory and then copied."""
-    dtype = np.dtype({"8": np.uint8, "16": np.uint16, "float": np.float32}[depth])
-    size = width_px, height_px, n_planes
-    options: dict[str, Any] = {"metadata": metadata, "compress": compress, "n_pages": n_pages}
     if file.seekable():
-        return TiffWriter(file, *size, dtype, **options)
+        return TiffWriter(file, picture, n_pages)
     buffer = io.BytesIO()
-    return Copied(TiffWriter(buffer, *size, dtype, **options), buffer, file)
+    return Copied(TiffWriter(buffer, picture, n_pages), buffer, file)

@@ -26,7 +26,7 @@ from convcli.images.info import (
     orientation_block,
 )
 from convcli.images.pillow import pixels_of
-from convcli.images.planes import turn_upright
+from convcli.images.planes import divide_alpha, inks_to_rgb, reverse_grey, turn_upright
 from convcli.images.windows import RawRows, SegmentRows, decode_lzw, unpack_bits
 
 if TYPE_CHECKING:
@@ -72,7 +72,6 @@ class TiffDecoder:
         if frame >= n_pages:
             raise ImageError(f"has no frame {frame}", hint=f"{n_pages} frames, counted from 0")
         page = self._page = self._tiff.pages[frame].aspage()
-        self._frame = frame
         self._compression, self._photometric = int(page.tags.valueof(259, default=1)), int(page.photometric)
         self._bits = page.bitspersample
         found = page.tags.valueof(ORIENTATION_TAG, default=1)
@@ -82,7 +81,7 @@ class TiffDecoder:
         # The same pictures come out whether imagecodecs is there or not; it is needed for JPEG of 12 bits.
         for_pillow = self._compression in _PILLOW and (self._bits in (1, 8) or not self._can_decode())
         subsampled = self._photometric == _YCBCR and self._compression not in _PILLOW
-        self._pillow = self._open_pillow() if for_pillow or subsampled else None
+        self._pillow = _open_pillow(self._file, frame) if for_pillow or subsampled else None
         # tifffile is told that LZW strips are not compressed: it gets them decoded, and undoes predictor and byte order
         self._own_lzw = self._compression == _LZW and not self._can_decode()
         if self._own_lzw:
@@ -127,8 +126,11 @@ class TiffDecoder:
         if dtype is None or dtype.name not in _READABLE or page.axes not in ("YX", "YXS", "SYX"):
             kind = f"{page.axes} of {dtype}"
             raise ImageError(f"cannot be decoded (TIFF page {kind})", hint="pages of rows and columns are read")
-        if not isinstance(self._bits, int):
-            raise ImageError(f"cannot be decoded ({self._bits} bits a sample)", hint="one depth for all planes is read")
+        is_odd = self._bits not in _WHOLE_BITS
+        if is_odd and (
+            page.fillorder == 2 or page.predictor != 1 or not isinstance(self._bits, int) or not self._bits % 8
+        ):
+            raise ImageError(f"cannot be decoded ({self._bits} bits a sample)", hint="store it with 8, 16 or 32 bits")
         if self._photometric == _PALETTE and (n_planes != 1 or self._bits > 8):
             raise ImageError("cannot be decoded (TIFF palette of this kind)", hint="convert it to RGB first")
         if self._compression not in (1, _LZW, *_PILLOW) and not self._can_decode():
@@ -174,7 +176,10 @@ class TiffDecoder:
                 notes.append(f"{mode} is converted to RGB" + " without its ICC profile" * (mode == "CMYK"))
         else:
             names = self._plane_names(n_planes, notes)
-            mode = self._mode(names, n_planes)
+            is_plain = bits == 8 and page.dtype.kind == "u"
+            mode = _MODES.get(names, f"{n_planes}xuint8") if is_plain else f"{n_planes}x{dtype}"
+            inks = "CMYK" if self._photometric == _CMYK and n_planes == 4 else mode
+            mode = "P" if self._photometric == _PALETTE else "1" if bits == 1 else inks
         height, width = page.imagelength, page.imagewidth
         if self._turn >= 5:
             height, width = width, height
@@ -191,8 +196,9 @@ class TiffDecoder:
         """Name the planes: r, g, b or l, alpha where declared, the others by number; note what is converted."""
         page, meaning = self._page, self._photometric
         extras = [int(extra) for extra in page.extrasamples]
-        self._premultiplied = n_planes in (2, 4) and extras[-1:] == [1] and page.dtype.kind == "u"
-        self._converts = meaning in (_WHITE_IS_ZERO, _PALETTE) or self._premultiplied
+        self._premultiplied = n_planes in (2, 4) and extras[-1:] == [1] and page.dtype.kind in "uf"
+        is_spread = self._bits in _SPREAD
+        self._converts = meaning in (_WHITE_IS_ZERO, _PALETTE) or self._premultiplied or is_spread
         if meaning == _PALETTE:
             notes.append("palette is expanded to RGB")
             return ("r", "g", "b")
@@ -218,16 +224,6 @@ class TiffDecoder:
             notes.append(f"planes that the file does not name: {', '.join(others)}")
         return tuple(names)
 
-    def _mode(self, names: tuple[str, ...], n_planes: int) -> str:
-        if self._photometric == _PALETTE:
-            return "P"
-        if self._photometric == _CMYK and n_planes == 4:
-            return "CMYK"
-        if self._page.dtype.name == "bool":
-            return "1"
-        is_plain = self._bits == 8 and self._page.dtype.kind == "u"
-        return _MODES.get(names, f"{n_planes}xuint8") if is_plain else f"{n_planes}x{self._page.dtype.name}"
-
     def _meaning(self, samples: NDArray[Any]) -> NDArray[Any]:
         """Return stored samples as what they mean: palette, inks and inverted grey become colour and grey."""
         if self._photometric == _PALETTE:
@@ -236,20 +232,11 @@ class TiffDecoder:
         if self._bits in _SPREAD:
             samples = samples.astype(np.uint8) * np.uint8(255 // (2**self._bits - 1))
         samples = samples.astype(self.info.dtype, copy=False)
-        white = int(self._white)
         if self._photometric == _WHITE_IS_ZERO:
-            reverse = -1 if samples.dtype.kind == "i" else white
-            samples = (reverse - samples.astype(np.int64) if samples.dtype.kind != "f" else 1 - samples).astype(
-                samples.dtype
-            )
-        elif self.info.mode == "CMYK" and samples.dtype.kind == "u":
-            light = white - samples[:, :, 3:].astype(np.uint64)
-            samples = (light - (samples[:, :, :3] * light + white // 2) // white).astype(samples.dtype)
-        elif self._premultiplied:
-            alpha = samples[:, :, -1:].astype(np.uint64)
-            colours = np.minimum(samples[:, :, :-1] * np.uint64(white) // np.maximum(alpha, 1), white)
-            samples = np.concatenate([colours.astype(samples.dtype), samples[:, :, -1:]], axis=2)
-        return samples
+            return reverse_grey(samples, self._white)
+        if self.info.mode == "CMYK":
+            return inks_to_rgb(samples, self._white)
+        return divide_alpha(samples, self._white) if self._premultiplied else samples
 
     def _segment_rows(self) -> int:
         page = self._page
@@ -292,12 +279,13 @@ class TiffDecoder:
             data = tifffile.TIFF.DECOMPRESSORS[self._compression](data)
         return unpack_bits(data, rows, width, n_planes, self._bits).astype(page.dtype)
 
-    def _open_pillow(self) -> PillowImage.Image:
-        self._file.seek(0)
-        image = TiffImagePlugin.TiffImageFile(self._file)
-        image.seek(self._frame)
-        image.info.pop("xmp", None)  # Pillow would look for an orientation there too
-        return image
+
+def _open_pillow(file: BinaryIO, frame: int) -> PillowImage.Image:
+    file.seek(0)
+    image = TiffImagePlugin.TiffImageFile(file)
+    image.seek(frame)
+    image.info.pop("xmp", None)  # Pillow would look for an orientation there too
+    return image
 
 
 def _metadata(page: tifffile.TiffPage, orientation: int) -> Metadata:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from convcli.errors import ImageError
+from convcli.images.planes import check_white
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,22 +144,17 @@ class SegmentRows:
 
 
 class NamedRows:
-    """Rows that are checked as they are read, in a ``guard()`` that puts the file's name into errors."""
+    """Rows of an image whose ``white`` is checked, read in a ``guard()`` that puts the file's name into errors."""
 
-    def __init__(
-        self,
-        rows: PlaneSource,
-        guard: Callable[[], AbstractContextManager[None]],
-        check: Callable[[NDArray[Any]], None],
-    ) -> None:
-        self._rows, self._guard, self._check = rows, guard, check
+    def __init__(self, rows: PlaneSource, white: float, guard: Callable[[], AbstractContextManager[None]]) -> None:
+        self._rows, self._white, self._guard = rows, white, guard
         self.shape, self.dtype = rows.shape, rows.dtype
 
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
         """Return rows ``[top, bottom)`` of every plane, shape (P, bottom - top, W)."""
         with self._guard():
             rows = self._rows.rows(top, bottom)
-            self._check(rows)
+            check_white(rows, self._white)
         return rows
 
 

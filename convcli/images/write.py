@@ -14,8 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from convcli.errors import OutputError
-from convcli.images.formats import check_picture, fitting_icc
-from convcli.images.info import NO_METADATA, Metadata
+from convcli.images.formats import Picture
 
 if TYPE_CHECKING:
     from typing import Self
@@ -209,19 +208,7 @@ class PictureWriter:
             self.abort()
 
 
-def open_picture(
-    target: Target,
-    *,
-    width_px: int,
-    height_px: int,
-    n_planes: int,
-    depth: str = "8",
-    picture_format: str = "png",
-    metadata: Metadata = NO_METADATA,
-    compress: str = "fast",
-    quality: int | None = None,
-    subsampling: str | None = None,
-) -> PictureWriter:
+def open_picture(target: Target, **options: Any) -> PictureWriter:
     """Begin a picture file.
 
     Parameters
@@ -229,51 +216,38 @@ def open_picture(
     target : path or binary file
         A path is written to a temporary name and renamed by ``close``; an existing file is replaced, which is the
         caller's policy to allow.
-    width_px, height_px : int
-    n_planes : {1, 2, 3, 4}
-        Grey, grey + alpha, RGB, RGB + alpha.
-    depth : {"1", "8", "16", "float"}
-        Samples are uint8 (for ``1``: zero or not), uint8, uint16, float32.
-    picture_format : str
-        A name of :data:`convcli.images.formats.FORMATS` that can be written.
-    metadata : Metadata
-        :func:`picture_notes` tells which of it the format cannot keep.
-    compress : {"fast", "default", "small"}
-    quality : int, optional
-        1 to 100, of formats whose ``options`` say so; by default that of the format, or lossless.
-    subsampling : {"4:4:4", "4:2:2", "4:2:0"}, optional
-        Of colour in JPEG and AVIF; 4:4:4 by default.
+    **options
+        Fields of :class:`convcli.images.formats.Picture`.
 
     Raises
     ------
     OutputError
         The format cannot hold such samples, or the file cannot be made.
     """
-    check_picture(picture_format, n_planes, depth, (height_px, width_px))
-    metadata = fitting_icc(metadata, n_planes)
-    size = width_px, height_px, n_planes
+    picture = Picture(**options).checked()
     with opened_target(target) as file:
-        if picture_format == "png":
-            from convcli.images.png import PngWriter
+        encoder, streams = _make_encoder(file, picture)
+        return PictureWriter(file, encoder, streams=streams)
 
-            encoder: Encoder = PngWriter(file.file, *size, int(depth), metadata=metadata, compress=compress)
-        elif picture_format == "tiff":
-            from convcli.images.tiff import open_tiff
 
-            encoder = open_tiff(file.file, *size, depth, metadata, compress)
-        elif picture_format in ("ppm", "pfm"):
-            from convcli.images.netpbm import PfmWriter, PpmWriter
+def _make_encoder(file: TargetFile, picture: Picture) -> tuple[Encoder, bool]:
+    """Return the encoder, and whether bands reach the file as they come."""
+    if picture.picture_format == "png":
+        from convcli.images.png import PngWriter
 
-            is_ppm = picture_format == "ppm"
-            encoder = PpmWriter(file.file, *size, depth, metadata.stamp) if is_ppm else PfmWriter(file.file, *size)
-        else:
-            from convcli.images.pillow_write import PillowWriter, Settings
+        return PngWriter(file.file, picture), True
+    if picture.picture_format == "tiff":
+        from convcli.images.tiff import open_tiff
 
-            settings = Settings(compress, quality, subsampling)
-            encoder = PillowWriter(file.file, picture_format, height_px, metadata, settings)
-        return PictureWriter(
-            file, encoder, streams=picture_format in ("png", "ppm") or (picture_format == "tiff" and file.is_seekable)
-        )
+        return open_tiff(file.file, picture), file.is_seekable
+    if picture.picture_format in ("ppm", "pfm"):
+        from convcli.images.netpbm import PfmWriter, PpmWriter
+
+        is_ppm = picture.picture_format == "ppm"
+        return (PpmWriter if is_ppm else PfmWriter)(file.file, picture), is_ppm
+    from convcli.images.pillow_write import PillowWriter
+
+    return PillowWriter(file.file, picture), False
 
 
 def write_picture(target: Target, samples: NDArray[Any], **options: Any) -> None:
