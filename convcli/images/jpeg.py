@@ -1,15 +1,17 @@
 """A check of JPEG data that the decoder mends in silence: scans cut short, restart markers lost.
 
-libjpeg counts damage as a warning, fills the rest with grey, and Pillow passes no warning on. Two signs are looked
-for: the order and number of restart markers (ITU-T T.81 §E.1.3), and a grey corner, where a scan may have ended early.
-A scan that did takes bytes appended to it as data, and the picture changes; a whole one does not.
+libjpeg counts damage as a warning and fills the rest with grey, and Pillow passes no warning on. Three signs are looked
+for: the order and number of restart markers (ITU-T T.81 §E.1.3), a grey corner, where a scan may have ended early, and
+coefficients that no scan of a progressive picture completes (§G.1.1.1). The last two are confirmed: bytes appended to
+a scan that is cut short are taken as data and change the picture; after a whole one they are skipped. A progressive
+picture that lacks a part of its very last scan is not seen.
 """
 
 from __future__ import annotations
 
 import io
 import struct
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -19,10 +21,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _EOI, _SOS, _DRI = b"\xff\xd9", 0xDA, 0xDD
-_BASELINE = (0xC0, 0xC1)
+_BASELINE, _PROGRESSIVE = (0xC0, 0xC1), (0xC2,)
 _FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
 _FILLER = bytes(range(1, 251)) * 40
 _HINT = "copy or download the file again"
+
+
+class _Scans(NamedTuple):
+    """The compressed data of a JPEG: kind of frame, restart interval, number of units, components, extent."""
+
+    kind: int
+    interval: int
+    n_units: int
+    components: bytes
+    start: int
+    end: int
 
 
 def check_scan(file: BinaryIO, samples: NDArray[Any]) -> None:
@@ -41,46 +54,44 @@ def check_scan(file: BinaryIO, samples: NDArray[Any]) -> None:
     """
     file.seek(0)
     data = file.read()
-    start, n_wanted = _find_scan(data)
-    if n_wanted is not None:
-        _check_restarts(data, start, n_wanted)
-    if start and _has_grey_corner(samples) and _is_cut(data, start):
+    scans = _find_scans(data)
+    if scans is None:
+        return
+    if scans.kind in _BASELINE and scans.interval:
+        _check_restarts(data, scans)
+    if (_has_grey_corner(samples) or _lacks_scans(data, scans)) and _is_cut(data, scans.end):
         raise ImageError("is damaged: its data end before the picture does", hint=_HINT)
 
 
-def _find_scan(data: bytes) -> tuple[int, int | None]:
-    """Return where the first scan's data begin, and the number of restart markers in them where that is known."""
-    at, interval, n_units, known = 2, 0, 0, False
+def _find_scans(data: bytes) -> _Scans | None:
+    """Read the header up to the first scan; None for a file without a known end."""
+    at, interval, kind, n_units, components = 2, 0, 0, 0, b""
     while at + 4 <= len(data) and data[at] == 0xFF:
-        kind, length = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
-        if kind == 0xFF:
+        code, length = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
+        if code == 0xFF:
             at += 1
             continue
-        if kind == _DRI:
+        if code == _DRI:
             interval = struct.unpack_from(">H", data, at + 4)[0]
-        elif kind in _FRAMES:
+        elif code in _FRAMES:
             height, width, n_parts = struct.unpack_from(">HHB", data, at + 5)
-            factors = data[at + 11 : at + 10 + 3 * n_parts : 3]
-            across, down = (max((f >> s & 15 for f in factors), default=1) or 1 for s in (4, 0))
-            across, down = (across, down) if n_parts > 1 else (1, 1)
-            n_units = -(-width // (8 * across)) * -(-height // (8 * down))
-            known = kind in _BASELINE
-        elif kind == _SOS:
-            known = known and interval > 0 and n_units > 0
-            return at + 2 + length, -(-n_units // interval) - 1 if known else None
+            components, factors = (data[at + first : at + 10 + 3 * n_parts : 3] for first in (10, 11))
+            across, down = (max((f >> s & 15 for f in factors), default=1) if n_parts > 1 else 1 for s in (4, 0))
+            kind, n_units = code, -(-width // (8 * max(across, 1))) * -(-height // (8 * max(down, 1)))
+        elif code == _SOS:
+            end = data.find(_EOI, at + 2 + length)
+            return _Scans(kind, interval, n_units, components, at, end) if end > 0 else None
         at += 2 + length
-    return 0, None
+    return None
 
 
-def _check_restarts(data: bytes, start: int, n_wanted: int) -> None:
-    codes = np.frombuffer(data, np.uint8, offset=start)
-    marks = np.flatnonzero(codes[:-1] == 0xFF)
-    kinds = codes[marks + 1]
-    ends = np.flatnonzero((kinds != 0) & (kinds != 0xFF) & ((kinds < 0xD0) | (kinds > 0xD7)))
-    if ends.size and kinds[ends[0]] == _SOS:
+def _check_restarts(data: bytes, scans: _Scans) -> None:
+    codes = np.frombuffer(data[scans.start + 2 : scans.end], np.uint8)
+    kinds = codes[1:][codes[:-1] == 0xFF]
+    if (kinds == _SOS).any():
         return  # components come one by one: each scan has a count of its own
-    kinds = kinds[: ends[0]] if ends.size else kinds
     restarts = kinds[(kinds >= 0xD0) & (kinds <= 0xD7)]
+    n_wanted = -(-scans.n_units // scans.interval) - 1
     if len(restarts) != n_wanted or ((restarts - 0xD0) != np.arange(len(restarts)) % 8).any():
         raise ImageError(f"is damaged: {len(restarts)} restart markers of {n_wanted}, or not in order", hint=_HINT)
 
@@ -92,12 +103,28 @@ def _has_grey_corner(samples: NDArray[Any]) -> bool:
     return any((corner == 128).all() for corner in corners)
 
 
-def _is_cut(data: bytes, start: int) -> bool:
+def _lacks_scans(data: bytes, scans: _Scans) -> bool:
+    """Return whether a progressive picture has coefficients of which no scan brings the last bit."""
+    if scans.kind not in _PROGRESSIVE:
+        return False
+    missing = {(part, k) for part in scans.components for k in range(64)}
+    at = scans.start
+    while 0 <= at < scans.end:
+        n_parts = data[at + 4]
+        first, last, shifts = data[at + 5 + 2 * n_parts : at + 8 + 2 * n_parts]
+        if shifts & 15 == 0:
+            parts = data[at + 5 : at + 5 + 2 * n_parts : 2]
+            missing -= {(part, k) for part in parts for k in range(first, last + 1)}
+        at = data.find(b"\xff\xda", at + 2)
+    return bool(missing)
+
+
+def _is_cut(data: bytes, end: int) -> bool:
     """Return whether bytes appended to the last scan change the picture."""
     from PIL.JpegImagePlugin import JpegImageFile
 
-    end = data.rfind(_EOI)
-    if end <= start:
-        return False
     longer = data[:end] + _FILLER + data[end:]
-    return JpegImageFile(io.BytesIO(data)).tobytes() != JpegImageFile(io.BytesIO(longer)).tobytes()
+    try:
+        return JpegImageFile(io.BytesIO(data)).tobytes() != JpegImageFile(io.BytesIO(longer)).tobytes()
+    except OSError:  # the appended bytes were taken as data, and make no sense
+        return True

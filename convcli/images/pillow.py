@@ -128,7 +128,7 @@ class PillowDecoder:
         bits = _stored_bits(self._file, name, 16 if ";16" in stored else 8)
         notes += bits_notes(bits if dtype in ("uint8", "uint16") else 0, dtype)
         held = 16 if dtype == "uint16" else 8
-        self._shift = held - bits if name == "jp2" and bits < held else 0
+        self._shift = held - bits if name == "jp2" and bits < held and mode != "P" else 0
         planes = _PLANES.get(target, ("l",))
         self._key = _colour_key(image, bits if name == "png" else 8, dtype)
         if self._key is not None:
@@ -260,20 +260,19 @@ def _colour_key(image: PillowImage.Image, bits: int, dtype: str) -> NDArray[Any]
 
 
 def _stored_bits(file: BinaryIO, name: str, otherwise: int) -> int:
-    """Return the bits of a stored sample; PNG §11.2.2, ISO 15444-1 §A.5.1 and §I.5.3.1, AV1 in ISOBMFF §2.3."""
-    if name not in ("png", "jp2", "avif"):
+    """Return the bits of a stored sample; PNG §11.2.2, ISO 15444-1 §A.5.1, AV1 in ISOBMFF §2.3, SGI 1.0."""
+    if name not in ("png", "sgi", "avif", "jp2"):
         return otherwise
     file.seek(0)
-    head = file.read(4096)
-    if name == "png":
-        return head[24] if head[25] != 3 else 8
+    head = file.read(1 << 16).ljust(64, b"\0") + bytes(64)
+    if name in ("png", "sgi"):
+        return 8 * head[3] if name == "sgi" else head[24] if head[25] != 3 else 8
+    at = head.find(b"av1C" if name == "avif" else b"\xff\x4f\xff\x51")
+    if at < 0:
+        return otherwise
     if name == "avif":
-        at = head.find(b"av1C")
-        flags = head[at + 6] if 0 <= at < len(head) - 6 else 0
-        return 12 if flags & 0x20 else 10 if flags & 0x40 else 8
-    at = head.find(b"\xff\x4f\xff\x51")
-    depth = head[at + 42] if 0 <= at < len(head) - 42 else 7
-    return (depth & 0x7F) + 1
+        return 12 if head[at + 6] & 0x20 else 10 if head[at + 6] & 0x40 else 8
+    return (head[at + 42] & 0x7F) + 1
 
 
 def _plays(image: PillowImage.Image, name: str) -> int | None:
