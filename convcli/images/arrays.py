@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from convcli.errors import OutputError
-from convcli.images.formats import Picture
+from convcli.images.formats import RAW, Picture
 from convcli.images.info import Metadata
 from convcli.images.write import PictureWriter, Target, TargetFile, opened_target
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-RAW_FORMATS = ("npy", "npz", "safetensors", "tiff")
+RAW_FORMATS = (*RAW, "tiff")
 _SAFETENSORS_NAME = {"float32": "F32", "float64": "F64"}
 
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 #: Pixels that are read without ``--max-pixels``; 16384 x 16384, which takes 1 GiB as RGB.
 DEFAULT_MAX_PIXELS = 2**28
 #: Planes of an image, and frames or pages of a file, that are read unless a caller allows more.
-DEFAULT_MAX_PLANES = 1024
-DEFAULT_MAX_FRAMES = 100_000
+DEFAULT_COUNTS = {"planes": 1024, "frames": 100_000}
 #: A deflate stream cannot expand by more than 1032 (zlib's technical notes); LZW by at most 4096 bytes a code of 12
 #: bits. Other compressions of a TIFF may do more on an empty picture; faxes, of mode 1, are let through.
 _MOST_INFLATION = {"png": 1032, "tiff": 4096}
@@ -170,8 +169,9 @@ class Limits(NamedTuple):
     accept_damaged: bool = False
 
 
-def check_count(what: str, n_found: int, limit: int) -> None:
-    """Refuse a file that claims more planes or frames than the limit."""
+def check_count(what: str, n_found: int, most: int | None) -> None:
+    """Refuse a file that claims more planes or frames than the limit; None: the default."""
+    limit = DEFAULT_COUNTS[what] if most is None else most
     if n_found > limit:
         raise ImageError(
             f"has {n_found:,} {what}; the limit is {limit:,}",

@@ -39,19 +39,7 @@ class _Scans(NamedTuple):
 
 
 def check_scan(file: BinaryIO, samples: NDArray[Any]) -> None:
-    """Refuse a JPEG of which a part was not decoded from data.
-
-    Parameters
-    ----------
-    file : seekable binary file
-    samples : ndarray of shape (H, W, P)
-        As decoded.
-
-    Raises
-    ------
-    ImageError
-        Data are missing.
-    """
+    """Raise ``ImageError`` for a JPEG of which a part of ``samples`` (H, W, P) was not decoded from data."""
     file.seek(0)
     data = file.read()
     scans = _find_scans(data)

@@ -62,14 +62,7 @@ class PillowDecoder:
     """An image opened by Pillow at a frame: facts from its header, and its samples on demand.
 
     Raises Pillow's own errors for a damaged file; :mod:`convcli.images.reading` turns them into an ``ImageError``.
-
-    Parameters
-    ----------
-    file : seekable binary file
-    row : Format or None
-        None lets Pillow look for a plugin.
-    frame : int
-    orientation : {"apply", "keep", "ignore"}
+    Without a format's ``row``, Pillow looks for a plugin.
     """
 
     def __init__(self, file: BinaryIO, row: Format | None, frame: int, orientation: str) -> None:
@@ -106,36 +99,19 @@ class PillowDecoder:
 
     def _describe(self, frame: int) -> None:
         """Read the header of the frame: :attr:`info`, and how to decode it."""
-        image = self._image
+        image, notes = self._image, list[str]()
         self._frame = frame
-        format_name = (image.format or "unknown").lower()
-        name = self._row.name if self._row else format_name
-        n_frames = int(getattr(image, "n_frames", 1))
-        notes: list[str] = []
-        if name == "psd" and n_frames:
+        name = self._row.name if self._row else (image.format or "unknown").lower()
+        n_frames = max(1, int(getattr(image, "n_frames", 1)))
+        if name == "psd" and n_frames > 1:
             notes.append(f"{n_frames} layers are not read: the merged picture is")
             n_frames = 1
         if frame >= n_frames:
             raise ImageError(f"has no frame {frame}", hint="frames count from 0")
         if n_frames > 1 and name in ("webp", "avif"):
             image.load()  # these decoders know a frame's time once it is decoded
-        mode, stored = image.mode, _rawmode_of(image) or image.mode
-        target, dtype = _target_of(image, name, n_frames, notes)
-        tiles = range(len(getattr(image, "tile", ())))
-        self._deep = dtype == "uint8" and stored in _DEEP and all(_rawmode_of(image, i) == stored for i in tiles)
-        if self._deep:
-            dtype = "uint16"
-        bits = _stored_bits(self._file, name, 16 if ";16" in stored else 8)
-        notes += bits_notes(bits if dtype in ("uint8", "uint16") else 0, dtype)
-        held = 16 if dtype == "uint16" else 8
-        self._shift = held - bits if name == "jp2" and bits < held and mode != "P" else 0
-        planes = _PLANES.get(target, ("l",))
-        self._key = _colour_key(image, bits if name == "png" else 8, dtype)
-        if self._key is not None:
-            notes.append("the colour that the file declares transparent becomes an alpha plane")
-            planes = (*planes, "a")
-        if mode in _NOTES:
-            notes.append(_NOTES[mode])
+        mode = image.mode
+        planes, dtype, white = self._plan_samples(name, n_frames, notes)
         orientation, metadata = read_metadata(image.info, mode, keep=self._orientation == "keep")
         width, height = image.size
         if self._orientation == "apply" and orientation >= 5:
@@ -148,12 +124,12 @@ class PillowDecoder:
             notes.append("further pictures in the file (MPO) are not read")
         self.info = ImageInfo(
             format=name,
-            mode=stored if self._deep else mode,
+            mode=_rawmode_of(image) if self._deep else mode,
             width_px=width,
             height_px=height,
             plane_names=planes,
             dtype=dtype,
-            white=_WHITE[dtype] if not self._shift else float(2**bits - 1),
+            white=white,
             n_frames=n_frames,
             orientation=orientation,
             metadata=metadata,
@@ -161,6 +137,28 @@ class PillowDecoder:
             duration_ms=_positive(image.info.get("duration")),
             loop=_plays(image, name) if n_frames > 1 else None,
         )
+
+    def _plan_samples(self, name: str, n_frames: int, notes: list[str]) -> tuple[tuple[str, ...], str, float]:
+        """Return names of the planes, dtype and white, and set how they are decoded."""
+        image = self._image
+        mode, stored = image.mode, _rawmode_of(image) or image.mode
+        target, dtype = _target_of(image, name, n_frames, notes)
+        tiles = range(len(getattr(image, "tile", ())))
+        self._deep = dtype == "uint8" and stored in _DEEP and all(_rawmode_of(image, i) == stored for i in tiles)
+        if self._deep:
+            dtype = "uint16"
+        bits = _stored_bits(self._file, name, 16 if ";16" in stored else 8)
+        notes += bits_notes(bits if dtype in ("uint8", "uint16") else 0, dtype)
+        held = 16 if dtype == "uint16" else 8
+        self._shift = held - bits if name == "jp2" and bits < held and mode != "P" else 0  # Pillow shifts to the left
+        planes = _PLANES.get(target, ("l",))
+        self._key = _colour_key(image, bits if name == "png" else 8, dtype)
+        if self._key is not None:
+            notes.append("the colour that the file declares transparent becomes an alpha plane")
+            planes = (*planes, "a")
+        if mode in _NOTES:
+            notes.append(_NOTES[mode])
+        return planes, dtype, float(2**bits - 1) if self._shift else _WHITE[dtype]
 
     def _decode_deep(self) -> NDArray[np.uint16]:
         """Decode 16-bit colour: high bytes, then low bytes (grey + alpha: both at once, as four 8-bit samples)."""

@@ -25,15 +25,7 @@ _AVIF_SPEED = {"fast": 9, "default": 6, "small": 2}
 class PillowWriter:
     """Collect the bands of one or several frames and have Pillow encode them.
 
-    Parameters
-    ----------
-    file : binary file
-    picture : Picture
-        Of one frame.
-    durations_ms : sequence of float, optional
-        Of an animation: how long each frame is shown.
-    loop : int, optional
-        How often it is played; 0 is for ever, None once.
+    With ``durations_ms`` it is an animation, played ``loop`` times; 0 is for ever, None once.
     """
 
     def __init__(

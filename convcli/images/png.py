@@ -39,13 +39,9 @@ class PngBand(NamedTuple):
 
 
 class PngWriter:
-    r"""Write one PNG, band by band; one bit needs one plane of uint8 samples, non-zero for white.
+    r"""Write one PNG, band by band, to a file that need not seek.
 
-    Parameters
-    ----------
-    file : binary file
-        Only written to, never sought.
-    picture : Picture
+    One bit takes one plane of uint8 samples, non-zero for white.
 
     Examples
     --------
@@ -73,13 +69,7 @@ class PngWriter:
         file.write(_chunk(b"IDAT", b"\x78\x01"))
 
     def encode(self, rows: NDArray[Any]) -> PngBand:
-        """Filter and deflate a band of rows; may run in any thread, bands in any order.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (h, W, P) or (h, W)
-            uint8, or uint16 if ``bits`` is 16.
-        """
+        """Filter and deflate rows (h, W, P) or (h, W) of uint8 or uint16; in any thread, bands in any order."""
         data = self._row_data(rows)
         filtered = _filter_up(data) if self._compress == "fast" else _filter_best(data, self._pixel_bytes)
         flat = filtered.reshape(-1).data
@@ -95,13 +85,7 @@ class PngWriter:
         self._file.write(band.chunks)
 
     def finish(self) -> None:
-        """End the file.
-
-        Raises
-        ------
-        ValueError
-            The bands were not as many rows as the header says.
-        """
+        """End the file; raise ``ValueError`` if rows are missing."""
         if self._rows_left:
             raise ValueError(f"PNG is {self._rows_left} rows short")
         tail = _END_OF_DEFLATE + struct.pack(">I", self._adler)

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from convcli.errors import ImageError
 from convcli.images import formats
 from convcli.images.info import (
-    DEFAULT_MAX_FRAMES,
-    DEFAULT_MAX_PLANES,
     Image,
     ImageInfo,
     LargeImage,
@@ -61,8 +59,9 @@ def probe(source: Source, *, frame: int = 0, orientation: str = "apply", **limit
     ImageError
         The file is missing, unreadable, not an image, its header is damaged, or it claims too much.
     """
+    asked = Limits(**limits)
     with _opened(source) as file:
-        return open_decoder(file, frame, orientation, Limits(**limits)).info
+        return open_decoder(file, frame, orientation, asked).info
 
 
 def probe_frames(
@@ -82,8 +81,9 @@ def probe_frames(
     ImageError
         As for :func:`probe`, of the first frame that is bad.
     """
+    asked = Limits(**limits)
     with _opened(source) as file:
-        return [decoder.info for decoder in _at_frames(file, frames, orientation, Limits(**limits))]
+        return [decoder.info for decoder in _at_frames(file, frames, orientation, asked)]
 
 
 def read(source: Source, *, frame: int = 0, orientation: str = "apply", **limits: Any) -> Image:
@@ -107,8 +107,8 @@ def read(source: Source, *, frame: int = 0, orientation: str = "apply", **limits
     ImageError
         As for :func:`probe`; also truncated or damaged data, and more pixels than ``max_pixels``.
     """
+    asked = Limits(**limits)
     with _opened(source) as file:
-        asked = Limits(**limits)
         return _decoded(open_decoder(file, frame, orientation, asked), file, asked)
 
 
@@ -134,8 +134,8 @@ def read_frames(
     ImageError
         As for :func:`read`, when the bad frame is reached.
     """
+    asked = Limits(**limits)
     with _opened(source) as file:
-        asked = Limits(**limits)
         if frames is None:
             frames = range(open_decoder(file, 0, orientation, asked).info.n_frames)
         for decoder in _at_frames(file, frames, orientation, asked):
@@ -190,15 +190,17 @@ def open_decoder(file: BinaryIO, frame: int, orientation: str, limits: Limits = 
     head = file.read(32)
     if not head:
         raise ImageError("is empty (0 bytes)", hint="the file was not written, or not to its end")
-    decoder = _decoder_of(file, formats.sniff(head), frame, orientation, limits.max_planes or DEFAULT_MAX_PLANES)
+    decoder = _decoder_of(file, formats.sniff(head), frame, orientation, limits.max_planes)
     info = decoder.info
     if info.width_px < 1 or info.height_px < 1:
         raise ImageError(f"is {info.width_px} x {info.height_px} pixels large", hint="the header is damaged")
-    check_count("frames", info.n_frames, limits.max_frames or DEFAULT_MAX_FRAMES)
+    check_count("frames", info.n_frames, limits.max_frames)
     return decoder
 
 
-def _decoder_of(file: BinaryIO, row: formats.Format | None, frame: int, orientation: str, max_planes: int) -> Decoder:
+def _decoder_of(
+    file: BinaryIO, row: formats.Format | None, frame: int, orientation: str, max_planes: int | None
+) -> Decoder:
     name = row.name if row is not None else ""
     if name in ("ppm", "pfm"):
         from convcli.images.netpbm import NetpbmDecoder

@@ -38,15 +38,8 @@ class TiffBand(NamedTuple):
 class TiffWriter:
     r"""Write a TIFF of one or more pages of the same shape and type.
 
-    Parameters
-    ----------
-    file : seekable binary file
-    picture : Picture
-        Of one page; ``fast`` does not compress, the others deflate (level 6, 9).
-    n_pages : int
-    dtype : dtype, optional
-        Of maps; by default that of the picture's depth.
-    page_names : tuple of str
+    The file must seek. ``fast`` does not compress, the others deflate (level 6, 9). ``dtype`` replaces that of the
+    picture's depth.
 
     Examples
     --------
@@ -108,13 +101,7 @@ class TiffWriter:
             self._finish_page()
 
     def finish(self) -> None:
-        """Check that everything announced was written.
-
-        Raises
-        ------
-        ValueError
-            Rows or pages are missing, or were too many.
-        """
+        """Raise ``ValueError`` if rows or pages are missing, or were too many."""
         if self._page != self._n_pages or self._strips:
             raise ValueError(f"TIFF has {self._page} whole pages of {self._n_pages}")
 

@@ -46,20 +46,13 @@ _MODES = {("l",): "L", ("l", "a"): "LA", ("r", "g", "b"): "RGB", ("r", "g", "b",
 class TiffDecoder:
     """A page of a TIFF.
 
-    Parameters
-    ----------
-    file : seekable binary file
-    frame : int
-    orientation : {"apply", "keep", "ignore"}
-    max_planes : int
-
     Raises
     ------
     ImageError
         The page does not exist, is not a picture of rows and columns, or has more planes than ``max_planes``.
     """
 
-    def __init__(self, file: BinaryIO, frame: int, orientation: str, max_planes: int) -> None:
+    def __init__(self, file: BinaryIO, frame: int, orientation: str, max_planes: int | None) -> None:
         file.seek(0)
         self._file, self._orientation, self._max_planes = file, orientation, max_planes
         self._lock = threading.Lock()

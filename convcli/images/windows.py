@@ -23,20 +23,9 @@ if TYPE_CHECKING:
 
 
 class RawRows:
-    """Uncompressed interleaved rows at an offset of a file.
+    """Uncompressed interleaved rows of shape (H, W, P) at an offset of a file, which is read under a lock.
 
-    Parameters
-    ----------
-    file : binary file
-        Seekable; read under a lock.
-    offset : int
-        Of the first sample.
-    shape : tuple of int
-        (H, W, P).
-    dtype : dtype
-        As stored, byte order included.
-    upside_down : bool
-        The file's last row is the picture's first (PFM).
+    ``dtype`` has the file's byte order; ``upside_down`` means that its last row is the picture's first (PFM).
 
     Examples
     --------
@@ -87,17 +76,9 @@ class RawRows:
 
 
 class SegmentRows:
-    """Rows of an image stored in strips or tiles, decoded a row of segments at a time and kept for the next band.
+    """Rows of an image (H, W, P) stored in strips or tiles, decoded a row of segments at a time and cached.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        (H, W, P).
-    dtype : dtype
-    segment_rows : int
-        Rows a strip or tile covers.
-    decode : callable
-        ``decode(i)`` returns rows ``i * segment_rows`` on, shape (rows, W, P).
+    ``decode(i)`` returns rows ``i * segment_rows`` on, shape (rows, W, P).
     """
 
     def __init__(
