@@ -1,10 +1,10 @@
 """A check of JPEG data that the decoder mends in silence: scans cut short, restart markers lost.
 
-libjpeg counts damage as a warning and fills the rest with grey, and Pillow passes no warning on. Three signs are looked
-for: the order and number of restart markers (ITU-T T.81 §E.1.3), a grey corner, where a scan may have ended early, and
-coefficients that no scan of a progressive picture completes (§G.1.1.1). The last two are confirmed: bytes appended to
-a scan that is cut short are taken as data and change the picture; after a whole one they are skipped. A progressive
-picture that lacks a part of its very last scan is not seen.
+libjpeg counts damage as a warning and fills the rest with grey, and Pillow passes no warning on. Signs of a cut are
+restart markers that are too few or out of order (ITU-T T.81 §E.1.3), a grey corner, and in a progressive picture
+coefficients that no scan completes (§G.1.1.1). A grey corner is confirmed: bytes appended to a scan that is cut short
+are taken as data and change the picture; after a whole scan they are skipped. Progressive pictures, whose last scan
+leaves no grey, are all tried so. A scan that ends within the last unit of a picture is not noticed.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import struct
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
+from PIL.JpegImagePlugin import JpegImageFile
 
 from convcli.errors import ImageError
+from convcli.images.pillow import pixels_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +49,9 @@ def check_scan(file: BinaryIO, samples: NDArray[Any]) -> None:
         return
     if scans.kind in _BASELINE and scans.interval:
         _check_restarts(data, scans)
-    if (_has_grey_corner(samples) or _lacks_scans(data, scans)) and _is_cut(data, scans.end):
+    is_progressive = scans.kind in _PROGRESSIVE
+    suspect = is_progressive or _has_grey_corner(samples)
+    if (is_progressive and _lacks_scans(data, scans)) or (suspect and _is_cut(data, scans.end, samples)):
         raise ImageError("is damaged: its data end before the picture does", hint=_HINT)
 
 
@@ -93,8 +97,6 @@ def _has_grey_corner(samples: NDArray[Any]) -> bool:
 
 def _lacks_scans(data: bytes, scans: _Scans) -> bool:
     """Return whether a progressive picture has coefficients of which no scan brings the last bit."""
-    if scans.kind not in _PROGRESSIVE:
-        return False
     missing = {(part, k) for part in scans.components for k in range(64)}
     at = scans.start
     while 0 <= at < scans.end:
@@ -107,12 +109,13 @@ def _lacks_scans(data: bytes, scans: _Scans) -> bool:
     return bool(missing)
 
 
-def _is_cut(data: bytes, end: int) -> bool:
+def _is_cut(data: bytes, end: int, samples: NDArray[Any]) -> bool:
     """Return whether bytes appended to the last scan change the picture."""
-    from PIL.JpegImagePlugin import JpegImageFile
-
-    longer = data[:end] + _FILLER + data[end:]
+    longer = io.BytesIO(data[:end] + _FILLER + data[end:])
     try:
-        return JpegImageFile(io.BytesIO(data)).tobytes() != JpegImageFile(io.BytesIO(longer)).tobytes()
+        found = pixels_of(JpegImageFile(longer))
+        if np.array_equal(found, samples):
+            return False
+        return not np.array_equal(found, pixels_of(JpegImageFile(io.BytesIO(data))))  # samples may have been turned
     except OSError:  # the appended bytes were taken as data, and make no sense
         return True

@@ -48,7 +48,7 @@ _NOTES = {
 }
 #: Pillow mode -> (type of a sample in ``tobytes``, samples a pixel)
 _PACKED = {
-    **{mode: ("u1", len(mode)) for mode in ("L", "LA", "RGB", "RGBA", "LAB")},
+    **{mode: ("u1", len(mode)) for mode in ("L", "LA", "RGB", "RGBA", "LAB", "CMYK")},
     **{"I;16": ("<u2", 1), "I;16L": ("<u2", 1), "I;16B": (">u2", 1), "I;16N": ("=u2", 1), "I": ("=i4", 1)},
     "F": ("=f4", 1),
 }

@@ -253,8 +253,6 @@ def _decoded(decoder: Decoder, file: BinaryIO, limits: Limits) -> Image:
 def translating(where: str) -> Iterator[None]:
     """Turn errors of decoders inside the ``with`` into an ``ImageError`` that names ``where``.
 
-    Examples
-    --------
     >>> with translating("a.gif"):
     ...     raise OSError("image file is truncated")
     Traceback (most recent call last):
