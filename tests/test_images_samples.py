@@ -414,6 +414,13 @@ def test_pictures_left_unread_are_said() -> None:
     assert not probe(file.getvalue()).notes
 
 
+def test_smaller_icons_left_unread_are_said() -> None:
+    file = io.BytesIO()
+    Pillow.new("RGB", (64, 64)).save(file, "ICO", sizes=[(16, 16), (32, 32), (64, 64)])
+    info = probe(file.getvalue())
+    assert (info.width_px, info.notes) == (64, ("2 smaller pictures in the file are not read",))
+
+
 @needs_magick
 def test_layers_left_unread_are_said(tmp_path: Path) -> None:
     subprocess.run(

@@ -57,14 +57,7 @@ class NetpbmDecoder:
                 raise ImageError(f"has maxval {white}", hint="PGM and PPM go to 65535")
             stored = np.dtype("u1" if white < 256 else ">u2")
         shape = (height, width, _PLANES[self._kind])
-        n_bytes = height * -(-width // 8) if is_bits else height * width * shape[2] * stored.itemsize
-        if self._kind in (b"P1", b"P2", b"P3"):
-            n_bytes = height * width * shape[2]  # a character a sample at least
-        n_there = file.seek(0, 2) - self._offset
-        if n_there < n_bytes:
-            raise ImageError(
-                f"is truncated: {n_bytes - n_there:,} of {n_bytes:,} bytes missing", hint="copy or download it again"
-            )
+        self._check_length(shape, stored, is_bits=is_bits)
         said = "1-bit samples are read as 0 and 255" if is_bits else f"white is maxval {white}"
         self._rows = None
         if self._kind in (b"P5", b"P6", b"Pf", b"PF"):
@@ -79,6 +72,17 @@ class NetpbmDecoder:
             white=float(white),
             notes=(said,) if is_bits or white not in (1, 255, 65535) or (white == 1 and not is_float) else (),
         )
+
+    def _check_length(self, shape: tuple[int, int, int], stored: np.dtype[Any], *, is_bits: bool) -> None:
+        height, width, n_planes = shape
+        row_bytes = -(-width // 8) if is_bits else width * n_planes * stored.itemsize
+        if self._kind in (b"P1", b"P2", b"P3"):
+            row_bytes = width * n_planes  # a character a sample at least
+        missing = height * row_bytes - (self._file.seek(0, 2) - self._offset)
+        if missing > 0:
+            raise ImageError(
+                f"is truncated: {missing:,} of {height * row_bytes:,} bytes missing", hint="copy or download it again"
+            )
 
     def seek(self, frame: int) -> bool:  # noqa: ARG002 - one frame is all there is
         """Return False: another frame is opened anew."""

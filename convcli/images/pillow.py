@@ -120,6 +120,8 @@ class PillowDecoder:
             notes.append(f"orientation {orientation} is ignored")
         if name == "gif" and n_frames > 1 and not _ends_well(self._file):
             notes.append("the GIF ends without its trailer: later frames may be missing")
+        if len(sizes := image.info.get("sizes", ())) > 1:
+            notes.append(f"{len(sizes) - 1} smaller pictures in the file are not read")
         if "mp" in image.info:
             notes.append("further pictures in the file (MPO) are not read")
         self.info = ImageInfo(
