@@ -180,6 +180,35 @@ def test_inks_of_16_bits() -> None:
     assert np.abs(image.samples - exact).max() <= 1
 
 
+@pytest.mark.parametrize("compression", ["jpeg", "tiff_lzw", "raw"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "YCbCr"])
+def test_tiff_through_pillow(compression: str, mode: str) -> None:
+    picture = Pillow.fromarray(integers("uint8", (16, 24, 3))).convert(mode)
+    file = io.BytesIO()
+    picture.save(file, "TIFF", compression=compression)
+    expected = Pillow.open(io.BytesIO(file.getvalue()))
+    expected = expected if mode == "L" else expected.convert("RGB")
+    image = read(file.getvalue())
+    np.testing.assert_array_equal(image.samples, np.asarray(expected).reshape(16, 24, -1))
+    is_said = any("is converted to RGB" in note for note in image.info.notes)
+    assert is_said == (mode == "CMYK" or (mode == "YCbCr" and compression != "jpeg"))
+
+
+def test_a_tiff_that_does_not_say_what_is_white() -> None:
+    data = by_hand(8, [[0, 1, 255]])
+    silent = data.replace(struct.pack("<HHII", 262, 4, 1, 1), struct.pack("<HHII", 32768, 4, 1, 1))
+    image = read(silent)
+    assert image.samples.ravel().tolist() == [0, 1, 255]
+    assert "the file does not say which value is white: 0 is taken for black" in image.info.notes
+
+
+def test_an_imagej_stack_with_one_page_is_said() -> None:
+    data = tiff(np.zeros((5, 8, 8), np.uint16), imagej=True)
+    assert probe(data).n_frames in (1, 5)
+    said = [note for note in probe(data).notes if "ImageJ" in note]
+    assert said == ([] if probe(data).n_frames == 5 else ["4 images of an ImageJ stack without pages are not read"])
+
+
 def test_palette_tiff() -> None:
     indexes, table = integers("uint8", (6, 7)), RNG.integers(0, 65536, (3, 256)).astype(np.uint16)
     image = read(tiff(indexes, photometric="palette", colormap=table))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import tifffile  # noqa: TID253
-from PIL import TiffImagePlugin
 
 from convcli.errors import ImageError
 from convcli.images.info import (
@@ -27,11 +26,10 @@ from convcli.images.info import (
 )
 from convcli.images.pillow import pixels_of
 from convcli.images.planes import divide_alpha, inks_to_rgb, reverse_grey, turn_upright
-from convcli.images.windows import RawRows, SegmentRows, decode_lzw, unpack_bits
+from convcli.images.windows import RawRows, SegmentRows, decode_lzw, open_tiff_page, unpack_bits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL import Image as PillowImage
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # without a handler Python prints what tifffile logs
 _READABLE = {"uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64", "bool"}
@@ -40,7 +38,12 @@ _LZW, _PILLOW = 5, (2, 3, 4, 6, 7, 50001)  # faxes, both kinds of JPEG, WebP
 _WHOLE_BITS = (1, 8, 16, 32, 64)
 #: Depths that are spread over 0..255, as in a PNG.
 _SPREAD = (1, 2, 4)
-_MODES = {("l",): "L", ("l", "a"): "LA", ("r", "g", "b"): "RGB", ("r", "g", "b", "a"): "RGBA"}
+_MODES: dict[tuple[str, ...], str] = {
+    ("l",): "L",
+    ("l", "a"): "LA",
+    ("r", "g", "b"): "RGB",
+    ("r", "g", "b", "a"): "RGBA",
+}
 
 
 class TiffDecoder:
@@ -65,7 +68,8 @@ class TiffDecoder:
         if frame >= n_pages:
             raise ImageError(f"has no frame {frame}", hint=f"{n_pages} frames, counted from 0")
         page = self._page = self._tiff.pages[frame].aspage()
-        self._compression, self._photometric = int(page.tags.valueof(259, default=1)), int(page.photometric)
+        self._compression = int(page.tags.valueof(259, default=1))
+        self._photometric = int(page.photometric) if 262 in page.tags else _RGB  # of one plane: grey
         self._bits = page.bitspersample
         found = page.tags.valueof(ORIENTATION_TAG, default=1)
         self._found = found if found in range(1, 9) else 1
@@ -74,7 +78,7 @@ class TiffDecoder:
         # The same pictures come out whether imagecodecs is there or not; it is needed for JPEG of 12 bits.
         for_pillow = self._compression in _PILLOW and (self._bits in (1, 8) or not self._can_decode())
         subsampled = self._photometric == _YCBCR and self._compression not in _PILLOW
-        self._pillow = _open_pillow(self._file, frame) if for_pillow or subsampled else None
+        self._pillow = open_tiff_page(self._file, frame) if for_pillow or subsampled else None
         # tifffile is told that LZW strips are not compressed: it gets them decoded, and undoes predictor and byte order
         self._own_lzw = self._compression == _LZW and not self._can_decode()
         if self._own_lzw:
@@ -85,7 +89,9 @@ class TiffDecoder:
     def decode(self) -> NDArray[Any]:
         """Return all samples (H, W, P)."""
         if self._pillow is not None:
-            samples = pixels_of(self._pillow)  # Pillow turns a TIFF upright by itself
+            self._pillow.load()
+            plain = self._pillow if self._pillow.mode in ("1", *_MODES.values()) else self._pillow.convert("RGB")
+            samples = pixels_of(plain)  # Pillow turns a TIFF upright by itself
             return samples if self._turn != 1 else turn_upright(samples, {6: 8, 8: 6}.get(self._found, self._found))
         page = self._page
         if self._own_lzw or self._bits not in _WHOLE_BITS:
@@ -137,19 +143,19 @@ class TiffDecoder:
 
     def _can_decode(self) -> bool:
         """Return whether tifffile decodes the page with the packages there are."""
-        try:
-            if self._compression != 1:
-                tifffile.TIFF.DECOMPRESSORS[self._compression]
-            if self._page.predictor != 1:
-                tifffile.TIFF.UNPREDICTORS[self._page.predictor]
-        except KeyError:
-            return False
-        return True
+        known, undone = tifffile.TIFF.DECOMPRESSORS, tifffile.TIFF.UNPREDICTORS
+        predictor = self._page.predictor
+        return (self._compression == 1 or self._compression in known) and (predictor == 1 or predictor in undone)
 
     def _describe(self, n_pages: int) -> None:
         page, n_planes = self._page, self._page.samplesperpixel
         notes: list[str] = []
         dtype, bits = page.dtype.name, self._bits
+        n_in_stack = (self._tiff.imagej_metadata or {}).get("images", 1) if self._tiff.is_imagej else 1
+        if n_in_stack > n_pages:
+            notes.append(f"{n_in_stack - n_pages} images of an ImageJ stack without pages are not read")
+        if 262 not in page.tags:
+            notes.append("the file does not say which value is white: 0 is taken for black")
         out = "uint8" if bits in _SPREAD else "float32" if dtype == "float16" else dtype
         if page.dtype.kind == "f":
             self._white = 1.0
@@ -163,10 +169,13 @@ class TiffDecoder:
         if bits not in (*_WHOLE_BITS, *_SPREAD) and page.dtype.kind != "f":
             notes.append(f"white is {self._white:.0f} ({bits} bits)")
         if self._pillow is not None:
-            names: tuple[str, ...] = ("l",) if self._pillow.mode in ("1", "L") else ("r", "g", "b")
+            by_mode = {mode: names for names, mode in _MODES.items()} | {"1": ("l",)}
+            names = by_mode.get(self._pillow.mode, ("r", "g", "b"))
             mode, out, self._white, self._converts = self._pillow.mode, "uint8", 255.0, True
-            if mode in ("CMYK", "YCbCr"):
-                notes.append(f"{mode} is converted to RGB" + " without its ICC profile" * (mode == "CMYK"))
+            if mode == "CMYK":
+                notes.append("CMYK is converted to RGB without its ICC profile")
+            elif self._photometric == _YCBCR and self._compression not in _PILLOW:
+                notes.append("YCbCr is converted to RGB")
         else:
             names = self._plane_names(n_planes, notes)
             is_plain = bits == 8 and page.dtype.kind == "u"
@@ -271,14 +280,6 @@ class TiffDecoder:
         if not self._own_lzw and self._compression != 1:
             data = tifffile.TIFF.DECOMPRESSORS[self._compression](data)
         return unpack_bits(data, rows, width, n_planes, self._bits).astype(page.dtype)
-
-
-def _open_pillow(file: BinaryIO, frame: int) -> PillowImage.Image:
-    file.seek(0)
-    image = TiffImagePlugin.TiffImageFile(file)
-    image.seek(frame)
-    image.info.pop("xmp", None)  # Pillow would look for an orientation there too
-    return image
 
 
 def _metadata(page: tifffile.TiffPage, orientation: int) -> Metadata:

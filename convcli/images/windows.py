@@ -18,6 +18,7 @@ from convcli.images.planes import check_white
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL.TiffImagePlugin import TiffImageFile
 
     from convcli.images.planes import PlaneSource
 
@@ -137,6 +138,17 @@ class NamedRows:
             rows = self._rows.rows(top, bottom)
             check_white(rows, self._white)
         return rows
+
+
+def open_tiff_page(file: BinaryIO, frame: int) -> TiffImageFile:
+    """Open a page with Pillow, for compressions that only libtiff decodes."""
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    file.seek(0)
+    image = TiffImageFile(file)
+    image.seek(frame)
+    image.info.pop("xmp", None)  # Pillow would look for an orientation there too
+    return image
 
 
 def decode_lzw(data: bytes, rows: int, row_bytes: int, fill_order: int) -> bytes:
