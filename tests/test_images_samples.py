@@ -394,6 +394,9 @@ def test_frames_are_counted_not_believed() -> None:
 
 
 def test_planes_that_a_small_file_claims() -> None:
+    lie = by_hand(8, [[0, 1, 255]]).replace(struct.pack("<HHII", 277, 4, 1, 1), struct.pack("<HHII", 277, 4, 1, 65535))
+    with pytest.raises(ImageError, match="has 65,535 planes; the limit is 1,024"):
+        read(lie)
     data = tiff(np.zeros((2, 2, 2000), np.uint8), photometric="minisblack", planarconfig="contig")
     with pytest.raises(ImageError, match="has 2,000 planes; the limit is 1,024") as caught:
         probe(data)
@@ -556,6 +559,17 @@ def test_subsampling_blurs_colour_only(kind: str) -> None:
         write_picture(file, samples, picture_format=kind, subsampling=subsampling, quality=95)
         errors.append(np.abs(read(file.getvalue()).samples.astype(int) - samples).mean())
     assert errors[0] < 10 < errors[1]
+
+
+@pytest.mark.parametrize(("n_planes", "depth"), [(1, np.uint16), (3, np.uint8)])
+def test_jpeg_2000_takes_the_depth_that_it_can(n_planes: int, depth: type, tmp_path: Path) -> None:
+    samples = integers("uint16", (9, 12, n_planes))
+    write_picture(tmp_path / "a.png", samples)
+    result = run_cli("apply", tmp_path / "a.png", "-k", "[[1]]", "-o", tmp_path / "b.jp2").ok()
+    found = read(tmp_path / "b.jp2").samples
+    assert found.dtype == depth
+    assert np.abs(found * (65535 / np.iinfo(depth).max) - samples).max() <= (0 if n_planes == 1 else 129)
+    assert ("stored with 8 bits" in result.stdout) == (n_planes == 3)
 
 
 @needs_vips

@@ -147,27 +147,29 @@ class TiffDecoder:
         predictor = self._page.predictor
         return (self._compression == 1 or self._compression in known) and (predictor == 1 or predictor in undone)
 
-    def _describe(self, n_pages: int) -> None:
-        page, n_planes = self._page, self._page.samplesperpixel
-        notes: list[str] = []
-        dtype, bits = page.dtype.name, self._bits
-        n_in_stack = (self._tiff.imagej_metadata or {}).get("images", 1) if self._tiff.is_imagej else 1
-        if n_in_stack > n_pages:
-            notes.append(f"{n_in_stack - n_pages} images of an ImageJ stack without pages are not read")
-        if 262 not in page.tags:
-            notes.append("the file does not say which value is white: 0 is taken for black")
-        out = "uint8" if bits in _SPREAD else "float32" if dtype == "float16" else dtype
-        if page.dtype.kind == "f":
-            self._white = 1.0
-        else:
-            self._white = 255.0 if bits in _SPREAD else float(2 ** (bits - (page.dtype.kind == "i")) - 1)
-        if dtype == "float16":
+    def _sample_notes(self, n_pages: int, dtype: str) -> list[str]:
+        """Note what the tags leave open, and what reading changes."""
+        page, bits, notes = self._page, self._bits, list(bits_notes(self._bits, dtype))
+        if page.dtype.name == "float16":
             notes.append("float16 samples are read as float32")
-        notes += bits_notes(bits, out)
         if bits == 1:
             notes.append("1-bit samples are read as 0 and 255")
         if bits not in (*_WHOLE_BITS, *_SPREAD) and page.dtype.kind != "f":
             notes.append(f"white is {self._white:.0f} ({bits} bits)")
+        if 262 not in page.tags:
+            notes.append("the file does not say which value is white: 0 is taken for black")
+        n_in_stack = (self._tiff.imagej_metadata or {}).get("images", 1) if self._tiff.is_imagej else 1
+        if n_in_stack > n_pages:
+            notes.append(f"{n_in_stack - n_pages} images of an ImageJ stack without pages are not read")
+        return notes
+
+    def _describe(self, n_pages: int) -> None:
+        page, n_planes, bits = self._page, self._page.samplesperpixel, self._bits
+        dtype = page.dtype.name
+        out = "uint8" if bits in _SPREAD else "float32" if dtype == "float16" else dtype
+        whole = 255.0 if bits in _SPREAD else float(2 ** (bits - (page.dtype.kind == "i")) - 1)
+        self._white = 1.0 if page.dtype.kind == "f" else whole
+        notes = self._sample_notes(n_pages, out)
         if self._pillow is not None:
             by_mode = {mode: names for names, mode in _MODES.items()} | {"1": ("l",)}
             names = by_mode.get(self._pillow.mode, ("r", "g", "b"))
