@@ -1,8 +1,8 @@
-"""Maps as float arrays: .npy, .npz, .safetensors and float .tiff, written band by band where that is possible.
+"""Maps as float arrays: .npy, .npz, .safetensors and float .tiff, written band by band where possible.
 
 In all of them the maps are one block (O, H, W) behind a header, so a band of rows of every map is written into its
-places and nothing is collected; .npz wants a checksum of the whole, and standard output cannot be sought: there the
-maps are kept until the end. Names are ``maps`` (the block), ``names`` and ``stamp``; in a TIFF each map is a page.
+place and nothing is collected. .npz needs a checksum of the whole, and standard output cannot seek: for these the maps
+are kept in memory until the end. Names are ``maps`` (the block), ``names`` and ``stamp``; in a TIFF each map is a page.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class PlaneSource(Protocol):
 
 
 class PlaneSelection(NamedTuple):
-    """Which planes of an image run: their names, and where they are (none for computed luma)."""
+    """Planes of an image to run: names and indexes; with ``luma`` one plane is computed from r, g, b."""
 
     names: tuple[str, ...]
     indexes: tuple[int, ...]

@@ -91,7 +91,7 @@ class TiffWriter:
             self._finish_page()
 
     def adopt_pages(self) -> None:
-        """Take pages that someone else wrote behind the header, uncompressed and one after the other, into the file."""
+        """Describe pages that are already in the file, behind the header, uncompressed and in order."""
         n_page = self._width * self._height * self._n_planes * self._dtype.itemsize
         start = self._end
         self._end += n_page * self._n_pages

@@ -214,8 +214,7 @@ def open_picture(target: Target, **options: Any) -> PictureWriter:
     Parameters
     ----------
     target : path or binary file
-        A path is written to a temporary name and renamed by ``close``; an existing file is replaced, which is the
-        caller's policy to allow.
+        A path is written to a temporary name and renamed by ``close``; an existing file is replaced.
     **options
         Fields of :class:`convcli.images.formats.Picture`.
 
