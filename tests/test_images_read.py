@@ -13,7 +13,7 @@ from PIL import PngImagePlugin
 
 from convcli.errors import ImageError
 from convcli.images import open_planes, probe, read, read_frames, write_picture
-from convcli.images.exif import find_orientation, upright_view
+from convcli.images.planes import turn_upright
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (13, 17, 3), dtype=np.uint8)
@@ -28,6 +28,12 @@ def saved(image: Pillow.Image, kind: str, **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def find_orientation(exif: bytes | None) -> int:
+    block = Pillow.Exif()
+    block.load(exif or b"")
+    return block.get(0x0112, 1)
 
 
 def assert_samples(source: object, expected: np.ndarray, **options: object) -> None:
@@ -165,7 +171,7 @@ def test_pfm_is_upside_down_float(order):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_eight_orientations_give_one_upright_picture(orientation, kind):
     back = {6: 8, 8: 6}.get(orientation, orientation)  # the turn that undoes it
-    stored = np.ascontiguousarray(upright_view(UPRIGHT, back))
+    stored = np.ascontiguousarray(turn_upright(UPRIGHT, back))
     exif = Pillow.Exif()
     exif[0x0112] = orientation
     options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True}}.get(kind, {})
@@ -340,7 +346,7 @@ def test_pixels_outlive_the_decoder():
 
 
 def photograph(kind: str, mode: str = "RGB", **options: object) -> bytes:
-    """A picture large enough to be decoded in the background, with every PNG filter in it."""
+    """A picture of several strips, with every PNG filter in it."""
     ramp = np.add.outer(np.arange(900), np.arange(1100))
     noise = RNG.integers(0, 40, (900, 1100, 4))
     samples = ((ramp[:, :, None] // [3, 5, 7, 2] + noise) % 256).astype(np.uint8)
@@ -349,82 +355,40 @@ def photograph(kind: str, mode: str = "RGB", **options: object) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("kind", "mode", "options", "in_background"),
+    ("kind", "mode", "options"),
     [
-        ("PNG", "RGB", {}, True),
-        ("PNG", "RGBA", {}, True),
-        ("PNG", "L", {}, False),
-        ("JPEG", "RGB", {"quality": 90}, True),
-        ("JPEG", "RGB", {"quality": 90, "progressive": True}, True),
-        ("JPEG", "RGB", {"quality": 90, "restart_marker_rows": 1}, True),
-        ("JPEG", "L", {"quality": 90}, False),
-        ("WEBP", "RGB", {"quality": 90}, False),
+        ("PNG", "RGB", {}),
+        ("PNG", "RGBA", {}),
+        ("PNG", "L", {}),
+        ("JPEG", "RGB", {"quality": 90}),
+        ("JPEG", "RGB", {"quality": 90, "progressive": True}),
+        ("JPEG", "RGB", {"quality": 90, "restart_marker_rows": 1}),
+        ("JPEG", "L", {"quality": 90, "restart_marker_blocks": 3}),
+        ("WEBP", "RGB", {"quality": 90}),
     ],
 )
 @pytest.mark.parametrize("from_bytes", [False, True])
-def test_rows_that_arrive_are_the_rows(tmp_path, kind, mode, options, in_background, from_bytes):
+def test_rows_of_a_photograph_are_the_rows(tmp_path, kind, mode, options, from_bytes):
     path = tmp_path / "photo"
     path.write_bytes(photograph(kind, mode, **options))
     source = path.read_bytes() if from_bytes else path
     expected = np.asarray(Pillow.open(path)).reshape(900, 1100, -1)
     with open_planes(source) as opened:
-        assert hasattr(opened, "samples") != in_background
-        planes = opened.planes
-        assert planes.shape == (expected.shape[2], 900, 1100)
-        for top in range(0, 900, 60):
-            rows = planes.rows(top, top + 60) if in_background else planes[:, top : top + 60]
-            np.testing.assert_array_equal(rows, expected[top : top + 60].transpose(2, 0, 1))
+        np.testing.assert_array_equal(opened.planes, expected.transpose(2, 0, 1))
     np.testing.assert_array_equal(read(source).samples, expected)
-
-
-def test_rows_arrive_before_the_last_is_decoded():
-    """The point of the exercise: some rows are there while others are not."""
-    import threading
-
-    from convcli.images import arriving
-
-    for kind in ("PNG", "JPEG"):
-        data, gate, seen = photograph(kind), threading.Event(), []
-        arrived = arriving.ArrivingPlanes._arrived
-
-        def hold(self, n_ready, arrived=arrived, gate=gate, seen=seen):
-            arrived(self, n_ready)
-            seen.append(n_ready)
-            if 100 < n_ready < 900:
-                gate.wait(10)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(arriving.ArrivingPlanes, "_arrived", hold)
-            with open_planes(data) as opened:
-                assert opened.planes.rows(0, 100).shape == (3, 100, 1100)
-                assert max(seen) < 900, kind
-                gate.set()
-                opened.planes.rows(0, 900)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_damage_found_half_way_is_an_image_error(kind, share):
     data = photograph(kind)
-    with open_planes(data[: int(len(data) * share)]) as opened, pytest.raises(ImageError, match="truncated"):
-        opened.planes.rows(0, 900)
+    with pytest.raises(ImageError, match="truncated"):
+        read(data[: int(len(data) * share)])
     if kind == "PNG":
         flipped = bytearray(data)
         flipped[int(len(data) * share) - 200] ^= 0xFF
-        with open_planes(flipped) as opened, pytest.raises(ImageError):
-            opened.planes.rows(0, 900)
-
-
-def test_leaving_early_ends_the_threads():
-    import threading
-
-    before = threading.active_count()
-    for kind in ("PNG", "JPEG"):
-        with open_planes(photograph(kind)) as opened:
-            opened.planes.rows(0, 1)
-        with pytest.raises(RuntimeError, match="mine"), open_planes(photograph(kind)):
-            raise RuntimeError("mine")
-    assert threading.active_count() == before
+        with pytest.raises(ImageError):
+            read(flipped)
 
 
 def test_a_gif_without_its_end_says_that_frames_may_be_missing():

@@ -1,4 +1,4 @@
-"""Pixels in and out: probe, read, write, sheets, metadata. Pillow and isal live here and nowhere else.
+"""Pixels in and out: probe, read, write, sheets, metadata. Pillow, tifffile and isal are used here only.
 
 Names load on first use (PEP 562), so ``import convcli.images`` costs nothing.
 """
@@ -10,34 +10,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from convcli.images.animation import open_animation
+    from convcli.images.arrays import open_raw, write_raw
     from convcli.images.colormaps import COLORMAPS, apply_colormap
+    from convcli.images.formats import picture_notes
     from convcli.images.info import DEFAULT_MAX_PIXELS, Image, ImageInfo, LargeImage, Metadata
-    from convcli.images.raw import open_raw, write_raw
     from convcli.images.reading import open_planes, probe, probe_frames, read, read_frames
     from convcli.images.sheet import make_sheet
-    from convcli.images.write import open_picture, picture_notes, write_picture
+    from convcli.images.write import open_picture, write_picture
 
-_HOME = {
-    "open_animation": "animation",
-    "COLORMAPS": "colormaps",
-    "DEFAULT_MAX_PIXELS": "info",
-    "Image": "info",
-    "ImageInfo": "info",
-    "LargeImage": "info",
-    "Metadata": "info",
-    "apply_colormap": "colormaps",
-    "make_sheet": "sheet",
-    "open_picture": "write",
-    "open_planes": "reading",
-    "open_raw": "raw",
-    "picture_notes": "write",
-    "probe": "reading",
-    "probe_frames": "reading",
-    "read": "reading",
-    "read_frames": "reading",
-    "write_picture": "write",
-    "write_raw": "raw",
+_NAMES = {
+    "animation": ("open_animation",),
+    "arrays": ("open_raw", "write_raw"),
+    "colormaps": ("COLORMAPS", "apply_colormap"),
+    "formats": ("picture_notes",),
+    "info": ("DEFAULT_MAX_PIXELS", "Image", "ImageInfo", "LargeImage", "Metadata"),
+    "reading": ("open_planes", "probe", "probe_frames", "read", "read_frames"),
+    "sheet": ("make_sheet",),
+    "write": ("open_picture", "write_picture"),
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "COLORMAPS",

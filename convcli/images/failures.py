@@ -1,19 +1,20 @@
-"""Whatever decoders raise for damaged files, turned into one ``ImageError`` that says what and where."""
+"""Errors of decoders and of the file system, turned into expected failures with a reason and a hint.
+
+Imported when there is an error to explain.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
-import sys
-import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from convcli.errors import ImageError
+from convcli.errors import ImageError, OutputError
 
-#: What Pillow and its plugins raise for damaged files, as found by feeding them thousands.
-DECODER_ERRORS = (
+#: Errors that Pillow and its plugins raise for damaged files, found by feeding them thousands.
+_DECODER_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -32,46 +33,14 @@ DECODER_ERRORS = (
     zlib.error,
 )
 
-_INSTALL = "pip install 'convcli[formats]' reads more kinds of TIFF"
+#: The same of other packages, by name, so that they need not be imported here.
+_OTHER_ERRORS = ("DecompressionBombError", "TiffFileError", "LZMAError")
 
 
-def decoder_errors() -> tuple[type[BaseException], ...]:
-    """Return every kind of exception that counts as a damaged file; evaluated only when one is raised."""
-    pillow = sys.modules.get("PIL.Image")
-    tifffile = sys.modules.get("tifffile")
-    errors: list[type[BaseException]] = [*DECODER_ERRORS]
-    if pillow is not None:
-        errors.append(pillow.DecompressionBombError)
-    if tifffile is not None:
-        errors.append(tifffile.TiffFileError)
-    if (lzma := sys.modules.get("lzma")) is not None:
-        errors.append(lzma.LZMAError)
-    return tuple(errors)
-
-
-@contextmanager
-def translating(where: str) -> Iterator[None]:
-    """Turn what goes wrong inside the ``with`` into an ``ImageError`` that names ``where``.
-
-    Examples
-    --------
-    >>> with translating("a.gif"):
-    ...     raise OSError("image file is truncated")
-    Traceback (most recent call last):
-    convcli.errors.ImageError: a.gif: is truncated or damaged (image file is truncated)
-    """
-    # Pillow warns about damaged metadata; what cannot be read of it is absent, samples are checked by decoding.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    try:
-        yield
-    except ImageError as error:
-        raise (error.within(where) if where else error) from None
-    except decoder_errors() as error:
-        raised = _explain(error, where)
-        raise (raised.within(where) if where else raised) from error
-
-
-def _explain(error: BaseException, where: str) -> ImageError:
+def explain(error: Exception, where: str) -> ImageError | None:
+    """Return the expected failure for an error of a decoder; None for any other error."""
+    if not isinstance(error, _DECODER_ERRORS) and type(error).__name__ not in _OTHER_ERRORS:
+        return None
     text = " ".join(str(error).split()) or type(error).__name__
     lower = text.lower()
     if "cannot identify image file" in lower or "unidentified" in type(error).__name__.lower():
@@ -81,11 +50,9 @@ def _explain(error: BaseException, where: str) -> ImageError:
     if type(error).__name__ == "DecompressionBombError":
         return ImageError("has more pixels than Pillow decodes (178,956,970)", hint="convert it to TIFF or PPM first")
     if isinstance(error, ImportError):
-        return ImageError(f"cannot be decoded without the package {error.name}", hint=_INSTALL)
-    if "unknown pixel mode" in lower:  # of a TIFF, by Pillow, where tifffile is not installed
-        return ImageError("is a TIFF of a kind that Pillow does not read", hint=_INSTALL)
+        return ImageError(f"cannot be decoded without the package {error.name}", hint=f"pip install {error.name}")
     if "imagecodecs" in lower:
-        return ImageError(f"cannot be decoded ({text})", hint="install imagecodecs, or store it uncompressed")
+        return ImageError(f"cannot be decoded ({text})", hint="pip install imagecodecs, or store it uncompressed")
     if isinstance(error, MemoryError):
         return ImageError("does not fit into memory", hint="a smaller image, or more memory")
     if any(word in lower for word in ("truncated", "not enough", "unexpected end", "broken")):
@@ -95,9 +62,42 @@ def _explain(error: BaseException, where: str) -> ImageError:
     return ImageError(f"cannot be decoded ({text})", hint="the file is damaged, or of a kind that Pillow does not read")
 
 
+def explain_opening(error: OSError | ValueError, path: Path) -> ImageError:
+    """Return why a file cannot be opened."""
+    if isinstance(error, FileNotFoundError):
+        return ImageError("no such file", hint="check the name; quote names with spaces")
+    if isinstance(error, IsADirectoryError):
+        return ImageError("is a directory", hint="name a file in it")
+    if isinstance(error, PermissionError):
+        return ImageError("permission denied", hint=f"make it readable: chmod u+r {path.name!r}")
+    reason = getattr(error, "strerror", None) or str(error)
+    return ImageError(f"cannot be opened: {reason}", hint="check the name")
+
+
+def explain_writing(error: OSError, path: Path | None) -> OutputError:
+    """Return the failure to write ``path`` in words."""
+    if isinstance(error, BrokenPipeError):
+        return OutputError("the reader of standard output has gone", hint="it took only a part of it")
+    where = str(path) if path else "standard output"
+    folder = str(path.parent) if path else "."
+    hints = {
+        errno.ENOENT: f"make the folder first: mkdir -p {folder}",
+        errno.EACCES: f"no permission to write into {folder}; choose another with --out-dir",
+        errno.EROFS: f"{folder} is read-only; choose another with --out-dir",
+        errno.ENOSPC: "the disk is full; free some space, or --out-dir on another disk",
+        errno.EDQUOT: "the disk quota is used up; free some space, or --out-dir on another disk",
+        errno.ENAMETOOLONG: "the name is too long; give a shorter one with -o or --name",
+        errno.EMFILE: "too many files are open: -j 1, or raise ulimit -n",
+        errno.EISDIR: "a directory has that name",
+        errno.ENOTDIR: f"part of {folder} is a file",
+    }
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return OutputError(f"cannot write {where}: {reason}", hint=hints.get(error.errno or 0, "check the path"))
+
+
 def _name_hint(where: str) -> str:
     suffix = Path(where).suffix
     if suffix in (".npy", ".npz", ".safetensors", ".json", ".toml"):
-        return f"{suffix} is no picture: convcli reads PNG, JPEG, TIFF, WebP, BMP, PPM, PFM and GIF"
-    kinds = "PNG, JPEG, TIFF, WebP, BMP, PPM, GIF and what else Pillow reads"
+        return f"{suffix} is no picture: convcli reads PNG, JPEG, TIFF, WebP, AVIF, BMP, PPM, PFM and GIF"
+    kinds = "PNG, JPEG, TIFF, WebP, AVIF, BMP, PPM, GIF and others that Pillow reads"
     return f"its first bytes are not those of {suffix} or of {kinds}" if suffix else f"convcli reads {kinds}"

@@ -1,4 +1,4 @@
-"""Picture formats, a row each: name, suffixes, first bytes, and what a file of it can hold.
+"""Picture formats, a row each: name, suffixes, first bytes, and the planes, depths and metadata that a file holds.
 
 Inputs, outputs, notes, limits, folder search, completion and the README's table read these rows; nothing else knows a
 suffix. Standard library only.
@@ -6,51 +6,46 @@ suffix. Standard library only.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import struct
+from collections.abc import Iterable
+from typing import BinaryIO, NamedTuple
+
+from convcli.errors import OutputError
+from convcli.images.info import NO_METADATA, Metadata, orientation_block
 
 
 class Format(NamedTuple):
-    """A picture format: how it is recognised, and what it can hold.
+    """A picture format: its names, its first bytes, and the samples and metadata that it holds."""
 
-    Attributes
-    ----------
-    name : str
-        The word of ``--format``.
-    suffixes : tuple of str
-        Lower case, with the dot; files are written with the first.
-    magic : tuple of bytes
-        First bytes of a file. A ``?`` stands for any byte.
-    planes : tuple of int
-        Numbers of planes that can be written; empty: read only.
-    depths : tuple of str
-        Bits a stored sample that can be written; the first is the default.
-    keeps : frozenset of str
-        Metadata that a written file keeps: ``icc``, ``dpi``, ``exif``, ``stamp``.
-    animated : bool
-        Whether several frames or pages can be written.
-    windows : bool
-        Whether a large file can be read in parts.
-    raw : bool
-        Whether it holds arrays instead of pictures.
-    most_px : int
-        Largest side that can be written, in pixels.
-    options : frozenset of str
-        Options of writing that it takes: ``compress``, ``quality``, ``subsampling``.
-    note : str
-        What is lost when a picture is stored, in one line.
-    """
-
+    #: The word of ``--format``.
     name: str
+    #: Lower case, with the dot; files are written with the first.
     suffixes: tuple[str, ...]
+    #: First bytes of a file. A ``?`` stands for any byte.
     magic: tuple[bytes, ...] = ()
+    #: Pillow's module and image class; empty where Pillow is not used or chooses by itself.
+    plugin: tuple[str, ...] = ()
+    #: Numbers of planes that can be written; empty: read only.
     planes: tuple[int, ...] = ()
+    #: Bits a stored sample that can be written; the first is the default.
     depths: tuple[str, ...] = ("8",)
+    #: Metadata that a written file keeps: ``icc``, ``dpi``, ``exif``, ``stamp``.
     keeps: frozenset[str] = frozenset()
+    #: Options of writing that it takes: ``compress``, ``quality``, ``subsampling``.
     options: frozenset[str] = frozenset()
+    #: Numbers of planes that can be written with 16 bits; empty: the same as ``planes``.
+    deep_planes: tuple[int, ...] = ()
+    #: Quality where none is asked for; None: lossless until it is asked for.
+    quality: int | None = None
+    #: Whether several frames or pages can be written.
     animated: bool = False
+    #: Whether a large file can be read in parts.
     windows: bool = False
+    #: Whether it holds arrays instead of pictures.
     raw: bool = False
+    #: Largest side that can be written, in pixels.
     most_px: int = 2**31 - 1
+    #: Loss of every picture that is stored in it, in one line.
     note: str = ""
 
     @property
@@ -79,29 +74,40 @@ _PFM_MAGIC = tuple(b"P%b%b" % (letter, blank) for letter in (b"F", b"f") for bla
 
 FORMATS = (
     Format(
-        "png", (".png", ".apng"), (b"\x89PNG\r\n\x1a\n",), _ANY_PLANES, ("8", "16", "1"), _ALL, _COMPRESS,
-        animated=True,
+        "png", (".png", ".apng"), (b"\x89PNG\r\n\x1a\n",), ("PngImagePlugin", "PngImageFile"), _ANY_PLANES,
+        ("8", "16", "1"), _ALL, _COMPRESS, animated=True,
     ),
     Format(
-        "jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), (b"\xff\xd8\xff",), (1, 3), keeps=_ALL,
-        options=_EVERY_OPTION, most_px=65500,
+        "jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), (b"\xff\xd8\xff",), ("JpegImagePlugin", "JpegImageFile"), (1, 3),
+        keeps=_ALL, options=_EVERY_OPTION, quality=92, most_px=65500,
     ),
     Format(
-        "tiff", (".tif", ".tiff"), _TIFF_MAGIC, _ANY_PLANES, ("8", "16", "float"), frozenset({"icc", "dpi", "stamp"}),
-        _COMPRESS, animated=True, windows=True,
+        "tiff", (".tif", ".tiff"), _TIFF_MAGIC, (), _ANY_PLANES, ("8", "16", "float"),
+        frozenset({"icc", "dpi", "stamp"}), _COMPRESS, animated=True, windows=True,
     ),
     Format(
-        "webp", (".webp",), (b"RIFF????WEBP",), _ANY_PLANES, keeps=frozenset({"icc", "exif", "stamp"}), animated=True,
-        options=_QUALITY, most_px=16383,
+        "webp", (".webp",), (b"RIFF????WEBP",), ("WebPImagePlugin", "WebPImageFile"), _ANY_PLANES,
+        keeps=frozenset({"icc", "exif", "stamp"}), options=_QUALITY, animated=True, most_px=16383,
     ),
-    Format("bmp", (".bmp", ".dib"), (b"BM",), (1, 3), keeps=frozenset({"dpi"})),
     Format(
-        "ppm", (".ppm", ".pgm", ".pbm", ".pnm"), _PPM_MAGIC, (1, 3), ("8", "16"), frozenset({"stamp"}), windows=True,
+        "avif", (".avif",), (b"????ftypavif", b"????ftypavis"), ("AvifImagePlugin", "AvifImageFile"), _ANY_PLANES,
+        keeps=frozenset({"icc", "exif", "stamp"}), options=_EVERY_OPTION, quality=90, most_px=65536,
     ),
-    Format("pfm", (".pfm",), _PFM_MAGIC, (1, 3), ("float",), windows=True),
     Format(
-        "gif", (".gif",), (b"GIF87a", b"GIF89a"), (1, 3), keeps=frozenset({"stamp"}), animated=True, most_px=65535,
-        note="GIF holds 256 colours: colour is quantised",
+        "jp2", (".jp2", ".jpx"), (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
+        ("Jpeg2KImagePlugin", "Jpeg2KImageFile"), _ANY_PLANES, ("8", "16"), frozenset({"stamp"}),
+        frozenset({"quality"}), deep_planes=(1,),
+    ),
+    Format("bmp", (".bmp", ".dib"), (b"BM",), ("BmpImagePlugin", "BmpImageFile"), (1, 3), keeps=frozenset({"dpi"})),
+    Format("tga", (".tga",), (), ("TgaImagePlugin", ""), (1, 3, 4), options=_COMPRESS, most_px=65535),
+    Format(
+        "ppm", (".ppm", ".pgm", ".pbm", ".pnm"), _PPM_MAGIC, (), (1, 3), ("8", "16"), frozenset({"stamp"}),
+        windows=True,
+    ),
+    Format("pfm", (".pfm",), _PFM_MAGIC, (), (1, 3), ("float",), windows=True),
+    Format(
+        "gif", (".gif",), (b"GIF87a", b"GIF89a"), ("GifImagePlugin", "GifImageFile"), (1, 3),
+        keeps=frozenset({"stamp"}), animated=True, most_px=65535, note="GIF holds 256 colours: colour is quantised",
     ),
     Format("npy", (".npy",), depths=("float",), raw=True),
     Format("npz", (".npz",), depths=("float",), keeps=frozenset({"stamp"}), raw=True),
@@ -123,7 +129,7 @@ def able(what: str, value: object) -> tuple[str, ...]:
     Examples
     --------
     >>> able("depths", "16"), able("animated", True)
-    (('png', 'tiff', 'ppm'), ('png', 'tiff', 'webp', 'gif'))
+    (('png', 'tiff', 'jp2', 'ppm'), ('png', 'tiff', 'webp', 'gif'))
     """
     fields = ((row, getattr(row, what)) for row in FORMATS if row.planes)
     return tuple(row.name for row, field in fields if field is value or (isinstance(field, tuple) and value in field))
@@ -142,3 +148,142 @@ def sniff(head: bytes) -> Format | None:
             if all(want in (have, 63) for want, have in zip(magic, head, strict=False)) and len(head) >= len(magic):
                 return row
     return None
+
+
+def is_animated_png(file: BinaryIO) -> bool:
+    """Return whether a PNG has the chunk that announces frames, which comes before its pixels."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        n_bytes, kind = struct.unpack(">I4s", head)
+        if kind in (b"acTL", b"IDAT"):
+            return bool(kind == b"acTL")
+        file.seek(n_bytes + 4, 1)
+    return False
+
+
+class Picture(NamedTuple):
+    """A picture to be written: its size and samples, its metadata, the settings of its encoder."""
+
+    width_px: int
+    height_px: int
+    #: Grey, grey + alpha, RGB, RGB + alpha.
+    n_planes: int
+    #: ``1``, ``8``, ``16`` or ``float``: samples are uint8 (for ``1``: zero or not), uint8, uint16, float32.
+    depth: str = "8"
+    #: A name of :data:`FORMATS` that can be written.
+    picture_format: str = "png"
+    #: :func:`picture_notes` tells which of it the format cannot keep.
+    metadata: Metadata = NO_METADATA
+    #: ``fast``, ``default`` or ``small``.
+    compress: str = "fast"
+    #: 1 to 100, of formats whose ``options`` have it; None: that of the format, or lossless.
+    quality: int | None = None
+    #: ``4:4:4``, ``4:2:2`` or ``4:2:0``, of colour in JPEG and AVIF; None: 4:4:4.
+    subsampling: str | None = None
+
+    def checked(self) -> Picture:
+        """Return the picture without a profile that does not fit; raises as :func:`check_picture`."""
+        check_picture(self.picture_format, self.n_planes, self.depth, (self.height_px, self.width_px))
+        return self._replace(metadata=fitting_icc(self.metadata, self.n_planes))
+
+
+def check_picture(picture_format: str, n_planes: int, depth: str, size_hw: tuple[int, int]) -> None:
+    """Refuse a picture that its format cannot hold.
+
+    Raises
+    ------
+    OutputError
+        With a hint that names formats that can.
+    """
+    row = BY_NAME[picture_format]
+    if depth not in row.depths:
+        raise OutputError(
+            f"{picture_format} cannot store depth {depth}", hint=f"--format {' or '.join(able('depths', depth))}"
+        )
+    if n_planes not in row.planes:
+        others = able("planes", n_planes)
+        hint = f"--format {' or '.join(others)}" if others else "--format npy, or --layout maps"
+        raise OutputError(f"{picture_format} cannot store {n_planes} planes", hint=hint)
+    if depth == "16" and row.deep_planes and n_planes not in row.deep_planes:
+        raise OutputError(
+            f"{picture_format} cannot store {n_planes} planes of 16 bits", hint="--depth 8, or --format png or tiff"
+        )
+    if max(size_hw) > row.most_px:
+        size = f"{size_hw[0]} x {size_hw[1]} pixels"
+        raise OutputError(f"{picture_format} cannot store {size}: at most {row.most_px} a side", hint="--format png")
+
+
+#: Unit in which animations store the time of a frame.
+TIME_UNIT_MS = {"gif": 10, "webp": 1, "png": 1}
+_TITLES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jp2": "JPEG 2000"}
+#: EXIF that a TIFF keeps: nothing but an orientation.
+_TIFF_EXIF = tuple(orientation_block(orientation) for orientation in range(1, 9))
+_KEPT_NAMES = {"icc": "ICC profile", "dpi": "DPI", "exif": "EXIF", "stamp": "text stamp"}
+
+
+def picture_notes(
+    picture_format: str,
+    n_planes: int,
+    metadata: Metadata,
+    *,
+    quality: int | None = None,
+    subsampling: str | None = None,
+) -> tuple[str, ...]:
+    """Return the losses of a picture in a format, one line each; known before a pixel is read.
+
+    Examples
+    --------
+    >>> picture_notes("bmp", 3, Metadata(icc=b"profile"))
+    ('bmp cannot keep the ICC profile',)
+    >>> picture_notes("avif", 3, Metadata(), subsampling="4:2:0")
+    ('AVIF is lossy (quality 90, chroma 4:2:0)',)
+    """
+    row = BY_NAME[picture_format]
+    notes = [
+        f"{picture_format} cannot keep the {_KEPT_NAMES[field]}"
+        for field in _KEPT_NAMES
+        if getattr(metadata, field) and field not in row.keeps
+        if not (field == "exif" and picture_format == "tiff" and metadata.exif in _TIFF_EXIF)
+    ]
+    if metadata.icc and "icc" in row.keeps and fitting_icc(metadata, n_planes).icc is None:
+        space = metadata.icc[16:20].decode("ascii", "replace").strip()
+        notes.append(f"the ICC profile is of {space} and is left out of a picture of {n_planes} planes")
+    if metadata.left_out:
+        notes.append(f"left out of the picture: {', '.join(metadata.left_out)}")
+    quality = row.quality if quality is None else quality
+    if "quality" in row.options and quality is not None:
+        chroma = "no chroma subsampling" if subsampling in (None, "4:4:4") else f"chroma {subsampling}"
+        chroma = {"webp": ", chroma 4:2:0", "jp2": ""}.get(picture_format, f", {chroma}")
+        notes.append(f"{_TITLES[picture_format]} is lossy (quality {quality}{chroma})")
+    if row.note and not (picture_format == "gif" and n_planes == 1):
+        notes.append(row.note)
+    if picture_format == "webp" and n_planes < 3:
+        notes.append("webp has no grey: the plane is stored three times")
+    return tuple(notes)
+
+
+def timing_notes(picture_format: str, durations_ms: Iterable[float | None]) -> tuple[str, ...]:
+    """Note when a format cannot keep the times of frames exactly.
+
+    Examples
+    --------
+    >>> timing_notes("gif", (40.0, 75.0)), timing_notes("webp", (40.0, 75.0, None))
+    (('frame times are rounded to 10 ms',), ())
+    """
+    unit = TIME_UNIT_MS.get(picture_format, 0)
+    is_rounded = unit and any(time is not None and time % unit for time in durations_ms)
+    return (f"frame times are rounded to {unit} ms",) if is_rounded else ()
+
+
+def fitting_icc(metadata: Metadata, n_planes: int) -> Metadata:
+    """Return the metadata without an ICC profile of another colour space than the picture.
+
+    Decoders reject or misread a grey picture with an RGB profile. ICC.1 §7.2.6: bytes 16 to 19 name the space.
+
+    Examples
+    --------
+    >>> fitting_icc(Metadata(icc=bytes(16) + b"RGB " + bytes(108)), 1).icc is None
+    True
+    """
+    others = (b"RGB ", b"CMYK", b"Lab ") if n_planes < 3 else (b"GRAY", b"CMYK", b"Lab ")
+    return metadata._replace(icc=None) if metadata.icc and metadata.icc[16:20] in others else metadata

@@ -1,20 +1,33 @@
-"""What is known about an image: from its header alone (:class:`ImageInfo`), and with its samples (:class:`Image`)."""
+"""Facts of an image from its header (:class:`ImageInfo`), the image with its samples, and limits on its size."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import struct
+from collections.abc import Container, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from convcli.errors import ImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL.Image import Exif
 
     from convcli.images.planes import PlaneSource
 
 #: Pixels that are read without ``--max-pixels``; 16384 x 16384, which takes 1 GiB as RGB.
 DEFAULT_MAX_PIXELS = 2**28
+#: Planes of an image, and frames or pages of a file, that are read unless a caller allows more.
+DEFAULT_COUNTS = {"planes": 1024, "frames": 100_000}
+#: A deflate stream cannot expand by more than 1032 (zlib's technical notes); LZW by at most 4096 bytes a code of 12
+#: bits. Other compressions of a TIFF may do more on an empty picture; faxes, of mode 1, are let through.
+_MOST_INFLATION = {"png": 1032, "tiff": 4096}
+ORIENTATION_TAG = 0x0112
+#: Tags of a TIFF that point to EXIF and GPS, that hold XMP and IPTC; Photoshop's number of IPTC within a JPEG.
+_EXIF_TAGS, _XMP_TAG, _IPTC_TAG, _IPTC_RESOURCE = (34665, 34853), 700, 33723, 0x0404
 
 
 class Metadata(NamedTuple):
-    """What travels with the pixels and is not pixels.
+    """Metadata that travels with the pixels.
 
     Attributes
     ----------
@@ -25,9 +38,9 @@ class Metadata(NamedTuple):
     exif : bytes or None
         EXIF block, beginning with its TIFF header (no ``Exif`` prefix).
     stamp : str
-        How the file was made, in one or several lines.
+        A text that says how the file was made, in one or several lines.
     left_out : tuple of str
-        What else the file holds and no picture keeps: ``XMP``, ``IPTC``, and the ``EXIF`` of a TIFF.
+        Names of other metadata in the file, which no picture keeps: ``XMP``, ``IPTC``, the ``EXIF`` of a TIFF.
     """
 
     icc: bytes | None = None
@@ -41,33 +54,33 @@ NO_METADATA = Metadata()
 
 
 class ImageInfo(NamedTuple):
-    """An image as its header describes it, after orientation and after what reading converts.
+    """An image as its header describes it, after orientation and the conversions of reading.
 
     Attributes
     ----------
     format : str
-        ``png``, ``jpeg``, ``tiff``, ``webp``, ``bmp``, ``ppm``, ``pfm``, ``gif`` or another name in Pillow's words.
+        A name of :data:`convcli.images.formats.FORMATS`, or Pillow's name for another format.
     mode : str
-        How the file stores its samples (Pillow's word: ``P``, ``CMYK``, ``RGB;16B``).
+        How the file stores its samples: Pillow's word (``P``, ``CMYK``, ``RGB;16B``), or ``3xuint16`` of a TIFF.
     width_px, height_px : int
         Size as it will be read: after EXIF orientation if that is applied.
     plane_names : tuple of str
         ``("r", "g", "b")``, ``("l",)``, either with ``"a"``.
     dtype : str
-        ``uint8``, ``uint16``, ``int32``, ``uint32``, ``float32``, ``float64``.
+        ``uint8``, ``int8``, ``uint16``, ``int16``, ``uint32``, ``int32``, ``float32``, ``float64``.
     white : float
-        The sample value of white: 255, 65535, a PGM's maxval, 1.0 for float.
+        The sample value of white, from the stored bits: 255, 4095 for 12 bits, a PGM's maxval, 1.0 for float.
     n_frames : int
         Pages or frames in the file.
     orientation : int
         EXIF orientation 1..8 as found in the file.
     metadata : Metadata
     notes : tuple of str
-        What reading converts or leaves out, each in one line.
+        Conversions and losses of reading, one line each.
     duration_ms : float or None
         How long this frame of an animation is shown.
     loop : int or None
-        How often an animation is played; 0 is for ever.
+        How often an animation is played, 1 for once; 0 is for ever; None if the file does not say.
     """
 
     format: str
@@ -145,3 +158,142 @@ class LargeImage(NamedTuple):
 
     info: ImageInfo
     planes: PlaneSource
+
+
+class Limits(NamedTuple):
+    """Limits of reading; None stands for the default above."""
+
+    max_pixels: int | None = None
+    max_planes: int | None = None
+    max_frames: int | None = None
+    accept_damaged: bool = False
+
+
+def check_count(what: str, n_found: int, most: int | None) -> None:
+    """Refuse a file that claims more planes or frames than the limit; None: the default."""
+    limit = DEFAULT_COUNTS[what] if most is None else most
+    if n_found > limit:
+        raise ImageError(
+            f"has {n_found:,} {what}; the limit is {limit:,}",
+            hint=f"--max-{what} {n_found} if you trust the file",
+            **{f"n_{what}": n_found, f"max_{what}": limit},
+        )
+
+
+def decoder_bytes(info: ImageInfo) -> int:
+    """Return the bytes that the samples of an image take."""
+    return info.width_px * info.height_px * info.n_planes * int(info.dtype.strip("uintfloa")) // 8
+
+
+def check_size(info: ImageInfo, max_pixels: int | None) -> None:
+    """Refuse an image of more pixels than the limit.
+
+    Raises
+    ------
+    ImageError
+        With ``n_pixels`` and ``max_pixels``.
+    """
+    limit = DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
+    n_pixels = info.width_px * info.height_px
+    if n_pixels > limit:
+        raise ImageError(
+            f"{info.width_px} x {info.height_px} is {n_pixels:,} pixels; the limit is {limit:,}",
+            hint=f"--max-pixels {n_pixels} if you trust the file",
+            n_pixels=n_pixels,
+            max_pixels=limit,
+        )
+
+
+def check_plausible(info: ImageInfo, file: BinaryIO) -> None:
+    """Refuse a PNG or TIFF that cannot hold the pixels its header claims, before memory is taken for them.
+
+    Raises
+    ------
+    ImageError
+        The file is too small by far.
+    """
+    if info.format not in _MOST_INFLATION or info.n_frames > 1 or info.mode == "1":  # a blank fax is a bit a row
+        return
+    place = file.tell()
+    n_file = file.seek(0, 2)
+    file.seek(place)
+    if n_file * _MOST_INFLATION[info.format] < info.width_px * info.height_px // 8:  # at least one bit a pixel
+        raise ImageError(
+            f"is truncated: {n_file:,} bytes cannot hold {info.width_px} x {info.height_px} pixels",
+            hint="copy or download the file again",
+        )
+
+
+def bits_notes(stored_bits: int, dtype: str) -> tuple[str, ...]:
+    """Note when stored samples have more bits than those they are read with, or than float32 sums hold.
+
+    Examples
+    --------
+    >>> bits_notes(10, "uint8"), bits_notes(12, "uint16"), bits_notes(32, "int32")
+    (('10-bit samples are read with 8 bits',), (), ('int32 samples are rounded to 24 bits unless --dtype float64',))
+    """
+    held = int(dtype.strip("uintfloa"))
+    if stored_bits > held:
+        return (f"{stored_bits}-bit samples are read with {held} bits",)
+    is_wide = dtype in ("uint32", "int32", "float64")
+    return (f"{dtype} samples are rounded to 24 bits unless --dtype float64",) if is_wide else ()
+
+
+def left_out(info: Mapping[Any, Any], tags: Container[int]) -> tuple[str, ...]:
+    """Name the metadata in a file that no picture keeps."""
+    photoshop, gamma = info.get("photoshop"), info.get("gamma")
+    has = {
+        "EXIF": any(tag in tags for tag in _EXIF_TAGS),
+        "XMP": "xmp" in info or "XML:com.adobe.xmp" in info or _XMP_TAG in tags,
+        "IPTC": _IPTC_TAG in tags or (isinstance(photoshop, dict) and _IPTC_RESOURCE in photoshop),
+        "gAMA": isinstance(gamma, float) and "icc_profile" not in info and abs(gamma - 1 / 2.2) > 0.001,
+    }
+    return tuple(name for name, there in has.items() if there)
+
+
+def orientation_block(orientation: int) -> bytes:
+    """Return an EXIF block of an orientation alone."""
+    return b"II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, ORIENTATION_TAG, 3, 1, orientation, 0)
+
+
+def parse_exif(block: bytes | None) -> tuple[int, Exif | None]:
+    """Return the orientation 1..8 of an EXIF block and the block parsed; (1, None) where it is absent or nonsense."""
+    if not block:
+        return 1, None
+    from PIL import Image
+
+    exif = Image.Exif()
+    try:
+        exif.load(block)
+        found = exif.get(ORIENTATION_TAG, 1)
+    except (SyntaxError, ValueError, TypeError, KeyError, IndexError, OSError, struct.error):
+        return 1, None
+    return (int(found) if found in range(1, 9) else 1), exif
+
+
+def read_metadata(info: Mapping[Any, Any], mode: str, *, keep: bool) -> tuple[int, Metadata]:
+    """Return orientation and metadata from Pillow's view of a header; nonsense counts as absent.
+
+    The orientation in the EXIF is reset to 1 unless ``keep``.
+    """
+    icc = info.get("icc_profile")
+    block = (info.get("exif") or b"").removeprefix(b"Exif\0\0")
+    block = block if block[:4] in (b"II*\0", b"MM\0*") else None
+    orientation, exif = parse_exif(block)
+    if exif is not None and orientation != 1 and not keep:
+        exif[ORIENTATION_TAG] = 1
+        try:
+            block = exif.tobytes().removeprefix(b"Exif\0\0")
+        except (ValueError, TypeError, KeyError, struct.error):
+            block = None
+    # A CMYK profile describes inks that are gone after the conversion.
+    icc = icc if isinstance(icc, bytes) and icc and mode != "CMYK" else None
+    return orientation, Metadata(icc=icc, dpi=_dpi(info), exif=block, left_out=left_out(info, ()))
+
+
+def _dpi(info: Mapping[Any, Any]) -> tuple[float, float] | None:
+    try:
+        across, down = (float(value) for value in info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (across, down) if 1 < across < 1e6 and 1 < down < 1e6 else None

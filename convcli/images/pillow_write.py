@@ -1,92 +1,154 @@
-"""JPEG, WebP, BMP and GIF through Pillow, one plugin each."""
+"""Pictures and animations that Pillow encodes: JPEG, WebP, AVIF, JPEG 2000, BMP, TGA, GIF and animated PNG."""
 
 from __future__ import annotations
 
 import importlib
+import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from convcli.images.info import Metadata
+from convcli.images.formats import BY_NAME, TIME_UNIT_MS, Picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image as PillowImage
 
-_PLUGIN = {"jpeg": "JpegImagePlugin", "webp": "WebPImagePlugin", "bmp": "BmpImagePlugin", "gif": "GifImagePlugin"}
 _MODE = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_PILLOW_NAME = {"jp2": "JPEG2000"}
+#: Effort of WebP and AVIF (AVIF: 0 slowest, 10 quickest).
+_WEBP_METHOD = {"fast": 0, "default": 4, "small": 6}
+_AVIF_SPEED = {"fast": 9, "default": 6, "small": 2}
 
 
 class PillowWriter:
-    """Collect the bands of a picture and have Pillow encode it."""
+    """Collect the bands of one or several frames and have Pillow encode them.
+
+    With ``durations_ms`` it is an animation, played ``loop`` times; 0 is for ever, None once.
+    """
 
     def __init__(
-        self,
-        file: BinaryIO,
-        picture_format: str,
-        metadata: Metadata,
-        compress: str,
-        quality: int | None,
-        subsampling: str | None,
+        self, file: BinaryIO, picture: Picture, durations_ms: Sequence[float] | None = None, loop: int | None = None
     ) -> None:
-        self._file, self._format, self._metadata, self._compress = file, picture_format, metadata, compress
-        self._quality, self._subsampling = quality, subsampling
-        self._bands: list[NDArray[np.uint8]] = []
+        self._file, self._picture, self._metadata = file, picture, picture.metadata
+        self._format = picture.picture_format
+        self._quality = BY_NAME[self._format].quality if picture.quality is None else picture.quality
+        self._durations, self._loop = durations_ms, loop
+        self._bands: list[NDArray[Any]] = []
 
-    def encode(self, rows: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return a copy of the rows, for the caller may reuse their memory."""
-        return np.array(rows, dtype=np.uint8, order="C")
+    def encode(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return a copy of the rows, as the caller may reuse their memory."""
+        dtype = np.uint16 if rows.dtype == np.uint16 else np.uint8
+        return np.array(rows.reshape(*rows.shape[:2], -1), dtype=dtype, order="C")
 
-    def append(self, band: NDArray[np.uint8]) -> None:
+    def append(self, band: NDArray[Any]) -> None:
         """Keep rows until all are there."""
         self._bands.append(band)
 
     def finish(self) -> None:
-        """Encode the picture."""
-        from PIL import Image
-
+        """Encode the picture or the animation."""
+        importlib.import_module(f"PIL.{BY_NAME[self._format].plugin[0]}")
         samples = np.concatenate(self._bands) if len(self._bands) > 1 else self._bands[0]
         self._bands = []
-        samples = samples.reshape(*samples.shape[:2], -1)
+        step = self._picture.height_px
+        first, *others = (self._image(samples[top : top + step]) for top in range(0, len(samples), step))
+        options = getattr(self, f"_{self._format}")()
+        if self._durations is not None:
+            options |= {"save_all": True, "append_images": others, "duration": self._whole_ms(self._durations)}
+            options |= self._repetitions()
+        buffer = io.BytesIO()  # Pillow seeks while it writes; standard output cannot
+        first.save(buffer, _PILLOW_NAME.get(self._format, self._format.upper()), **options)
+        self._file.write(buffer.getbuffer())
+
+    def _image(self, samples: NDArray[Any]) -> PillowImage.Image:
+        from PIL import Image
+
         height, width, n_planes = samples.shape
+        if samples.dtype == np.uint16:
+            return Image.frombuffer("I;16", (width, height), samples.astype("<u2"), "raw", "I;16", 0, 1)
         image = Image.frombuffer(_MODE[n_planes], (width, height), samples, "raw", _MODE[n_planes], 0, 1)
         if self._format == "webp" and n_planes < 3:
             image = image.convert("RGB" if n_planes == 1 else "RGBA")
-        importlib.import_module(f"PIL.{_PLUGIN[self._format]}")
-        name = self._format.upper()
-        # Image.save would import the plugins of five formats first
-        image.encoderinfo = self._options()
-        image.encoderconfig = ()
-        Image.SAVE[name](image, self._file, "")
+        return image
 
-    def _options(self) -> dict[str, Any]:
-        meta = self._metadata
-        options: dict[str, Any] = {}
-        if meta.icc and self._format in ("jpeg", "webp"):
-            options["icc_profile"] = meta.icc
-        if meta.exif and self._format in ("jpeg", "webp"):
-            options["exif"] = b"Exif\0\0" + meta.exif
-        if meta.dpi and self._format in ("jpeg", "bmp"):
-            options["dpi"] = tuple(round(dots) for dots in meta.dpi)
-        if meta.stamp and self._format in ("jpeg", "gif"):
-            options["comment"] = meta.stamp.encode("utf-8", "replace")[:65000]
-        if self._format == "jpeg":
-            chroma = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}[self._subsampling or "4:4:4"]
-            options |= {"quality": self._quality or 92, "subsampling": chroma, "optimize": self._compress == "small"}
-        if self._format == "webp":
-            effort = {"fast": 0, "default": 4, "small": 6}[self._compress]
-            options |= {
-                "lossless": self._quality is None,
-                "exact": True,
-                "quality": self._quality or (100 if self._compress == "small" else 50),
-                "method": effort,
-            }
-            if meta.stamp:
-                options["xmp"] = _xmp(meta.stamp)
+    def _whole_ms(self, durations_ms: Sequence[float]) -> list[int]:
+        unit = TIME_UNIT_MS[self._format]
+        return [max(unit, round(ms / unit) * unit) for ms in durations_ms]
+
+    def _repetitions(self) -> dict[str, int]:
+        """Return how often an animation is played: a GIF counts repetitions after the first time."""
+        plays = 1 if self._loop is None else self._loop
+        if self._format == "gif":
+            return {"loop": max(plays - 1, 0)} if plays != 1 else {}
+        return {"loop": plays}
+
+    def _jpeg(self) -> dict[str, Any]:
+        chroma = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}[self._picture.subsampling or "4:4:4"]
+        options = {
+            "quality": self._quality,
+            "subsampling": chroma,
+            "optimize": self._picture.compress == "small",
+        }
+        return options | self._profile() | self._dots() | self._comment()
+
+    def _webp(self) -> dict[str, Any]:
+        compress, quality = self._picture.compress, self._quality
+        options: dict[str, Any] = {"method": _WEBP_METHOD[compress], "exact": True, "lossless": quality is None}
+        # Of a lossless picture, quality is the effort.
+        options["quality"] = (100 if compress == "small" else 50) if quality is None else quality
+        return options | self._profile() | self._description()
+
+    def _avif(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"quality": self._quality, "speed": _AVIF_SPEED[self._picture.compress]}
+        options["subsampling"] = self._picture.subsampling or "4:4:4"
+        return options | self._profile() | self._description()
+
+    def _jp2(self) -> dict[str, Any]:
+        """Return lossless settings, or those of a signal-to-noise ratio of 20 + 0.3 quality decibels."""
+        options: dict[str, Any] = self._comment()
+        if self._quality is not None:
+            ratio = 20 + 0.3 * self._quality
+            options |= {"irreversible": True, "quality_mode": "dB", "quality_layers": [ratio]}
         return options
+
+    def _bmp(self) -> dict[str, Any]:
+        return self._dots()
+
+    def _tga(self) -> dict[str, Any]:
+        return {} if self._picture.compress == "fast" else {"compression": "tga_rle"}
+
+    def _gif(self) -> dict[str, Any]:
+        # Frames stand alone: one must not shine through the next.
+        alone = {} if self._durations is None else {"disposal": 2, "optimize": False}
+        return self._comment() | alone
+
+    def _png(self) -> dict[str, Any]:
+        from PIL.PngImagePlugin import PngInfo
+
+        text = PngInfo()
+        text.add_itxt("Description", self._metadata.stamp)
+        return {"pnginfo": text} | self._profile() | self._dots()
+
+    def _profile(self) -> dict[str, Any]:
+        icc, exif = self._metadata.icc, self._metadata.exif
+        return ({"icc_profile": icc} if icc else {}) | ({"exif": b"Exif\0\0" + exif} if exif else {})
+
+    def _dots(self) -> dict[str, Any]:
+        dpi = self._metadata.dpi
+        return {"dpi": tuple(round(dots) for dots in dpi)} if dpi else {}
+
+    def _comment(self) -> dict[str, Any]:
+        stamp = self._metadata.stamp
+        return {"comment": stamp.encode("utf-8", "replace")[:65000]} if stamp else {}
+
+    def _description(self) -> dict[str, Any]:
+        """Return the stamp as XMP: WebP and AVIF have no other place for text."""
+        return {"xmp": _xmp(self._metadata.stamp)} if self._metadata.stamp else {}
 
 
 def _xmp(stamp: str) -> bytes:
-    """Return an XMP packet whose dc:description is the stamp: WebP has no other place for text."""
+    """Return an XMP packet whose dc:description is the stamp."""
     from xml.sax.saxutils import escape
 
     return (

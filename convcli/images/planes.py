@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from convcli.errors import UsageError
+from convcli.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class PlaneSource(Protocol):
 
 
 class PlaneSelection(NamedTuple):
-    """Which planes of an image run: their names, and where they are (none for computed luma)."""
+    """Planes of an image to run: names and indexes; with ``luma`` one plane is computed from r, g, b."""
 
     names: tuple[str, ...]
     indexes: tuple[int, ...]
@@ -171,3 +171,53 @@ def view_planes(
     if isinstance(source, np.ndarray) and view.is_plain and selection.indexes == tuple(range(first, first + n)):
         return source[first : first + n]
     return view
+
+
+def turn_upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Return samples (H, W, P) turned as EXIF orientation 1..8 says (2 and 5 mirror, 6 turns clockwise, ...).
+
+    Examples
+    --------
+    >>> turn_upright(np.array([[1, 2], [3, 4]])[:, :, None], 6)[:, :, 0].tolist()
+    [[3, 1], [4, 2]]
+    """
+    if orientation >= 5:
+        samples = samples.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        samples = samples[::-1]
+    if orientation in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    return np.ascontiguousarray(samples)
+
+
+def reverse_grey(samples: NDArray[Any], white: float) -> NDArray[Any]:
+    """Return samples of which 0 is white with 0 as black.
+
+    Examples
+    --------
+    >>> reverse_grey(np.uint8([0, 255]), 255).tolist(), reverse_grey(np.int8([-128, 127]), 127).tolist()
+    ([255, 0], [127, -128])
+    """
+    exact = samples if samples.dtype.kind == "f" else samples.astype(np.int64)
+    return ((-1 if samples.dtype.kind == "i" else white) - exact).astype(samples.dtype)
+
+
+def inks_to_rgb(samples: NDArray[Any], white: float) -> NDArray[Any]:
+    """Return unsigned samples (H, W, 4) of cyan, magenta, yellow and black as RGB, without a profile."""
+    most = int(white)
+    light = most - samples[:, :, 3:].astype(np.int64)
+    return (light - (samples[:, :, :3] * light + most // 2) // most).astype(samples.dtype)
+
+
+def divide_alpha(samples: NDArray[Any], white: float) -> NDArray[Any]:
+    """Return samples of which the last plane is alpha with the other planes divided by it."""
+    alpha = samples[:, :, -1:].astype(np.float64) / white
+    colours = np.divide(samples[:, :, :-1], alpha, out=np.zeros(samples[:, :, :-1].shape), where=alpha > 0)
+    colours = colours if samples.dtype.kind == "f" else np.minimum(np.rint(colours), white)
+    return np.concatenate([colours.astype(samples.dtype), samples[:, :, -1:]], axis=2)
+
+
+def check_white(samples: NDArray[Any], white: float) -> None:
+    """Refuse samples above the white that a header promised."""
+    if samples.dtype.kind == "u" and white < np.iinfo(samples.dtype).max and samples.max() > white:
+        raise ImageError(f"has sample {samples.max()}, above its white {white:.0f}", hint="the file is damaged")

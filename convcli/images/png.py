@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from convcli.images.info import NO_METADATA, Metadata
+from convcli.images.formats import Picture
+from convcli.images.info import Metadata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +30,7 @@ _END_OF_DEFLATE = b"\x03\x00"  # an empty last block: bands need not know which 
 
 
 class PngBand(NamedTuple):
-    """A band ready to be appended: whole IDAT chunks, and what the checksum of the stream needs."""
+    """A band ready to be appended: whole IDAT chunks, and numbers for the checksum of the stream."""
 
     chunks: bytes
     adler: int
@@ -38,62 +39,37 @@ class PngBand(NamedTuple):
 
 
 class PngWriter:
-    r"""Write one PNG, band by band.
+    r"""Write one PNG, band by band, to a file that need not seek.
 
-    Parameters
-    ----------
-    file : binary file
-        Only written to, never sought.
-    width_px, height_px : int
-    n_planes : int
-        1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha.
-    bits : {1, 8, 16}
-        1 needs one plane of uint8 samples, non-zero for white.
-    metadata : Metadata
-    compress : {"fast", "default", "small"}
+    One bit takes one plane of uint8 samples, non-zero for white.
 
     Examples
     --------
     >>> import io
     >>> file = io.BytesIO()
-    >>> writer = PngWriter(file, 4, 2, 1, 8)
+    >>> writer = PngWriter(file, Picture(width_px=4, height_px=2, n_planes=1))
     >>> writer.append(writer.encode(np.zeros((2, 4), np.uint8)))
     >>> writer.finish()
     >>> file.getvalue()[:4]
     b'\x89PNG'
     """
 
-    def __init__(
-        self,
-        file: BinaryIO,
-        width_px: int,
-        height_px: int,
-        n_planes: int,
-        bits: int,
-        *,
-        metadata: Metadata = NO_METADATA,
-        compress: str = "fast",
-    ) -> None:
+    def __init__(self, file: BinaryIO, picture: Picture) -> None:
         self._file = file
-        self._bits = bits
-        self._pixel_bytes = max(1, n_planes * bits // 8)
-        self._row_bytes = (width_px * n_planes * bits + 7) // 8
-        self._compress = compress
+        self._bits = bits = int(picture.depth)
+        self._pixel_bytes = max(1, picture.n_planes * bits // 8)
+        self._row_bytes = (picture.width_px * picture.n_planes * bits + 7) // 8
+        self._compress = picture.compress
         self._local = threading.local()
         self._adler = 1
-        self._rows_left = height_px
-        header = struct.pack(">IIBBBBB", width_px, height_px, bits, _COLOR_TYPE[n_planes], 0, 0, 0)
-        file.write(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _metadata_chunks(metadata))
+        self._rows_left = picture.height_px
+        size = picture.width_px, picture.height_px
+        header = struct.pack(">IIBBBBB", *size, bits, _COLOR_TYPE[picture.n_planes], 0, 0, 0)
+        file.write(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _metadata_chunks(picture.metadata))
         file.write(_chunk(b"IDAT", b"\x78\x01"))
 
     def encode(self, rows: NDArray[Any]) -> PngBand:
-        """Filter and deflate a band of rows; may run in any thread, bands in any order.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (h, W, P) or (h, W)
-            uint8, or uint16 if ``bits`` is 16.
-        """
+        """Filter and deflate rows (h, W, P) or (h, W) of uint8 or uint16; in any thread, bands in any order."""
         data = self._row_data(rows)
         filtered = _filter_up(data) if self._compress == "fast" else _filter_best(data, self._pixel_bytes)
         flat = filtered.reshape(-1).data
@@ -109,13 +85,7 @@ class PngWriter:
         self._file.write(band.chunks)
 
     def finish(self) -> None:
-        """End the file.
-
-        Raises
-        ------
-        ValueError
-            The bands were not as many rows as the header says.
-        """
+        """End the file; raise ``ValueError`` if rows are missing."""
         if self._rows_left:
             raise ValueError(f"PNG is {self._rows_left} rows short")
         tail = _END_OF_DEFLATE + struct.pack(">I", self._adler)

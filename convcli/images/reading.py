@@ -5,31 +5,42 @@ from __future__ import annotations
 import io
 import os
 import stat
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from convcli.errors import ImageError
-from convcli.images.failures import translating
-from convcli.images.info import Image, ImageInfo, LargeImage
-from convcli.images.limits import check_plausible, check_size, decoder_bytes
-from convcli.images.sniff import sniff
+from convcli.images import formats
+from convcli.images.info import (
+    Image,
+    ImageInfo,
+    LargeImage,
+    Limits,
+    check_count,
+    check_plausible,
+    check_size,
+    decoder_bytes,
+)
+from convcli.images.planes import check_white
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from convcli.images.apng import ApngDecoder
+    from convcli.images.netpbm import NetpbmDecoder
+    from convcli.images.pillow import PillowDecoder
+    from convcli.images.tiff_read import TiffDecoder
 
-    from convcli.images.arriving import ArrivingPlanes
-    from convcli.images.windows import RawRows, SegmentRows
+    #: Each has ``info``, ``seek(frame)`` (False if the file must be opened anew), ``decode()`` and ``window()``.
+    Decoder = ApngDecoder | NetpbmDecoder | PillowDecoder | TiffDecoder
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 ORIENTATIONS = ("apply", "keep", "ignore")
-#: Images of more bytes than this are decoded while they are convolved.
-ARRIVING_BYTES = 1 << 21
 
 
-def probe(source: Source, *, frame: int = 0, orientation: str = "apply") -> ImageInfo:
-    """Return what an image's header says; no pixel is decoded.
+def probe(source: Source, *, frame: int = 0, orientation: str = "apply", **limits: Any) -> ImageInfo:
+    """Return the facts in an image's header; no pixel is decoded.
 
     Parameters
     ----------
@@ -40,47 +51,51 @@ def probe(source: Source, *, frame: int = 0, orientation: str = "apply") -> Imag
     orientation : {"apply", "keep", "ignore"}
         ``apply`` gives the upright size and resets the EXIF tag, ``keep`` leaves pixels and tag, ``ignore`` leaves the
         pixels and resets the tag.
+    **limits : int
+        ``max_planes``, ``max_frames``: refuse files that claim more.
 
     Raises
     ------
     ImageError
-        The file is missing, unreadable, not an image, or its header is damaged.
+        The file is missing, unreadable, not an image, its header is damaged, or it claims too much.
     """
+    asked = Limits(**limits)
     with _opened(source) as file:
-        return open_decoder(file, frame, orientation).info
+        return open_decoder(file, frame, orientation, asked).info
 
 
-def probe_frames(source: Source, frames: Sequence[int], *, orientation: str = "apply") -> list[ImageInfo]:
-    """Return what the headers of several frames or pages say, in one pass.
+def probe_frames(
+    source: Source, frames: Sequence[int], *, orientation: str = "apply", **limits: Any
+) -> list[ImageInfo]:
+    """Return the facts in the headers of several frames or pages, in one pass.
 
     Parameters
     ----------
-    source, orientation
+    source, orientation, **limits
         As for :func:`probe`.
     frames : sequence of int
-        Which, from 0; any order, rising is fastest.
+        Frames, from 0; any order, rising is fastest.
 
     Raises
     ------
     ImageError
         As for :func:`probe`, of the first frame that is bad.
     """
+    asked = Limits(**limits)
     with _opened(source) as file:
-        return [decoder.info for decoder in _at_frames(file, frames, orientation)]
+        return [decoder.info for decoder in _at_frames(file, frames, orientation, asked)]
 
 
-def read(source: Source, *, frame: int = 0, orientation: str = "apply", max_pixels: int | None = None) -> Image:
+def read(source: Source, *, frame: int = 0, orientation: str = "apply", **limits: Any) -> Image:
     """Read an image.
 
     Parameters
     ----------
-    source : path or bytes
-    frame : int
-        Page or frame, from 0.
-    orientation : {"apply", "keep", "ignore"}
+    source, frame, orientation
         As for :func:`probe`.
-    max_pixels : int, optional
-        Refuse larger images before memory is taken; ``DEFAULT_MAX_PIXELS`` if None.
+    **limits : int or bool
+        ``max_pixels``, ``max_planes``, ``max_frames`` refuse larger images before memory is taken; defaults are in
+        :mod:`convcli.images.info`. ``accept_damaged`` reads JPEGs with damaged data as far as they go.
 
     Returns
     -------
@@ -92,22 +107,22 @@ def read(source: Source, *, frame: int = 0, orientation: str = "apply", max_pixe
     ImageError
         As for :func:`probe`; also truncated or damaged data, and more pixels than ``max_pixels``.
     """
+    asked = Limits(**limits)
     with _opened(source) as file:
-        decoder = open_decoder(file, frame, orientation)
-        return _decoded(decoder, file, max_pixels)
+        return _decoded(open_decoder(file, frame, orientation, asked), file, asked)
 
 
 def read_frames(
-    source: Source, *, orientation: str = "apply", max_pixels: int | None = None, frames: Sequence[int] | None = None
+    source: Source, *, orientation: str = "apply", frames: Sequence[int] | None = None, **limits: Any
 ) -> Iterator[Image]:
     """Read the frames of an animation or the pages of a file, one after the other, in one pass.
 
     Parameters
     ----------
-    source, orientation, max_pixels
+    source, orientation, **limits
         As for :func:`read`.
     frames : sequence of int, optional
-        Which, from 0, rising; all by default.
+        Frames, from 0, rising; all by default.
 
     Yields
     ------
@@ -119,39 +134,25 @@ def read_frames(
     ImageError
         As for :func:`read`, when the bad frame is reached.
     """
+    asked = Limits(**limits)
     with _opened(source) as file:
         if frames is None:
-            frames = range(open_decoder(file, 0, orientation).info.n_frames)
-        for decoder in _at_frames(file, frames, orientation):
-            yield _decoded(decoder, file, max_pixels)
-
-
-def _at_frames(file: BinaryIO, frames: Sequence[int], orientation: str) -> Iterator[Decoder]:
-    """Yield a decoder at each frame, the same one as far as it can go on."""
-    decoder: Decoder | None = None
-    for frame in frames:
-        if decoder is None or not decoder.seek(frame):
-            decoder = open_decoder(file, frame, orientation)
-        yield decoder
+            frames = range(open_decoder(file, 0, orientation, asked).info.n_frames)
+        for decoder in _at_frames(file, frames, orientation, asked):
+            yield _decoded(decoder, file, asked)
 
 
 @contextmanager
 def open_planes(
-    source: Source,
-    *,
-    frame: int = 0,
-    orientation: str = "apply",
-    max_pixels: int | None = None,
-    window_bytes: int = 256 << 20,
+    source: Source, *, frame: int = 0, orientation: str = "apply", window_bytes: int = 256 << 20, **limits: Any
 ) -> Iterator[Image | LargeImage]:
-    """Open an image so that its rows can be used as soon as possible, and with as little memory as possible.
+    """Open an image so that as little memory as possible is taken.
 
-    A large file of a format that allows it stays in its file and is read by windows; a photograph of a few megapixels
-    is decoded in the background while its first rows are used; anything else is read.
+    A large file of a format that allows it stays in its file and is read by windows; any other is read.
 
     Parameters
     ----------
-    source, frame, orientation, max_pixels
+    source, frame, orientation, **limits
         As for :func:`read`. Windows take no memory, so only an explicit ``max_pixels`` limits them.
     window_bytes : int
         Images of more bytes than this are left in their file: binary PGM, PPM, PFM; TIFF in strips or tiles.
@@ -162,104 +163,119 @@ def open_planes(
         Both have ``info`` and ``planes``, shape (P, H, W); windows live as long as the ``with``.
     """
     where = _name_of(source)
-    with ExitStack() as stack:
+    asked = Limits(**limits)
+    with translating(where):
+        file = _open_file(source)
+    with file:
         with translating(where):
-            file = stack.enter_context(_open_file(source))
-            decoder = open_decoder(file, frame, orientation)
-            is_large = decoder.info.format == "tiff" and decoder_bytes(decoder.info) > window_bytes
-            if is_large and decoder.window() is None:
-                other = _open_tifffile(file, frame, orientation)
-                decoder = other if other is not None and other.window() is not None else decoder
-            opened = _open_planes(stack, file, where, decoder, max_pixels, window_bytes)
-        yield opened  # outside of translating: what the caller does wrong is not the image's fault
+            decoder = open_decoder(file, frame, orientation, asked)
+            window = decoder.window() if decoder_bytes(decoder.info) > window_bytes else None
+            if window is not None:
+                from convcli.images.windows import NamedRows
+
+                if asked.max_pixels is not None:
+                    check_size(decoder.info, asked.max_pixels)
+                rows = NamedRows(window, decoder.info.white, partial(translating, where))
+                opened: Image | LargeImage = LargeImage(decoder.info, rows)
+            else:
+                opened = _decoded(decoder, file, asked)
+        yield opened  # outside of translating: an error of the caller is not the image's fault
 
 
-def _open_planes(
-    stack: ExitStack, file: BinaryIO, where: str, decoder: Decoder, max_pixels: int | None, window_bytes: int
-) -> Image | LargeImage:
-    n_bytes = decoder_bytes(decoder.info)
-    if n_bytes > window_bytes and (window := decoder.window()) is not None:
-        if max_pixels is not None:
-            check_size(decoder.info, max_pixels)
-        window.where = where
-        return LargeImage(decoder.info, window)
-    check_size(decoder.info, max_pixels)
-    check_plausible(decoder.info, file)
-    arriving = decoder.arrive(where) if n_bytes > ARRIVING_BYTES else None
-    if arriving is not None:
-        stack.callback(arriving.close)
-        return LargeImage(decoder.info, arriving)
-    return Image(decoder.info, decoder.decode())
-
-
-def _decoded(decoder: Decoder, file: BinaryIO, max_pixels: int | None) -> Image:
-    check_size(decoder.info, max_pixels)
-    check_plausible(decoder.info, file)
-    return Image(decoder.info, decoder.decode())
-
-
-class Decoder(Protocol):
-    """An opened image of any format."""
-
-    info: ImageInfo
-
-    def seek(self, frame: int) -> bool:
-        """Go to a later frame; False if it must be opened anew."""
-
-    def decode(self) -> NDArray[Any]:
-        """Return the samples, shape (H, W, P)."""
-
-    def window(self) -> RawRows | SegmentRows | None:
-        """Return the rows without reading them, if that is possible."""
-
-    def arrive(self, where: str) -> ArrivingPlanes | None:
-        """Begin to decode in the background, if that is possible."""
-
-
-def open_decoder(file: BinaryIO, frame: int, orientation: str) -> Decoder:
-    """Open an image at a frame with the decoder that reads it best."""
+def open_decoder(file: BinaryIO, frame: int, orientation: str, limits: Limits = Limits()) -> Decoder:  # noqa: B008
+    """Open an image at a frame with the decoder of its format."""
     if orientation not in ORIENTATIONS:
         raise ValueError(f"orientation {orientation!r}: one of {', '.join(ORIENTATIONS)}")
     file.seek(0)
     head = file.read(32)
     if not head:
         raise ImageError("is empty (0 bytes)", hint="the file was not written, or not to its end")
-    decoder = _best_decoder(file, head, frame, orientation)
-    if decoder.info.width_px < 1 or decoder.info.height_px < 1:
-        size = f"{decoder.info.width_px} x {decoder.info.height_px}"
-        raise ImageError(f"is {size} pixels large", hint="the header is damaged")
+    decoder = _decoder_of(file, formats.sniff(head), frame, orientation, limits.max_planes)
+    info = decoder.info
+    if info.width_px < 1 or info.height_px < 1:
+        raise ImageError(f"is {info.width_px} x {info.height_px} pixels large", hint="the header is damaged")
+    check_count("frames", info.n_frames, limits.max_frames)
     return decoder
 
 
-def _best_decoder(file: BinaryIO, head: bytes, frame: int, orientation: str) -> Decoder:
-    found = sniff(head)
-    if found.name in ("ppm", "pfm") and head[:2] in (b"P5", b"P6", b"Pf", b"PF"):
-        from convcli.images.netpbm_read import NetpbmDecoder
+def _decoder_of(
+    file: BinaryIO, row: formats.Format | None, frame: int, orientation: str, max_planes: int | None
+) -> Decoder:
+    name = row.name if row is not None else ""
+    if name in ("ppm", "pfm"):
+        from convcli.images.netpbm import NetpbmDecoder
 
         return NetpbmDecoder(file, frame)
-    from convcli.images.decode import PillowDecoder
+    if name == "tiff":
+        from convcli.images.tiff_read import TiffDecoder
 
+        return TiffDecoder(file, frame, orientation, max_planes)
+    if name == "png" and formats.is_animated_png(file):
+        from convcli.images.apng import ApngDecoder
+
+        return ApngDecoder(file, frame, orientation)
+    from convcli.images.pillow import PillowDecoder
+
+    return PillowDecoder(file, row, frame, orientation)
+
+
+def _at_frames(file: BinaryIO, frames: Sequence[int], orientation: str, limits: Limits) -> Iterator[Decoder]:
+    """Yield a decoder at each frame, the same one where it can go on."""
+    decoder: Decoder | None = None
+    for frame in frames:
+        if decoder is None or not decoder.seek(frame):
+            decoder = open_decoder(file, frame, orientation, limits)
+        yield decoder
+
+
+def _decoded(decoder: Decoder, file: BinaryIO, limits: Limits) -> Image:
+    """Decode, and check that the samples are what the header promised."""
+    info = decoder.info
+    check_size(info, limits.max_pixels)
+    check_plausible(info, file)
+    samples = decoder.decode()
+    promised = (info.height_px, info.width_px, info.n_planes)
+    if samples.shape != promised or samples.dtype != info.dtype:
+        raise ImageError(
+            f"decodes to {samples.dtype} of {samples.shape} and its header promises {info.dtype} of {promised}",
+            hint="the file is damaged",
+        )
+    check_white(samples, info.white)
+    if info.format == "jpeg" and not limits.accept_damaged:
+        from convcli.images.jpeg import check_scan
+
+        check_scan(file, samples)
+    samples.flags.writeable = False
+    return Image(info, samples)
+
+
+@contextmanager
+def translating(where: str) -> Iterator[None]:
+    """Turn errors of decoders inside the ``with`` into an ``ImageError`` that names ``where``.
+
+    >>> with translating("a.gif"):
+    ...     raise OSError("image file is truncated")
+    Traceback (most recent call last):
+    convcli.errors.ImageError: a.gif: is truncated or damaged (image file is truncated)
+    """
+    # Pillow warns about damaged metadata, which counts as absent; samples are checked by decoding.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        return PillowDecoder(file, found, frame, orientation)
-    except SyntaxError:
-        other = _open_tifffile(file, frame, orientation) if found.name == "tiff" else None
-        if other is None:
+        yield
+    except ImageError as error:
+        raise (error.within(where) if where else error) from None
+    except Exception as error:
+        from convcli.images.failures import explain
+
+        explained = explain(error, where)
+        if explained is None:
             raise
-        return other
-
-
-def _open_tifffile(file: BinaryIO, frame: int, orientation: str) -> Decoder | None:
-    """Return tifffile's view of a page, or None if it is not installed."""
-    try:
-        from convcli.images.tiff_read import TifffileDecoder
-    except ImportError:
-        return None
-    return TifffileDecoder(file, frame, orientation)
+        raise (explained.within(where) if where else explained) from error
 
 
 @contextmanager
 def _opened(source: Source) -> Iterator[BinaryIO]:
-    """Open a source; whatever goes wrong inside the ``with`` is an ``ImageError`` that names it."""
+    """Open a source; an error inside the ``with`` becomes an ``ImageError`` that names it."""
     with translating(_name_of(source)), _open_file(source) as file:
         yield file
 
@@ -277,12 +293,7 @@ def _open_file(source: Source) -> BinaryIO:
         if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
             raise ImageError("is a pipe or a device, not a file", hint="convcli apply - reads standard input")
         return path.open("rb")
-    except FileNotFoundError:
-        raise ImageError("no such file", hint="check the name; quote names with spaces") from None
-    except IsADirectoryError:
-        raise ImageError("is a directory", hint="name a file in it") from None
-    except PermissionError:
-        raise ImageError("permission denied", hint=f"make it readable: chmod u+r {path.name!r}") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ImageError(f"cannot be opened: {reason}", hint="check the name") from None
+        from convcli.images.failures import explain_opening
+
+        raise explain_opening(error, path) from None

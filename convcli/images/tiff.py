@@ -7,13 +7,15 @@ become BigTIFF, which needs to be known at the start. Readable with any TIFF rea
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from convcli.images.info import NO_METADATA, Metadata
+from convcli.images.formats import Picture
+from convcli.images.info import ORIENTATION_TAG, Metadata, parse_exif
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _SHORT, _LONG, _ASCII, _RATIONAL, _UNDEFINED, _LONG8 = 3, 4, 2, 5, 7, 16
 _BYTES_OF = {_SHORT: 2, _LONG: 4, _ASCII: 1, _RATIONAL: 8, _UNDEFINED: 1, _LONG8: 8}
 _SAMPLE_FORMAT = {"u": 1, "i": 2, "f": 3}
+_DTYPE = {"8": np.uint8, "16": np.uint16, "float": np.float32}
 _DEFLATE = 8
 _BIG = 2**32 - 2**20
 
@@ -35,26 +38,14 @@ class TiffBand(NamedTuple):
 class TiffWriter:
     r"""Write a TIFF of one or more pages of the same shape and type.
 
-    Parameters
-    ----------
-    file : seekable binary file
-    width_px, height_px : int
-        Of one page.
-    n_planes : int
-        Samples a pixel; 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha.
-    dtype : dtype
-        uint8, uint16, int16, int32 or float32.
-    metadata : Metadata
-        ICC, DPI and stamp (ImageDescription of the first page).
-    compress : {"fast", "default", "small"}
-        ``fast`` does not compress; the others deflate (level 6, 9).
-    n_pages : int
+    The file must seek. ``fast`` does not compress, the others deflate (level 6, 9). ``dtype`` replaces that of the
+    picture's depth.
 
     Examples
     --------
     >>> import io
     >>> file = io.BytesIO()
-    >>> writer = TiffWriter(file, 3, 2, 1, np.dtype("float32"))
+    >>> writer = TiffWriter(file, Picture(width_px=3, height_px=2, n_planes=1, depth="float"))
     >>> writer.append(writer.encode(np.zeros((2, 3), np.float32)))
     >>> writer.finish()
     >>> file.getvalue()[:4]
@@ -64,26 +55,20 @@ class TiffWriter:
     def __init__(
         self,
         file: BinaryIO,
-        width_px: int,
-        height_px: int,
-        n_planes: int,
-        dtype: np.dtype[Any],
-        *,
-        metadata: Metadata = NO_METADATA,
-        compress: str = "fast",
+        picture: Picture,
         n_pages: int = 1,
+        dtype: np.dtype[Any] | None = None,
         page_names: tuple[str, ...] = (),
     ) -> None:
         self._file = file
-        self._width, self._height, self._n_planes = width_px, height_px, n_planes
-        self._dtype = dtype.newbyteorder("<")
-        self._metadata = metadata
-        self._level = {"fast": 0, "default": 6, "small": 9}[compress]
-        self._page_names = page_names
-        self._n_pages = n_pages
-        self.is_big = width_px * height_px * n_planes * dtype.itemsize * n_pages > _BIG
+        self._width, self._height, self._n_planes = picture.width_px, picture.height_px, picture.n_planes
+        self._dtype = np.dtype(dtype or _DTYPE[picture.depth]).newbyteorder("<")
+        self._metadata = picture.metadata
+        self._level = {"fast": 0, "default": 6, "small": 9}[picture.compress]
+        self._n_pages, self._page_names = n_pages, page_names
+        self.is_big = self._width * self._height * self._n_planes * self._dtype.itemsize * n_pages > _BIG
         self._page = 0
-        self._rows_left = height_px
+        self._rows_left = self._height
         self._strips: list[tuple[int, int, int]] = []
         head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 0) if self.is_big else struct.pack("<2sHI", b"II", 42, 0)
         file.write(head)
@@ -106,7 +91,7 @@ class TiffWriter:
             self._finish_page()
 
     def adopt_pages(self) -> None:
-        """Take pages that someone else wrote behind the header, uncompressed and one after the other, into the file."""
+        """Describe pages that are already in the file, behind the header, uncompressed and in order."""
         n_page = self._width * self._height * self._n_planes * self._dtype.itemsize
         start = self._end
         self._end += n_page * self._n_pages
@@ -116,13 +101,7 @@ class TiffWriter:
             self._finish_page()
 
     def finish(self) -> None:
-        """Check that everything announced was written.
-
-        Raises
-        ------
-        ValueError
-            Rows or pages are missing, or were too many.
-        """
+        """Raise ``ValueError`` if rows or pages are missing, or were too many."""
         if self._page != self._n_pages or self._strips:
             raise ValueError(f"TIFF has {self._page} whole pages of {self._n_pages}")
 
@@ -198,11 +177,34 @@ def _metadata_tags(metadata: Metadata, *, first: bool) -> list[tuple[int, int, b
             exact = Fraction(dots).limit_denominator(10_000)
             tags.append((tag, _RATIONAL, struct.pack("<II", exact.numerator, exact.denominator)))
         tags.append((296, _SHORT, struct.pack("<H", 2)))
+    if metadata.exif and (orientation := parse_exif(metadata.exif)[0]) != 1:
+        tags.append((ORIENTATION_TAG, _SHORT, struct.pack("<H", orientation)))
     if metadata.icc:
         tags.append((34675, _UNDEFINED, metadata.icc))
     return tags
 
 
 def _ascii(text: str) -> bytes:
-    """Return text as TIFF stores it; what is not ASCII as UTF-8, as most readers expect."""
+    """Return text as TIFF stores it; letters beyond ASCII as UTF-8, as most readers expect."""
     return text.replace("\0", " ").encode("utf-8", "replace") + b"\0"
+
+
+class Copied:
+    """A writer that needs to seek, for a file that cannot: finished in memory, then copied."""
+
+    def __init__(self, inner: TiffWriter, buffer: io.BytesIO, file: BinaryIO) -> None:
+        self.encode, self.append = inner.encode, inner.append
+        self._inner, self._buffer, self._file = inner, buffer, file
+
+    def finish(self) -> None:
+        """Finish in memory, then copy."""
+        self._inner.finish()
+        self._file.write(self._buffer.getbuffer())
+
+
+def open_tiff(file: BinaryIO, picture: Picture, n_pages: int = 1) -> TiffWriter | Copied:
+    """Begin a TIFF; where the file cannot seek, it is finished in memory and then copied."""
+    if file.seekable():
+        return TiffWriter(file, picture, n_pages)
+    buffer = io.BytesIO()
+    return Copied(TiffWriter(buffer, picture, n_pages), buffer, file)

@@ -1,6 +1,8 @@
-"""TIFFs that Pillow cannot read (float colour, 16-bit grey + alpha, many bands), and rows of those too large to hold.
+"""TIFF pages through tifffile, every sample as it is stored; rows of pages too large to hold.
 
-This file is tifffile's; it is imported only when one of these is met.
+The loader follows from the tags. tifffile decodes whole bytes without compression, deflate, PackBits, LZMA and, with
+the package imagecodecs, all others. Without it, LZW strips are handed to Pillow one by one, as bytes, so that any
+sample type survives; pages of JPEG, faxes and subsampled YCbCr, which have 8 bits at most, are left to Pillow whole.
 """
 
 from __future__ import annotations
@@ -13,161 +15,284 @@ import numpy as np
 import tifffile  # noqa: TID253
 
 from convcli.errors import ImageError
-from convcli.images.exif import upright_view
-from convcli.images.header import left_out
-from convcli.images.info import ImageInfo, Metadata
-from convcli.images.windows import RawRows, SegmentRows
+from convcli.images.info import (
+    ORIENTATION_TAG,
+    ImageInfo,
+    Metadata,
+    bits_notes,
+    check_count,
+    left_out,
+    orientation_block,
+)
+from convcli.images.pillow import pixels_of
+from convcli.images.planes import divide_alpha, inks_to_rgb, reverse_grey, turn_upright
+from convcli.images.windows import RawRows, SegmentRows, decode_lzw, open_tiff_page, unpack_bits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# tifffile tells its log of every oddity; without a handler that ends on the terminal
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # without a handler Python prints what tifffile logs
 _READABLE = {"uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64", "bool"}
-_WHITE_IS_ZERO, _RGB, _PALETTE = 0, 2, 3
+_WHITE_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 2, 3, 5, 6, (8, 9)
+_LZW, _PILLOW = 5, (2, 3, 4, 6, 7, 50001)  # faxes, both kinds of JPEG, WebP
+_WHOLE_BITS = (1, 8, 16, 32, 64)
+#: Depths that are spread over 0..255, as in a PNG.
+_SPREAD = (1, 2, 4)
+_MODES: dict[tuple[str, ...], str] = {
+    ("l",): "L",
+    ("l", "a"): "LA",
+    ("r", "g", "b"): "RGB",
+    ("r", "g", "b", "a"): "RGBA",
+}
 
 
-class TifffileDecoder:
-    """A page of a TIFF, opened by tifffile.
+class TiffDecoder:
+    """A page of a TIFF.
 
     Raises
     ------
     ImageError
-        The page does not exist, or is of a kind that is not a picture of rows and columns.
+        The page does not exist, is not a picture of rows and columns, or has more planes than ``max_planes``.
     """
 
-    def __init__(self, file: BinaryIO, frame: int, orientation: str) -> None:
+    def __init__(self, file: BinaryIO, frame: int, orientation: str, max_planes: int | None) -> None:
         file.seek(0)
-        self._file = file
+        self._file, self._orientation, self._max_planes = file, orientation, max_planes
         self._lock = threading.Lock()
         self._tiff = tifffile.TiffFile(file)
+        self.seek(frame)
+
+    def seek(self, frame: int) -> bool:
+        """Go to a page."""
         n_pages = len(self._tiff.pages)
         if frame >= n_pages:
             raise ImageError(f"has no frame {frame}", hint=f"{n_pages} frames, counted from 0")
-        page = self._tiff.pages[frame].aspage()
-        self._page = page
-        dtype = page.dtype
-        if dtype is None or dtype.name not in _READABLE or page.axes not in ("YX", "YXS", "SYX"):
-            kind = f"{page.axes} of {dtype}"
-            raise ImageError(f"cannot be decoded (TIFF page {kind})", hint="pages of rows and columns are read")
-        if int(page.photometric) == _PALETTE:
-            raise ImageError("cannot be decoded (TIFF palette of this kind)", hint="convert it to RGB first")
-        n_planes = page.samplesperpixel
-        found = page.tags.valueof(274, default=1)
-        found = found if found in range(1, 9) else 1
-        self.turn = found if orientation == "apply" else 1
-        height, width = page.imagelength, page.imagewidth
-        if self.turn >= 5:
-            height, width = width, height
-        self._out_dtype = {"bool": "uint8", "float16": "float32"}.get(dtype.name, dtype.name)
-        notes = [f"{dtype.name} samples are read as {self._out_dtype}"] if self._out_dtype != dtype.name else []
-        self._white = 1.0 if dtype.kind == "f" else 255.0 if dtype.kind == "b" else float(np.iinfo(dtype).max)
-        self.info = ImageInfo(
-            format="tiff",
-            mode=f"{n_planes}x{dtype.name}",
-            width_px=width,
-            height_px=height,
-            plane_names=_plane_names(page, n_planes),
-            dtype=self._out_dtype,
-            white=self._white,
-            n_frames=n_pages,
-            orientation=found,
-            metadata=_metadata(page),
-            notes=tuple(notes),
-        )
-
-    def seek(self, frame: int) -> bool:  # noqa: ARG002 - part of the protocol
-        """Return False: pages are opened one by one."""
-        return False
-
-    def arrive(self, where: str) -> None:
-        """Return None: pages are decoded whole, or by windows."""
+        page = self._page = self._tiff.pages[frame].aspage()
+        self._compression = int(page.tags.valueof(259, default=1))
+        self._photometric = int(page.photometric) if 262 in page.tags else _RGB  # of one plane: grey
+        self._bits = page.bitspersample
+        found = page.tags.valueof(ORIENTATION_TAG, default=1)
+        self._found = found if found in range(1, 9) else 1
+        self._turn = self._found if self._orientation == "apply" else 1
+        self._check_kind()
+        # The same pictures come out whether imagecodecs is there or not; it is needed for JPEG of 12 bits.
+        for_pillow = self._compression in _PILLOW and (self._bits in (1, 8) or not self._can_decode())
+        subsampled = self._photometric == _YCBCR and self._compression not in _PILLOW
+        self._pillow = open_tiff_page(self._file, frame) if for_pillow or subsampled else None
+        # tifffile is told that LZW strips are not compressed: it gets them decoded, and undoes predictor and byte order
+        self._own_lzw = self._compression == _LZW and not self._can_decode()
+        if self._own_lzw:
+            page.compression = 1
+        self._describe(n_pages)
+        return True
 
     def decode(self) -> NDArray[Any]:
-        """Return all samples (H, W, P), upright."""
-        return upright_view(self._shaped(self._page.asarray()), self.turn)
+        """Return all samples (H, W, P)."""
+        if self._pillow is not None:
+            self._pillow.load()
+            plain = self._pillow if self._pillow.mode in ("1", *_MODES.values()) else self._pillow.convert("RGB")
+            samples = pixels_of(plain)  # Pillow turns a TIFF upright by itself
+            return samples if self._turn != 1 else turn_upright(samples, {6: 8, 8: 6}.get(self._found, self._found))
+        page = self._page
+        if self._own_lzw or self._bits not in _WHOLE_BITS:
+            n_rows = -(-page.imagelength // self._segment_rows())
+            samples = np.concatenate([self._decode_row(index) for index in range(n_rows)])
+        else:
+            samples = page.asarray()
+            samples = samples.transpose(1, 2, 0) if page.axes == "SYX" else samples
+        samples = samples.reshape(page.imagelength, page.imagewidth, -1)
+        return turn_upright(self._meaning(samples), self._turn)
 
     def window(self) -> RawRows | SegmentRows | None:
         """Return the rows without reading them, or None where that is not possible."""
         page = self._page
-        height, width, n_planes = page.imagelength, page.imagewidth, page.samplesperpixel
-        if self.turn != 1 or page.axes == "SYX" or page.dtype is None or int(page.photometric) == _WHITE_IS_ZERO:
+        shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+        if self._turn != 1 or self._pillow is not None or self._converts or self.info.dtype != page.dtype.name:
             return None
-        if page.dtype.name != self._out_dtype or not _can_decode(page):
-            return None
-        shape = (height, width, n_planes)
-        if page.is_contiguous and page.compression == 1:
-            missing = page.dataoffsets[0] + height * width * n_planes * page.dtype.itemsize - self._file.seek(0, 2)
+        if self._compression == 1 and page.axes != "SYX" and page.is_contiguous and self._bits in _WHOLE_BITS:
+            end = page.dataoffsets[0] + shape[0] * shape[1] * shape[2] * page.dtype.itemsize
+            missing = end - self._file.seek(0, 2)
             if missing > 0:
                 raise ImageError(f"is truncated: {missing:,} bytes missing", hint="copy or download the file again")
-            stored = page.dtype.newbyteorder(self._tiff.byteorder)
-            return RawRows(self._file, page.dataoffsets[0], shape, stored)
-        segment_rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, height)
-        return SegmentRows(shape, page.dtype, segment_rows, self._decode_row)
+            return RawRows(self._file, page.dataoffsets[0], shape, page.dtype.newbyteorder(self._tiff.byteorder))
+        return SegmentRows(shape, page.dtype, self._segment_rows(), self._decode_row)
+
+    def _check_kind(self) -> None:
+        """Refuse pages that are no pictures, claim too many planes, or lack strips."""
+        page, n_planes = self._page, self._page.samplesperpixel
+        check_count("planes", n_planes, self._max_planes)
+        dtype = page.dtype
+        if dtype is None or dtype.name not in _READABLE or page.axes not in ("YX", "YXS", "SYX"):
+            kind = f"{page.axes} of {dtype}"
+            raise ImageError(f"cannot be decoded (TIFF page {kind})", hint="pages of rows and columns are read")
+        is_odd = self._bits not in _WHOLE_BITS
+        if is_odd and (
+            page.fillorder == 2 or page.predictor != 1 or not isinstance(self._bits, int) or not self._bits % 8
+        ):
+            raise ImageError(f"cannot be decoded ({self._bits} bits a sample)", hint="store it with 8, 16 or 32 bits")
+        if self._photometric == _PALETTE and (n_planes != 1 or self._bits > 8):
+            raise ImageError("cannot be decoded (TIFF palette of this kind)", hint="convert it to RGB first")
+        if self._compression not in (1, _LZW, *_PILLOW) and not self._can_decode():
+            raise ImageError(
+                f"cannot be decoded (compression {self._compression}, predictor {int(page.predictor)})",
+                hint="pip install imagecodecs, or store it uncompressed",
+            )
+        n_there, n_wanted = len(page.dataoffsets), int(np.prod(page.chunked)) if page.dataoffsets else 1
+        if n_there < n_wanted:
+            raise ImageError(f"is damaged: {n_there} of {n_wanted} strips or tiles", hint="copy it again")
+
+    def _can_decode(self) -> bool:
+        """Return whether tifffile decodes the page with the packages there are."""
+        known, undone = tifffile.TIFF.DECOMPRESSORS, tifffile.TIFF.UNPREDICTORS
+        predictor = self._page.predictor
+        return (self._compression == 1 or self._compression in known) and (predictor == 1 or predictor in undone)
+
+    def _sample_notes(self, n_pages: int, dtype: str) -> list[str]:
+        """Note what the tags leave open, and what reading changes."""
+        page, bits, notes = self._page, self._bits, list(bits_notes(self._bits, dtype))
+        if page.dtype.name == "float16":
+            notes.append("float16 samples are read as float32")
+        if bits == 1:
+            notes.append("1-bit samples are read as 0 and 255")
+        if bits not in (*_WHOLE_BITS, *_SPREAD) and page.dtype.kind != "f":
+            notes.append(f"white is {self._white:.0f} ({bits} bits)")
+        if 262 not in page.tags:
+            notes.append("the file does not say which value is white: 0 is taken for black")
+        n_in_stack = (self._tiff.imagej_metadata or {}).get("images", 1) if self._tiff.is_imagej else 1
+        if n_in_stack > n_pages:
+            notes.append(f"{n_in_stack - n_pages} images of an ImageJ stack without pages are not read")
+        return notes
+
+    def _describe(self, n_pages: int) -> None:
+        page, n_planes, bits = self._page, self._page.samplesperpixel, self._bits
+        dtype = page.dtype.name
+        out = "uint8" if bits in _SPREAD else "float32" if dtype == "float16" else dtype
+        whole = 255.0 if bits in _SPREAD else float(2 ** (bits - (page.dtype.kind == "i")) - 1)
+        self._white = 1.0 if page.dtype.kind == "f" else whole
+        notes = self._sample_notes(n_pages, out)
+        if self._pillow is not None:
+            by_mode = {mode: names for names, mode in _MODES.items()} | {"1": ("l",)}
+            names = by_mode.get(self._pillow.mode, ("r", "g", "b"))
+            mode, out, self._white, self._converts = self._pillow.mode, "uint8", 255.0, True
+            if mode == "CMYK":
+                notes.append("CMYK is converted to RGB without its ICC profile")
+            elif self._photometric == _YCBCR and self._compression not in _PILLOW:
+                notes.append("YCbCr is converted to RGB")
+        else:
+            names = self._plane_names(n_planes, notes)
+            is_plain = bits == 8 and page.dtype.kind == "u"
+            mode = _MODES.get(names, f"{n_planes}xuint8") if is_plain else f"{n_planes}x{dtype}"
+            inks = "CMYK" if self._photometric == _CMYK and n_planes == 4 else mode
+            mode = "P" if self._photometric == _PALETTE else "1" if bits == 1 else inks
+        height, width = page.imagelength, page.imagewidth
+        if self._turn >= 5:
+            height, width = width, height
+        if self._orientation == "ignore" and self._found != 1:
+            notes.append(f"orientation {self._found} is ignored")
+        metadata = _metadata(page, self._found if self._orientation == "keep" else 1)
+        if mode == "CMYK":
+            metadata = metadata._replace(icc=None)  # it describes inks that are gone
+        self.info = ImageInfo(
+            "tiff", mode, width, height, names, out, self._white, n_pages, self._found, metadata, tuple(notes)
+        )
+
+    def _plane_names(self, n_planes: int, notes: list[str]) -> tuple[str, ...]:
+        """Name the planes: r, g, b or l, alpha where declared, the others by number; note what is converted."""
+        page, meaning = self._page, self._photometric
+        extras = [int(extra) for extra in page.extrasamples]
+        self._premultiplied = n_planes in (2, 4) and extras[-1:] == [1] and page.dtype.kind in "uf"
+        is_spread = self._bits in _SPREAD
+        self._converts = meaning in (_WHITE_IS_ZERO, _PALETTE) or self._premultiplied or is_spread
+        if meaning == _PALETTE:
+            notes.append("palette is expanded to RGB")
+            return ("r", "g", "b")
+        if meaning == _CMYK and n_planes == 4:
+            self._converts = True
+            notes.append("CMYK is converted to RGB without its ICC profile")
+            return ("r", "g", "b")
+        if meaning in _LAB and n_planes == 3:
+            notes.append("CIELAB planes stay as they are stored")
+            return ("l", "a*", "b*")
+        names = ["r", "g", "b"] if meaning in (_RGB, _YCBCR) and n_planes >= 3 else ["l"]
+        n_extra = n_planes - len(names)
+        if n_extra == 1 and not extras and 338 not in page.tags and len(names) == 3:
+            notes.append("the fourth plane does not say what it is, and is taken for alpha")
+            extras = [2]
+        if self._premultiplied:
+            notes.append("premultiplied alpha is divided out")
+        for index in range(n_extra):
+            is_alpha = index == n_extra - 1 and index < len(extras) and extras[index] in (1, 2)
+            names.append("a" if is_alpha else f"c{index}")
+        others = [name for name in names if name[0] == "c"]
+        if others and len(names) <= 8:
+            notes.append(f"planes that the file does not name: {', '.join(others)}")
+        return tuple(names)
+
+    def _meaning(self, samples: NDArray[Any]) -> NDArray[Any]:
+        """Return stored samples as what they mean: palette, inks and inverted grey become colour and grey."""
+        if self._photometric == _PALETTE:
+            table: NDArray[np.uint16] = self._page.colormap
+            return (table >> 8).astype(np.uint8).T[samples[:, :, 0].astype(np.intp)]
+        if self._bits in _SPREAD:
+            samples = samples.astype(np.uint8) * np.uint8(255 // (2**self._bits - 1))
+        samples = samples.astype(self.info.dtype, copy=False)
+        if self._photometric == _WHITE_IS_ZERO:
+            return reverse_grey(samples, self._white)
+        if self.info.mode == "CMYK":
+            return inks_to_rgb(samples, self._white)
+        return divide_alpha(samples, self._white) if self._premultiplied else samples
+
+    def _segment_rows(self) -> int:
+        page = self._page
+        return int(page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength))
 
     def _decode_row(self, index: int) -> NDArray[Any]:
-        """Decode one row of tiles, or one strip."""
-        page = self._page
+        """Decode one row of tiles, or one strip, of all planes, shape (rows, W, P)."""
+        page, step = self._page, self._segment_rows()
         height, width, n_planes = page.imagelength, page.imagewidth, page.samplesperpixel
-        segment_rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, height)
-        across = -(-width // page.tilewidth) if page.is_tiled else 1
-        n_rows = min(segment_rows, height - index * segment_rows)
+        across, down = -(-width // page.tilewidth) if page.is_tiled else 1, -(-height // step)
+        n_rows = min(step, height - index * step)
         band = np.zeros((n_rows, width, n_planes), page.dtype)
-        for column in range(across):
-            at = index * across + column
-            with self._lock:
-                self._file.seek(page.dataoffsets[at])
-                data = self._file.read(page.databytecounts[at])
-            segment, _, shape = page.decode(data, at, jpegtables=page.jpegtables)
-            if segment is None:
-                continue  # a sparse tile: zeros
-            segment = segment.reshape(shape[0] * shape[1], shape[2], -1)[:n_rows]
-            left = column * page.tilewidth if page.is_tiled else 0
-            part = segment[:, : width - left]
-            band[: len(part), left : left + part.shape[1]] = part
+        n_apart = n_planes if page.axes == "SYX" else 1
+        for plane in range(n_apart):
+            for column in range(across):
+                segment = self._segment((plane * down + index) * across + column, n_rows)
+                if segment is None:
+                    continue  # a sparse tile: zeros
+                left = column * page.tilewidth if page.is_tiled else 0
+                part = segment[:n_rows, : width - left]
+                planes = slice(plane, plane + 1) if n_apart > 1 else slice(None)
+                band[: len(part), left : left + part.shape[1], planes] = part
         return band
 
-    def _shaped(self, samples: NDArray[Any]) -> NDArray[Any]:
+    def _segment(self, at: int, n_rows: int) -> NDArray[Any] | None:
+        """Decode one strip or tile, shape (rows, columns, planes)."""
         page = self._page
-        if page.axes == "SYX":
-            samples = samples.transpose(1, 2, 0)
-        samples = samples.reshape(page.imagelength, page.imagewidth, -1)
-        if samples.dtype == np.bool_:
-            samples = samples.astype(np.uint8) * np.uint8(255)
-        samples = samples.astype(self._out_dtype, copy=False)
-        if int(page.photometric) == _WHITE_IS_ZERO:
-            samples = (samples.dtype.type(self._white) - samples).astype(samples.dtype)
-        return samples
+        with self._lock:
+            self._file.seek(page.dataoffsets[at])
+            data = self._file.read(page.databytecounts[at])
+        rows = page.tilelength if page.is_tiled else n_rows
+        width = page.tilewidth if page.is_tiled else page.imagewidth
+        n_planes = 1 if page.axes == "SYX" else page.samplesperpixel
+        if self._own_lzw and data:
+            data = decode_lzw(data, rows, -(-width * n_planes * self._bits // 8), int(page.fillorder))
+        if self._bits in _WHOLE_BITS:
+            segment, _, shape = page.decode(data, at, jpegtables=page.jpegtables)
+            return None if segment is None else segment.reshape(shape[1], shape[2], -1)
+        if not self._own_lzw and self._compression != 1:
+            data = tifffile.TIFF.DECOMPRESSORS[self._compression](data)
+        return unpack_bits(data, rows, width, n_planes, self._bits).astype(page.dtype)
 
 
-def _can_decode(page: tifffile.TiffPage) -> bool:
-    """Return whether tifffile decodes the page without the package imagecodecs; if not, Pillow may."""
-    try:
-        tifffile.TIFF.DECOMPRESSORS[page.compression]
-        tifffile.TIFF.UNPREDICTORS[page.predictor]
-    except KeyError:
-        return False
-    return True
-
-
-def _plane_names(page: tifffile.TiffPage, n_planes: int) -> tuple[str, ...]:
-    """Name the planes: r, g, b or l, alpha where declared, the others by number."""
-    names = ["r", "g", "b"] if int(page.photometric) == _RGB and n_planes >= 3 else ["l"]
-    extras = [int(extra) for extra in page.extrasamples]
-    for index in range(n_planes - len(names)):
-        is_alpha = index == n_planes - len(names) - 1 and index < len(extras) and extras[index] in (1, 2)
-        names.append("a" if is_alpha else f"c{index}")
-    return tuple(names)
-
-
-def _metadata(page: tifffile.TiffPage) -> Metadata:
-    icc = page.tags.valueof(34675)
-    dpi = None
+def _metadata(page: tifffile.TiffPage, orientation: int) -> Metadata:
+    icc, dpi, exif = page.tags.valueof(34675), None, None
     try:
         across, down = page.get_resolution(unit=2)
         if 1 < across < 1e6 and 1 < down < 1e6:
             dpi = (float(across), float(down))
     except (KeyError, ValueError, ZeroDivisionError, TypeError):
         pass
+    if orientation != 1:
+        exif = orientation_block(orientation)
     icc = icc if isinstance(icc, bytes) and icc else None
-    return Metadata(icc=icc, dpi=dpi, left_out=left_out({}, page.tags))
+    return Metadata(icc=icc, dpi=dpi, exif=exif, left_out=left_out({}, page.tags))

@@ -1,37 +1,32 @@
-"""Rows of an image that stays in its file: raw rows, and the tiles or strips of a TIFF decoded when asked for."""
+"""Rows of an image that stays in its file: raw rows, and tiles or strips of a TIFF decoded on demand."""
 
 from __future__ import annotations
 
+import io
 import os
+import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from convcli.errors import ImageError
-from convcli.images.failures import translating
+from convcli.images.planes import check_white
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    from convcli.images.planes import PlaneSource
 
 
 class RawRows:
-    """Uncompressed interleaved rows at an offset of a file.
+    """Uncompressed interleaved rows of shape (H, W, P) at an offset of a file, which is read under a lock.
 
-    Parameters
-    ----------
-    file : binary file
-        Seekable; read under a lock.
-    offset : int
-        Of the first sample.
-    shape : tuple of int
-        (H, W, P).
-    dtype : dtype
-        As stored, byte order included.
-    upside_down : bool
-        The file's last row is the picture's first (PFM).
+    ``dtype`` has the file's byte order; ``upside_down`` means that its last row is the picture's first (PFM).
 
     Examples
     --------
@@ -54,7 +49,6 @@ class RawRows:
         self._offset, self._hwp, self._stored, self._upside_down = offset, shape, dtype, upside_down
         self._row_bytes = shape[1] * shape[2] * dtype.itemsize
         self._lock = threading.Lock()
-        self.where = ""
         self.shape = (shape[2], shape[0], shape[1])
         self.dtype = dtype.newbyteorder("=")
 
@@ -68,8 +62,7 @@ class RawRows:
 
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
         """Return rows ``[top, bottom)`` of every plane, shape (P, bottom - top, W)."""
-        with translating(self.where):
-            return self.samples(top, bottom).transpose(2, 0, 1)
+        return self.samples(top, bottom).transpose(2, 0, 1)
 
     def _read(self, start: int, into: memoryview) -> None:
         n_read = 0
@@ -84,17 +77,9 @@ class RawRows:
 
 
 class SegmentRows:
-    """Rows of an image stored in strips or tiles, decoded a row of segments at a time and kept for the next band.
+    """Rows of an image (H, W, P) stored in strips or tiles, decoded a row of segments at a time and cached.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        (H, W, P).
-    dtype : dtype
-    segment_rows : int
-        Rows a strip or tile covers.
-    decode : callable
-        ``decode(i)`` returns rows ``i * segment_rows`` on, shape (rows, W, P).
+    ``decode(i)`` returns rows ``i * segment_rows`` on, shape (rows, W, P).
     """
 
     def __init__(
@@ -105,7 +90,6 @@ class SegmentRows:
         decode: Callable[[int], NDArray[Any]],
     ) -> None:
         self._hwp, self._segment_rows, self._decode = shape, segment_rows, decode
-        self.where = ""
         self.shape = (shape[2], shape[0], shape[1])
         self.dtype = dtype.newbyteorder("=")
         self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
@@ -132,11 +116,60 @@ class SegmentRows:
                 if index in self._kept:
                     self._kept.move_to_end(index)
                     return self._kept[index]
-            with translating(self.where):
-                segment = self._decode(index)
+            segment = self._decode(index)
             with self._lock:
                 self._kept[index] = segment
                 while len(self._kept) > self._n_kept:
                     dropped, _ = self._kept.popitem(last=False)
                     self._locks.pop(dropped, None)
             return segment
+
+
+class NamedRows:
+    """Rows of an image whose ``white`` is checked, read in a ``guard()`` that puts the file's name into errors."""
+
+    def __init__(self, rows: PlaneSource, white: float, guard: Callable[[], AbstractContextManager[None]]) -> None:
+        self._rows, self._white, self._guard = rows, white, guard
+        self.shape, self.dtype = rows.shape, rows.dtype
+
+    def rows(self, top: int, bottom: int) -> NDArray[Any]:
+        """Return rows ``[top, bottom)`` of every plane, shape (P, bottom - top, W)."""
+        with self._guard():
+            rows = self._rows.rows(top, bottom)
+            check_white(rows, self._white)
+        return rows
+
+
+def open_tiff_page(file: BinaryIO, frame: int) -> TiffImageFile:
+    """Open a page with Pillow, for compressions that only libtiff decodes."""
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    file.seek(0)
+    image = TiffImageFile(file)
+    image.seek(frame)
+    image.info.pop("xmp", None)  # Pillow would look for an orientation there too
+    return image
+
+
+def decode_lzw(data: bytes, rows: int, row_bytes: int, fill_order: int) -> bytes:
+    """Decode an LZW strip to bytes: Pillow reads it as the only strip of a grey picture ``row_bytes`` wide."""
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    tags = (
+        (256, row_bytes), (257, rows), (258, 8), (259, 5), (262, 1), (266, fill_order), (273, 8), (277, 1),
+        (278, rows), (279, len(data)),
+    )  # fmt: skip
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    start = 8 + len(data)
+    file = io.BytesIO(struct.pack("<2sHI", b"II", 42, start) + data + directory + bytes(4))
+    return TiffImageFile(file).tobytes()
+
+
+def unpack_bits(data: bytes, rows: int, width: int, n_planes: int, bits: int) -> NDArray[Any]:
+    """Return samples of 2 to 31 bits, packed with the highest bit first; each row begins with a byte (TIFF 6.0 §3)."""
+    n_row = -(-width * n_planes * bits // 8)
+    if len(data) < rows * n_row:
+        raise ImageError(f"is truncated: {rows * n_row - len(data):,} bytes missing", hint="copy it again")
+    packed = np.frombuffer(data, np.uint8, rows * n_row).reshape(rows, n_row)
+    single = np.unpackbits(packed, axis=1, count=width * n_planes * bits).reshape(rows, width, n_planes, bits)
+    return single @ (1 << np.arange(bits - 1, -1, -1, dtype=np.int64))

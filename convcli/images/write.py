@@ -1,106 +1,158 @@
-"""Pictures to files, a band of rows at a time where the format allows it.
+"""Files that appear whole or not at all, and pictures in them, a band of rows at a time where the format allows it.
 
 PNG, TIFF, PPM and PFM are encoded band by band: :meth:`PictureWriter.encode` may run in any thread and in any order,
-:meth:`PictureWriter.append` takes the results from top to bottom. JPEG, WebP, BMP and GIF are collected and left to
-Pillow. A file appears under its name only when it is whole.
+:meth:`PictureWriter.append` takes the results from top to bottom. Other formats are collected and left to Pillow.
 """
 
 from __future__ import annotations
 
-import io
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-import numpy as np
-
 from convcli.errors import OutputError
-from convcli.images import formats
-from convcli.images.info import NO_METADATA, Metadata
-from convcli.images.targets import Target, TargetFile
+from convcli.images.formats import Picture
 
 if TYPE_CHECKING:
     from typing import Self
 
     from numpy.typing import NDArray
 
-
-_DTYPE: dict[str, np.dtype[Any]] = {
-    "1": np.dtype(np.uint8),
-    "8": np.dtype(np.uint8),
-    "16": np.dtype(np.uint16),
-    "float": np.dtype(np.float32),
-}
-_KEPT_NAMES = {"icc": "ICC profile", "dpi": "DPI", "exif": "EXIF", "stamp": "text stamp"}
+Target = str | os.PathLike[str] | BinaryIO
+#: Temporary files end so; a run that was killed leaves them, the next one may remove them.
+PART_SUFFIX = ".convcli-part"
+#: Marks this run's parts; processes that are forked have the same.
+_RUN = os.urandom(4).hex()
 
 
-def picture_notes(
-    picture_format: str,
-    n_planes: int,
-    metadata: Metadata,
-    *,
-    quality: int | None = None,
-    subsampling: str | None = None,
-) -> tuple[str, ...]:
-    """Return what a format cannot keep of a picture, each in one line; known before a pixel is read.
+class TargetFile:
+    """A file that appears under its own name only when :meth:`commit` is called.
 
-    Examples
-    --------
-    >>> picture_notes("bmp", 3, Metadata(icc=b"profile"))
-    ('bmp cannot keep the ICC profile',)
-    >>> picture_notes("jpeg", 3, Metadata(), quality=50, subsampling="4:2:0")
-    ('JPEG is lossy (quality 50, chroma 4:2:0)',)
+    Parameters
+    ----------
+    target : path or binary file
+        A path is written atomically; an open file (standard output) is written to directly and left open.
+
+    Raises
+    ------
+    OutputError
+        The folder does not exist, cannot be written, or the disk is full.
     """
-    rule = formats.BY_NAME[picture_format]
-    notes = [
-        f"{picture_format} cannot keep the {_KEPT_NAMES[field]}"
-        for field in _KEPT_NAMES
-        if getattr(metadata, field) and field not in rule.keeps
-    ]
-    if metadata.icc and "icc" in rule.keeps and fitting_icc(metadata, n_planes).icc is None:
-        space = metadata.icc[16:20].decode("ascii", "replace").strip()
-        notes.append(f"the ICC profile is of {space} and is left out of a picture of {n_planes} planes")
-    if metadata.left_out:
-        notes.append(f"left out of the picture: {', '.join(metadata.left_out)}")
-    if picture_format == "jpeg" or quality is not None:
-        chroma = "no chroma subsampling" if subsampling in (None, "4:4:4") else f"chroma {subsampling}"
-        title = {"jpeg": "JPEG", "webp": "WebP"}[picture_format]
-        notes.append(f"{title} is lossy (quality {quality or 92}, {'chroma 4:2:0' if title == 'WebP' else chroma})")
-    if rule.note and not (picture_format == "gif" and n_planes == 1):
-        notes.append(rule.note)
-    if picture_format == "webp" and n_planes < 3:
-        notes.append("webp has no grey: the plane is stored three times")
-    return tuple(notes)
+
+    def __init__(self, target: Target) -> None:
+        self.path: Path | None = Path(target) if isinstance(target, (str, os.PathLike)) else None
+        self._part: Path | None = None
+        if self.path is None:
+            self.file: BinaryIO = target  # type: ignore[assignment]
+            return
+        # A name of its own, so that two runs never share one; short, so that a long name stays valid.
+        self._part = self.path.with_name(f"{_part_begin(os.getpid())}{os.urandom(3).hex()}{PART_SUFFIX}")
+        with self.explained():
+            self.file = self._part.open("xb")
+
+    @property
+    def is_seekable(self) -> bool:
+        """Whether earlier bytes can be changed later."""
+        return self.file.seekable()
+
+    def commit(self) -> None:
+        """Give the file its name; it replaces a file of that name."""
+        if self._part is None or self.path is None:
+            with self.explained():
+                self.file.flush()
+            return
+        try:
+            with self.explained():
+                self.file.close()
+                self._part.replace(self.path)
+        except OutputError:
+            self.discard()
+            raise
+        self._part = None
+
+    def discard(self) -> None:
+        """Remove what was written; nothing happens after :meth:`commit`."""
+        if self._part is None:
+            return
+        with contextlib.suppress(OSError):
+            self.file.close()
+        with contextlib.suppress(OSError):
+            self._part.unlink(missing_ok=True)
+        self._part = None
+
+    def explained(self) -> contextlib.AbstractContextManager[None]:
+        """Turn an ``OSError`` inside the ``with`` into an ``OutputError``, as :func:`explained`."""
+        return explained(self.path)
 
 
-def fitting_icc(metadata: Metadata, n_planes: int) -> Metadata:
-    """Return the metadata without an ICC profile that is of another colour space than the picture.
+@contextlib.contextmanager
+def explained(path: Path | None) -> Iterator[None]:
+    """Turn an ``OSError`` of writing ``path`` into an ``OutputError`` with a hint."""
+    try:
+        yield
+    except OSError as error:
+        from convcli.images.failures import explain_writing
 
-    Decoders reject or misread a grey picture with an RGB profile. ICC.1 §7.2.6: bytes 16 to 19 name the space.
+        raise explain_writing(error, path) from error
 
-    Examples
-    --------
-    >>> fitting_icc(Metadata(icc=bytes(16) + b"RGB " + bytes(108)), 1).icc is None
-    True
+
+@contextlib.contextmanager
+def opened_target(target: Target) -> Iterator[TargetFile]:
+    """Open a file to write; an error inside the ``with`` removes it."""
+    file = TargetFile(target)
+    try:
+        with file.explained():
+            yield file
+    except BaseException:
+        file.discard()
+        raise
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, and make its folder.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made or written, or the disk is full.
     """
-    others = (b"RGB ", b"CMYK", b"Lab ") if n_planes < 3 else (b"GRAY", b"CMYK", b"Lab ")
-    return metadata._replace(icc=None) if metadata.icc and metadata.icc[16:20] in others else metadata
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with opened_target(path) as target:
+        target.file.write(text.encode("utf-8", "surrogateescape"))
+    target.commit()
 
 
-class _Encoder(Protocol):
+def _part_begin(pid: int) -> str:
+    return f".{_RUN}-{pid}-"
+
+
+def discard_parts(folders: Iterable[Path], pid: int) -> None:
+    """Remove unfinished files of a process of this run that has died."""
+    for folder in folders:
+        for part in folder.glob(f"{_part_begin(pid)}*{PART_SUFFIX}"):
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+
+class Encoder(Protocol):
     """One format: turns rows into something that can be appended in order."""
 
-    def encode(self, rows: NDArray[Any]) -> Any: ...
-    def append(self, band: Any) -> None: ...
-    def finish(self) -> None: ...
+    def encode(self, rows: NDArray[Any]) -> Any: ...  # noqa: D102
+    def append(self, band: Any) -> None: ...  # noqa: D102
+    def finish(self) -> None: ...  # noqa: D102
 
 
 class PictureWriter:
-    """One picture being written; see :func:`open_picture`.
+    """A file being written band by band; see :func:`open_picture` and :func:`convcli.images.open_raw`.
 
     A context manager: leaving it normally closes the file, leaving it by an exception removes it.
     """
 
-    def __init__(self, target: TargetFile, encoder: _Encoder, *, streams: bool) -> None:
+    def __init__(self, target: TargetFile, encoder: Encoder, *, streams: bool) -> None:
         self._target = target
         self._encoder = encoder
         self._done = False
@@ -156,58 +208,45 @@ class PictureWriter:
             self.abort()
 
 
-def open_picture(
-    target: Target,
-    *,
-    width_px: int,
-    height_px: int,
-    n_planes: int,
-    depth: str = "8",
-    picture_format: str = "png",
-    metadata: Metadata = NO_METADATA,
-    compress: str = "fast",
-    quality: int | None = None,
-    subsampling: str | None = None,
-) -> PictureWriter:
+def open_picture(target: Target, **options: Any) -> PictureWriter:
     """Begin a picture file.
 
     Parameters
     ----------
     target : path or binary file
-        A path is written to a temporary name and renamed by ``close``; an existing file is replaced, which is the
-        caller's policy to allow.
-    width_px, height_px : int
-    n_planes : {1, 2, 3, 4}
-        Grey, grey + alpha, RGB, RGB + alpha.
-    depth : {"1", "8", "16", "float"}
-        Samples are uint8 (for ``1``: zero or not), uint8, uint16, float32.
-    picture_format : str
-        A name of :data:`convcli.images.formats.FORMATS` that can be written.
-    metadata : Metadata
-        What of it the format cannot keep is told by :func:`picture_notes`.
-    compress : {"fast", "default", "small"}
-    quality : int, optional
-        1 to 100. JPEG: 92 if absent; WebP is lossless if absent.
-    subsampling : {"4:4:4", "4:2:2", "4:2:0"}, optional
-        Resolution of the colours of a JPEG: full, half the columns, half the columns and rows.
+        A path is written to a temporary name and renamed by ``close``; an existing file is replaced.
+    **options
+        Fields of :class:`convcli.images.formats.Picture`.
 
     Raises
     ------
     OutputError
         The format cannot hold such samples, or the file cannot be made.
     """
-    check_picture(picture_format, n_planes, depth, (height_px, width_px))
-    metadata = fitting_icc(metadata, n_planes)
-    file = TargetFile(target)
-    try:
-        with file.explained():
-            encoder, streams = _make_encoder(
-                file, picture_format, width_px, height_px, n_planes, depth, metadata, compress, quality, subsampling
-            )
-    except BaseException:
-        file.discard()
-        raise
-    return PictureWriter(file, encoder, streams=streams)
+    picture = Picture(**options).checked()
+    with opened_target(target) as file:
+        encoder, streams = _make_encoder(file, picture)
+        return PictureWriter(file, encoder, streams=streams)
+
+
+def _make_encoder(file: TargetFile, picture: Picture) -> tuple[Encoder, bool]:
+    """Return the encoder, and whether bands reach the file as they come."""
+    if picture.picture_format == "png":
+        from convcli.images.png import PngWriter
+
+        return PngWriter(file.file, picture), True
+    if picture.picture_format == "tiff":
+        from convcli.images.tiff import open_tiff
+
+        return open_tiff(file.file, picture), file.is_seekable
+    if picture.picture_format in ("ppm", "pfm"):
+        from convcli.images.netpbm import PfmWriter, PpmWriter
+
+        is_ppm = picture.picture_format == "ppm"
+        return (PpmWriter if is_ppm else PfmWriter)(file.file, picture), is_ppm
+    from convcli.images.pillow_write import PillowWriter
+
+    return PillowWriter(file.file, picture), False
 
 
 def write_picture(target: Target, samples: NDArray[Any], **options: Any) -> None:
@@ -215,6 +254,7 @@ def write_picture(target: Target, samples: NDArray[Any], **options: Any) -> None
 
     Examples
     --------
+    >>> import io, numpy as np
     >>> file = io.BytesIO()
     >>> write_picture(file, np.zeros((2, 3, 3), np.uint8))
     >>> file.getvalue()[1:4]
@@ -228,71 +268,3 @@ def write_picture(target: Target, samples: NDArray[Any], **options: Any) -> None
         rows = max(1, (1 << 18) // max(1, samples[0].nbytes))
         for top in range(0, height, rows):
             writer.write(samples[top : top + rows])
-
-
-def check_picture(picture_format: str, n_planes: int, depth: str, size_hw: tuple[int, int]) -> None:
-    """Refuse what a format cannot hold.
-
-    Raises
-    ------
-    OutputError
-        With a hint that names formats that can.
-    """
-    rule = formats.BY_NAME[picture_format]
-    if depth not in rule.depths:
-        able = formats.able("depths", depth)
-        raise OutputError(f"{picture_format} cannot store depth {depth}", hint=f"--format {' or '.join(able)}")
-    if n_planes not in rule.planes:
-        able = formats.able("planes", n_planes)
-        hint = f"--format {' or '.join(able)}" if able else "--format npy, or --layout maps"
-        raise OutputError(f"{picture_format} cannot store {n_planes} planes", hint=hint)
-    if max(size_hw) > rule.most_px:
-        size = f"{size_hw[0]} x {size_hw[1]} pixels"
-        raise OutputError(f"{picture_format} cannot store {size}: at most {rule.most_px} a side", hint="--format png")
-
-
-def _make_encoder(
-    file: TargetFile,
-    picture_format: str,
-    width_px: int,
-    height_px: int,
-    n_planes: int,
-    depth: str,
-    metadata: Metadata,
-    compress: str,
-    quality: int | None,
-    subsampling: str | None,
-) -> tuple[_Encoder, bool]:
-    if picture_format == "png":
-        from convcli.images.png import PngWriter
-
-        bits = int(depth)
-        return PngWriter(file.file, width_px, height_px, n_planes, bits, metadata=metadata, compress=compress), True
-    if picture_format == "tiff":
-        from convcli.images.tiff import TiffWriter
-
-        sink: BinaryIO = file.file if file.is_seekable else io.BytesIO()
-        writer = TiffWriter(sink, width_px, height_px, n_planes, _DTYPE[depth], metadata=metadata, compress=compress)
-        return (writer, True) if file.is_seekable else (Copied(writer, sink, file.file), False)
-    if picture_format in ("ppm", "pfm"):
-        from convcli.images.netpbm import PfmWriter, PpmWriter
-
-        if picture_format == "ppm":
-            return PpmWriter(file.file, width_px, height_px, n_planes, depth, metadata.stamp), True
-        return PfmWriter(file.file, width_px, height_px, n_planes), False
-    from convcli.images.pillow_write import PillowWriter
-
-    return PillowWriter(file.file, picture_format, metadata, compress, quality, subsampling), False
-
-
-class Copied:
-    """A writer that needs to seek, before a target that cannot: finished in memory, then copied."""
-
-    def __init__(self, inner: _Encoder, buffer: BinaryIO, file: BinaryIO) -> None:
-        self.encode, self.append = inner.encode, inner.append
-        self._inner, self._buffer, self._file = inner, buffer, file
-
-    def finish(self) -> None:
-        """Finish in memory, then copy."""
-        self._inner.finish()
-        self._file.write(self._buffer.getvalue())  # type: ignore[attr-defined]

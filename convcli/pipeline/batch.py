@@ -224,7 +224,7 @@ def _run_apart(
         return run_one(plan)[1:]
 
     def lost(plan: Plan, pid: int, code: int) -> tuple[Any, ...]:
-        from convcli.images.targets import discard_parts
+        from convcli.images.write import discard_parts
 
         discard_parts({path.parent for path in plan.written_paths}, pid)
         return _lost(code)

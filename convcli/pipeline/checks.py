@@ -47,8 +47,7 @@ def check_outputs(request: ApplyRequest, info: ImageInfo, n_colours: int, output
     UsageError
         Means are not one per plane, or colours are asked for a picture that has its own.
     """
-    from convcli.images.info import DEFAULT_MAX_PIXELS
-    from convcli.images.limits import check_size
+    from convcli.images.info import DEFAULT_MAX_PIXELS, check_size
 
     row = formats.BY_NAME.get(info.format)
     if request.max_pixels is not None or row is None or not row.windows:
@@ -63,7 +62,7 @@ def check_outputs(request: ApplyRequest, info: ImageInfo, n_colours: int, output
 
 
 def _check_output(request: ApplyRequest, info: ImageInfo, output: OutputFile, limit: int) -> None:
-    from convcli.images.write import check_picture
+    from convcli.images.formats import check_picture
 
     height, width = output.size_hw
     if height * width > max(limit, 4 * info.width_px * info.height_px):

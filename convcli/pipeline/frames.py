@@ -148,7 +148,11 @@ def _join(source: InputFile, plans: list[Plan]) -> AnimationPlan:
         maps=first.maps,
         alpha=first.alpha,
         outputs=(joined,),
-        notes=(*notes, f"{len(plans)} frames, each by itself"),
+        notes=(
+            *notes,
+            f"{len(plans)} frames, each by itself",
+            *formats.timing_notes(output_format, [plan.info.duration_ms for plan in plans]),
+        ),
         frames=frames,
     )
 

@@ -182,7 +182,7 @@ class Manifest:
 
         Does nothing unless the folder is locked for this run alone: another run may still be writing them.
         """
-        from convcli.images.targets import PART_SUFFIX
+        from convcli.images.write import PART_SUFFIX
 
         if not self._is_alone:
             return 0

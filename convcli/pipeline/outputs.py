@@ -217,9 +217,11 @@ def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_for
         return request.depth
     if request.colormap is not None or layout == "sheet":
         return "8"
-    if output_format == "tiff" and (layout == "maps" or info.dtype == "float32"):
+    if output_format == "tiff" and (layout == "maps" or info.dtype.startswith("float")):
         return "float"
-    return "16" if info.dtype != "uint8" and formats.BY_NAME[output_format].is_deep else "8"
+    row = formats.BY_NAME[output_format]
+    is_deep = row.is_deep and (not row.deep_planes or info.n_planes in row.deep_planes)
+    return "16" if info.dtype != "uint8" and is_deep else "8"
 
 
 def depth_notes(info: ImageInfo, outputs: tuple[OutputFile, ...]) -> list[str]:

@@ -153,7 +153,7 @@ class ApplyRequest(NamedTuple):
         _OUT, "fast|default|small", f"Effort of {_able('compress')}.", "fast",
         changes_pixels=False, encodes=True)] = "fast"
     quality: Annotated[int | None, _number(
-        _OUT, "1..100", f"Of {_able('quality')}; makes webp lossy.", "jpeg 92", flags.parse_percent,
+        _OUT, "1..100", f"Of {_able('quality')}; makes webp and jp2 lossy.", "jpeg 92, avif 90", flags.parse_percent,
         encodes=True)] = None
     subsampling: Annotated[str | None, Option(
         _OUT, "444|422|420", f"Resolution of colours in {_able('subsampling')}.", "444", flags.parse_subsampling,

@@ -65,6 +65,6 @@ def write_report(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
     OutputError
         It cannot be written.
     """
-    from convcli.images.targets import save_text
+    from convcli.images.write import save_text
 
     save_text(path, report_text(reports, path.suffix))

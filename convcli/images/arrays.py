@@ -1,8 +1,8 @@
-"""Maps as float arrays: .npy, .npz, .safetensors and float .tiff, written band by band where that is possible.
+"""Maps as float arrays: .npy, .npz, .safetensors and float .tiff, written band by band where possible.
 
 In all of them the maps are one block (O, H, W) behind a header, so a band of rows of every map is written into its
-places and nothing is collected; .npz wants a checksum of the whole, and standard output cannot be sought: there the
-maps are kept until the end. Names are ``maps`` (the block), ``names`` and ``stamp``; in a TIFF each map is a page.
+place and nothing is collected. .npz needs a checksum of the whole, and standard output cannot seek: for these the maps
+are kept in memory until the end. Names are ``maps`` (the block), ``names`` and ``stamp``; in a TIFF each map is a page.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from convcli.errors import OutputError
+from convcli.images.formats import RAW, Picture
 from convcli.images.info import Metadata
-from convcli.images.targets import Target, TargetFile
-from convcli.images.write import PictureWriter
+from convcli.images.write import PictureWriter, Target, TargetFile, opened_target
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-RAW_FORMATS = ("npy", "npz", "safetensors", "tiff")
+RAW_FORMATS = (*RAW, "tiff")
 _SAFETENSORS_NAME = {"float32": "F32", "float64": "F64"}
 
 
@@ -65,14 +65,9 @@ def open_raw(
     """
     if raw_format not in RAW_FORMATS:
         raise OutputError(f"{raw_format} cannot store raw maps", hint=f"--format {' or '.join(RAW_FORMATS)}")
-    file = TargetFile(target)
-    try:
-        with file.explained():
-            block = _BlockWriter(file, raw_format, names, height_px, width_px, stamp, np.dtype(dtype))
-    except BaseException:
-        file.discard()
-        raise
-    return PictureWriter(file, block, streams=block.streams)
+    with opened_target(target) as file:
+        block = _BlockWriter(file, raw_format, names, height_px, width_px, stamp, np.dtype(dtype))
+        return PictureWriter(file, block, streams=block.streams)
 
 
 def write_raw(target: Target, maps: NDArray[Any], **options: Any) -> None:
@@ -120,16 +115,8 @@ class _BlockWriter:
         elif raw_format == "tiff":
             from convcli.images.tiff import TiffWriter
 
-            self._tiff = TiffWriter(
-                self._file,
-                width_px,
-                height_px,
-                1,
-                self._dtype,
-                metadata=Metadata(stamp=stamp),
-                n_pages=len(names),
-                page_names=names,
-            )
+            page = Picture(width_px, height_px, 1, depth="float", metadata=Metadata(stamp=stamp))
+            self._tiff = TiffWriter(self._file, page, len(names), self._dtype, names)
         self._start = self._file.tell()
 
     def encode(self, maps: NDArray[Any]) -> NDArray[Any]:
@@ -151,7 +138,7 @@ class _BlockWriter:
         self._row += band.shape[1]
 
     def finish(self) -> None:
-        """Write what follows the block."""
+        """Write the tail of the file."""
         if self._row != self._shape[1]:
             raise ValueError(f"maps are {self._shape[1] - self._row} rows short")
         if self._kept is not None:
