@@ -232,10 +232,9 @@ def main() -> int:
     def one(case: tuple[str, bytes]) -> tuple[str, Verdict]:
         return case[0], judge(case[1], options.seconds, alone=options.mutate > 0)
 
+    import convcli.images.decode  # noqa: F401
     import PIL.Image  # noqa: F401 - loaded once, for all children
     import tifffile  # noqa: F401
-
-    import convcli.images.decode  # noqa: F401
 
     with ThreadPoolExecutor(2) as pool:
         for name, verdict in pool.map(one, cases(options.folder, options.mutate)):

@@ -49,25 +49,11 @@ class MaxPool(Windowed):
         return pool_output_px(size, kernel, **step, **pad, ceil_mode=self.ceil_mode)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the largest samples by the engine, of planes that are padded beforehand."""
-        import numpy as np
-
+        """Return the largest samples by the engine."""
         import convcli.engine as functions
 
-        padded = self.pad(row, inputs[0], -np.inf)
-        return getattr(functions, f"max_pool{self.n_axes}d")(padded, self.kernel_size, self.stride, 0, self.dilation)
-
-    def pad(self, row: Row, planes: Any, value: float) -> Any:
-        """Return planes that end where the last windows end, beyond the padding (``ceil_mode``) or before it."""
-        import numpy as np
-
-        pads, kept = [(0, 0)], [slice(None)]
-        for axis, (before, _) in enumerate(row.padding):
-            window = window_px(self.kernel_size[axis], self.dilation[axis])
-            end = (row.output[1 + axis] - 1) * self.stride[axis] + window
-            pads.append((before, max(end - before - row.input[1 + axis], 0)))
-            kept.append(slice(end))
-        return np.pad(planes, pads, constant_values=value)[tuple(kept)]
+        pool = getattr(functions, f"max_pool{self.n_axes}d")
+        return pool(inputs[0], self.kernel_size, self.stride, row.padding, self.dilation, self.ceil_mode)
 
     def length_formula(self, row: Row, axis: int) -> str:
         if not self.ceil_mode:
@@ -113,27 +99,11 @@ class AvgPool(MaxPool):
         return super().length(axis, size, pads)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the means by the engine; where the two sides of the padding differ, by sums and counts.
-
-        The mean is over the window's pixels; with ``count_include_pad`` the padding counts too, but never the part of
-        a window that hangs over the padding's end (``ceil_mode``).
-        """
-        import numpy as np
-
+        """Return the means by the engine."""
         import convcli.engine as functions
 
         pool = getattr(functions, f"avg_pool{self.n_axes}d")
-        window = (self.kernel_size, self.stride)
-        if all(before == after for before, after in row.padding):
-            pads = tuple(before for before, _ in row.padding)
-            return pool(inputs[0], *window, pads, self.ceil_mode, self.count_include_pad)
-        total = self.pad(row, inputs[0], 0)
-        counted = np.zeros((1, *total.shape[1:]), total.dtype)
-        include = self.count_include_pad
-        ends = zip(row.padding, row.input[1:], strict=True)
-        inside = [slice(0 if include else low, low + size + include * high) for (low, high), size in ends]
-        counted[(slice(None), *inside)] = 1
-        return pool(total, *window) / pool(counted, *window)
+        return pool(inputs[0], self.kernel_size, self.stride, row.padding, self.ceil_mode, self.count_include_pad)
 
 
 class GlobalPool(Layer):
