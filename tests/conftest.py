@@ -89,8 +89,8 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 HELD = """
 import os, re, signal, sys, time
-from convcli.cli import apply_run
-from convcli.images.targets import TargetFile
+from convcli.cli import apply as command
+from convcli.images.write import TargetFile
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
 begin = TargetFile.__init__
 def begin_and_wait(self, target):
@@ -99,7 +99,7 @@ def begin_and_wait(self, target):
     while number and int(number[0]) >= {n_free} and not os.path.exists({gate!r}):
         time.sleep(0.002)
 TargetFile.__init__ = begin_and_wait
-apply_run.PATIENCE_S = 1e9  # else a second signal that comes late would count as impatience
+command.PATIENCE_S = 1e9  # else a second signal that comes late would count as impatience
 sys.argv[1:] = {args!r}
 from convcli.__main__ import main
 main()
