@@ -417,3 +417,57 @@ def test_play_replaces_nothing_unasked_and_writes_to_a_pipe(tmp_path: Path) -> N
     assert (tmp_path / "play.html").read_text() == "mine"
     run_cli("play", "--overwrite", cwd=tmp_path).ok()
     assert run_cli("play", "-o", "-", cwd=tmp_path).ok().stdout.startswith("<!doctype html>")
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-k", "sobel", "--at", "3,4", "--map", "y-g"],
+        ["-k", "sobel", "--at", "0,0", "--stride", "2x1", "--padding", "1,0,2,2", "--padding-mode", "constant:7"],
+        ["-k", "box:size=5x2", "--at", "18,22", "--anchor", "4x0", "--padding-mode", "circular", "--map", "2"],
+        ["-k", "1 2; 3 4", "--at", "7,9", "--transposed", "--stride", "2", "--bias", "3", "--mode", "convolve"],
+        ["-k", "pillow-contour", "--at", "5,6", "--channels", "luma"],
+        ["-k", "1 1 1", "--at", "5,6", "--groups", "1"],
+        ["-k", "laplacian4", "--at", "2,1", "--channels", "b", "--dilation", "3"],
+        ["-k", "laplacian4", "--at", "2,1", "--channels", "r,g,b", "--groups", "3"],
+    ],
+)
+def test_explain_opens_the_page_at_its_sample(browser: Page, picture: Path, tmp_path: Path, words: list[str]) -> None:
+    file = tmp_path / "why.html"
+    explained = run_cli("explain", picture, *words, "--json", "--html", file).ok()
+    open_page(browser, file)
+    told = browser.run("showSample(sample.row, sample.column)")
+    assert [told["row"], told["column"]] == explained.json["at"]
+    assert told["value"] == pytest.approx(explained.json["value"], rel=1e-6)
+    assert [part["inside"] for part in told["parts"]] == explained.json["inside"]
+    again = run_line(browser.run("byId('explain').textContent"), picture, "--json").json
+    assert again["value"] == pytest.approx(explained.json["value"], rel=1e-12)
+    assert browser.errors == []
+
+
+@needs_chromium
+@pytest.mark.parametrize("channels", [[], ["--channels", "luma"], ["--channels", "l"]])
+def test_explain_opens_a_grey_page(browser: Page, tmp_path: Path, channels: list[str]) -> None:
+    samples = np.random.default_rng(8).integers(0, 256, (9, 8), dtype=np.uint8)
+    grey = save_image(tmp_path / "grey.png", samples)
+    words = ["-k", "kirsch", "--at", "8,0", "--map", "3", *channels]
+    explained = run_cli("explain", grey, *words, "--json", "--html", tmp_path / "why.html").ok()
+    open_page(browser, tmp_path / "why.html")
+    assert browser.run("showSample(sample.row, sample.column).value") == explained.json["value"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-k", "sobel", "-k", "box"], "one kernel"),
+        (["-k", "sobel", "--channels", "r,g"], "no control"),
+        (["-k", "sobel", "--unit"], "no control"),
+        (["-k", "sobel", "--bias", "1,2"], "no control"),
+    ],
+)
+def test_explain_says_what_the_page_cannot_show(picture: Path, tmp_path: Path, words: list[str], said: str) -> None:
+    result = run_cli("explain", picture, *words, "--at", "1,1", "--html", tmp_path / "why.html")
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not (tmp_path / "why.html").exists()

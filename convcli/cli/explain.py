@@ -40,6 +40,8 @@ def explain(
     channels: one.Channels = None,
     unit: Annotated[bool, option("--unit", metavar="", help="Map samples to 0..1 first.")] = False,
     json: one.Json = False,
+    html: Annotated[str | None, option("--html", metavar="FILE", help="The play page, opened at this sample.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that page if it exists.")] = False,
 ) -> None:
     """Write one output sample out: the patch of the image, the taps, their products, and the sum.
 
@@ -63,6 +65,10 @@ def explain(
         told = explain_sample(plan, one.planes, weight, shift, index, row, column)
         computed = prepare(plan, weight, shift).rows(one.planes, row, row + 1)[:, 0, column]
         planes = [one.plane_names[plane] for plane in told.planes]
+        if html is not None:
+            from convcli.cli.play import write_explained
+
+            write_explained(html, one, plan, index, (row, column), overwrite=overwrite)
     values = {named.label: float(value) for named, value in zip(one.bound.maps, computed, strict=True)}
     if json:
         typer.echo(to_json(explanation_as_dict(told, plan, one.bound.maps[index].label, values)))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convcli.cli.one_image import option
+
+if TYPE_CHECKING:
+    from convcli.cli.one_image import OneImage
+    from convcli.engine import ConvPlan
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +49,35 @@ def play(
     write_page(output, play_page(shown, kernel or (), longest_px=size), overwrite=overwrite)
 
 
-def write_page(output: str, page: str | bytes, *, overwrite: bool) -> None:
+def write_explained(
+    output: str, one: OneImage, plan: ConvPlan, map_index: int, at: tuple[int, int], *, overwrite: bool
+) -> None:
+    """Write the page of an image as ``explain`` has opened it, at the sample that it explains."""
+    from pathlib import Path
+
+    from convcli.errors import UsageError
+    from convcli.pipeline.flags import parse_request
+    from convcli.render.pages.photo import load_photo
+    from convcli.render.pages.play import MOST_PIXELS, play_page
+    from convcli.render.pages.start import start_at
+
+    request, info = parse_request(one.flags), one.info
+    if one.label == "<stdin>" or len(request.kernels) != 1:
+        raise UsageError("--html takes one image file and one kernel", hint="a file, and one -k")
+    start = start_at(request, plan, one.bound, one.plane_names, map_index, at)
+    if info.dtype != "uint8" or info.width_px * info.height_px > MOST_PIXELS:
+        raise UsageError(
+            f"--html shows pictures of 8 bits and at most {MOST_PIXELS:,} pixels; this one has {info.dtype} samples, "
+            f"{info.height_px}x{info.width_px}",
+            hint="a part of it, saved as an 8-bit PNG",
+        )
+    longest = max(info.width_px, info.height_px)
+    photo = load_photo(Path(one.label), name=one.label, longest_px=longest)
+    page = play_page(photo, request.kernels, start=start, longest_px=longest)
+    write_page(output, page, overwrite=overwrite, err=True)
+
+
+def write_page(output: str, page: str | bytes, *, overwrite: bool, err: bool = False) -> None:
     """Write a page, or an animation, to a file or to standard output, and say where it is."""
     import sys
     from pathlib import Path
@@ -60,4 +92,4 @@ def write_page(output: str, page: str | bytes, *, overwrite: bool) -> None:
         sys.stdout.buffer.flush()
         return
     write_whole(Path(output), content, overwrite=overwrite)
-    typer.echo(f"{printable(output)}: {len(content) / 1024:.0f} KiB, for a browser")
+    typer.echo(f"{printable(output)}: {len(content) / 1024:.0f} KiB, for a browser", err=err)

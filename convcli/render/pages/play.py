@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Taps of a kernel, and of a bank, that the menu takes; larger ones are named by ``-k``.
 MOST_TAPS, MOST_BANK_TAPS = 31 * 31, 4200
+#: Pixels of a photo that is shown whole.
+MOST_PIXELS = 1 << 21
 #: Taps of all kernels that ``-k`` names.
 MOST_NAMED_TAPS = 100_000
 #: Which group of the menu a kernel is in: the first of these tags that it has.
