@@ -26,6 +26,8 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on thi
 _FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe",
     "--no-first-run", "--disable-extensions", "--disable-background-networking", "--hide-scrollbars",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
 ]  # fmt: skip
 
 
@@ -115,6 +117,11 @@ class Page:
         """Press and release a key."""
         for kind in ("rawKeyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, modifiers=8 if shift else 0)
+
+    def choose_file(self, script: str, path: Path) -> None:
+        """Choose a file in the file field that a JavaScript expression gives, as its dialog would."""
+        field = self.call("Runtime.evaluate", expression=script)["result"]["objectId"]
+        self.call("DOM.setFileInputFiles", files=[str(path)], objectId=field)
 
     def mouse(self, x: float, y: float) -> None:
         """Move the mouse."""

@@ -312,9 +312,11 @@ def test_names_are_text_and_lines_are_quoted(browser: Page, tmp_path: Path) -> N
 def test_a_dropped_picture_keeps_its_pixels_and_its_name_is_quoted(opened: Page, tmp_path: Path, name: str) -> None:
     samples = np.random.default_rng(7).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     content = base64.b64encode(save_image(tmp_path / "x.png", samples).read_bytes()).decode()
-    opened.run(
-        f"""openFile(new File([Uint8Array.from(atob("{content}"), (c) => c.charCodeAt(0))], {json.dumps(name)}))"""
-    )
+    opened.run(f"""(() => {{ const held = new DataTransfer();
+      const bytes = Uint8Array.from(atob("{content}"), (c) => c.charCodeAt(0));
+      held.items.add(new File([bytes], {json.dumps(name)}));
+      dispatchEvent(new DragEvent("drop", {{ dataTransfer: held }})); }})()""")
+    opened.wait(f"photo.name === {json.dumps(name)}")
     opened.run("compute()")
     shown = np.array(opened.run("photo.values.map((plane) => Array.from(plane))")).reshape(3, 5, 6)
     np.testing.assert_array_equal(shown, samples.transpose(2, 0, 1))
@@ -327,6 +329,28 @@ def test_a_dropped_picture_keeps_its_pixels_and_its_name_is_quoted(opened: Page,
             cwd=tmp_path,
         ).stdout.split(b"\0")
         assert printed[0].decode() == (f"./{name}" if name.startswith("-") else name)
+
+
+@needs_chromium
+def test_a_picture_is_chosen_and_shrunk(opened: Page, tmp_path: Path) -> None:
+    large = save_image(tmp_path / "large.png", np.full((300, 900, 3), 77, np.uint8))
+    opened.choose_file("byId('file')", large)
+    opened.wait("photo.name === 'large.png'")
+    assert opened.run("[photo.height, photo.width, photo.planes.length, photo.values[0][5]]") == [133, 400, 1, 77]
+    opened.run("compute()")
+    assert opened.run("byId('photo-name').textContent") == "large.png, 900 × 300, here 400 × 133"
+    assert opened.run("byId('explain-line').hidden && byId('command-note').textContent.includes('smaller')")
+
+
+@needs_chromium
+def test_the_camera_runs_until_it_is_stopped(opened: Page) -> None:
+    opened.run("byId('webcam').click()")
+    opened.wait("photo.name === 'camera.png'")
+    assert opened.run("byId('webcam').getAttribute('aria-pressed')") == "true"
+    opened.wait("byId('output').width > 100")
+    opened.run("byId('webcam').click()")
+    assert opened.run("stream === null && byId('webcam').getAttribute('aria-pressed') === 'false'")
+    assert opened.errors == []
 
 
 @needs_chromium

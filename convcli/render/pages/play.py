@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from convcli.banks import KernelBank
     from convcli.render.pages.photo import Photo
 
+#: Parts of the page's script, in the order in which they stand in it.
+SCRIPTS = ("convolve.js", "controls.js", "pictures.js", "kernels.js", "result.js", "sample.js", "play.js")
 #: Taps of a kernel, and of a bank, that the menu takes; larger ones are named by ``-k``.
 MOST_TAPS, MOST_BANK_TAPS = 31 * 31, 4200
 #: Pixels of a photo that is shown whole.
@@ -110,7 +112,7 @@ def play_page(photo: Photo, specs: Sequence[str] = (), *, start: Start | None = 
         "longest": longest_px,
         "start": {**begin._asdict(), "bank": first, "controls": dict(begin.controls)},
     }
-    script = read_page_file("convolve.js") + read_page_file("play.js")
+    script = "\n".join(map(read_page_file, SCRIPTS))
     style = read_page_file("play.css")
     return fill_template(
         read_page_file("play.html"),
