@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 import shlex
 import shutil
@@ -303,6 +304,37 @@ def test_names_are_text_and_lines_are_quoted(browser: Page, tmp_path: Path) -> N
         ["bash", "-c", line.replace("convcli apply", "printf '%s\\0'", 1)], capture_output=True, check=True
     ).stdout.split(b"\0")
     assert [word.decode() for word in printed[:3]] == [str(file), "-k", spec]
+
+
+@needs_chromium
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash to split the line")
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9a.png", b"tab\there.png", "\u202egnp.\U0001f408".encode(), b"\x7f\x80'\\.png"]
+)
+def test_bytes_of_a_name_survive_the_line(browser: Page, tmp_path: Path, name: bytes) -> None:
+    """Not all names are UTF-8; those with anything that is not seen are quoted byte by byte."""
+    photo = load_photo(None, longest_px=16, name=os.fsdecode(name))
+    (tmp_path / "page.html").write_text(play_page(photo), encoding="utf-8")
+    open_page(browser, tmp_path / "page.html")
+    line = browser.run("byId('command').textContent")
+    assert line.isprintable()
+    printed = subprocess.run(
+        ["bash", "-c", line.replace("convcli apply", "printf '%s\\0'", 1)], capture_output=True, check=True
+    ).stdout.split(b"\0")
+    assert printed[0] == name
+
+
+@needs_chromium
+def test_a_picture_with_alpha_says_that_it_is_dropped(browser: Page, tmp_path: Path) -> None:
+    samples = np.random.default_rng(9).integers(0, 256, (9, 11, 4), dtype=np.uint8)
+    picture = save_image(tmp_path / "alpha.png", samples)
+    run_cli("play", picture, "-k", "sharpen", "-o", tmp_path / "play.html").ok()
+    open_page(browser, tmp_path / "play.html")
+    line = browser.run("byId('command').textContent")
+    assert "--alpha drop" in line
+    run_line(line.replace("out.png", str(tmp_path / "out.png")), picture).ok()
+    shown = np.array(browser.run("found.samples.map((plane) => Array.from(plane))")).reshape(3, 9, 11)
+    np.testing.assert_array_equal(load_image(tmp_path / "out.png").transpose(2, 0, 1), shown)
 
 
 @needs_chromium

@@ -92,4 +92,8 @@ def write_page(output: str, page: str | bytes, *, overwrite: bool, err: bool = F
         sys.stdout.buffer.flush()
         return
     write_whole(Path(output), content, overwrite=overwrite)
-    typer.echo(f"{printable(output)}: {len(content) / 1024:.0f} KiB, for a browser", err=err)
+    typer.echo(
+        f"{printable(output)}: {len(content) / 1024:.0f} KiB"
+        + ("" if isinstance(page, bytes) else ", open it in a browser"),
+        err=err,
+    )
