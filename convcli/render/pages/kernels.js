@@ -30,7 +30,7 @@ const shownKernel = () => kernels[Number(byId("shown").value)];
 
 function tapColour(value, most) {
   if (!value || !most) return "";
-  const share = Math.round(15 + 60 * Math.min(Math.abs(value) / most, 1));
+  const share = Math.round(6 + 69 * Math.min(Math.abs(value) / most, 1));
   return `color-mix(in srgb, var(${value > 0 ? "--plus" : "--minus"}) ${share}%, var(--cell))`;
 }
 

@@ -60,13 +60,16 @@ function showEquation(told, at, shown) {
   equation.replaceChildren(...cells);
   const stored = found.samples[sample.group][at], result = found.result[sample.group][at];
   const value = settings.combine === "none" ? short(told.value) : `${kernel} ${short(told.value)}, ${settings.combine} of all ${short(result)}`;
-  const border = outside ? `; ${outside} of ${told.parts[0].inside.flat().length} samples lie outside, in [brackets]` : "";
+  const border = outside ? `; ${outside} of ${told.parts[0].inside.flat().length} samples lie outside, ${isDense(told.taps) ? "pale" : "in [brackets]"}` : "";
   byId("told").textContent = `Output ${where}: ${groupName(found.groups[sample.group])} ${value}, stored as ${stored} by tone ${found.tone}${border}.`;
 }
 
+/** Whether a window is too large for its numbers to be written out. */
+const isDense = (lines) => lines.length > 2 * MOST_WRITTEN || lines.some((line) => line.length > MOST_WRITTEN);
+
 /** A table of numbers; wide ones as colours only. */
 function table(title, lines, colours, inside) {
-  const dense = lines[0].length > MOST_WRITTEN || lines.length > 2 * MOST_WRITTEN;
+  const dense = isDense(lines);
   const element = make("table", "", { class: dense ? "dense" : "" });
   element.append(make("caption", dense ? `${title} (${lines.length}\u00d7${lines[0].length})` : title));
   const most = largest(lines);

@@ -26,7 +26,7 @@ def start_at(
     Parameters
     ----------
     request, plan, bound
-        Of ``explain``; padding is taken from the plan, side by side, because ``--anchor`` moves it.
+        Of ``explain``; padding that is no word is taken from the plan, side by side, because ``--anchor`` moves it.
     planes : tuple of str
         Names of the planes that take part.
     map_index : int
@@ -51,7 +51,7 @@ def start_at(
     controls: dict[str, str | bool] = {
         "stride": _pair(plan.stride_hw),
         "dilation": _pair(plan.dilation_hw),
-        "padding": "pixels",
+        "padding": request.padding if isinstance(request.padding, str) and request.anchor is None else "pixels",
         "pixels": ",".join(str(side) for pair in plan.padding for side in pair),
         "border": _border(plan),
         "constant": repr(plan.border.value),
@@ -66,7 +66,7 @@ def start_at(
 
 
 def _pair(sizes: tuple[int, int]) -> str:
-    return f"{sizes[0]}x{sizes[1]}"
+    return str(sizes[0]) if sizes[0] == sizes[1] else f"{sizes[0]}x{sizes[1]}"
 
 
 def _border(plan: ConvPlan) -> str:
