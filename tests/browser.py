@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import shutil
@@ -22,7 +21,9 @@ CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (path := shutil.which(name))), None
 )
 #: Marks tests that need a browser.
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None or os.name == "nt", reason="no Chromium on this machine, or no pipes to drive it by"
+)
 _FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe",
     "--no-first-run", "--disable-extensions", "--disable-background-networking", "--hide-scrollbars",
@@ -136,6 +137,8 @@ class Page:
 @contextmanager
 def open_browser() -> Iterator[Page]:
     """Start Chromium with a profile of its own, and end it with all of its processes."""
+    import fcntl  # not on Windows
+
     commands, answers = os.pipe(), os.pipe()
     # The browser reads descriptor 3 and writes 4: ours are moved out of their way.
     reads, writes = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 16) for fd in (commands[0], answers[1]))

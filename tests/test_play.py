@@ -38,12 +38,14 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_image(tmp_path_factory.mktemp("play") / "small.png", samples)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def opened(browser: Page, picture: Path) -> Page:
-    """The page of a small picture, loaded; later tests share it and set every control that they depend on."""
-    page_file = picture.with_name("play.html")
-    run_cli("play", picture, "-k", "sobel", "-o", page_file).ok()
-    return open_page(browser, page_file)
+    """The page of a small picture; it stays open from test to test, which set every control that they depend on."""
+    file = picture.with_name("play.html")
+    if not file.exists():
+        run_cli("play", picture, "-k", "sobel", "-o", file).ok()
+    is_open = f"location.href === {json.dumps(file.as_uri())} && photo.name === {json.dumps(str(picture))}"
+    return browser if browser.run(is_open) else open_page(browser, file)
 
 
 def open_page(browser: Page, file: Path) -> Page:

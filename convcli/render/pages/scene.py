@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.render.pages.sliding import Slide, number
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _MARGIN, _TITLE, _GAP, _LINE = 16, 34, 56, 26
 #: Width of a letter as a share of the size of the type, on the safe side.
@@ -71,42 +76,31 @@ def lay_out(slide: Slide, cell: int) -> Scene:
     """
     rows, columns = slide.rows, slide.columns
     n_rows, n_columns = rows.high - rows.low + 1, columns.high - columns.low + 1
-    out_rows, out_columns = len(rows.starts), len(columns.starts)
-    body = max(n_rows, out_rows) * cell
+    body = max(n_rows, len(rows.starts)) * cell
     left, top = _MARGIN, _TITLE + (body - n_rows * cell) // 2
-    out_left, out_top = left + n_columns * cell + _GAP, _TITLE + (body - out_rows * cell) // 2
-    formulas = tuple(slide.formula(*frame) for frame in slide.frames()) if slide.results is not None else ()
+    out_left = left + n_columns * cell + _GAP
+    out_top = _TITLE + (body - len(rows.starts) * cell) // 2
 
     def place(row: int, column: int) -> tuple[int, int]:
         return left + (column - columns.low) * cell, top + (row - rows.low) * cell
 
-    grid = []
-    for row in range(rows.low, rows.high + 1):
-        for column in range(columns.low, columns.high + 1):
-            value = slide.value_at(row, column)
-            text = "" if value is None else number(value)
-            grid.append(Cell(*place(row, column), _kind(slide, row, column), text))
     outputs = tuple(
-        Cell(
-            out_left + column * cell, out_top + row * cell, "output",
-            "" if slide.results is None else number(slide.results[row, column]),
-        )
-        for row, column in slide.frames()
-    )  # fmt: skip
+        Cell(out_left + x * cell, out_top + y * cell, "output", _text(slide.results, y, x)) for y, x in slide.frames()
+    )
     window = tuple(
-        Cell(*place(row, column), "window", "" if slide.taps is None else number(slide.taps[down, across]))
+        Cell(*place(row, column), "window", _text(slide.taps, down, across))
         for down, row in enumerate(rows.positions(0))
         for across, column in enumerate(columns.positions(0))
     )
+    formulas = () if slide.results is None else tuple(slide.formula(*frame) for frame in slide.frames())
+    widest = max(map(len, [slide.title, *formulas]))
     first, last = window[0], window[-1]
-    width = out_left + out_columns * cell + _MARGIN
-    words = max([slide.title, *formulas], key=len)
     return Scene(
-        width=max(width, round(len(words) * 13 * _LETTER) + 2 * _MARGIN),
+        width=max(out_left + len(columns.starts) * cell, _MARGIN + round(widest * 13 * _LETTER)) + _MARGIN,
         height=_TITLE + body + (_LINE if formulas else 0) + _MARGIN,
         cell=cell,
         title=slide.title,
-        grid=tuple(grid),
+        grid=_grid(slide, place),
         outputs=outputs,
         window=window,
         here=outputs[0],
@@ -117,8 +111,23 @@ def lay_out(slide: Slide, cell: int) -> Scene:
         ),
         marks=tuple((x * cell, y * cell) for y, x in slide.frames()),
         formulas=formulas,
-        arrow=(left + n_columns * cell + _GAP // 2, _TITLE + body // 2),
+        arrow=(out_left - _GAP // 2, _TITLE + body // 2),
     )
+
+
+def _grid(slide: Slide, place: Callable[[int, int], tuple[int, int]]) -> tuple[Cell, ...]:
+    """Return the cells of the input and of what is around and between its samples."""
+    cells = []
+    for row in range(slide.rows.low, slide.rows.high + 1):
+        for column in range(slide.columns.low, slide.columns.high + 1):
+            value = slide.value_at(row, column)
+            text = "" if value is None else number(value)
+            cells.append(Cell(*place(row, column), _kind(slide, row, column), text))
+    return tuple(cells)
+
+
+def _text(numbers: NDArray[np.float64] | None, row: int, column: int) -> str:
+    return "" if numbers is None else number(numbers[row, column])
 
 
 def _kind(slide: Slide, row: int, column: int) -> str:
