@@ -114,10 +114,10 @@ class Page:
         named = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
         self.call("Emulation.setEmulatedMedia", features=named)
 
-    def key(self, key: str, *, shift: bool = False) -> None:
+    def key(self, key: str, *, shift: bool = False, alt: bool = False) -> None:
         """Press and release a key."""
         for kind in ("rawKeyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, modifiers=8 if shift else 0)
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, modifiers=8 * shift + alt)
 
     def choose_file(self, script: str, path: Path) -> None:
         """Choose a file in the file field that a JavaScript expression gives, as its dialog would."""

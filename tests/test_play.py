@@ -242,6 +242,17 @@ def test_a_tap_is_typed_and_everything_follows(opened: Page) -> None:
     assert "1.5" in opened.run("byId('kernel-facts').textContent")
     opened.run("byId('reset').click()")
     assert opened.run("kernels[0].taps[1][2]") == 2
+    assert opened.run("compute() ?? byId('normalise').disabled")  # taps that sum to zero
+
+
+@needs_chromium
+def test_taps_are_made_to_add_up_to_one(opened: Page) -> None:
+    set_page(opened, taps=[[1, 2], [3, 4]], tone="clip")
+    assert "stretch keeps all" in opened.run("byId('output-facts').textContent")
+    opened.run("byId('normalise').click(); compute()")
+    assert opened.run("kernels[0].taps") == [[0.1, 0.2], [0.3, 0.4]]
+    assert opened.run("found.clipped") == 0
+    assert "-k '0.1 0.2; 0.3 0.4'" in opened.run("byId('command').textContent")
 
 
 @needs_chromium
@@ -270,6 +281,30 @@ def test_mouse_and_arrow_keys_move_the_sample(opened: Page) -> None:
     box = opened.run("(() => { const { left, top, scale } = pictureBox(byId('input')); return [left, top, scale]; })()")
     opened.mouse(box[0] + 2.5 * box[2], box[1] + 3.5 * box[2])
     assert opened.run("[sample.row, sample.column]") == [3, 2]
+
+
+@needs_chromium
+def test_arrow_keys_move_between_taps(opened: Page) -> None:
+    set_page(opened, taps=[[1, 2, 3], [4, 5, 6]])
+    opened.run("document.querySelector('#grid input').focus()")
+    opened.key("ArrowDown")
+    opened.key("ArrowRight")
+    assert opened.run("[document.activeElement.dataset.row, document.activeElement.dataset.column]") == ["1", "1"]
+    opened.key("ArrowUp", alt=True)
+    assert opened.run("kernels[0].taps") == [[1, 2, 3], [4, 6, 6]]
+
+
+@needs_chromium
+def test_a_tall_picture_is_pointed_at_right(browser: Page, tmp_path: Path) -> None:
+    """A tall picture is letterboxed; what is pointed at is still the sample below the pointer."""
+    save_image(tmp_path / "tall.png", np.zeros((300, 7), np.uint8))
+    run_cli("play", tmp_path / "tall.png", "-o", tmp_path / "tall.html").ok()
+    open_page(browser, tmp_path / "tall.html")
+    shown = browser.run(
+        "(() => { const { left, top, scale } = pictureBox(byId('output')); return [left, top, scale]; })()"
+    )
+    browser.mouse(shown[0] + 3.5 * shown[2], shown[1] + 200.5 * shown[2])
+    assert browser.run("[sample.row, sample.column]") == [200, 3]
 
 
 @needs_chromium
@@ -529,3 +564,12 @@ def test_explain_says_what_the_page_cannot_show(picture: Path, tmp_path: Path, w
     assert result.exit_code == 2
     assert said in result.stderr
     assert not (tmp_path / "why.html").exists()
+
+
+@needs_chromium
+def test_a_bank_with_its_own_reduction_is_shown_kernel_by_kernel(browser: Page, tmp_path: Path) -> None:
+    photo = load_photo(None, longest_px=30)
+    (tmp_path / "page.html").write_text(play_page(photo, ["mr4:size=9"]), encoding="utf-8")
+    open_page(browser, tmp_path / "page.html")
+    assert browser.run("byId('combine').length") == 1
+    assert browser.run("byId('shown').length") == 14

@@ -19,7 +19,8 @@ function loadBank(at) {
   byId("bank").value = String(at);
   byId("shown").replaceChildren(...kernels.map(({ name }, index) => new Option(printable(name), String(index))));
   const words = { magnitude: "magnitude", max: "largest", min: "smallest", sum: "sum", mean: "mean" };
-  byId("combine").replaceChildren(new Option("these taps", "none"), ...Object.entries(words).map(([value, text]) => new Option(text, value)));
+  const ways = bank.combine === null ? [] : Object.entries(words);
+  byId("combine").replaceChildren(new Option("these taps", "none"), ...ways.map(([value, text]) => new Option(text, value)));
   byId("combine").value = bank.combine in words ? bank.combine : "none";
   byId("bias").value = String(bank.bias ?? 0);
   byId("shown-label").hidden = byId("combine-label").hidden = kernels.length === 1;
@@ -115,8 +116,19 @@ function resizeKernels() {
   update();
 }
 
+const sum = (values) => values.reduce((a, b) => a + b, 0);
+
+/** Divide the taps by their sum, which keeps the brightness of even areas. */
+function normaliseKernel() {
+  const kernel = shownKernel(), total = sum(kernel.taps.flat());
+  kernel.taps = kernel.taps.map((row) => row.map((tap) => tap / total));
+  fillGrid();
+  update();
+}
+
 function kernelFacts() {
-  const flat = shownKernel().taps.flat(), sum = (values) => values.reduce((a, b) => a + b, 0);
+  const flat = shownKernel().taps.flat();
+  byId("normalise").disabled = isZeroSum(shownKernel().taps) || sum(flat) === 1;
   const plus = sum(flat.filter((tap) => tap > 0)), minus = sum(flat.filter((tap) => tap < 0));
   return `Taps add up to ${short(plus + minus)}: 0…255 becomes ${short(255 * minus + settings.bias)} to ${short(255 * plus + settings.bias)} at most.`;
 }

@@ -6,6 +6,7 @@ function listen() {
   byId("settings").addEventListener("submit", (event) => event.preventDefault());
   byId("bank").addEventListener("change", (event) => { loadBank(Number(event.target.value)); update(); });
   byId("reset").addEventListener("click", () => { loadBank(Number(byId("bank").value)); update(); });
+  byId("normalise").addEventListener("click", normaliseKernel);
   byId("shown").addEventListener("change", () => { fillGrid(); update(); });
   byId("combine").addEventListener("change", update);
   byId("grid").addEventListener("input", (event) => editTap(event.target));

@@ -169,8 +169,8 @@ def describe_bank(bank: KernelBank, spec: str, group: str, *, summary: str = "")
         "spec": spec,
         "group": group,
         "summary": summary or bank.summary,
-        # A reduction of its own (MR8) is no combination of all kernels.
-        "combine": bank.combine if bank.reduction is None else "none",
+        # None: a bank with a reduction of its own (MR8) is not combined as a whole.
+        "combine": bank.combine if bank.reduction is None else None,
         # None: of several values the page, which has one field, takes none.
         "bias": biases.pop() if len(biases := set(bank.bias or [0.0])) == 1 else None,
         "kernels": [
@@ -184,10 +184,11 @@ def _entry_spec(spec: str, name: str, taps: Any) -> str | None:
     """Return the SPEC of one kernel of a bank, if ``#`` gives exactly these taps."""
     entry = f"{spec}#{name}"
     try:
-        chosen = load_bank(entry).weight
+        chosen = load_bank(entry)
     except KernelError:
         return None
-    return entry if chosen.shape == (1, *taps.shape) and np.array_equal(chosen[0], taps) else None
+    same = chosen.reduction is None and chosen.shape == (1, *taps.shape) and np.array_equal(chosen.weight[0], taps)
+    return entry if same else None
 
 
 def json_for_script(value: object) -> str:

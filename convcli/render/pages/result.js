@@ -47,7 +47,8 @@ function showFacts() {
   told.replaceChildren(
     make("b", `${columns.output} \u00d7 ${rows.output}`),
     ` values ${short(low, 4)} to ${short(high, 4)}, mean ${short(mean, 4)}; tone ${tone}, `,
-    make("b", `clipped ${clipped ? (share < 0.01 ? "under 0.01" : share.toFixed(2)) : 0}\u00a0%`));
+    make("b", `clipped ${clipped ? (share < 0.01 ? "under 0.01" : share.toFixed(2)) : 0}\u00a0%`),
+    share > 1 && tone !== "stretch" ? "; tone stretch keeps all of them" : "");
   byId("input-facts").textContent = `${photo.width} \u00d7 ${photo.height}, `
     + `${settings.transposed ? "cut from the result" : "padding"} ${padding}${settings.transposed ? "" : " " + byId("border").value}`;
   byId("kernel-facts").textContent = kernelFacts();
