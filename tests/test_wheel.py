@@ -102,6 +102,13 @@ def test_the_wheel_holds_every_kernel_file_and_nothing_else_of_that_folder(wheel
     assert "convcli/py.typed" in names
 
 
+def test_the_wheel_holds_the_pages_and_their_photo(wheel: Path) -> None:
+    folder = "convcli/render/pages"
+    files = {f"{folder}/{path.name}" for path in (REPOSITORY / folder).iterdir() if path.is_file()}
+    assert len([name for name in files if name.endswith((".js", ".css", ".html", ".jpg"))]) >= 10
+    assert files <= names_in(wheel)
+
+
 @pytest.mark.subprocess
 def test_the_wheel_runs_from_a_folder_of_its_own(wheel: Path, photo: Path, tmp_path: Path) -> None:
     """Unpacked away from the checkout, it finds its kernels and does the main job."""

@@ -19,6 +19,8 @@ COMMANDS = {
     "kernels": "List, show, check and export kernels.",
     "compare": "Run every engine on one image and compare them.",
     "explain": "Write one output sample out: patch, taps, products, sum.",
+    "play": "Write a page on which kernels can be tried on a photo.",
+    "animate": "Draw the sliding window of a layer as SVG or GIF.",
 }
 
 

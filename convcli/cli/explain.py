@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from convcli.pipeline.binding import MapName
 
 _AT = "The output sample, counted from 0."
+_HTML = "The play page, opened at this sample."
 _MAP = "Which map: x-r, x, or its number [the first]."
 
 
@@ -24,6 +25,8 @@ def explain(
     map_: Annotated[str | None, typer.Option("--map", metavar="NAME|INDEX", help=_MAP, show_default=False)] = None,
     *,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help=_HTML, show_default=False)] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that page if it exists.")] = False,
     **flags: Any,
 ) -> None:
     """Write one output sample out: the patch of the image, the taps, their products, and the sum.
@@ -42,6 +45,10 @@ def explain(
         index = _find_map(bound.maps, map_)
         told = explain_sample(conv, one.planes, bound.weight, bound.bias, index, row, column)
         computed = prepare(conv, bound.weight, bound.bias).rows(one.planes, row, row + 1)[:, 0, column]
+        if html is not None:
+            from convcli.cli.play import write_explained
+
+            write_explained(html, one.plan, index, (row, column), overwrite=overwrite)
         planes = [one.plan.selection.names[plane] for plane in told.planes]
     values = {named.label: float(value) for named, value in zip(bound.maps, computed, strict=True)}
     name = bound.maps[index].label

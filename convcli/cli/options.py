@@ -126,3 +126,10 @@ def _parameter(row: Option) -> Parameter:
     kind: Any = {str: str | None, int: int | None, bool: bool, list: list[str] | None}[row.kind]
     default = False if row.kind is bool else None
     return Parameter(row.key, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+def option(*names: str, help: str, metavar: str) -> Any:
+    """Return a Typer option without a default to show: the help text says it."""
+    import typer
+
+    return typer.Option(*names, help=help, metavar=metavar, show_default=False)

@@ -1,0 +1,229 @@
+"""The play page: a photo, the library's kernels and the engine's arithmetic in one file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from convcli.banks import list_kernels, load_bank
+from convcli.errors import KernelError, UsageError
+from convcli.pipeline.report import printable
+from convcli.version import __version__
+
+if TYPE_CHECKING:
+    from convcli.banks import KernelBank
+    from convcli.render.pages.photo import Photo
+
+#: Parts of the page's script, in the order in which they stand in it.
+SCRIPTS = ("convolve.js", "controls.js", "pictures.js", "kernels.js", "result.js", "sample.js", "play.js")
+#: Taps of a kernel, and of a bank, that the menu takes; larger ones are named by ``-k``.
+MOST_TAPS, MOST_BANK_TAPS = 31 * 31, 4200
+#: Pixels of a photo that is shown whole.
+MOST_PIXELS = 1 << 21
+#: Taps of all kernels that ``-k`` names.
+MOST_NAMED_TAPS = 100_000
+#: Which group of the menu a kernel is in: the first of these tags that it has.
+GROUPS = {
+    "fspecial": "MATLAB's fspecial",
+    "pillow": "Pillow's filters",
+    "user": "Your kernels",
+    "edge": "Edges",
+    "blob": "Edges",
+    "blur": "Blur",
+    "sharpen": "Sharpen",
+    "effect": "Effects",
+    "texture": "Texture",
+    "basis": "Bases",
+}
+_NAMED_GROUP, _OTHER_GROUP = "From the command line", "Others"
+
+
+class Start(NamedTuple):
+    """How the page opens.
+
+    Attributes
+    ----------
+    shown : int or None
+        Kernel shown alone; None is the picture that the bank makes of all.
+    group : int
+        Plane, or group of planes, that is written out.
+    at : (int, int) or None
+        Output sample that is written out.
+    controls : mapping of str to str or bool
+        Fields of the page by their ids, and what they hold: ``{"stride": "2"}``.
+    """
+
+    shown: int | None = None
+    group: int = 0
+    at: tuple[int, int] | None = None
+    controls: Mapping[str, str | bool] = {}
+
+
+def play_page(photo: Photo, specs: Sequence[str] = (), *, start: Start | None = None, longest_px: int = 400) -> str:
+    """Return the page as HTML.
+
+    Parameters
+    ----------
+    photo : Photo
+    specs : sequence of str
+        Kernels that the menu shows first; the page opens with the first of them, or with ``sobel``.
+    start : Start, optional
+        Settings and the sample to open with.
+    longest_px : int
+        Pictures opened in the page are scaled down to this.
+
+    Returns
+    -------
+    str
+        A document that loads nothing: its policy forbids every request.
+
+    Raises
+    ------
+    KernelError
+        A kernel is unknown.
+    UsageError
+        A kernel reads several planes, or there are too many taps.
+
+    Examples
+    --------
+    >>> from convcli.render.pages.photo import load_photo
+    >>> page = play_page(load_photo(None, longest_px=30), ["-1 0 1"])
+    >>> page.startswith("<!doctype html>"), "connect" in page, "http:" in page
+    (True, False, False)
+    """
+    named = [describe_bank(load_bank(spec), spec, _NAMED_GROUP) for spec in specs]
+    n_taps = sum(np.size(kernel["taps"]) for bank in named for kernel in bank["kernels"])
+    if n_taps > MOST_NAMED_TAPS:
+        raise UsageError(f"{n_taps:,} taps are too many for a page", hint=f"at most {MOST_NAMED_TAPS:,}: -k mr8#0")
+    banks = [*named, *library()]
+    first = 0 if named else next((i for i, bank in enumerate(banks) if bank["name"] == "sobel"), 0)
+    begin = start or Start()
+    data = {
+        "photo": photo.as_dict(),
+        "banks": banks,
+        "longest": longest_px,
+        "start": {**begin._asdict(), "bank": first, "controls": dict(begin.controls)},
+    }
+    script = "\n".join(map(read_page_file, SCRIPTS))
+    style = read_page_file("play.css")
+    return fill_template(
+        read_page_file("play.html"),
+        {
+            "title": html.escape(f"{printable(photo.name)} – convcli play"),
+            "version": __version__,
+            "policy": _policy(script, style),
+            "style": style,
+            "script": script,
+            "data": json_for_script(data),
+        },
+    )
+
+
+def library() -> list[dict[str, Any]]:
+    """Return the kernels of the library that a page holds: those that can be named alone and are not too large."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in list_kernels():
+        if entry.name in found or entry.name == "random":
+            continue
+        try:
+            bank = load_bank(entry.name)
+        except KernelError:  # a file of the user's that cannot be read, or a family that needs a parameter
+            continue
+        if bank.in_channels == 1 and bank.weight[0].size <= MOST_TAPS and bank.weight.size <= MOST_BANK_TAPS:
+            group = next((GROUPS[tag] for tag in GROUPS if tag in entry.tags), _OTHER_GROUP)
+            found[entry.name] = describe_bank(bank, entry.name, group, summary=entry.summary)
+    order = [*dict.fromkeys(["Edges", "Blur", "Sharpen", "Effects", *GROUPS.values()]), _OTHER_GROUP]
+    return sorted(found.values(), key=lambda bank: order.index(bank["group"]))
+
+
+def describe_bank(bank: KernelBank, spec: str, group: str, *, summary: str = "") -> dict[str, Any]:
+    """Return a bank as the page reads it: every kernel with its taps, and with the SPEC that names it alone.
+
+    Raises
+    ------
+    UsageError
+        Its kernels read several planes, or several frames.
+
+    Examples
+    --------
+    >>> sobel = describe_bank(load_bank("sobel"), "sobel", "Edges")
+    >>> [(kernel["name"], kernel["spec"]) for kernel in sobel["kernels"]], sobel["combine"]
+    ([('x', 'sobel#x'), ('y', 'sobel#y')], 'magnitude')
+    """
+    if bank.weight.ndim != 4 or bank.in_channels != 1:
+        raise UsageError(
+            f"kernel {bank.name} is {'x'.join(map(str, bank.shape))}: the page shows kernels of one plane",
+            hint="convcli kernels show, or one plane of it in a file",
+        )
+    alone = bank.n_kernels == 1
+    return {
+        "name": bank.name if group != _NAMED_GROUP else spec,
+        "spec": spec,
+        "group": group,
+        "summary": summary or bank.summary,
+        # None: a bank with a reduction of its own (MR8) is not combined as a whole.
+        "combine": bank.combine if bank.reduction is None else None,
+        # None: of several values the page, which has one field, takes none.
+        "bias": biases.pop() if len(biases := set(bank.bias or [0.0])) == 1 else None,
+        "kernels": [
+            {"name": name, "spec": spec if alone else _entry_spec(spec, name, taps), "taps": taps[0].tolist()}
+            for name, taps in zip(bank.kernel_names, bank.weight, strict=True)
+        ],
+    }
+
+
+def _entry_spec(spec: str, name: str, taps: Any) -> str | None:
+    """Return the SPEC of one kernel of a bank, if ``#`` gives exactly these taps."""
+    entry = f"{spec}#{name}"
+    try:
+        chosen = load_bank(entry)
+    except KernelError:
+        return None
+    same = chosen.reduction is None and chosen.shape == (1, *taps.shape) and np.array_equal(chosen.weight[0], taps)
+    return entry if same else None
+
+
+def json_for_script(value: object) -> str:
+    r"""Return JSON that a ``<script>`` element can hold: nothing in it ends the element or begins a comment.
+
+    Examples
+    --------
+    >>> json_for_script("</script><!--")
+    '"\\u003c/script\\u003e\\u003c!--"'
+    """
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def fill_template(template: str, parts: Mapping[str, str]) -> str:
+    """Put parts in for ``{{name}}``; what is put in is not searched again.
+
+    Examples
+    --------
+    >>> fill_template("<b>{{a}}</b>{{b}}", {"a": "{{b}}", "b": "2"})
+    '<b>{{b}}</b>2'
+    """
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+
+
+def read_page_file(name: str) -> str:
+    """Return a file of this folder as text."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _policy(script: str, style: str) -> str:
+    """Return a content security policy: this script, this style, no request to anywhere."""
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style))
+    script_digest, style_digest = digests
+    return (
+        f"default-src 'none'; script-src 'sha256-{script_digest}'; style-src 'sha256-{style_digest}'; "
+        "img-src blob: data:; media-src blob:; base-uri 'none'; form-action 'none'"
+    )
