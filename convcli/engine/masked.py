@@ -1,0 +1,118 @@
+"""Convolution of images with missing samples: normalised over the samples that are there.
+
+A missing sample counts as the mean of the others in its window, weighted by the kernel's absolute taps. Where taps have
+one sign that is the renormalised convolution of Knutsson and Westin ("Normalized and differential convolution", CVPR
+1993, with the certainty 0 or 1): the sum over the samples that are there, times all taps over those taps. For taps that
+sum to zero the same rule gives 0 on a constant image, whatever is missing, where zeros in the gaps would draw edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convcli.engine.borders import Array, Border, Planes, parse_border
+from convcli.engine.runner import Runner
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from convcli.engine.plan import ConvPlan
+
+
+class _Filled:
+    """Planes with 0 where a sample is missing."""
+
+    def __init__(self, planes: Planes) -> None:
+        self.planes, self.shape = planes, planes.shape
+        self.dtype = planes.dtype
+
+    def rows(self, top: int, bottom: int) -> Array:
+        rows = _rows(self.planes, top, bottom)
+        return np.where(np.isnan(rows), rows.dtype.type(0), rows)
+
+
+class _Missing(_Filled):
+    """1 where a sample is missing, else 0."""
+
+    def rows(self, top: int, bottom: int) -> Array:
+        return np.isnan(_rows(self.planes, top, bottom)).astype(self.dtype)
+
+
+def _rows(planes: Planes, top: int, bottom: int) -> Array:
+    return planes[:, top:bottom] if isinstance(planes, np.ndarray) else planes.rows(top, bottom)
+
+
+class MaskedRunner(Runner):
+    """A plan for planes in which NaN marks missing samples; an output is NaN where its whole window is missing.
+
+    Parameters
+    ----------
+    plan : ConvPlan
+        Of an ordinary convolution.
+    weight : ndarray
+        As given to :func:`convcli.engine.plan_conv`.
+    bias : ndarray of shape (O,), optional
+        Added at the end.
+    replan : callable
+        ``replan(weight, border)`` plans the same convolution with other taps and another border, in float64.
+
+    Examples
+    --------
+    >>> from convcli.engine import parse_border, plan_conv
+    >>> ones = np.ones((1, 1, 1, 3))
+    >>> def replan(weight, border):
+    ...     sizes = dict(input_shape=(1, 1, 4), padding=((0, 0), (1, 1)), dtype="float64")
+    ...     return plan_conv(weight=weight, border=border, **sizes)
+    >>> plan = replan(ones, parse_border("replicate"))
+    >>> MaskedRunner(plan, ones, replan=replan).run(np.array([[[1.0, np.nan, 3.0, 5.0]]]))
+    array([[[ 3.,  6., 12., 13.]]])
+    """
+
+    def __init__(
+        self,
+        plan: ConvPlan,
+        weight: NDArray[Any],
+        bias: NDArray[Any] | None = None,
+        *,
+        replan: Callable[[NDArray[Any], Border], ConvPlan],
+    ) -> None:
+        super().__init__(plan, weight, bias)
+        present = (weight != 0).astype(np.float64)
+        absolute = np.abs(weight)
+        # A constant beyond the edge is a sample that is there: it counts as 0 gaps.
+        edge = parse_border("zeros") if plan.border.mode == "constant" else plan.border
+        self._count, self._plain, self._lost = (
+            Runner(replan(taps, edge), taps) for taps in (present, weight, absolute)
+        )
+        self._absolute = Runner(replan(absolute, plan.border), absolute)
+        # Sums of all taps of a window, per map; the padding counts as samples that are there.
+        self._n_taps = present.reshape(len(weight), -1).sum(axis=1)[:, None, None]
+        self._norm = np.abs(weight).reshape(len(weight), -1).sum(axis=1)[:, None, None]
+
+    def rows(self, planes: Planes, top: int, bottom: int, out: Array | None = None) -> Array:
+        """Compute output rows as :meth:`Runner.rows`; planes are floats with NaN where a sample is missing."""
+        filled, missing = _Filled(planes), _Missing(planes)
+        maps = super().rows(filled, top, bottom, out)
+        n_missing = self._count.rows(missing, top, bottom)
+        if not n_missing.any():
+            return maps
+        mean = self._absolute.rows(filled, top, bottom).astype(np.float64)
+        there = self._norm - self._lost.rows(missing, top, bottom)
+        is_empty = n_missing >= self._n_taps - 0.5
+        mean = np.divide(mean, there, out=np.full(mean.shape, np.nan), where=~is_empty)
+        # Windows without a gap keep their sums to the last bit.
+        gap = np.where(n_missing > 0.5, self._plain.rows(missing, top, bottom) * mean, 0)
+        maps += gap.astype(maps.dtype)
+        return maps
+
+    def run(self, planes: Planes, out: Array | None = None) -> Array:
+        """Compute every output row; parameters and result as in :meth:`rows`."""
+        return self.rows(planes, 0, self.plan.output_shape[1], out)
+
+    def makes_bytes(self, dtype: np.dtype[Any]) -> bool:
+        """Return False: bytes have no NaN."""
+        del dtype
+        return False
