@@ -23,7 +23,7 @@ def describe(plan: Plan) -> dict[str, Any]:
 
 
 def _describe(plan: Plan) -> dict[str, Any]:
-    from convcli.pipeline.frames import AnimationPlan
+    from convcli.pipeline.animation import AnimationPlan
     from convcli.pipeline.plan import ImagePlan
 
     if isinstance(plan, AnimationPlan):
@@ -44,7 +44,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
 
 def conventions(plan: Plan) -> dict[str, object]:
     """Return what a file says about how it was made."""
-    from convcli.pipeline.frames import AnimationPlan
+    from convcli.pipeline.animation import AnimationPlan
 
     if isinstance(plan, AnimationPlan):
         return conventions(plan.frames[0])

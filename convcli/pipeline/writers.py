@@ -15,8 +15,7 @@ from convcli.engine.store import ToneCounts
 from convcli.errors import OutputError
 from convcli.images import open_picture
 from convcli.pipeline.outputs import TILE_PX, tile_factor
-from convcli.pipeline.tone import Tone
-from convcli.pipeline.tones import ToneSpec
+from convcli.pipeline.tones import Tone, ToneSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
