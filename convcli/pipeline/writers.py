@@ -41,6 +41,7 @@ class Sink(Protocol):
     output: OutputFile
     counts: ToneCounts
     tone: Tone
+    is_raw: bool
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
@@ -125,6 +126,7 @@ class _FileSink:
     output: OutputFile
     counts: ToneCounts
     _writer: PictureWriter
+    is_raw = False
 
     def append(self, band: Band) -> None:
         """Write a band."""
@@ -215,6 +217,8 @@ def _unpremultiply(maps: NDArray[Any], white: float, bias: NDArray[Any] | None) 
 class RawSink(_FileSink):
     """All maps as float32, as they are before any tone."""
 
+    is_raw = True
+
     def __init__(self, plan: Plan, output: OutputFile, metadata: Metadata) -> None:
         self.output = output
         self.counts = ToneCounts.zero(len(output.maps))
@@ -240,6 +244,8 @@ class RawSink(_FileSink):
 
 class SheetSink:
     """Every map as a labelled tile of one picture; large maps are averaged down by a whole factor."""
+
+    is_raw = False
 
     def __init__(self, plan: Plan, output: OutputFile, tone: Tone, metadata: Metadata) -> None:
         self.output = output
