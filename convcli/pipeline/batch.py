@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from convcli.errors import ConvcliError, UsageError
 from convcli.pipeline.animation import join_frames, split_frames
 from convcli.pipeline.batch_files import (
+    Outcome,
+    failed_by_bug,
     leave_done,
     leave_existing,
     leave_own_outputs,
@@ -18,7 +20,6 @@ from convcli.pipeline.batch_files import (
     refuse_existing,
 )
 from convcli.pipeline.names import MANIFEST_NAME, InputFile, parse_frames
-from convcli.pipeline.outcome import Outcome, failed_by_bug
 from convcli.pipeline.outputs import Plan
 from convcli.pipeline.plan import Planner
 from convcli.pipeline.run import Pipeline
