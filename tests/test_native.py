@@ -20,7 +20,7 @@ from convcli.engine import conv2d, native, parse_border, plan_conv, prepare
 from convcli.engine.borders import Source
 from convcli.engine.store import magnitude, store_bytes
 from convcli.errors import UsageError
-from convcli.pipeline.tone import Tone, parse_tone
+from convcli.pipeline.tones import Tone, parse_tone
 
 ROOT = Path(__file__).parent.parent
 NATIVE = ROOT / "convcli" / "engine" / "native"

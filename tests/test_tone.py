@@ -8,8 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from convcli.engine.store import ToneCounts
 from convcli.errors import UsageError
-from convcli.pipeline.tone import Tone
-from convcli.pipeline.tones import ToneSpec, parse_tone
+from convcli.pipeline.tones import Tone, ToneSpec, parse_tone
 
 FULL = {"8": 255, "16": 65535}
 

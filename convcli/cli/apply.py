@@ -22,8 +22,8 @@ from convcli.render.messages import complain, say
 
 if TYPE_CHECKING:
     from convcli.pipeline.batch import BatchPlan
+    from convcli.pipeline.batch_files import Outcome
     from convcli.pipeline.names import InputFile
-    from convcli.pipeline.outcome import Outcome
     from convcli.render.progress import Tally
 
 

@@ -9,16 +9,17 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, UsageError
+from convcli.pipeline.animation import join_frames, split_frames
 from convcli.pipeline.batch_files import (
+    Outcome,
+    failed_by_bug,
     leave_done,
     leave_existing,
     leave_own_outputs,
     refuse_bad_names,
     refuse_existing,
 )
-from convcli.pipeline.frames import join_frames, parse_frames, split_frames
-from convcli.pipeline.names import MANIFEST_NAME, InputFile
-from convcli.pipeline.outcome import Outcome, failed_by_bug
+from convcli.pipeline.names import MANIFEST_NAME, InputFile, parse_frames
 from convcli.pipeline.outputs import Plan
 from convcli.pipeline.plan import Planner
 from convcli.pipeline.run import Pipeline

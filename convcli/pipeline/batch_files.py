@@ -1,22 +1,56 @@
-"""The files of a batch against each other and against what is there: what is left alone, what is refused."""
+"""Check a batch's outputs against each other and against existing files; the outcome of each input."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.errors import OutputError
+from convcli.errors import ConvcliError, OutputError, UsageError
 from convcli.pipeline.inputs import is_special
 from convcli.pipeline.names import MANIFEST_NAME, InputFile, how_to_tell_apart, refuse_clashes
-from convcli.pipeline.outcome import Outcome
 from convcli.pipeline.outputs import Plan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from convcli.pipeline.manifest import Manifest
+
+
+class Outcome(NamedTuple):
+    """What became of one input: a report, an error, or the reason why it was left alone.
+
+    ``bug`` is the traceback where the error is not the input's fault but ours.
+    """
+
+    source: InputFile
+    report: dict[str, Any] | None = None
+    error: ConvcliError | None = None
+    skipped: str | None = None
+    bug: str | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the outcome as plain data."""
+        if self.error is not None:
+            return {"status": "failed", "input": {"path": self.source.label}, "error": self.error.as_dict()}
+        if self.skipped is not None:
+            return {"status": "skipped", "input": {"path": self.source.label}, "reason": self.skipped}
+        return {"status": "done", **(self.report or {})}
+
+
+def failed_by_bug(source: InputFile, error: Exception) -> Outcome:
+    """Return the outcome of an input on which the program broke; memory that runs out is no bug."""
+    if isinstance(error, MemoryError):
+        scarce = UsageError("not enough memory for it", hint="-j 1 --threads 1 --memory 256M takes less")
+        return Outcome(source=source, error=scarce.within(source.label))
+    import traceback
+
+    failure = ConvcliError(
+        f"this is a bug ({type(error).__name__}: {error})", hint="please report it with the lines above"
+    )
+    failure.__cause__ = error
+    return Outcome(source=source, error=failure.within(source.label), bug="".join(traceback.format_exception(error)))
 
 
 def leave_own_outputs(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:

@@ -14,8 +14,7 @@ from convcli.errors import UsageError, near_names
 from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
-from convcli.pipeline.frame_text import check_frames
-from convcli.pipeline.names import check_template
+from convcli.pipeline.names import check_frames, check_template
 
 Floats = tuple[float, ...]
 Padding = str | tuple[Pair, Pair]

@@ -15,11 +15,9 @@ from convcli.errors import GeometryError
 from convcli.images import formats, open_planes, read_frames
 from convcli.images.planes import select_planes, view_planes
 from convcli.images.write import save_text
-from convcli.pipeline.describe import conventions
-from convcli.pipeline.frames import AnimationPlan
-from convcli.pipeline.image_report import image_report
+from convcli.pipeline.animation import AnimationPlan
 from convcli.pipeline.plan import ImagePlan
-from convcli.pipeline.report import to_json
+from convcli.pipeline.report import conventions, image_report, to_json
 from convcli.pipeline.strips import ConvRun, Ranges, Run
 from convcli.pipeline.workers import Stopped
 from convcli.pipeline.writers import PictureSink, RawSink, SheetSink, Sink, bind_tone, open_writer

@@ -1,13 +1,43 @@
-"""Tones in words: what was asked for, and what ``--tone auto`` means for each map of a bank."""
+"""From a map's values to stored samples: rounded half to even, saturating, never wrapping, and counted.
+
+A *tone* is one of
+
+============  ======================================  =====================================================
+``clip``      ``v * full / white``                    what is below 0 or above full is clipped, and counted
+``abs``       ``|v| * full / white``                  for kernels whose taps sum to zero
+``signed``    ``mid + v * (mid - 1) / max|v|``        0 becomes mid-grey (128, 32768); needs the map's range
+``stretch``   ``(v - min) * full / (max - min)``      the map's own range fills the scale; needs the range
+``offset:V``  ``v + V``                               in the units of the stored samples, unscaled
+``scale:V``   ``v * V``                               in the units of the stored samples, otherwise unscaled
+============  ======================================  =====================================================
+
+*full* is 255 or 65535 (``--depth``), *white* the input's white, so an 8-bit photograph stored with 16 bits does not
+turn black. With depth ``float`` nothing is rounded or clipped: ``clip`` stores v, ``abs`` |v|, ``signed`` -1..1,
+``stretch`` 0..1.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from convcli.engine.store import (
+    ToneCounts,
+    is_far,
+    store_bytes,
+    store_float,
+    store_rounded,
+    stored_range,
+    total_of,
+)
 from convcli.errors import UsageError, near_names
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from convcli.pipeline.binding import MapName
     from convcli.pipeline.combine import Combination
 
@@ -120,3 +150,139 @@ def resolve_tones(
             spec = ToneSpec("clip")
         specs.append(spec)
     return tuple(specs)
+
+
+_FULL = {"8": 255, "16": 65535}
+_DTYPE = {"8": np.uint8, "16": np.uint16, "float": np.float32}
+
+
+class Tone:
+    """One tone bound to the input's white and the depth of the output.
+
+    Parameters
+    ----------
+    spec : ToneSpec or sequence of ToneSpec
+        One for all maps, or one a map; no ``auto`` (see :meth:`ToneSpec.resolve`).
+    white : float
+        Sample value of white in the input.
+    depth : {"8", "16", "float"}
+    ranges : tuple of (minimum, maximum), each of shape (O,), optional
+        Of the whole maps; needed by ``signed`` and ``stretch``.
+
+    Raises
+    ------
+    ValueError
+        ``auto`` was not resolved, or a range is missing.
+
+    Examples
+    --------
+    >>> tone = Tone(parse_tone("clip"), white=255, depth="8")
+    >>> samples, counts = tone.apply(np.float32([[[-400, 2.5, 400]]]))
+    >>> samples.tolist(), counts.n_low.tolist(), counts.n_high.tolist()
+    ([[[0, 2, 255]]], [1], [1])
+    """
+
+    def __init__(
+        self,
+        spec: ToneSpec | Sequence[ToneSpec],
+        *,
+        white: float,
+        depth: str,
+        ranges: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    ) -> None:
+        self.specs: tuple[ToneSpec, ...] = (spec,) if isinstance(spec, ToneSpec) else tuple(spec)
+        self.depth = depth
+        self.dtype: np.dtype[Any] = np.dtype(_DTYPE[depth])
+        self._white = float(white)
+        self._full = _FULL.get(depth)
+        self._ranges = ranges
+        for one in self.specs:
+            if one.name == "auto" or (one.needs_range and ranges is None):
+                raise ValueError(f"tone {one} is not bound: resolve auto, give ranges")
+
+    def gain_offset(self, map_index: int) -> tuple[float, float, bool]:
+        """Return (gain, offset, absolute) of one map: stored = gain * (v or |v|) + offset."""
+        spec = self.specs[map_index if len(self.specs) > 1 else 0]
+        full = self._full
+        if spec.name == "offset":
+            return 1.0, spec.value, False
+        if spec.name == "scale":
+            return spec.value, 0.0, False
+        if spec.name in ("clip", "abs"):
+            return (full / self._white if full else 1.0), 0.0, spec.name == "abs"
+        assert self._ranges is not None
+        low, high = float(self._ranges[0][map_index]), float(self._ranges[1][map_index])
+        if spec.name == "signed":
+            peak = max(-low, high)
+            middle = (full + 1) // 2 if full else 0
+            return ((middle - 1 if full else 1.0) / peak if 0 < peak < math.inf else 0.0), float(middle), False
+        span = high - low
+        gain = (full or 1.0) / span if 0 < span < math.inf else 0.0
+        return gain, (-low * gain if math.isfinite(low) else 0.0), False
+
+    def apply(
+        self, maps: NDArray[Any], out: NDArray[Any] | None = None, *, inplace: bool = False
+    ) -> tuple[NDArray[Any], ToneCounts]:
+        """Store a band of maps.
+
+        Parameters
+        ----------
+        maps : ndarray of shape (O, H, W)
+            float32, float64 or any integer type; any strides.
+        out : ndarray of shape (O, H, W), optional
+            Receives the samples (``self.dtype``), any strides: the transposed view of an (H, W, 3) picture, for one.
+        inplace : bool
+            Float maps may be destroyed, which saves a copy.
+
+        Returns
+        -------
+        samples : ndarray of shape (O, H, W)
+            uint8, uint16 or float32; ``out`` if given.
+        counts : ToneCounts
+        """
+        if out is None:
+            out = np.empty(maps.shape, self.dtype)
+        with np.errstate(
+            invalid="ignore", over="ignore"
+        ):  # inf - inf: NaN and infinities are dealt with, not warned of
+            return out, self._apply(maps, out, inplace)
+
+    def _apply(self, maps: NDArray[Any], out: NDArray[Any], inplace: bool) -> ToneCounts:
+        n_maps = maps.shape[0]
+        if self._full == 255:
+            counts = store_bytes(maps, out, [self.gain_offset(index) for index in range(n_maps)])
+            if counts is not None:
+                return counts
+        counts = ToneCounts.zero(n_maps)._replace(n=maps[0].size if n_maps else 0)
+        for index in range(n_maps if maps.size else 0):
+            self._apply_one(maps[index], out[index], index, counts, inplace)
+        return counts
+
+    def _apply_one(
+        self, values: NDArray[Any], out: NDArray[Any], index: int, counts: ToneCounts, inplace: bool
+    ) -> None:
+        low, high = values.min(), values.max()
+        n_nan = 0
+        if values.dtype.kind == "f" and math.isnan(low):
+            is_nan = np.isnan(values)
+            n_nan = int(is_nan.sum())
+            known = values[~is_nan]
+            low, high = (known.min(), known.max()) if known.size else (np.inf, -np.inf)
+            counts.total[index] = known.sum(dtype=np.float64)
+            if self._full:
+                values = np.where(is_nan, 0, values)
+                inplace = True
+        else:
+            counts.total[index] = total_of(values)
+        counts.n_nan[index] = n_nan
+        counts.minimum[index], counts.maximum[index] = low, high
+        gain, offset, absolute = self.gain_offset(index)
+        if self._full is None:
+            store_float(values, out, gain, offset, absolute)
+            return
+        ends = stored_range(float(low), float(high), gain, offset, absolute)
+        if n_nan:
+            ends = min(ends[0], offset), max(ends[1], offset)
+        clips, far = (ends[0] < 0, ends[1] > self._full), is_far(ends, offset)
+        clipped = store_rounded(values, out, gain, offset, absolute, self._full, clips, inplace=inplace, far=far)
+        counts.n_low[index], counts.n_high[index] = clipped

@@ -15,8 +15,7 @@ from convcli.engine.store import ToneCounts
 from convcli.errors import OutputError
 from convcli.images import open_picture
 from convcli.pipeline.outputs import TILE_PX, tile_factor
-from convcli.pipeline.tone import Tone
-from convcli.pipeline.tones import ToneSpec
+from convcli.pipeline.tones import Tone, ToneSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +41,7 @@ class Sink(Protocol):
     output: OutputFile
     counts: ToneCounts
     tone: Tone
+    is_raw: bool
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
@@ -126,6 +126,7 @@ class _FileSink:
     output: OutputFile
     counts: ToneCounts
     _writer: PictureWriter
+    is_raw = False
 
     def append(self, band: Band) -> None:
         """Write a band."""
@@ -216,6 +217,8 @@ def _unpremultiply(maps: NDArray[Any], white: float, bias: NDArray[Any] | None) 
 class RawSink(_FileSink):
     """All maps as float32, as they are before any tone."""
 
+    is_raw = True
+
     def __init__(self, plan: Plan, output: OutputFile, metadata: Metadata) -> None:
         self.output = output
         self.counts = ToneCounts.zero(len(output.maps))
@@ -241,6 +244,8 @@ class RawSink(_FileSink):
 
 class SheetSink:
     """Every map as a labelled tile of one picture; large maps are averaged down by a whole factor."""
+
+    is_raw = False
 
     def __init__(self, plan: Plan, output: OutputFile, tone: Tone, metadata: Metadata) -> None:
         self.output = output

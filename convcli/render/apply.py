@@ -113,7 +113,7 @@ def _where(outputs: Sequence[Mapping[str, Any]]) -> str:
 
 def plan_as_dict(batch: BatchPlan) -> dict[str, object]:
     """Return the plan of a batch as plain data."""
-    from convcli.pipeline.describe import describe
+    from convcli.pipeline.report import describe
 
     images = [describe(plan) for plan in batch.plans]
     return {
@@ -131,7 +131,7 @@ def render_plan(batch: BatchPlan) -> str:
     total = plan_as_dict(batch)
     lines: list[str] = []
     if len(batch.plans) == 1:
-        from convcli.pipeline.describe import describe
+        from convcli.pipeline.report import describe
 
         report = describe(batch.plans[0])
         lines += shape_lines(report)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from convcli.pipeline.report import printable
 
 if TYPE_CHECKING:
-    from convcli.pipeline.outcome import Outcome
+    from convcli.pipeline.batch_files import Outcome
 
 #: The bar is drawn no more often than that, in seconds.
 REDRAW_S = 0.1

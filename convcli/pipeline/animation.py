@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 
 from convcli.errors import UsageError
 from convcli.images import formats
-from convcli.pipeline.frame_text import check_frames, parse_frames
-from convcli.pipeline.names import InputFile
+from convcli.pipeline.names import InputFile, parse_frames
 from convcli.pipeline.outputs import OutputFile, Plan, choose_depth, depth_notes, format_notes
 
 if TYPE_CHECKING:
     from convcli.pipeline.tones import ToneSpec
-
-__all__ = ["AnimationPlan", "check_frames", "join_frames", "parse_frames", "split_frames"]
 
 #: What frames must have in common to be one picture, and how a message says it.
 _IN_COMMON: dict[str, Callable[[Plan], object]] = {
