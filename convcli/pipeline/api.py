@@ -93,7 +93,7 @@ class OneImage(NamedTuple):
 
     def conv(self, **changes: Any) -> ConvPlan:
         """Return the plan of the convolution with some of the flags changed."""
-        from convcli.pipeline.transforms.bank import plan_engine
+        from convcli.pipeline.transforms.strips import plan_engine
 
         request, plan = parse_request({**self.flags, **changes}), self.plan
         return plan_engine(request, self.bank.bound, plan.info, self.planes.shape[0], computed=plan.selection.luma)

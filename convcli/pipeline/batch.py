@@ -18,10 +18,10 @@ from convcli.pipeline.batch_files import (
     refuse_bad_names,
     refuse_existing,
 )
-from convcli.pipeline.names import MANIFEST_NAME, InputFile
+from convcli.pipeline.names import MANIFEST_NAME, InputFile, parse_frames
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.run import Pipeline
-from convcli.pipeline.transforms.strips import Stopped
+from convcli.pipeline.transforms.base import Stopped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +74,7 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     settled: list[Outcome] = []
     for source in sources:
         try:
-            plans += planner.plan_file(source)
+            plans += _plan_file(planner, source)
         except ConvcliError as error:
             settled.append(Outcome(source=source, error=error.within(source.label)))
         except Exception as error:
@@ -96,6 +96,26 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     elif not request.overwrite:
         refuse_existing(plans, manifest if resume else None)
     return BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
+
+
+def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
+    """Read the headers of one file and plan its frames: by themselves, as one picture or as a volume."""
+    from convcli.images import probe, probe_frames
+
+    request = planner.request
+    reading = {"orientation": request.orientation, **request.limits}
+    info = probe(source.readable, **reading)
+    frames = parse_frames(request.frames or "all", info.n_frames)
+    if info.n_frames == 1:
+        return [planner.plan(source, info)]
+    infos = probe_frames(source.readable, frames, **reading)
+    volume = planner.plan_volume(source, infos, frames)
+    if volume is not None:
+        return [volume]
+    from convcli.pipeline.animation import join_frames
+
+    parts = [source._replace(frame=frame) for frame in frames]
+    return join_frames(source, [planner.plan(part, one) for part, one in zip(parts, infos, strict=True)])
 
 
 def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:

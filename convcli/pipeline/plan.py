@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from convcli.images import formats
 from convcli.pipeline.flags import choice
-from convcli.pipeline.names import InputFile, MapName, parse_frames
+from convcli.pipeline.names import InputFile, MapName
 from convcli.pipeline.outputs import (
     OutputFile,
     OutputNames,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from convcli.images.planes import PlaneSelection
     from convcli.pipeline.tones import ToneSpec
     from convcli.pipeline.transforms.bank import BankPlanner, Planned
+    from convcli.pipeline.transforms.base import Transform
     from convcli.pipeline.transforms.stack import StackPlanner
-    from convcli.pipeline.transforms.strips import Transform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -132,24 +132,14 @@ class Planner:
         """
         return self._finish(source, info, self._kind.plan(source.label, info))
 
-    def plan_file(self, source: InputFile) -> list[Plan]:
-        """Read the headers of one file and plan its frames: by themselves, as one picture or as a volume."""
-        from convcli.images import probe, probe_frames
+    def plan_volume(self, source: InputFile, infos: list[ImageInfo], frames: tuple[int, ...]) -> Plan | None:
+        """Plan a 3-D bank on frames of a file from their headers; None for transforms that run on each frame."""
+        bank = self._kind.bank
+        if bank is None or bank.weight.ndim != 5:
+            return None
+        from convcli.pipeline.transforms.volume import plan_volume
 
-        request = self.request
-        limits = request.limits
-        info = probe(source.readable, orientation=request.orientation, **limits)
-        frames = parse_frames(request.frames or "all", info.n_frames)
-        if info.n_frames == 1:
-            return [self.plan(source, info)]
-        infos = probe_frames(source.readable, frames, orientation=request.orientation, **limits)
-        volume = self._kind.plan_volume(infos, frames)
-        if volume is not None:
-            return [self._finish(source, infos[0], volume)]
-        from convcli.pipeline.animation import join_frames
-
-        parts = [source._replace(frame=frame) for frame in frames]
-        return join_frames(source, [self.plan(part, one) for part, one in zip(parts, infos, strict=True)])
+        return self._finish(source, infos[0], plan_volume(self.request, bank, infos, frames))
 
     def _finish(self, source: InputFile, info: ImageInfo, part: Planned) -> Plan:
         """Name the files, check that they can hold the maps, and collect the notes."""

@@ -11,7 +11,7 @@ from convcli.version import __version__
 
 if TYPE_CHECKING:
     from convcli.pipeline.plan import Plan
-    from convcli.pipeline.transforms.strips import OutputWriter
+    from convcli.pipeline.transforms.base import OutputWriter
 
 
 def printable(text: str) -> str:

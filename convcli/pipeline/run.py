@@ -15,7 +15,7 @@ from convcli.images import open_planes, read_frames
 from convcli.images.planes import view_planes
 from convcli.images.write import save_text
 from convcli.pipeline.report import image_report, to_json
-from convcli.pipeline.transforms.strips import OutputWriter, Run, Stopped, Tools
+from convcli.pipeline.transforms.base import OutputWriter, Run, Stopped, Tools
 from convcli.pipeline.writers import Job, PictureOutput, make_stamp, open_encoder, open_writer
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from convcli.images.planes import select_planes, view_planes
 from convcli.pipeline.outputs import TILE_PX, tile_factor
 from convcli.pipeline.report import conventions, to_json
 from convcli.pipeline.tones import Tone, ToneSpec
-from convcli.pipeline.transforms.strips import Band, OutputWriter, Ranges
+from convcli.pipeline.transforms.base import Band, OutputWriter, Ranges
 from convcli.version import __version__
 
 if TYPE_CHECKING:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from convcli.errors import GeometryError, UsageError
-from convcli.geometry.arithmetic import Pair, resolve_padding, resolve_transpose_padding, window_px
 from convcli.images.planes import select_planes
 from convcli.pipeline.tones import resolve_tones
+from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform
 from convcli.pipeline.transforms.binding import BoundBank, Combination, bind_bank, is_picture
-from convcli.pipeline.transforms.strips import ConvRun, Tools, Transform
+from convcli.pipeline.transforms.strips import ConvRun, plan_engine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,33 +19,15 @@ if TYPE_CHECKING:
     from convcli.banks import KernelBank
     from convcli.engine import ConvPlan
     from convcli.engine.borders import Border
+    from convcli.geometry.arithmetic import Pair
     from convcli.images import ImageInfo
-    from convcli.images.planes import PlaneSelection, PlaneSource
+    from convcli.images.planes import PlaneSource
     from convcli.layers.layer import Row
     from convcli.pipeline.request import ApplyRequest
     from convcli.pipeline.tones import ToneSpec
-    from convcli.pipeline.transforms.strips import Run
 
 #: Plans of convolutions kept for images of the same shape.
 _PLANS_KEPT = 64
-#: Copies of a strip of maps that are there at once: sums, and what they are combined into and stored as.
-_MAPS_KEPT = 2
-
-
-class Planned(NamedTuple):
-    """The part of a plan that depends on the kind of transform.
-
-    ``outputs`` are runs of maps of one size, as (first map, end, size); ``kernel`` names a file that holds all maps.
-    """
-
-    transform: Transform
-    selection: PlaneSelection
-    alpha: str | None
-    kind: str
-    outputs: tuple[tuple[int, int, tuple[int, int]], ...]
-    folder: str
-    kernel: str
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -255,14 +237,6 @@ class BankPlanner:
         name = bank.file_name
         return Planned(transform, selection, alpha, kind, outputs, name, name, tuple(notes))
 
-    def plan_volume(self, infos: list[ImageInfo], frames: tuple[int, ...]) -> Planned | None:
-        """Plan a 3-D bank on the frames of a file; None for other banks, which run on each frame."""
-        if self.bank.weight.ndim != 5:
-            return None
-        from convcli.pipeline.transforms.volume import plan_volume
-
-        return plan_volume(self.request, self.bank, infos, frames)
-
     def _plan_conv(self, bound: BoundBank, info: ImageInfo, planes: tuple[str, ...], *, computed: bool) -> ConvPlan:
         """Plan the convolution once for all images of one shape and type."""
         key = (planes, info.height_px, info.width_px, info.dtype, computed)
@@ -278,77 +252,3 @@ class BankPlanner:
             how = {"groups": request.groups, "mode": request.mode, "bias": request.bias}
             self._bound[planes] = bind_bank(self.bank, planes, transposed=request.transposed, **how)  # type: ignore[arg-type]
         return self._bound[planes]
-
-
-def plan_engine(
-    request: ApplyRequest, bound: BoundBank, info: ImageInfo, n_planes: int, *, computed: bool = False
-) -> ConvPlan:
-    """Plan the convolution itself; ``computed`` planes reach the engine as floats, not as stored samples."""
-    from convcli.engine import parse_border, plan_conv
-    from convcli.engine.problem import check_range
-
-    input_px = (info.height_px, info.width_px)
-    # The command repeats edges unless told otherwise; a transposed convolution knows no border but zeros.
-    border = request.padding_mode or ("zeros" if request.transposed else "replicate")
-    kernel_px: tuple[int, int] = (bound.weight.shape[-2], bound.weight.shape[-1])
-    conv = plan_conv(
-        input_shape=(n_planes, *input_px),
-        weight=bound.weight,
-        stride=request.stride,
-        padding=resolve_request_padding(request, input_px, kernel_px),
-        dilation=request.dilation,
-        groups=bound.groups,
-        border=parse_border(border),
-        transposed=request.transposed,
-        output_padding=request.output_padding,
-        dtype=request.dtype,
-        input_dtype=request.dtype if computed or request.unit else info.dtype,
-        engine=request.engine,
-        threads=request.threads,
-        memory=request.memory,
-        maps_kept=_MAPS_KEPT,
-        device=request.device,
-    )
-    bias = bound.bias if bound.late_bias is None else bound.late_bias
-    if bias is not None:
-        largest = float(abs(bias).max())
-        check_range(largest + conv.bound, conv.dtype, f"bias of {largest:.4g}")
-    return conv
-
-
-def resolve_request_padding(
-    request: ApplyRequest, input_px: tuple[int, int], kernel_px: tuple[int, int]
-) -> tuple[Pair, Pair]:
-    """Return pixels added per side, (before, after) for rows and columns; ``--anchor`` moves ``same``.
-
-    Raises
-    ------
-    GeometryError
-        The anchor lies outside the kernel.
-    UsageError
-        An anchor with a padding other than ``same``: explicit pixels already say where the kernel sits.
-    """
-    if request.anchor is None:
-        if request.transposed:
-            pairs = resolve_transpose_padding(
-                request.padding, input_px, kernel_px, request.stride, request.dilation, request.output_padding
-            )
-        else:
-            pairs = resolve_padding(request.padding, input_px, kernel_px, request.stride, request.dilation)
-        return pairs[0], pairs[1]
-    if request.padding != "same" or request.transposed:
-        raise UsageError(
-            "--anchor goes with --padding same", hint="per-side padding moves the kernel: --padding 0,2,0,2"
-        )
-    anchored = []
-    for size, kernel, stride, dilation, anchor in zip(
-        input_px, kernel_px, request.stride, request.dilation, request.anchor, strict=True
-    ):
-        if anchor >= kernel:
-            raise GeometryError(
-                f"--anchor {anchor} is outside a kernel of {kernel} taps", hint=f"0 to {kernel - 1}", kernel_px=kernel
-            )
-        before = anchor * dilation
-        needed = (-(-size // stride) - 1) * stride + window_px(kernel, dilation) - size
-        anchored.append((before, max(needed - before, 0)))
-    return anchored[0], anchored[1]

@@ -15,8 +15,7 @@ from convcli.images.planes import select_planes
 from convcli.pipeline.names import MapName
 from convcli.pipeline.request import ApplyRequest
 from convcli.pipeline.transforms.alpha import leave_out_alpha
-from convcli.pipeline.transforms.bank import Planned
-from convcli.pipeline.transforms.strips import Run, Tools, Transform, WholeRun, whole
+from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform, WholeRun, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,6 +114,8 @@ class StackPlanner:
         The stack file cannot be read or understood, or flags of a single convolution were given.
     """
 
+    bank = None
+
     def __init__(self, request: ApplyRequest) -> None:
         from convcli.banks import safe_name
         from convcli.layers.stack import load_stack
@@ -171,9 +172,6 @@ class StackPlanner:
             numbers=self._load_numbers(shape),
         )
         return Planned(transform, selection, None, kind, tuple(outputs), self._file_name, names[0], tuple(notes))
-
-    def plan_volume(self, infos: list[ImageInfo], frames: tuple[int, ...]) -> None:
-        """Return None: a stack runs on each frame."""
 
     def _load_numbers(self, shape: Walk) -> Sequence[Numbers]:
         """Weights depend on the planes of the image only; ``--max-taps`` is of each layer."""

@@ -1,148 +1,107 @@
-"""Transforms and their maps, handed to writers: strip by strip as they are computed, or when they are whole."""
+"""The convolution of a bound bank: padding and algorithm planned, then run a strip of rows at a time."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from convcli.geometry.arithmetic import window_px
+from convcli.errors import GeometryError, UsageError
+from convcli.geometry.arithmetic import Pair, resolve_padding, resolve_transpose_padding, window_px
+from convcli.pipeline.transforms.base import STRIP_BYTES, Band, OutputWriter, Ranges, Tools
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.engine import ConvPlan, Runner
-    from convcli.engine.store import ToneCounts
+    from convcli.engine import ConvPlan
+    from convcli.images import ImageInfo
     from convcli.images.planes import PlaneSource
-    from convcli.pipeline.names import MapName
-    from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.request import ApplyRequest
-    from convcli.pipeline.tones import Tone, ToneSpec
     from convcli.pipeline.transforms.binding import BoundBank, Combination
 
 T = TypeVar("T")
-Ranges = tuple["NDArray[Any]", "NDArray[Any]"]
 
-#: Bytes of all maps in one strip of rows: enough to make Python's share small, few enough to stay in a core's caches.
-STRIP_BYTES = 4 << 20
 #: Where rows are long, the maps in a strip take no more than this part of the memory: an eighth, or one row.
 MEMORY_SHARE = 8
 #: A strip is no fewer rows than this, and no fewer than so many times those of a window: the rest is read twice.
 LEAST_ROWS, LEAST_WINDOWS = 32, 4
+#: Copies of a strip of maps that are there at once: sums, and what they are combined into and stored as.
+_MAPS_KEPT = 2
 
 
-class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
-    """Work was asked to end; what it had begun is undone."""
+def plan_engine(
+    request: ApplyRequest, bound: BoundBank, info: ImageInfo, n_planes: int, *, computed: bool = False
+) -> ConvPlan:
+    """Plan the convolution itself; ``computed`` planes reach the engine as floats, not as stored samples."""
+    from convcli.engine import parse_border, plan_conv
+    from convcli.engine.problem import check_range
+
+    input_px = (info.height_px, info.width_px)
+    # The command repeats edges unless told otherwise; a transposed convolution knows no border but zeros.
+    border = request.padding_mode or ("zeros" if request.transposed else "replicate")
+    kernel_px: tuple[int, int] = (bound.weight.shape[-2], bound.weight.shape[-1])
+    conv = plan_conv(
+        input_shape=(n_planes, *input_px),
+        weight=bound.weight,
+        stride=request.stride,
+        padding=resolve_request_padding(request, input_px, kernel_px),
+        dilation=request.dilation,
+        groups=bound.groups,
+        border=parse_border(border),
+        transposed=request.transposed,
+        output_padding=request.output_padding,
+        dtype=request.dtype,
+        input_dtype=request.dtype if computed or request.unit else info.dtype,
+        engine=request.engine,
+        threads=request.threads,
+        memory=request.memory,
+        maps_kept=_MAPS_KEPT,
+        device=request.device,
+    )
+    bias = bound.bias if bound.late_bias is None else bound.late_bias
+    if bias is not None:
+        largest = float(abs(bias).max())
+        check_range(largest + conv.bound, conv.dtype, f"bias of {largest:.4g}")
+    return conv
 
 
-class Band(NamedTuple):
-    """A band ready to be appended: its encoded samples, and the counts of its tone."""
+def resolve_request_padding(
+    request: ApplyRequest, input_px: tuple[int, int], kernel_px: tuple[int, int]
+) -> tuple[Pair, Pair]:
+    """Return pixels added per side, (before, after) for rows and columns; ``--anchor`` moves ``same``.
 
-    payload: Any
-    counts: ToneCounts
-
-
-class OutputWriter(Protocol):
-    """One output file under way."""
-
-    output: OutputFile
-    counts: ToneCounts
-    tone: Tone
-    is_raw: bool
-    one_pass: bool
-
-    def encode(self, maps: NDArray[Any], top: int) -> Band:
-        """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
-
-    def encode_samples(self, samples: NDArray[Any], counts: ToneCounts, top: int) -> Band:
-        """Make a band of stored samples (h, W, M) ready, where :attr:`one_pass` is set."""
-
-    def append(self, band: Band) -> None:
-        """Write a band; bands come from top to bottom."""
-
-    def finish(self) -> int | None:
-        """Put the file in its place; return its bytes, if it has a place."""
-
-    def abort(self) -> None:
-        """Leave nothing behind."""
-
-
-class Run(Protocol):
-    """A transform under way on one image."""
-
-    def ranges(self) -> Ranges:
-        """Return minimum and maximum of each map, which some tones need first."""
-
-    def fill(self, writers: Sequence[OutputWriter]) -> None:
-        """Give every writer the maps of its output, from top to bottom."""
-
-
-class Tools(NamedTuple):
-    """Resources that a batch lends to a run."""
-
-    #: Strips at a time.
-    threads: int
-    #: Called before every strip; raises to stop.
-    check: Callable[[], None]
-    #: Return the prepared kernels of a plan, kept for images of the same shape.
-    prepare: Callable[[ConvPlan, NDArray[Any], NDArray[Any] | None], Runner]
-    #: Yield the planes of the other frames of a volume.
-    other_frames: Callable[[], Iterator[NDArray[Any] | PlaneSource]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Transform(ABC):
-    """The computation on one image, planned.
-
-    Attributes
-    ----------
-    request : ApplyRequest
-    maps : tuple of MapName
-        Its results, in order.
-    input_shape : tuple of int
-        Planes, rows and columns that run; frames stand before rows.
-    frames : tuple of int
-        Frames of the file that are one volume, in order; empty where each picture is an input by itself.
+    Raises
+    ------
+    GeometryError
+        The anchor lies outside the kernel.
+    UsageError
+        An anchor with a padding other than ``same``: explicit pixels already say where the kernel sits.
     """
-
-    request: ApplyRequest
-    maps: tuple[MapName, ...]
-    input_shape: tuple[int, ...]
-    frames: tuple[int, ...] = ()
-
-    @property
-    def late_bias(self) -> NDArray[np.float64] | None:
-        """Bias per colour plane that is added behind the engine, if any."""
-        return None
-
-    @property
-    def uses_torch(self) -> bool:
-        """Whether running it may load torch, of which one copy is enough."""
-        return True
-
-    @abstractmethod
-    def tones(self, depth: str, *, on_sheet: bool) -> tuple[ToneSpec, ...]:
-        """Return the tone of each map at a depth, ``auto`` resolved."""
-
-    @abstractmethod
-    def weight_bytes(self) -> bytes:
-        """Return everything besides the flags that decides the maps, as bytes for a digest."""
-
-    @abstractmethod
-    def describe(self) -> dict[str, Any]:
-        """Return its part of the report: kernel or stack, conventions, shapes and counts."""
-
-    @abstractmethod
-    def start(self, planes: NDArray[Any] | PlaneSource, tools: Tools) -> Run:
-        """Return its run on planes (C, H, W)."""
-
-
-def whole(planes: NDArray[Any] | PlaneSource) -> NDArray[Any]:
-    """Return planes as one array."""
-    return planes if isinstance(planes, np.ndarray) else planes.rows(0, planes.shape[1])
+    if request.anchor is None:
+        if request.transposed:
+            pairs = resolve_transpose_padding(
+                request.padding, input_px, kernel_px, request.stride, request.dilation, request.output_padding
+            )
+        else:
+            pairs = resolve_padding(request.padding, input_px, kernel_px, request.stride, request.dilation)
+        return pairs[0], pairs[1]
+    if request.padding != "same" or request.transposed:
+        raise UsageError(
+            "--anchor goes with --padding same", hint="per-side padding moves the kernel: --padding 0,2,0,2"
+        )
+    anchored = []
+    for size, kernel, stride, dilation, anchor in zip(
+        input_px, kernel_px, request.stride, request.dilation, request.anchor, strict=True
+    ):
+        if anchor >= kernel:
+            raise GeometryError(
+                f"--anchor {anchor} is outside a kernel of {kernel} taps", hint=f"0 to {kernel - 1}", kernel_px=kernel
+            )
+        before = anchor * dilation
+        needed = (-(-size // stride) - 1) * stride + window_px(kernel, dilation) - size
+        anchored.append((before, max(needed - before, 0)))
+    return anchored[0], anchored[1]
 
 
 class ConvRun:
@@ -272,39 +231,3 @@ def strip_rows(conv: ConvPlan, most_bytes: int, n_maps: int) -> int:
     least = max(LEAST_ROWS, LEAST_WINDOWS * window // conv.stride_hw[0])
     most = rows if conv.engine == "direct" else conv.band_rows
     return max(min(max(most, least), max(least, rows // LEAST_ROWS * LEAST_ROWS), most_bytes // row_bytes), 1)
-
-
-class WholeRun:
-    """Maps that are computed whole, by a stack or over frames.
-
-    Parameters
-    ----------
-    results : sequence of (slice, ndarray of shape (M, H, W))
-        Where maps stand among all maps of the plan, and the maps.
-    check : callable
-        Called between pieces of work; raises to stop.
-    """
-
-    def __init__(self, results: Sequence[tuple[slice, NDArray[Any]]], *, check: Callable[[], None]) -> None:
-        self._results = results
-        self._check = check
-
-    def ranges(self) -> Ranges:
-        """Return minimum and maximum of each map."""
-        maps = [result for _, result in self._results]
-        return (
-            np.concatenate([one.min(axis=(1, 2)) for one in maps]),
-            np.concatenate([one.max(axis=(1, 2)) for one in maps]),
-        )
-
-    def fill(self, writers: Sequence[OutputWriter]) -> None:
-        """Encode the maps of every output in strips."""
-        for writer in writers:
-            first = writer.output.maps[0]
-            span, maps = next((span, maps) for span, maps in self._results if span.start <= first < span.stop)
-            maps = maps[first - span.start : first - span.start + len(writer.output.maps)]
-            step = max(1, STRIP_BYTES // max(maps[:, 0].nbytes, 1))
-            for top in range(0, maps.shape[1], step):
-                self._check()
-                # A copy: tones work in place, and another writer may want the same maps.
-                writer.append(writer.encode(maps[:, top : top + step].copy(), top))

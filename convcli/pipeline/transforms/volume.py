@@ -17,9 +17,9 @@ from convcli.images.planes import select_planes
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.names import MapName
 from convcli.pipeline.transforms.alpha import leave_out_alpha
-from convcli.pipeline.transforms.bank import AnyBank, Planned, conv_row
+from convcli.pipeline.transforms.bank import AnyBank, conv_row
+from convcli.pipeline.transforms.base import Planned, Run, Tools, WholeRun, whole
 from convcli.pipeline.transforms.binding import Combination, bind_bank, is_picture
-from convcli.pipeline.transforms.strips import Run, Tools, WholeRun, whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
