@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from convcli.geometry.arithmetic import Pair
     from convcli.images import ImageInfo
     from convcli.images.planes import PlaneSource
-    from convcli.layers.layer import Row
+    from convcli.layers.kinds.conv import Conv
     from convcli.pipeline.request import ApplyRequest
     from convcli.pipeline.tones import ToneSpec
 
@@ -59,9 +59,11 @@ class AnyBank(Transform):
 
     def report(self, padding: tuple[Pair, ...], border: Border, engine: str, reason: str) -> dict[str, Any]:
         """Return kernel, convolution and shapes; keys are the words of the flags, padding is per side."""
+        from convcli.layers.walk import walk
+
         request, bank = self.request, self.bank
         bias = self.bound.bias if self.late_bias is None else self.late_bias
-        row = conv_row(request, self.bound, self.input_shape, padding)
+        (row,) = walk([conv_layer(request, self.bound, padding)], self.input_shape).rows
         *frames, (top, bottom), (left, right) = padding
         conv: dict[str, object] = {
             "mode": request.mode,
@@ -125,14 +127,13 @@ class Bank(AnyBank):
         return ConvRun(self.conv, self.bound, self.combination, planes=planes, tools=tools, memory=request.memory)
 
 
-def conv_row(request: ApplyRequest, bound: BoundBank, input_shape: tuple[int, ...], padding: tuple[Pair, ...]) -> Row:
-    """Return sizes, weights, MACs and unused input of a bound bank: a walk over one layer, bias apart."""
-    from convcli.layers.kinds.conv import Conv, ConvTranspose
-    from convcli.layers.walk import walk
+def conv_layer(request: ApplyRequest, bound: BoundBank, padding: tuple[Pair, ...]) -> Conv:
+    """Return a bound bank as a layer, bias apart."""
+    from convcli.layers.kinds import conv
 
     ones = (1,) * (len(padding) - 2)
     weight = bound.weight.shape
-    layer = (ConvTranspose if request.transposed else Conv)(
+    return (conv.ConvTranspose if request.transposed else conv.Conv)(
         n_axes=len(padding),
         out_channels=weight[1] * bound.groups if request.transposed else weight[0],
         groups=bound.groups,
@@ -143,7 +144,6 @@ def conv_row(request: ApplyRequest, bound: BoundBank, input_shape: tuple[int, ..
         output_padding=request.output_padding,
         bias=False,
     )
-    return walk([layer], input_shape).rows[0]
 
 
 def _anchor(request: ApplyRequest, weight_shape: tuple[int, ...]) -> list[int] | None:

@@ -17,7 +17,7 @@ from convcli.images.planes import select_planes
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.names import MapName
 from convcli.pipeline.transforms.alpha import leave_out_alpha
-from convcli.pipeline.transforms.bank import AnyBank, conv_row
+from convcli.pipeline.transforms.bank import AnyBank, conv_layer
 from convcli.pipeline.transforms.base import Planned, Run, Tools, WholeRun, whole
 from convcli.pipeline.transforms.binding import Combination, bind_bank, is_picture
 
@@ -99,7 +99,7 @@ def plan_volume(request: ApplyRequest, bank: KernelBank, infos: list[ImageInfo],
     bound = bind_bank(bank, selection.names, groups=request.groups, mode=request.mode, bias=request.bias)
     input_shape = (len(selection.names), len(frames), info.height_px, info.width_px)
     padding = _resolve_padding(request, input_shape[1:], bank.weight.shape[2:])
-    n_frames, height, width = conv_row(request, bound, input_shape, padding).output[1:]
+    n_frames, height, width = conv_layer(request, bound, padding).sizes(input_shape[1:])[1]
     kind = request.kind
     combination = Combination.of(bank, request.combine or (bank.combine if kind == "picture" else "none"))
     maps = _name_maps(combination.names(bound.maps, bound.n_kernels), n_frames)
