@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from convcli.images import ImageInfo
     from convcli.images.planes import PlaneSelection
     from convcli.pipeline.tones import ToneSpec
-    from convcli.pipeline.transforms.bank import BankPlanner, Planned
-    from convcli.pipeline.transforms.base import Transform
+    from convcli.pipeline.transforms.bank import BankPlanner
+    from convcli.pipeline.transforms.base import Planned, Transform
     from convcli.pipeline.transforms.stack import StackPlanner
 
 

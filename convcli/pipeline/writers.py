@@ -222,6 +222,7 @@ class RawOutput(_Writer):
             width_px=width,
             stamp=_metadata(job, output).stamp,
             dtype=plan.request.dtype,
+            leading=plan.transform.leading if output.kind == "raw" else (),
         )
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:

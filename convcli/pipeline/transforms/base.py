@@ -107,6 +107,11 @@ class Transform(ABC):
     frames: tuple[int, ...] = ()
 
     @property
+    def leading(self) -> tuple[int, ...]:
+        """Axes before rows and columns of a raw file of all maps."""
+        return (len(self.maps),)
+
+    @property
     def late_bias(self) -> NDArray[np.float64] | None:
         """Bias per colour plane that is added behind the engine, if any."""
         return None

@@ -6,6 +6,7 @@ pixels; stride and dilation are those of rows and columns, and 1 along frames.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +39,19 @@ class Volume(AnyBank):
     ----------
     padding : tuple of (int, int)
         (before, after) along frames, rows, columns.
+    n_out_frames : int
+    is_raw : bool
+        Maps stand kernel by kernel, (O, F, H, W), as in a raw file; else frame by frame.
     """
 
     padding: tuple[Pair, ...]
+    n_out_frames: int
+    is_raw: bool
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """Maps and frames, the axes of a raw file before rows and columns."""
+        return (len(self.maps) // self.n_out_frames, self.n_out_frames)
 
     def describe(self) -> dict[str, Any]:
         """Return kernel, convolution and shapes, in the words of a bank's report."""
@@ -49,12 +60,11 @@ class Volume(AnyBank):
         border = parse_border(self.request.padding_mode or "replicate")
         reason = "3-D: a sum of 2-D convolutions over the kernel's depth"
         report = self.report(self.padding, border, self.request.engine, reason)
-        n_frames = report["shape"]["output"][1]
-        report["shape"]["output"][0] = len(self.maps) // n_frames
+        report["shape"]["output"][:2] = self.leading
         return report
 
     def start(self, planes: NDArray[Any] | PlaneSource, tools: Tools) -> Run:
-        """Convolve the volume; map ``f * M + m`` is map ``m`` of output frame ``f``."""
+        """Convolve the volume."""
         from convcli.engine import conv3d
 
         request, bound = self.request, self.bound
@@ -80,7 +90,8 @@ class Volume(AnyBank):
             memory=request.memory,
         )
         combined = [self.combination.apply(maps[:, frame].copy(), bound.n_kernels) for frame in range(maps.shape[1])]
-        return WholeRun([(slice(0, len(self.maps)), np.concatenate(combined))], check=tools.check)
+        results = np.stack(combined, axis=1 if self.is_raw else 0)
+        return WholeRun([(slice(0, len(self.maps)), results.reshape(-1, *results.shape[2:]))], check=tools.check)
 
 
 def plan_volume(request: ApplyRequest, bank: KernelBank, infos: list[ImageInfo], frames: tuple[int, ...]) -> Planned:
@@ -102,7 +113,7 @@ def plan_volume(request: ApplyRequest, bank: KernelBank, infos: list[ImageInfo],
     n_frames, height, width = conv_layer(request, bound, padding).sizes(input_shape[1:])[1]
     kind = request.kind
     combination = Combination.of(bank, request.combine or (bank.combine if kind == "picture" else "none"))
-    maps = _name_maps(combination.names(bound.maps, bound.n_kernels), n_frames)
+    maps = _name_maps(combination.names(bound.maps, bound.n_kernels), n_frames, by_kernel=kind == "raw")
     notes = [*bank.notes, *leave_out_alpha(request, info), f"{len(frames)} frames are one volume"]
     if kind == "picture" and not (n_frames == 1 and is_picture(bound, combination)):
         kind = "sheet"
@@ -116,6 +127,8 @@ def plan_volume(request: ApplyRequest, bank: KernelBank, infos: list[ImageInfo],
         combination=combination,
         frames=frames,
         padding=padding,
+        n_out_frames=n_frames,
+        is_raw=kind == "raw",
     )
     outputs = ((0, len(maps), (height, width)),)
     return Planned(transform, selection, None, kind, outputs, bank.file_name, bank.file_name, tuple(notes))
@@ -160,6 +173,7 @@ def _resolve_padding(request: ApplyRequest, input_px: tuple[int, ...], kernel_px
     )
 
 
-def _name_maps(maps: tuple[MapName, ...], n_frames: int) -> tuple[MapName, ...]:
+def _name_maps(maps: tuple[MapName, ...], n_frames: int, *, by_kernel: bool) -> tuple[MapName, ...]:
     """Return the names of the maps of every output frame: ``002-x`` is kernel ``x`` at frame 2."""
-    return tuple(one._replace(kernel=f"{frame:03}-{one.kernel}") for frame in range(n_frames) for one in maps)
+    frames = [[one._replace(kernel=f"{frame:03}-{one.kernel}") for one in maps] for frame in range(n_frames)]
+    return tuple(itertools.chain(*(zip(*frames, strict=True) if by_kernel else frames)))
