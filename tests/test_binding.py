@@ -8,8 +8,7 @@ import pytest
 from convcli.banks import KernelBank
 from convcli.errors import GeometryError, UsageError
 from convcli.images.planes import select_planes, view_planes
-from convcli.pipeline.binding import bind_bank
-from convcli.pipeline.combine import Combination
+from convcli.pipeline.transforms.binding import Combination, bind_bank
 
 RGB = ("r", "g", "b")
 

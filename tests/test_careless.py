@@ -20,7 +20,7 @@ from convcli.errors import ImageError
 from convcli.images import probe, read
 from convcli.pipeline import run as pipeline
 from convcli.pipeline.names import InputFile, how_to_tell_apart
-from convcli.pipeline.strips import strip_rows
+from convcli.pipeline.transforms.strips import strip_rows
 
 
 def refused(*args: object, code: int) -> str:
@@ -174,7 +174,7 @@ def test_memory_that_runs_out_is_no_bug(grey: Path, tmp_path: Path, monkeypatch:
     def run_out(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(pipeline.Pipeline, "_runner", run_out)
+    monkeypatch.setattr(pipeline.Pipeline, "_prepare", run_out)
     assert "--memory 256M takes less" in refused(grey, "-k", "box", "-o", tmp_path / "o.png", code=2)
 
 

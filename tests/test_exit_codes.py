@@ -261,7 +261,7 @@ def test_a_full_standard_output_is_an_output_error(photo: Path, tmp_path: Path) 
 
 
 def test_a_bug_is_a_traceback_and_exit_1(photo: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convcli.pipeline.plan.plan_engine", lambda *_args, **_more: 1 / 0)
+    monkeypatch.setattr("convcli.pipeline.transforms.bank.plan_engine", lambda *_args, **_more: 1 / 0)
     result = run_cli("apply", photo, "-k", "sobel", "--out-dir", out)
     assert result.exit_code == 1
     assert "ZeroDivisionError" in result.stderr

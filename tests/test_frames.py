@@ -239,7 +239,7 @@ def test_a_failing_animation_leaves_no_folder(animation: Path, tmp_path: Path, m
     def broken(*_args: object) -> None:
         raise ImageError("its second frame is damaged")
 
-    monkeypatch.setattr("convcli.pipeline.writers.PictureSink.append", broken)
+    monkeypatch.setattr("convcli.pipeline.writers.PictureOutput.append", broken)
     result = run_cli("apply", animation, "-k", "box", "--layout", "picture", "--out-dir", tmp_path / "out")
     assert result.exit_code == 3
     assert not (tmp_path / "out").exists()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 from conftest import run_cli
+from PIL import Image
 
 from convcli.errors import ImageError, OutputError, UsageError
 from convcli.pipeline.inputs import find_inputs, read_list
@@ -156,3 +159,34 @@ def test_clashes_are_found_without_case() -> None:
 def test_stdin_has_a_name() -> None:
     assert InputFile(path=None).stem == "stdin"
     assert InputFile(path=Path(".hidden")).stem == ".hidden"
+
+
+def test_limits_of_planes_and_frames_are_flags(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.full((9, 12, 3), 50 * index, np.uint8)) for index in range(4)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=40)
+    command = ["apply", tmp_path / "a.gif", "-k", "box", "-o", tmp_path / "o.gif", "--overwrite"]
+    for flag, most in (("--max-planes", 3), ("--max-frames", 4)):
+        run_cli(*command, flag, most).ok()
+        refused = run_cli(*command, flag, most - 1)
+        assert refused.exit_code == 3
+        assert f"{flag} {most}" in refused.stderr
+    assert run_cli(*command, "--max-frames", "0").exit_code == 2
+
+
+@pytest.mark.parametrize("layout", [[], ["--layout", "picture"]])
+def test_a_damaged_jpeg_runs_as_far_as_it_goes_if_told_to(layout: list[str], tmp_path: Path) -> None:
+    file = io.BytesIO()
+    samples = np.random.default_rng(3).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    Image.fromarray(samples).save(file, "JPEG")
+    data = file.getvalue()
+    start = data.index(b"\xff\xda")
+    (tmp_path / "cut.jpg").write_bytes(data[: start + (len(data) - start) // 2].rstrip(b"\xff") + b"\xff\xd9")
+    command = ["apply", tmp_path / "cut.jpg", "-k", "identity", "--out-dir", tmp_path, "--name", "{channel}.{ext}"]
+    command += layout
+    assert run_cli(*command).exit_code == 3
+    run_cli(*command, "--accept-damaged").ok()
+    expected = np.asarray(Image.open(tmp_path / "cut.jpg"))
+    if layout:
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "picture.png")), expected)
+    for index, plane in enumerate("rgb" if not layout else ""):
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"{plane}.png")), expected[..., index])

@@ -11,13 +11,13 @@ from safetensors.numpy import save_file
 
 from convcli.images import probe
 from convcli.pipeline.names import InputFile
+from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.request import parse_request
-from convcli.pipeline.stack import StackPlan, StackPlanner
 
 
-def plan_of(stack: Path, image: Path) -> StackPlan:
+def plan_of(stack: Path, image: Path) -> Plan:
     request = parse_request({"stack": stack})
-    return StackPlanner(request).plan(InputFile(path=image), probe(image))
+    return Planner(request).plan(InputFile(path=image), probe(image))
 
 
 @pytest.fixture
@@ -73,5 +73,5 @@ def test_the_digest_of_a_stack_covers_every_number(grey_photo: Path, tmp_path: P
     digests = set()
     for changed in (None, *numbers):
         save_file({k: v + (k == changed) * np.float64(1) for k, v in numbers.items()}, tmp_path / "w.safetensors")
-        digests.add(plan_of(tmp_path / "d.toml", grey_photo).weight_bytes())
+        digests.add(plan_of(tmp_path / "d.toml", grey_photo).transform.weight_bytes())
     assert len(digests) == 1 + len(numbers)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import load_image, run_cli
 from PIL import Image
+from safetensors.numpy import load_file
 from scipy import ndimage
 
 
@@ -68,7 +70,7 @@ def test_bias_of_a_volume_is_reported_and_counted(grey_frames: Path, mean_of_thr
     report = run_cli("apply", grey_frames, "-k", mean_of_three, *flags).ok().json
     assert report["conv"]["bias"] == [2.5]
     assert report["shape"]["parameters"] == 4
-    np.testing.assert_allclose(np.load(tmp_path / "o.npy")[0], pages_of(grey_frames).mean(axis=0) + 2.5, rtol=1e-6)
+    np.testing.assert_allclose(np.load(tmp_path / "o.npy")[0, 0], pages_of(grey_frames).mean(axis=0) + 2.5, rtol=1e-6)
 
 
 def test_unused_rows_and_columns_of_a_volume(grey_frames: Path, tmp_path: Path) -> None:
@@ -129,7 +131,7 @@ def test_frames_that_are_picked_give_the_size(mean_of_three: Path, tmp_path: Pat
     source = save_frames(tmp_path / "cover.tif", pages)
     flags = ["--frames", "1-", "--padding", "valid", "-o", tmp_path / "o.npy"]
     run_cli("apply", source, "-k", mean_of_three, *flags).ok()
-    np.testing.assert_allclose(np.load(tmp_path / "o.npy")[0], np.mean(pages[1:], axis=0), rtol=1e-6)
+    np.testing.assert_allclose(np.load(tmp_path / "o.npy")[0, 0], np.mean(pages[1:], axis=0), rtol=1e-6)
 
 
 def test_maps_over_frames_are_named_by_frame(colour_frames: Path, mean_of_three: Path, tmp_path: Path) -> None:
@@ -140,3 +142,28 @@ def test_maps_over_frames_are_named_by_frame(colour_frames: Path, mean_of_three:
     assert names[5].endswith("-r.png")
     expected = ndimage.uniform_filter1d(pages_of(colour_frames)[..., 0], 3, axis=0, mode="nearest")[1]
     assert np.abs(load_image(tmp_path / "rgb_mean" / names[5]) - expected).max() <= 0.5
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "safetensors", "tif"])
+def test_a_raw_volume_has_the_shape_of_its_report(suffix: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    frames = rng.integers(0, 256, (4, 9, 11), dtype=np.uint8)
+    pages = [Image.fromarray(frame) for frame in frames]
+    pages[0].save(tmp_path / "v.tif", save_all=True, append_images=pages[1:])
+    taps = rng.normal(size=(2, 1, 3, 3, 3)).astype(np.float32)
+    np.save(tmp_path / "k.npy", taps)
+    path = tmp_path / f"o.{suffix}"
+    report = run_cli("apply", tmp_path / "v.tif", "-k", tmp_path / "k.npy", "--padding", "valid", "-o", path, "--json")
+    shape = report.ok().json["shape"]["output"]
+    assert shape == [2, 2, 7, 9]
+    torch = pytest.importorskip("torch")
+    volume = torch.from_numpy(frames.astype(np.float64))[None, None]
+    expected = torch.nn.functional.conv3d(volume, torch.from_numpy(taps.astype(np.float64)))[0].numpy()
+    if suffix == "safetensors":
+        maps = load_file(path)["maps"]
+    elif suffix == "tif":
+        maps = tifffile.imread(path).reshape(shape)
+    else:
+        maps = np.load(path) if suffix == "npy" else np.load(path)["maps"]
+    assert maps.shape == tuple(shape)
+    np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-2)

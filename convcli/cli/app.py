@@ -81,9 +81,9 @@ def _apply(
 
 def _show_version(asked: bool) -> None:
     if asked:
-        from convcli.engine import native
+        from convcli.engine import loops
 
-        typer.echo(f"convcli {__version__}, {native.describe()}")
+        typer.echo(f"convcli {__version__}, {loops()}")
         raise typer.Exit
 
 

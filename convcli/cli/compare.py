@@ -43,7 +43,7 @@ def compare(
         def planner(engine: str = "auto", **changes: object) -> "ConvPlan":
             return one.conv(engine=engine, device=device if engine == "torch" else "cpu", **changes)
 
-        label, bound = one.plan.source.label, one.plan.bound
+        label, bound = one.plan.source.label, one.bank.bound
         found = compare_engines(planner, one.planes, bound.weight, bound.bias, limit_s=limit)
         if all(measurement.seconds is None for measurement in found.measurements):
             raise UsageError(f"no engine runs within --limit {limit:g}", hint="a longer one, such as --limit 30")

@@ -7,7 +7,7 @@ import typer
 from convcli.cli.options import CONVOLUTION, with_options
 
 if TYPE_CHECKING:
-    from convcli.pipeline.binding import MapName
+    from convcli.pipeline.names import MapName
 
 _AT = "The output sample, counted from 0."
 _HTML = "The play page, opened at this sample."
@@ -41,7 +41,7 @@ def explain(
 
     row, column = _parse_at(at)
     with open_one(image, flags) as one:
-        conv, bound, label = one.plan.conv, one.plan.bound, one.plan.source.label
+        conv, bound, label = one.bank.conv, one.bank.bound, one.plan.source.label
         index = _find_map(bound.maps, map_)
         told = explain_sample(conv, one.planes, bound.weight, bound.bias, index, row, column)
         computed = prepare(conv, bound.weight, bound.bias).rows(one.planes, row, row + 1)[:, 0, column]

@@ -32,6 +32,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "loops",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
@@ -48,6 +49,13 @@ _HOMES = {
     "runner": ("Runner", "prepare"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def loops() -> str:
+    """Return which loops run: compiled, for which instruction set, or NumPy and why."""
+    from convcli.engine import native
+
+    return native.describe()
 
 
 def __getattr__(name: str) -> Any:

@@ -35,6 +35,7 @@ def open_raw(
     width_px: int,
     stamp: str = "",
     dtype: DTypeLike = "float32",
+    leading: tuple[int, ...] = (),
 ) -> PictureWriter:
     """Begin a file of maps; bands are (O, h, W) here, not (h, W, P).
 
@@ -47,6 +48,8 @@ def open_raw(
     height_px, width_px : int
     stamp : str
     dtype : {"float32", "float64"}
+    leading : tuple of int
+        Axes of the stored block before rows and columns, ``(O,)`` by default; their product is O.
 
     Raises
     ------
@@ -66,7 +69,8 @@ def open_raw(
     if raw_format not in RAW_FORMATS:
         raise OutputError(f"{raw_format} cannot store raw maps", hint=f"--format {' or '.join(RAW_FORMATS)}")
     with opened_target(target) as file:
-        block = _BlockWriter(file, raw_format, names, height_px, width_px, stamp, np.dtype(dtype))
+        shape = (*(leading or (len(names),)), height_px, width_px)
+        block = _BlockWriter(file, raw_format, names, shape, stamp, np.dtype(dtype))
         return PictureWriter(file, block, streams=block.streams)
 
 
@@ -94,13 +98,12 @@ class _BlockWriter:
         target: TargetFile,
         raw_format: str,
         names: tuple[str, ...],
-        height_px: int,
-        width_px: int,
+        shape: tuple[int, ...],
         stamp: str,
         dtype: np.dtype[Any],
     ) -> None:
         self._target, self._format, self._names, self._stamp = target, raw_format, names, stamp
-        self._shape = (len(names), height_px, width_px)
+        self._stored_shape, self._shape = shape, (len(names), *shape[-2:])
         self._dtype = dtype.newbyteorder("<")
         self._row = 0
         self.streams = target.is_seekable and raw_format != "npz"
@@ -108,14 +111,14 @@ class _BlockWriter:
         self._kept = np.empty(self._shape, self._dtype) if raw_format == "npz" else None
         self._tiff = None
         if raw_format == "npy":
-            header = {"descr": self._dtype.str, "fortran_order": False, "shape": self._shape}
+            header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(self._file, header)
         elif raw_format == "safetensors":
             self._file.write(self._safetensors_header())
         elif raw_format == "tiff":
             from convcli.images.tiff import TiffWriter
 
-            page = Picture(width_px, height_px, 1, depth="float", metadata=Metadata(stamp=stamp))
+            page = Picture(shape[-1], shape[-2], 1, depth="float", metadata=Metadata(stamp=stamp))
             self._tiff = TiffWriter(self._file, page, len(names), self._dtype, names)
         self._start = self._file.tell()
 
@@ -142,7 +145,8 @@ class _BlockWriter:
         if self._row != self._shape[1]:
             raise ValueError(f"maps are {self._shape[1] - self._row} rows short")
         if self._kept is not None:
-            np.savez(self._file, maps=self._kept, names=np.array(self._names), stamp=np.array(self._stamp))
+            maps = self._kept.reshape(self._stored_shape)
+            np.savez(self._file, maps=maps, names=np.array(self._names), stamp=np.array(self._stamp))
         elif self._tiff is not None:
             self._tiff.adopt_pages()
             self._tiff.finish()
@@ -156,7 +160,7 @@ class _BlockWriter:
             "__metadata__": {"names": json.dumps(self._names), "stamp": self._stamp},
             "maps": {
                 "dtype": _SAFETENSORS_NAME[self._dtype.name],
-                "shape": list(self._shape),
+                "shape": list(self._stored_shape),
                 "data_offsets": [0, n_bytes],
             },
         }

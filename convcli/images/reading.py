@@ -194,6 +194,7 @@ def open_decoder(file: BinaryIO, frame: int, orientation: str, limits: Limits = 
     info = decoder.info
     if info.width_px < 1 or info.height_px < 1:
         raise ImageError(f"is {info.width_px} x {info.height_px} pixels large", hint="the header is damaged")
+    check_count("planes", info.n_planes, limits.max_planes)
     check_count("frames", info.n_frames, limits.max_frames)
     return decoder
 

@@ -1,18 +1,15 @@
-"""Frames and pages: which of a file's are meant, each an input by itself, and whether they make one picture again."""
+"""Frames of one file: whether they make one picture again, and its plan."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from convcli.errors import UsageError
 from convcli.images import formats
-from convcli.pipeline.names import InputFile, parse_frames
-from convcli.pipeline.outputs import OutputFile, Plan, choose_depth, depth_notes, format_notes
-
-if TYPE_CHECKING:
-    from convcli.pipeline.tones import ToneSpec
+from convcli.pipeline.names import InputFile
+from convcli.pipeline.outputs import OutputFile, choose_depth, depth_notes, format_notes
+from convcli.pipeline.plan import Plan
 
 #: What frames must have in common to be one picture, and how a message says it.
 _IN_COMMON: dict[str, Callable[[Plan], object]] = {
@@ -24,44 +21,6 @@ _IN_COMMON: dict[str, Callable[[Plan], object]] = {
     "depth": lambda plan: plan.outputs[0].depth,
     "maps": lambda plan: ", ".join(one.label for one in plan.maps),
 }
-
-
-def split_frames(source: InputFile, n_frames: int, frames: str | None) -> list[InputFile]:
-    """Return one input per frame that is meant; a file of one frame is itself.
-
-    Raises
-    ------
-    UsageError
-        There is no such frame.
-    """
-    chosen = parse_frames(frames or "all", n_frames)
-    return [source] if n_frames == 1 else [source._replace(frame=frame) for frame in chosen]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class AnimationPlan(Plan):
-    """Several frames of one file, kept together in one picture.
-
-    Attributes
-    ----------
-    frames : tuple of ImagePlan or StackPlan
-        One a frame; size, planes, type, alpha and maps are the same for all, and each has the same single output.
-    """
-
-    frames: tuple[Plan, ...]
-
-    def tones(self, depth: str) -> tuple[ToneSpec, ...]:
-        """Return the tones of one frame: all have the same."""
-        return self.frames[0].tones(depth)
-
-    @property
-    def uses_torch(self) -> bool:
-        """Whether any frame may load torch."""
-        return any(frame.uses_torch for frame in self.frames)
-
-    def weight_bytes(self) -> bytes:
-        """Return the taps as bytes, for a digest."""
-        return self.frames[0].weight_bytes()
 
 
 def join_frames(source: InputFile, plans: list[Plan]) -> list[Plan]:
@@ -125,7 +84,7 @@ def _joined_format(plans: list[Plan]) -> str:
     return own if plan.request.format is None and keeps else plan.outputs[0].format
 
 
-def _join(source: InputFile, plans: list[Plan]) -> AnimationPlan:
+def _join(source: InputFile, plans: list[Plan]) -> Plan:
     """Return the frames as one plan with one output."""
     first, output_format = plans[0], _joined_format(plans)
     old = first.outputs[0]
@@ -137,21 +96,9 @@ def _join(source: InputFile, plans: list[Plan]) -> AnimationPlan:
     joined = old._replace(path=path, format=output_format, depth=depth)
     frames = tuple(replace(plan, outputs=(joined,), notes=_notes(plan, joined)) for plan in plans)
     notes = dict.fromkeys(note for frame in frames for note in frame.notes)
-    return AnimationPlan(
-        request=first.request,
-        source=source,
-        info=first.info,
-        selection=first.selection,
-        maps=first.maps,
-        alpha=first.alpha,
-        outputs=(joined,),
-        notes=(
-            *notes,
-            f"{len(plans)} frames, each by itself",
-            *formats.timing_notes(output_format, [plan.info.duration_ms for plan in plans]),
-        ),
-        frames=frames,
-    )
+    timing = formats.timing_notes(output_format, [plan.info.duration_ms for plan in plans])
+    own = (*notes, f"{len(plans)} frames, each by itself", *timing)
+    return replace(first, source=source, outputs=(joined,), notes=own, frames=frames)
 
 
 def _notes(plan: Plan, joined: OutputFile) -> tuple[str, ...]:

@@ -7,14 +7,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from convcli.pipeline.request import parse_request
 
 if TYPE_CHECKING:
     from convcli.engine import ConvPlan
     from convcli.engine.borders import Planes
-    from convcli.pipeline.plan import ImagePlan
+    from convcli.pipeline.plan import Plan
+    from convcli.pipeline.transforms.bank import Bank
 
 
 def apply(
@@ -86,15 +87,16 @@ class OneImage(NamedTuple):
     """An open image, and the plan of a bank on it; alpha is left out unless ``--channels`` names it."""
 
     flags: Mapping[str, Any]
-    plan: ImagePlan
+    plan: Plan
+    bank: Bank
     planes: Planes
 
     def conv(self, **changes: Any) -> ConvPlan:
         """Return the plan of the convolution with some of the flags changed."""
-        from convcli.pipeline.plan import plan_engine
+        from convcli.pipeline.transforms.strips import plan_engine
 
         request, plan = parse_request({**self.flags, **changes}), self.plan
-        return plan_engine(request, plan.bound, plan.info, self.planes.shape[0], computed=plan.selection.luma)
+        return plan_engine(request, self.bank.bound, plan.info, self.planes.shape[0], computed=plan.selection.luma)
 
 
 @contextmanager
@@ -118,4 +120,4 @@ def open_one(image: str, flags: Mapping[str, Any]) -> Iterator[OneImage]:
         plan = planner.plan(source, opened.info)
         white = opened.info.white
         planes = view_planes(opened.planes, plan.selection, white=white, unit=request.unit, dtype=request.dtype)
-        yield OneImage(flags, plan, planes)
+        yield OneImage(flags, plan, cast("Bank", plan.transform), planes)

@@ -9,7 +9,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, UsageError
-from convcli.pipeline.animation import join_frames, split_frames
 from convcli.pipeline.batch_files import (
     Outcome,
     failed_by_bug,
@@ -20,19 +19,17 @@ from convcli.pipeline.batch_files import (
     refuse_existing,
 )
 from convcli.pipeline.names import MANIFEST_NAME, InputFile, parse_frames
-from convcli.pipeline.outputs import Plan
-from convcli.pipeline.plan import Planner
+from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.run import Pipeline
-from convcli.pipeline.workers import Stopped, work_together
+from convcli.pipeline.transforms.base import Stopped
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from convcli.pipeline.manifest import Manifest
     from convcli.pipeline.request import ApplyRequest
-    from convcli.pipeline.stack import StackPlanner
 
-__all__ = ["BatchPlan", "Outcome", "make_planner", "plan_batch", "run_batch"]
+__all__ = ["BatchPlan", "Outcome", "plan_batch", "run_batch"]
 
 
 class BatchPlan(NamedTuple):
@@ -72,12 +69,12 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     UsageError
         What was asked fits none of several inputs, for the same reason.
     """
-    planner = make_planner(request)
+    planner = Planner(request)
     plans: list[Plan] = []
     settled: list[Outcome] = []
     for source in sources:
         try:
-            plans += _plan_file(request, planner, source)
+            plans += _plan_file(planner, source)
         except ConvcliError as error:
             settled.append(Outcome(source=source, error=error.within(source.label)))
         except Exception as error:
@@ -101,22 +98,24 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     return BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
 
 
-def _plan_file(request: ApplyRequest, planner: Planner | StackPlanner, source: InputFile) -> list[Plan]:
-    """Plan the frames of one file, by themselves, as one picture or as a volume."""
+def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
+    """Read the headers of one file and plan its frames: by themselves, as one picture or as a volume."""
     from convcli.images import probe, probe_frames
 
-    info = probe(source.readable, orientation=request.orientation)
-    bank = getattr(planner, "bank", None)
-    if bank is not None and bank.weight.ndim == 5 and info.n_frames > 1:
-        from convcli.pipeline.volume import plan_volume
+    request = planner.request
+    reading = {"orientation": request.orientation, **request.limits}
+    info = probe(source.readable, **reading)
+    frames = parse_frames(request.frames or "all", info.n_frames)
+    if info.n_frames == 1:
+        return [planner.plan(source, info)]
+    infos = probe_frames(source.readable, frames, **reading)
+    volume = planner.plan_volume(source, infos, frames)
+    if volume is not None:
+        return [volume]
+    from convcli.pipeline.animation import join_frames
 
-        return [plan_volume(request, bank, source, parse_frames(request.frames or "all", info.n_frames))]
-    parts = split_frames(source, info.n_frames, request.frames)
-    infos = [info]
-    if info.n_frames > 1:
-        infos = probe_frames(source.readable, [part.frame or 0 for part in parts], orientation=request.orientation)
-    frames: list[Plan] = [planner.plan(part, one) for part, one in zip(parts, infos, strict=True)]
-    return join_frames(source, frames)
+    parts = [source._replace(frame=frame) for frame in frames]
+    return join_frames(source, [planner.plan(part, one) for part, one in zip(parts, infos, strict=True)])
 
 
 def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
@@ -137,15 +136,6 @@ def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
     from convcli.pipeline.manifest import Manifest
 
     return Manifest(request.out_dir)
-
-
-def make_planner(request: ApplyRequest) -> Planner | StackPlanner:
-    """Return what plans the inputs of a request: of a bank, or of a stack."""
-    if request.stack is None:
-        return Planner(request)
-    from convcli.pipeline.stack import StackPlanner
-
-    return StackPlanner(request)
 
 
 def run_batch(
@@ -207,6 +197,8 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
     if n_jobs > 1 and may_fork and not any(plan.uses_torch for plan in batch.plans):
         outcomes = _run_apart(batch.plans, run_one, n_jobs, pipeline)
     elif n_jobs > 1:
+        from convcli.pipeline.workers import work_together
+
         outcomes = work_together(batch.plans, run_one, n_jobs, stop=pipeline.stop)
     with closing(outcomes):
         for outcome in outcomes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from convcli.errors import ConvcliError, OutputError, UsageError
 from convcli.pipeline.inputs import is_special
 from convcli.pipeline.names import MANIFEST_NAME, InputFile, how_to_tell_apart, refuse_clashes
-from convcli.pipeline.outputs import Plan
+from convcli.pipeline.plan import Plan
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,7 +25,7 @@ from convcli.version import __version__
 
 if TYPE_CHECKING:
     from convcli.pipeline.names import InputFile
-    from convcli.pipeline.outputs import Plan
+    from convcli.pipeline.plan import Plan
 
 
 def content_key(source: InputFile) -> str:
@@ -47,7 +47,7 @@ def parameter_key(plan: Plan) -> str:
     values = plan.request._asdict()
     flags = {row.key: values[row.key] for row in OPTIONS if row.changes_pixels and row.key in values}
     digest = hashlib.blake2b(to_json([__version__, flags]).encode(), digest_size=16)
-    digest.update(plan.weight_bytes())
+    digest.update(plan.transform.weight_bytes())
     return digest.hexdigest()
 
 

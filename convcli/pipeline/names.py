@@ -62,6 +62,22 @@ class InputFile(NamedTuple):
         return "" if self.path is None else self.path.parent.name.replace("..", "")
 
 
+class MapName(NamedTuple):
+    """One output map: which kernel made it, from which planes, and whether its taps sum to zero.
+
+    ``channel`` is empty for a kernel that mixes planes by taps of its own (a dense bank).
+    """
+
+    kernel: str
+    channel: str
+    zero_sum: bool
+
+    @property
+    def label(self) -> str:
+        """``kernel-channel``, as in file names."""
+        return f"{self.kernel}-{self.channel}" if self.channel else self.kernel
+
+
 def check_template(template: str) -> str:
     """Return ``template`` if every field of it is known and it stays below the output folder.
 

@@ -1,25 +1,18 @@
-"""Output files planned: which there are, what each holds, and what they are called."""
+"""Output files planned: which there are, what each holds, what they are called, and what their formats cannot hold."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from convcli.errors import OutputError, UsageError
 from convcli.images import formats
-from convcli.pipeline.names import DENSE_TEMPLATE, MAP_TEMPLATE, InputFile, output_path
+from convcli.pipeline.names import DENSE_TEMPLATE, MAP_TEMPLATE, PICTURE_TEMPLATE, InputFile, MapName, output_path
 from convcli.pipeline.request import ApplyRequest
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from convcli.banks import KernelBank
     from convcli.images import ImageInfo
-    from convcli.images.planes import PlaneSelection
-    from convcli.pipeline.binding import MapName
-    from convcli.pipeline.tones import ToneSpec
 
 #: Longest side of one tile of a contact sheet, in pixels; larger maps are averaged down by a whole factor.
 TILE_PX = 320
@@ -69,78 +62,8 @@ class OutputFile(NamedTuple):
         return slice(self.maps[0], self.maps[-1] + 1)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Plan(ABC):
-    """What is known about one input before its pixels are read, whatever runs on it.
-
-    ``keeps_report`` is set where only some maps are made, beside others whose report stays as it is.
-    """
-
-    request: ApplyRequest
-    source: InputFile
-    info: ImageInfo
-    selection: PlaneSelection
-    maps: tuple[MapName, ...]
-    alpha: str | None
-    outputs: tuple[OutputFile, ...]
-    notes: tuple[str, ...]
-    keeps_report: bool = False
-
-    @property
-    def white(self) -> float:
-        """Value of white in the units that the planes have when they run."""
-        return 1.0 if self.request.unit else self.info.white
-
-    @property
-    def late_bias(self) -> NDArray[Any] | None:
-        """Bias per colour plane that is added behind the engine, if any."""
-        return None
-
-    @property
-    def uses_torch(self) -> bool:
-        """Whether running it may load torch, of which one copy is enough."""
-        return True
-
-    @property
-    def report_path(self) -> Path | None:
-        """``report.json`` beside the maps of a folder of their own; a sidecar where a format holds no stamp."""
-        first = self.outputs[0]
-        if first.path is None or self.keeps_report:
-            return None
-        if first.kind == "map":
-            return None if self.request.name is not None else first.path.parent / "report.json"
-        has_stamp = "stamp" in formats.BY_NAME[first.format].keeps  # else a sidecar says how the file was made
-        return None if has_stamp else first.path.with_name(f"{first.path.name}.json")
-
-    @property
-    def written_paths(self) -> tuple[Path, ...]:
-        """Every path that running this plan creates."""
-        paths = [output.path for output in self.outputs if output.path is not None]
-        return (*paths, self.report_path) if self.report_path else tuple(paths)
-
-    def describe_input(self) -> dict[str, object]:
-        """Return what is known of the input: where, what, and its planes, rows and columns as they run."""
-        info = self.info
-        return {
-            "path": self.source.label,
-            "format": info.format,
-            "dtype": info.dtype,
-            "shape": [len(self.selection.names), info.height_px, info.width_px],
-            "planes": list(self.selection.names),
-            "frames": info.n_frames,
-        }
-
-    @abstractmethod
-    def tones(self, depth: str) -> tuple[ToneSpec, ...]:
-        """Return the tone of each map at a depth, ``auto`` resolved."""
-
-    @abstractmethod
-    def weight_bytes(self) -> bytes:
-        """Return whatever decides the maps besides the flags, as bytes for a digest."""
-
-
 class OutputNames(NamedTuple):
-    """Paths of the outputs of one input."""
+    """Paths of the outputs of one input; ``bank`` is part of the names."""
 
     request: ApplyRequest
     source: InputFile
@@ -177,36 +100,25 @@ class OutputNames(NamedTuple):
 
 
 def map_files(
-    names: OutputNames, maps: tuple[MapName, ...], *, depth: str, size_hw: tuple[int, int], first: int = 0
-) -> tuple[OutputFile, ...]:
-    """Name a file per map.
+    names: OutputNames, maps: tuple[MapName, ...], span: range, depth: str, size_hw: tuple[int, int]
+) -> list[OutputFile]:
+    """Name a file per map of ``span``, those of one size."""
+    output_format = names.request.format or "png"
+    files = []
+    for index in span:
+        template = MAP_TEMPLATE if maps[index].channel else DENSE_TEMPLATE
+        channel = maps[index].channel or "all"
+        path = names.path(template, kernel=maps[index].kernel, channel=channel, index=index)
+        files.append(OutputFile(path, "map", (index,), output_format, depth, size_hw))
+    return files
 
-    Parameters
-    ----------
-    names : OutputNames
-    maps : tuple of MapName
-        Those of one size.
-    depth : {"8", "16", "float"}
-    size_hw : (int, int)
-    first : int
-        Where they begin among all maps of the input.
-    """
-    return tuple(
-        OutputFile(
-            path=names.path(
-                MAP_TEMPLATE if named.channel else DENSE_TEMPLATE,
-                kernel=named.kernel,
-                channel=named.channel or "all",
-                index=index,
-            ),
-            kind="map",
-            maps=(index,),
-            format=names.request.format or "png",
-            depth=depth,
-            size_hw=size_hw,
-        )
-        for index, named in enumerate(maps, start=first)
-    )
+
+def one_file(
+    names: OutputNames, kind: str, kernel: str, n_maps: int, depth: str, size_hw: tuple[int, int]
+) -> OutputFile:
+    """Name the one file of all maps."""
+    path = names.path(PICTURE_TEMPLATE, kernel=kernel, channel=kind)
+    return OutputFile(path, kind, tuple(range(n_maps)), names.request.format or "png", depth, size_hw)
 
 
 def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_format: str) -> str:
@@ -243,12 +155,6 @@ def format_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: M
     return list(picture_notes(output.format, n_planes, metadata, **lossy))
 
 
-def bank_bytes(bank: KernelBank) -> bytes:
-    """Return everything of a bank that decides maps and their names, as bytes for a digest."""
-    words = (bank.shape, bank.bias, bank.kernel_names, bank.combine, bank.reduction, bank.reduction_op)
-    return repr(words).encode() + bank.weight.tobytes()
-
-
 def raw_notes(output: OutputFile) -> list[str]:
     """Say that a TIFF is not a picture where one might expect it."""
     if output.kind != "raw" or output.format != "tiff":
@@ -265,3 +171,46 @@ def sheet_notes(output: OutputFile) -> list[str]:
 def tile_factor(size_hw: tuple[int, int]) -> int:
     """Return the whole factor that brings a map to at most :data:`TILE_PX` pixels a side."""
     return -(-max(size_hw) // TILE_PX)
+
+
+def check_outputs(request: ApplyRequest, info: ImageInfo, n_colours: int, outputs: tuple[OutputFile, ...]) -> None:
+    """Refuse what the files cannot hold, or the image is too large for, before a pixel is read.
+
+    Raises
+    ------
+    ImageError
+        More pixels than ``--max-pixels``, which formats that are read by windows do not have by default.
+    OutputError
+        The format cannot hold such planes or depth.
+    UsageError
+        Means are not one per plane, or colours are asked for a picture that has its own.
+    """
+    from convcli.images.info import DEFAULT_MAX_PIXELS, check_size
+
+    row = formats.BY_NAME.get(info.format)
+    if request.max_pixels is not None or row is None or not row.windows:
+        check_size(info, request.max_pixels)
+    n_means = len(request.normalize[0]) if request.normalize else 1
+    if n_means not in (1, n_colours):
+        raise UsageError(
+            f"--normalize has {n_means} means for {n_colours} planes", hint="one value for all planes, or one per plane"
+        )
+    for output in {(one.kind, one.format, one.depth, one.size_hw, len(one.maps)): one for one in outputs}.values():
+        _check_output(request, info, output, max(DEFAULT_MAX_PIXELS, request.max_pixels or 0))
+
+
+def _check_output(request: ApplyRequest, info: ImageInfo, output: OutputFile, limit: int) -> None:
+    height, width = output.size_hw
+    if height * width > max(limit, 4 * info.width_px * info.height_px):
+        raise OutputError(
+            f"the output would be {height} x {width}, {height * width:,} pixels a map; the limit is {limit:,}",
+            hint=f"--max-pixels {height * width} if you mean it",
+        )
+    if output.kind == "picture" and request.colormap is not None and len(output.maps) > 1:
+        raise UsageError(
+            f"--colormap colours single maps, and this picture has {len(output.maps)} planes", hint="--channels luma"
+        )
+    if output.kind in ("map", "picture") and output.format not in formats.RAW:
+        if request.colormap is not None and output.depth == "float":
+            raise UsageError(f"--colormap does nothing to {output.format}, which holds floats", hint="--format png")
+        formats.check_picture(output.format, 3 if request.colormap else len(output.maps), output.depth, output.size_hw)

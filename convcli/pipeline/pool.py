@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any, Generic, TypeVar
 
-from convcli.pipeline.workers import Stopped
+from convcli.pipeline.transforms.base import Stopped
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -145,7 +145,7 @@ def work_apart(
     n_processes : int
     stop : callable
         Called in every child when the iterator ends or is closed: makes ``work`` that is under way raise
-        :class:`~convcli.pipeline.workers.Stopped`.
+        :class:`~convcli.pipeline.transforms.base.Stopped`.
     lost : callable
         Gives the result of a task whose process has died, from the task, that process's number, and its exit code
         (negative: minus the signal).

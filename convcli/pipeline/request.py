@@ -129,6 +129,11 @@ class ApplyRequest(NamedTuple):
     max_pixels: Annotated[int | None, _number(
         _IN, "N", "Refuse larger images.", "268435456; none for TIFF and PPM, read by windows", flags.parse_limit,
         changes_pixels=False)] = None
+    max_planes: Annotated[int | None, _number(
+        _IN, "N", "Refuse images of more planes.", "1024", flags.parse_limit, changes_pixels=False)] = None
+    max_frames: Annotated[int | None, _number(
+        _IN, "N", "Refuse files of more frames.", "100000", flags.parse_limit, changes_pixels=False)] = None
+    accept_damaged: Annotated[bool, _switch(_IN, "Read damaged JPEGs as far as they go.")] = False
     max_taps: Annotated[int | None, _number(
         _IN, "N", "Refuse larger kernels.", "33554432", flags.parse_limit, changes_pixels=False)] = None
 
@@ -177,6 +182,12 @@ class ApplyRequest(NamedTuple):
     def encoding(self) -> dict[str, Any]:
         """Keyword arguments for the encoder of an output."""
         return {row.key: getattr(self, row.key) for row in OPTIONS if row.encodes}
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """Keyword arguments for reading: see :class:`convcli.images.info.Limits`."""
+        names = ("max_pixels", "max_planes", "max_frames", "accept_damaged")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def kind(self) -> str:

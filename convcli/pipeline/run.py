@@ -11,27 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convcli.errors import GeometryError
-from convcli.images import formats, open_planes, read_frames
-from convcli.images.planes import select_planes, view_planes
+from convcli.images import open_planes, read_frames
+from convcli.images.planes import view_planes
 from convcli.images.write import save_text
-from convcli.pipeline.animation import AnimationPlan
-from convcli.pipeline.plan import ImagePlan
-from convcli.pipeline.report import conventions, image_report, to_json
-from convcli.pipeline.strips import ConvRun, Ranges, Run
-from convcli.pipeline.workers import Stopped
-from convcli.pipeline.writers import PictureSink, RawSink, SheetSink, Sink, bind_tone, open_writer
-from convcli.version import __version__
+from convcli.pipeline.report import image_report, to_json
+from convcli.pipeline.transforms.base import OutputWriter, Run, Stopped, Tools
+from convcli.pipeline.writers import Job, PictureOutput, make_stamp, open_encoder, open_writer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from convcli.engine import Runner
-    from convcli.images import Image, LargeImage, Metadata
+    from convcli.engine import ConvPlan, Runner
+    from convcli.images import Image, LargeImage
     from convcli.images.planes import PlaneSource
-    from convcli.pipeline.outputs import OutputFile, Plan
+    from convcli.images.write import PictureWriter
+    from convcli.pipeline.plan import Plan
 
 
 class Pipeline:
@@ -68,100 +64,80 @@ class Pipeline:
         Stopped
             :meth:`stop` was called meanwhile.
         """
-        if isinstance(plan, AnimationPlan):
-            with _leaving_no_folders(plan):
-                return self._run_frames(plan)
         started = time.perf_counter()
-        request = plan.request
-        with open_planes(
-            plan.source.readable,
-            frame=_first_frame(plan),
-            orientation=request.orientation,
-            max_pixels=request.max_pixels,
-        ) as image:
-            run = self._start(plan, _planes(plan, image))
-            ranges = run.ranges() if any(spec.needs_range for spec in plan.tones("8")) else None
-            sinks: list[Sink] = []
-            with _leaving_no_folders(plan):
-                try:
-                    _open_sinks(plan, image, ranges, sinks)
-                    run.fill(sinks)
-                    sizes = [sink.finish() for sink in sinks]
-                except BaseException:
-                    for sink in sinks:
-                        sink.abort()
-                    raise
-        report = image_report(plan, sinks, sizes, time.perf_counter() - started)
+        with _leaving_no_folders(plan):
+            writers, sizes = self._run_frames(plan) if plan.frames else self._run_picture(plan)
+        report = image_report(plan, writers, sizes, time.perf_counter() - started)
         if plan.report_path is not None:
             save_text(plan.report_path, to_json(report, indent=1) + "\n")
         return report
 
-    def _run_frames(self, plan: AnimationPlan) -> dict[str, Any]:
+    def _run_picture(self, plan: Plan) -> tuple[list[OutputWriter], list[int | None]]:
+        """Run one picture, or the frames of a volume."""
+        first, *others = plan.transform.frames or (plan.source.frame or 0,)
+        with open_planes(plan.source.readable, frame=first, **_reading(plan)) as image:
+            run = self._start(plan, image, others)
+            ranges = run.ranges() if _needs_ranges(plan) else None
+            job = Job(plan, image, ranges, make_stamp(plan))
+            writers: list[OutputWriter] = []
+            try:
+                for output in plan.outputs:  # a failure half-way aborts those before it
+                    writers.append(open_writer(job, output))  # noqa: PERF401
+                run.fill(writers)
+                return writers, [writer.finish() for writer in writers]
+            except BaseException:
+                for writer in writers:
+                    writer.abort()
+                raise
+
+    def _run_frames(self, plan: Plan) -> tuple[list[OutputWriter], list[int | None]]:
         """Run every frame by itself and join the results in one file; tones take the range of all frames."""
-        started = time.perf_counter()
-        output = plan.outputs[0]
-        ranges = None
-        if any(spec.needs_range for spec in plan.tones("8")):
-            lows, highs = zip(*(self._start(part, planes).ranges() for part, _, planes in _frames(plan)), strict=True)
+        output, ranges, stamp = plan.outputs[0], None, make_stamp(plan)
+        if _needs_ranges(plan):
+            lows, highs = zip(*(self._start(part, image).ranges() for part, image in _frames(plan)), strict=True)
             ranges = np.min(lows, axis=0), np.max(highs, axis=0)
-        sinks: list[Sink] = []
-        writer = None
+        encoder: PictureWriter | None = None
+        writers: list[PictureOutput] = []
         try:
-            for part, image, planes in _frames(plan):
-                alpha = _kept_alpha(part, image, output)
-                if writer is None:
+            for part, image in _frames(plan):
+                job = Job(part, image, ranges, stamp)
+                if encoder is None:
                     times = [one.info.duration_ms for one in plan.frames]
                     options = {"n_frames": len(plan.frames), "durations_ms": times, "loop": plan.info.loop}
-                    metadata = _metadata(image, output, _stamp(plan))
-                    writer = open_writer(plan, output, metadata, keeps_alpha=alpha is not None, frames=options)
-                sink = PictureSink(part, output, bind_tone(part, output, ranges), alpha, writer)
-                self._start(part, planes).fill([sink])
-                if sinks:
-                    sinks[0].counts += sink.counts
+                    encoder = open_encoder(job, output, **options)
+                writer = PictureOutput(job, output, encoder)
+                self._start(part, image).fill([writer])
+                if writers:
+                    writers[0].counts += writer.counts
                 else:
-                    sinks.append(sink)
-            sizes = [sink.finish() for sink in sinks]
+                    writers.append(writer)
+            return [*writers], [writer.finish() for writer in writers]
         except BaseException:
-            if writer is not None:
-                writer.abort()
+            if encoder is not None:
+                encoder.abort()
             raise
-        return image_report(plan, sinks, sizes, time.perf_counter() - started)
 
-    def _start(self, plan: Plan, planes: NDArray[Any] | PlaneSource) -> Run:
-        if isinstance(plan, ImagePlan):
-            threads = plan.request.threads or self._threads
-            return ConvRun(plan, planes, self._runner(plan), threads=threads, check=self._check)
-        from convcli.pipeline.stack import StackPlan
-        from convcli.pipeline.strips import WholeRun
-        from convcli.pipeline.volume import VolumePlan
+    def _start(self, plan: Plan, image: Image | LargeImage, others: Sequence[int] = ()) -> Run:
+        def other_frames() -> Iterator[NDArray[Any] | PlaneSource]:
+            for frame in read_frames(plan.source.readable, frames=others, **_reading(plan)):
+                yield _planes(plan, frame)
 
-        samples = planes if isinstance(planes, np.ndarray) else planes.rows(0, planes.shape[1])
-        if isinstance(plan, StackPlan):
-            results = plan.run(samples.astype(plan.request.dtype))
-            return WholeRun([(span, results[name]) for name, span in plan.wanted], check=self._check)
-        assert isinstance(plan, VolumePlan)
-        others = [_whole(plan, image) for image in _read_frames(plan, plan.frames[1:])]
-        volume = np.stack([samples.astype(plan.request.dtype), *others], axis=1)
-        return WholeRun([(slice(0, len(plan.maps)), plan.run(volume))], check=self._check)
+        tools = Tools(self._threads, self._check, self._prepare, other_frames)
+        return plan.transform.start(_planes(plan, image), tools)
 
-    def _runner(self, plan: ImagePlan) -> Runner:
+    def _prepare(self, conv: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None) -> Runner:
         from convcli.engine import prepare
 
         with self._lock:
-            if plan.conv not in self._runners:
+            if conv not in self._runners:
                 if len(self._runners) >= 8:
                     self._runners.clear()
-                self._runners[plan.conv] = prepare(plan.conv, plan.bound.weight, plan.bound.bias)
-            return self._runners[plan.conv]
+                self._runners[conv] = prepare(conv, weight, bias)
+            return self._runners[conv]
 
     def _check(self) -> None:
         if self._is_stopping:
             raise Stopped
-
-
-def _first_frame(plan: Plan) -> int:
-    frames: tuple[int, ...] = getattr(plan, "frames", ())
-    return frames[0] if frames else plan.source.frame or 0
 
 
 @contextlib.contextmanager
@@ -186,31 +162,19 @@ def _folders(plan: Plan) -> list[Path]:
     return sorted(every, key=lambda folder: len(folder.parts), reverse=True)
 
 
-def _frames(plan: AnimationPlan) -> Iterator[tuple[Plan, Image, NDArray[Any] | PlaneSource]]:
-    """Yield plan, image and planes of every frame, read in one pass."""
-    images = _read_frames(plan, [part.source.frame or 0 for part in plan.frames])
-    for part, image in zip(plan.frames, images, strict=True):
-        yield part, image, _planes(part, image)
+def _frames(plan: Plan) -> Iterator[tuple[Plan, Image]]:
+    """Yield plan and image of every frame, read in one pass."""
+    numbers = [part.source.frame or 0 for part in plan.frames]
+    yield from zip(plan.frames, read_frames(plan.source.readable, frames=numbers, **_reading(plan)), strict=True)
 
 
-def _read_frames(plan: Plan, frames: Sequence[int]) -> Iterator[Image]:
-    request = plan.request
-    return read_frames(
-        plan.source.readable, orientation=request.orientation, max_pixels=request.max_pixels, frames=frames
-    )
+def _needs_ranges(plan: Plan) -> bool:
+    return any(spec.needs_range for spec in plan.tones("8"))
 
 
-def _whole(plan: Plan, image: Image) -> NDArray[Any]:
-    """Return the planes of a frame of a volume, which all have one size."""
-    planes = _planes(plan, image)
-    samples = planes if isinstance(planes, np.ndarray) else planes.rows(0, planes.shape[1])
-    if samples.shape[1:] != (plan.info.height_px, plan.info.width_px):
-        raise GeometryError(
-            f"a frame is {samples.shape[1]}x{samples.shape[2]} and the first is "
-            f"{plan.info.height_px}x{plan.info.width_px}: they are no volume",
-            hint="--frames picks those of one size",
-        )
-    return samples.astype(plan.request.dtype)
+def _reading(plan: Plan) -> dict[str, Any]:
+    """Return the options with which images are read."""
+    return {"orientation": plan.request.orientation, **plan.request.limits}
 
 
 def _planes(plan: Plan, image: Image | LargeImage) -> NDArray[Any] | PlaneSource:
@@ -226,41 +190,3 @@ def _planes(plan: Plan, image: Image | LargeImage) -> NDArray[Any] | PlaneSource
         premultiply=plan.info.plane_names.index("a") if str(plan.alpha).startswith("premultiply") else None,
         dtype=request.dtype,
     )
-
-
-def _open_sinks(plan: Plan, image: Image | LargeImage, ranges: Ranges | None, sinks: list[Sink]) -> None:
-    """Open every output; appended one by one, so that a failure half-way aborts those before it."""
-    stamp = _stamp(plan)
-    for output in plan.outputs:
-        metadata = _metadata(image, output, stamp)
-        if output.kind == "raw" or output.format in formats.RAW:
-            sinks.append(RawSink(plan, output, metadata))
-            continue
-        tone = bind_tone(plan, output, ranges)
-        if output.kind == "sheet":
-            sinks.append(SheetSink(plan, output, tone, metadata))
-            continue
-        alpha = _kept_alpha(plan, image, output)
-        writer = open_writer(plan, output, metadata, keeps_alpha=alpha is not None)
-        sinks.append(PictureSink(plan, output, tone, alpha, writer))
-
-
-def _kept_alpha(plan: Plan, image: Image | LargeImage, output: OutputFile) -> NDArray[Any] | PlaneSource | None:
-    """Return the input's alpha plane where the picture keeps it as it is."""
-    if output.kind != "picture" or plan.alpha not in ("keep", "premultiply-keep"):
-        return None
-    alpha = select_planes(plan.info.plane_names, ("a",), alpha=True)
-    return view_planes(image.planes, alpha, white=plan.info.white)
-
-
-def _stamp(plan: Plan) -> str:
-    """Return what every output says about how it was made."""
-    return f"convcli {__version__} {to_json(conventions(plan))}"
-
-
-def _metadata(image: Image | LargeImage, output: OutputFile, stamp: str) -> Metadata:
-    """Return stamp, profile, resolution and EXIF; a map has only the stamp, for its colours mean nothing."""
-    from convcli.images import Metadata
-
-    metadata = image.info.metadata if output.kind == "picture" else Metadata()
-    return metadata._replace(stamp=stamp)

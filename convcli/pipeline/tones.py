@@ -38,8 +38,7 @@ from convcli.errors import UsageError, near_names
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.pipeline.binding import MapName
-    from convcli.pipeline.combine import Combination
+    from convcli.pipeline.names import MapName
 
 _PLAIN = ("auto", "clip", "abs", "signed", "stretch")
 _WITH_VALUE = ("offset", "scale")
@@ -105,8 +104,7 @@ def resolve_tones(
     maps: tuple[MapName, ...],
     depth: str,
     *,
-    combination: Combination,
-    n_kernels: int,
+    n_indexes: int = 0,
     computes_alpha: bool = False,
     on_sheet: bool = False,
 ) -> tuple[ToneSpec, ...]:
@@ -119,9 +117,8 @@ def resolve_tones(
     maps : tuple of MapName
         After combining.
     depth : {"8", "16", "float"}
-    combination : Combination
-        ``argmax`` gives indexes 0..K-1; ``auto`` spreads them over the scale, so that they can be seen.
-    n_kernels : int
+    n_indexes : int
+        ``argmax`` gives indexes 0..n-1; ``auto`` spreads them over the scale, so that they can be seen. 0: no indexes.
     computes_alpha : bool
         Maps of plane ``a`` are the alpha of a picture, which is ``clip`` whatever was asked for.
     on_sheet : bool
@@ -130,11 +127,9 @@ def resolve_tones(
 
     Examples
     --------
-    >>> from convcli.pipeline.binding import MapName
-    >>> from convcli.pipeline.combine import Combination
+    >>> from convcli.pipeline.names import MapName
     >>> name = MapName(kernel="argmax", channel="l", zero_sum=True)
-    >>> spread = Combination(combine="argmax")
-    >>> str(resolve_tones("auto", (name,), "8", combination=spread, n_kernels=4)[0])
+    >>> str(resolve_tones("auto", (name,), "8", n_indexes=4)[0])
     'scale:85'
     """
     asked = parse_tone(tone)
@@ -143,8 +138,8 @@ def resolve_tones(
         spec = asked.resolve(zero_sum=named.zero_sum)
         if asked.name == "auto" and on_sheet and named.zero_sum:
             spec = ToneSpec("signed")
-        if asked.name == "auto" and combination.combine == "argmax":
-            highest = max(combination.n_parts(n_kernels) - 1, 1)
+        if asked.name == "auto" and n_indexes:
+            highest = max(n_indexes - 1, 1)
             spec = ToneSpec("scale", _WHITE.get(depth, highest) / highest)
         if computes_alpha and named.channel == "a":
             spec = ToneSpec("clip")

@@ -18,10 +18,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
-    """Work was asked to end; what it had begun is undone."""
-
-
 class _Crew(Generic[T, R]):
     """Threads that take tasks until they are told to stop, and put each result where its task says."""
 
@@ -74,7 +70,7 @@ def work_together(
         What it raises is raised here, and ends the others.
     n_threads : int
     stop : callable
-        Called when the iterator ends or is closed: makes ``work`` that is under way raise :class:`Stopped`.
+        Called when the iterator ends or is closed: makes ``work`` that is under way raise an exception.
 
     Examples
     --------

@@ -1,62 +1,53 @@
-"""Where maps go: one sink an output file.
+"""Writers of maps: one an output file.
 
-A sink encodes a band of maps in whatever thread computed it and appends the result in order, so that tone, filter
+A writer encodes a band of maps in whatever thread computed it and appends the result in order, so that tone, filter
 and deflate share the thread, and the cache, of the convolution.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from convcli.engine.store import ToneCounts
 from convcli.errors import OutputError
-from convcli.images import open_picture
+from convcli.images import formats, open_picture
+from convcli.images.planes import select_planes, view_planes
 from convcli.pipeline.outputs import TILE_PX, tile_factor
+from convcli.pipeline.report import conventions, to_json
 from convcli.pipeline.tones import Tone, ToneSpec
+from convcli.pipeline.transforms.base import Band, OutputWriter, Ranges
+from convcli.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from convcli.images import Metadata
+    from convcli.images import Image, LargeImage, Metadata
     from convcli.images.planes import PlaneSource
     from convcli.images.write import PictureWriter
-    from convcli.pipeline.outputs import OutputFile, Plan
+    from convcli.pipeline.outputs import OutputFile
+    from convcli.pipeline.plan import Plan
 
 
-class Band(NamedTuple):
-    """A band ready to be appended: what the writer made of it, and the counts of its tone."""
+class Job(NamedTuple):
+    """One picture under way: its plan, the open image, minimum and maximum of all maps if tones need them."""
 
-    payload: Any
-    counts: ToneCounts
-
-
-class Sink(Protocol):
-    """One output file under way."""
-
-    output: OutputFile
-    counts: ToneCounts
-    tone: Tone
-    is_raw: bool
-
-    def encode(self, maps: NDArray[Any], top: int) -> Band:
-        """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
-
-    def append(self, band: Band) -> None:
-        """Write a band; bands come from top to bottom."""
-
-    def finish(self) -> int | None:
-        """Put the file in its place; return its bytes, if it has a place."""
-
-    def abort(self) -> None:
-        """Leave nothing behind."""
+    plan: Plan
+    image: Image | LargeImage
+    ranges: Ranges | None
+    stamp: str
 
 
-def bind_tone(plan: Plan, output: OutputFile, ranges: tuple[NDArray[Any], NDArray[Any]] | None) -> Tone:
+def make_stamp(plan: Plan) -> str:
+    """Return the line in which every output states how it was made."""
+    return f"convcli {__version__} {to_json(conventions(plan))}"
+
+
+def bind_tone(plan: Plan, output: OutputFile, ranges: Ranges | None) -> Tone:
     """Return the tone of the maps of one output; ``ranges`` are of all maps."""
     depth = "8" if output.kind == "sheet" else output.depth
     if ranges is not None and output.kind == "picture":  # one scale for its colours
@@ -89,30 +80,36 @@ def _n_bytes(output: OutputFile) -> int | None:
     return None if output.path is None else output.path.stat().st_size
 
 
-def count_values(maps: NDArray[Any]) -> ToneCounts:
-    """Return the counts of maps that are stored as they are: nothing is clipped."""
-    _, counts = Tone(ToneSpec("clip"), white=1.0, depth="float").apply(maps)
-    return counts
-
-
-def open_writer(
-    plan: Plan, output: OutputFile, metadata: Metadata, *, keeps_alpha: bool, frames: dict[str, Any] | None = None
-) -> PictureWriter:
+def open_encoder(job: Job, output: OutputFile, **frames: Any) -> PictureWriter:
     """Open the file of a picture or map; ``frames`` are the options of an animation."""
+    plan = job.plan
     options: dict[str, Any] = {
         "picture_format": output.format,
         "height_px": output.size_hw[0],
         "width_px": output.size_hw[1],
-        "n_planes": 3 if _colormap(plan, output) else len(output.maps) + keeps_alpha,
+        "n_planes": 3 if _colormap(plan, output) else len(output.maps) + _keeps_alpha(plan, output),
         "depth": output.depth,
-        "metadata": metadata,
+        "metadata": _metadata(job, output),
         **plan.request.encoding,
     }
-    if frames is None:
+    if not frames:
         return open_picture(open_target(output), **options)
     from convcli.images import open_animation
 
     return open_animation(open_target(output), **options, **frames)
+
+
+def _keeps_alpha(plan: Plan, output: OutputFile) -> bool:
+    """Whether the picture keeps the input's alpha plane as it is."""
+    return output.kind == "picture" and plan.alpha in ("keep", "premultiply-keep")
+
+
+def _metadata(job: Job, output: OutputFile) -> Metadata:
+    """Return stamp, profile, resolution and EXIF; a map has only the stamp, for its colours mean nothing."""
+    from convcli.images import Metadata
+
+    metadata = job.image.info.metadata if output.kind == "picture" else Metadata()
+    return metadata._replace(stamp=job.stamp)
 
 
 def _colormap(plan: Plan, output: OutputFile) -> str | None:
@@ -120,71 +117,63 @@ def _colormap(plan: Plan, output: OutputFile) -> str | None:
     return plan.request.colormap if output.kind == "map" or len(output.maps) == 1 else None
 
 
-class _FileSink:
-    """What sinks that write to a file band by band have in common."""
+class _Writer:
+    """The common part: an encoder that takes band after band."""
 
-    output: OutputFile
-    counts: ToneCounts
-    _writer: PictureWriter
     is_raw = False
+    one_pass = False
+    _encoder: PictureWriter
+
+    def __init__(self, plan: Plan, output: OutputFile, tone: Tone) -> None:
+        self.output, self.tone, self._plan = output, tone, plan
+        self.counts = ToneCounts.zero(len(output.maps))
 
     def append(self, band: Band) -> None:
         """Write a band."""
-        self._writer.append(band.payload)
+        self._encoder.append(band.payload)
         self.counts += band.counts
+
+    def encode_samples(self, samples: NDArray[Any], counts: ToneCounts, top: int) -> Band:
+        """Make a band of stored samples ready, where they may be made in one pass."""
+        raise NotImplementedError
 
     def finish(self) -> int | None:
         """Put the file in its place; return its bytes, if it has a place."""
-        self._writer.close()
+        self._encoder.close()
         return _n_bytes(self.output)
 
     def abort(self) -> None:
         """Leave nothing behind."""
-        self._writer.abort()
+        self._encoder.abort()
 
 
-class PictureSink(_FileSink):
-    """A picture of one map, or of a map per plane, with what happens to alpha.
+class PictureOutput(_Writer):
+    """A picture of one map, or of a map per plane, with its alpha.
 
     Parameters
     ----------
-    plan, output
-    tone : Tone
-        Of ``output.maps``.
-    alpha : ndarray of shape (1, H, W) or PlaneSource, optional
-        The input's alpha plane, stored as it is.
-    writer : PictureWriter
-        From :func:`open_writer`; frames of an animation share one.
+    job, output
+    encoder : PictureWriter, optional
+        Frames of an animation share one, from :func:`open_encoder`.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        output: OutputFile,
-        tone: Tone,
-        alpha: NDArray[Any] | PlaneSource | None,
-        writer: PictureWriter,
-    ) -> None:
-        self.output = output
-        self.counts = ToneCounts.zero(len(output.maps))
-        self.tone = tone
-        self._alpha = alpha
+    def __init__(self, job: Job, output: OutputFile, encoder: PictureWriter | None = None) -> None:
+        plan = job.plan
+        super().__init__(plan, output, bind_tone(plan, output, job.ranges))
+        self._alpha: NDArray[Any] | PlaneSource | None = None
+        if _keeps_alpha(plan, output):
+            alpha = select_planes(plan.info.plane_names, ("a",), alpha=True)
+            self._alpha = view_planes(job.image.planes, alpha, white=plan.info.white)
         self._alpha_scale = {"8": 255, "16": 65535}.get(output.depth, 1) / plan.info.white
-        self._white = plan.white
         self._unpremultiply = plan.alpha == "premultiply"
-        self._late_bias = plan.late_bias
+        self.one_pass = self.tone.depth == "8" and not self._unpremultiply
         self._colormap = _colormap(plan, output)
-        self._writer = writer
-
-    @property
-    def one_pass(self) -> bool:
-        """Whether maps may be stored as they are made: as bytes, and nothing is done to them before."""
-        return self.tone.depth == "8" and not self._unpremultiply
+        self._encoder = encoder or open_encoder(job, output)
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
         if self._unpremultiply:
-            maps = _unpremultiply(maps, self._white, self._late_bias)
+            maps = _unpremultiply(maps, self._plan.white, self._plan.transform.late_bias)
         samples = np.empty((*maps.shape[1:], len(maps)), self.tone.dtype)
         _, counts = self.tone.apply(maps, samples.transpose(2, 0, 1), inplace=True)
         return self.encode_samples(samples, counts, top)
@@ -201,7 +190,7 @@ class PictureSink(_FileSink):
             from convcli.images import apply_colormap
 
             samples = apply_colormap(samples[..., 0], self._colormap)
-        return Band(self._writer.encode(samples), counts)
+        return Band(self._encoder.encode(samples), counts)
 
 
 def _unpremultiply(maps: NDArray[Any], white: float, bias: NDArray[Any] | None) -> NDArray[Any]:
@@ -214,45 +203,41 @@ def _unpremultiply(maps: NDArray[Any], white: float, bias: NDArray[Any] | None) 
     return np.concatenate([colour, alpha[None]])
 
 
-class RawSink(_FileSink):
+class RawOutput(_Writer):
     """All maps as float32, as they are before any tone."""
 
     is_raw = True
 
-    def __init__(self, plan: Plan, output: OutputFile, metadata: Metadata) -> None:
-        self.output = output
-        self.counts = ToneCounts.zero(len(output.maps))
-        self.tone = Tone(ToneSpec("clip"), white=1.0, depth="float")
+    def __init__(self, job: Job, output: OutputFile) -> None:
+        plan = job.plan
+        super().__init__(plan, output, Tone(ToneSpec("clip"), white=1.0, depth="float"))
         from convcli.images import open_raw
 
         height, width = output.size_hw
-        self._writer = open_raw(
+        self._encoder = open_raw(
             open_target(output),
             raw_format=output.format,
             names=tuple(plan.maps[index].label for index in output.maps),
             height_px=height,
             width_px=width,
-            stamp=metadata.stamp,
+            stamp=_metadata(job, output).stamp,
             dtype=plan.request.dtype,
+            leading=plan.transform.leading if output.kind == "raw" else (),
         )
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Convert to the stored type and count."""
         del top
-        return Band(self._writer.encode(maps), count_values(maps))
+        _, counts = self.tone.apply(maps)  # nothing is clipped: maps are stored as they are
+        return Band(self._encoder.encode(maps), counts)
 
 
-class SheetSink:
+class SheetOutput(_Writer):
     """Every map as a labelled tile of one picture; large maps are averaged down by a whole factor."""
 
-    is_raw = False
-
-    def __init__(self, plan: Plan, output: OutputFile, tone: Tone, metadata: Metadata) -> None:
-        self.output = output
-        self.counts = ToneCounts.zero(len(output.maps))
-        self._plan = plan
-        self.tone = tone
-        self._metadata = metadata
+    def __init__(self, job: Job, output: OutputFile) -> None:
+        super().__init__(job.plan, output, bind_tone(job.plan, output, job.ranges))
+        self._metadata = _metadata(job, output)
         height, width = output.size_hw
         self.factor = factor = tile_factor(output.size_hw)
         self._sums = np.zeros((len(output.maps), -(-height // factor), -(-width // factor)), np.float32)
@@ -295,3 +280,18 @@ class SheetSink:
 
     def abort(self) -> None:
         """Nothing is on disk before the end."""
+
+
+#: The writer of each kind of output; a map in a raw format is written as raw.
+_WRITERS: dict[str, Any] = {
+    "map": PictureOutput,
+    "picture": PictureOutput,
+    "sheet": SheetOutput,
+    "raw": RawOutput,
+}
+
+
+def open_writer(job: Job, output: OutputFile) -> OutputWriter:
+    """Open one output."""
+    writer: OutputWriter = _WRITERS["raw" if output.format in formats.RAW else output.kind](job, output)
+    return writer

@@ -1,15 +1,17 @@
 """A bank bound to the planes of one image: the weight tensor, groups and map names that will run.
 
-The rules of ``--groups``, of ``--mode`` and of ``--bias`` live here and nowhere else.
+The rules of ``--groups``, of ``--mode``, of ``--bias`` and of ``--combine`` live here and nowhere else.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from convcli.engine.store import magnitude
 from convcli.errors import GeometryError, UsageError
+from convcli.pipeline.names import MapName
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,22 +20,6 @@ if TYPE_CHECKING:
 
 #: Taps that add up to less than this part of their L1 norm sum to zero for the tone: published ones are rounded.
 ZERO_SUM = 1e-3
-
-
-class MapName(NamedTuple):
-    """One output map: which kernel made it, from which planes, and whether its taps sum to zero.
-
-    ``channel`` is empty for a kernel that mixes planes by taps of its own (a dense bank).
-    """
-
-    kernel: str
-    channel: str
-    zero_sum: bool
-
-    @property
-    def label(self) -> str:
-        """``kernel-channel``, as in file names."""
-        return f"{self.kernel}-{self.channel}" if self.channel else self.kernel
 
 
 class BoundBank(NamedTuple):
@@ -52,7 +38,7 @@ class BoundBank(NamedTuple):
     depthwise : bool
         Every kernel runs on every plane by itself, so that maps of one kernel form a picture.
     late_bias : ndarray or None
-        Bias that is added behind the engine, see :func:`convcli.pipeline.alpha.with_plain_alpha`.
+        Bias that is added behind the engine, see :func:`convcli.pipeline.transforms.alpha.with_plain_alpha`.
     """
 
     weight: NDArray[np.float64]
@@ -198,12 +184,110 @@ def _bind_dense(
     return BoundBank(weight=weight, bias=None, groups=n_groups, maps=maps, n_kernels=n_out, depthwise=False)
 
 
-def describe_kernel(bank: KernelBank) -> dict[str, object]:
-    """Return what is known of the bank."""
-    return {
-        "name": bank.name,
-        "kernels": list(bank.kernel_names),
-        "shape": list(bank.shape),
-        "orientation": "correlate",
-        "source": bank.source,
-    }
+class Combination(NamedTuple):
+    """How the K maps of one plane become fewer: by the bank's own reduction (MR8), then by ``--combine``.
+
+    Attributes
+    ----------
+    reduction : tuple of (name, indexes)
+        The bank's own groups of kernels, each reduced by ``reduction_op`` (``max``, ``absmax`` or ``magnitude``);
+        empty for none.
+    combine : str
+        ``none``, ``magnitude``, ``max``, ``argmax``, ``min``, ``sum`` or ``mean`` over what the reduction leaves.
+    """
+
+    reduction: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    reduction_op: str = "max"
+    combine: str = "none"
+
+    @classmethod
+    def of(cls, bank: KernelBank, combine: str) -> Combination:
+        """Return the combination of ``bank`` under ``--combine``; one kernel needs none."""
+        reduction = bank.reduction or ()
+        single = (len(reduction) or len(bank.kernel_names)) == 1
+        return cls(
+            reduction=reduction,
+            reduction_op=bank.reduction_op or "max",
+            combine="none" if single and combine != "magnitude" else combine,
+        )
+
+    def n_parts(self, n_kernels: int) -> int:
+        """Return the maps of one plane that ``combine`` has to work on."""
+        return len(self.reduction) or n_kernels
+
+    def n_maps(self, n_kernels: int) -> int:
+        """Return the maps that K maps of one plane become."""
+        return self.n_parts(n_kernels) if self.combine == "none" else 1
+
+    def names(self, maps: tuple[MapName, ...], n_kernels: int) -> tuple[MapName, ...]:
+        """Return the names of the combined maps; they sum to zero where all their parts do."""
+        named: list[MapName] = []
+        for start in range(0, len(maps), n_kernels):
+            part = maps[start : start + n_kernels]
+            channel = part[0].channel
+            if self.reduction:
+                part = tuple(
+                    MapName(kernel=name, channel=channel, zero_sum=all(part[i].zero_sum for i in indexes))
+                    for name, indexes in self.reduction
+                )
+            if self.combine != "none":
+                zero_sum = all(one.zero_sum for one in part)
+                part = (MapName(kernel=self.combine, channel=channel, zero_sum=zero_sum),)
+            named.extend(part)
+        return tuple(named)
+
+    def apply(self, maps: NDArray[Any], n_kernels: int) -> NDArray[Any]:
+        """Combine a band of maps.
+
+        Parameters
+        ----------
+        maps : ndarray of shape (C * K, H, W)
+            Channel-major.
+        n_kernels : int
+            ``K``.
+
+        Returns
+        -------
+        ndarray of shape (C * n_maps(K), H, W)
+
+        Examples
+        --------
+        >>> maps = np.array([3.0, 4.0]).reshape(2, 1, 1)
+        >>> Combination(combine="magnitude").apply(maps, 2)
+        array([[[5.]]])
+        """
+        if not self.reduction and self.combine == "none":
+            return maps
+        grouped = maps.reshape(-1, n_kernels, *maps.shape[1:])
+        if self.reduction:
+            grouped = self._reduce(grouped)
+        if self.combine != "none":
+            return _combine(grouped, self.combine)
+        return grouped.reshape(-1, *maps.shape[1:])
+
+    def _reduce(self, grouped: NDArray[Any]) -> NDArray[Any]:
+        parts = [grouped[:, list(indexes)] for _, indexes in self.reduction]
+        how = {"max": "max", "absmax": "max", "magnitude": "magnitude"}[self.reduction_op]
+        if self.reduction_op == "absmax":
+            parts = [np.abs(part) for part in parts]
+        return np.stack([_combine(part, how) for part in parts], axis=1)
+
+
+def is_picture(bound: BoundBank, combination: Combination) -> bool:
+    """Whether maps of colour planes make one picture: a single map, or one per plane of grey or RGB."""
+    n_maps = len(combination.names(bound.maps, bound.n_kernels))
+    one_per_plane = bound.depthwise and combination.n_maps(bound.n_kernels) == 1
+    return n_maps == 1 or (one_per_plane and n_maps == 3)
+
+
+def _combine(maps: NDArray[Any], how: str) -> NDArray[Any]:
+    """Combine axis 1 of maps (C, K, H, W)."""
+    combined: NDArray[Any]
+    if how == "magnitude":
+        combined = magnitude(maps)
+    elif how == "argmax":
+        combined = maps.argmax(axis=1).astype(np.float32)
+    else:
+        reduce: Any = {"max": np.max, "min": np.min, "sum": np.sum, "mean": np.mean}[how]
+        combined = reduce(maps, axis=1)
+    return combined

@@ -1,0 +1,254 @@
+"""A bank on one image: planned from its header, described, and started strip by strip."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from convcli.errors import GeometryError, UsageError
+from convcli.images.planes import select_planes
+from convcli.pipeline.tones import resolve_tones
+from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform
+from convcli.pipeline.transforms.binding import BoundBank, Combination, bind_bank, is_picture
+from convcli.pipeline.transforms.strips import ConvRun, plan_engine
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from convcli.banks import KernelBank
+    from convcli.engine import ConvPlan
+    from convcli.engine.borders import Border
+    from convcli.geometry.arithmetic import Pair
+    from convcli.images import ImageInfo
+    from convcli.images.planes import PlaneSource
+    from convcli.layers.kinds.conv import Conv
+    from convcli.pipeline.request import ApplyRequest
+    from convcli.pipeline.tones import ToneSpec
+
+#: Plans of convolutions kept for images of the same shape.
+_PLANS_KEPT = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AnyBank(Transform):
+    """A bank bound to planes, on one image or on the frames of a volume."""
+
+    bank: KernelBank
+    bound: BoundBank
+    combination: Combination
+    computes_alpha: bool = False
+
+    def tones(self, depth: str, *, on_sheet: bool) -> tuple[ToneSpec, ...]:
+        """Return the tone of each map, ``auto`` resolved; see :func:`convcli.pipeline.tones.resolve_tones`."""
+        n_indexes = self.combination.n_parts(self.bound.n_kernels) if self.combination.combine == "argmax" else 0
+        return resolve_tones(
+            self.request.tone,
+            self.maps,
+            depth,
+            n_indexes=n_indexes,
+            computes_alpha=self.computes_alpha,
+            on_sheet=on_sheet,
+        )
+
+    def weight_bytes(self) -> bytes:
+        """Return everything of the bank that decides maps and their names, as bytes for a digest."""
+        bank = self.bank
+        words = (bank.shape, bank.bias, bank.kernel_names, bank.combine, bank.reduction, bank.reduction_op)
+        return repr(words).encode() + bank.weight.tobytes()
+
+    def report(self, padding: tuple[Pair, ...], border: Border, engine: str, reason: str) -> dict[str, Any]:
+        """Return kernel, convolution and shapes; keys are the words of the flags, padding is per side."""
+        from convcli.layers.walk import walk
+
+        request, bank = self.request, self.bank
+        bias = self.bound.bias if self.late_bias is None else self.late_bias
+        (row,) = walk([conv_layer(request, self.bound, padding)], self.input_shape).rows
+        *frames, (top, bottom), (left, right) = padding
+        conv: dict[str, object] = {
+            "mode": request.mode,
+            "stride": list(request.stride),
+            "padding": {"top": top, "bottom": bottom, "left": left, "right": right},
+            **({"padding_frames": list(frames[0])} if frames else {}),
+            "padding_mode": str(border),
+            "border": border.pattern,
+            "dilation": list(request.dilation),
+            "groups": self.bound.groups,
+            "transposed": request.transposed,
+            **({"output_padding": list(request.output_padding)} if request.transposed else {}),
+            "bias": None if bias is None else bias.tolist(),
+            **({} if frames else {"anchor": _anchor(request, self.bound.weight.shape)}),
+            "combine": self.combination.combine,
+            "tone": request.tone,
+            "dtype": request.dtype,
+            "engine": engine,
+            "reason": reason,
+        }
+        names = {"kernels": list(bank.kernel_names), "shape": list(bank.shape)}
+        return {
+            "kernel": {"name": bank.name, **names, "orientation": "correlate", "source": bank.source},
+            "conv": conv,
+            "shape": {
+                "input": list(self.input_shape),
+                "output": list(row.output),
+                "maps": len(self.maps),
+                "parameters": row.parameters + len(bias if bias is not None else ()),
+                "macs": row.macs,
+                "unused_input": list(row.unused[-2:]),
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bank(AnyBank):
+    """A bank on one image, planned."""
+
+    conv: ConvPlan
+
+    @property
+    def late_bias(self) -> NDArray[Any] | None:
+        """Bias per colour plane that is added behind the engine, if any."""
+        return self.bound.late_bias
+
+    @property
+    def uses_torch(self) -> bool:
+        """Whether its engine is torch."""
+        return self.conv.engine == "torch"
+
+    def describe(self) -> dict[str, Any]:
+        """Return kernel, convolution and shapes."""
+        conv = self.conv
+        return self.report(conv.padding, conv.border, conv.engine, conv.reason)
+
+    def start(self, planes: NDArray[Any] | PlaneSource, tools: Tools) -> Run:
+        """Return its run, a strip at a time."""
+        request = self.request
+        tools = tools._replace(threads=request.threads or tools.threads)
+        return ConvRun(self.conv, self.bound, self.combination, planes=planes, tools=tools, memory=request.memory)
+
+
+def conv_layer(request: ApplyRequest, bound: BoundBank, padding: tuple[Pair, ...]) -> Conv:
+    """Return a bound bank as a layer, bias apart."""
+    from convcli.layers.kinds import conv
+
+    ones = (1,) * (len(padding) - 2)
+    weight = bound.weight.shape
+    return (conv.ConvTranspose if request.transposed else conv.Conv)(
+        n_axes=len(padding),
+        out_channels=weight[1] * bound.groups if request.transposed else weight[0],
+        groups=bound.groups,
+        kernel_size=weight[2:],
+        stride=(*ones, *request.stride),
+        padding=padding,
+        dilation=(*ones, *request.dilation),
+        output_padding=request.output_padding,
+        bias=False,
+    )
+
+
+def _anchor(request: ApplyRequest, weight_shape: tuple[int, ...]) -> list[int] | None:
+    """Return the tap over the output sample; with a stride the padding says it better, and this is ``None``."""
+    if request.anchor is not None:
+        return list(request.anchor)
+    if request.padding != "same" or request.stride != (1, 1) or request.transposed:
+        return None
+    return [(size - 1) // 2 for size in weight_shape[-2:]]
+
+
+class BankPlanner:
+    """Plans a bank on the images of one request.
+
+    Raises
+    ------
+    KernelError
+        The bank cannot be loaded.
+    """
+
+    def __init__(self, request: ApplyRequest) -> None:
+        from convcli.banks import load_bank
+        from convcli.banks.bank import check_taps, max_taps
+
+        self.request = request
+        limit = nullcontext() if request.max_taps is None else max_taps(request.max_taps)
+        with limit:
+            self.bank = load_bank(*request.kernels)
+            check_taps(self.bank.weight.size, f"kernel {self.bank.name}")
+        self._bound: dict[tuple[str, ...], BoundBank] = {}
+        self._convs: dict[tuple[object, ...], ConvPlan] = {}
+
+    def plan(self, label: str, info: ImageInfo) -> Planned:
+        """Plan one input from its header.
+
+        Raises
+        ------
+        GeometryError
+            The window does not fit, or groups do not divide.
+        UsageError
+            The image lacks a plane that was asked for, or the output cannot hold what was asked.
+        """
+        request, bank, kind = self.request, self.bank, self.request.kind
+        if bank.weight.ndim == 5:
+            raise GeometryError(
+                f"kernel {bank.name} is 3-D ({'x'.join(map(str, bank.shape[2:]))}) and runs over frames; "
+                f"{label} is one picture",
+                hint="a file of several frames or pages, with all of them: --frames all",
+            )
+        notes = list(bank.notes)
+        selection = select_planes(info.plane_names, request.channels, alpha=False)
+        bound = self._bind(selection.names)
+        combination = Combination.of(bank, request.combine or (bank.combine if kind == "picture" else "none"))
+        if kind == "picture" and not is_picture(bound, combination):
+            kind = "sheet"
+            if request.depth not in (None, "8"):
+                raise UsageError(
+                    "several maps make a sheet, which has 8 bits", hint="--combine max, or --layout maps, or no --depth"
+                )
+            n_maps = len(combination.names(bound.maps, bound.n_kernels))
+            notes.append(f"{n_maps} maps have no natural combination into one picture: a labelled sheet of them")
+        alpha = None
+        if info.has_alpha and request.channels is None:
+            from convcli.pipeline.transforms.alpha import choose_alpha, with_plain_alpha
+
+            alpha, said = choose_alpha(request, kind, bound)
+            notes += said
+            if alpha in ("premultiply", "filter"):
+                selection = select_planes(info.plane_names, None, alpha=True)
+                bound = self._bind(selection.names)
+            if alpha == "premultiply":
+                bound = with_plain_alpha(bound)
+        computed = selection.luma or str(alpha).startswith("premultiply")
+        conv = self._plan_conv(bound, info, selection.names, computed=computed)
+        if alpha in ("keep", "premultiply-keep"):
+            from convcli.pipeline.transforms.alpha import keep_alpha_of_same_size
+
+            alpha, said = keep_alpha_of_same_size(alpha, info, conv.output_shape[-2:])
+            notes += said
+        transform = Bank(
+            request=request,
+            maps=combination.names(bound.maps, bound.n_kernels),
+            input_shape=(len(selection.names), info.height_px, info.width_px),
+            bank=bank,
+            bound=bound,
+            combination=combination,
+            computes_alpha=alpha in ("premultiply", "filter"),
+            conv=conv,
+        )
+        outputs = ((0, len(transform.maps), conv.output_shape[-2:]),)
+        name = bank.file_name
+        return Planned(transform, selection, alpha, kind, outputs, name, name, tuple(notes))
+
+    def _plan_conv(self, bound: BoundBank, info: ImageInfo, planes: tuple[str, ...], *, computed: bool) -> ConvPlan:
+        """Plan the convolution once for all images of one shape and type."""
+        key = (planes, info.height_px, info.width_px, info.dtype, computed)
+        if key not in self._convs:
+            if len(self._convs) >= _PLANS_KEPT:
+                self._convs.clear()
+            self._convs[key] = plan_engine(self.request, bound, info, len(planes), computed=computed)
+        return self._convs[key]
+
+    def _bind(self, planes: tuple[str, ...]) -> BoundBank:
+        if planes not in self._bound:
+            request = self.request
+            how = {"groups": request.groups, "mode": request.mode, "bias": request.bias}
+            self._bound[planes] = bind_bank(self.bank, planes, transposed=request.transposed, **how)  # type: ignore[arg-type]
+        return self._bound[planes]

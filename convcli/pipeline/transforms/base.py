@@ -1,0 +1,195 @@
+"""The contract of transforms: planned from a header, described, started on planes; their maps go to writers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from convcli.engine import ConvPlan, Runner
+    from convcli.engine.store import ToneCounts
+    from convcli.images.planes import PlaneSelection, PlaneSource
+    from convcli.pipeline.names import MapName
+    from convcli.pipeline.outputs import OutputFile
+    from convcli.pipeline.request import ApplyRequest
+    from convcli.pipeline.tones import Tone, ToneSpec
+
+Ranges = tuple["NDArray[Any]", "NDArray[Any]"]
+
+
+#: Bytes of all maps in one strip of rows: enough to make Python's share small, few enough to stay in a core's caches.
+STRIP_BYTES = 4 << 20
+
+
+class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
+    """Work was asked to end; what it had begun is undone."""
+
+
+class Band(NamedTuple):
+    """A band ready to be appended: its encoded samples, and the counts of its tone."""
+
+    payload: Any
+    counts: ToneCounts
+
+
+class OutputWriter(Protocol):
+    """One output file under way."""
+
+    output: OutputFile
+    counts: ToneCounts
+    tone: Tone
+    is_raw: bool
+    one_pass: bool
+
+    def encode(self, maps: NDArray[Any], top: int) -> Band:
+        """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
+
+    def encode_samples(self, samples: NDArray[Any], counts: ToneCounts, top: int) -> Band:
+        """Make a band of stored samples (h, W, M) ready, where :attr:`one_pass` is set."""
+
+    def append(self, band: Band) -> None:
+        """Write a band; bands come from top to bottom."""
+
+    def finish(self) -> int | None:
+        """Put the file in its place; return its bytes, if it has a place."""
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+
+
+class Run(Protocol):
+    """A transform under way on one image."""
+
+    def ranges(self) -> Ranges:
+        """Return minimum and maximum of each map, which some tones need first."""
+
+    def fill(self, writers: Sequence[OutputWriter]) -> None:
+        """Give every writer the maps of its output, from top to bottom."""
+
+
+class Tools(NamedTuple):
+    """Resources that a batch lends to a run."""
+
+    #: Strips at a time.
+    threads: int
+    #: Called before every strip; raises to stop.
+    check: Callable[[], None]
+    #: Return the prepared kernels of a plan, kept for images of the same shape.
+    prepare: Callable[[ConvPlan, NDArray[Any], NDArray[Any] | None], Runner]
+    #: Yield the planes of the other frames of a volume.
+    other_frames: Callable[[], Iterator[NDArray[Any] | PlaneSource]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Transform(ABC):
+    """The computation on one image, planned.
+
+    Attributes
+    ----------
+    request : ApplyRequest
+    maps : tuple of MapName
+        Its results, in order.
+    input_shape : tuple of int
+        Planes, rows and columns that run; frames stand before rows.
+    frames : tuple of int
+        Frames of the file that are one volume, in order; empty where each picture is an input by itself.
+    """
+
+    request: ApplyRequest
+    maps: tuple[MapName, ...]
+    input_shape: tuple[int, ...]
+    frames: tuple[int, ...] = ()
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """Axes before rows and columns of a raw file of all maps."""
+        return (len(self.maps),)
+
+    @property
+    def late_bias(self) -> NDArray[np.float64] | None:
+        """Bias per colour plane that is added behind the engine, if any."""
+        return None
+
+    @property
+    def uses_torch(self) -> bool:
+        """Whether running it may load torch, of which one copy is enough."""
+        return True
+
+    @abstractmethod
+    def tones(self, depth: str, *, on_sheet: bool) -> tuple[ToneSpec, ...]:
+        """Return the tone of each map at a depth, ``auto`` resolved."""
+
+    @abstractmethod
+    def weight_bytes(self) -> bytes:
+        """Return everything besides the flags that decides the maps, as bytes for a digest."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return its part of the report: kernel or stack, conventions, shapes and counts."""
+
+    @abstractmethod
+    def start(self, planes: NDArray[Any] | PlaneSource, tools: Tools) -> Run:
+        """Return its run on planes (C, H, W)."""
+
+
+class Planned(NamedTuple):
+    """The part of a plan that depends on the kind of transform.
+
+    ``outputs`` are runs of maps of one size, as (first map, end, size); ``kernel`` names a file that holds all maps.
+    """
+
+    transform: Transform
+    selection: PlaneSelection
+    alpha: str | None
+    kind: str
+    outputs: tuple[tuple[int, int, tuple[int, int]], ...]
+    folder: str
+    kernel: str
+    notes: tuple[str, ...]
+
+
+def whole(planes: NDArray[Any] | PlaneSource) -> NDArray[Any]:
+    """Return planes as one array."""
+    return planes if isinstance(planes, np.ndarray) else planes.rows(0, planes.shape[1])
+
+
+class WholeRun:
+    """Maps that are computed whole, by a stack or over frames.
+
+    Parameters
+    ----------
+    results : sequence of (slice, ndarray of shape (M, H, W))
+        Where maps stand among all maps of the plan, and the maps.
+    check : callable
+        Called between pieces of work; raises to stop.
+    """
+
+    def __init__(self, results: Sequence[tuple[slice, NDArray[Any]]], *, check: Callable[[], None]) -> None:
+        self._results = results
+        self._check = check
+
+    def ranges(self) -> Ranges:
+        """Return minimum and maximum of each map."""
+        maps = [result for _, result in self._results]
+        return (
+            np.concatenate([one.min(axis=(1, 2)) for one in maps]),
+            np.concatenate([one.max(axis=(1, 2)) for one in maps]),
+        )
+
+    def fill(self, writers: Sequence[OutputWriter]) -> None:
+        """Encode the maps of every output in strips."""
+        for writer in writers:
+            first = writer.output.maps[0]
+            span, maps = next((span, maps) for span, maps in self._results if span.start <= first < span.stop)
+            maps = maps[first - span.start : first - span.start + len(writer.output.maps)]
+            step = max(1, STRIP_BYTES // max(maps[:, 0].nbytes, 1))
+            for top in range(0, maps.shape[1], step):
+                self._check()
+                # A copy: tones work in place, and another writer may want the same maps.
+                writer.append(writer.encode(maps[:, top : top + step].copy(), top))

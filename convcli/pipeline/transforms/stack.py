@@ -1,0 +1,201 @@
+"""A stack of layers on one image: planned from its shapes, run through :mod:`convcli.layers.run`.
+
+Unlike a bank, a stack keeps whole maps of its layers in memory; ``shape`` says beforehand how many bytes that is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from convcli.errors import UsageError
+from convcli.images.planes import select_planes
+from convcli.pipeline.names import MapName
+from convcli.pipeline.request import ApplyRequest
+from convcli.pipeline.transforms.alpha import leave_out_alpha
+from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform, WholeRun, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from convcli.images import ImageInfo
+    from convcli.images.planes import PlaneSource
+    from convcli.layers.layer import Numbers
+    from convcli.layers.stack import Stack
+    from convcli.layers.walk import Walk
+    from convcli.pipeline.tones import ToneSpec
+
+#: Flags of one convolution: they mean nothing to a stack.
+_CONV_FLAGS = (
+    *("stride", "padding", "padding_mode", "dilation", "groups", "bias", "mode", "anchor", "transposed"),
+    *("output_padding", "combine"),
+)
+#: Flags that stacks do not know, whatever is in their file.
+_OTHER_FLAGS = ("alpha", "device", "memory")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StackTransform(Transform):
+    """A stack on one image, planned.
+
+    Attributes
+    ----------
+    stack : Stack
+    shape : Walk
+        Of this input.
+    wanted : tuple of (str, slice)
+        Outputs in running order, each with where its maps stand among :attr:`maps`.
+    numbers : sequence of Numbers
+        Weights of the layers, loaded once a batch.
+    """
+
+    stack: Stack
+    shape: Walk
+    wanted: tuple[tuple[str, slice], ...]
+    numbers: Sequence[Numbers]
+
+    def tones(self, depth: str, *, on_sheet: bool) -> tuple[ToneSpec, ...]:
+        """Return the tone of each map; ``auto`` stretches each map: what a layer's values mean is not known."""
+        del depth, on_sheet
+        from convcli.pipeline.tones import ToneSpec, parse_tone
+
+        asked = parse_tone(self.request.tone)
+        return (ToneSpec("stretch") if asked.name == "auto" else asked,) * len(self.maps)
+
+    def weight_bytes(self) -> bytes:
+        """Return the layers and all their numbers as bytes, for a digest."""
+        from convcli.layers.stack import dump_stack
+
+        digest = hashlib.sha256(dump_stack(self.stack).encode())
+        for index, numbers in enumerate(self.numbers):
+            for name, array in numbers._asdict().items():
+                if array is not None:  # where an array belongs decides as much as what is in it
+                    digest.update(f"{index} {name} {array.shape} {array.dtype}".encode() + array.tobytes())
+        return digest.digest()
+
+    def describe(self) -> dict[str, Any]:
+        """Return layers, shapes and counts, in the words of a bank's report where they mean the same."""
+        return {
+            "stack": {
+                "name": self.stack.name,
+                "path": str(self.request.stack),
+                "layers": [{"layer": row.layer.label, "output": list(row.output)} for row in self.shape.rows],
+            },
+            "shape": {
+                "input": list(self.input_shape),
+                "output": list(self.shape.output),
+                "maps": len(self.maps),
+                "parameters": self.shape.parameters,
+                "macs": self.shape.macs,
+            },
+        }
+
+    def start(self, planes: NDArray[Any] | PlaneSource, tools: Tools) -> Run:
+        """Run the stack."""
+        from convcli.layers.run import run_stack
+
+        names, request = [name for name, _ in self.wanted], self.request
+        samples = whole(planes).astype(request.dtype)
+        engine, threads = request.engine, request.threads
+        results = run_stack(self.stack, samples, outputs=names, engine=engine, threads=threads, numbers=self.numbers)
+        return WholeRun([(span, results[name]) for name, span in self.wanted], check=tools.check)
+
+
+class StackPlanner:
+    """Plans a stack on the images of one request.
+
+    Raises
+    ------
+    UsageError
+        The stack file cannot be read or understood, or flags of a single convolution were given.
+    """
+
+    bank = None
+
+    def __init__(self, request: ApplyRequest) -> None:
+        from convcli.banks import safe_name
+        from convcli.layers.stack import load_stack
+
+        assert request.stack is not None
+        self.request = request
+        self.stack = load_stack(request.stack, n_axes=2)
+        self._file_name = safe_name(self.stack.name)
+        _refuse_flags(request)
+        self._numbers: dict[int, Sequence[Numbers]] = {}
+
+    def plan(self, label: str, info: ImageInfo) -> Planned:
+        """Plan one input from its header.
+
+        Raises
+        ------
+        GeometryError
+            A layer does not fit the image.
+        UsageError
+            An output or a plane is not there, or one file cannot hold the outputs.
+        """
+        del label
+        from convcli.layers.run import wanted_outputs
+
+        request, kind = self.request, self.request.kind
+        selection = select_planes(info.plane_names, request.channels, alpha=False)
+        input_shape = (len(selection.names), info.height_px, info.width_px)
+        shape = self.stack.shape(input_shape)
+        sizes = {row.layer.name: row.output for row in shape.rows if row.layer.name}
+        maps: list[MapName] = []
+        outputs = []
+        names = wanted_outputs(self.stack, request.outputs)
+        for name in names:
+            n_maps, height, width = sizes.get(name, shape.output)
+            outputs.append((len(maps), len(maps) + n_maps, (height, width)))
+            digits = len(str(n_maps - 1))
+            maps += [MapName(kernel=f"{name}-{i:0{digits}}", channel="", zero_sum=False) for i in range(n_maps)]
+        notes = leave_out_alpha(request, info)
+        if kind != "maps" and len(outputs) > 1:
+            raise UsageError(
+                f"one file cannot hold {len(outputs)} outputs of different sizes",
+                hint="--out-dir DIR, or --outputs last",
+            )
+        if kind == "picture" and len(maps) not in (1, 3):
+            kind = "sheet"
+            notes.append(f"{len(maps)} maps are no picture: drawn as a labelled sheet")
+        transform = StackTransform(
+            request=request,
+            maps=tuple(maps),
+            input_shape=input_shape,
+            stack=self.stack,
+            shape=shape,
+            wanted=tuple((name, slice(first, end)) for name, (first, end, _) in zip(names, outputs, strict=True)),
+            numbers=self._load_numbers(shape),
+        )
+        return Planned(transform, selection, None, kind, tuple(outputs), self._file_name, names[0], tuple(notes))
+
+    def _load_numbers(self, shape: Walk) -> Sequence[Numbers]:
+        """Weights depend on the planes of the image only; ``--max-taps`` is of each layer."""
+        from convcli.banks.bank import check_taps, max_taps
+        from convcli.layers.weights import load_numbers
+
+        channels, limit = int(shape.rows[0].input[0]), self.request.max_taps
+        if channels not in self._numbers:
+            with nullcontext() if limit is None else max_taps(limit):
+                numbers = load_numbers(self.stack, shape)
+                for index, (row, one) in enumerate(zip(shape.rows, numbers, strict=True), start=1):
+                    if limit is not None and one.weight is not None:
+                        check_taps(one.weight.size, f"layer {index} ({row.layer.label})")
+            self._numbers[channels] = numbers
+        return self._numbers[channels]
+
+
+def _refuse_flags(request: ApplyRequest) -> None:
+    """Refuse flags that a stack would ignore."""
+    default = ApplyRequest()
+    given = [flag for flag in (*_CONV_FLAGS, *_OTHER_FLAGS) if getattr(request, flag) != getattr(default, flag)]
+    if given:
+        in_layer = given[0] in _CONV_FLAGS
+        raise UsageError(
+            f"--{given[0].replace('_', '-')} does nothing to a stack",
+            hint="put it into the layer in the stack file" if in_layer else "leave it out",
+        )

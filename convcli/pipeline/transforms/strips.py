@@ -1,0 +1,233 @@
+"""The convolution of a bound bank: padding and algorithm planned, then run a strip of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+
+from convcli.errors import GeometryError, UsageError
+from convcli.geometry.arithmetic import Pair, resolve_padding, resolve_transpose_padding, window_px
+from convcli.pipeline.transforms.base import STRIP_BYTES, Band, OutputWriter, Ranges, Tools
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from convcli.engine import ConvPlan
+    from convcli.images import ImageInfo
+    from convcli.images.planes import PlaneSource
+    from convcli.pipeline.request import ApplyRequest
+    from convcli.pipeline.transforms.binding import BoundBank, Combination
+
+T = TypeVar("T")
+
+#: Where rows are long, the maps in a strip take no more than this part of the memory: an eighth, or one row.
+MEMORY_SHARE = 8
+#: A strip is no fewer rows than this, and no fewer than so many times those of a window: the rest is read twice.
+LEAST_ROWS, LEAST_WINDOWS = 32, 4
+#: Copies of a strip of maps that are there at once: sums, and what they are combined into and stored as.
+_MAPS_KEPT = 2
+
+
+def plan_engine(
+    request: ApplyRequest, bound: BoundBank, info: ImageInfo, n_planes: int, *, computed: bool = False
+) -> ConvPlan:
+    """Plan the convolution itself; ``computed`` planes reach the engine as floats, not as stored samples."""
+    from convcli.engine import parse_border, plan_conv
+    from convcli.engine.problem import check_range
+
+    input_px = (info.height_px, info.width_px)
+    # The command repeats edges unless told otherwise; a transposed convolution knows no border but zeros.
+    border = request.padding_mode or ("zeros" if request.transposed else "replicate")
+    kernel_px: tuple[int, int] = (bound.weight.shape[-2], bound.weight.shape[-1])
+    conv = plan_conv(
+        input_shape=(n_planes, *input_px),
+        weight=bound.weight,
+        stride=request.stride,
+        padding=resolve_request_padding(request, input_px, kernel_px),
+        dilation=request.dilation,
+        groups=bound.groups,
+        border=parse_border(border),
+        transposed=request.transposed,
+        output_padding=request.output_padding,
+        dtype=request.dtype,
+        input_dtype=request.dtype if computed or request.unit else info.dtype,
+        engine=request.engine,
+        threads=request.threads,
+        memory=request.memory,
+        maps_kept=_MAPS_KEPT,
+        device=request.device,
+    )
+    bias = bound.bias if bound.late_bias is None else bound.late_bias
+    if bias is not None:
+        largest = float(abs(bias).max())
+        check_range(largest + conv.bound, conv.dtype, f"bias of {largest:.4g}")
+    return conv
+
+
+def resolve_request_padding(
+    request: ApplyRequest, input_px: tuple[int, int], kernel_px: tuple[int, int]
+) -> tuple[Pair, Pair]:
+    """Return pixels added per side, (before, after) for rows and columns; ``--anchor`` moves ``same``.
+
+    Raises
+    ------
+    GeometryError
+        The anchor lies outside the kernel.
+    UsageError
+        An anchor with a padding other than ``same``: explicit pixels already say where the kernel sits.
+    """
+    if request.anchor is None:
+        if request.transposed:
+            pairs = resolve_transpose_padding(
+                request.padding, input_px, kernel_px, request.stride, request.dilation, request.output_padding
+            )
+        else:
+            pairs = resolve_padding(request.padding, input_px, kernel_px, request.stride, request.dilation)
+        return pairs[0], pairs[1]
+    if request.padding != "same" or request.transposed:
+        raise UsageError(
+            "--anchor goes with --padding same", hint="per-side padding moves the kernel: --padding 0,2,0,2"
+        )
+    anchored = []
+    for size, kernel, stride, dilation, anchor in zip(
+        input_px, kernel_px, request.stride, request.dilation, request.anchor, strict=True
+    ):
+        if anchor >= kernel:
+            raise GeometryError(
+                f"--anchor {anchor} is outside a kernel of {kernel} taps", hint=f"0 to {kernel - 1}", kernel_px=kernel
+            )
+        before = anchor * dilation
+        needed = (-(-size // stride) - 1) * stride + window_px(kernel, dilation) - size
+        anchored.append((before, max(needed - before, 0)))
+    return anchored[0], anchored[1]
+
+
+class ConvRun:
+    """A bank on one image, a strip of rows at a time.
+
+    Every strip is computed, toned and encoded in one thread while it is in that core's cache, and appended in order.
+
+    Parameters
+    ----------
+    conv : ConvPlan
+    bound : BoundBank
+    combination : Combination
+    planes : ndarray of shape (C, H, W) or PlaneSource
+    tools : Tools
+    memory : int, optional
+        Bound on working memory in bytes.
+    """
+
+    def __init__(
+        self,
+        conv: ConvPlan,
+        bound: BoundBank,
+        combination: Combination,
+        *,
+        planes: NDArray[Any] | PlaneSource,
+        tools: Tools,
+        memory: int | None,
+    ) -> None:
+        self._conv, self._combination, self._planes, self._tools = conv, combination, planes, tools
+        self._runner = tools.prepare(conv, bound.weight, bound.bias)
+        self._n_kernels, self._memory = bound.n_kernels, memory
+        self._n_maps = len(bound.maps) // bound.n_kernels * combination.n_maps(bound.n_kernels)
+
+    def ranges(self) -> Ranges:
+        """Return minimum and maximum of each combined map, in a pass of its own."""
+
+        def extremes(top: int, bottom: int) -> Ranges:
+            maps = self._maps(top, bottom)
+            return maps.min(axis=(1, 2)), maps.max(axis=(1, 2))
+
+        lows, highs = zip(*self._strips(extremes, self._conv.output_shape[0]), strict=True)
+        return np.min(lows, axis=0), np.max(highs, axis=0)
+
+    def fill(self, writers: Sequence[OutputWriter]) -> None:
+        """Compute, combine and encode every strip, and append it to every writer."""
+        passes = self._passes(writers)
+        # Bytes take less of the cache than the sums they are made from.
+        n_maps = self._conv.output_shape[0] if passes is None else -(-self._n_maps // 2)
+
+        def encode(top: int, bottom: int) -> list[Band]:
+            made = None if passes is None else [self._picture(*one, top, bottom) for one in passes]
+            if made is not None and None not in made:
+                return cast("list[Band]", made)
+            maps = self._maps(top, bottom)
+            return [writer.encode(maps[writer.output.span], top) for writer in writers]
+
+        for bands in self._strips(encode, n_maps):
+            for writer, band in zip(writers, bands, strict=True):
+                writer.append(band)
+
+    def _passes(self, writers: Sequence[OutputWriter]) -> list[tuple[OutputWriter, int | None]] | None:
+        """Return the writers if the compiled loops make their strips from samples to bytes, each with its map or None.
+
+        One writer of all maps, or a writer for each.
+        """
+        combination, n_kernels = self._combination, self._n_kernels
+        if combination.reduction or not all(writer.one_pass for writer in writers):
+            return None
+        n_maps, dtype = self._n_maps, self._planes.dtype
+        if len(writers) == 1 and len(writers[0].output.maps) == n_maps:
+            plain = combination.combine == ("none" if n_kernels == 1 else "magnitude")
+            return [(writers[0], None)] if plain and self._runner.makes_pictures(dtype, n_kernels) else None
+        single = combination.combine == "none" and all(len(writer.output.maps) == 1 for writer in writers)
+        if not single or not self._runner.makes_bytes(dtype):
+            return None
+        return [(writer, writer.output.maps[0]) for writer in writers]
+
+    def _picture(self, writer: OutputWriter, map_index: int | None, top: int, bottom: int) -> Band | None:
+        """Return a strip made in one pass, or None where its values leave what float32 can tell apart."""
+        n_maps = len(writer.output.maps)
+        samples = np.empty((bottom - top, self._conv.output_shape[2], n_maps), np.uint8)
+        tones = [writer.tone.gain_offset(index) for index in range(n_maps)]
+        counts = self._runner.picture(self._planes, top, bottom, samples, tones, map_index)
+        return None if counts is None else writer.encode_samples(samples, counts, top)
+
+    def _maps(self, top: int, bottom: int) -> NDArray[Any]:
+        """Return a strip of combined maps (M, h, W), in the type that costs the engine least."""
+        n_maps, _, width = self._conv.output_shape
+        out = np.empty((n_maps, bottom - top, width), self._conv.dtype)
+        maps = self._runner.rows(self._planes, top, bottom, out=out)
+        return self._combination.apply(maps, self._n_kernels)
+
+    def _strips(self, work: Callable[[int, int], T], n_maps: int) -> Iterator[T]:
+        """Yield ``work(top, bottom)`` of every strip of ``n_maps`` in order, a few strips ahead on other threads."""
+        from convcli.engine.plan import DEFAULT_MEMORY
+
+        height = self._conv.output_shape[1]
+        memory = self._memory or DEFAULT_MEMORY
+        step = strip_rows(self._conv, memory // MEMORY_SHARE, n_maps)
+        strips = ((top, min(top + step, height)) for top in range(0, height, step))
+        if self._tools.threads == 1 or step >= height:
+            for top, bottom in strips:
+                self._tools.check()
+                yield work(top, bottom)
+            return
+
+        def work_on(strip: tuple[int, int]) -> T:
+            self._tools.check()
+            return work(*strip)
+
+        from convcli.pipeline.workers import work_in_order
+
+        yield from work_in_order(strips, work_on, self._tools.threads)
+
+
+def strip_rows(conv: ConvPlan, most_bytes: int, n_maps: int) -> int:
+    """Return the output rows that one thread computes, tones and encodes at a time.
+
+    A multiple of the plan's bands, or a part of one where a band of all maps is large; tiles of a transform, which are
+    as high as a band, are not divided.
+    """
+    row_bytes = n_maps * conv.output_shape[2] * np.dtype(conv.dtype).itemsize
+    rows = STRIP_BYTES // row_bytes
+    if conv.engine == "fft" or (rows >= conv.band_rows and conv.engine != "direct"):
+        return conv.band_rows * max(1, rows // conv.band_rows)
+    window = window_px(conv.kernel_hw[0], conv.dilation_hw[0])
+    least = max(LEAST_ROWS, LEAST_WINDOWS * window // conv.stride_hw[0])
+    most = rows if conv.engine == "direct" else conv.band_rows
+    return max(min(max(most, least), max(least, rows // LEAST_ROWS * LEAST_ROWS), most_bytes // row_bytes), 1)
