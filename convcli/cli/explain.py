@@ -48,7 +48,7 @@ def explain(
         if html is not None:
             from convcli.cli.play import write_explained
 
-            write_explained(html, one.plan, index, (row, column), overwrite=overwrite)
+            write_explained(html, one, index, (row, column), overwrite=overwrite)
         planes = [one.plan.selection.names[plane] for plane in told.planes]
     values = {named.label: float(value) for named, value in zip(bound.maps, computed, strict=True)}
     name = bound.maps[index].label

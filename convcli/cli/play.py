@@ -9,7 +9,7 @@ import typer
 from convcli.cli.options import option
 
 if TYPE_CHECKING:
-    from convcli.pipeline.plan import ImagePlan
+    from convcli.pipeline.api import OneImage
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +48,7 @@ def play(
     write_page(output, play_page(shown, kernel or (), longest_px=size), overwrite=overwrite)
 
 
-def write_explained(output: str, plan: ImagePlan, map_index: int, at: tuple[int, int], *, overwrite: bool) -> None:
+def write_explained(output: str, one: OneImage, map_index: int, at: tuple[int, int], *, overwrite: bool) -> None:
     """Write the page of an image as ``explain`` has planned it, at the sample that it explains."""
     from pathlib import Path
 
@@ -57,10 +57,10 @@ def write_explained(output: str, plan: ImagePlan, map_index: int, at: tuple[int,
     from convcli.render.pages.play import MOST_PIXELS, play_page
     from convcli.render.pages.start import start_at
 
-    request, info, label = plan.request, plan.info, plan.source.label
+    request, info, label = one.plan.request, one.plan.info, one.plan.source.label
     if label == "<stdin>" or len(request.kernels) != 1:
         raise UsageError("--html takes one image file and one kernel", hint="a file, and one -k")
-    start = start_at(request, plan.conv, plan.bound, plan.selection.names, map_index, at)
+    start = start_at(request, one.bank.conv, one.bank.bound, one.plan.selection.names, map_index, at)
     if info.dtype != "uint8" or info.width_px * info.height_px > MOST_PIXELS:
         raise UsageError(
             f"--html shows pictures of 8 bits and at most {MOST_PIXELS:,} pixels; this one has {info.dtype} samples, "

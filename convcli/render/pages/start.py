@@ -9,7 +9,7 @@ from convcli.render.pages.play import Start
 
 if TYPE_CHECKING:
     from convcli.engine import ConvPlan
-    from convcli.pipeline.binding import BoundBank
+    from convcli.pipeline.transforms.binding import BoundBank
     from convcli.pipeline.request import ApplyRequest
 
 
