@@ -168,7 +168,8 @@ class Conv(Windowed):
                 hint = "bias = false, or bias_from = 'file#entry'"
                 raise KernelError(f"has a bias, and {given['weight']!r} brings none", hint=hint)
         else:
-            weight = sources.initial(wanted, given.get("init", ()))
+            weight, drawn = sources.initial()
+            weight, bias = np.asarray(weight, np.float64), bias if drawn is None else drawn
         if not self.bias:
             return Numbers(weight)
         bias = np.asarray(bias, np.float64).reshape(-1)
