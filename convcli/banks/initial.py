@@ -119,8 +119,8 @@ Generator = TorchGenerator | NumpyGenerator
 
 def _fused(a: Any, b: Any, c: Any) -> Floats:
     """Return ``a * b + c`` with one rounding to float32, as the processor's fused operation."""
-    total: Floats = (np.float64(a) * np.float64(b) + np.float64(c)).astype(np.float32)
-    return total
+    x, y, z = (np.asarray(each, np.float64) for each in (a, b, c))
+    return np.asarray(x * y + z, np.float32)
 
 
 def _horner(x: Floats, coefficients: tuple[float, ...]) -> Floats:
