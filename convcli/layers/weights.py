@@ -64,8 +64,12 @@ class NumberSources(NamedTuple):
             raise UsageError("has no weights", hint="weight = 'sobel', weight = 'file.safetensors#entry' or init = {…}")
         return self.drawn
 
-    def kernel(self, spec: str, wanted: tuple[int, ...], groups: int, *, with_bias: bool) -> tuple[Array, Array | None]:
-        """Return weight and bias of a bank or of a checkpoint's entry, in the shape ``wanted``."""
+    def kernel(self, spec: str, wanted: tuple[int, ...], copies: int, *, with_bias: bool) -> tuple[Array, Array | None]:
+        """Return weight and bias of a bank or of a checkpoint's entry, in the shape ``wanted``.
+
+        A depthwise layer repeats a bank's kernels ``copies`` times, once a channel. 1 adds a kernel of one channel over
+        all planes; 0 takes weights as they are.
+        """
         if spec.partition("#")[0].lower().endswith(CHECKPOINTS):
             weight = self.tensor(spec)
             bias = self.tensor(f"{spec.removesuffix('weight')}bias", missing_ok=True) if with_bias else None
@@ -78,9 +82,9 @@ class NumberSources(NamedTuple):
         weight = np.asarray(bank.weight, np.float64)
         weight = weight.reshape(*weight.shape[:2], *_strip(weight.shape[2:], len(wanted) - 2))
         repeated = weight
-        if weight.shape[1] == 1 and wanted[1] == 1 and wanted[0] == groups * len(weight):
-            repeated = np.tile(weight, (groups, 1, *(1,) * (weight.ndim - 2)))  # each kernel on each plane: c*K + k
-        elif weight.shape[1] == 1 and groups == 1 and wanted[0] == len(weight):
+        if weight.shape[1] == 1 and wanted[1] == 1 and wanted[0] == copies * len(weight):
+            repeated = np.tile(weight, (copies, 1, *(1,) * (weight.ndim - 2)))  # each kernel on each plane: c*K + k
+        elif weight.shape[1] == 1 and copies == 1 and wanted[0] == len(weight):
             repeated = np.repeat(weight, wanted[1], axis=1)  # one kernel on every plane, added up
         if repeated.shape != wanted:
             raise _other_shape(spec, weight.shape, wanted)
@@ -117,7 +121,10 @@ def _strip(sizes: tuple[int, ...], n_axes: int) -> tuple[int, ...]:
 def _other_shape(spec: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> KernelError:
     """Return the error for a weight that does not fit."""
     text = ["x".join(map(str, sizes)) for sizes in (found, wanted)]
-    return KernelError(f"{spec!r} has shape {text[0]}, and the layer needs {text[1]} (out, in/groups, kernel)")
+    hint = "groups=auto (or depthwise) repeats kernels" if found[1] == wanted[1] == 1 and found[0] < wanted[0] else None
+    return KernelError(
+        f"{spec!r} has shape {text[0]}, and the layer needs {text[1]} (out, in/groups, kernel)", hint=hint
+    )
 
 
 def _read_arrays(path: Path) -> Mapping[str, Array]:
