@@ -37,7 +37,7 @@ def test_what_torch_takes_is_taken_and_nothing_else(transposed):
     [
         ((2, 1, 3, 3), 3, 3, False, "--groups auto gives 6 maps: each of 2 kernels on each of 3 planes"),
         ((2, 1, 3, 3), 3, 2, False, "groups that do: 1, 3; --groups auto gives 6 maps"),
-        ((8, 3, 3, 3), 6, 1, False, "--groups auto gives 8 maps: 2 groups"),
+        ((8, 3, 3, 3), 6, 1, False, "--groups auto gives 8 maps: --groups 2"),
         ((8, 5, 3, 3), 3, 1, False, "--channels picks planes: 5"),
         ((3, 2, 3, 3), 4, 1, True, "--channels picks planes: 3"),
     ],
