@@ -206,7 +206,7 @@ def test_channel_shuffle_of_one_image_shuffles_its_channels():
 
 IMAGE = np.ones((2, 6, 6))
 HALF = (1, 2.5)
-ODD = (2.0, "2", None, True, HALF, (1, 2, 3), {2}, object(), -1, ((1, 2), (3,)), b"2", np.float64(2), 1e30)
+ODD = (2.0, "2", None, True, HALF, (1, 2, 3), {2}, object(), -1, ((1, 2), (3,)), b"2", np.float64(2), 10**30)
 CALLS = {
     "max_pool2d": ({"kernel_size": 2}, ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")),
     "avg_pool2d": (

@@ -12,6 +12,7 @@ import numpy as np
 
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry.arithmetic import Pair
+from convcli.geometry.sizes import MAX_DIGITS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -78,18 +79,19 @@ def float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float64 if dtype.itemsize > 4 else np.float32)
 
 
-def whole(value: object, name: str, minimum: int | None = 1) -> int:
-    """Return a whole number of at least ``minimum``; refuse other types, also floats without a fraction."""
+def whole(value: object, name: str, minimum: int = 1, most: int = 10**MAX_DIGITS - 1) -> int:
+    """Return a whole number from ``minimum`` to ``most``; refuse other types, also floats without a fraction."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         number = None
     if number is None or isinstance(value, bool | np.bool_):
         is_whole = isinstance(value, float) and value.is_integer()
-        hint = f"{name}={value:.0f}" if is_whole else f"{name} is a whole number"
+        hint = f"{name}={value:.0f}" if is_whole else f"{name} is a whole number of at least {minimum}"
         raise UsageError(f"{name} {value!r} is not a whole number", hint=hint)
-    if minimum is not None and number < minimum:
-        raise GeometryError(f"{name} {number} is too small", hint=f"{name} is at least {minimum}")
+    if not minimum <= number <= most:
+        size = "small" if number < minimum else "large"
+        raise GeometryError(f"{name} {number} is too {size}", hint=f"{name} is {minimum} to {most}")
     return number
 
 

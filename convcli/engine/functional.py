@@ -222,7 +222,7 @@ def _convolve(
     border = parse_border(word(padding_mode, "padding_mode"))
     how["groups"], how["engine"] = whole(how["groups"], "groups"), word(how["engine"], "engine")
     for limit in ("threads", "memory"):
-        how[limit] = None if how[limit] is None else whole(how[limit], limit)
+        how[limit] = None if how[limit] is None else whole(how[limit], limit, most=2**63 - 1)
     bias = None if bias is None else as_array(bias, "bias")
     more = extra or (0,) * n_axes
     if extra is None:

@@ -148,7 +148,7 @@ def _avg_pool(
     *,
     dilation: Size = 1,
 ) -> NDArray[Any]:
-    if divisor_override is not None and whole(divisor_override, "divisor_override", None) == 0:
+    if divisor_override is not None and whole(divisor_override, "divisor_override", -(10**9)) == 0:
         raise GeometryError("divisor_override 0", hint="any other number, or None")
     samples, include_pad = as_array(input, "input"), switch(count_include_pad, "count_include_pad")
     samples = samples.astype(float_type(samples.dtype), copy=False)

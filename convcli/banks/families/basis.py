@@ -95,7 +95,7 @@ def random(
         weight = initial(generator, shape, init, **values)
         note = f"NumPy's PCG64 with seed {seed}; torch draws other numbers from the same seed"
         if bias == "true":
-            _, offset = built_layer(generator, (out_channels, *shape[1:]), n_biases)
+            _, offset = built_layer(generator, shape, out_channels)
     else:
         # torch draws weight and bias when it builds a layer, and an initialiser draws the weight again.
         generator = TorchGenerator(seed)
