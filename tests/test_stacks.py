@@ -371,6 +371,15 @@ def test_a_seed_of_a_layer_is_its_own_and_layers_with_weights_draw_too():
     np.testing.assert_array_max_ulp(np.float32(load_numbers(stack, stack.shape((1, 9, 9)))[1].weight), expected, 1)
 
 
+def test_a_few_normal_numbers_are_drawn_in_pairs_from_layer_to_layer():
+    stack = parse_stack('init = {kind = "normal", seed = 4}\nlayers = ["conv:3,k=1", "conv:5,k=1", "conv:3,k=1"]')
+    torch.manual_seed(4)
+    module = [torch.nn.Conv2d(1, 3, 1), torch.nn.Conv2d(3, 5, 1), torch.nn.Conv2d(5, 3, 1)]
+    for layer, numbers in zip(module, load_numbers(stack, stack.shape((1, 4, 4))), strict=True):
+        torch.nn.init.normal_(layer.weight, 0, 0.02)
+        np.testing.assert_array_max_ulp(np.float32(numbers.weight), layer.weight.detach().numpy(), 1)
+
+
 def test_the_numbers_of_numpy_are_kept():
     stack = parse_stack('init = {kind = "xavier", seed = 9, rng = "numpy"}\nlayers = ["relu", "conv:2,k=3"]')
     weight, bias = load_numbers(stack, stack.shape((3, 9, 9)))[1]
