@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from convcli.errors import GeometryError, KernelError, UsageError
 from convcli.layers.run import run_stack
 from convcli.layers.stack import KEYS, Stack, load_stack, parse_stack
-from convcli.layers.weights import INITS, initial_weight, load_numbers
+from convcli.layers.weights import INITS, load_numbers
 
 STACKS = REPOSITORY / "examples" / "stacks"
 
@@ -317,23 +317,75 @@ def test_numbers_that_are_missing_or_do_not_fit_are_said(layer, message):
     assert str(caught.value).startswith("layer 1")
 
 
-def test_initialisers_have_their_published_moments():
-    shape, n = (64, 32, 3, 3), 64 * 32 * 9
-    fan_in, fan_out = 32 * 9, 64 * 9
-    for kind, std in (("kaiming", (2 / fan_in) ** 0.5), ("xavier", (2 / (fan_in + fan_out)) ** 0.5), ("normal", 0.02)):
-        weight = initial_weight(shape, {"kind": kind, "seed": 5}, 0)
-        assert abs(weight.std() / std - 1) < 5 / n**0.5
-        assert abs(weight.mean()) < 5 * std / n**0.5
-    rows = initial_weight((8, 4, 3, 3), {"kind": "orthogonal"}, 0).reshape(8, -1)
-    assert np.allclose(rows @ rows.T, np.eye(8), atol=1e-12)
-    assert np.allclose(initial_weight((2, 1, 2, 2), {"kind": "constant", "value": 0.5}, 0), 0.5)
+TORCH_INITS = {
+    "default": lambda weight: weight,
+    "xavier": torch.nn.init.xavier_uniform_,
+    "xavier_normal_": torch.nn.init.xavier_normal_,
+    "kaiming-uniform": lambda weight: torch.nn.init.kaiming_uniform_(weight, nonlinearity="relu"),
+    "kaiming": lambda weight: torch.nn.init.kaiming_normal_(weight, nonlinearity="relu"),
+    "normal": lambda weight: torch.nn.init.normal_(weight, 0, 0.02),
+    "uniform": lambda weight: torch.nn.init.uniform_(weight, -0.02, 0.02),
+    "constant": lambda weight: torch.nn.init.constant_(weight, 0),
+}
 
 
-def test_seeds_repeat_and_differ_by_layer():
-    init = {"kind": "kaiming", "seed": 9}
-    assert np.array_equal(initial_weight((2, 3), init, 4), initial_weight((2, 3), init, 4))
-    assert not np.array_equal(initial_weight((2, 3), init, 4), initial_weight((2, 3), init, 5))
-    assert not np.array_equal(initial_weight((2, 3), init, 4), initial_weight((2, 3), init | {"seed": 8}, 4))
+@pytest.mark.parametrize("kind", TORCH_INITS)
+def test_a_stack_starts_as_the_torch_module_built_in_its_order(kind):
+    layers = '"conv:5,k=3,p=1", "batchnorm", "relu", "depthwise:k=3,bias=0", '
+    stack = parse_stack(
+        f'init = {{kind = "{kind}", seed = 11}}\nlayers = [{layers}"convtranspose:6,k=2,s=2", "pointwise:3"]'
+    )
+    torch.manual_seed(11)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 5, 3, padding=1),
+        torch.nn.BatchNorm2d(5),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(5, 5, 3, groups=5, bias=False),
+        torch.nn.ConvTranspose2d(5, 6, 2, 2),
+        torch.nn.Conv2d(6, 3, 1),
+    )
+    for layer in module:
+        if "Conv" in type(layer).__name__:
+            TORCH_INITS[kind](layer.weight)
+    for layer, numbers in zip(module, load_numbers(stack, stack.shape((3, 9, 9))), strict=True):
+        if "Conv" in type(layer).__name__:
+            np.testing.assert_array_max_ulp(np.float32(numbers.weight), layer.weight.detach().numpy(), 1)
+            if layer.bias is not None:
+                np.testing.assert_array_max_ulp(np.float32(numbers.bias), layer.bias.detach().numpy(), 1)
+
+
+def test_a_seed_of_a_layer_is_its_own_and_layers_with_weights_draw_too():
+    layer = '{layer = "conv:4,k=3", init = {kind = "default", seed = 2}}'
+    stack = parse_stack(f'init = {{kind = "default"}}\nlayers = ["conv:4,k=3", {layer}, "conv:4,k=3"]')
+    first, own, last = load_numbers(stack, stack.shape((4, 9, 9)))
+    torch.manual_seed(0)
+    expected = [torch.nn.Conv2d(4, 4, 3) for _ in range(2)]
+    torch.manual_seed(2)
+    for ours, theirs in zip((first, last, own), (*expected, torch.nn.Conv2d(4, 4, 3)), strict=True):
+        np.testing.assert_array_max_ulp(np.float32(ours.weight), theirs.weight.detach().numpy(), 1)
+    given = '{layer = "conv:2,k=3,bias=0", weight = "sobel"}'
+    stack = parse_stack(f'init = {{kind = "default"}}\nlayers = [{given}, "conv:4,k=3"]')
+    torch.manual_seed(0)
+    torch.nn.Conv2d(1, 2, 3, bias=False)
+    expected = torch.nn.Conv2d(2, 4, 3).weight.detach().numpy()
+    np.testing.assert_array_max_ulp(np.float32(load_numbers(stack, stack.shape((1, 9, 9)))[1].weight), expected, 1)
+
+
+def test_a_few_normal_numbers_are_drawn_in_pairs_from_layer_to_layer():
+    stack = parse_stack('init = {kind = "normal", seed = 4}\nlayers = ["conv:3,k=1", "conv:5,k=1", "conv:3,k=1"]')
+    torch.manual_seed(4)
+    module = [torch.nn.Conv2d(1, 3, 1), torch.nn.Conv2d(3, 5, 1), torch.nn.Conv2d(5, 3, 1)]
+    for layer, numbers in zip(module, load_numbers(stack, stack.shape((1, 4, 4))), strict=True):
+        torch.nn.init.normal_(layer.weight, 0, 0.02)
+        np.testing.assert_array_max_ulp(np.float32(numbers.weight), layer.weight.detach().numpy(), 1)
+
+
+def test_the_numbers_of_numpy_are_kept():
+    stack = parse_stack('init = {kind = "xavier", seed = 9, rng = "numpy"}\nlayers = ["relu", "conv:2,k=3"]')
+    weight, bias = load_numbers(stack, stack.shape((3, 9, 9)))[1]
+    limit = (6 / (27 + 18)) ** 0.5
+    np.testing.assert_allclose(weight, np.random.default_rng([9, 1]).uniform(-limit, limit, (2, 3, 3, 3)), rtol=1e-14)
+    assert not bias.any()
 
 
 def test_outputs_by_name():

@@ -82,9 +82,13 @@ def _evaluate(node: Node) -> KernelBank:
 
         bank = combine(node.operator, _evaluate(node.left), _evaluate(node.right))
         return _modified(bank, node.parameters)
-    modifiers = tuple(pair for pair in node.parameters if pair[0] in MODIFIERS)
-    others = tuple(pair for pair in node.parameters if pair[0] not in MODIFIERS)
+    others = tuple(pair for pair in node.parameters if pair[0] not in MODIFIERS or pair in _OWN_BIAS)
+    modifiers = tuple(pair for pair in node.parameters if pair not in others)
     return _modified(_atom(node, others, dict(modifiers).get("layout")), modifiers)
+
+
+#: The family ``random`` may keep the bias of its layer; with a number, ``bias`` is the modifier.
+_OWN_BIAS = {("bias", word) for word in ("true", "false", "drawn")}
 
 
 def _modified(bank: KernelBank, modifiers: tuple[tuple[str, str], ...]) -> KernelBank:

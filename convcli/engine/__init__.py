@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from convcli.engine.functional import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
     from convcli.engine.plan import ENGINES, ConvPlan, plan_conv
     from convcli.engine.pooling import avg_pool1d, avg_pool2d, avg_pool3d, max_pool1d, max_pool2d, max_pool3d
-    from convcli.engine.rearrange import channel_shuffle, unfold
+    from convcli.engine.rearrange import channel_shuffle, fold, unfold
     from convcli.engine.runner import Runner, prepare
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "fold",
     "loops",
     "max_pool1d",
     "max_pool2d",
@@ -45,7 +46,7 @@ __all__ = [
 _HOMES = {
     "borders": ("Border", "border_index", "parse_border"),
     "plan": ("ENGINES", "ConvPlan", "plan_conv"),
-    "rearrange": ("channel_shuffle", "unfold"),
+    "rearrange": ("channel_shuffle", "fold", "unfold"),
     "runner": ("Runner", "prepare"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry.arithmetic import Pair
+from convcli.geometry.sizes import MAX_DIGITS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -38,20 +40,34 @@ def over_axes(n_axes: int, run: Callable[Concatenate[int, P], R]) -> Callable[[C
     return named
 
 
+def as_array(value: ArrayLike, name: str, kinds: str = "biuf") -> NDArray[Any]:
+    """Return an array of numbers of one of NumPy's ``kinds``, real ones by default; anything else is refused."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch: a tensor that needs gradients, or of another device
+        raise UsageError(f"{name} is not an array: {str(error).splitlines()[0]}", hint="an array of numbers") from None
+    if array.dtype.kind not in kinds:
+        raise UsageError(f"{name} of type {array.dtype} is not made of numbers", hint="integers or floats")
+    return array
+
+
 def as_samples(image: ArrayLike, weight: ArrayLike, n_axes: int) -> tuple[NDArray[Any], NDArray[Any], bool]:
     """Return (N, C, …) samples in a floating type, weights, and whether there was a batch axis."""
-    samples, taps = np.asarray(image), np.asarray(weight)
-    if samples.ndim not in (n_axes + 1, n_axes + 2):
-        raise GeometryError(
-            f"input of shape {samples.shape}: {n_axes + 1} axes (C, …) or {n_axes + 2} (N, C, …) are needed"
-        )
+    samples, taps = as_array(image, "input"), as_array(weight, "weight")
+    check_axes(samples, n_axes)
     if taps.ndim != n_axes + 2:
         raise GeometryError(f"weight of shape {taps.shape}: {n_axes + 2} axes are needed")
     batched = samples.ndim == n_axes + 2
-    dtype = float_type(samples.dtype)
-    if samples.dtype != dtype:
-        samples = samples.astype(dtype)
+    samples = samples.astype(float_type(samples.dtype), copy=False)
     return samples if batched else samples[None], taps, batched
+
+
+def check_axes(samples: NDArray[Any], n_axes: int) -> None:
+    """Refuse samples that are not (C, …) or (N, C, …); a batch may be empty, an image not."""
+    if samples.ndim not in (n_axes + 1, n_axes + 2) or 0 in samples.shape[-n_axes - 1 :]:
+        raise GeometryError(
+            f"input of shape {samples.shape}: {n_axes + 1} axes (C, …) or {n_axes + 2} (N, C, …) are needed, none empty"
+        )
 
 
 def float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -63,23 +79,67 @@ def float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float64 if dtype.itemsize > 4 else np.float32)
 
 
+def whole(value: object, name: str, minimum: int = 1, most: int = 10**MAX_DIGITS - 1) -> int:
+    """Return a whole number from ``minimum`` to ``most``; refuse other types, also floats without a fraction."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool | np.bool_):
+        is_whole = isinstance(value, float) and value.is_integer()
+        hint = f"{name}={value:.0f}" if is_whole else f"{name} is a whole number of at least {minimum}"
+        raise UsageError(f"{name} {value!r} is not a whole number", hint=hint)
+    if not minimum <= number <= most:
+        size = "small" if number < minimum else "large"
+        raise GeometryError(f"{name} {number} is too {size}", hint=f"{name} is {minimum} to {most}")
+    return number
+
+
 def per_axis(value: Size, n_axes: int, name: str, *, minimum: int = 1) -> tuple[int, ...]:
     """Return one whole number per axis, none below ``minimum``."""
-    values = (value,) * n_axes if isinstance(value, int | np.integer) else tuple(value)
-    if len(values) == 1:
-        values *= n_axes
-    if len(values) != n_axes or any(int(v) != v or v < minimum for v in values):
+    values = tuple(value) if _is_sequence(value) else (value,)  # type: ignore[arg-type]
+    if len(values) not in (1, n_axes):
         raise GeometryError(
-            f"{name} {value!r}: one whole number of at least {minimum}, or one for each of {n_axes} axes"
+            f"{name} {value!r} has {len(values)} numbers for {n_axes} axes", hint="one for each, or one"
         )
-    return tuple(int(v) for v in values)
+    numbers = tuple(whole(each, name, minimum) for each in values)
+    return numbers if len(numbers) == n_axes else numbers * n_axes
 
 
 def padding_pairs(padding: PaddingLike, n_axes: int) -> str | tuple[Pair, ...]:
     """Return a word as it is, and any other padding as (before, after) per axis."""
-    if not isinstance(padding, str):
-        if not isinstance(padding, int | np.integer) and any(isinstance(side, Sequence) for side in padding):
-            padding = tuple((int(before), int(after)) for before, after in padding)  # type: ignore[misc]
-        else:
-            padding = tuple((p, p) for p in per_axis(padding, n_axes, "padding", minimum=0))  # type: ignore[arg-type]
-    return padding
+    if isinstance(padding, str):
+        return padding
+    if not has_sides(padding):
+        return tuple((p, p) for p in per_axis(padding, n_axes, "padding", minimum=0))  # type: ignore[arg-type]
+    sides: Any = padding
+    if len(sides) != n_axes or not all(_is_sequence(pair) and len(pair) == 2 for pair in sides):
+        hint = ", ".join(["(before, after)"] * n_axes)
+        raise UsageError(f"padding {padding!r}: not two sides for each of {n_axes} axes", hint=f"({hint})")
+    return tuple((whole(before, "padding", 0), whole(after, "padding", 0)) for before, after in sides)
+
+
+def has_sides(padding: PaddingLike) -> bool:
+    """Whether padding is given per side."""
+    return _is_sequence(padding) and any(map(_is_sequence, padding))  # type: ignore[arg-type]
+
+
+def switch(value: object, name: str) -> bool:
+    """Return true or false; 1 and 0 are those too, other values are refused."""
+    if isinstance(value, bool | np.bool_ | int) and value in (0, 1):
+        return bool(value)
+    raise UsageError(f"{name} {value!r} is neither true nor false", hint=f"{name}=True")
+
+
+def word(value: object, name: str) -> str:
+    """Return text; refuse other types."""
+    if not isinstance(value, str):
+        raise UsageError(f"{name} {value!r} is not a word", hint=f"{name} is text")
+    return value
+
+
+def _is_sequence(value: object) -> bool:
+    """Whether there may be several numbers in it."""
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)

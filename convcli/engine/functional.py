@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from convcli.engine.arguments import PaddingLike, Size, as_samples, over_axes, padding_pairs, per_axis
+from convcli.engine.arguments import (
+    PaddingLike,
+    Size,
+    as_array,
+    as_samples,
+    over_axes,
+    padding_pairs,
+    per_axis,
+    whole,
+    word,
+)
 from convcli.engine.bands import axis_phases
 from convcli.engine.batches import run_batch, run_volumes
 from convcli.engine.borders import parse_border
@@ -61,7 +71,8 @@ def _conv_transpose(
     memory: int | None = None,
 ) -> NDArray[Any]:
     how: dict[str, Any] = {"groups": groups, "engine": engine, "threads": threads, "memory": memory}
-    return _convolve(n_axes, input, weight, bias, stride, padding, dilation, output_padding, **how)
+    extra = per_axis(output_padding, n_axes, "output_padding", minimum=0)
+    return _convolve(n_axes, input, weight, bias, stride, padding, dilation, extra, **how)
 
 
 @over_axes(2, _conv)
@@ -198,7 +209,7 @@ def _convolve(
     stride: Size,
     padding: PaddingLike,
     dilation: Size,
-    extra: Size | None,
+    extra: tuple[int, ...] | None,
     *,
     padding_mode: str = "zeros",
     **how: Any,
@@ -208,7 +219,12 @@ def _convolve(
     axes, kernel = samples.shape[2:], taps.shape[2:]
     steps, gaps = per_axis(stride, n_axes, "stride"), per_axis(dilation, n_axes, "dilation")
     words = padding_pairs(padding, n_axes)
-    more = (0,) * n_axes if extra is None else per_axis(extra, n_axes, "output_padding", minimum=0)
+    border = parse_border(word(padding_mode, "padding_mode"))
+    how["groups"], how["engine"] = whole(how["groups"], "groups"), word(how["engine"], "engine")
+    for limit in ("threads", "memory"):
+        how[limit] = None if how[limit] is None else whole(how[limit], limit, most=2**63 - 1)
+    bias = None if bias is None else as_array(bias, "bias")
+    more = extra or (0,) * n_axes
     if extra is None:
         pads = resolve_padding(words, axes, kernel, steps, gaps)
     else:
@@ -220,7 +236,7 @@ def _convolve(
         "stride": steps[-2:],
         "padding": pads[-2:],
         "dilation": gaps[-2:],
-        "border": parse_border(padding_mode),
+        "border": border,
         "transposed": extra is not None,
         "output_padding": more[-2:],
         **how,
@@ -230,7 +246,7 @@ def _convolve(
         maps = maps[:, :, 0] if n_axes == 1 else maps
     else:
         window = {"stride": steps[0], "dilation": gaps[0]}
-        length = output_px(axes[0], kernel[0], pads=pads[0], extra=None if extra is None else more[0], **window)
+        length = output_px(axes[0], kernel[0], pads=pads[0], extra=extra[0] if extra else None, **window)
         depth = axis_phases(kernel[0], before_px=pads[0][0], output_px=length, transposed=extra is not None, **window)
         maps = run_volumes(samples, taps, bias, depth, options)
     return maps if batched else maps[0]

@@ -5,13 +5,26 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convcli.engine.arguments import PaddingLike, Size, float_type, over_axes, padding_pairs, per_axis
-from convcli.errors import GeometryError, UsageError
-from convcli.geometry.arithmetic import Pair, pool_output_px, window_px
+from convcli.engine.arguments import (
+    PaddingLike,
+    Size,
+    as_array,
+    check_axes,
+    float_type,
+    has_sides,
+    over_axes,
+    padding_pairs,
+    per_axis,
+    switch,
+    whole,
+)
+from convcli.errors import GeometryError
+from convcli.geometry.arithmetic import Pair, pool_output_px, resolve_padding, window_px
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -41,10 +54,10 @@ class _Axis(NamedTuple):
     def counts(self, *, include_pad: bool) -> NDArray[np.int64]:
         """Return how many samples each window's mean is over, along this axis."""
         start = np.arange(self.output_px) * self.stride - self.padding[0]
-        end = np.minimum(start + self.kernel, self.input_px + self.padding[1])
-        if include_pad:
-            return end - start
-        return np.minimum(end, self.input_px) - np.maximum(start, 0)
+        places = start[:, None] + np.arange(self.kernel) * self.dilation
+        first, end = (-self.padding[0], self.input_px + self.padding[1]) if include_pad else (0, self.input_px)
+        counted: NDArray[np.int64] = ((places >= first) & (places < end)).sum(axis=1)
+        return counted
 
 
 def _axes(
@@ -56,25 +69,22 @@ def _axes(
     dilation: Size,
     ceil_mode: bool,
 ) -> list[_Axis]:
-    if samples.ndim not in (n_axes + 1, n_axes + 2) or 0 in samples.shape[-n_axes - 1 :]:
-        raise GeometryError(
-            f"input of shape {samples.shape}: {n_axes + 1} axes (C, …) or {n_axes + 2} (N, C, …) are needed, none empty"
-        )
+    check_axes(samples, n_axes)
     kernels = per_axis(kernel, n_axes, "kernel_size")
     strides = kernels if stride is None else per_axis(stride, n_axes, "stride")
     pads, gaps = padding_pairs(padding, n_axes), per_axis(dilation, n_axes, "dilation")
-    if isinstance(pads, str):
-        raise UsageError(f"pooling: padding {pads!r}", hint="whole numbers")
+    sizes, ceil = samples.shape[-n_axes:], switch(ceil_mode, "ceil_mode")
+    as_in_torch = not isinstance(padding, str) and not has_sides(padding)
     axes = []
-    for size, k, s, pad, d in zip(samples.shape[-n_axes:], kernels, strides, pads, gaps, strict=True):
-        if max(pad) > k // 2:
-            raise GeometryError(
-                f"pooling: padding {max(pad)} is more than half of kernel size {k}",
-                hint=f"padding 0 to {k // 2}",
-                padding=max(pad),
-            )
+    for size, k, s, pad, d in zip(
+        sizes, kernels, strides, resolve_padding(pads, sizes, kernels, strides, gaps), gaps, strict=True
+    ):
+        most = k // 2 if as_in_torch else window_px(k, d) - 1
+        if max(pad) > most:
+            much = f"more than half of kernel size {k}" if as_in_torch else f"a whole window of {most + 1}"
+            raise GeometryError(f"pooling: padding {max(pad)} is {much}", hint=f"padding 0 to {most}", padding=max(pad))
         window = {"stride": s, "dilation": d, "pad_before_px": pad[0], "pad_after_px": pad[1]}
-        axes.append(_Axis(size, k, s, pad, d, pool_output_px(size, k, ceil_mode=ceil_mode, **window)))
+        axes.append(_Axis(size, k, s, pad, d, pool_output_px(size, k, ceil_mode=ceil, **window)))
     return axes
 
 
@@ -86,20 +96,44 @@ def _max_pool(
     padding: PaddingLike = 0,
     dilation: Size = 1,
     ceil_mode: bool = False,
-) -> NDArray[Any]:
-    samples = np.asarray(input)
-    if samples.dtype.kind not in "biu":
-        float_type(samples.dtype)  # refuses types without an order
-        lowest: Any = -np.inf
-    else:
+    return_indices: bool = False,
+) -> Any:
+    samples = as_array(input, "input")
+    lowest: Any = -np.inf
+    if samples.dtype.kind != "f":
         lowest = False if samples.dtype.kind == "b" else np.iinfo(samples.dtype).min
     axes = _axes(n_axes, samples, kernel_size, stride, padding, dilation, ceil_mode)
-    for axis, pool in enumerate(axes, start=samples.ndim - n_axes):
+    pools = list(enumerate(axes, start=samples.ndim - n_axes))
+    if switch(return_indices, "return_indices"):
+        return _max_and_place(samples, pools, lowest)
+    for axis, pool in pools:
         first, *others = pool.windows(samples, axis, lowest)
         samples = first.copy()
         for window in others:
             np.maximum(samples, window, out=samples)
     return samples
+
+
+def _max_and_place(
+    samples: NDArray[Any], pools: list[tuple[int, _Axis]], lowest: Any
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return maxima and their places in the flat plane: the first maximum row by row, or the last NaN, as in torch.
+
+    The last axis comes first, so that rows stay in order; -1 marks padding.
+    """
+    sizes = samples.shape[pools[0][0] :]
+    places = np.broadcast_to(np.arange(prod(sizes)).reshape(sizes), samples.shape)
+    for axis, pool in reversed(pools):
+        (first, *others), (place, *other_places) = (
+            pool.windows(samples, axis, lowest),
+            pool.windows(places, axis, -1),
+        )
+        samples, places = first.copy(), place.copy()
+        for window, at in zip(others, other_places, strict=True):
+            better = (window > samples) | (window != window) | ((places < 0) & (at >= 0))
+            np.copyto(samples, window, where=better)
+            np.copyto(places, at, where=better)
+    return samples, places
 
 
 def _avg_pool(
@@ -111,20 +145,26 @@ def _avg_pool(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
+    *,
+    dilation: Size = 1,
 ) -> NDArray[Any]:
-    if divisor_override == 0:
+    if divisor_override is not None and whole(divisor_override, "divisor_override", -(10**9)) == 0:
         raise GeometryError("divisor_override 0", hint="any other number, or None")
-    samples = np.asarray(input)
+    samples, include_pad = as_array(input, "input"), switch(count_include_pad, "count_include_pad")
     samples = samples.astype(float_type(samples.dtype), copy=False)
     divisor: Any = np.ones((), samples.dtype)
-    axes = _axes(n_axes, samples, kernel_size, stride, padding, 1, ceil_mode)
+    axes = _axes(n_axes, samples, kernel_size, stride, padding, dilation, ceil_mode)
     for axis, pool in enumerate(axes, start=samples.ndim - n_axes):
         first, *others = pool.windows(samples, axis, 0)
         samples = first.copy()
         for window in others:
             samples += window
-        counts = pool.counts(include_pad=count_include_pad).astype(samples.dtype)
-        divisor = divisor[..., None] * counts
+        counts = pool.counts(include_pad=include_pad)
+        if divisor_override is None and not counts.all():
+            raise GeometryError(
+                "pooling: a window has no sample of the input", hint="count_include_pad=True, or less padding"
+            )
+        divisor = divisor[..., None] * counts.astype(samples.dtype)
     means: NDArray[Any] = samples / (divisor if divisor_override is None else samples.dtype.type(divisor_override))
     return means
 
@@ -150,10 +190,13 @@ def max_pool2d() -> None:
         Any real type, which is kept: a maximum needs no arithmetic.
     kernel_size, stride, dilation : int or (int, int)
         ``stride`` defaults to ``kernel_size``.
-    padding : int, (int, int) or ((top, bottom), (left, right))
-        At most half of the kernel; never the largest.
+    padding : int, (int, int), ((top, bottom), (left, right)) or str
+        Never the largest. Whole numbers are at most half of the kernel, as in torch; sides are less than the window.
+        ``"same"``, ``"same_lower"``, ``"valid"`` and ``"full"`` as in :func:`convcli.conv2d`.
     ceil_mode : bool
         Round the output's size up instead of down.
+    return_indices : bool
+        Return a pair: the maxima, and the place of each in its flat plane (the first where there are several).
 
     Returns
     -------
@@ -162,12 +205,16 @@ def max_pool2d() -> None:
     Raises
     ------
     GeometryError
-        No window fits, or the padding is more than half of the kernel.
+        No window fits, or there is too much padding.
+    UsageError
+        An argument has another type, or a word is unknown.
 
     Examples
     --------
     >>> max_pool2d(np.arange(16).reshape(1, 4, 4), 2).tolist()
     [[[5, 7], [13, 15]]]
+    >>> max_pool2d([[[3, 1, 2]]], (1, 2), 1, "same", return_indices=True)[1].tolist()
+    [[[0, 2, 2]]]
     """
 
 
@@ -209,6 +256,8 @@ def avg_pool2d() -> None:
         Whether padding counts in the divisor.
     divisor_override : int, optional
         Divide by this instead.
+    dilation : int or (int, int)
+        Step between the samples of a window (not in torch; ONNX has it).
 
     Returns
     -------
@@ -217,7 +266,9 @@ def avg_pool2d() -> None:
     Raises
     ------
     GeometryError
-        No window fits, the padding is more than half of the kernel, or the divisor is 0.
+        No window fits, there is too much padding, or a divisor is 0.
+    UsageError
+        An argument has another type, or a word is unknown.
 
     Examples
     --------

@@ -222,7 +222,7 @@ def layer_as_table(layer: Layer) -> dict[str, object]:
     >>> layer_as_table(parse_layers("conv:64,k=7,s=2,p=3")[0])
     {'type': 'conv', 'out_channels': 64, 'kernel_size': [7, 7], 'stride': [2, 2], 'padding': [[3, 3], [3, 3]]}
     """
-    kind = "depthwise" if layer.kind == "conv" and layer.groups == 0 else layer.kind
+    kind = "depthwise" if layer.kind == "conv" and not layer.groups and not layer.out_channels else layer.kind
     word = load_word(kind)
     values = {name: _plain(layer, name) for name in (word.bare, *word.parameters) if name and name not in SOURCES}
     needed: dict[str, object] = {name: values[name] for name in word.needed}
@@ -237,6 +237,8 @@ def _plain(layer: Layer, name: str) -> object:
     value = getattr(layer, "mode" if name == "padding_mode" else name)
     if name == "padding" and not isinstance(value, str):
         return [list(pair) for pair in value]
+    if name == "groups":
+        return value or "auto"
     return list(value) if isinstance(value, tuple) else value
 
 

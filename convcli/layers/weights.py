@@ -6,12 +6,19 @@ Weights have torch's layouts: (out, in/groups, …) for a convolution, (in, out/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from convcli.banks.initial import (
+    INITS,
+    NumpyGenerator,
+    TorchGenerator,
+    built_layer,
+    find_init,
+    initial,
+)
 from convcli.errors import KernelError, UsageError, near_names
 from convcli.layers.layer import Numbers
 from convcli.layers.stack import Stack
@@ -23,14 +30,7 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = "NDArray[Any]"
 
-#: Parameters of each initialiser, with their defaults.
-INITS = {
-    "xavier": {"gain": 1.0},
-    "kaiming": {"gain": sqrt(2)},
-    "normal": {"mean": 0.0, "std": 0.02},
-    "orthogonal": {"gain": 1.0},
-    "constant": {"value": 0.0},
-}
+_INIT_KEYS = ("kind", "seed", "rng")
 
 
 def load_numbers(stack: Stack, shape: Walk) -> list[Numbers]:
@@ -43,30 +43,33 @@ def load_numbers(stack: Stack, shape: Walk) -> list[Numbers]:
     UsageError
         A layer has no source of numbers.
     """
-    numbers = []
+    numbers, drawn = [], _draw(stack, shape)
     for index, row in enumerate(shape.rows):
         try:
-            numbers.append(row.layer.load(row, NumberSources(stack, index)))
+            numbers.append(row.layer.load(row, NumberSources(stack, drawn.get(index))))
         except (KernelError, UsageError) as error:
             raise error.within(f"layer {index + 1} ({row.layer.label})") from None
     return numbers
 
 
 class NumberSources(NamedTuple):
-    """The places from which layer ``number`` of a stack can take its numbers."""
+    """The places from which one layer of a stack can take its numbers; ``drawn`` are its random ones."""
 
     stack: Stack
-    number: int
+    drawn: tuple[Array, Array | None] | None = None
 
-    def initial(self, shape: tuple[int, ...], own: Any) -> Array:
-        """Return seeded random weights by the stack's ``init``, changed by the layer's ``own``."""
-        init = dict(self.stack.init) | dict(own)
-        if not init:
+    def initial(self) -> tuple[Array, Array | None]:
+        """Return the weight and bias that the stack's or the layer's ``init`` gives."""
+        if self.drawn is None:
             raise UsageError("has no weights", hint="weight = 'sobel', weight = 'file.safetensors#entry' or init = {…}")
-        return initial_weight(shape, init, self.number)
+        return self.drawn
 
-    def kernel(self, spec: str, wanted: tuple[int, ...], groups: int, *, with_bias: bool) -> tuple[Array, Array | None]:
-        """Return weight and bias of a bank or of a checkpoint's entry, in the shape ``wanted``."""
+    def kernel(self, spec: str, wanted: tuple[int, ...], copies: int, *, with_bias: bool) -> tuple[Array, Array | None]:
+        """Return weight and bias of a bank or of a checkpoint's entry, in the shape ``wanted``.
+
+        A depthwise layer repeats a bank's kernels ``copies`` times, once a channel. 1 adds a kernel of one channel over
+        all planes; 0 takes weights as they are.
+        """
         if spec.partition("#")[0].lower().endswith(CHECKPOINTS):
             weight = self.tensor(spec)
             bias = self.tensor(f"{spec.removesuffix('weight')}bias", missing_ok=True) if with_bias else None
@@ -79,9 +82,9 @@ class NumberSources(NamedTuple):
         weight = np.asarray(bank.weight, np.float64)
         weight = weight.reshape(*weight.shape[:2], *_strip(weight.shape[2:], len(wanted) - 2))
         repeated = weight
-        if weight.shape[1] == 1 and wanted[1] == 1 and wanted[0] == groups * len(weight):
-            repeated = np.tile(weight, (groups, 1, *(1,) * (weight.ndim - 2)))  # each kernel on each plane: c*K + k
-        elif weight.shape[1] == 1 and groups == 1 and wanted[0] == len(weight):
+        if weight.shape[1] == 1 and wanted[1] == 1 and wanted[0] == copies * len(weight):
+            repeated = np.tile(weight, (copies, 1, *(1,) * (weight.ndim - 2)))  # each kernel on each plane: c*K + k
+        elif weight.shape[1] == 1 and copies == 1 and wanted[0] == len(weight):
             repeated = np.repeat(weight, wanted[1], axis=1)  # one kernel on every plane, added up
         if repeated.shape != wanted:
             raise _other_shape(spec, weight.shape, wanted)
@@ -118,7 +121,10 @@ def _strip(sizes: tuple[int, ...], n_axes: int) -> tuple[int, ...]:
 def _other_shape(spec: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> KernelError:
     """Return the error for a weight that does not fit."""
     text = ["x".join(map(str, sizes)) for sizes in (found, wanted)]
-    return KernelError(f"{spec!r} has shape {text[0]}, and the layer needs {text[1]} (out, in/groups, kernel)")
+    hint = "groups=auto (or depthwise) repeats kernels" if found[1] == wanted[1] == 1 and found[0] < wanted[0] else None
+    return KernelError(
+        f"{spec!r} has shape {text[0]}, and the layer needs {text[1]} (out, in/groups, kernel)", hint=hint
+    )
 
 
 def _read_arrays(path: Path) -> Mapping[str, Array]:
@@ -132,53 +138,68 @@ def _read_arrays(path: Path) -> Mapping[str, Array]:
     return read_arrays(path)
 
 
-def initial_weight(shape: tuple[int, ...], init: Mapping[str, object], index: int) -> Array:
-    """Return seeded random weights; fans are counted as torch counts them.
+class _Init(NamedTuple):
+    """An ``init`` table: the initialiser, its parameters, the seed, and whose random numbers it takes."""
 
-    Parameters
-    ----------
-    init : mapping
-        ``kind``: ``xavier`` (Glorot and Bengio 2010, uniform), ``kaiming`` (He et al. 2015, normal, for ReLU),
-        ``normal``, ``orthogonal`` (Saxe et al. 2014) or ``constant``; ``seed`` (0 if absent), and the kind's
-        parameters (:data:`INITS`).
-    index : int
-        Number of the layer, so that layers of one seed differ.
+    kind: str
+    values: dict[str, float]
+    seed: int
+    rng: str
 
-    Raises
-    ------
-    UsageError
-        The kind or a parameter is unknown.
+    @classmethod
+    def read(cls, table: Mapping[str, object]) -> _Init:
+        """Check a table; ``kind`` is one of :data:`convcli.banks.initial.INITS`, in torch's spelling too."""
+        kind, rng, seed = find_init(table.get("kind", "")), table.get("rng", "torch"), table.get("seed", 0)
+        for key in table:
+            if key not in (*_INIT_KEYS, *INITS[kind]):
+                raise UsageError(f"init {kind} has no {key!r}", hint=", ".join((*_INIT_KEYS, *INITS[kind])))
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise UsageError(f"seed {seed!r} is not a whole number of at least 0")
+        if rng not in ("torch", "numpy"):
+            raise UsageError(f"init: rng {rng!r} is not known", hint="torch or numpy")
+        values = {key: _finite(key, value) for key, value in table.items() if key not in _INIT_KEYS}
+        return cls(kind, values, seed, str(rng))
 
-    Examples
-    --------
-    >>> initial_weight((8, 3, 3, 3), {"kind": "kaiming", "seed": 1}, 0).shape
-    (8, 3, 3, 3)
+
+def _draw(stack: Stack, shape: Walk) -> dict[int, tuple[Array, Array | None]]:
+    """Draw the numbers of each layer that takes an ``init``, in the order of a torch module.
+
+    torch first builds all convolutions, each with the numbers of its constructor; then the initialisers run over them.
+    All share one generator, but a layer whose own ``init`` has a seed has its own. With ``rng = "numpy"`` each layer
+    has NumPy's generator for (seed, number of the layer), and its bias is 0.
     """
-    kind = str(init.get("kind", ""))
-    if kind not in INITS:
-        raise UsageError(f"unknown init {kind!r}", hint=near_names(kind, INITS) or f"known: {', '.join(INITS)}")
-    for key in init:
-        if key not in ("kind", "seed", *INITS[kind]):
-            raise UsageError(f"init {kind} has no {key!r}", hint=f"kind, seed, {', '.join(INITS[kind])}")
-    values = INITS[kind] | {key: _finite(key, value) for key, value in init.items() if key not in ("kind", "seed")}
-    seed = init.get("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise UsageError(f"seed {seed!r} is not a whole number of at least 0")
-    random = np.random.default_rng([seed, index])
-    fan_in, fan_out = prod(shape[1:]), shape[0] * prod(shape[2:])
-    if kind == "xavier":
-        limit = values["gain"] * sqrt(6 / (fan_in + fan_out))
-        return random.uniform(-limit, limit, shape)
-    if kind == "kaiming":
-        return random.normal(0, values["gain"] / sqrt(fan_in), shape)
-    if kind == "normal":
-        return random.normal(values["mean"], values["std"], shape)
-    if kind == "constant":
-        return np.full(shape, values["value"])
-    rows, columns = shape[0], prod(shape[1:])
-    q, r = np.linalg.qr(random.normal(size=(max(rows, columns), min(rows, columns))))
-    q *= np.sign(np.diag(r))
-    return values["gain"] * (q if rows >= columns else q.T).reshape(shape)
+    from convcli.layers.kinds.conv import Conv
+
+    inits: dict[int, _Init] = {}
+    own_seeds: set[int] = set()
+    convs = [(index, row.layer, row) for index, row in enumerate(shape.rows) if isinstance(row.layer, Conv)]
+    for index, layer, _ in convs:
+        given: dict[str, Any] = dict(layer.weights)
+        own = dict(given.get("init", ()))
+        table = dict(stack.init) | own
+        if "weight" in given or not table:
+            continue
+        try:
+            inits[index] = _Init.read(table)
+        except UsageError as error:
+            raise error.within(f"layer {index + 1} ({layer.label})") from None
+        if "seed" in own:
+            own_seeds.add(index)
+    if not inits:
+        return {}
+    shared = TorchGenerator(next((init.seed for index, init in inits.items() if index not in own_seeds), 0))
+    turns: dict[int, Any] = {}
+    drawn: dict[int, tuple[Array, Array | None]] = {}
+    for index, layer, row in convs:
+        turns[index] = TorchGenerator(inits[index].seed) if index in own_seeds else shared
+        drawn[index] = built_layer(turns[index], layer.weight_shape(row), row.output[0] if layer.bias else 0)
+    for index, layer, row in convs:
+        kind, values, seed, rng = inits.get(index, _Init("default", {}, 0, "torch"))
+        if rng == "numpy":
+            drawn[index] = initial(NumpyGenerator([seed, index]), layer.weight_shape(row), kind, **values), None
+        elif kind != "default":
+            drawn[index] = initial(turns[index], layer.weight_shape(row), kind, **values), drawn[index][1]
+    return drawn
 
 
 def _finite(key: str, value: object) -> float:

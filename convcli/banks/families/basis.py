@@ -7,6 +7,7 @@ import numpy as np
 from convcli.banks.bank import Array, KernelBank, check_taps, pad_to
 from convcli.banks.families.built import built, grid, odd_size, sum_to_one
 from convcli.banks.families.laplace import log_taps
+from convcli.banks.initial import Generator, NumpyGenerator, TorchGenerator, built_layer, initial
 
 
 def _products(rows: Array, names: list[str]) -> KernelBank:
@@ -73,34 +74,33 @@ def laplacian_scale_space(*, sigma: float, factor: float, steps: int) -> KernelB
 
 
 def random(
-    *, size: tuple[int, int], out_channels: int, in_channels: int, init: str, std: float, seed: int
+    *,
+    size: tuple[int, int],
+    out_channels: int,
+    in_channels: int,
+    init: str,
+    std: float,
+    seed: int,
+    bias: str,
+    rng: str,
 ) -> KernelBank:
-    """Build a layer's starting weights with a seed: the initialisers of Glorot and Bengio, of He, and others."""
+    """Build the starting weights that a convolution of torch has for a seed; ``rng=numpy`` draws others."""
     shape = (out_channels, in_channels, *size)
-    check_taps(int(np.prod(shape)), f"random {out_channels}x{in_channels}x{size[0]}x{size[1]}")
-    rng = np.random.default_rng(seed)
-    fan_in, fan_out = in_channels * size[0] * size[1], out_channels * size[0] * size[1]
-    spreads = {
-        "xavier-uniform": np.sqrt(6 / (fan_in + fan_out)),
-        "xavier-normal": np.sqrt(2 / (fan_in + fan_out)),
-        "kaiming-uniform": np.sqrt(6 / fan_in),
-        "kaiming-normal": np.sqrt(2 / fan_in),
-        "uniform": std,
-        "normal": std,
-    }
-    if init == "orthogonal":
-        weight = _orthogonal(rng, out_channels, fan_in).reshape(shape)
-    elif init.endswith("uniform"):
-        weight = rng.uniform(-spreads[init], spreads[init], shape)
+    layer = f"{out_channels}x{in_channels}x{size[0]}x{size[1]}"
+    check_taps(int(np.prod(shape)), f"random {layer}")
+    values = {"normal": {"std": std}, "uniform": {"low": -std, "high": std}}.get(init, {})
+    n_biases, offset = 0 if bias == "false" else out_channels, None
+    if rng == "numpy":
+        generator: Generator = NumpyGenerator(seed)
+        weight = initial(generator, shape, init, **values)
+        note = f"NumPy's PCG64 with seed {seed}; torch draws other numbers from the same seed"
+        if bias == "true":
+            _, offset = built_layer(generator, shape, out_channels)
     else:
-        weight = rng.normal(0.0, spreads[init], shape)
-    note = f"NumPy's PCG64 with seed {seed}; torch draws other numbers from the same seed"
-    return built(weight, [str(number) for number in range(out_channels)], notes=(note,))
-
-
-def _orthogonal(rng: np.random.Generator, rows: int, columns: int) -> Array:
-    """Return orthonormal rows, or columns where there are more rows (Saxe et al.)."""
-    tall = rng.normal(size=(max(rows, columns), min(rows, columns)))
-    basis, upper = np.linalg.qr(tall)
-    basis = basis * np.sign(np.diag(upper))
-    return basis if rows >= columns else basis.T
+        # torch draws weight and bias when it builds a layer, and an initialiser draws the weight again.
+        generator = TorchGenerator(seed)
+        weight, offset = built_layer(generator, shape, n_biases)
+        weight = weight if init == "default" else initial(generator, shape, init, **values)
+        note = f"torch's numbers after manual_seed({seed})" + (", to about 1e-6" if init == "orthogonal" else "")
+    numbers = tuple(offset.tolist()) if offset is not None and bias == "true" else None
+    return built(weight, [str(number) for number in range(out_channels)], bias=numbers, notes=(note,))

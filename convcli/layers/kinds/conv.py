@@ -114,6 +114,13 @@ class Conv(Windowed):
     is_transposed: ClassVar[bool] = False
 
     @classmethod
+    def read(cls, name: str, value: object, n_axes: int, at: int) -> object:
+        """Return one parameter; ``groups=auto`` is 0: one group per channel, in which a bank's kernels are repeated."""
+        if name == "groups" and str(value).strip().lower() == "auto":
+            return 0
+        return super().read(name, value, n_axes, at)
+
+    @classmethod
     def from_onnx(cls, node: Node) -> dict[str, object] | None:
         """Return the parameters of Conv or ConvTranspose; the weight's shape has channels and kernel."""
         weight = node.tensors[1]
@@ -132,10 +139,9 @@ class Conv(Windowed):
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         n_channels = shapes[0][0]
-        if self.groups == 0:
-            return n_channels * self.multiplier, n_channels
-        check_groups(n_channels, self.out_channels, self.groups)
-        return self.out_channels, self.groups
+        n_maps, groups = self.out_channels or n_channels * self.multiplier, self.groups or n_channels
+        check_groups(n_channels, n_maps, groups)
+        return n_maps, groups
 
     def length(self, axis: int, size: int, pads: Pair) -> int:
         stride, dilation = self.stride[axis], self.dilation[axis]
@@ -161,14 +167,16 @@ class Conv(Windowed):
             raise UsageError("has both weight and init", hint="one source of numbers a layer")
         bias: Any = np.zeros(row.output[0])
         if "weight" in given:
-            weight, bias = sources.kernel(str(given["weight"]), wanted, row.groups, with_bias=self.bias)
+            copies = row.groups if self.groups == 0 else int(self.groups == 1)
+            weight, bias = sources.kernel(str(given["weight"]), wanted, copies, with_bias=self.bias)
             if "bias_from" in given:
                 bias = sources.tensor(str(given["bias_from"]))
             if self.bias and bias is None:
                 hint = "bias = false, or bias_from = 'file#entry'"
                 raise KernelError(f"has a bias, and {given['weight']!r} brings none", hint=hint)
         else:
-            weight = sources.initial(wanted, given.get("init", ()))
+            weight, drawn = sources.initial()
+            weight, bias = np.asarray(weight, np.float64), bias if drawn is None else drawn
         if not self.bias:
             return Numbers(weight)
         bias = np.asarray(bias, np.float64).reshape(-1)
