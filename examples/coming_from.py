@@ -34,7 +34,7 @@ BORDER = 20
 PROGRAMS = {
     "ImageMagick": (("convert-im6.q16", "/usr/bin/convert", "convert", "magick"), "-version", r"ImageMagick (\S+)"),
     "libvips": (("vips",), "--version", r"vips-(\S+)"),
-    "FFmpeg": (("ffmpeg",), "-version", r"ffmpeg version (\d[\d.]*)"),
+    "FFmpeg": (("ffmpeg",), "-version", r"ffmpeg version n?([^\s-]+)"),
     "G'MIC": (("gmic",), "version", r"Version (\d[\d.]*)"),
 }
 CALLED = {"ImageMagick": "convert"}
