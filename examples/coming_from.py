@@ -99,14 +99,13 @@ def make_pictures(folder: Path) -> None:
     write_picture(folder / "alpha.png", np.dstack([photo, alpha]))
 
 
-def run(line: str, folder: Path, programs: Path | None = None) -> None:
-    """Run a line of the page in a folder, with ``programs`` searched first; raise if it fails."""
-    path = [str(programs)] if programs else []
-    environment = {**os.environ, "PATH": ":".join([*path, str(Path(sys.executable).parent), os.environ["PATH"]])}
+def run(line: str, folder: Path) -> None:
+    """Run a line of the page in a folder, whose ``programs`` are found first; raise if it fails."""
+    path = [str(folder / "programs"), str(Path(sys.executable).parent), os.environ["PATH"]]
     result = subprocess.run(
         ["sh", "-c", line],
         cwd=folder,
-        env=environment,
+        env={**os.environ, "PATH": ":".join(path)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -141,22 +140,28 @@ def difference(there: np.ndarray, here: np.ndarray) -> tuple[float, float, float
     return float(apart.max()), float(apart.mean()), float(inside.max())
 
 
-def measure(row: Row, program: Path, called: str) -> tuple[float, float, float] | None:
-    """Run both lines of a row and compare their pictures; None if one of them does not exist."""
-    with tempfile.TemporaryDirectory() as name:
-        folder, programs = Path(name), Path(name) / "programs"
+def measure(section: str) -> Iterator[tuple[str, Row, tuple[float, float, float] | None]]:
+    """Yield each line of a section's table, its row, and how far its pictures are apart; None if one has no line.
+
+    Lines of a program that is not installed are not run.
+    """
+    name = section.partition("\n")[0]
+    found = find_program(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         make_pictures(folder)
-        programs.mkdir()
-        (programs / called).symlink_to(program)
-        if row.there:
-            run(row.there, folder, programs)
-        if row.here:
-            run(row.here, folder)
-        if not (row.there and row.here):
-            return None
-        ours = re.search(r"-o (\S+)$", row.here)
-        assert ours is not None, row.here
-        return difference(read(folder / "t.png").samples, read(folder / ours[1]).samples)
+        (folder / "programs").mkdir()
+        if found is not None:
+            (folder / "programs" / CALLED.get(name, found[0].name)).symlink_to(found[0])
+        for line, row in rows(section).items():
+            theirs, ours = folder / "t.png", folder / row.here.rpartition(" ")[2]
+            theirs.unlink(missing_ok=True)
+            if row.there and found is not None:
+                run(row.there, folder)
+            if row.here:
+                run(row.here, folder)
+            both = row.there and row.here and found is not None
+            yield line, row, difference(read(theirs).samples, read(ours).samples) if both else None
 
 
 def remade(section: str) -> str:
@@ -167,13 +172,10 @@ def remade(section: str) -> str:
         kept = re.search(rf"^Measured with {name} ([^\s,]+?)(?:\.|,.*)$", section, re.MULTILINE)
         of = f"Measured with {name} {kept[1]}, which was not installed when this page was last made: old numbers."
         return _MEASURED.sub(of, section) if kept else section
-    path, version = found
-    section = _MEASURED.sub(f"Measured with {name} {version}.", section, count=1)
-    for line, row in rows(section).items():
-        apart = measure(row, path, CALLED.get(name, path.name))
+    section = _MEASURED.sub(f"Measured with {name} {found[1]}.", section, count=1)
+    for line, row, apart in measure(section):
         new = ("–",) * 3 if apart is None else (f"{apart[0]:.0f}", f"{apart[1]:.3f}", f"{apart[2]:.0f}")
         section = section.replace(line, str(row._replace(numbers=new)))
-        print(f"{name}: {row.filter}: {' '.join(new)}", flush=True)
     return section
 
 
@@ -186,7 +188,8 @@ def main() -> None:
         make_pictures(chosen)
         return
     text = PAGE.read_text(encoding="utf-8")
-    for _, section in sections(text):
+    for name, section in sections(text):
+        print(f"{PAGE.name}: {name}", flush=True)
         text = text.replace(section, remade(section))
     PAGE.write_text(text, encoding="utf-8")
 
