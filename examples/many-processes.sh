@@ -10,7 +10,7 @@ if [ $# -lt 3 ]; then
     echo "usage: $0 OUT PROCESSES PHOTO..." >&2
     exit 2
 fi
-out=$1
+case $1 in -*) out=./$1 ;; *) out=$1 ;; esac
 processes=$2
 shift 2
 export out

@@ -11,12 +11,13 @@ if [ $# -ne 2 ]; then
     exit 2
 fi
 case $1 in -*) photos=./$1 ;; *) photos=$1 ;; esac
+case $2 in -*) out=./$2 ;; *) out=$2 ;; esac
 if [ ! -d "$photos" ]; then # a disk that is not mounted, most of the time
     echo "$0: $photos: no such folder" >&2
     exit 2
 fi
 status=0
-errors=$(convcli apply "$photos" --recursive -k sobel --layout picture --out-dir "$2" --skip-existing --quiet 2>&1) ||
+errors=$(convcli apply "$photos" --recursive -k sobel --layout picture --out-dir "$out" --skip-existing --quiet 2>&1) ||
     status=$?
 case $status in
 0) ;;

@@ -13,9 +13,21 @@ if [ $# -ne 2 ]; then
 fi
 case $1 in /*) photos=$1 ;; *) photos=./$1 ;; esac
 case $2 in /*) out=$2 ;; *) out=$PWD/$2 ;; esac
+mkdir -p "$out"
+out=$(CDPATH='' cd "$out" && pwd -P)
 export out
 cd "$photos"
-exec find . -type d -exec sh -c '
+photos=$(pwd -P)
+if [ "$out" = "$photos" ]; then
+    echo "$0: OUT is PHOTOS: the copies would have the names of the photos" >&2
+    exit 2
+fi
+# Where OUT lies in PHOTOS it is not searched; its path is a pattern to find, so its wildcards are quoted.
+case $out in
+"${photos%/}"/*) prune=$(printf '%s\n' "./${out#"${photos%/}"/}" | sed 's/[][*?\\]/\\&/g') ;;
+*) prune=//none ;;
+esac
+exec find . -path "$prune" -prune -o -type d -exec sh -c '
     pick() { find "$1" -maxdepth 1 -type f \( -iname "*.jpg" -o -iname "*.jpeg" -o -iname "*.png" \) -print0; }
     status=0
     for folder do

@@ -53,6 +53,23 @@ def test_a_tree_from_find_is_kept(tmp_path: Path, rng: np.random.Generator) -> N
 
 
 @pytest.mark.subprocess
+def test_a_tree_from_find_does_not_search_its_own_output(tmp_path: Path, photo: Path) -> None:
+    shutil.copy(photo, tmp_path / "a.png")
+    for _ in range(2):
+        assert script(tmp_path, "tree-from-find.sh", ".", "o[u]t").returncode == 0
+        assert files(tmp_path) == {"a.png", "o[u]t/a.png"}
+    assert script(tmp_path, "tree-from-find.sh", ".", ".").returncode == 2
+
+
+@pytest.mark.subprocess
+def test_nightly_does_not_search_its_own_output(tmp_path: Path, photo: Path) -> None:
+    shutil.copy(photo, tmp_path / "a.png")
+    for _ in range(2):
+        assert script(tmp_path, "nightly.sh", ".", "out").returncode == 0
+        assert files(tmp_path) == {"a.png", "out/a_sobel.png"}
+
+
+@pytest.mark.subprocess
 def test_a_tree_from_find_names_broken_pictures(tmp_path: Path, photo: Path) -> None:
     (tmp_path / "photos" / "sub").mkdir(parents=True)
     (tmp_path / "photos" / "bad.jpg").write_text("not a picture")
@@ -68,31 +85,32 @@ def test_many_processes_do_all_photographs(tmp_path: Path, rng: np.random.Genera
     names = [*NAMES, *(f"{number}.png" for number in range(20))]
     for name in names:
         save_image(tmp_path / name, rng.integers(0, 256, (8, 9), np.uint8))
-    done = script(tmp_path, "many-processes.sh", "out", "3", *names)
+    done = script(tmp_path, "many-processes.sh", "-o ut", "3", *names)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert files(tmp_path / "out") == {f"{name.removesuffix('.png')}_sobel.png" for name in names}
+    assert files(tmp_path / "-o ut") == {f"{name.removesuffix('.png')}_sobel.png" for name in names}
     assert script(tmp_path, "many-processes.sh", "out2", "3", "plain.png", "missing.png").returncode == 123
     assert script(tmp_path, "many-processes.sh", "out").returncode == 2
 
 
 @pytest.mark.subprocess
 def test_nightly_does_what_is_new_and_is_silent(tmp_path: Path, photo: Path) -> None:
-    photos = tmp_path / "photos"
+    photos = tmp_path / "-pho tos"
     (photos / "sub").mkdir(parents=True)
     shutil.copy(photo, photos / "sub" / "a.png")
     for name in ("a", "b"):
         shutil.copy(photo, photos / f"{name}.png")
-        done = script(tmp_path, "nightly.sh", "photos", "out")
+        done = script(tmp_path, "nightly.sh", "-pho tos", "-o ut")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    made = tmp_path / "out" / "a_sobel.png"
+    out = tmp_path / "-o ut"
+    made = out / "a_sobel.png"
     before = made.stat().st_mtime_ns
     (photos / "bad.png").write_text("not a picture")
     shutil.copy(photo, photos / "new.png")
-    done = script(tmp_path, "nightly.sh", "photos", "out")
+    done = script(tmp_path, "nightly.sh", "-pho tos", "-o ut")
     assert done.returncode == 7
     assert "bad.png" in done.stderr
     assert "the others are done" in done.stderr
-    assert files(tmp_path / "out") == {"a_sobel.png", "b_sobel.png", "new_sobel.png", "sub/a_sobel.png"}
+    assert files(out) == {"a_sobel.png", "b_sobel.png", "new_sobel.png", "sub/a_sobel.png"}
     assert made.stat().st_mtime_ns == before
     assert script(tmp_path, "nightly.sh", "missing", "out").returncode == 2
 
