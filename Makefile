@@ -37,9 +37,10 @@ format: $(STAMP)-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# README blocks and other text that is generated from the program itself.
+# README blocks and other text that is generated from the program itself; the comparison with other programs takes a minute.
 docs: $(STAMP)-test
 	$(BIN)/python tests/generate_docs.py
+	$(BIN)/python examples/coming_from.py
 
 bench: $(STAMP)-bench
 	$(BIN)/python benchmarks/startup.py
