@@ -79,7 +79,7 @@ def test_a_bank_without_a_combination_is_a_sheet_and_it_is_said(grey_photo: Path
 
 def test_stride_padding_dilation_and_border_reach_the_engine(photo: Path, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    flags = ["--stride", "2", "--padding", "3", "--dilation", "2", "--groups", "3", "--padding-mode", "zeros"]
+    flags = ["--stride", "2", "--padding", "3", "--dilation", "2", "--groups", "auto", "--padding-mode", "zeros"]
     result = run_cli("apply", photo, "-k", "sobel", *flags, "-o", tmp_path / "m.npy", "--json").ok()
     planes = torch.from_numpy(load_image(photo).astype(np.float64).transpose(2, 0, 1))[None]
     weight = torch.from_numpy(np.tile(np.stack([SOBEL_X, SOBEL_Y])[:, None], (3, 1, 1, 1)))

@@ -106,3 +106,19 @@ def test_a_plain_selection_is_a_view_and_a_computed_one_is_right(rng: np.random.
     np.testing.assert_allclose(unit.rows(0, 5), (samples[:3] / 255 - 0.5) / 0.25, rtol=1e-5, atol=1e-6)
     premultiplied = view_planes(samples, everything, white=255, premultiply=3)
     np.testing.assert_allclose(premultiplied.rows(0, 5), samples[:3] * (samples[3] / 255.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n_out", "n_in", "groups", "transposed"), [(6, 1, 3, False), (3, 1, 3, True), (4, 3, 1, False)]
+)
+def test_an_explicit_number_of_groups_is_torchs(n_out: int, n_in: int, groups: int, transposed: bool) -> None:
+    bound = bind_bank(_bank(n_out, n_in), RGB, groups=groups, transposed=transposed)
+    assert bound.groups == groups
+    assert len(bound.maps) == (n_in * groups if transposed else n_out)
+    np.testing.assert_array_equal(bound.weight, _bank(n_out, n_in).weight)
+
+
+def test_only_auto_repeats_kernels() -> None:
+    with pytest.raises(GeometryError) as caught:
+        bind_bank(_bank(2, 1), RGB, groups=3)
+    assert caught.value.hint == "--groups auto gives 6 maps: each of 2 kernels on each of 3 planes"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from convcli.banks.groups import check_weight_groups
 from convcli.engine.store import magnitude
 from convcli.errors import GeometryError, UsageError
 from convcli.pipeline.names import MapName
@@ -86,7 +87,9 @@ def bind_bank(
     axes = tuple(range(2, bank.weight.ndim))
     weight = np.flip(bank.weight, axes) if mode == "convolve" else bank.weight
     n_kernels, n_channels = weight.shape[:2]
-    if n_channels == 1 and not (transposed and n_kernels == len(planes) > 1 and groups == 1):
+    if groups is not None:
+        check_weight_groups(weight.shape, len(planes), groups, transposed=transposed)
+    if n_channels == 1 and groups in (None, 1) and not (transposed and n_kernels == len(planes) > 1 and groups):
         bound = _repeat_single_channel(weight, bank.kernel_names, planes, groups, transposed=transposed)
     else:
         bound = _bind_dense(weight, bank, planes, groups, transposed=transposed)

@@ -9,8 +9,8 @@ from convcli.render.pages.play import Start
 
 if TYPE_CHECKING:
     from convcli.engine import ConvPlan
-    from convcli.pipeline.transforms.binding import BoundBank
     from convcli.pipeline.request import ApplyRequest
+    from convcli.pipeline.transforms.binding import BoundBank
 
 
 def start_at(
