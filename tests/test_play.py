@@ -523,7 +523,7 @@ def test_play_replaces_nothing_unasked_and_writes_to_a_pipe(tmp_path: Path) -> N
         ["-k", "pillow-contour", "--at", "5,6", "--channels", "luma"],
         ["-k", "1 1 1", "--at", "5,6", "--groups", "1"],
         ["-k", "laplacian4", "--at", "2,1", "--channels", "b", "--dilation", "3"],
-        ["-k", "laplacian4", "--at", "2,1", "--channels", "r,g,b", "--groups", "3"],
+        ["-k", "laplacian4", "--at", "2,1", "--channels", "r,g,b", "--groups", "auto"],
     ],
 )
 def test_explain_opens_the_page_at_its_sample(browser: Page, picture: Path, tmp_path: Path, words: list[str]) -> None:
