@@ -18,12 +18,9 @@ from convcli.pipeline.outputs import (
     OutputNames,
     check_outputs,
     choose_depth,
-    depth_notes,
-    format_notes,
     map_files,
     one_file,
-    raw_notes,
-    sheet_notes,
+    output_notes,
 )
 from convcli.pipeline.request import ApplyRequest
 
@@ -146,10 +143,8 @@ class Planner:
         request, maps = self.request, part.transform.maps
         outputs = _name_outputs(request, source, info, part)
         check_outputs(request, info, len(part.selection.names) - (part.alpha == "filter"), outputs)
-        first = outputs[0]
-        notes = [*info.notes, *part.notes, *depth_notes(info, outputs), *raw_notes(first), *sheet_notes(first)]
         n_planes = len(maps) + (part.alpha in ("keep", "premultiply-keep"))
-        notes += format_notes(first, info, n_planes, request.encoding)
+        notes = [*info.notes, *part.notes, *output_notes(outputs[0], info, n_planes, request.encoding)]
         return Plan(
             request=request,
             source=source,
