@@ -124,7 +124,7 @@ class Bank(AnyBank):
         """Return its run, a strip at a time."""
         request = self.request
         tools = tools._replace(threads=request.threads or tools.threads)
-        return ConvRun(self.conv, self.bound, self.combination, planes=planes, tools=tools, memory=request.memory)
+        return ConvRun(self.conv, self.bound, self.combination, planes=planes, tools=tools, request=request)
 
 
 def conv_layer(request: ApplyRequest, bound: BoundBank, padding: tuple[Pair, ...]) -> Conv:
