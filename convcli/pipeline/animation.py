@@ -8,7 +8,7 @@ from dataclasses import replace
 from convcli.errors import UsageError
 from convcli.images import formats
 from convcli.pipeline.names import InputFile
-from convcli.pipeline.outputs import OutputFile, choose_depth, depth_notes, format_notes
+from convcli.pipeline.outputs import OutputFile, choose_depth, output_notes
 from convcli.pipeline.plan import Plan
 
 #: What frames must have in common to be one picture, and how a message says it.
@@ -106,7 +106,7 @@ def _notes(plan: Plan, joined: OutputFile) -> tuple[str, ...]:
 
     def about(output: OutputFile) -> list[str]:
         n_planes = len(plan.maps) + (plan.alpha in ("keep", "premultiply-keep"))
-        return [*depth_notes(plan.info, (output,)), *format_notes(output, plan.info, n_planes, plan.request.encoding)]
+        return output_notes(output, plan.info, n_planes, plan.request.encoding)
 
     old = about(plan.outputs[0])
     return (*(note for note in plan.notes if note not in old), *about(joined))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,13 +53,29 @@ def failed_by_bug(source: InputFile, error: Exception) -> Outcome:
     return Outcome(source=source, error=failure.within(source.label), bug="".join(traceback.format_exception(error)))
 
 
+def _set_aside(plans: Sequence[Plan], reason: str, aside: Callable[[Plan], bool]) -> tuple[list[Plan], list[Outcome]]:
+    """Split plans into those that run, and skipped outcomes of the others."""
+    kept: list[Plan] = []
+    skipped = []
+    for plan in plans:
+        if aside(plan):
+            skipped.append(Outcome(source=plan.source, skipped=reason))
+        else:
+            kept.append(plan)
+    return kept, skipped
+
+
 def leave_own_outputs(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
     """Split off what a search found and this batch writes: outputs of an earlier run into the same place."""
     written = {os.path.realpath(path) for plan in plans for path in plan.written_paths}
-    own = [plan for plan in plans if plan.source.searched and _real(plan.source) in written]
-    left = {id(plan) for plan in own}
-    outcomes = [Outcome(source=plan.source, skipped="an output of this command") for plan in own]
-    return [plan for plan in plans if id(plan) not in left], outcomes
+    return _set_aside(
+        plans, "an output of this command", lambda plan: plan.source.searched and _real(plan.source) in written
+    )
+
+
+def leave_done(plans: Sequence[Plan], manifest: Manifest) -> tuple[list[Plan], list[Outcome]]:
+    """Split off inputs that the manifest has as done, with the same bytes and flags."""
+    return _set_aside(plans, "done before", manifest.is_done)
 
 
 def _real(source: InputFile) -> str:
@@ -68,13 +84,6 @@ def _real(source: InputFile) -> str:
         return "" if source.path is None else os.path.realpath(source.path)
     except ValueError:  # a NUL in it, from a list
         return str(source.path)
-
-
-def leave_done(plans: Sequence[Plan], manifest: Manifest) -> tuple[list[Plan], list[Outcome]]:
-    """Split off what the manifest has as done, with the same bytes and flags."""
-    kept = [plan for plan in plans if not manifest.is_done(plan)]
-    left = {id(plan) for plan in kept}
-    return kept, [Outcome(source=plan.source, skipped="done before") for plan in plans if id(plan) not in left]
 
 
 def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> None:
@@ -109,6 +118,7 @@ def _holds_no_file(path: Path) -> bool:
 
 
 def _refuse_file_as_folder(folder: Path) -> None:
+    """Refuse a file where a folder of outputs would be made."""
     there = next((part for part in (folder, *folder.parents) if os.path.lexists(part)), None)
     if there is not None and not os.path.isdir(there):  # noqa: PTH112 - no exception
         raise OutputError(f"{there} is no folder, and outputs would go into it", hint="choose another name")

@@ -124,6 +124,23 @@ def parse_limit(text: str, flag: str) -> int:
     return int(text)
 
 
+def parse_region(text: str, flag: str) -> tuple[int, int, int, int]:
+    """Return left, top, width and height in samples.
+
+    Examples
+    --------
+    >>> parse_region("10,0,64,48", "--region")
+    (10, 0, 64, 48)
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 4 or not all(part.isdecimal() and len(part) < 10 for part in parts):
+        raise UsageError(f"{flag} {text!r} is not X,Y,W,H", hint=f"{flag} 0,0,64,48: left, top, width, height")
+    left, top, width, height = map(int, parts)
+    if not width or not height:
+        raise UsageError(f"{flag} {text!r} is empty", hint="width and height of at least 1")
+    return left, top, width, height
+
+
 def parse_percent(text: str, flag: str) -> int:
     """Return a whole number from 1 to 100.
 

@@ -136,36 +136,25 @@ def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_for
     return "16" if info.dtype != "uint8" and is_deep else "8"
 
 
-def depth_notes(info: ImageInfo, outputs: tuple[OutputFile, ...]) -> list[str]:
-    """Say it where samples are stored with fewer bits than they came with."""
-    depth, output_format = outputs[0].depth, outputs[0].format
-    if info.dtype == "uint8" or depth == "float" or (info.dtype == "uint16" and depth == "16"):
-        return []
-    return [f"{info.dtype} samples are stored with {depth} bits as {output_format}; --format tiff keeps float32"]
-
-
-def format_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: Mapping[str, Any]) -> list[str]:
-    """Say what a picture format cannot keep: profile, resolution, EXIF, colours."""
-    if output.kind != "picture":
-        return []
-    from convcli.images import picture_notes
-
-    metadata = info.metadata._replace(stamp="")  # what has no room for it has a sidecar
-    lossy = {key: value for key, value in encoding.items() if key != "compress"}
-    return list(picture_notes(output.format, n_planes, metadata, **lossy))
-
-
-def raw_notes(output: OutputFile) -> list[str]:
-    """Say that a TIFF is not a picture where one might expect it."""
-    if output.kind != "raw" or output.format != "tiff":
-        return []
-    return ["tiff holds the raw float maps, a page each; --depth 8 or 16 makes it a picture"]
-
-
-def sheet_notes(output: OutputFile) -> list[str]:
-    """Say how much smaller than the maps the tiles of a sheet are."""
+def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: Mapping[str, Any]) -> list[str]:
+    """Say what is lost: bits of samples, size of tiles, and in pictures profile, resolution, EXIF and colours."""
+    notes = []
+    kept = info.dtype == "uint8" or output.depth == "float" or (info.dtype, output.depth) == ("uint16", "16")
+    if not kept:
+        stored = f"{output.depth} bits as {output.format}"
+        notes.append(f"{info.dtype} samples are stored with {stored}; --format tiff keeps float32")
     factor = tile_factor(output.size_hw)
-    return [f"tiles are averages over {factor}x{factor} samples"] if output.kind == "sheet" and factor > 1 else []
+    if output.kind == "raw" and output.format == "tiff":
+        notes.append("tiff holds the raw float maps, a page each; --depth 8 or 16 makes it a picture")
+    if output.kind == "sheet" and factor > 1:
+        notes.append(f"tiles are averages over {factor}x{factor} samples")
+    if output.kind == "picture":
+        from convcli.images import picture_notes
+
+        metadata = info.metadata._replace(stamp="")  # what has no room for it has a sidecar
+        lossy = {key: value for key, value in encoding.items() if key != "compress"}
+        notes += picture_notes(output.format, n_planes, metadata, **lossy)
+    return notes
 
 
 def tile_factor(size_hw: tuple[int, int]) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convcli.errors import UsageError
 from convcli.images import formats
 from convcli.pipeline.flags import choice
 from convcli.pipeline.names import InputFile, MapName
@@ -18,12 +19,9 @@ from convcli.pipeline.outputs import (
     OutputNames,
     check_outputs,
     choose_depth,
-    depth_notes,
-    format_notes,
     map_files,
     one_file,
-    raw_notes,
-    sheet_notes,
+    output_notes,
 )
 from convcli.pipeline.request import ApplyRequest
 
@@ -144,12 +142,12 @@ class Planner:
     def _finish(self, source: InputFile, info: ImageInfo, part: Planned) -> Plan:
         """Name the files, check that they can hold the maps, and collect the notes."""
         request, maps = self.request, part.transform.maps
+        if request.region is not None:
+            part = _in_region(part, request.region)
         outputs = _name_outputs(request, source, info, part)
         check_outputs(request, info, len(part.selection.names) - (part.alpha == "filter"), outputs)
-        first = outputs[0]
-        notes = [*info.notes, *part.notes, *depth_notes(info, outputs), *raw_notes(first), *sheet_notes(first)]
         n_planes = len(maps) + (part.alpha in ("keep", "premultiply-keep"))
-        notes += format_notes(first, info, n_planes, request.encoding)
+        notes = [*info.notes, *part.notes, *output_notes(outputs[0], info, n_planes, request.encoding)]
         return Plan(
             request=request,
             source=source,
@@ -171,6 +169,21 @@ def _kind_of(request: ApplyRequest) -> BankPlanner | StackPlanner:
     from convcli.pipeline.transforms.stack import StackPlanner
 
     return StackPlanner(request)
+
+
+def _in_region(part: Planned, region: tuple[int, int, int, int]) -> Planned:
+    """Return the part with outputs of the size of a region, which each of them must hold."""
+    left, top, width, height = region
+    for _, _, (n_rows, n_columns) in part.outputs:
+        if left + width > n_columns or top + height > n_rows:
+            raise UsageError(
+                f"--region ends at column {left + width} and row {top + height}, and the output has {n_columns} "
+                f"columns and {n_rows} rows",
+                hint=f"--region 0,0,{n_columns},{n_rows} is all of it",
+            )
+    outputs = tuple((first, end, (height, width)) for first, end, _ in part.outputs)
+    note = f"only {height}x{width} samples from row {top} and column {left} on"
+    return part._replace(outputs=outputs, notes=(*part.notes, note))
 
 
 def _name_outputs(request: ApplyRequest, source: InputFile, info: ImageInfo, part: Planned) -> tuple[OutputFile, ...]:

@@ -75,6 +75,7 @@ def describe(plan: Plan) -> dict[str, Any]:
             "frames": len(plan.frames or plan.transform.frames) or info.n_frames,
         },
         **parts,
+        **({} if plan.request.region is None else {"region": list(plan.request.region)}),
         "outputs": [output.as_dict() for output in plan.outputs],
         "notes": list(plan.notes),
         "loops": loops(),
@@ -84,6 +85,8 @@ def describe(plan: Plan) -> dict[str, Any]:
 def conventions(plan: Plan) -> dict[str, object]:
     """Return the facts that a file states about how it was made."""
     words: dict[str, object] = {"input": plan.source.stem, "tone": plan.request.tone}
+    if plan.request.region is not None:
+        words["region"] = list(plan.request.region)
     if plan.request.stack is not None:
         return words | {"stack": str(plan.request.stack)}
     parts = plan.transform.describe()

@@ -181,9 +181,11 @@ class PictureOutput(_Writer):
     def encode_samples(self, samples: NDArray[Any], counts: ToneCounts, top: int) -> Band:
         """Let the writer encode finished samples (H, W, maps), alpha beside them or in colours."""
         if self._alpha is not None:
-            rows = slice(top, top + len(samples))
+            left, first, *_ = self._plan.request.region or (0, 0)
+            top, bottom = top + first, top + first + len(samples)
             is_array = isinstance(self._alpha, np.ndarray)
-            alpha = self._alpha[0, rows] if is_array else self._alpha.rows(rows.start, rows.stop)[0]  # type: ignore[index,union-attr]
+            alpha = self._alpha[0, top:bottom] if is_array else self._alpha.rows(top, bottom)[0]  # type: ignore[index,union-attr]
+            alpha = alpha[:, left : left + samples.shape[1]]
             stored = alpha if self._alpha_scale == 1 else np.rint(alpha * self._alpha_scale)
             samples = np.concatenate([samples, stored[..., None].astype(samples.dtype)], axis=2)
         if self._colormap:

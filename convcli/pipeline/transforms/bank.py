@@ -124,7 +124,7 @@ class Bank(AnyBank):
         """Return its run, a strip at a time."""
         request = self.request
         tools = tools._replace(threads=request.threads or tools.threads)
-        return ConvRun(self.conv, self.bound, self.combination, planes=planes, tools=tools, memory=request.memory)
+        return ConvRun(self.conv, self.bound, self.combination, planes=planes, tools=tools, request=request)
 
 
 def conv_layer(request: ApplyRequest, bound: BoundBank, padding: tuple[Pair, ...]) -> Conv:
@@ -188,23 +188,18 @@ class BankPlanner:
         """
         request, bank, kind = self.request, self.bank, self.request.kind
         if bank.weight.ndim == 5:
+            size = "x".join(map(str, bank.shape[2:]))
             raise GeometryError(
-                f"kernel {bank.name} is 3-D ({'x'.join(map(str, bank.shape[2:]))}) and runs over frames; "
-                f"{label} is one picture",
+                f"kernel {bank.name} is 3-D ({size}) and runs over frames; {label} is one picture",
                 hint="a file of several frames or pages, with all of them: --frames all",
             )
-        notes = list(bank.notes)
         selection = select_planes(info.plane_names, request.channels, alpha=False)
         bound = self._bind(selection.names)
         combination = Combination.of(bank, request.combine or (bank.combine if kind == "picture" else "none"))
+        notes = list(bank.notes)
         if kind == "picture" and not is_picture(bound, combination):
             kind = "sheet"
-            if request.depth not in (None, "8"):
-                raise UsageError(
-                    "several maps make a sheet, which has 8 bits", hint="--combine max, or --layout maps, or no --depth"
-                )
-            n_maps = len(combination.names(bound.maps, bound.n_kernels))
-            notes.append(f"{n_maps} maps have no natural combination into one picture: a labelled sheet of them")
+            notes.append(self._why_sheet(len(combination.names(bound.maps, bound.n_kernels))))
         alpha = None
         if info.has_alpha and request.channels is None:
             from convcli.pipeline.transforms.alpha import choose_alpha, with_plain_alpha
@@ -236,6 +231,14 @@ class BankPlanner:
         outputs = ((0, len(transform.maps), conv.output_shape[-2:]),)
         name = bank.file_name
         return Planned(transform, selection, alpha, kind, outputs, name, name, tuple(notes))
+
+    def _why_sheet(self, n_maps: int) -> str:
+        """Return the note about maps that make no picture; refuse depths that a sheet has not."""
+        if self.request.depth not in (None, "8"):
+            raise UsageError(
+                "several maps make a sheet, which has 8 bits", hint="--combine max, or --layout maps, or no --depth"
+            )
+        return f"{n_maps} maps have no natural combination into one picture: a labelled sheet of them"
 
     def _plan_conv(self, bound: BoundBank, info: ImageInfo, planes: tuple[str, ...], *, computed: bool) -> ConvPlan:
         """Plan the convolution once for all images of one shape and type."""

@@ -154,6 +154,14 @@ class Planned(NamedTuple):
     notes: tuple[str, ...]
 
 
+def crop(maps: NDArray[Any], request: ApplyRequest) -> NDArray[Any]:
+    """Return the part of maps (..., H, W) that ``--region`` asks for."""
+    if request.region is None:
+        return maps
+    left, top, width, height = request.region
+    return maps[..., top : top + height, left : left + width]
+
+
 def whole(planes: NDArray[Any] | PlaneSource) -> NDArray[Any]:
     """Return planes as one array."""
     return planes if isinstance(planes, np.ndarray) else planes.rows(0, planes.shape[1])

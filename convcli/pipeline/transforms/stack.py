@@ -15,7 +15,7 @@ from convcli.images.planes import select_planes
 from convcli.pipeline.names import MapName
 from convcli.pipeline.request import ApplyRequest
 from convcli.pipeline.transforms.alpha import leave_out_alpha
-from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform, WholeRun, whole
+from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform, WholeRun, crop, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +102,7 @@ class StackTransform(Transform):
         samples = whole(planes).astype(request.dtype)
         engine, threads = request.engine, request.threads
         results = run_stack(self.stack, samples, outputs=names, engine=engine, threads=threads, numbers=self.numbers)
-        return WholeRun([(span, results[name]) for name, span in self.wanted], check=tools.check)
+        return WholeRun([(span, crop(results[name], request)) for name, span in self.wanted], check=tools.check)
 
 
 class StackPlanner:

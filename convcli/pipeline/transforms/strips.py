@@ -116,8 +116,8 @@ class ConvRun:
     combination : Combination
     planes : ndarray of shape (C, H, W) or PlaneSource
     tools : Tools
-    memory : int, optional
-        Bound on working memory in bytes.
+    request : ApplyRequest
+        Of which ``memory`` bounds the strips and ``region`` says which rows and columns are computed and kept.
     """
 
     def __init__(
@@ -128,11 +128,13 @@ class ConvRun:
         *,
         planes: NDArray[Any] | PlaneSource,
         tools: Tools,
-        memory: int | None,
+        request: ApplyRequest,
     ) -> None:
         self._conv, self._combination, self._planes, self._tools = conv, combination, planes, tools
         self._runner = tools.prepare(conv, bound.weight, bound.bias)
-        self._n_kernels, self._memory = bound.n_kernels, memory
+        self._n_kernels, self._memory = bound.n_kernels, request.memory
+        _, height, width = conv.output_shape
+        self._left, self._top, self._width, self._height = request.region or (0, 0, width, height)
         self._n_maps = len(bound.maps) // bound.n_kernels * combination.n_maps(bound.n_kernels)
 
     def ranges(self) -> Ranges:
@@ -156,7 +158,7 @@ class ConvRun:
             if made is not None and None not in made:
                 return cast("list[Band]", made)
             maps = self._maps(top, bottom)
-            return [writer.encode(maps[writer.output.span], top) for writer in writers]
+            return [writer.encode(maps[writer.output.span], top - self._top) for writer in writers]
 
         for bands in self._strips(encode, n_maps):
             for writer, band in zip(writers, bands, strict=True):
@@ -168,7 +170,11 @@ class ConvRun:
         One writer of all maps, or a writer for each.
         """
         combination, n_kernels = self._combination, self._n_kernels
-        if combination.reduction or not all(writer.one_pass for writer in writers):
+        if (
+            combination.reduction
+            or self._width < self._conv.output_shape[2]
+            or not all(writer.one_pass for writer in writers)
+        ):
             return None
         n_maps, dtype = self._n_maps, self._planes.dtype
         if len(writers) == 1 and len(writers[0].output.maps) == n_maps:
@@ -185,24 +191,26 @@ class ConvRun:
         samples = np.empty((bottom - top, self._conv.output_shape[2], n_maps), np.uint8)
         tones = [writer.tone.gain_offset(index) for index in range(n_maps)]
         counts = self._runner.picture(self._planes, top, bottom, samples, tones, map_index)
-        return None if counts is None else writer.encode_samples(samples, counts, top)
+        return None if counts is None else writer.encode_samples(samples, counts, top - self._top)
 
     def _maps(self, top: int, bottom: int) -> NDArray[Any]:
         """Return a strip of combined maps (M, h, W), in the type that costs the engine least."""
         n_maps, _, width = self._conv.output_shape
         out = np.empty((n_maps, bottom - top, width), self._conv.dtype)
         maps = self._runner.rows(self._planes, top, bottom, out=out)
+        if self._width < width:
+            maps = np.ascontiguousarray(maps[:, :, self._left : self._left + self._width])
         return self._combination.apply(maps, self._n_kernels)
 
     def _strips(self, work: Callable[[int, int], T], n_maps: int) -> Iterator[T]:
         """Yield ``work(top, bottom)`` of every strip of ``n_maps`` in order, a few strips ahead on other threads."""
         from convcli.engine.plan import DEFAULT_MEMORY
 
-        height = self._conv.output_shape[1]
+        end = self._top + self._height
         memory = self._memory or DEFAULT_MEMORY
         step = strip_rows(self._conv, memory // MEMORY_SHARE, n_maps)
-        strips = ((top, min(top + step, height)) for top in range(0, height, step))
-        if self._tools.threads == 1 or step >= height:
+        strips = ((top, min(top + step, end)) for top in range(self._top, end, step))
+        if self._tools.threads == 1 or step >= self._height:
             for top, bottom in strips:
                 self._tools.check()
                 yield work(top, bottom)

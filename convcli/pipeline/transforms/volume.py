@@ -19,7 +19,7 @@ from convcli.pipeline.flags import refuse
 from convcli.pipeline.names import MapName
 from convcli.pipeline.transforms.alpha import leave_out_alpha
 from convcli.pipeline.transforms.bank import AnyBank, conv_layer
-from convcli.pipeline.transforms.base import Planned, Run, Tools, WholeRun, whole
+from convcli.pipeline.transforms.base import Planned, Run, Tools, WholeRun, crop, whole
 from convcli.pipeline.transforms.binding import Combination, bind_bank, is_picture
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ class Volume(AnyBank):
         )
         combined = [self.combination.apply(maps[:, frame].copy(), bound.n_kernels) for frame in range(maps.shape[1])]
         results = np.stack(combined, axis=1 if self.is_raw else 0)
-        return WholeRun([(slice(0, len(self.maps)), results.reshape(-1, *results.shape[2:]))], check=tools.check)
+        return WholeRun(
+            [(slice(0, len(self.maps)), crop(results.reshape(-1, *results.shape[2:]), request))], check=tools.check
+        )
 
 
 def plan_volume(request: ApplyRequest, bank: KernelBank, infos: list[ImageInfo], frames: tuple[int, ...]) -> Planned:
