@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """What became of one input: a report, an error, or the reason why it was left alone.
+    """Outcome of one input: a report, an error, or the reason why it was skipped.
 
     ``bug`` is the traceback where the error is not the input's fault but ours.
     """

@@ -37,7 +37,7 @@ class InputFile(NamedTuple):
 
     @property
     def readable(self) -> Path | bytes:
-        """What ``convcli.images`` reads: the path, or the bytes of standard input."""
+        """The path, or the bytes of standard input: the argument of ``convcli.images``."""
         return self.data if self.path is None else self.path
 
     @property

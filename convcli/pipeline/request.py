@@ -2,7 +2,7 @@
 
 :data:`OPTIONS` are the rows of all fields. The command line, ``convcli.apply``, the manifest and the README's table
 read them. Values that contradict each other, are unknown or would have no effect are refused before a file is opened.
-Annotations are not postponed here, for they are the table.
+Annotations are evaluated at once: they are the table.
 """
 
 from collections.abc import Callable, Mapping

@@ -70,7 +70,7 @@ class Progress:
 
 
 class Tally:
-    """What became of the inputs of a batch, and what was said about them."""
+    """Outcomes of a batch's inputs, and the messages printed about them."""
 
     def __init__(self) -> None:
         self.n_done = self.n_skipped = 0

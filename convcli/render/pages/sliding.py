@@ -120,7 +120,7 @@ class Slide(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What is drawn, in a line."""
+        """Return the layer, its parameters and its sizes, in a line."""
         layer, names = (
             self.layer,
             {"convtranspose": "transposed conv", "maxpool": "max pool", "avgpool": "average pool"},
