@@ -57,7 +57,7 @@ class ToneSpec(NamedTuple):
         return self.name in ("signed", "stretch")
 
     def resolve(self, *, zero_sum: bool) -> ToneSpec:
-        """Return what ``auto`` means for a map: ``abs`` if its taps sum to zero, else ``clip``."""
+        """Return the meaning of ``auto`` for a map: ``abs`` if its taps sum to zero, else ``clip``."""
         if self.name != "auto":
             return self
         return ToneSpec("abs") if zero_sum else ToneSpec("clip")
@@ -120,7 +120,7 @@ def resolve_tones(
     n_indexes : int
         ``argmax`` gives indexes 0..n-1; ``auto`` spreads them over the scale, so that they can be seen. 0: no indexes.
     computes_alpha : bool
-        Maps of plane ``a`` are the alpha of a picture, which is ``clip`` whatever was asked for.
+        Maps of plane ``a`` are the alpha of a picture, always ``clip``.
     on_sheet : bool
         A contact sheet is to be looked at: ``auto`` is ``signed`` for zero-sum taps, so that weak responses are seen
         beside strong ones.

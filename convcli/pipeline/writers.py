@@ -1,6 +1,6 @@
 """Writers of maps: one an output file.
 
-A writer encodes a band of maps in whatever thread computed it and appends the result in order, so that tone, filter
+A writer encodes a band of maps in the thread that computed it and appends the result in order, so that tone, filter
 and deflate share the thread, and the cache, of the convolution.
 """
 
@@ -64,7 +64,7 @@ def bind_tone(plan: Plan, output: OutputFile, ranges: Ranges | None) -> Tone:
 
 
 def open_target(output: OutputFile) -> Path | BinaryIO:
-    """Return what a writer opens: the path, its folder made, or standard output."""
+    """Return the target to open: the path, its folder made, or standard output."""
     if output.path is None:
         return sys.stdout.buffer
     try:

@@ -1,4 +1,4 @@
-"""Reports of ``apply`` for a person: a shape line, a row per map, what was clipped, where it went."""
+"""Reports of ``apply`` for a person: a shape line, a row per map, notes, and the files written."""
 
 from __future__ import annotations
 
