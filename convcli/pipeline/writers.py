@@ -17,7 +17,7 @@ from convcli.images import formats, open_picture
 from convcli.images.planes import select_planes, view_planes
 from convcli.pipeline.outputs import TILE_PX, tile_factor
 from convcli.pipeline.report import conventions, to_json
-from convcli.pipeline.tones import Tone, ToneSpec
+from convcli.pipeline.tones import WHITE, Tone, ToneSpec
 from convcli.pipeline.transforms.base import Band, OutputWriter, Ranges
 from convcli.version import __version__
 
@@ -164,7 +164,7 @@ class PictureOutput(_Writer):
         if _keeps_alpha(plan, output):
             alpha = select_planes(plan.info.plane_names, ("a",), alpha=True)
             self._alpha = view_planes(job.image.planes, alpha, white=plan.info.white)
-        self._alpha_scale = {"8": 255, "16": 65535}.get(output.depth, 1) / plan.info.white
+        self._alpha_scale = WHITE.get(output.depth, 1) / plan.info.white
         self._unpremultiply = plan.alpha == "premultiply"
         self.one_pass = self.tone.depth == "8" and not self._unpremultiply
         self._colormap = _colormap(plan, output)
