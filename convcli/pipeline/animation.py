@@ -11,7 +11,7 @@ from convcli.pipeline.names import InputFile
 from convcli.pipeline.outputs import OutputFile, choose_depth, output_notes
 from convcli.pipeline.plan import Plan
 
-#: What frames must have in common to be one picture, and how a message says it.
+#: Properties that frames of one picture share, by their word in messages.
 _IN_COMMON: dict[str, Callable[[Plan], object]] = {
     "size": lambda plan: "{}x{}".format(*plan.outputs[0].size_hw),
     "planes": lambda plan: ",".join(plan.selection.names),
@@ -57,7 +57,7 @@ def join_frames(source: InputFile, plans: list[Plan]) -> list[Plan]:
 
 
 def _obstacle(plans: list[Plan]) -> str | None:
-    """Return what keeps frames from being one picture, or None."""
+    """Return the reason why frames are not one picture, or None."""
     first = plans[0]
     kind, output_format = first.outputs[0].kind, _joined_format(plans)
     if kind != "picture":
@@ -76,7 +76,7 @@ def _obstacle(plans: list[Plan]) -> str | None:
 
 
 def _joined_format(plans: list[Plan]) -> str:
-    """Return the format of the joined picture: as asked, else the input's if it can hold what the frames become."""
+    """Return the format of the joined picture: as asked, else the input's if it can hold the results."""
     plan = plans[0]
     own = plan.info.format
     row = formats.BY_NAME.get(own)

@@ -1,4 +1,4 @@
-"""Many inputs: plan all of them, refuse what clashes, then run them in parallel and yield what became of each."""
+"""Many inputs: plan all, refuse clashes, run them in parallel and yield the outcome of each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["BatchPlan", "Outcome", "plan_batch", "run_batch"]
 
 
 class BatchPlan(NamedTuple):
-    """Every input planned: what will run, what has failed already or is left alone, and where it is recorded."""
+    """Plans that will run, outcomes of inputs that failed or were skipped already, and the record of the folder."""
 
     plans: tuple[Plan, ...]
     settled: tuple[Outcome, ...]
@@ -54,7 +54,7 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     request : ApplyRequest
     sources : sequence of InputFile
     resume : bool
-        Leave inputs alone that the manifest of ``--out-dir`` has as done, and replace what it has as begun.
+        Skip inputs that the manifest of ``--out-dir`` has as done; replace outputs that it has as begun.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     OutputError
         Two inputs would write one file, an output is an input, or a file exists and may not be replaced.
     UsageError
-        What was asked fits none of several inputs, for the same reason.
+        The flags fit none of several inputs, for the same reason.
     """
     planner = Planner(request)
     plans: list[Plan] = []
@@ -119,7 +119,7 @@ def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
 
 
 def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
-    """Say once what is wrong with the flags, where it is wrong for every one of several inputs."""
+    """Raise an error about the flags once where each of several inputs has it."""
     errors = [outcome.error for outcome in settled if isinstance(outcome.error, UsageError)]
     if plans or len(settled) < 2 or len(errors) < len(settled):
         return
@@ -147,7 +147,7 @@ def run_batch(
     ----------
     batch : BatchPlan
     jobs : int, optional
-        Files at a time; the number of cores if absent. Threads within a file share what is left.
+        Files at a time; the number of cores if absent. Threads within a file share the other cores.
     fail_fast : bool
         Start nothing more after the first failure.
     owns_process : bool
@@ -192,7 +192,7 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
         return _run_one(plan, pipeline, batch.manifest, alone=alone)
 
     outcomes = (run_one(plan) for plan in batch.plans)
-    # One copy of torch is enough, and what it has started does not survive being forked.
+    # One copy of torch is enough, and its threads do not survive a fork.
     may_fork = owns_process and sys.platform == "linux" and "torch" not in sys.modules
     if n_jobs > 1 and may_fork and not any(plan.uses_torch for plan in batch.plans):
         outcomes = _run_apart(batch.plans, run_one, n_jobs, pipeline)
@@ -210,7 +210,7 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
 def _run_apart(
     plans: Sequence[Plan], run_one: Callable[[Plan], Outcome], n_jobs: int, pipeline: Pipeline
 ) -> Generator[Outcome, None, None]:
-    """Run plans in processes; what comes back is the outcome without its source, which may be a whole file."""
+    """Run plans in processes; outcomes come back without their source, which may be a whole file."""
     from convcli.pipeline.pool import work_apart
 
     def run_far(plan: Plan) -> tuple[Any, ...]:
@@ -232,14 +232,14 @@ def _run_apart(
 
 
 def _lost(code: int) -> tuple[Any, ...]:
-    """Return what became of an input whose process has died, as an outcome without its source."""
+    """Return the outcome, without its source, of an input whose process has died."""
     how = f"was killed (signal {-code})" if code < 0 else f"ended early (exit code {code})"
     hint = "not enough memory for several files at a time? -j 1 runs one"
     return Outcome(InputFile(None), error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]
 
 
 def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None, *, alone: bool) -> Outcome:
-    """Run one plan; what goes wrong is its outcome, except for a bug with a single input, which has its own exit."""
+    """Run one plan; errors become its outcome, except for a bug with a single input, which has its own exit code."""
     try:
         if manifest is not None:
             manifest.begin(plan)

@@ -23,7 +23,7 @@ def find_inputs(
 ) -> list[InputFile]:
     """Return the inputs that the words of a command line mean, in order, each once.
 
-    Names are not opened: what is missing or locked is an input, and reading it says so.
+    Names are not opened: missing and locked files are inputs too, and fail when they are read.
 
     Parameters
     ----------
@@ -33,12 +33,12 @@ def find_inputs(
         Search folders below folders; their tree is kept in ``InputFile.below``. A linked folder is searched once, if
         it is not part of the tree already.
     out_dir : Path, optional
-        Outputs go there. Where it is a searched folder or lies in one, what earlier batches wrote there is left out, as
-        is what batches wrote into other folders within one that is searched.
+        Outputs go there. Files that earlier batches wrote into this folder, or into others within a searched folder,
+        are left out.
     listed : sequence of str
         Names from a list: files only, no patterns.
     skipped : list of Path, optional
-        Takes what the search left out: pictures that batches into ``out_dir`` wrote, ``out_dir`` itself as one entry.
+        Receives the files left out: pictures that batches into ``out_dir`` wrote, ``out_dir`` itself as one entry.
 
     Raises
     ------
@@ -115,7 +115,7 @@ class _Search:
     Attributes
     ----------
     written : frozenset of str
-        Real paths of what earlier batches wrote, as far as the walk may meet it.
+        Real paths of files that earlier batches wrote, as far as the walk may meet them.
     left_out : list of Path
         The output folder, once it was met.
     others : list of Path

@@ -1,4 +1,4 @@
-"""Output files planned: which there are, what each holds, what they are called, and what their formats cannot hold."""
+"""Output files planned: contents, names, depths, and the limits of their formats."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_for
 
 
 def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: Mapping[str, Any]) -> list[str]:
-    """Say what is lost: bits of samples, size of tiles, and in pictures profile, resolution, EXIF and colours."""
+    """Return notes on losses: bits of samples, size of tiles, and in pictures profile, resolution, EXIF and colours."""
     notes = []
     kept = info.dtype == "uint8" or output.depth == "float" or (info.dtype, output.depth) == ("uint16", "16")
     if not kept:
@@ -151,7 +151,7 @@ def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: M
     if output.kind == "picture":
         from convcli.images import picture_notes
 
-        metadata = info.metadata._replace(stamp="")  # what has no room for it has a sidecar
+        metadata = info.metadata._replace(stamp="")  # formats without room for it have a sidecar
         lossy = {key: value for key, value in encoding.items() if key != "compress"}
         notes += picture_notes(output.format, n_planes, metadata, **lossy)
     return notes
@@ -163,7 +163,7 @@ def tile_factor(size_hw: tuple[int, int]) -> int:
 
 
 def check_outputs(request: ApplyRequest, info: ImageInfo, n_colours: int, outputs: tuple[OutputFile, ...]) -> None:
-    """Refuse what the files cannot hold, or the image is too large for, before a pixel is read.
+    """Refuse outputs that their format cannot hold and images that are too large, before a pixel is read.
 
     Raises
     ------

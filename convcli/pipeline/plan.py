@@ -1,7 +1,7 @@
 """One input planned: everything its report can say before a pixel is read.
 
 A :class:`Planner` is made once a batch: it loads the bank or the stack and answers, for each input, with a
-:class:`Plan` of integers, names and paths. Whatever can be refused is refused here.
+:class:`Plan` of integers, names and paths. All that can be refused is refused here.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Plan:
     transform : Transform
         The computation: a bank, a 3-D bank on frames, or a stack.
     alpha : str or None
-        What a picture does with the alpha plane, see :mod:`convcli.pipeline.transforms.alpha`.
+        Treatment of the alpha plane, see :mod:`convcli.pipeline.transforms.alpha`.
     frames : tuple of Plan
         Frames that become one picture, each planned by itself with the same single output; empty for one picture.
     keeps_report : bool
@@ -126,7 +126,7 @@ class Planner:
         GeometryError
             The window or a layer does not fit, or groups do not divide.
         UsageError
-            The image lacks a plane that was asked for, or the output cannot hold what was asked.
+            The image lacks a plane that was asked for, or the output cannot hold the results.
         """
         return self._finish(source, info, self._kind.plan(source.label, info))
 

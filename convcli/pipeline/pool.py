@@ -1,4 +1,4 @@
-"""Work in forked processes, results in the caller as they come: what threads cannot share is Python itself.
+"""Work in forked processes, results in the caller as they come; threads would wait for each other's Python.
 
 A file of a third of a megapixel is a few hundred short calls; on two threads they wait for each other's Python, and two
 cores do the work of 1.4. A child has everything that was planned by being forked, and is sent numbers of tasks; which
@@ -45,7 +45,7 @@ class _Worker:
 
 
 class _Crew(Generic[T, R]):
-    """Children that do what they are sent until they are told to stop."""
+    """Children that do the tasks they are sent until they are told to stop."""
 
     def __init__(self, tasks: Sequence[T], work: Callable[[T], R], stop: Callable[[], None]) -> None:
         self._tasks, self._work, self._stop = tasks, work, stop
@@ -57,7 +57,7 @@ class _Crew(Generic[T, R]):
         receiving, orders = context.Pipe(duplex=False)
         answers, sending = context.Pipe(duplex=False)
         ends = (receiving, sending, os.getpid())
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until both sides know what they mean
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until both sides have handlers
         try:
             process = context.Process(target=self._serve, args=ends, daemon=True)
             worker = _Worker(process, orders, answers)
@@ -95,7 +95,7 @@ class _Crew(Generic[T, R]):
             return worker, None
 
     def stop(self) -> None:
-        """Let every child end what it has begun, and wait for that."""
+        """Let every child end its task, and wait for that."""
         for worker in self.workers:
             worker.close()  # one that is about to answer must not wait for a reader
             worker.process.terminate()
@@ -103,8 +103,8 @@ class _Crew(Generic[T, R]):
             worker.process.join()
 
     def _serve(self, receiving: Connection, sending: Connection, parent: int) -> None:
-        """Do what is asked, in the child, until there is nothing more."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent says what follows from it
+        """Do tasks, in the child, until there are no more."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
         signal.signal(signal.SIGTERM, lambda _signal, _frame: self._stop())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -140,7 +140,7 @@ def work_apart(
     ----------
     tasks : sequence
     work : callable
-        Runs in a child that knows all there was when the iterator was started. What it returns is pickled; what it
+        Runs in a child that knows all objects of the time when the iterator was started. Its result is pickled; what it
         raises is raised here, and ends the others.
     n_processes : int
     stop : callable

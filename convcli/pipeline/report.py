@@ -101,7 +101,7 @@ CLIP_WARNING = 0.001
 def image_report(
     plan: Plan, writers: Sequence[OutputWriter], sizes: list[int | None], seconds: float
 ) -> dict[str, Any]:
-    """Return the plan's description with what the run found: values, clipped samples, bytes, seconds."""
+    """Return the plan's description with the results of the run: values, clipped samples, bytes, seconds."""
     report: dict[str, Any] = describe(plan)
     maps: dict[int, dict[str, Any]] = {}
     for writer, size, entry in zip(writers, sizes, report["outputs"], strict=True):

@@ -149,8 +149,7 @@ class ApplyRequest(NamedTuple):
         _OUT, "TEMPLATE", "'{dir}/{stem}/{kernel}-{channel}.{ext}' and the like.", "",
         flags.text_only(check_template))] = None
     region: Annotated[tuple[int, int, int, int] | None, Option(
-        _OUT, "X,Y,W,H", "Only these samples of the output, with the values that they have in the whole.", "",
-        flags.parse_region)] = None
+        _OUT, "X,Y,W,H", "Only these samples of the output.", "", flags.parse_region)] = None
     tone: Annotated[str, Option(
         _OUT, "TONE", "auto, clip, abs, signed, stretch, offset:V, scale:V: how values become samples.", "auto",
         flags.word, _TONES)] = "auto"

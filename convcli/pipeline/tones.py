@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 _PLAIN = ("auto", "clip", "abs", "signed", "stretch")
 _WITH_VALUE = ("offset", "scale")
-_WHITE = {"8": 255, "16": 65535}
+#: Stored value of white by depth.
+WHITE = {"8": 255, "16": 65535}
 
 
 class ToneSpec(NamedTuple):
@@ -57,7 +58,7 @@ class ToneSpec(NamedTuple):
         return self.name in ("signed", "stretch")
 
     def resolve(self, *, zero_sum: bool) -> ToneSpec:
-        """Return what ``auto`` means for a map: ``abs`` if its taps sum to zero, else ``clip``."""
+        """Return the meaning of ``auto`` for a map: ``abs`` if its taps sum to zero, else ``clip``."""
         if self.name != "auto":
             return self
         return ToneSpec("abs") if zero_sum else ToneSpec("clip")
@@ -120,7 +121,7 @@ def resolve_tones(
     n_indexes : int
         ``argmax`` gives indexes 0..n-1; ``auto`` spreads them over the scale, so that they can be seen. 0: no indexes.
     computes_alpha : bool
-        Maps of plane ``a`` are the alpha of a picture, which is ``clip`` whatever was asked for.
+        Maps of plane ``a`` are the alpha of a picture, always ``clip``.
     on_sheet : bool
         A contact sheet is to be looked at: ``auto`` is ``signed`` for zero-sum taps, so that weak responses are seen
         beside strong ones.
@@ -140,14 +141,13 @@ def resolve_tones(
             spec = ToneSpec("signed")
         if asked.name == "auto" and n_indexes:
             highest = max(n_indexes - 1, 1)
-            spec = ToneSpec("scale", _WHITE.get(depth, highest) / highest)
+            spec = ToneSpec("scale", WHITE.get(depth, highest) / highest)
         if computes_alpha and named.channel == "a":
             spec = ToneSpec("clip")
         specs.append(spec)
     return tuple(specs)
 
 
-_FULL = {"8": 255, "16": 65535}
 _DTYPE = {"8": np.uint8, "16": np.uint16, "float": np.float32}
 
 
@@ -189,7 +189,7 @@ class Tone:
         self.depth = depth
         self.dtype: np.dtype[Any] = np.dtype(_DTYPE[depth])
         self._white = float(white)
-        self._full = _FULL.get(depth)
+        self._full = WHITE.get(depth)
         self._ranges = ranges
         for one in self.specs:
             if one.name == "auto" or (one.needs_range and ranges is None):

@@ -67,7 +67,7 @@ def work_together(
     ----------
     tasks : sequence
     work : callable
-        What it raises is raised here, and ends the others.
+        Its exceptions are raised here, and end the others.
     n_threads : int
     stop : callable
         Called when the iterator ends or is closed: makes ``work`` that is under way raise an exception.
@@ -104,9 +104,9 @@ def work_in_order(tasks: Iterable[T], work: Callable[[T], R], n_threads: int) ->
     Parameters
     ----------
     tasks : iterable
-        Taken one by one as there is room; what it raises is raised here, after work that is under way.
+        Taken one by one as there is room; its exceptions are raised here, after work that is under way.
     work : callable
-        What it raises is raised here, and the tasks behind it are left undone.
+        Its exceptions are raised here, and the tasks behind it are left undone.
     n_threads : int
 
     Examples

@@ -1,6 +1,6 @@
 """Writers of maps: one an output file.
 
-A writer encodes a band of maps in whatever thread computed it and appends the result in order, so that tone, filter
+A writer encodes a band of maps in the thread that computed it and appends the result in order, so that tone, filter
 and deflate share the thread, and the cache, of the convolution.
 """
 
@@ -17,7 +17,7 @@ from convcli.images import formats, open_picture
 from convcli.images.planes import select_planes, view_planes
 from convcli.pipeline.outputs import TILE_PX, tile_factor
 from convcli.pipeline.report import conventions, to_json
-from convcli.pipeline.tones import Tone, ToneSpec
+from convcli.pipeline.tones import WHITE, Tone, ToneSpec
 from convcli.pipeline.transforms.base import Band, OutputWriter, Ranges
 from convcli.version import __version__
 
@@ -64,7 +64,7 @@ def bind_tone(plan: Plan, output: OutputFile, ranges: Ranges | None) -> Tone:
 
 
 def open_target(output: OutputFile) -> Path | BinaryIO:
-    """Return what a writer opens: the path, its folder made, or standard output."""
+    """Return the target to open: the path, its folder made, or standard output."""
     if output.path is None:
         return sys.stdout.buffer
     try:
@@ -164,7 +164,7 @@ class PictureOutput(_Writer):
         if _keeps_alpha(plan, output):
             alpha = select_planes(plan.info.plane_names, ("a",), alpha=True)
             self._alpha = view_planes(job.image.planes, alpha, white=plan.info.white)
-        self._alpha_scale = {"8": 255, "16": 65535}.get(output.depth, 1) / plan.info.white
+        self._alpha_scale = WHITE.get(output.depth, 1) / plan.info.white
         self._unpremultiply = plan.alpha == "premultiply"
         self.one_pass = self.tone.depth == "8" and not self._unpremultiply
         self._colormap = _colormap(plan, output)

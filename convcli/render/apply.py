@@ -1,4 +1,4 @@
-"""Reports of ``apply`` for a person: a shape line, a row per map, what was clipped, where it went."""
+"""Reports of ``apply`` for a person: a shape line, a row per map, notes, and the files written."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def shape_lines(report: Mapping[str, Any]) -> list[str]:
     """Return the shape report: input, kernel, convolution, output, one line each."""
     if "stack" in report:
         return _stack_lines(report)
-    conv, shape, kernel, source = report["conv"], report["shape"], report["kernel"], report["input"]
+    conv, shape, kernel = report["conv"], report["shape"], report["kernel"]
     pad = conv["padding"]
     sides = ",".join(str(pad[side]) for side in ("top", "bottom", "left", "right"))
     same = len(set(pad.values())) == 1
     lost = shape["unused_input"]
     lines = [
-        f"input    {printable(source['path'])}  {_by(shape['input'])} {source['dtype']} ({','.join(source['planes'])})",
+        _input_line(report),
         f"kernel   {printable(kernel['name'])}  {_by(kernel['shape'])} ({_names(kernel['kernels'])})",
         f"conv     {conv['mode']}{' transposed' if conv['transposed'] else ''}, stride {_pair(conv['stride'])}, "
         f"padding {pad['top'] if same else sides} {conv['padding_mode']} {conv['border']}, "
@@ -57,11 +57,16 @@ def shape_lines(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _input_line(report: Mapping[str, Any]) -> str:
+    path, dtype, planes = (report["input"][key] for key in ("path", "dtype", "planes"))
+    return f"input    {printable(path)}  {_by(report['shape']['input'])} {dtype} ({','.join(planes)})"
+
+
 def _stack_lines(report: Mapping[str, Any]) -> list[str]:
-    source, shape, stack = report["input"], report["shape"], report["stack"]
+    shape, stack = report["shape"], report["stack"]
     rows = [(printable(one["layer"]), _by(one["output"])) for one in stack["layers"]]
     return [
-        f"input    {printable(source['path'])}  {_by(shape['input'])} {source['dtype']} ({','.join(source['planes'])})",
+        _input_line(report),
         f"stack    {printable(stack['name'])}  {shape['parameters']:,} parameters, {shape['macs']:,} MACs",
         "",
         render_table(("layer", "output"), rows, align="lr"),
@@ -79,16 +84,10 @@ def _names(names: Sequence[str]) -> str:
 
 def render_image(report: Mapping[str, Any]) -> str:
     """Return the report of one image as text."""
+    numbers = ("min", "max", "mean")
+    others = ("tone", "clipped_low", "clipped_high")
     rows = [
-        (
-            printable(one["name"]),
-            _number(one["min"]),
-            _number(one["max"]),
-            _number(one["mean"]),
-            one["tone"],
-            one["clipped_low"],
-            one["clipped_high"],
-        )
+        (printable(one["name"]), *(_number(one[key]) for key in numbers), *(one[key] for key in others))
         for one in report["maps"][:_MAX_ROWS]
     ]
     headings = ("map", "min", "max", "mean", "tone", "clipped low", "clipped high")
@@ -128,13 +127,10 @@ def plan_as_dict(batch: BatchPlan) -> dict[str, object]:
 
 def render_plan(batch: BatchPlan) -> str:
     """Return the plan of a batch as text: the whole plan of one image, a line each of several."""
-    total = plan_as_dict(batch)
+    total: dict[str, Any] = plan_as_dict(batch)
     lines: list[str] = []
     if len(batch.plans) == 1:
-        from convcli.pipeline.report import describe
-
-        report = describe(batch.plans[0])
-        lines += shape_lines(report)
+        lines += shape_lines(total["images"][0])
         lines += [f"note     {printable(note)}" for note in batch.plans[0].notes]
         lines += [f"would write {printable(str(path))}" for path in batch.plans[0].written_paths]
     else:
@@ -149,7 +145,5 @@ def render_plan(batch: BatchPlan) -> str:
             for plan in batch.plans
         ]
         lines.append(render_table(("input", "shape", "output", "files", "first file"), rows, align="lrrrl"))
-    lines.append(
-        f"{total['files']} files, {_size(float(str(total['sample_bytes'])))} before compression; nothing written"
-    )
+    lines.append(f"{total['files']} files, {_size(total['sample_bytes'])} before compression; nothing written")
     return "\n".join(lines)

@@ -57,7 +57,7 @@ def choose_alpha(request: ApplyRequest, kind: str, bound: BoundBank) -> tuple[st
 
 
 def leave_out_alpha(request: ApplyRequest, info: ImageInfo) -> list[str]:
-    """Return the note of what runs on colour planes only: a stack, or a kernel over frames."""
+    """Return the note for transforms that run on colour planes only: a stack, or a kernel over frames."""
     is_lost = info.has_alpha and request.channels is None and request.alpha != "drop"
     return [ALPHA_LEFT_OUT] if is_lost else []
 

@@ -184,7 +184,7 @@ class BankPlanner:
         GeometryError
             The window does not fit, or groups do not divide.
         UsageError
-            The image lacks a plane that was asked for, or the output cannot hold what was asked.
+            The image lacks a plane that was asked for, or the output cannot hold the results.
         """
         request, bank, kind = self.request, self.bank, self.request.kind
         if bank.weight.ndim == 5:

@@ -28,7 +28,7 @@ STRIP_BYTES = 4 << 20
 
 
 class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
-    """Work was asked to end; what it had begun is undone."""
+    """Work was asked to end, and its unfinished files are removed."""
 
 
 class Band(NamedTuple):

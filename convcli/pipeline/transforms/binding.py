@@ -80,7 +80,7 @@ def bind_bank(
     Raises
     ------
     GeometryError
-        Groups or channels do not divide; the hint lists what would.
+        Groups or channels do not divide; the hint lists numbers that would.
     UsageError
         The number of bias values is neither 1 nor that of the kernels.
     """
@@ -196,7 +196,7 @@ class Combination(NamedTuple):
         The bank's own groups of kernels, each reduced by ``reduction_op`` (``max``, ``absmax`` or ``magnitude``);
         empty for none.
     combine : str
-        ``none``, ``magnitude``, ``max``, ``argmax``, ``min``, ``sum`` or ``mean`` over what the reduction leaves.
+        ``none``, ``magnitude``, ``max``, ``argmax``, ``min``, ``sum`` or ``mean`` over the reduced maps.
     """
 
     reduction: tuple[tuple[str, tuple[int, ...]], ...] = ()

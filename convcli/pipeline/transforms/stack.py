@@ -34,7 +34,7 @@ _CONV_FLAGS = (
     *("stride", "padding", "padding_mode", "dilation", "groups", "bias", "mode", "anchor", "transposed"),
     *("output_padding", "combine"),
 )
-#: Flags that stacks do not know, whatever is in their file.
+#: Flags that stacks do not know, in their file neither.
 _OTHER_FLAGS = ("alpha", "device", "memory")
 
 
@@ -59,7 +59,7 @@ class StackTransform(Transform):
     numbers: Sequence[Numbers]
 
     def tones(self, depth: str, *, on_sheet: bool) -> tuple[ToneSpec, ...]:
-        """Return the tone of each map; ``auto`` stretches each map: what a layer's values mean is not known."""
+        """Return the tone of each map; ``auto`` stretches each map: the scale of a layer's values is not known."""
         del depth, on_sheet
         from convcli.pipeline.tones import ToneSpec, parse_tone
 
@@ -73,7 +73,7 @@ class StackTransform(Transform):
         digest = hashlib.sha256(dump_stack(self.stack).encode())
         for index, numbers in enumerate(self.numbers):
             for name, array in numbers._asdict().items():
-                if array is not None:  # where an array belongs decides as much as what is in it
+                if array is not None:  # its place decides as much as its numbers
                     digest.update(f"{index} {name} {array.shape} {array.dtype}".encode() + array.tobytes())
         return digest.digest()
 

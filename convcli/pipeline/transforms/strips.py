@@ -26,7 +26,7 @@ T = TypeVar("T")
 MEMORY_SHARE = 8
 #: A strip is no fewer rows than this, and no fewer than so many times those of a window: the rest is read twice.
 LEAST_ROWS, LEAST_WINDOWS = 32, 4
-#: Copies of a strip of maps that are there at once: sums, and what they are combined into and stored as.
+#: Copies of a strip of maps that are there at once: sums, and their combination or samples.
 _MAPS_KEPT = 2
 
 
@@ -186,7 +186,7 @@ class ConvRun:
         return [(writer, writer.output.maps[0]) for writer in writers]
 
     def _picture(self, writer: OutputWriter, map_index: int | None, top: int, bottom: int) -> Band | None:
-        """Return a strip made in one pass, or None where its values leave what float32 can tell apart."""
+        """Return a strip made in one pass, or None where values exceed the precision of float32."""
         n_maps = len(writer.output.maps)
         samples = np.empty((bottom - top, self._conv.output_shape[2], n_maps), np.uint8)
         tones = [writer.tone.gain_offset(index) for index in range(n_maps)]

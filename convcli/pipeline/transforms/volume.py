@@ -137,7 +137,7 @@ def plan_volume(request: ApplyRequest, bank: KernelBank, infos: list[ImageInfo],
 
 
 def _refuse_flags(request: ApplyRequest) -> None:
-    """Refuse what a convolution over frames does not do."""
+    """Refuse flags that a convolution over frames does not have."""
     tells = [
         (request.transposed, "--transposed"),
         (request.anchor is not None, "--anchor"),
@@ -161,7 +161,7 @@ def _common_header(infos: list[ImageInfo], frames: tuple[int, ...]) -> ImageInfo
 
 
 def _say(info: ImageInfo) -> str:
-    """Return what frames of a volume have in common."""
+    """Return the properties that frames of a volume share, as text."""
     return f"{info.height_px}x{info.width_px} {','.join(info.plane_names)} {info.dtype} (white {info.white:g})"
 
 
