@@ -91,6 +91,7 @@ HELD = """
 import os, re, signal, sys, time
 from convcli.cli import apply as command
 from convcli.images.write import TargetFile
+from convcli.pipeline.run import Pipeline
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
 begin = TargetFile.__init__
 def begin_and_wait(self, target):
@@ -99,6 +100,11 @@ def begin_and_wait(self, target):
     while number and int(number[0]) >= {n_free} and not os.path.exists({gate!r}):
         time.sleep(0.002)
 TargetFile.__init__ = begin_and_wait
+stop = Pipeline.stop
+def stop_and_tell(self):
+    stop(self)
+    open({gate!r} + "-stopped-" + str(os.getpid()), "w").close()
+Pipeline.stop = stop_and_tell
 command.PATIENCE_S = 1e9  # else a second signal that comes late would count as impatience
 sys.argv[1:] = {args!r}
 from convcli.__main__ import main
@@ -127,6 +133,11 @@ class HeldBatch:
 
     def release(self) -> None:
         self._gate.touch()
+
+    def wait_until_stopped(self) -> None:
+        """Wait until both workers know that the batch is to end."""
+        pattern = f"{self._gate.name}-stopped-*"
+        wait_until(lambda: len(list(self._gate.parent.glob(pattern))) >= 2)
 
     def end(self) -> tuple[int, str]:
         """Let it go on, wait for its end, and return exit code and errors."""

@@ -67,6 +67,7 @@ def test_ctrl_c_stops_at_once_and_leaves_only_whole_files(folder: Path, tmp_path
     before = _files(out)
     assert len(before) == 2 * 7
     batch.process.send_signal(signal.SIGINT)
+    batch.wait_until_stopped()
     assert batch.end() == (130, "convcli: interrupted, 2 of 24 done\n")
     assert not list(out.rglob("*.convcli-part"))
     assert _files(out) == before

@@ -206,6 +206,7 @@ def test_a_signal_to_the_parent_or_to_all_ends_all_in_order(
     assert len(workers) == 2
     for _ in range(times):
         (os.killpg if to_all else os.kill)(busy.process.pid, number)
+    busy.wait_until_stopped()
     assert busy.end() == (130, f"convcli: interrupted, {N_FREE} of {N_FILES} done\n")
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     assert not list(busy.out.rglob("*.convcli-part"))

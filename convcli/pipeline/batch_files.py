@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """Outcome of one input: a report, an error, or the reason why it was skipped.
+    """The outcome of one input: a report, an error, or the reason why it was skipped.
 
     ``bug`` is the traceback where the error is not the input's fault but ours.
     """
@@ -66,7 +66,7 @@ def _set_aside(plans: Sequence[Plan], reason: str, aside: Callable[[Plan], bool]
 
 
 def leave_own_outputs(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
-    """Split off what a search found and this batch writes: outputs of an earlier run into the same place."""
+    """Split off inputs that a search found and this batch writes: outputs of an earlier run into the same place."""
     written = {os.path.realpath(path) for plan in plans for path in plan.written_paths}
     return _set_aside(
         plans, "an output of this command", lambda plan: plan.source.searched and _real(plan.source) in written
@@ -112,7 +112,7 @@ def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> Non
 
 
 def _holds_no_file(path: Path) -> bool:
-    """Return whether a name, or what it links to, is no place for a file: a pipe, a device, the name of a stream."""
+    """Return whether a name, or its link target, cannot hold a file: a pipe, a device, the name of a stream."""
     is_stream = os.path.abspath(path).startswith(("/dev/fd/", "/dev/std", "/proc/"))  # noqa: PTH100
     return is_special(path) or (is_stream and os.path.lexists(path))
 

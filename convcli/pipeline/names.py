@@ -17,7 +17,7 @@ PICTURE_TEMPLATE = "{dir}/{stem}_{bank}.{ext}"
 FIELDS = ("dir", "parent", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
 #: Beginnings of a template that may tell inputs of one name apart, the simplest first.
 _TELLING = ("{dir}/{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")
-#: What a batch has done in its output folder: :mod:`convcli.pipeline.manifest`.
+#: The record of a batch in its output folder: :mod:`convcli.pipeline.manifest`.
 MANIFEST_NAME = ".convcli-manifest.jsonl"
 
 
@@ -37,7 +37,7 @@ class InputFile(NamedTuple):
 
     @property
     def readable(self) -> Path | bytes:
-        """The path, or the bytes of standard input: the argument of ``convcli.images``."""
+        """The source for ``convcli.images``: the path, or the bytes of standard input."""
         return self.data if self.path is None else self.path
 
     @property
@@ -135,7 +135,7 @@ def refuse_clashes(wanted: Iterable[tuple[Path, str]], *, hint: Callable[[], str
     wanted : iterable of (path, owner)
         The owner is the input or map that would write there.
     hint : callable
-        Says what to do about it.
+        Returns the advice.
 
     Raises
     ------
@@ -173,7 +173,7 @@ _HINT = "all, first, 3, 2-5 or 0,4,8-"
 
 
 def check_frames(text: str) -> str:
-    """Return ``--frames`` in its normal form, whatever file it is for.
+    """Return ``--frames`` in its normal form, without knowing the file.
 
     Raises
     ------

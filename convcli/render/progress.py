@@ -70,7 +70,7 @@ class Progress:
 
 
 class Tally:
-    """Outcomes of a batch's inputs, and the messages printed about them."""
+    """Counts of outcomes of a batch, with notes and warnings."""
 
     def __init__(self) -> None:
         self.n_done = self.n_skipped = 0
@@ -101,7 +101,7 @@ class Tally:
         ]
 
     def warnings(self) -> list[str]:
-        """Return what was clipped or was no number, in all inputs together."""
+        """Return the count of samples clipped or not a number, in all inputs together."""
         if not self._warned:
             return []
         nan = f", {self._n_nan} were not a number" if self._n_nan else ""
