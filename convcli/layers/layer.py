@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from convcli.errors import UsageError, near_names
+from convcli.errors import GeometryError, UsageError, near_names
 from convcli.geometry.receptive import Step
 from convcli.geometry.sizes import Padding, Pair, parse_count, parse_number, parse_switch, read_padding, read_sizes
 
@@ -37,6 +37,7 @@ SHORT = {
     "f": "scale_factor",
     "ceil": "ceil_mode",
     "out": "out_channels",
+    "in": "in_channels",
     "include_pad": "count_include_pad",
     "n": "members",
     "v": "value",
@@ -48,7 +49,7 @@ SOURCES = ("init", "constants", "weight", "bias_from")
 #: Classes by word, as their modules are imported.
 LOADED: dict[str, type[Word]] = {}
 _SIZES = {"kernel_size": 1, "stride": 1, "dilation": 1, "output_padding": 0, "scale_factor": 1}
-_COUNTS = ("out_channels", "groups", "multiplier", "members")
+_COUNTS = ("in_channels", "out_channels", "groups", "multiplier", "members")
 _SWITCHES = ("bias", "ceil_mode", "count_include_pad")
 _NUMBERS = ("value", "eps")
 
@@ -135,7 +136,7 @@ class Layer(Word):
     """One step of a stack; fields that its kind does not use keep their defaults.
 
     ``label`` is its name in the table, ``name`` the name of its result, ``inputs`` the names of the results it takes
-    (empty: the layer before it). Tuples have one entry per axis, rows before columns; ``padding`` is as in
+    (empty: the layer before it), ``in_channels`` those that it asks for (0: any). Tuples have one entry per axis, rows before columns; ``padding`` is as in
     :func:`convcli.geometry.arithmetic.resolve_padding`. 0 ``groups`` means one per input channel (depthwise), with
     ``multiplier`` maps each. ``mode`` is one of the kind's ``modes``, for ``conv`` the padding mode. ``weights`` are
     sources of numbers, by :data:`SOURCES`.
@@ -145,6 +146,7 @@ class Layer(Word):
     n_axes: int = 2
     name: str = ""
     inputs: tuple[str, ...] = ()
+    in_channels: int = 0
     out_channels: int = 0
     multiplier: int = 1
     groups: int = 1
@@ -231,6 +233,12 @@ class Layer(Word):
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         """Return (output channels, groups) for the shapes of the inputs."""
         return shapes[0][0], 1
+
+    def check_in(self, channels: int) -> None:
+        """Raise if the layer asks for another number of input channels."""
+        if self.in_channels not in (0, channels):
+            message = f"takes {self.in_channels} input channels and gets {channels}"
+            raise GeometryError(message, hint=f"in_channels={channels}", in_channels=channels)
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
         """Return (resolved padding, output sizes, unused input), each per axis."""

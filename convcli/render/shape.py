@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd, prod
 from typing import TYPE_CHECKING
 
 from convcli.geometry.arithmetic import window_px
 from convcli.render.table import render_markdown, render_table
 
 if TYPE_CHECKING:
-    from convcli.layers.layer import Row
+    from convcli.layers.layer import Layer, Row
     from convcli.layers.walk import Walk
 
 #: Column = (heading of the text table, alignment, the value that is left out if every layer has it).
@@ -98,66 +99,6 @@ def label_text(label: str) -> str:
     return printable(label)
 
 
-def as_number(value: object) -> int | float:
-    """Return an exact number in a type that JSON has."""
-    return value if isinstance(value, int) else float(value)  # type: ignore[arg-type]
-
-
-def row_as_dict(row: Row) -> dict[str, object]:
-    """Return one layer as plain data; keys are the names of the flags and headings."""
-    layer = row.layer
-    return {
-        "layer": layer.label,
-        "kind": layer.kind,
-        "name": layer.name or None,
-        "from": list(layer.inputs) or None,
-        "input": list(row.input),
-        "output": list(row.output),
-        "kernel_size": list(layer.kernel_size) or None,
-        "stride": list(layer.stride) or None,
-        "padding": [list(pair) for pair in row.padding],
-        "dilation": list(layer.dilation) or None,
-        "groups": row.groups,
-        "output_padding": list(layer.output_padding) or None,
-        "ceil_mode": layer.ceil_mode,
-        "bias": layer.bias if "bias" in layer.known() else None,
-        "parameters": row.parameters,
-        "macs": row.macs,
-        "flops": 2 * row.macs,
-        "bias_adds": row.bias_adds,
-        "receptive_field": list(row.receptive_field),
-        "receptive_field_is_exact": row.is_exact_field,
-        "jump": [as_number(jump) for jump in row.jump],
-        "start": [as_number(start) for start in row.start],
-        "aligned": row.is_aligned,
-        "activation_bytes": row.activation_bytes,
-        "unused": list(row.unused),
-    }
-
-
-def totals_as_dict(shape: Walk) -> dict[str, object]:
-    """Return the totals as plain data; they are the sums of the rows."""
-    return {
-        "output": list(shape.output),
-        "parameters": shape.parameters,
-        "macs": shape.macs,
-        "flops": 2 * shape.macs,
-        "bias_adds": shape.bias_adds,
-        "activation_bytes": shape.activation_bytes,
-        "peak_bytes": shape.peak_bytes,
-    }
-
-
-def stack_as_dict(shape: Walk) -> dict[str, object]:
-    """Return a whole stack as plain data: input, layers, totals, notes."""
-    return {
-        "input": list(shape.input),
-        "layers": [row_as_dict(row) for row in shape.rows],
-        "totals": totals_as_dict(shape),
-        "notes": notes(shape),
-    }
-
-
 def _cells(row: Row) -> dict[str, str]:
     """Return the cells of one layer by column."""
     layer = row.layer
@@ -209,12 +150,12 @@ def _totals(shape: Walk) -> list[str]:
 
 
 def notes(shape: Walk) -> list[str]:
-    """Return a sentence for each oddity: unused or skipped input, centres between pixels, upper bounds."""
+    """Return a sentence for each oddity: unused or skipped input, lost biases, centres between pixels, bounds."""
     found: list[str] = []
     was_aligned = True
     for number, row in enumerate(shape.rows, 1):
         where = f"layer {number} ({label_text(row.layer.label)})"
-        found += [f"{where} {what}" for what in _lost(row)]
+        found += [f"{where} {what}" for what in (*_lost(row), *_as_trained(shape, number - 1))]
         if was_aligned and not row.is_aligned:
             start = axes_text(row.start)
             found.append(f"{where}: centres fall between input pixels (start {start}, aligned would end in .5)")
@@ -227,9 +168,37 @@ def notes(shape: Walk) -> list[str]:
     return [*found, *shape.extra_notes]
 
 
+def _as_trained(shape: Walk, index: int) -> list[str]:
+    """Return what a batch norm does to the bias before it and lacks, and what a separable pair saves."""
+    row = shape.rows[index]
+    before = shape.rows[row.sources[0]] if row.sources[0] >= 0 else None
+    found = []
+    if row.layer.kind == "batchnorm":
+        n_users = sum(row.sources[0] in other.sources for other in shape.rows)
+        if before and before.bias_adds and n_users == 1:
+            where = f"layer {row.sources[0] + 1} ({label_text(before.layer.label)})"
+            found.append(f"cancels the {before.output[0]} biases of {where}: bias=false there")
+        if not row.layer.weights and not any(each.layer.kind == "batchnorm" for each in shape.rows[:index]):
+            found.append("is untrained: mean 0, variance 1, factor 1, offset 0; constants or weight give others")
+    while before and not before.layer.has_window and before.layer.kind != "operator" and len(before.sources) == 1:
+        before = shape.rows[before.sources[0]] if before.sources[0] >= 0 else None
+    is_pointwise = row.layer.kind in ("conv", "pointwise") and prod(row.layer.kernel_size) == row.groups == 1
+    if before and is_pointwise and prod(before.layer.stride + row.layer.stride) > 0:
+        taps = prod(before.layer.kernel_size)
+        is_depthwise = before.macs and before.groups == before.input[0] == before.output[0] > 1 and taps > 1
+        if is_depthwise and before.output == row.input and not getattr(before.layer, "is_transposed", False):
+            full = row.output[0] * before.input[0] * taps * prod(before.output[1:])
+            cost = (before.macs + row.macs) / full
+            found.append(
+                f"and the depthwise layer before it take {cost:.3g} of the full convolution's macs {full:,}"
+                f" (1/N + 1/k² with N = {row.output[0]}, k² = {taps})"
+            )
+    return found
+
+
 def _lost(row: Row) -> list[str]:
     """Return the parts of its input that a layer does not use."""
-    layer, found = row.layer, []
+    layer, found, uneven = row.layer, [], {}  # type: tuple[Layer, list[str], dict[str, list[str]]]
     names = {1: ("samples",), 2: ("rows", "columns"), 3: ("planes", "rows", "columns")}[layer.n_axes]
     for axis, count in enumerate(row.unused):
         if count:
@@ -239,6 +208,14 @@ def _lost(row: Row) -> list[str]:
         window = window_px(kernel, dilation)
         if how == "down" and stride > window and row.output[1 + axis] > 1:
             found.append(f"skips {stride - window} of every {stride} {name} (stride {stride}, window {window})")
+        least, most = (
+            kernel // stride if gcd(dilation, stride) == 1 else 0,
+            -(-kernel * gcd(dilation, stride) // stride),
+        )
+        if how == "up" and least < most:
+            taps = f"kernel {kernel}, stride {stride}: {least} to {most} taps an output"
+            uneven.setdefault(taps, []).append(name)
+    found += [f"overlaps unevenly along {' and '.join(along)} ({taps})" for taps, along in uneven.items()]
     return found
 
 
@@ -269,6 +246,7 @@ def _as_csv(shape: Walk) -> str:
 def _as_json(shape: Walk) -> str:
     """Return plain data as JSON."""
     from convcli.pipeline.report import to_json
+    from convcli.render.shape_data import stack_as_dict
 
     return to_json(stack_as_dict(shape))
 

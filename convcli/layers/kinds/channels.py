@@ -18,8 +18,12 @@ class BatchNorm(Layer):
 
     kind = "batchnorm"
     aliases = ("bn",)
-    parameters = ("eps", "constants", "weight")
+    parameters = ("eps", "in_channels", "constants", "weight")
     onnx = ("BatchNormalization",)
+
+    def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
+        self.check_in(shapes[0][0])
+        return shapes[0][0], 1
 
     def counts(self, before: Shape, after: Shape, groups: int) -> tuple[int, int, int]:
         """Return two parameters per channel; the operations fold into the convolution before it."""

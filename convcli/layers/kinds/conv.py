@@ -107,7 +107,7 @@ class Conv(Windowed):
     kind = "conv"
     aliases: ClassVar[tuple[str, ...]] = ("convolution", "grouped")
     bare = "out_channels"
-    parameters: ClassVar[tuple[str, ...]] = (*_WINDOW, "groups", "bias", "padding_mode", *_WEIGHTS)
+    parameters: ClassVar[tuple[str, ...]] = (*_WINDOW, "groups", "bias", "padding_mode", "in_channels", *_WEIGHTS)
     needed: ClassVar[tuple[str, ...]] = ("out_channels", "kernel_size")
     example = "conv:64,k=3,p=1 is 64 maps of a 3×3 kernel"
     onnx: ClassVar[tuple[str, ...]] = ("Conv",)
@@ -132,6 +132,7 @@ class Conv(Windowed):
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         n_channels = shapes[0][0]
+        self.check_in(n_channels)
         if self.groups == 0:
             return n_channels * self.multiplier, n_channels
         check_groups(n_channels, self.out_channels, self.groups)
@@ -237,7 +238,7 @@ class ConvTranspose(Conv):
 
     kind = "convtranspose"
     aliases = ("transposed", "deconv", "tconv")
-    parameters = (*_WINDOW, "groups", "bias", "output_padding", *_WEIGHTS)
+    parameters = (*_WINDOW, "groups", "bias", "output_padding", "in_channels", *_WEIGHTS)
     example = "convtranspose:32,k=4,s=2,p=1"
     onnx = ("ConvTranspose",)
     is_transposed = True
