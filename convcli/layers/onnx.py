@@ -94,7 +94,9 @@ def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
     inputs = [item for item in model.graph.input if item.name not in stored]
     if not inputs:
         raise KernelError(f"{str(path)!r} has no input")
-    main = max(inputs, key=lambda item: min(len(item.type.tensor_type.shape.dim), 3))
+    ranks = [len(item.type.tensor_type.shape.dim) for item in inputs]
+    main = next((item for item, n in zip(inputs, ranks, strict=True) if n > 3), None)
+    main = main or next((item for item, n in zip(inputs, ranks, strict=True) if n), inputs[0])
     shape = _input_shape(main, input_shape)
     reading = _Reading(model)
     for item in inputs:

@@ -16,7 +16,7 @@ from convcli.layers.layer import Shape
 #: Constants are computed up to this many numbers: shapes, pads, axes and scales, never weights.
 _MOST_VALUES = 4096
 #: Nodes that pass their first input on.
-_SAME_TENSOR = frozenset(("Identity", "Dropout", "Cast"))
+_SAME_TENSOR = frozenset(("Identity", "Dropout"))
 
 
 class Visit(NamedTuple):
@@ -106,9 +106,7 @@ class Tensors:
         if node.op_type in _SAME_TENSOR and names:
             self.same[node.output[0]] = names[0]
             self.constants |= {node.output[0]} if names[0] in self.constants else set()
-            if node.op_type != "Cast" or names[0] not in self.data:
-                return True
-            del self.same[node.output[0]]
+            return True
         if node.op_type in ("Shape", "Size") and (shape := self.shape(names[0])) is not None:
             import numpy as np
 
