@@ -72,11 +72,11 @@ def test_text_csv_and_markdown_say_what_json_says():
             assert int(row[name]) == layer[name]
     markdown = run_cli("shape", *EVERYTHING, "--markdown").ok().stdout.splitlines()
     table = [line.strip("| ").split(" | ") for line in markdown if line.startswith("|")]
-    assert {len(cells) for cells in table} == {15}
-    assert [cells[:2] for cells in table[2:]] == [[row["layer"], row["output"]] for row in rows]
+    assert {len(cells) for cells in table} == {17}
+    assert [[cells[1], cells[3]] for cells in table[2:]] == [[row["layer"], row["output"]] for row in rows]
     text = run_cli("shape", *EVERYTHING).ok().stdout
     for row in rows:
-        assert re.search(rf"^{re.escape(row['layer'])} +{row['output']} ", text, re.MULTILINE)
+        assert re.search(rf"^ *\d+ +{re.escape(row['layer'])} +([\d+]+ +)?{row['output']} ", text, re.MULTILINE)
     assert f"macs {report['totals']['macs']:,} " in text
 
 

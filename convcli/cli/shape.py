@@ -105,7 +105,9 @@ def shape(
         onnx = next(word for word, kind in models.items() if kind == "onnx")
         rest.remove(onnx)
     first = rest[0].lower() if rest else ""
-    if input_text is None and rest and not first.endswith(".toml"):
+    if onnx is not None and input_text is None and len(rest) == 1:
+        input_text = rest.pop()
+    elif input_text is None and rest and not first.endswith(".toml"):
         input_text = rest.pop(0)
     if given or transposed:
         if rest or onnx:

@@ -152,14 +152,16 @@ class _Reading:
 
     def _row(self, visit: Visit, roots: list[str], before: list[Shape]) -> Row | None:
         """Return the row of a node, None if its output's shape is not known; receptive fields come later."""
-        sources = tuple(dict.fromkeys(self.makers[name] for name in roots))
         inferred = visit.inferred[0] if visit.inferred else None
         if visit.op in WINDOWS:
-            return self._window_row(visit, sources, before[0], inferred)
+            return self._window_row(visit, (self.makers[roots[0]],), before[0], inferred)
         if inferred is None:
             return None
         given = before[0][1:]
         layer = self._kind(visit, before, inferred)
+        if layer and layer.kind == "silu" and visit.op == "Mul":  # the row of its sigmoid is gone
+            roots = [name for name in roots if self.gates.get(name) not in roots]
+        sources = tuple(dict.fromkeys(self.makers[name] for name in roots))
         name, n_axes = visit.outputs[0], max(len(inferred) - 2, 1)
         layer = layer or Operator(label=visit.label, name=name, n_axes=1)
         parameters, macs = self._weights(visit, inferred)

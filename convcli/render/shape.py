@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 #: Column = (heading of the text table, alignment, the value that is left out if every layer has it).
 _COLUMNS = {
+    "number": ("#", "r", ""),
     "layer": ("layer", "l", None),
+    "from": ("from", "l", ""),
     "output": ("output", "l", None),
     "kernel_size": ("kernel\nsize", "r", "-"),
     "stride": ("stride", "r", "1"),
@@ -99,13 +101,24 @@ def label_text(label: str) -> str:
     return printable(label)
 
 
+def _all_cells(shape: Walk) -> list[dict[str, str]]:
+    """Return the cells of all layers; numbers and sources are shown only where branches are."""
+    has_branches = any(row.sources != (index - 1,) for index, row in enumerate(shape.rows))
+    cells = []
+    for index, row in enumerate(shape.rows):
+        sources = "+".join(str(source + 1) if source >= 0 else "input" for source in row.sources)
+        mark = "" if row.sources == (index - 1,) else sources
+        cells.append({"number": str(index + 1) if has_branches else "", "from": mark} | _cells(row))
+    return cells
+
+
 def _cells(row: Row) -> dict[str, str]:
-    """Return the cells of one layer by column."""
+    """Return the cells of one layer by column, but for its place."""
     layer = row.layer
     known = layer.known()
     return {
         "layer": label_text(layer.label),
-        "output": shape_text(row.output),
+        "output": shape_text(row.output) or "1",
         "kernel_size": axes_text(layer.kernel_size),
         "stride": axes_text(layer.stride),
         "padding": padding_text(row.padding) if "padding" in known else "-",
@@ -124,7 +137,7 @@ def _cells(row: Row) -> dict[str, str]:
 
 def _as_text(shape: Walk) -> str:
     """Return the table, the totals and the notes as text; a column of one usual value is named below instead."""
-    cells = [_cells(row) for row in shape.rows]
+    cells = _all_cells(shape)
     usual = {key: value for key, (_, _, value) in _COLUMNS.items() if value is not None}
     left_out = [key for key, value in usual.items() if all(row[key] in (value, "-") for row in cells)]
     shown = [key for key in _COLUMNS if key not in left_out]
@@ -133,16 +146,22 @@ def _as_text(shape: Walk) -> str:
         [[row[key] for key in shown] for row in cells],
         align="".join(_COLUMNS[key][1] for key in shown),
     )
-    same = [f"{key.replace('_', ' ')} {usual[key]}" for key in left_out if usual[key] != "-"]
-    lines = [f"input {shape_text(shape.input)}", "", table, ""]
+    same = [f"{key.replace('_', ' ')} {usual[key]}" for key in left_out if usual[key] not in ("-", "")]
+    lines = [*_cut(shape), f"input {shape_text(shape.input)}", "", table, ""]
     lines += [f"all layers: {', '.join(same)}"] * bool(same)
     return "\n".join([*lines, *_totals(shape), *(f"note: {note}" for note in notes(shape))])
 
 
+def _cut(shape: Walk) -> list[str]:
+    """Return the line above a table that does not reach the end of its model."""
+    return [f"PARTIAL: {label_text(shape.partial)}; totals are of the layers below", ""] if shape.partial else []
+
+
 def _totals(shape: Walk) -> list[str]:
     """Return the totals as lines of text."""
+    part = "so far (partial): " if shape.partial else ""
     return [
-        f"output {shape_text(shape.output)}",
+        f"{part}output {shape_text(shape.output)}",
         f"parameters {shape.parameters:,}",
         f"macs {shape.macs:,} (flops {2 * shape.macs:,} = 2 · macs; bias adds {shape.bias_adds:,} apart)",
         f"activation bytes {shape.activation_bytes:,} (float32; peak {shape.peak_bytes:,}, input included)",
@@ -221,10 +240,10 @@ def _lost(row: Row) -> list[str]:
 
 def _as_markdown(shape: Walk) -> str:
     """Return the table with every column, and the totals, as Markdown."""
-    rows = [list(_cells(row).values()) for row in shape.rows]
-    headings = [key.replace("_", " ") for key in _COLUMNS]
+    rows = [[cells[key] for key in _COLUMNS] for cells in _all_cells(shape)]
+    headings = [key.replace("_", " ") if key != "number" else "#" for key in _COLUMNS]
     table = render_markdown(headings, rows, align="".join(align for _, align, _ in _COLUMNS.values()))
-    lines = [f"Input {shape_text(shape.input)}", "", table, "", *(f"- {line}" for line in _totals(shape))]
+    lines = [*_cut(shape), f"Input {shape_text(shape.input)}", "", table, "", *(f"- {line}" for line in _totals(shape))]
     return "\n".join([*lines, *(f"- note: {note}" for note in notes(shape))])
 
 
@@ -239,7 +258,8 @@ def _as_csv(shape: Walk) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, keys, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_cells(row) | {key: getattr(row, key) for key in numbers} for row in shape.rows)
+    for cells, row in zip(_all_cells(shape), shape.rows, strict=True):
+        writer.writerow(cells | {key: getattr(row, key) for key in numbers})
     return stream.getvalue().rstrip("\n")
 
 

@@ -58,14 +58,15 @@ def totals_as_dict(shape: Walk) -> dict[str, object]:
         "bias_adds": shape.bias_adds,
         "activation_bytes": shape.activation_bytes,
         "peak_bytes": shape.peak_bytes,
+        "partial": shape.partial or None,
     }
 
 
 def stack_as_dict(shape: Walk) -> dict[str, object]:
-    """Return a whole stack as plain data: input, layers, totals, notes."""
+    """Return a whole stack as plain data: input, layers, totals, notes; ``sources`` are layer numbers, 0 the input."""
     return {
         "input": list(shape.input),
-        "layers": [row_as_dict(row) for row in shape.rows],
+        "layers": [row_as_dict(row) | {"sources": [each + 1 for each in row.sources]} for row in shape.rows],
         "totals": totals_as_dict(shape),
         "notes": notes(shape),
     }
