@@ -63,7 +63,9 @@ def test_light_models_are_measured_whole(path):
     stack = read_onnx(path).shape()
     assert sum(row.layer.has_window for row in stack.rows) == sum(node.op_type in WINDOWS for node in model.graph.node)
     assert (stack.partial, stack.extra_notes) == ("", ())
-    assert {row.layer.name: row.output for row in stack.rows} == {row.layer.name: shapes[row.layer.name] for row in stack.rows}
+    assert {row.layer.name: row.output for row in stack.rows} == {
+        row.layer.name: shapes[row.layer.name] for row in stack.rows
+    }
 
 
 def test_parameters_of_known_networks():
@@ -133,6 +135,12 @@ def check_everything(model, x, stack):
     assert stack.parameters in [sum(each.numel() for each in model.parameters()) - folded for folded in (0, 16)]
 
 
+OPERATORS = [
+    "Conv", "ConvTranspose", "MaxPool", "AveragePool", "Relu", "Add", "Concat", "Pad", "GlobalAveragePool",
+    "Split", "Slice", "Reshape", "Transpose", "Resize", "DepthToSpace", "BatchNormalization", "Mul",
+]  # fmt: skip
+
+
 def random_graph(rng):
     """Return nodes, constants and the input's shape of a graph of ten nodes on one to three axes."""
     n_axes = rng.randint(1, 3)
@@ -156,24 +164,26 @@ def random_graph(rng):
     for index in range(10):
         name = rng.choice([*tensors][-2:])
         given, result = tensors[name], f"t{index}"
-        op = rng.choice(
-            "Conv ConvTranspose MaxPool AveragePool Relu Add Concat Pad GlobalAveragePool Split Slice Reshape"
-            " Transpose Resize DepthToSpace BatchNormalization Mul".split()
-        )
+        op = rng.choice(OPERATORS)
         kernel = [rng.randint(1, min(3, size)) for size in given[1:]]
         inputs, how, outputs = [name], {}, [result]
         if op == "Conv":
             groups = rng.choice([n for n in (1, 2, given[0]) if given[0] % n == 0])
             weight = np.zeros((2 * groups, given[0] // groups, *kernel), np.float32)
             inputs, how = [name, store(weight)], {**window(kernel), "group": groups}
-            how["dilations"] = [rng.randint(1, 2) if size * 2 < side else 1 for size, side in zip(kernel, given[1:])]
+            how["dilations"] = [
+                rng.randint(1, 2) if size * 2 < side else 1 for size, side in zip(kernel, given[1:], strict=False)
+            ]
         elif op == "ConvTranspose":
             inputs = [name, store(np.zeros((given[0], rng.randint(1, 4), *kernel), np.float32))]
             how = {"strides": [rng.randint(1, 2) for _ in range(n_axes)]}
             if rng.random() < 0.5:
-                how["output_shape"] = [side * step for side, step in zip(given[1:], how["strides"])]
+                how["output_shape"] = [side * step for side, step in zip(given[1:], how["strides"], strict=False)]
         elif op in ("MaxPool", "AveragePool"):
             how = {**window(kernel), "kernel_shape": kernel, "ceil_mode": rng.randint(0, 1)}
+            if op == "MaxPool":  # the reference evaluator departs from the specification in the others
+                how |= {"pads": [size // 2 for size in kernel * 2]} if "pads" in how else {}
+                how |= {"ceil_mode": 0} | ({"auto_pad": "VALID"} if how["auto_pad"].startswith("SAME") else {})
         elif op in ("Add", "Mul"):
             other = rng.choice([each for each in tensors if tensors[each] == given])
             inputs = [name, rng.choice([other, store(np.ones((given[0], *(1,) * n_axes), np.float32))])]
@@ -210,7 +220,7 @@ def random_graph(rng):
         graph = [node], constants, feeds
         try:
             results = evaluate(*graph, outputs)
-        except Exception:  # a node that ONNX itself refuses
+        except Exception:  # noqa: BLE001 - a node that ONNX itself refuses
             continue
         if 0 in results[0].shape or results[0].size > 40_000:
             continue
@@ -243,9 +253,30 @@ def test_random_graphs_have_the_shapes_of_the_reference_evaluator(tmp_path, seed
     stack = read_onnx(tmp_path / "net.onnx").shape()
     assert stack.partial == ""
     assert {row.layer.name: row.output for row in stack.rows} == {
-        node.output[0]: tensors[node.output[0]] for node in nodes if node.output[0] in {r.layer.name for r in stack.rows}
+        node.output[0]: tensors[node.output[0]]
+        for node in nodes
+        if node.output[0] in {r.layer.name for r in stack.rows}
     }
     assert len(stack.rows) == len(nodes)
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize("auto", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+@pytest.mark.parametrize("ceil", [0, 1])
+def test_pools_with_auto_pad_follow_the_specifications_formula(tmp_path, op, auto, ceil):
+    """The formulas in the operators' text: SAME is ⌈input / stride⌉, VALID ⌈(input - window + 1) / stride⌉."""
+    for size, kernel, stride, dilation in [(13, 3, 2, 1), (14, 2, 3, 2), (9, 1, 2, 1), (8, 4, 1, 2), (25, 3, 2, 3)]:
+        how = {
+            "kernel_shape": [kernel],
+            "strides": [stride],
+            "dilations": [dilation],
+            "auto_pad": auto,
+            "ceil_mode": ceil,
+        }
+        save(tmp_path / "pool.onnx", [helper.make_node(op, ["image"], ["y"], **how)], [], (1, 2, size))
+        window = dilation * (kernel - 1) + 1
+        expected = math.ceil(size / stride) if auto != "VALID" else math.ceil((size - window + 1) / stride)
+        assert read_onnx(tmp_path / "pool.onnx").shape().output == (2, expected), (size, kernel, stride, dilation)
 
 
 def save(path, nodes, constants, shape=(1, 3, 16, 16)):

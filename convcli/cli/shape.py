@@ -130,19 +130,21 @@ def _model_kind(word: str) -> str:
         return "onnx" if low.endswith(".onnx") else "checkpoint"
     if ":" in word or "(" in word or "." not in word or low.endswith(".toml"):
         return ""
+    from pathlib import Path
+
     try:
-        with open(word, "rb") as file:
+        with Path(word).open("rb") as file:
             head = file.read(128)
     except OSError:
         return ""
-    if head[8:9] == b"{" and head[5:8] == b"\0\0\0" or head[:2] == b"\x80\x02" or b"data.pkl" in head:
+    if (head[8:9] == b"{" and head[5:8] == b"\0\0\0") or head[:2] == b"\x80\x02" or b"data.pkl" in head:
         return "checkpoint"
-    return "onnx" if head[:1] == b"\x08" and head[2:3] in b"\x12\x1a\x22\x3a\x42" and head[2:3] else ""
+    return "onnx" if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x3a", b"\x42") else ""
 
 
 def _check_axes(input_text: str, words: "Sequence[str]") -> None:
     """Raise if an input of two or four numbers has two readings; note one that looks as if channels were last."""
-    from convcli.layers.text import is_shape_text, has_open_axes
+    from convcli.layers.text import has_open_axes, is_shape_text
 
     if not is_shape_text(input_text):
         return

@@ -73,7 +73,7 @@ def list_weights(path: Path | str) -> Weights:
     path = Path(path)
     if not path.is_file():
         raise KernelError(f"no file {str(path)!r}")
-    shapes = _safetensors_shapes(path) if path.suffix.lower() == ".safetensors" else _torch_shapes(path)
+    shapes = _shapes(path)
     entries = []
     for name, (shape, dtype) in shapes.items():
         if not 3 <= len(shape) <= 5 or not all(shape):
@@ -85,6 +85,14 @@ def list_weights(path: Path | str) -> Weights:
     if not entries:
         raise KernelError(f"{str(path)!r} has {len(shapes)} tensors, none of them a convolution's weight")
     return Weights(str(path), tuple(entries), len(shapes) - len(entries))
+
+
+def _shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return name → (shape, dtype) of every tensor of a file, by its content where the name does not say."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    is_safe = path.suffix.lower() == ".safetensors" or (head[5:8] == b"\0\0\0" and head[8:] == b"{")
+    return _safetensors_shapes(path) if is_safe else _torch_shapes(path)
 
 
 def _safetensors_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -135,11 +135,11 @@ class Word:
 class Layer(Word):
     """One step of a stack; fields that its kind does not use keep their defaults.
 
-    ``label`` is its name in the table, ``name`` the name of its result, ``inputs`` the names of the results it takes
-    (empty: the layer before it), ``in_channels`` those that it asks for (0: any). Tuples have one entry per axis, rows before columns; ``padding`` is as in
-    :func:`convcli.geometry.arithmetic.resolve_padding`. 0 ``groups`` means one per input channel (depthwise), with
-    ``multiplier`` maps each. ``mode`` is one of the kind's ``modes``, for ``conv`` the padding mode. ``weights`` are
-    sources of numbers, by :data:`SOURCES`.
+    ``label`` is its name in the table, ``name`` the name of its result, ``inputs`` the names of the results it
+    takes (empty: the layer before it), ``in_channels`` those that it asks for (0: any). Tuples have one entry per
+    axis, rows before columns; ``padding`` is as in :func:`convcli.geometry.arithmetic.resolve_padding`. 0
+    ``groups`` means one per input channel (depthwise), with ``multiplier`` maps each. ``mode`` is one of the kind's
+    ``modes``, for ``conv`` the padding mode. ``weights`` are sources of numbers, by :data:`SOURCES`.
     """
 
     label: str = field(default="", compare=False)

@@ -27,17 +27,19 @@ from convcli.layers.text import load_kinds
 from convcli.layers.walk import Walk, peak_bytes, with_fields
 
 #: Operators with numbers of their own: each float constant of more than one number that they read is counted.
-_WEIGHTED = frozenset(
-    "Gemm MatMul Einsum PRelu LSTM GRU RNN InstanceNormalization GroupNormalization LayerNormalization Mul Add Sub Div"
-    " Gather".split()
-)
+_WEIGHTED = frozenset({
+    "Gemm", "MatMul", "Einsum", "PRelu", "LSTM", "GRU", "RNN", "InstanceNormalization", "GroupNormalization",
+    "LayerNormalization", "Mul", "Add", "Sub", "Div", "Gather",
+})  # fmt: skip
 #: Operators of whose outputs each depends on the inputs at its own place, and on those of all channels there.
-_POINTWISE = frozenset(
-    "Abs Add And BatchNormalization Cast Ceil Celu Clip Concat Cos DequantizeLinear Div Elu Equal Erf Exp Floor Gather"
-    " Gelu Greater HardSigmoid HardSwish Identity LRN LeakyRelu Less Log LogSoftmax Max Mean Min Mish Mul Neg Not Or"
-    " PRelu Pow QuantizeLinear Reciprocal Relu Round Selu Sigmoid Sin Slice Softmax Softplus Softsign Split Sqrt Sub Sum"
-    " Swish Tanh ThresholdedRelu Where Xor".split()
-)
+_POINTWISE = frozenset({
+    "Abs", "Add", "And", "BatchNormalization", "Cast", "Ceil", "Celu", "Clip", "Concat", "Cos",
+    "DequantizeLinear", "Div", "Elu", "Equal", "Erf", "Exp", "Floor", "Gather", "Gelu", "Greater",
+    "HardSigmoid", "HardSwish", "Identity", "LRN", "LeakyRelu", "Less", "Log", "LogSoftmax", "Max", "Mean",
+    "Min", "Mish", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "QuantizeLinear", "Reciprocal", "Relu", "Round",
+    "Selu", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus", "Softsign", "Split", "Sqrt", "Sub", "Sum",
+    "Swish", "Tanh", "ThresholdedRelu", "Where", "Xor",
+})  # fmt: skip
 _MODES = {"Relu": "relu", "Abs": "abs", "Tanh": "tanh", "LeakyRelu": "leaky"}
 _SAME_KINDS = {"Sigmoid": "sigmoid", "Swish": "silu", "HardSwish": "hardswish", "Gelu": "gelu"}
 
@@ -47,7 +49,8 @@ class Operator(Layer):
 
     kind = "operator"
 
-    def size_formula(self, row: Row, axis: int) -> Iterator[str]:
+    def size_formula(self, row: Row, axis: int) -> Iterator[str]:  # noqa: ARG002 - one line for all axes
+        """Yield the output's sizes."""
         yield f"{'x'.join(map(str, row.output)) or 1} (as ONNX infers it)"
 
 
@@ -182,9 +185,7 @@ class _Reading:
         none = (0,) * len(padding)
         return Row(layer, sources, given, inferred[1:], padding, 1, parameters, macs, 0, none)
 
-    def _window_row(
-        self, visit: Visit, sources: tuple[int, ...], before: Shape, inferred: Shape | None
-    ) -> Row | None:
+    def _window_row(self, visit: Visit, sources: tuple[int, ...], before: Shape, inferred: Shape | None) -> Row | None:
         """Return the row of a convolution or pooling, computed here; note where ONNX infers another output."""
         index = WINDOWS[visit.op]
         weight = visit.inputs[index] if index else ""
@@ -206,7 +207,9 @@ class _Reading:
             self.notes.append(f"{visit.label} shares its weight with an earlier layer: counted once")
         if inferred is not None and inferred[1:] != output:
             written = ["x".join(map(str, shape)) for shape in (output, inferred[1:])]
-            self.notes.append(f"{visit.label}: {written[0]} by ONNX's specification, its shape inference says {written[1]}")
+            self.notes.append(
+                f"{visit.label}: {written[0]} by ONNX's specification, its shape inference says {written[1]}"
+            )
         self.steps.append((layer, before[1:], padding, len(sizes)))
         self.wide.append(())
         return Row(layer, sources, before[1:], output, padding, groups, parameters, macs, adds, unused)
@@ -244,7 +247,9 @@ class _Reading:
             ends = [visit.attributes.get("min"), visit.attributes.get("max")]
             ends = [*(tensors[1:] or [(end,) for end in ends])]
             kind, values = Relu, {"mode": "relu6"} if ends == [(0.0,), (6.0,)] else None
-        elif visit.op in _SAME_KINDS and (visit.op != "Gelu" or visit.attributes.get("approximate", b"none") == b"none"):
+        elif visit.op in _SAME_KINDS and (
+            visit.op != "Gelu" or visit.attributes.get("approximate", b"none") == b"none"
+        ):
             kind, values = self.kinds[_SAME_KINDS[visit.op]], {}
         if values is None:
             return None
@@ -345,7 +350,9 @@ def _global_mode(
     """Return the mode of a global pooling; a reduction is one only over all axes but batch and channels."""
     if visit.op.startswith("Reduce"):
         axes = visit.attributes.get("axes") or (tensors[1] if len(tensors) > 1 else ())
-        if sorted(int(axis) % len(before) for axis in axes) != list(range(2, len(before))) or len(inferred) != len(before):
+        if sorted(int(axis) % len(before) for axis in axes) != list(range(2, len(before))) or len(inferred) != len(
+            before
+        ):
             return None
     return {"mode": "max" if "Max" in visit.op else "avg"}
 

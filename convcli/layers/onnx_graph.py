@@ -40,6 +40,7 @@ class Tensors:
 
     def __init__(self, model: Any) -> None:
         self.model = model
+        self.versions = {each.domain: each.version for each in model.opset_import}
         self.types: dict[str, Any] = {}
         self.data: dict[str, Any] = {}
         self.constants: set[str] = set()
@@ -99,7 +100,7 @@ class Tensors:
 
     def _fold(self, node: Any) -> bool:
         """Compute a node of constants; return False if it must run."""
-        from onnx import numpy_helper
+        from onnx import TypeProto, helper, numpy_helper
         from onnx.reference import ReferenceEvaluator
 
         names = [self.root(name) for name in node.input if name]
@@ -121,8 +122,15 @@ class Tensors:
         small = all(shape is None or prod(shape) <= _MOST_VALUES for shape in visit.inferred)
         if small and all(name in self.data for name in names):
             feeds = {name: numpy_helper.to_array(self.data[self.root(name)]) for name in node.input if name}
+            inner = helper.make_graph(
+                [node],
+                "constant",
+                [helper.make_value_info(name, self.types[self.root(name)]) for name in feeds],
+                [helper.make_value_info(name, self.types.get(name, TypeProto())) for name in node.output],
+            )
             try:
-                results = ReferenceEvaluator(node).run(None, feeds)
+                model = helper.make_model(inner, opset_imports=self.model.opset_import)
+                results = ReferenceEvaluator(model).run(None, feeds)
                 for name, result in zip(node.output, results, strict=False):
                     self._keep(name, numpy_helper.from_array(result))
             except Exception:  # noqa: BLE001 - an operator that the evaluator lacks: its shape is known from inference
@@ -134,7 +142,7 @@ class Tensors:
         import onnx
         from onnx import helper, shape_inference
 
-        version = next((each.version for each in self.model.opset_import if each.domain == node.domain), 1)
+        version = self.versions.get(node.domain, 1)
         names = {name: self.root(name) for name in node.input if name}
         reason = ""
         try:
@@ -154,7 +162,9 @@ class Tensors:
             reason = f"{node.domain or 'ONNX'} has no operator {node.op_type} here"
         except Exception as error:  # noqa: BLE001 - inference raises its own kinds, which differ between versions
             reason = " ".join(str(error).split())[:160]
-        attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute if each.type not in (5, 10)}
+        attributes = {
+            each.name: helper.get_attribute_value(each) for each in node.attribute if each.type not in (5, 10)
+        }
         shapes = tuple(self.shape(name) for name in node.output)
         label = branch + (node.name or node.op_type)
         return Visit(label, node.op_type, attributes, tuple(node.input), tuple(node.output), shapes, reason)

@@ -10,7 +10,7 @@ from convcli.geometry.arithmetic import window_px
 from convcli.render.table import render_markdown, render_table
 
 if TYPE_CHECKING:
-    from convcli.layers.layer import Layer, Row
+    from convcli.layers.layer import Row
     from convcli.layers.walk import Walk
 
 #: Column = (heading of the text table, alignment, the value that is left out if every layer has it).
