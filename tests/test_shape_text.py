@@ -61,8 +61,6 @@ def test_the_table_of_words_is_that_of_the_classes():
             assert not found.needed or word in found.example
     aliases = [alias for word in NAMES for alias in load_word(word).aliases]
     assert len({*aliases, *NAMES}) == len(aliases) + len(NAMES) == len(load_aliases()) + len(NAMES)
-    operators = [operator for kind in load_kinds().values() for operator in kind.onnx]
-    assert len(set(operators)) == len(operators)
 
 
 FAULTS = [

@@ -138,7 +138,7 @@ def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int
     keys = [(key,) * n_axes for key in fitting[0] if all(key in others for others in map(set, fitting[1:]))]
     n_answers, nearest = len(keys), None
     if not all(fitting) and "padding" in unknown:
-        uneven = {**ranges, "padding": [(less, less + 1) for less in ranges["padding"]]}
+        uneven: dict[str, Sequence[Value]] = {**ranges, "padding": [(less, less + 1) for less in ranges["padding"]]}
         odd = [_outcomes(layers_with, uneven, axis, shape[1 + axis], after) for axis in range(n_axes)]
         for axis, want in enumerate(sizes):
             fitting[axis] = fitting[axis] or [key for key, size in odd[axis].items() if size == want]

@@ -1,7 +1,7 @@
 """One layer in normal form: the base class of every kind, and a layer bound to its input (a row of the table).
 
 A kind is a subclass of :class:`Layer` in :mod:`convcli.layers.kinds` that holds everything about it: names, parameters,
-sizes, counts, receptive step, weights, run, ONNX names, formula. Layers are values: they hash and compare. Parameters
+sizes, counts, receptive step, weights, run, formula. Layers are values: they hash and compare. Parameters
 have the names of ``torch.nn``. Subclasses add no fields: each more dataclass would cost a millisecond at start-up.
 """
 
@@ -59,27 +59,6 @@ class Numbers(NamedTuple):
 
     weight: Any = None
     bias: Any = None
-
-
-class Tensor(NamedTuple):
-    """A constant input of an ONNX node: its shape, and its values if they are few."""
-
-    shape: Shape = ()
-    values: tuple[float, ...] = ()
-
-
-class Node(NamedTuple):
-    """An ONNX node; a tensor is None if it is computed or left out."""
-
-    op: str
-    attributes: Mapping[str, Any]
-    tensors: Sequence[Tensor | None]
-    n_axes: int
-
-    def constant(self, index: int) -> tuple[float, ...]:
-        """Return the values of a constant input; empty if there is none."""
-        found = self.tensors[index] if index < len(self.tensors) else None
-        return found.values if found else ()
 
 
 class Word:
@@ -165,9 +144,8 @@ class Layer(Word):
     members: int = 2
     weights: tuple[tuple[str, object], ...] = ()
 
-    #: Values of ``mode``, the default first; names of ONNX operators; whether it takes several inputs.
+    #: Values of ``mode``, the default first; whether it takes several inputs.
     modes: ClassVar[tuple[str, ...]] = ()
-    onnx: ClassVar[tuple[str, ...]] = ()
     joins: ClassVar[bool] = False
 
     @classmethod
@@ -224,11 +202,6 @@ class Layer(Word):
             hint = near_names(word.lower(), cls.modes) or f"one of {', '.join(cls.modes)}"
             raise UsageError(f"{cls.kind} has no mode {word.lower()!r}", hint=hint, position=at)
         return word.lower() if name == "mode" else word
-
-    @classmethod
-    def from_onnx(cls, node: Node) -> dict[str, object] | None:
-        """Return the parameters of a node with an operator of this kind, or None if it cannot be followed."""
-        return {}
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         """Return (output channels, groups) for the shapes of the inputs."""

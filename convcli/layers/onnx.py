@@ -8,7 +8,7 @@ from that inference. Where neither knows a shape, the walk ends: the node is nam
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,14 +16,10 @@ from typing import Any, NamedTuple
 from convcli.errors import ConvcliError, KernelError, UsageError
 from convcli.geometry import receptive
 from convcli.geometry.receptive import Step
-from convcli.layers.kinds.activations import Relu
-from convcli.layers.kinds.arrange import Pad, Upsample
-from convcli.layers.kinds.channels import Add, BatchNorm, Concat, Subtract
-from convcli.layers.kinds.pool import GlobalPool
 from convcli.layers.layer import Layer, Row, Shape
 from convcli.layers.onnx_graph import Tensors, Visit
+from convcli.layers.onnx_kinds import read_kind, read_step
 from convcli.layers.onnx_windows import WINDOWS, read_window
-from convcli.layers.text import load_kinds
 from convcli.layers.walk import Walk, peak_bytes, with_fields
 
 #: Operators with numbers of their own: each float constant of more than one number that they read is counted.
@@ -31,17 +27,6 @@ _WEIGHTED = frozenset({
     "Gemm", "MatMul", "Einsum", "PRelu", "LSTM", "GRU", "RNN", "InstanceNormalization", "GroupNormalization",
     "LayerNormalization", "Mul", "Add", "Sub", "Div", "Gather",
 })  # fmt: skip
-#: Operators of whose outputs each depends on the inputs at its own place, and on those of all channels there.
-_POINTWISE = frozenset({
-    "Abs", "Add", "And", "BatchNormalization", "Cast", "Ceil", "Celu", "Clip", "Concat", "Cos",
-    "DequantizeLinear", "Div", "Elu", "Equal", "Erf", "Exp", "Floor", "Gather", "Gelu", "Greater",
-    "HardSigmoid", "HardSwish", "Identity", "LRN", "LeakyRelu", "Less", "Log", "LogSoftmax", "Max", "Mean",
-    "Min", "Mish", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "QuantizeLinear", "Reciprocal", "Relu", "Round",
-    "Selu", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus", "Softsign", "Split", "Sqrt", "Sub", "Sum",
-    "Swish", "Tanh", "ThresholdedRelu", "Where", "Xor",
-})  # fmt: skip
-_MODES = {"Relu": "relu", "Abs": "abs", "Tanh": "tanh", "LeakyRelu": "leaky"}
-_SAME_KINDS = {"Sigmoid": "sigmoid", "Swish": "silu", "HardSwish": "hardswish", "Gelu": "gelu"}
 
 
 class Operator(Layer):
@@ -126,7 +111,6 @@ class _Reading:
         self.seen: set[str] = set()
         self.notes: list[str] = []
         self.missed: list[tuple[Visit, str]] = []
-        self.kinds = load_kinds()
         self.gates: dict[str, str] = {}
         self.uses = Counter(name for node in model.graph.node for name in node.input)
         self.uses.update(item.name for item in model.graph.output)
@@ -161,8 +145,9 @@ class _Reading:
         if inferred is None:
             return None
         given = before[0][1:]
-        layer = self._kind(visit, before, inferred)
-        if layer and layer.kind == "silu" and visit.op == "Mul":  # the row of its sigmoid is gone
+        is_silu = visit.op == "Mul" and all(shape == inferred for shape in before) and self._is_gated(visit)
+        layer = read_kind(visit, self.tensors, before, inferred, is_silu=is_silu)
+        if is_silu:  # the row of its sigmoid is gone
             roots = [name for name in roots if self.gates.get(name) not in roots]
         sources = tuple(dict.fromkeys(self.makers[name] for name in roots))
         name, n_axes = visit.outputs[0], max(len(inferred) - 2, 1)
@@ -171,7 +156,7 @@ class _Reading:
         padding: tuple[Any, ...] = ()
         wide: tuple[int, ...] = ()
         if isinstance(layer, Operator):
-            step = self._step(visit, before, inferred)
+            step = read_step(visit, before, inferred)
             if isinstance(step, Step) and len(inferred) > 2:
                 wide = tuple(
                     self.makers[root]
@@ -179,8 +164,9 @@ class _Reading:
                     if shape[2:] != inferred[2:] and not any(each > 1 for each in shape[2:])
                 )
         else:
-            padding, step = layer.sizes(given[1:])[0], layer
-        self.steps.append((step, given, padding, n_axes))
+            padding = layer.sizes(given[1:])[0]
+            step = None
+        self.steps.append((layer if padding else step, given, padding, n_axes))
         self.wide.append(wide)
         none = (0,) * len(padding)
         return Row(layer, sources, given, inferred[1:], padding, 1, parameters, macs, 0, none)
@@ -214,54 +200,12 @@ class _Reading:
         self.wide.append(())
         return Row(layer, sources, before[1:], output, padding, groups, parameters, macs, adds, unused)
 
-    def _kind(self, visit: Visit, before: list[Shape], inferred: Shape) -> Layer | None:
-        """Return a node as one of our layers, if one does exactly this."""
-        if len(before[0]) < 3:
-            return None
-        n_axes = len(before[0]) - 2
-        is_same = all(shape == inferred for shape in before)
-        values: dict[str, object] | None = None
-        kind: type[Layer] = Operator
-        tensors = [self.tensors.values(name) for name in visit.inputs]
-        gate = self.rows[-1] if self.rows else None
-        if visit.op == "Mul" and is_same and gate and gate.layer.kind == "sigmoid" and self._is_gated(visit, gate):
-            kind, values = self.kinds["silu"], {}
-        elif visit.op in ("Add", "Sum", "Sub") and is_same and len(before) == len(visit.inputs) > 1:
-            kind, values = (Subtract if visit.op == "Sub" else Add), {}
-        elif visit.op == "Concat" and len(before) == len(visit.inputs) > 1:
-            kind, values = Concat, {} if visit.attributes.get("axis") in (1, -n_axes - 1) else None
-        elif visit.op == "BatchNormalization":
-            kind, values = BatchNorm, {"weight": visit.inputs[1], "eps": visit.attributes.get("epsilon", 1e-5)}
-        elif visit.op in ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"):
-            kind, values = GlobalPool, _global_mode(visit, tensors, before[0], inferred)
-        elif visit.op == "Pad":
-            kind, values = Pad, _pads(visit, before[0], inferred, tensors)
-        elif visit.op in ("Resize", "Upsample"):
-            kind, values = Upsample, _factors(visit, before[0], inferred)
-        elif visit.op in _MODES:
-            values = {"mode": _MODES[visit.op]}
-            if visit.op == "LeakyRelu":
-                values["value"] = visit.attributes.get("alpha", 0.01)
-            kind = Relu
-        elif visit.op == "Clip":
-            ends = [visit.attributes.get("min"), visit.attributes.get("max")]
-            ends = [*(tensors[1:] or [(end,) for end in ends])]
-            kind, values = Relu, {"mode": "relu6"} if ends == [(0.0,), (6.0,)] else None
-        elif visit.op in _SAME_KINDS and (
-            visit.op != "Gelu" or visit.attributes.get("approximate", b"none") == b"none"
-        ):
-            kind, values = self.kinds[_SAME_KINDS[visit.op]], {}
-        if values is None:
-            return None
-        inputs = {"from": [each for each in visit.inputs if each]} if kind.joins else {}
-        (layer,) = kind.make({**values, **inputs, "name": visit.outputs[0]}, n_axes, visit.label)
-        from dataclasses import replace
-
-        return replace(layer, label=visit.label)
-
-    def _is_gated(self, visit: Visit, gate: Row) -> bool:
+    def _is_gated(self, visit: Visit) -> bool:
         """Take a SiLU, which exporters write as ``x · Sigmoid(x)``, as one layer: drop the sigmoid before it."""
         roots = {self.tensors.root(name) for name in visit.inputs}
+        if not self.rows:
+            return False
+        gate = self.rows[-1]
         value = self.gates.get(gate.layer.name, "")
         if roots != {gate.layer.name, value} or self.uses[gate.layer.name] != 1:
             return False
@@ -292,17 +236,6 @@ class _Reading:
             if visit.op in ("Gemm", "MatMul") and len(shape) == 2 and not macs:
                 macs = prod(inferred[1:]) * prod(shape) // max(inferred[-1], 1)
         return parameters, macs
-
-    def _step(self, visit: Visit, before: list[Shape], inferred: Shape) -> Step | None:
-        """Return what a node does along every axis, or None if a receptive field cannot be followed through it."""
-        sides = [shape[2:] for shape in before if len(shape) == len(inferred)]
-        if visit.op == "DepthToSpace":
-            return Step("up", visit.attributes["blocksize"], visit.attributes["blocksize"])
-        if visit.op == "SpaceToDepth":
-            return Step("down", visit.attributes["blocksize"], visit.attributes["blocksize"])
-        is_local = visit.op in _POINTWISE and len(sides) == len(before)
-        fits = all(side == inferred[2:] or all(each == 1 for each in side) for side in sides)
-        return Step() if is_local and fits and inferred[2:] in sides else None
 
     def _add_fields(self, n_axes: int) -> None:
         """Fill in the receptive fields of all rows to which steps lead from the input."""
@@ -342,46 +275,6 @@ class _Reading:
             ops = Counter(visit.op for visit, _ in self.missed)
             notes.append("not followed: " + ", ".join(f"{count} × {op}" for op, count in ops.items()))
         return Graph(tuple(self.rows), shape, tuple(notes), partial)
-
-
-def _global_mode(
-    visit: Visit, tensors: Sequence[tuple[float, ...]], before: Shape, inferred: Shape
-) -> dict[str, object] | None:
-    """Return the mode of a global pooling; a reduction is one only over all axes but batch and channels."""
-    if visit.op.startswith("Reduce"):
-        axes = visit.attributes.get("axes") or (tensors[1] if len(tensors) > 1 else ())
-        if sorted(int(axis) % len(before) for axis in axes) != list(range(2, len(before))) or len(inferred) != len(
-            before
-        ):
-            return None
-    return {"mode": "max" if "Max" in visit.op else "avg"}
-
-
-def _pads(
-    visit: Visit, before: Shape, inferred: Shape, tensors: Sequence[tuple[float, ...]]
-) -> dict[str, object] | None:
-    """Return the padding of a Pad node that only adds along the axes after the channels."""
-    n_all = len(before)
-    pads = [int(each) for each in visit.attributes.get("pads") or (tensors[1] if len(tensors) > 1 else ())]
-    axes = [int(each) % n_all for each in (tensors[3] if len(tensors) > 3 and tensors[3] else range(n_all))]
-    sides = {axis: (pads[i], pads[len(axes) + i]) for i, axis in enumerate(axes) if len(pads) == 2 * len(axes)}
-    if not sides or min(map(min, sides.values())) < 0 or before[:2] != inferred[:2]:
-        return None
-    mode = {b"edge": "replicate", b"reflect": "reflect", b"wrap": "circular"}.get(visit.attributes.get("mode", b""), "")
-    value = tensors[2][0] if len(tensors) > 2 and tensors[2] else visit.attributes.get("value", 0.0)
-    how = {"mode": mode} if mode else {"mode": "constant", "value": value} if value else {}
-    return {"padding": [list(sides.get(axis, (0, 0))) for axis in range(2, n_all)], **how}
-
-
-def _factors(visit: Visit, before: Shape, inferred: Shape) -> dict[str, object] | None:
-    """Return whole factors and the mode of a Resize node that enlarges by them."""
-    mode = {b"nearest": "nearest", b"linear": "bilinear"}.get(visit.attributes.get("mode", b"nearest"))
-    corners = visit.attributes.get("coordinate_transformation_mode", b"half_pixel")
-    whole = all(after % size == 0 for size, after in zip(before[2:], inferred[2:], strict=True))
-    if not mode or not whole or before[:2] != inferred[:2] or corners in (b"align_corners", b"tf_crop_and_resize"):
-        return None
-    factors = [after // size for size, after in zip(before[2:], inferred[2:], strict=True)]
-    return {"scale_factor": factors, "mode": mode} if min(factors) > 0 else None
 
 
 def _input_shape(item: Any, given: Shape | None) -> Shape:

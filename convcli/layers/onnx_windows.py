@@ -29,14 +29,15 @@ class OnnxMaxPool(MaxPool):
 
     def length(self, axis: int, size: int, pads: Pair) -> int:
         """Return the output length."""
-        window = {"stride": self.stride[axis], "dilation": self.dilation[axis], "ceil_mode": self.ceil_mode}
+        window: dict[str, Any] = {"stride": self.stride[axis], "dilation": self.dilation[axis]}
+        window["ceil_mode"] = self.ceil_mode
         return pool_output_px(size, self.kernel_size[axis], pad_before_px=pads[0], pad_after_px=pads[1], **window)
 
 
 class OnnxAvgPool(AvgPool):
     """AveragePool without torch's bound on padding, dilated from opset 19 on."""
 
-    parameters = tuple(dict.fromkeys((*AvgPool.parameters, "dilation")))
+    parameters = tuple(dict.fromkeys((*AvgPool.parameters, "dilation")))  # type: ignore[assignment]
     length = OnnxMaxPool.length
 
 

@@ -217,7 +217,9 @@ def _as_trained(shape: Walk, index: int) -> list[str]:
 
 def _lost(row: Row) -> list[str]:
     """Return the parts of its input that a layer does not use."""
-    layer, found, uneven = row.layer, [], {}  # type: tuple[Layer, list[str], dict[str, list[str]]]
+    layer = row.layer
+    found: list[str] = []
+    uneven: dict[str, list[str]] = {}
     names = {1: ("samples",), 2: ("rows", "columns"), 3: ("planes", "rows", "columns")}[layer.n_axes]
     for axis, count in enumerate(row.unused):
         if count:
@@ -268,7 +270,7 @@ def _as_json(shape: Walk) -> str:
     from convcli.pipeline.report import to_json
     from convcli.render.shape_data import stack_as_dict
 
-    return to_json(stack_as_dict(shape))
+    return to_json(stack_as_dict(shape, notes(shape)))
 
 
 def render_shape(shape: Walk, how: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convcli.render.shape import notes
-
 if TYPE_CHECKING:
     from convcli.layers.layer import Row
     from convcli.layers.walk import Walk
@@ -62,11 +60,11 @@ def totals_as_dict(shape: Walk) -> dict[str, object]:
     }
 
 
-def stack_as_dict(shape: Walk) -> dict[str, object]:
+def stack_as_dict(shape: Walk, notes: list[str]) -> dict[str, object]:
     """Return a whole stack as plain data: input, layers, totals, notes; ``sources`` are layer numbers, 0 the input."""
     return {
         "input": list(shape.input),
         "layers": [row_as_dict(row) | {"sources": [each + 1 for each in row.sources]} for row in shape.rows],
         "totals": totals_as_dict(shape),
-        "notes": notes(shape),
+        "notes": notes,
     }
