@@ -12,7 +12,7 @@ from convcli.geometry.arithmetic import check_groups, resolve_padding, resolve_t
 from convcli.geometry.sizes import parse_padding, parse_pair, parse_sizes
 from convcli.layers.kinds import NAMES, WORDS
 from convcli.layers.stack import _toml, dump_stack, layer_as_table, parse_stack
-from convcli.layers.text import load_aliases, load_kinds, load_word, make_layer, parse_layers
+from convcli.layers.text import load_aliases, load_word, make_layer, parse_layers
 
 
 @pytest.mark.parametrize(

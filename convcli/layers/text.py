@@ -15,7 +15,17 @@ from convcli.layers.kinds import NAMES, WORDS
 from convcli.layers.layer import LOADED, NOWHERE, SHORT, Layer, Positions, Shape, Values, Word
 
 #: Files that list their convolution weights.
-CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+CHECKPOINTS = (
+    ".safetensors",
+    ".safetensors.index.json",
+    ".bin.index.json",
+    ".pt",
+    ".pth",
+    ".pth.tar",
+    ".pt2",
+    ".ckpt",
+    ".bin",
+)
 
 
 def fault(text: str, at: int, message: str, hint: str | None = None) -> UsageError:
@@ -43,12 +53,6 @@ def load_word(name: str) -> type[Word]:
         module = next(module for module, words in WORDS.items() if name in words)
         import_module(f"convcli.layers.kinds.{module}")
     return LOADED[name]
-
-
-def load_kinds() -> dict[str, type[Layer]]:
-    """Return all kinds of layers by name, without words for several layers."""
-    words = {name: load_word(name) for name in NAMES}
-    return {name: word for name, word in words.items() if issubclass(word, Layer)}
 
 
 def load_aliases() -> dict[str, str]:
