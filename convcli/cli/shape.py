@@ -126,7 +126,7 @@ def _model_kind(word: str) -> str:
     from convcli.layers.text import CHECKPOINTS
 
     low = word.lower()
-    if low.endswith((*CHECKPOINTS, ".onnx")):
+    if low.endswith((*CHECKPOINTS, ".pth.tar", ".pt2", ".index.json", ".onnx")):
         return "onnx" if low.endswith(".onnx") else "checkpoint"
     if ":" in word or "(" in word or "." not in word or low.endswith(".toml"):
         return ""

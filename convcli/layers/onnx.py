@@ -88,12 +88,17 @@ def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
     shape = _input_shape(main, input_shape)
     reading = _Reading(model)
     for item in inputs:
-        own = [dim.dim_value if dim.HasField("dim_value") else 1 for dim in item.type.tensor_type.shape.dim]
+        own = [max(dim.dim_value, 1) for dim in item.type.tensor_type.shape.dim]  # 0 and less: open
         reading.tensors.types[item.name] = item.type
-        reading.tensors.set_shape(item.name, item.name, (own[0] or 1, *shape) if item is main and own else tuple(own))
+        reading.tensors.set_shape(item.name, item.name, (own[0], *shape) if item is main and own else tuple(own))
         reading.makers[item.name] = -1
-    for visit in reading.tensors.visit(model.graph):
-        reading.take(visit)
+    try:
+        for visit in reading.tensors.visit(model.graph):
+            reading.take(visit)
+    except ConvcliError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise KernelError(f"{str(path)!r} has a damaged graph: {type(error).__name__} {str(error)[:80]}") from None
     if not reading.rows:
         raise KernelError(f"{str(path)!r} has no layer that follows from its input")
     return reading.finish(shape)
@@ -110,6 +115,7 @@ class _Reading:
         self.wide: list[tuple[int, ...]] = []
         self.seen: set[str] = set()
         self.notes: list[str] = []
+        self.shared: list[str] = []
         self.missed: list[tuple[Visit, str]] = []
         self.gates: dict[str, str] = {}
         self.uses = Counter(name for node in model.graph.node for name in node.input)
@@ -190,7 +196,7 @@ class _Reading:
             parameters = 0
         elif weight and self._is_again(weight):
             parameters = 0
-            self.notes.append(f"{visit.label} shares its weight with an earlier layer: counted once")
+            self.shared.append(visit.label)
         if inferred is not None and inferred[1:] != output:
             written = ["x".join(map(str, shape)) for shape in (output, inferred[1:])]
             self.notes.append(
@@ -265,6 +271,9 @@ class _Reading:
         """Return the graph with receptive fields, notes, and what was not reached."""
         self._add_fields(len(shape) - 1)
         notes, partial = list(dict.fromkeys(self.notes)), ""
+        if self.shared:
+            others = f" and {len(self.shared) - 1} more share" if len(self.shared) > 1 else " shares"
+            notes.append(f"{self.shared[0]}{others} a weight with an earlier layer: counted once")
         causes = [(visit, reason) for visit, reason in self.missed if reason]
         if self.missed:
             windows = sum(visit.op in WINDOWS for visit, _ in self.missed)
@@ -279,12 +288,15 @@ class _Reading:
 
 def _input_shape(item: Any, given: Shape | None) -> Shape:
     """Return the graph's input without the batch; open sizes come from the shape given."""
-    dims = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in item.type.tensor_type.shape.dim]
+    dims = [max(dim.dim_value, 0) for dim in item.type.tensor_type.shape.dim]
     own = tuple(dims[1:])
     written = "x".join(str(size) if size else "?" for size in own)
     if given is None:
         if not all(own):
-            hint = "x".join(str(size or (3 if not axis and len(own) > 1 else 224)) for axis, size in enumerate(own))
+            first = "1x" if len(own) == 1 else ""
+            hint = first + "x".join(
+                str(size or (3 if not axis and len(own) > 1 else 224)) for axis, size in enumerate(own)
+            )
             raise UsageError(f"the model leaves its input open: {written}", hint=f"--input {hint}")
         return own
     if len(given) > 1 == len(own) and given[0] == 1:  # samples without channels

@@ -15,17 +15,7 @@ from convcli.layers.kinds import NAMES, WORDS
 from convcli.layers.layer import LOADED, NOWHERE, SHORT, Layer, Positions, Shape, Values, Word
 
 #: Files that list their convolution weights.
-CHECKPOINTS = (
-    ".safetensors",
-    ".safetensors.index.json",
-    ".bin.index.json",
-    ".pt",
-    ".pth",
-    ".pth.tar",
-    ".pt2",
-    ".ckpt",
-    ".bin",
-)
+CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
 
 def fault(text: str, at: int, message: str, hint: str | None = None) -> UsageError:
