@@ -13,11 +13,11 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convcli.errors import ConvcliError, KernelError, UsageError
+from convcli.errors import ConvcliError, KernelError
 from convcli.geometry import receptive
 from convcli.geometry.receptive import Step
 from convcli.layers.layer import Layer, Row, Shape
-from convcli.layers.onnx_graph import Tensors, Visit
+from convcli.layers.onnx_graph import Tensors, Visit, input_shape_of
 from convcli.layers.onnx_kinds import read_kind, read_step
 from convcli.layers.onnx_windows import WINDOWS, read_window
 from convcli.layers.walk import Walk, peak_bytes, with_fields
@@ -85,7 +85,7 @@ def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
     ranks = [len(item.type.tensor_type.shape.dim) for item in inputs]
     main = next((item for item, n in zip(inputs, ranks, strict=True) if n > 3), None)
     main = main or next((item for item, n in zip(inputs, ranks, strict=True) if n), inputs[0])
-    shape = _input_shape(main, input_shape)
+    shape = input_shape_of(main, input_shape)
     reading = _Reading(model)
     for item in inputs:
         own = [max(dim.dim_value, 1) for dim in item.type.tensor_type.shape.dim]  # 0 and less: open
@@ -284,23 +284,3 @@ class _Reading:
             ops = Counter(visit.op for visit, _ in self.missed)
             notes.append("not followed: " + ", ".join(f"{count} × {op}" for op, count in ops.items()))
         return Graph(tuple(self.rows), shape, tuple(notes), partial)
-
-
-def _input_shape(item: Any, given: Shape | None) -> Shape:
-    """Return the graph's input without the batch; open sizes come from the shape given."""
-    dims = [max(dim.dim_value, 0) for dim in item.type.tensor_type.shape.dim]
-    own = tuple(dims[1:])
-    written = "x".join(str(size) if size else "?" for size in own)
-    if given is None:
-        if not all(own):
-            first = "1x" if len(own) == 1 else ""
-            hint = first + "x".join(
-                str(size or (3 if not axis and len(own) > 1 else 224)) for axis, size in enumerate(own)
-            )
-            raise UsageError(f"the model leaves its input open: {written}", hint=f"--input {hint}")
-        return own
-    if len(given) > 1 == len(own) and given[0] == 1:  # samples without channels
-        given = given[1:]
-    if len(given) != len(own) or (len(own) > 1 and own[0] not in (0, given[0])):
-        raise UsageError(f"input {'x'.join(map(str, given))} is not what the model takes: {written}")
-    return given

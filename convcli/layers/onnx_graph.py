@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any, NamedTuple
 
+from convcli.errors import UsageError
 from convcli.layers.layer import Shape
 
 #: Constants are computed up to this many numbers: shapes, pads, axes and scales, never weights.
@@ -183,4 +184,25 @@ class Tensors:
                 self.types.setdefault(own.name, own.type)
             yield from self.visit(graph, f"{branch}{node.name or node.op_type}.{name.removesuffix('_branch')}/")
             for outer, own in zip(node.output, graph.output, strict=False):
-                self.same.setdefault(outer, self.root(own.name))
+                if self.shape(outer) is None:  # the first branch of which the shape is known
+                    self.same[outer] = self.root(own.name)
+
+
+def input_shape_of(item: Any, given: Shape | None) -> Shape:
+    """Return the graph's input without the batch; open sizes come from the shape given."""
+    dims = [max(dim.dim_value, 0) for dim in item.type.tensor_type.shape.dim]
+    own = tuple(dims[1:])
+    written = "x".join(str(size) if size else "?" for size in own)
+    if given is None:
+        if not all(own):
+            first = "1x" if len(own) == 1 else ""
+            hint = first + "x".join(
+                str(size or (3 if not axis and len(own) > 1 else 224)) for axis, size in enumerate(own)
+            )
+            raise UsageError(f"the model leaves its input open: {written}", hint=f"--input {hint}")
+        return own
+    if len(given) > 1 == len(own) and given[0] == 1:  # samples without channels
+        given = given[1:]
+    if len(given) != len(own) or (len(own) > 1 and own[0] not in (0, given[0])):
+        raise UsageError(f"input {'x'.join(map(str, given))} is not what the model takes: {written}")
+    return given
