@@ -6,6 +6,7 @@ ConvTranspose, MaxPool, AveragePool); poolings may pad more than half a window; 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convcli.errors import GeometryError
@@ -70,17 +71,7 @@ def read_window(visit: Visit, before: Shape, taps: Shape | None) -> Layer:
     pads = list(attributes.get("pads") or [0] * 2 * n_axes) if auto == b"NOTSET" else [0] * 2 * n_axes
     pairs = [(pads[axis], pads[n_axes + axis]) for axis in range(n_axes)]
     if is_transposed:
-        extra = list(attributes.get("output_padding") or [0] * n_axes)
-        wanted = attributes.get("output_shape")
-        if wanted is None and auto in _SAME:
-            wanted = [size * step for size, step in zip(sizes, stride, strict=True)]
-        if wanted is not None:
-            for axis, size in enumerate(list(wanted)[-n_axes:]):
-                window = window_px(kernel[axis], dilation[axis])
-                total = stride[axis] * (sizes[axis] - 1) + extra[axis] + window - size
-                extra[axis] += max(-total, 0)
-                less, more = max(total, 0) // 2, max(total, 0) - max(total, 0) // 2
-                pairs[axis] = (less, more) if auto == b"SAME_UPPER" else (more, less)
+        pairs, extra = _transposed_padding(attributes, pairs, (sizes, kernel, stride, dilation))
         values["output_padding"] = extra
     elif auto in _SAME:
         pairs = list(resolve_padding(_SAME[auto], sizes, kernel, stride, dilation))
@@ -102,3 +93,25 @@ def read_window(visit: Visit, before: Shape, taps: Shape | None) -> Layer:
     from dataclasses import replace
 
     return replace(layer, label=visit.label)
+
+
+def _transposed_padding(
+    attributes: Mapping[str, Any], pairs: list[Pair], window: tuple[Sequence[int], ...]
+) -> tuple[list[Pair], list[int]]:
+    """Return the pixels to cut and the output padding that give ``output_shape``, or the input's size times the stride.
+
+    ``window`` has sizes, kernel, stride and dilation. Where the windows do not reach the size, the end is padded.
+    """
+    sizes, kernel, stride, dilation = window
+    auto = attributes.get("auto_pad", b"NOTSET")
+    extra = list(attributes.get("output_padding") or [0] * len(sizes))
+    wanted = attributes.get("output_shape")
+    if wanted is None and auto in _SAME:
+        wanted = [size * step for size, step in zip(sizes, stride, strict=True)]
+    for axis, size in enumerate(list(wanted)[-len(sizes) :] if wanted is not None else ()):
+        covered = window_px(kernel[axis], dilation[axis])
+        total = stride[axis] * (sizes[axis] - 1) + extra[axis] + covered - size
+        extra[axis] += max(-total, 0)
+        less, more = max(total, 0) // 2, max(total, 0) - max(total, 0) // 2
+        pairs[axis] = (less, more) if auto == b"SAME_UPPER" else (more, less)
+    return pairs, extra
