@@ -15,12 +15,8 @@ MODES = ["zeros", "replicate", "reflect", "symmetric", "circular", "constant:7"]
 
 
 def run(planes: np.ndarray, weight: np.ndarray, border: str = "replicate", **options) -> np.ndarray:
-    def replan(taps, rule, dtype="float64"):
-        options["border"] = rule
-        return plan_conv(input_shape=planes.shape, weight=taps, dtype=dtype, input_dtype="float32", **options)
-
-    plan = replan(weight, parse_border(border), "float32")
-    return MaskedRunner(plan, weight, replan=replan).run(planes)
+    plan = plan_conv(planes.shape, weight, input_dtype="float32", border=parse_border(border), **options)
+    return MaskedRunner(plan, weight).run(planes)
 
 
 def by_loops(planes, weight, stride, dilation, pad, border):

@@ -49,7 +49,7 @@ def test_words_that_completion_offers_are_understood() -> None:
         for word in row.values:
             text = f"{word}1" if word.endswith(":") else word
             if row.key in ApplyRequest._fields:
-                assert row.value_of(text) in (text, ":".join(text), None) or row.key == "normalize"
+                assert row.value_of(text) in (text, ":".join(text), None) or row.key in ("normalize", "nodata")
     for border in ROWS["padding_mode"].values:
         parse_border(f"{border}1" if border.endswith(":") else border)
     for tone in ROWS["tone"].values:

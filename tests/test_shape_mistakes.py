@@ -22,18 +22,44 @@ def test_target_without_a_question_says_how_to_ask():
     assert "p=?" in result.stderr
 
 
-@pytest.mark.parametrize("form", ["--json", "--csv", "--markdown", None])
-def test_two_numbers_are_said_to_be_channels_and_length(form):
-    result = run_cli("shape", "10x20", "conv:8,k=3", *([form] if form else [])).ok()
-    assert (
-        result.stderr == "note: 10x20 is read as 10 channels of length 20 (1-d); an image of one channel is 1x10x20\n"
-    )
-    assert "1-d" not in result.stdout
+@pytest.mark.parametrize(
+    ("shape", "layer", "readings"),
+    [
+        ("10x20", "conv:8,k=3", ("1x10x20 is an image", "conv1d takes 10 channels of length 20")),
+        ("10x20", "Conv:8,k=3", ("1x10x20 is an image", "Conv1d takes")),
+        ("10x20", "maxpool:2", ("1x10x20 is an image", "maxpool1d takes")),
+        ("1x3x32x32", "conv:8,k=3", ("3x32x32 is one picture of a batch of 1", "conv3d takes 1 channels of 3x32x32")),
+        ("8x3x32x32", "relu conv:8,k=3", ("3x32x32 is one picture of a batch of 8", "conv3d takes 8 channels")),
+    ],
+)
+def test_inputs_with_two_readings_are_refused_with_both(shape, layer, readings):
+    result = run_cli("shape", shape, *layer.split(" "))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "two readings" in result.stderr
+    assert all(reading in result.stderr for reading in readings)
 
 
-@pytest.mark.parametrize("words", [("1x10x20", "conv:8,k=3"), ("10x20", "conv1d:8,k=3"), ("10x20", "Conv1d:8,k=3")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("1x10x20", "conv:8,k=3"),
+        ("10x20", "conv1d:8,k=3"),
+        ("10x20", "Conv1d:8,k=3"),
+        ("10x20", "Conv1d(10, 8, 3)"),
+        ("3x9x9x9", "conv:8,k=3x3x3"),
+        ("3x9x9x9", "MaxPool3d(3)"),
+        ("10x20", "relu"),
+    ],
+)
 def test_inputs_that_cannot_be_misread_get_no_note(words):
     assert run_cli("shape", *words).ok().stderr == ""
+
+
+def test_channels_that_seem_to_be_last_name_the_flag():
+    result = run_cli("shape", "224x200x3", "conv:8,k=3").ok()
+    assert "--channels-last reads 3 channels of 224x200" in result.stderr
+    assert run_cli("shape", "224x200x3", "conv:8,k=3", "--channels-last").ok().stderr == ""
+    assert run_cli("shape", "3x200x224", "conv:8,k=3").ok().stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import onnx
@@ -74,9 +75,10 @@ def test_onnx_shapes_are_those_of_onnx_itself(tmp_path):
     }
     stack = read_onnx(tmp_path / "net.onnx").shape()
     found = {row.layer.name: row.output for row in stack.rows}
-    assert len(found) == 14
+    assert len(found) == 15
+    expected["flat"] = (10,)  # the model's output, which inference keeps elsewhere
     assert found == {name: expected[name] for name in found}
-    assert stack.extra_notes == ("not followed: 1 × Flatten",)
+    assert (stack.extra_notes, stack.partial) == ((), "")
 
 
 def test_onnx_parameters_are_the_weights_in_the_file(tmp_path):
@@ -92,7 +94,8 @@ def test_onnx_on_the_command_line_labels_layers_by_node_and_takes_another_size(t
     report = run_cli("shape", "--onnx", tmp_path / "net.onnx", "--input", "3x64x80", "--json").ok().json
     assert report["layers"][0]["layer"] == "stem"
     assert report["layers"][0]["output"] == [8, 32, 40]
-    assert report["notes"][-1] == "not followed: 1 × Flatten"
+    assert report["totals"]["partial"] is None
+    assert run_cli("shape", "3x64x80", tmp_path / "net.onnx", "--json").ok().json == report
 
 
 def test_onnx_activations_are_kinds_of_their_own(tmp_path):
@@ -111,9 +114,9 @@ def test_onnx_activations_are_kinds_of_their_own(tmp_path):
     save_graph(tmp_path / "net.onnx", nodes, [weight("w", 8, 3, 3, 3)])
     stack = read_onnx(tmp_path / "net.onnx").shape()
     kinds = [row.layer.kind for row in stack.rows]
-    assert kinds == ["conv", "silu", "hardswish", "sigmoid", "add", "relu"]
+    assert kinds == ["conv", "silu", "hardswish", "sigmoid", "operator", "add", "relu"]
     assert {row.output for row in stack.rows} == {(8, 30, 38)}
-    assert stack.extra_notes == ("not followed: 1 × Mul",)
+    assert stack.rows[-2].sources == (3, 2)
 
 
 def test_onnx_with_an_open_input_asks_for_it(tmp_path):
@@ -211,3 +214,89 @@ def test_a_pickle_with_code_in_it_is_refused(tmp_path):
     torch.save({"weight": torch.zeros(1, 1, 3, 3), "evil": print}, tmp_path / "evil.pt")
     with pytest.raises(KernelError, match="holds more than weights"):
         list_weights(tmp_path / "evil.pt")
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net.pt"])
+def test_what_a_shape_cannot_tell_is_said(tmp_path, name):
+    tensors = {"a.weight": torch.zeros(32, 1, 3, 3), "b.weight": torch.zeros(8, 8, 4, 4), "b.bias": torch.zeros(8)}
+    path = tmp_path / name
+    if name.endswith("pt"):
+        torch.save(tensors, path)
+    else:
+        from safetensors.torch import save_file
+
+        save_file(tensors, path)
+    first, second = list_weights(path).entries
+    assert first.others == ("Conv2d(1, 32, 3, bias=False)",)
+    assert second.others == ("ConvTranspose2d(8, 8, 4, bias=True)",)
+    for entry in (first, second):  # every reading makes a module with this very weight
+        for text in (entry.module, *entry.others):
+            module = eval(f"torch.nn.{text}")
+            assert tuple(module.weight.shape) == entry.shape
+            assert sum(p.numel() for p in module.parameters()) == entry.parameters
+    text = run_cli("shape", path).ok().stdout
+    assert "note: a.weight may be Conv2d(1, 32, 3, bias=False) as well" in text
+
+
+def test_kernels_of_flax_and_keras_have_their_own_layout(tmp_path):
+    from safetensors.numpy import save_file
+
+    tensors = {
+        "conv1/kernel": np.zeros((3, 3, 3, 32), np.float32),
+        "conv1/bias": np.zeros(32, np.float32),
+        "dw/depthwise_kernel": np.zeros((3, 5, 32, 2), np.float32),
+        "dense/kernel": np.zeros((32, 10), np.float32),
+    }
+    save_file(tensors, tmp_path / "flax.safetensors")
+    first, second = list_weights(tmp_path / "flax.safetensors").entries
+    assert (first.module, first.text) == ("Conv2d(3, 32, 3, bias=True)", "conv:32,k=3")
+    assert (second.module, second.text) == (
+        "Conv2d(32, 64, (3, 5), groups=32, bias=False)",
+        "depthwise:2,k=3x5,bias=false",
+    )
+    assert (first.parameters, second.parameters) == (3 * 3 * 3 * 32 + 32, 3 * 5 * 64)
+    assert "layout=hwio" in run_cli("shape", tmp_path / "flax.safetensors").ok().stdout
+
+
+@pytest.mark.parametrize("name", ["net.pth.tar", "net.bin", "net.ckpt", "net.pth"])
+def test_checkpoints_by_any_of_their_names(tmp_path, name):
+    torch.save({"state_dict": state(), "epoch": 3}, tmp_path / name)
+    assert "Conv2d(3, 64, 7, bias=False)" in run_cli("shape", tmp_path / name).ok().stdout
+
+
+def test_shards_are_read_through_their_index(tmp_path):
+    from safetensors.torch import save_file
+
+    tensors = state()
+    files = {name: f"model-{1 + index % 2}.safetensors" for index, name in enumerate(tensors)}
+    for file in set(files.values()):
+        save_file({name: each for name, each in tensors.items() if files[name] == file}, tmp_path / file)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": files}))
+    save_file(tensors, tmp_path / "whole.safetensors")
+    whole = {entry.name: entry for entry in list_weights(tmp_path / "whole.safetensors").entries}
+    assert {entry.name: entry for entry in list_weights(index).entries} == whole
+    assert "Conv2d(3, 64, 7, bias=False)" in run_cli("shape", index).ok().stdout
+    for damaged in ("{}", "[", json.dumps({"weight_map": {"a": "../x"}}), json.dumps({"weight_map": {"a": "none"}})):
+        index.write_text(damaged)
+        assert run_cli("shape", index).exit_code == 4
+
+
+def test_eight_bit_floats_are_listed(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"a.weight": torch.zeros(4, 3, 3, 3).to(torch.float8_e4m3fn)}, tmp_path / "f8.safetensors")
+    (entry,) = list_weights(tmp_path / "f8.safetensors").entries
+    assert (entry.dtype, entry.module) == ("f8_e4m3", "Conv2d(3, 4, 3, bias=False)")
+
+
+def test_programs_are_not_run_and_say_what_to_do(tmp_path):
+    model = torch.nn.Conv2d(3, 4, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(model, torch.zeros(1, 3, 8, 8)).save(tmp_path / "traced.pt")
+    result = run_cli("shape", tmp_path / "traced.pt")
+    assert (result.exit_code, "torch.jit.load" in result.stderr) == (4, True)
+    torch.export.save(torch.export.export(model, (torch.zeros(1, 3, 8, 8),)), tmp_path / "net.pt2")
+    result = run_cli("shape", tmp_path / "net.pt2")
+    assert (result.exit_code, "torch.export.load" in result.stderr) == (4, True)

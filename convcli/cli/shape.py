@@ -44,7 +44,8 @@ def shape(
         typer.Argument(
             metavar="INPUT [LAYER]...",
             help="Input shape (CxHxW, CxL, CxDxHxW), an image (its header is read) or a stack file; then layers: "
-            "conv:64,k=7,s=2,p=3 maxpool:2 relu, or stack files. A checkpoint alone lists its weights.",
+            "conv:64,k=7,s=2,p=3 maxpool:2 relu, 'Conv2d(3, 64, 7, stride=2)', or stack files. An ONNX model alone, or "
+            "after its input, is measured; a checkpoint alone lists its weights.",
         ),
     ] = None,
     input_: Annotated[
@@ -95,48 +96,85 @@ def shape(
     given = [f"{name}={value}" for name, value in flags.items() if value is not None]
     word = f"{'convtranspose' if transposed else 'conv'}:{','.join(given)}"
     output_as = "json" if json else "csv" if csv else "markdown" if markdown else "text"
-    if _lists_weights(words or [], bool(given or onnx or target), output_as):
-        return
     rest, input_text = list(words or []), input_
-    if onnx is None and input_text is None and rest and not rest[0].lower().endswith(".toml"):
+    models = {word: kind for word in rest for kind in [_model_kind(word)] if kind}
+    if "checkpoint" in models.values():
+        _list_weights(rest, bool(given or onnx or target), output_as)
+        return
+    if "onnx" in models.values() and onnx is None:
+        onnx = next(word for word, kind in models.items() if kind == "onnx")
+        rest.remove(onnx)
+    first = rest[0].lower() if rest else ""
+    if onnx is not None and input_text is None and len(rest) == 1:
+        input_text = rest.pop()
+    elif input_text is None and rest and not first.endswith(".toml"):
         input_text = rest.pop(0)
     if given or transposed:
         if rest or onnx:
             raise UsageError("layers and the flags of one Conv2d", hint="write all layers as text, without flags")
         rest = [word]
+    if input_text is not None and not channels_last and onnx is None:
+        _check_axes(input_text, rest)
     if target is not None or any("?" in each for each in rest):
         typer.echo(_solve(rest, input_text, target, channels_last, bound, output_as))
     else:
         typer.echo(_render(_walk(rest, input_text, onnx, channels_last), output_as, formula))
-    if input_text is not None and not channels_last and onnx is None:
-        _note_axes(input_text, rest)
 
 
-def _note_axes(input_text: str, words: "Sequence[str]") -> None:
-    """Note that an input of two numbers has one axis besides the channels, unless a layer is named 1d."""
-    from convcli.layers.text import is_shape_text
-
-    if not is_shape_text(input_text) or any("1d" in word.partition(":")[0].lower() for word in words):
-        return
-    sizes = [part.strip() for part in input_text.replace("×", "x").lower().split("x")]
-    if len(sizes) == 2:
-        read = f"{input_text} is read as {sizes[0]} channels of length {sizes[1]} (1-d)"
-        typer.echo(f"note: {read}; an image of one channel is 1x{input_text}", err=True)
-
-
-def _lists_weights(words: "Sequence[str]", has_more: bool, how: str) -> bool:
-    """List the weights of a checkpoint if a word names one."""
+def _model_kind(word: str) -> str:
+    """Return ``onnx`` or ``checkpoint`` for the name of such a file, by its name or else its content."""
     from convcli.layers.text import CHECKPOINTS
 
-    if not any(word.lower().endswith(CHECKPOINTS) for word in words):
-        return False
+    low = word.lower()
+    if low.endswith((*CHECKPOINTS, ".pth.tar", ".pt2", ".index.json", ".onnx")):
+        return "onnx" if low.endswith(".onnx") else "checkpoint"
+    if ":" in word or "(" in word or "." not in word or low.endswith(".toml"):
+        return ""
+    from pathlib import Path
+
+    try:
+        with Path(word).open("rb") as file:
+            head = file.read(128)
+    except OSError:
+        return ""
+    if (head[8:9] == b"{" and head[5:8] == b"\0\0\0") or head[:2] == b"\x80\x02" or b"data.pkl" in head:
+        return "checkpoint"
+    return "onnx" if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x3a", b"\x42") else ""
+
+
+def _check_axes(input_text: str, words: "Sequence[str]") -> None:
+    """Raise if an input of two or four numbers has two readings; note one that looks as if channels were last."""
+    from convcli.layers.text import has_open_axes, is_shape_text
+
+    if not is_shape_text(input_text):
+        return
+    sizes = input_text.replace("×", "x").lower().split("x")
+    if len(sizes) == 3 and sizes[2].strip() in ("1", "3", "4") and len(sizes[0].strip()) > 1:
+        read = f"{input_text} is read as {sizes[0]} channels of {sizes[1]}x{sizes[2]}"
+        note = f"--channels-last reads {sizes[2]} channels of {sizes[0]}x{sizes[1]}"
+        typer.echo(f"note: {read}; {note}", err=True)
+    plain = next((word for word in words if has_open_axes(word, len(sizes) - 1)), "")
+    if not plain or len(sizes) not in (2, 4):
+        return
+    name = plain.partition(":")[0]
+    if len(sizes) == 2:
+        message = f"{input_text} before {name} has two readings"
+        hint = f"1x{input_text} is an image of one channel; {name}1d takes {sizes[0]} channels of length {sizes[1]}"
+    else:
+        rest = "x".join(sizes[1:])
+        message = f"{input_text} before {name} has two readings"
+        hint = f"{rest} is one picture of a batch of {sizes[0]}; {name}3d takes {sizes[0]} channels of {rest}"
+    raise UsageError(message, hint=hint, text=input_text, position=0)
+
+
+def _list_weights(words: "Sequence[str]", has_more: bool, how: str) -> None:
+    """List the weights of a checkpoint, the only word."""
     if len(words) > 1 or has_more:
         raise UsageError("a checkpoint is listed by itself", hint=f"convcli shape {words[0]}")
     from convcli.layers.checkpoint import list_weights
     from convcli.render.shape_models import render_weights
 
     typer.echo(render_weights(list_weights(words[0]), how))
-    return True
 
 
 def _read_input(text: str, channels_last: bool) -> "Shape":

@@ -8,18 +8,16 @@ sum to zero the same rule gives 0 on a constant image, whatever is missing, wher
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convcli.engine.borders import Array, Border, Planes, parse_border
+from convcli.engine.plan import ConvPlan, plan_conv
 from convcli.engine.runner import Runner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from convcli.engine.plan import ConvPlan
 
 
 class _Filled:
@@ -45,6 +43,22 @@ def _rows(planes: Planes, top: int, bottom: int) -> Array:
     return planes[:, top:bottom] if isinstance(planes, np.ndarray) else planes.rows(top, bottom)
 
 
+def _replan(plan: ConvPlan, weight: NDArray[Any], border: Border) -> ConvPlan:
+    """Plan the same convolution with other taps and another border, in float64."""
+    return plan_conv(
+        plan.input_shape,
+        weight,
+        plan.stride_hw,
+        plan.padding,
+        plan.dilation_hw,
+        plan.groups,
+        border,
+        dtype="float64",
+        input_dtype=plan.input_dtype,
+        threads=plan.threads,
+    )
+
+
 class MaskedRunner(Runner):
     """A plan for planes in which NaN marks missing samples; an output is NaN where its whole window is missing.
 
@@ -56,38 +70,26 @@ class MaskedRunner(Runner):
         As given to :func:`convcli.engine.plan_conv`.
     bias : ndarray of shape (O,), optional
         Added at the end.
-    replan : callable
-        ``replan(weight, border)`` plans the same convolution with other taps and another border, in float64.
 
     Examples
     --------
-    >>> from convcli.engine import parse_border, plan_conv
+    >>> from convcli.engine import plan_conv
     >>> ones = np.ones((1, 1, 1, 3))
-    >>> def replan(weight, border):
-    ...     sizes = dict(input_shape=(1, 1, 4), padding=((0, 0), (1, 1)), dtype="float64")
-    ...     return plan_conv(weight=weight, border=border, **sizes)
-    >>> plan = replan(ones, parse_border("replicate"))
-    >>> MaskedRunner(plan, ones, replan=replan).run(np.array([[[1.0, np.nan, 3.0, 5.0]]]))
-    array([[[ 3.,  6., 12., 13.]]])
+    >>> plan = plan_conv((1, 1, 4), ones, padding=((0, 0), (1, 1)), border=parse_border("replicate"))
+    >>> MaskedRunner(plan, ones).run(np.array([[[1.0, np.nan, 3.0, 5.0]]], np.float32))
+    array([[[ 3.,  6., 12., 13.]]], dtype=float32)
     """
 
-    def __init__(
-        self,
-        plan: ConvPlan,
-        weight: NDArray[Any],
-        bias: NDArray[Any] | None = None,
-        *,
-        replan: Callable[[NDArray[Any], Border], ConvPlan],
-    ) -> None:
+    def __init__(self, plan: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> None:
         super().__init__(plan, weight, bias)
         present = (weight != 0).astype(np.float64)
         absolute = np.abs(weight)
         # A constant beyond the edge is a sample that is there: it counts as 0 gaps.
         edge = parse_border("zeros") if plan.border.mode == "constant" else plan.border
         self._count, self._plain, self._lost = (
-            Runner(replan(taps, edge), taps) for taps in (present, weight, absolute)
+            Runner(_replan(plan, taps, edge), taps) for taps in (present, weight, absolute)
         )
-        self._absolute = Runner(replan(absolute, plan.border), absolute)
+        self._absolute = Runner(_replan(plan, absolute, plan.border), absolute)
         # Sums of all taps of a window, per map; the padding counts as samples that are there.
         self._n_taps = present.reshape(len(weight), -1).sum(axis=1)[:, None, None]
         self._norm = np.abs(weight).reshape(len(weight), -1).sum(axis=1)[:, None, None]

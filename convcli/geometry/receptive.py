@@ -12,6 +12,7 @@ up to a limit; beyond it the gaps are filled, which can only enlarge the field, 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from math import lcm
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -46,10 +47,14 @@ class Field(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A layer in the graph: its sources (−1 is the stack's input) and its step."""
+    """A layer in the graph: its sources (−1 is the stack's input), its step, and sources that are one sample wide.
+
+    Every output sees all that such a ``wide`` source sees: the gate of a squeeze-and-excitation block.
+    """
 
     sources: tuple[int, ...]
     step: Step
+    wide: tuple[int, ...] = ()
 
 
 def ratio(numerator: Number, denominator: int = 1) -> Number:
@@ -83,7 +88,11 @@ def receptive_fields(nodes: Sequence[Node]) -> list[Field]:
         before = _join([fields[source] if source >= 0 else Field() for source in node.sources])
         field = _follow(node.step, before)
         if not field.is_closed:
-            field = field._replace(size=tracer.largest(index), is_exact=tracer.work <= MAX_WORK)
+            size = max(tracer.largest(index, [*fields, field]), before.size if tracer.is_wide else 0)
+            field = field._replace(size=size, is_exact=tracer.work <= MAX_WORK)
+        if node.wide:
+            tracer.is_wide = True
+            field = field._replace(size=max(field.size, *(fields[source].size for source in node.wide)))
         fields.append(field)
     return fields
 
@@ -117,12 +126,28 @@ class _Tracer:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.nodes = nodes
         self.work = 0
+        self.is_wide = False
 
-    def largest(self, last: int) -> int:
-        """Return the most input pixels, gaps included, that one output of node ``last`` depends on."""
-        period = 1
-        for node in self.nodes[: last + 1]:
-            period *= node.step.stride if node.step.how != "down" else 1
+    def largest(self, last: int, fields: Sequence[Field]) -> int:
+        """Return the most input pixels, gaps included, that one output of node ``last`` depends on.
+
+        Outputs repeat where a step of them is a whole step of every layer before: after the common multiple of the
+        denominators of their jumps' ratios, if branches that meet have one jump.
+        """
+        from fractions import Fraction
+
+        wanted, jumps = {last}, {fields[last].jump, 1}
+        period, is_regular = 1, True
+        for index in range(last, -1, -1):
+            if index in wanted:
+                step, sources = self.nodes[index].step, self.nodes[index].sources
+                wanted.update(sources)
+                before = {fields[source].jump if source >= 0 else 1 for source in sources}
+                is_regular = is_regular and len(before) == 1
+                jumps |= before
+                period *= step.stride if step.how != "down" else 1
+        if is_regular:
+            period = lcm(*(Fraction(Fraction(fields[last].jump) / jump).denominator for jump in jumps))
         return max(self._support(last, output) for output in range(min(period, MAX_PHASES)))
 
     def _support(self, last: int, output: int) -> int:

@@ -96,6 +96,8 @@ class PlaneView:
         Per plane or one for all, after ``unit``; empty for none.
     premultiply : int or None
         Index in ``source`` of the alpha plane that multiplies every other plane of the selection.
+    nodata : float or None
+        Stored value of missing samples, which become NaN.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class PlaneView:
         mean: tuple[float, ...] = (),
         std: tuple[float, ...] = (),
         premultiply: int | None = None,
+        nodata: float | None = None,
         dtype: str = "float32",
     ) -> None:
         self._source = source
@@ -115,7 +118,7 @@ class PlaneView:
         self._pick = _as_slice(selection.indexes)
         self._luma = np.array(LUMA_601, dtype)[:, None, None] if selection.luma else None
         self._premultiply = premultiply
-        self._white = white
+        self._white, self._nodata = white, nodata
         n_planes = len(selection.names)
         scale = (1 / white if unit else 1.0) / (np.asarray(std, np.float64) if std else 1.0)
         offset = -np.asarray(mean, np.float64) / np.asarray(std, np.float64) if std else np.zeros(1)
@@ -123,7 +126,7 @@ class PlaneView:
         self._offset = np.broadcast_to(offset, (n_planes,)).astype(dtype)[:, None, None]
         self._identity = not unit and not std
         #: Whether the rows are the stored samples themselves.
-        self.is_plain = self._luma is None and premultiply is None and self._identity
+        self.is_plain = self._luma is None and premultiply is None and nodata is None and self._identity
         self.dtype = np.dtype(source.dtype) if self.is_plain else np.dtype(dtype)
         self.shape = (n_planes, *source.shape[1:])
 
@@ -132,7 +135,9 @@ class PlaneView:
         source = self._source
         everything = source[:, top:bottom] if isinstance(source, np.ndarray) else source.rows(top, bottom)
         band = everything[self._pick]
+        missing = None if self._nodata is None else band == self._nodata
         if self._luma is not None:
+            missing = None if missing is None else missing.any(axis=0, keepdims=True)
             band = (band * self._luma).sum(axis=0, keepdims=True)
         if self.is_plain:
             return band
@@ -146,6 +151,8 @@ class PlaneView:
         if not self._identity:
             band *= self._scale
             band += self._offset
+        if missing is not None:
+            band[missing] = np.nan
         return band
 
 

@@ -27,10 +27,30 @@ MOST_TRIED = 100_000
 MOST_LISTED = 1_000
 
 
+#: A number for one axis; padding whose sides differ is a pair.
+Value = int | tuple[int, int]
+Answer = dict[str, tuple[Value, ...]]
+
+
+def value_text(values: Sequence[Value]) -> str:
+    """Return an answer's values along all axes as a layer's text has them.
+
+    Examples
+    --------
+    >>> value_text((3, 3)), value_text((3, 1)), value_text((3, (1, 2)))
+    ('3', '3x1', '3,3,1,2')
+    """
+    if any(isinstance(value, tuple) for value in values):
+        pairs = [value if isinstance(value, tuple) else (value, value) for value in values]
+        return ",".join(str(side) for pair in pairs for side in pair)
+    return str(values[0]) if len(set(values)) == 1 else "x".join(map(str, values))
+
+
 class Solutions(NamedTuple):
     """Answers to a layer with ``?``: assignments by parameter, smallest first, and the ranges searched.
 
-    Values are one number per axis; they differ between axes only where no single number fits all. ``n_answers``
+    Values are one number per axis; they differ between axes only where no single number fits all, and are pairs
+    (before, after) only where no equal padding fits. ``n_answers``
     includes answers beyond :data:`MOST_LISTED`. ``nearest`` are the closest single numbers and their outputs.
     """
 
@@ -38,16 +58,16 @@ class Solutions(NamedTuple):
     target: Shape
     unknown: tuple[str, ...]
     searched: dict[str, tuple[int, int]]
-    answers: tuple[dict[str, tuple[int, ...]], ...]
-    nearest: tuple[tuple[dict[str, tuple[int, ...]], Shape], ...]
+    answers: tuple[Answer, ...]
+    nearest: tuple[tuple[Answer, Shape], ...]
     n_answers: int
 
-    def filled(self, answer: Mapping[str, tuple[int, ...]]) -> str:
+    def filled(self, answer: Answer) -> str:
         """Return the layer's text with an answer put in."""
         text = self.text
         for name in self.unknown:
             values = answer[name]
-            number = str(values[0]) if len(set(values)) == 1 else "x".join(map(str, values))
+            number = value_text(values)
             word, _, rest = text.partition(":")
             parts = rest.split(",")
             for i, part in enumerate(parts):
@@ -89,17 +109,22 @@ def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int
     if len(asking) != 1:
         raise UsageError(f"{len(asking)} layers have '?'", hint="ask for the numbers of one layer at a time")
     at = asking[0]
+    text = words[at]
+    if "(" in text:  # a constructor: its answers are words of a chain
+        kind, _, named, _ = split_layer(text, n_axes)
+        text = f"{kind}:{','.join(f'{name}={value}' for name, value in named.items())}"
     before = [layer for word in words[:at] for layer in parse_layers(word, n_axes)]
     after = [layer for word in words[at + 1 :] for layer in parse_layers(word, n_axes)]
     shape = walk(before, input_shape).output
-    kind, values, unknown = _question(words[at], n_axes)
+    kind, values, unknown = _question(text, n_axes)
     if len(target) not in (n_axes, n_axes + 1):
         written = "x".join(map(str, target))
         raise UsageError(f"target {written} does not fit an input of {n_axes} axes", hint="--target HxW, or CxHxW")
     sizes = target[-n_axes:]
 
-    def layers_with(numbers: Mapping[str, int]) -> tuple[Layer, ...]:
-        return layers_from_values(kind, {**values, **numbers}, n_axes=n_axes, text=words[at])
+    def layers_with(numbers: Mapping[str, Value]) -> tuple[Layer, ...]:
+        given = {name: [each] * n_axes if isinstance(each, tuple) else each for name, each in numbers.items()}
+        return layers_from_values(kind, {**values, **given}, n_axes=n_axes, text=text)
 
     smallest = layers_with({name: _least(name) for name in unknown})
     _check_channels(shape, [*smallest, *after], target, n_axes)
@@ -112,12 +137,19 @@ def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int
     fitting = [[key for key, size in each.items() if size == want] for each, want in zip(per_axis, sizes, strict=True)]
     keys = [(key,) * n_axes for key in fitting[0] if all(key in others for others in map(set, fitting[1:]))]
     n_answers, nearest = len(keys), None
+    if not all(fitting) and "padding" in unknown:
+        uneven: dict[str, Sequence[Value]] = {**ranges, "padding": [(less, less + 1) for less in ranges["padding"]]}
+        odd = [_outcomes(layers_with, uneven, axis, shape[1 + axis], after) for axis in range(n_axes)]
+        for axis, want in enumerate(sizes):
+            fitting[axis] = fitting[axis] or [key for key, size in odd[axis].items() if size == want]
+        keys = [(key,) * n_axes for key in fitting[0] if all(key in others for others in map(set, fitting[1:]))]
+        n_answers = len(keys)
     if not keys:
         keys = list(itertools.islice(itertools.product(*fitting), MOST_LISTED))
         n_answers, nearest = prod(map(len, fitting)), _nearest(per_axis, unknown, sizes)
     answers = tuple(_by_name(unknown, each) for each in keys[:MOST_LISTED])
     searched = {name: (numbers.start, numbers.stop - 1) for name, numbers in ranges.items()}
-    return Solutions(words[at], sizes, unknown, searched, answers, nearest or (), n_answers)
+    return Solutions(text, sizes, unknown, searched, answers, nearest or (), n_answers)
 
 
 def _least(name: str) -> int:
@@ -125,7 +157,7 @@ def _least(name: str) -> int:
     return 0 if name in ("padding", "output_padding") else 1
 
 
-def _by_name(unknown: Sequence[str], keys: Sequence[Sequence[int]]) -> dict[str, tuple[int, ...]]:
+def _by_name(unknown: Sequence[str], keys: Sequence[Sequence[Value]]) -> Answer:
     """Return the numbers of an answer by parameter, from one key per axis."""
     return {name: tuple(key[i] for key in keys) for i, name in enumerate(unknown)}
 
@@ -171,10 +203,14 @@ def _ranges(layer: Layer, unknown: Sequence[str], longest: int, bound: int) -> d
 
 
 def _outcomes(
-    layers_with: Callable[..., Sequence[Layer]], ranges: Mapping[str, range], axis: int, size: int, after: list[Layer]
-) -> dict[tuple[int, ...], int]:
+    layers_with: Callable[..., Sequence[Layer]],
+    ranges: Mapping[str, Sequence[Value]],
+    axis: int,
+    size: int,
+    after: list[Layer],
+) -> dict[tuple[Value, ...], int]:
     """Return the final length along one axis for every assignment that is valid."""
-    found: dict[tuple[int, ...], int] = {}
+    found: dict[tuple[Value, ...], int] = {}
     ends: dict[int | None, int | None] = {None: None}
     for numbers in itertools.product(*ranges.values()):
         length = _follow(layers_with(dict(zip(ranges, numbers, strict=True))), axis, size)
@@ -207,8 +243,8 @@ def _along(layer: Layer, axis: int) -> Layer:
 
 
 def _nearest(
-    per_axis: Sequence[Mapping[tuple[int, ...], int]], unknown: Sequence[str], sizes: Shape
-) -> tuple[tuple[dict[str, tuple[int, ...]], Shape], ...]:
+    per_axis: Sequence[Mapping[tuple[Value, ...], int]], unknown: Sequence[str], sizes: Shape
+) -> tuple[tuple[Answer, Shape], ...]:
     """Return the closest outputs and their assignments, at most one below and one above the target."""
     common = [key for key in per_axis[0] if all(key in each for each in per_axis[1:])]
     outputs = {key: tuple(each[key] for each in per_axis) for key in common}

@@ -1,7 +1,7 @@
 """One layer in normal form: the base class of every kind, and a layer bound to its input (a row of the table).
 
 A kind is a subclass of :class:`Layer` in :mod:`convcli.layers.kinds` that holds everything about it: names, parameters,
-sizes, counts, receptive step, weights, run, ONNX names, formula. Layers are values: they hash and compare. Parameters
+sizes, counts, receptive step, weights, run, formula. Layers are values: they hash and compare. Parameters
 have the names of ``torch.nn``. Subclasses add no fields: each more dataclass would cost a millisecond at start-up.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from convcli.errors import UsageError, near_names
+from convcli.errors import GeometryError, UsageError, near_names
 from convcli.geometry.receptive import Step
 from convcli.geometry.sizes import Padding, Pair, parse_count, parse_number, parse_switch, read_padding, read_sizes
 
@@ -37,6 +37,7 @@ SHORT = {
     "f": "scale_factor",
     "ceil": "ceil_mode",
     "out": "out_channels",
+    "in": "in_channels",
     "include_pad": "count_include_pad",
     "n": "members",
     "v": "value",
@@ -48,7 +49,7 @@ SOURCES = ("init", "constants", "weight", "bias_from")
 #: Classes by word, as their modules are imported.
 LOADED: dict[str, type[Word]] = {}
 _SIZES = {"kernel_size": 1, "stride": 1, "dilation": 1, "output_padding": 0, "scale_factor": 1}
-_COUNTS = ("out_channels", "groups", "multiplier", "members")
+_COUNTS = ("in_channels", "out_channels", "groups", "multiplier", "members")
 _SWITCHES = ("bias", "ceil_mode", "count_include_pad")
 _NUMBERS = ("value", "eps")
 
@@ -58,27 +59,6 @@ class Numbers(NamedTuple):
 
     weight: Any = None
     bias: Any = None
-
-
-class Tensor(NamedTuple):
-    """A constant input of an ONNX node: its shape, and its values if they are few."""
-
-    shape: Shape = ()
-    values: tuple[float, ...] = ()
-
-
-class Node(NamedTuple):
-    """An ONNX node; a tensor is None if it is computed or left out."""
-
-    op: str
-    attributes: Mapping[str, Any]
-    tensors: Sequence[Tensor | None]
-    n_axes: int
-
-    def constant(self, index: int) -> tuple[float, ...]:
-        """Return the values of a constant input; empty if there is none."""
-        found = self.tensors[index] if index < len(self.tensors) else None
-        return found.values if found else ()
 
 
 class Word:
@@ -134,17 +114,18 @@ class Word:
 class Layer(Word):
     """One step of a stack; fields that its kind does not use keep their defaults.
 
-    ``label`` is its name in the table, ``name`` the name of its result, ``inputs`` the names of the results it takes
-    (empty: the layer before it). Tuples have one entry per axis, rows before columns; ``padding`` is as in
-    :func:`convcli.geometry.arithmetic.resolve_padding`. 0 ``groups`` means one per input channel (depthwise), with
-    ``multiplier`` maps each. ``mode`` is one of the kind's ``modes``, for ``conv`` the padding mode. ``weights`` are
-    sources of numbers, by :data:`SOURCES`.
+    ``label`` is its name in the table, ``name`` the name of its result, ``inputs`` the names of the results it
+    takes (empty: the layer before it), ``in_channels`` those that it asks for (0: any). Tuples have one entry per
+    axis, rows before columns; ``padding`` is as in :func:`convcli.geometry.arithmetic.resolve_padding`. 0
+    ``groups`` means one per input channel (depthwise), with ``multiplier`` maps each. ``mode`` is one of the kind's
+    ``modes``, for ``conv`` the padding mode. ``weights`` are sources of numbers, by :data:`SOURCES`.
     """
 
     label: str = field(default="", compare=False)
     n_axes: int = 2
     name: str = ""
     inputs: tuple[str, ...] = ()
+    in_channels: int = 0
     out_channels: int = 0
     multiplier: int = 1
     groups: int = 1
@@ -163,9 +144,8 @@ class Layer(Word):
     members: int = 2
     weights: tuple[tuple[str, object], ...] = ()
 
-    #: Values of ``mode``, the default first; names of ONNX operators; whether it takes several inputs.
+    #: Values of ``mode``, the default first; whether it takes several inputs.
     modes: ClassVar[tuple[str, ...]] = ()
-    onnx: ClassVar[tuple[str, ...]] = ()
     joins: ClassVar[bool] = False
 
     @classmethod
@@ -223,14 +203,15 @@ class Layer(Word):
             raise UsageError(f"{cls.kind} has no mode {word.lower()!r}", hint=hint, position=at)
         return word.lower() if name == "mode" else word
 
-    @classmethod
-    def from_onnx(cls, node: Node) -> dict[str, object] | None:
-        """Return the parameters of a node with an operator of this kind, or None if it cannot be followed."""
-        return {}
-
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         """Return (output channels, groups) for the shapes of the inputs."""
         return shapes[0][0], 1
+
+    def check_in(self, channels: int) -> None:
+        """Raise if the layer asks for another number of input channels."""
+        if self.in_channels not in (0, channels):
+            message = f"takes {self.in_channels} input channels and gets {channels}"
+            raise GeometryError(message, hint=f"in_channels={channels}", in_channels=channels)
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
         """Return (resolved padding, output sizes, unused input), each per axis."""

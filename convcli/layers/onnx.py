@@ -1,46 +1,55 @@
-"""The layers of an ONNX graph, for shapes only; needs the ``onnx`` package (extra ``formats``).
+"""An ONNX model as rows of the shape table; needs the ``onnx`` package (extra ``formats``).
 
-Nodes with an operator of a kind are followed from the graph's first input; any other node ends its branch, and the
-notes name it. Weights are never loaded.
+Every node that runs is a row, in topological order, on side branches too. Windows (convolutions, poolings) are computed
+here by ONNX's rules from the stored weight's shape, and held against ONNX's own inference; what lies between them comes
+from that inference. Where neither knows a shape, the walk ends: the node is named, and totals are partial.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convcli.errors import ConvcliError, KernelError, UsageError
-from convcli.layers.layer import Layer, Node, Shape, Tensor
-from convcli.layers.text import load_kinds
-from convcli.layers.walk import Walk, walk
+from convcli.errors import ConvcliError, KernelError
+from convcli.geometry import receptive
+from convcli.geometry.receptive import Step
+from convcli.layers.layer import Layer, Row, Shape
+from convcli.layers.onnx_graph import Tensors, Visit, input_shape_of
+from convcli.layers.onnx_kinds import read_kind, read_step
+from convcli.layers.onnx_windows import WINDOWS, read_window
+from convcli.layers.walk import Walk, peak_bytes, with_fields
 
-_SAME_TENSOR = frozenset(("Identity", "Dropout"))
-#: Values of a constant are kept up to this many: pads, axes and scales.
-_MOST_VALUES = 16
+#: Operators with numbers of their own: each float constant of more than one number that they read is counted.
+_WEIGHTED = frozenset({
+    "Gemm", "MatMul", "Einsum", "PRelu", "LSTM", "GRU", "RNN", "InstanceNormalization", "GroupNormalization",
+    "LayerNormalization", "Mul", "Add", "Sub", "Div", "Gather",
+})  # fmt: skip
+
+
+class Operator(Layer):
+    """Any other ONNX node: its output's shape is what ONNX infers."""
+
+    kind = "operator"
+
+    def size_formula(self, row: Row, axis: int) -> Iterator[str]:  # noqa: ARG002 - one line for all axes
+        """Yield the output's sizes."""
+        yield f"{'x'.join(map(str, row.output)) or 1} (as ONNX infers it)"
 
 
 class Graph(NamedTuple):
-    """Layers of a graph in running order, its input's shape, and notes on nodes that were not followed."""
+    """The rows of a model, its input's shape, notes, and why the walk is partial, if it is."""
 
-    layers: tuple[Layer, ...]
+    rows: tuple[Row, ...]
     input: Shape
     notes: tuple[str, ...]
+    partial: str
 
     def shape(self) -> Walk:
         """Return every shape and count."""
-        return walk(self.layers, self.input)._replace(extra_notes=self.notes)
-
-
-class _Reading(NamedTuple):
-    """State while a graph is read: its constants, the layer that makes each tensor, and how often tensors are used."""
-
-    constants: dict[str, Tensor]
-    tensors: dict[str, str]
-    uses: Counter[str]
-    n_axes: int
-    layers: list[Layer]
+        return Walk(self.input, self.rows, peak_bytes(self.rows, self.input), self.notes, self.partial)
 
 
 def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
@@ -52,117 +61,226 @@ def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
         The onnx package is missing.
     KernelError
         The file is not ONNX, or nothing in it can be followed.
+    GeometryError
+        A stored weight does not fit the channels that arrive, or a window does not fit.
     UsageError
         The graph's input has open sizes and ``input_shape`` is None, or differs in channels or axes.
     """
     try:
         import onnx
+        from onnx import inliner
     except ImportError:
         raise ConvcliError("reading ONNX needs the onnx package", hint="pip install 'convcli[formats]'") from None
     try:
         model = onnx.load(str(path), load_external_data=False)
+        model = inliner.inline_local_functions(model) if len(model.functions) else model
     except OSError as error:
         raise KernelError(f"cannot read {str(path)!r}: {error.strerror or error}") from None
     except Exception as error:  # noqa: BLE001 - protobuf raises its own kinds, which differ between its versions
         raise KernelError(f"{str(path)!r} is not an ONNX model: {error}") from None
-    graph = model.graph
-    constants = {item.name: _constant(item) for item in graph.initializer}
-    inputs = [item for item in graph.input if item.name not in constants]
+    stored = {item.name for item in model.graph.initializer}
+    inputs = [item for item in model.graph.input if item.name not in stored]
     if not inputs:
         raise KernelError(f"{str(path)!r} has no input")
-    shape = _input_shape(inputs[0], input_shape)
-    uses = Counter([*(name for node in graph.node for name in node.input), *(item.name for item in graph.output)])
-    reading = _Reading(constants, {inputs[0].name: "input"}, uses, len(shape) - 1, [])
-    ended = Counter(node.op_type for node in graph.node if not _read_node(node, reading))
-    if not reading.layers:
+    ranks = [len(item.type.tensor_type.shape.dim) for item in inputs]
+    main = next((item for item, n in zip(inputs, ranks, strict=True) if n > 3), None)
+    main = main or next((item for item, n in zip(inputs, ranks, strict=True) if n), inputs[0])
+    shape = input_shape_of(main, input_shape)
+    reading = _Reading(model)
+    for item in inputs:
+        own = [max(dim.dim_value, 1) for dim in item.type.tensor_type.shape.dim]  # 0 and less: open
+        reading.tensors.types[item.name] = item.type
+        reading.tensors.set_shape(item.name, item.name, (own[0], *shape) if item is main and own else tuple(own))
+        reading.makers[item.name] = -1
+    try:
+        for visit in reading.tensors.visit(model.graph):
+            reading.take(visit)
+    except ConvcliError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise KernelError(f"{str(path)!r} has a damaged graph: {type(error).__name__} {str(error)[:80]}") from None
+    if not reading.rows:
         raise KernelError(f"{str(path)!r} has no layer that follows from its input")
-    notes = tuple(f"not followed: {count} × {op}" for op, count in ended.items())
-    return Graph(tuple(reading.layers), shape, notes)
+    return reading.finish(shape)
 
 
-def _read_node(node: Any, reading: _Reading) -> bool:
-    """Add a node to the layers; return False if a branch ends there."""
-    if node.op_type == "Constant":
-        found = next((item.t for item in node.attribute if item.name == "value"), None)
-        reading.constants[node.output[0]] = Tensor() if found is None else _constant(found)
+class _Reading:
+    """Rows made so far, the row that makes each tensor, and what was not followed."""
+
+    def __init__(self, model: Any) -> None:
+        self.tensors = Tensors(model)
+        self.makers: dict[str, int] = {}
+        self.rows: list[Row] = []
+        self.steps: list[tuple[Any, ...]] = []
+        self.wide: list[tuple[int, ...]] = []
+        self.seen: set[str] = set()
+        self.notes: list[str] = []
+        self.shared: list[str] = []
+        self.missed: list[tuple[Visit, str]] = []
+        self.gates: dict[str, str] = {}
+        self.uses = Counter(name for node in model.graph.node for name in node.input)
+        self.uses.update(item.name for item in model.graph.output)
+
+    def take(self, visit: Visit) -> None:
+        """Add the row of a node, or what stops there."""
+        tensors = self.tensors
+        roots = [tensors.root(name) for name in visit.inputs if name and tensors.root(name) not in tensors.constants]
+        shapes = [tensors.shape(name) for name in roots]
+        if not roots or any(name not in self.makers for name in roots) or None in shapes:
+            self.missed.append((visit, "" if roots else visit.reason))
+            return
+        before = [shape for shape in shapes if shape is not None]
+        row = self._row(visit, roots, before)
+        if row is None:
+            self.missed.append((visit, visit.reason or "its output depends on the values"))
+            return
+        self.rows.append(row)
+        batch = before[0][:1]
+        if tensors.shape(visit.outputs[0]) is None or visit.op in WINDOWS:
+            tensors.set_shape(visit.outputs[0], roots[0], (*batch, *row.output))
+        if visit.op == "Sigmoid":
+            self.gates[visit.outputs[0]] = roots[0]
+        for name in visit.outputs:
+            self.makers[name] = len(self.rows) - 1
+
+    def _row(self, visit: Visit, roots: list[str], before: list[Shape]) -> Row | None:
+        """Return the row of a node, None if its output's shape is not known; receptive fields come later."""
+        inferred = visit.inferred[0] if visit.inferred else None
+        if visit.op in WINDOWS:
+            return self._window_row(visit, (self.makers[roots[0]],), before[0], inferred)
+        if inferred is None:
+            return None
+        given = before[0][1:]
+        is_silu = visit.op == "Mul" and all(shape == inferred for shape in before) and self._is_gated(visit)
+        layer = read_kind(visit, self.tensors, before, inferred, is_silu=is_silu)
+        if is_silu:  # the row of its sigmoid is gone
+            roots = [name for name in roots if self.gates.get(name) not in roots]
+        sources = tuple(dict.fromkeys(self.makers[name] for name in roots))
+        name, n_axes = visit.outputs[0], max(len(inferred) - 2, 1)
+        layer = layer or Operator(label=visit.label, name=name, n_axes=1)
+        parameters, macs = self._weights(visit, inferred)
+        padding: tuple[Any, ...] = ()
+        wide: tuple[int, ...] = ()
+        if isinstance(layer, Operator):
+            step = read_step(visit, before, inferred)
+            if isinstance(step, Step) and len(inferred) > 2:
+                wide = tuple(
+                    self.makers[root]
+                    for root, shape in zip(roots, before, strict=True)
+                    if shape[2:] != inferred[2:] and not any(each > 1 for each in shape[2:])
+                )
+        else:
+            padding = layer.sizes(given[1:])[0]
+            step = None
+        self.steps.append((layer if padding else step, given, padding, n_axes))
+        self.wide.append(wide)
+        none = (0,) * len(padding)
+        return Row(layer, sources, given, inferred[1:], padding, 1, parameters, macs, 0, none)
+
+    def _window_row(self, visit: Visit, sources: tuple[int, ...], before: Shape, inferred: Shape | None) -> Row | None:
+        """Return the row of a convolution or pooling, computed here; note where ONNX infers another output."""
+        index = WINDOWS[visit.op]
+        weight = visit.inputs[index] if index else ""
+        taps = self.tensors.shape(weight) if weight else None
+        if len(before) < 3 or (weight and (taps is None or len(taps) != len(before))):
+            return None
+        try:
+            layer = read_window(visit, before, taps)
+            channels, groups = layer.channels([before[1:]])
+            padding, sizes, unused = layer.sizes(before[2:])
+        except ConvcliError as error:
+            raise error.within(f"node {visit.label} ({visit.op})") from None
+        output = (channels, *sizes)
+        parameters, macs, adds = layer.counts(before[1:], output, groups)
+        if weight and self.tensors.root(weight) not in self.tensors.constants:
+            parameters = 0
+        elif weight and self._is_again(weight):
+            parameters = 0
+            self.shared.append(visit.label)
+        if inferred is not None and inferred[1:] != output:
+            written = ["x".join(map(str, shape)) for shape in (output, inferred[1:])]
+            self.notes.append(
+                f"{visit.label}: {written[0]} by ONNX's specification, its shape inference says {written[1]}"
+            )
+        self.steps.append((layer, before[1:], padding, len(sizes)))
+        self.wide.append(())
+        return Row(layer, sources, before[1:], output, padding, groups, parameters, macs, adds, unused)
+
+    def _is_gated(self, visit: Visit) -> bool:
+        """Take a SiLU, which exporters write as ``x · Sigmoid(x)``, as one layer: drop the sigmoid before it."""
+        roots = {self.tensors.root(name) for name in visit.inputs}
+        if not self.rows:
+            return False
+        gate = self.rows[-1]
+        value = self.gates.get(gate.layer.name, "")
+        if roots != {gate.layer.name, value} or self.uses[gate.layer.name] != 1:
+            return False
+        for each in (self.rows, self.steps, self.wide):
+            each.pop()
         return True
-    sources = [reading.tensors[name] for name in node.input if name in reading.tensors]
-    if not sources:
-        return True
-    if node.op_type in _SAME_TENSOR:
-        reading.tensors[node.output[0]] = sources[0]
-        return True
-    is_known = all(not name or name in reading.tensors or name in reading.constants for name in node.input)
-    found = _layer(node, reading, sources) if is_known else None
-    if found is None:
-        return False
-    kind, parameters = found
-    last = reading.layers[-1].name if reading.layers else "input"
-    if sources != [last]:
-        parameters["from"] = sources
-    name = node.output[0]
-    (layer,) = kind.make({**parameters, "name": name}, n_axes=reading.n_axes)
-    reading.layers.append(replace(layer, label=node.name or node.op_type))
-    reading.tensors[name] = name
-    return True
 
+    def _is_again(self, weight: str) -> bool:
+        """Whether a stored weight was counted before."""
+        root = self.tensors.root(weight)
+        was_seen = root in self.seen
+        self.seen.add(root)
+        return was_seen
 
-def _layer(node: Any, reading: _Reading, sources: list[str]) -> tuple[type[Layer], dict[str, object]] | None:
-    """Return (kind, parameters) of a node, or None if it cannot be followed; ``sources`` may lose one."""
-    kinds = load_kinds()
-    if node.op_type == "Mul" and _is_gated(sources, reading):
-        return kinds["silu"], {}
-    kind = next((each for each in kinds.values() if node.op_type in each.onnx), None)
-    if kind is None:
-        return None
-    if kind.joins != (len(sources) > 1):
-        is_offset = node.op_type in ("Add", "Sub")
-        return (kinds["relu"], {}) if is_offset else None
-    from onnx import helper
+    def _weights(self, visit: Visit, inferred: Shape) -> tuple[int, int]:
+        """Return (parameters, MACs) of a node that is no window, from its constants."""
+        tensors = self.tensors
+        if visit.op == "BatchNormalization":
+            return 2 * prod(tensors.shape(visit.inputs[1]) or (0,)), 0
+        if visit.op not in _WEIGHTED:
+            return 0, 0
+        parameters, macs = 0, 0
+        for name in visit.inputs:
+            shape = tensors.shape(name) if name and tensors.root(name) in tensors.constants else None
+            if not shape or prod(shape) < 2 or not tensors.is_float(name):
+                continue
+            parameters += 0 if self._is_again(name) else prod(shape)
+            if visit.op in ("Gemm", "MatMul") and len(shape) == 2 and not macs:
+                macs = prod(inferred[1:]) * prod(shape) // max(inferred[-1], 1)
+        return parameters, macs
 
-    attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-    tensors = [reading.constants.get(name) for name in node.input]
-    parameters = kind.from_onnx(Node(node.op_type, attributes, tensors, reading.n_axes))
-    return None if parameters is None else (kind, parameters)
+    def _add_fields(self, n_axes: int) -> None:
+        """Fill in the receptive fields of all rows to which steps lead from the input."""
+        lost: set[int] = set()
+        for index, (row, (step, *_, axes)) in enumerate(zip(self.rows, self.steps, strict=True)):
+            if step is None or axes != n_axes or any(source in lost for source in row.sources):
+                lost.add(index)
+        if n_axes < 1:
+            return
+        per_axis = []
+        for axis in range(n_axes):
+            nodes = []
+            for index, (row, (step, given, padding, _)) in enumerate(zip(self.rows, self.steps, strict=True)):
+                wide = self.wide[index]
+                sources = tuple(each for each in row.sources if each not in wide) or row.sources
+                if index in lost:
+                    sources, step = (-1,), Step()
+                elif isinstance(step, Layer):
+                    step = step.step(axis, given[1 + axis], padding[axis][0] if padding else 0)
+                nodes.append(receptive.Node(sources, step, () if index in lost else wide))
+            per_axis.append(receptive.receptive_fields(nodes))
+        for index, row in enumerate(self.rows):
+            if index not in lost:
+                self.rows[index] = with_fields(row, [fields[index] for fields in per_axis])
 
-
-def _is_gated(sources: list[str], reading: _Reading) -> bool:
-    """Take a SiLU, which exporters write as ``x · Sigmoid(x)``, as one layer: drop the sigmoid before it."""
-    gate = reading.layers[-1] if reading.layers else None
-    if gate is None or gate.kind != "sigmoid" or len(sources) != 2 or gate.name not in sources:
-        return False
-    before = reading.layers[-2].name if len(reading.layers) > 1 else "input"
-    value = gate.inputs[0] if gate.inputs else before
-    if set(sources) != {gate.name, value} or reading.uses[gate.name] != 1:
-        return False
-    reading.layers.pop()
-    sources[:] = [value]
-    return True
-
-
-def _constant(tensor: Any) -> Tensor:
-    """Return the shape of a constant, and its values if they are few and in the same file."""
-    shape = tuple(tensor.dims)
-    is_small = len(shape) < 2 and sum(shape) <= _MOST_VALUES
-    if not is_small or tensor.data_location == tensor.EXTERNAL:
-        return Tensor(shape)
-    from onnx import numpy_helper
-
-    return Tensor(shape, tuple(float(number) for number in numpy_helper.to_array(tensor).reshape(-1)))
-
-
-def _input_shape(item: Any, given: Shape | None) -> Shape:
-    """Return the graph's input without the batch; open sizes come from the shape given."""
-    dims = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in item.type.tensor_type.shape.dim]
-    if not 3 <= len(dims) <= 5:
-        raise KernelError(f"the input {item.name!r} has {len(dims)} axes, not batch, channels and one to three more")
-    own = tuple(dims[1:])
-    if given is None:
-        if not all(own):
-            written = "x".join(str(size) if size else "?" for size in own)
-            raise UsageError(f"the model leaves its input open: {written}", hint=f"--input {own[0] or 3}x224x224")
-        return own
-    if len(given) != len(own) or any(size and size != asked for size, asked in zip(own[:1], given[:1], strict=True)):
-        written = "x".join(str(size) if size else "?" for size in own)
-        raise UsageError(f"input {'x'.join(map(str, given))} is not what the model takes: {written}")
-    return given
+    def finish(self, shape: Shape) -> Graph:
+        """Return the graph with receptive fields, notes, and what was not reached."""
+        self._add_fields(len(shape) - 1)
+        notes, partial = list(dict.fromkeys(self.notes)), ""
+        if self.shared:
+            others = f" and {len(self.shared) - 1} more share" if len(self.shared) > 1 else " shares"
+            notes.append(f"{self.shared[0]}{others} a weight with an earlier layer: counted once")
+        causes = [(visit, reason) for visit, reason in self.missed if reason]
+        if self.missed:
+            windows = sum(visit.op in WINDOWS for visit, _ in self.missed)
+            first = causes[0] if causes else (self.missed[0][0], "it does not follow from the input")
+            partial = f"stopped at {first[0].label} ({first[0].op}): {first[1]}"
+            counted = f"{len(self.missed)} nodes are not measured, {windows} of them convolutions or poolings"
+            partial = f"{partial}; {counted}"
+            ops = Counter(visit.op for visit, _ in self.missed)
+            notes.append("not followed: " + ", ".join(f"{count} × {op}" for op, count in ops.items()))
+        return Graph(tuple(self.rows), shape, tuple(notes), partial)

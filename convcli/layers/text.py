@@ -45,12 +45,6 @@ def load_word(name: str) -> type[Word]:
     return LOADED[name]
 
 
-def load_kinds() -> dict[str, type[Layer]]:
-    """Return all kinds of layers by name, without words for several layers."""
-    words = {name: load_word(name) for name in NAMES}
-    return {name: word for name, word in words.items() if issubclass(word, Layer)}
-
-
 def load_aliases() -> dict[str, str]:
     """Return the other names of all words."""
     return {alias: name for name in NAMES for alias in load_word(name).aliases}
@@ -171,9 +165,16 @@ def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], d
     >>> split_layer("conv:64,k=7")[2]
     {'out_channels': '64', 'kernel_size': '7'}
     """
-    word, colon, rest = text.partition(":")
+    is_constructor = "(" in text.partition(":")[0]
+    word, colon, rest = text.partition("(" if is_constructor else ":")
+    word = word.strip().removeprefix("torch.").removeprefix("nn.")
     try:
         kind = find_kind(word, n_axes)
+        if is_constructor:
+            from convcli.layers.constructor import read_constructor
+
+            values = read_constructor(text, kind, word)
+            return kind, word, values, {each: max(text.find(value), 0) for each, value in values.items()}
     except UsageError as error:
         raise fault(text, 0, error.message, error.hint) from None
     row = load_word(kind)
@@ -181,7 +182,7 @@ def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], d
         raise fault(text, len(word) + 1, "nothing after the colon", f"{row.bare or 'from'}=… or no colon")
     short = {long: key for key, long in SHORT.items()}
     keys = f"{kind} takes {', '.join(short.get(name, name) for name in row.known())}"
-    values: dict[str, str] = {}
+    values = {}
     positions = {"": 0}
     at, last = len(word) + 1, row.bare
     for number, part in enumerate(rest.split(",") if colon else []):
@@ -200,7 +201,25 @@ def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], d
         positions.setdefault(f"{name}=", at)
         values[name] = f"{values[name]},{part}" if name in values else (value if equals else part)
         at, last = at + len(part) + 1, name
-    return kind, word.strip(), values, positions
+    return kind, word, values, positions
+
+
+def has_open_axes(text: str, n_axes: int) -> bool:
+    """Whether a word is a layer with a window that says nowhere that it has ``n_axes`` axes.
+
+    Examples
+    --------
+    >>> has_open_axes("conv:8,k=3", 1), has_open_axes("conv1d:8,k=3", 1), has_open_axes("conv:8,k=3x3x3", 3)
+    (True, False, False)
+    """
+    word, _, rest = text.replace("(", ":").partition(":")
+    if word.strip()[-2:].lower() in ("1d", "2d", "3d") or text.endswith(".toml"):
+        return False
+    is_written = n_axes > 1 and any(part.count("x") == n_axes - 1 for part in rest.split(","))
+    try:
+        return not is_written and load_word(find_kind(word, n_axes)).has_window
+    except UsageError:
+        return False
 
 
 def is_shape_text(text: str) -> bool:

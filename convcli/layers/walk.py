@@ -27,6 +27,8 @@ class Walk(NamedTuple):
     rows: tuple[Row, ...]
     peak_bytes: int
     extra_notes: tuple[str, ...] = ()
+    #: Why totals are of a part only; empty if the walk reached the end.
+    partial: str = ""
 
     @property
     def output(self) -> Shape:
@@ -108,7 +110,7 @@ def walk(layers: Sequence[Layer], input_shape: Shape) -> Walk:
         if layer.name:
             names[layer.name] = index
     _add_fields(rows, len(input_shape) - 1)
-    return Walk(input_shape, tuple(rows), _peak_bytes(rows, input_shape))
+    return Walk(input_shape, tuple(rows), peak_bytes(rows, input_shape))
 
 
 def _bind(layer: Layer, index: int, names: dict[str, int], rows: list[Row], input_shape: Shape) -> Row:
@@ -137,13 +139,17 @@ def _add_fields(rows: list[Row], n_axes: int) -> None:
         per_axis.append(per_axis[seen.index(nodes)] if nodes in seen else receptive_fields(nodes))
         seen.append(nodes)
     for index, row in enumerate(rows):
-        fields = [axis_fields[index] for axis_fields in per_axis]
-        rows[index] = row._replace(
-            receptive_field=tuple(field.size for field in fields),
-            jump=tuple(field.jump for field in fields),
-            start=tuple(_half(field.start2) for field in fields),
-            is_exact_field=all(field.is_exact for field in fields),
-        )
+        rows[index] = with_fields(row, [axis_fields[index] for axis_fields in per_axis])
+
+
+def with_fields(row: Row, fields: Sequence[Field]) -> Row:
+    """Return a row with receptive field, jump and start, from one field per axis."""
+    return row._replace(
+        receptive_field=tuple(field.size for field in fields),
+        jump=tuple(field.jump for field in fields),
+        start=tuple(_half(field.start2) for field in fields),
+        is_exact_field=all(field.is_exact for field in fields),
+    )
 
 
 def _half(twice: Number) -> Number | float:
@@ -151,7 +157,7 @@ def _half(twice: Number) -> Number | float:
     return twice / 2 if not isinstance(twice, int) or twice % 2 else twice // 2
 
 
-def _peak_bytes(rows: list[Row], input_shape: Shape) -> int:
+def peak_bytes(rows: Sequence[Row], input_shape: Shape) -> int:
     """Return the most bytes of float32 alive at once; each layer keeps its input until its output is complete."""
     last_use = {source: index for index, row in enumerate(rows) for source in row.sources}
     alive = {-1: 4 * prod(input_shape)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from convcli.errors import UsageError, near_names
 from convcli.geometry.sizes import parse_count
@@ -165,6 +166,20 @@ def parse_subsampling(text: str, flag: str) -> str:
     return ":".join(choice(text.replace(":", ""), flag, SUBSAMPLINGS))
 
 
+def parse_nodata(text: str, flag: str) -> float:
+    """Return the value of missing samples; ``nan`` where they are not a number.
+
+    Examples
+    --------
+    >>> parse_nodata("-9999", "--nodata"), parse_nodata("NaN", "--nodata")
+    (-9999.0, nan)
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"{flag} {text!r} is not a number", hint=f"{flag} -9999, {flag} 0 or {flag} nan") from None
+
+
 def parse_groups(text: str, flag: str) -> int | None:
     """Return a number of groups; ``None`` for ``auto``."""
     if text.strip().lower() == "auto":
@@ -235,3 +250,42 @@ def check_format(name: str, depth: str | None, encoding: Mapping[str, str], *, r
         if raw or key not in row.options:
             hint = f"--format {' or '.join(formats_with(key))}, or no {flag}"
             raise UsageError(f"{flag} does nothing to {'raw maps' if raw else name}", hint=hint)
+
+
+def refuse_contradictions(request: Any, encoding: Mapping[str, str]) -> None:
+    """Refuse flags that exclude each other, and flags that would be ignored.
+
+    ``request`` is an ``ApplyRequest``; ``encoding`` has the flags of the encoder that were given, by field.
+    """
+    raw = request.kind == "raw" or request.format in formats.RAW
+    one_file, depth = request.is_one_file, request.depth
+    refuse([
+        (not request.kernels and not request.stack, "no kernel given",
+         "-k sobel; `convcli kernels list` shows the names"),
+        (request.kernels and request.stack, "--kernel and --stack exclude each other",
+         "put the kernel into the stack file"),
+        (request.overwrite and request.skip_existing, "--overwrite and --skip-existing exclude each other",
+         "keep one of them"),
+        (one_file and request.out_dir != Path(), "--out-dir does nothing beside -o", "keep one of them"),
+        (one_file and request.name is not None, "--name does nothing beside -o", "keep one of them"),
+        (request.outputs != "last" and request.stack is None, "--outputs is for stacks", "add --stack FILE"),
+        (raw and request.tone != "auto", "--tone does nothing to raw maps", "a picture format, or no --tone"),
+        (raw and request.colormap is not None, "--colormap does nothing to raw maps", "a picture format"),
+        (raw and depth in ("8", "16"), "raw maps are float32", "--depth float, or a picture format"),
+        (raw and request.layout in ("picture", "sheet"), f"{request.format} holds raw maps", "a picture format"),
+        (request.kind != "picture" and request.alpha != "premultiply", "--alpha is for pictures", "--layout picture"),
+        (request.kind == "sheet" and depth not in (None, "8"), "a sheet has 8 bits", "leave --depth out"),
+        (request.colormap is not None and depth not in (None, "8"), "colours have 8 bits", "no --depth"),
+        (request.dtype == "float64" and request.device == "mps", "mps has no float64", "--dtype float32"),
+        (request.output_padding != (0, 0) and not request.transposed, "--output-padding needs --transposed",
+         "add --transposed, or leave it out"),
+        (request.luminance and request.kind != "picture", "--luminance is for pictures",
+         "-o FILE, or --layout picture"),
+        (request.luminance and request.channels, "--luminance takes all colours", "no --channels"),
+        (request.luminance and request.groups is not None, "--luminance decides the groups", "no --groups"),
+        (request.nodata is not None and request.transposed, "--nodata does nothing to a transposed convolution",
+         "leave one of them out"),
+        (request.nodata is not None and request.device != "cpu", f"--nodata does not run on {request.device}",
+         "no --device"),
+    ])  # fmt: skip
+    check_format(request.format or "png", depth, encoding, raw=raw)

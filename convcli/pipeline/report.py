@@ -145,7 +145,8 @@ def _gain(writer: OutputWriter, place: int) -> dict[str, float]:
 def _warnings(maps: list[dict[str, Any]]) -> list[str]:
     """Say where the tone clipped more than one sample in a thousand, and which flag avoids it."""
     n_nan = sum(one["not_a_number"] for one in maps)
-    nan = [f"{n_nan} samples are not a number (stored as 0 in integers)"] if n_nan else []
+    stored = "" if all(one["tone"] == "none" for one in maps) else " (stored as 0 in integers)"
+    nan = [f"{n_nan} samples are not a number{stored}"] if n_nan else []
     clipped = [one for one in maps if one["clipped_low"] + one["clipped_high"] > CLIP_WARNING * one["samples"]]
     if not clipped:
         return nan

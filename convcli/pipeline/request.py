@@ -134,6 +134,10 @@ class ApplyRequest(NamedTuple):
     max_frames: Annotated[int | None, _number(
         _IN, "N", "Refuse files of more frames.", "100000", flags.parse_limit, changes_pixels=False)] = None
     accept_damaged: Annotated[bool, _switch(_IN, "Read damaged JPEGs as far as they go.")] = False
+    nodata: Annotated[float | None, Option(
+        _IN, "V|nan", "Samples that are missing: they take the mean of the others in a window.", "",
+        flags.parse_nodata, ("nan",))] = None
+    luminance: Annotated[bool, _switch(_IN, "Filter brightness (Y of YCbCr), keep colours: for pictures.")] = False
     max_taps: Annotated[int | None, _number(
         _IN, "N", "Refuse larger kernels.", "33554432", flags.parse_limit, changes_pixels=False)] = None
 
@@ -230,6 +234,9 @@ OPTIONS: tuple[Option, ...] = tuple(
 )
 
 
+_DEFAULTS = ApplyRequest()
+
+
 def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     """Turn flags of ``convcli apply`` into an :class:`ApplyRequest`.
 
@@ -266,35 +273,6 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     if "output" in values:
         flags.bind_output(values)
     request = ApplyRequest(**values)
-    _refuse_contradictions(request)
+    changed = [row for row in OPTIONS if row.encodes and getattr(request, row.key) != _DEFAULTS.encoding[row.key]]
+    flags.refuse_contradictions(request, {row.key: row.flag for row in changed})
     return request
-
-
-def _refuse_contradictions(request: ApplyRequest) -> None:
-    """Refuse flags that exclude each other, and flags that would be ignored."""
-    raw = request.kind == "raw" or request.format in formats.RAW
-    one_file, depth = request.is_one_file, request.depth
-    flags.refuse([
-        (not request.kernels and not request.stack, "no kernel given",
-         "-k sobel; `convcli kernels list` shows the names"),
-        (request.kernels and request.stack, "--kernel and --stack exclude each other",
-         "put the kernel into the stack file"),
-        (request.overwrite and request.skip_existing, "--overwrite and --skip-existing exclude each other",
-         "keep one of them"),
-        (one_file and request.out_dir != Path(), "--out-dir does nothing beside -o", "keep one of them"),
-        (one_file and request.name is not None, "--name does nothing beside -o", "keep one of them"),
-        (request.outputs != "last" and request.stack is None, "--outputs is for stacks", "add --stack FILE"),
-        (raw and request.tone != "auto", "--tone does nothing to raw maps", "a picture format, or no --tone"),
-        (raw and request.colormap is not None, "--colormap does nothing to raw maps", "a picture format"),
-        (raw and depth in ("8", "16"), "raw maps are float32", "--depth float, or a picture format"),
-        (raw and request.layout in ("picture", "sheet"), f"{request.format} holds raw maps", "a picture format"),
-        (request.kind != "picture" and request.alpha != "premultiply", "--alpha is for pictures", "--layout picture"),
-        (request.kind == "sheet" and depth not in (None, "8"), "a sheet has 8 bits", "leave --depth out"),
-        (request.colormap is not None and depth not in (None, "8"), "colours have 8 bits", "no --depth"),
-        (request.dtype == "float64" and request.device == "mps", "mps has no float64", "--dtype float32"),
-        (request.output_padding != (0, 0) and not request.transposed, "--output-padding needs --transposed",
-         "add --transposed, or leave it out"),
-    ])  # fmt: skip
-    defaults = ApplyRequest().encoding
-    given = [row for row in OPTIONS if row.encodes and getattr(request, row.key) != defaults[row.key]]
-    flags.check_format(request.format or "png", depth, {row.key: row.flag for row in given}, raw=raw)

@@ -188,5 +188,6 @@ def _planes(plan: Plan, image: Image | LargeImage) -> NDArray[Any] | PlaneSource
         mean=mean,
         std=std,
         premultiply=plan.info.plane_names.index("a") if str(plan.alpha).startswith("premultiply") else None,
+        nodata=request.nodata,
         dtype=request.dtype,
     )

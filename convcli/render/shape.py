@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd, prod
 from typing import TYPE_CHECKING
 
 from convcli.geometry.arithmetic import window_px
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 #: Column = (heading of the text table, alignment, the value that is left out if every layer has it).
 _COLUMNS = {
+    "number": ("#", "r", ""),
     "layer": ("layer", "l", None),
+    "from": ("from", "l", ""),
     "output": ("output", "l", None),
     "kernel_size": ("kernel\nsize", "r", "-"),
     "stride": ("stride", "r", "1"),
@@ -98,73 +101,24 @@ def label_text(label: str) -> str:
     return printable(label)
 
 
-def as_number(value: object) -> int | float:
-    """Return an exact number in a type that JSON has."""
-    return value if isinstance(value, int) else float(value)  # type: ignore[arg-type]
-
-
-def row_as_dict(row: Row) -> dict[str, object]:
-    """Return one layer as plain data; keys are the names of the flags and headings."""
-    layer = row.layer
-    return {
-        "layer": layer.label,
-        "kind": layer.kind,
-        "name": layer.name or None,
-        "from": list(layer.inputs) or None,
-        "input": list(row.input),
-        "output": list(row.output),
-        "kernel_size": list(layer.kernel_size) or None,
-        "stride": list(layer.stride) or None,
-        "padding": [list(pair) for pair in row.padding],
-        "dilation": list(layer.dilation) or None,
-        "groups": row.groups,
-        "output_padding": list(layer.output_padding) or None,
-        "ceil_mode": layer.ceil_mode,
-        "bias": layer.bias if "bias" in layer.known() else None,
-        "parameters": row.parameters,
-        "macs": row.macs,
-        "flops": 2 * row.macs,
-        "bias_adds": row.bias_adds,
-        "receptive_field": list(row.receptive_field),
-        "receptive_field_is_exact": row.is_exact_field,
-        "jump": [as_number(jump) for jump in row.jump],
-        "start": [as_number(start) for start in row.start],
-        "aligned": row.is_aligned,
-        "activation_bytes": row.activation_bytes,
-        "unused": list(row.unused),
-    }
-
-
-def totals_as_dict(shape: Walk) -> dict[str, object]:
-    """Return the totals as plain data; they are the sums of the rows."""
-    return {
-        "output": list(shape.output),
-        "parameters": shape.parameters,
-        "macs": shape.macs,
-        "flops": 2 * shape.macs,
-        "bias_adds": shape.bias_adds,
-        "activation_bytes": shape.activation_bytes,
-        "peak_bytes": shape.peak_bytes,
-    }
-
-
-def stack_as_dict(shape: Walk) -> dict[str, object]:
-    """Return a whole stack as plain data: input, layers, totals, notes."""
-    return {
-        "input": list(shape.input),
-        "layers": [row_as_dict(row) for row in shape.rows],
-        "totals": totals_as_dict(shape),
-        "notes": notes(shape),
-    }
+def _all_cells(shape: Walk) -> list[dict[str, str]]:
+    """Return the cells of all layers; numbers and sources are shown only where branches are."""
+    has_branches = any(row.sources != (index - 1,) for index, row in enumerate(shape.rows))
+    cells = []
+    for index, row in enumerate(shape.rows):
+        sources = "+".join(str(source + 1) if source >= 0 else "input" for source in row.sources)
+        mark = "" if row.sources == (index - 1,) else sources
+        cells.append({"number": str(index + 1) if has_branches else "", "from": mark} | _cells(row))
+    return cells
 
 
 def _cells(row: Row) -> dict[str, str]:
-    """Return the cells of one layer by column."""
+    """Return the cells of one layer by column, but for its place."""
     layer = row.layer
     known = layer.known()
     return {
         "layer": label_text(layer.label),
-        "output": shape_text(row.output),
+        "output": shape_text(row.output) or "1",
         "kernel_size": axes_text(layer.kernel_size),
         "stride": axes_text(layer.stride),
         "padding": padding_text(row.padding) if "padding" in known else "-",
@@ -183,7 +137,7 @@ def _cells(row: Row) -> dict[str, str]:
 
 def _as_text(shape: Walk) -> str:
     """Return the table, the totals and the notes as text; a column of one usual value is named below instead."""
-    cells = [_cells(row) for row in shape.rows]
+    cells = _all_cells(shape)
     usual = {key: value for key, (_, _, value) in _COLUMNS.items() if value is not None}
     left_out = [key for key, value in usual.items() if all(row[key] in (value, "-") for row in cells)]
     shown = [key for key in _COLUMNS if key not in left_out]
@@ -192,16 +146,22 @@ def _as_text(shape: Walk) -> str:
         [[row[key] for key in shown] for row in cells],
         align="".join(_COLUMNS[key][1] for key in shown),
     )
-    same = [f"{key.replace('_', ' ')} {usual[key]}" for key in left_out if usual[key] != "-"]
-    lines = [f"input {shape_text(shape.input)}", "", table, ""]
+    same = [f"{key.replace('_', ' ')} {usual[key]}" for key in left_out if usual[key] not in ("-", "")]
+    lines = [*_cut(shape), f"input {shape_text(shape.input)}", "", table, ""]
     lines += [f"all layers: {', '.join(same)}"] * bool(same)
     return "\n".join([*lines, *_totals(shape), *(f"note: {note}" for note in notes(shape))])
 
 
+def _cut(shape: Walk) -> list[str]:
+    """Return the line above a table that does not reach the end of its model."""
+    return [f"PARTIAL: {label_text(shape.partial)}; totals are of the layers below", ""] if shape.partial else []
+
+
 def _totals(shape: Walk) -> list[str]:
     """Return the totals as lines of text."""
+    part = "so far (partial): " if shape.partial else ""
     return [
-        f"output {shape_text(shape.output)}",
+        f"{part}output {shape_text(shape.output)}",
         f"parameters {shape.parameters:,}",
         f"macs {shape.macs:,} (flops {2 * shape.macs:,} = 2 · macs; bias adds {shape.bias_adds:,} apart)",
         f"activation bytes {shape.activation_bytes:,} (float32; peak {shape.peak_bytes:,}, input included)",
@@ -209,12 +169,12 @@ def _totals(shape: Walk) -> list[str]:
 
 
 def notes(shape: Walk) -> list[str]:
-    """Return a sentence for each oddity: unused or skipped input, centres between pixels, upper bounds."""
+    """Return a sentence for each oddity: unused or skipped input, lost biases, centres between pixels, bounds."""
     found: list[str] = []
     was_aligned = True
     for number, row in enumerate(shape.rows, 1):
         where = f"layer {number} ({label_text(row.layer.label)})"
-        found += [f"{where} {what}" for what in _lost(row)]
+        found += [f"{where} {what}" for what in (*_lost(row), *_as_trained(shape, number - 1))]
         if was_aligned and not row.is_aligned:
             start = axes_text(row.start)
             found.append(f"{where}: centres fall between input pixels (start {start}, aligned would end in .5)")
@@ -227,9 +187,39 @@ def notes(shape: Walk) -> list[str]:
     return [*found, *shape.extra_notes]
 
 
+def _as_trained(shape: Walk, index: int) -> list[str]:
+    """Return what a batch norm does to the bias before it and lacks, and what a separable pair saves."""
+    row = shape.rows[index]
+    before = shape.rows[row.sources[0]] if row.sources[0] >= 0 else None
+    found = []
+    if row.layer.kind == "batchnorm":
+        n_users = sum(row.sources[0] in other.sources for other in shape.rows)
+        if before and before.bias_adds and n_users == 1:
+            where = f"layer {row.sources[0] + 1} ({label_text(before.layer.label)})"
+            found.append(f"cancels the {before.output[0]} biases of {where}: bias=false there")
+        if not row.layer.weights and not any(each.layer.kind == "batchnorm" for each in shape.rows[:index]):
+            found.append("is untrained: mean 0, variance 1, factor 1, offset 0; constants or weight give others")
+    while before and not before.layer.has_window and before.layer.kind != "operator" and len(before.sources) == 1:
+        before = shape.rows[before.sources[0]] if before.sources[0] >= 0 else None
+    is_pointwise = row.layer.kind in ("conv", "pointwise") and prod(row.layer.kernel_size) == row.groups == 1
+    if before and is_pointwise and prod(before.layer.stride + row.layer.stride) > 0:
+        taps = prod(before.layer.kernel_size)
+        is_depthwise = before.macs and before.groups == before.input[0] == before.output[0] > 1 and taps > 1
+        if is_depthwise and before.output == row.input and not getattr(before.layer, "is_transposed", False):
+            full = row.output[0] * before.input[0] * taps * prod(before.output[1:])
+            cost = (before.macs + row.macs) / full
+            found.append(
+                f"and the depthwise layer before it take {cost:.3g} of the full convolution's macs {full:,}"
+                f" (1/N + 1/k² with N = {row.output[0]}, k² = {taps})"
+            )
+    return found
+
+
 def _lost(row: Row) -> list[str]:
     """Return the parts of its input that a layer does not use."""
-    layer, found = row.layer, []
+    layer = row.layer
+    found: list[str] = []
+    uneven: dict[str, list[str]] = {}
     names = {1: ("samples",), 2: ("rows", "columns"), 3: ("planes", "rows", "columns")}[layer.n_axes]
     for axis, count in enumerate(row.unused):
         if count:
@@ -239,15 +229,23 @@ def _lost(row: Row) -> list[str]:
         window = window_px(kernel, dilation)
         if how == "down" and stride > window and row.output[1 + axis] > 1:
             found.append(f"skips {stride - window} of every {stride} {name} (stride {stride}, window {window})")
+        least, most = (
+            kernel // stride if gcd(dilation, stride) == 1 else 0,
+            -(-kernel * gcd(dilation, stride) // stride),
+        )
+        if how == "up" and least < most:
+            taps = f"kernel {kernel}, stride {stride}: {least} to {most} taps an output"
+            uneven.setdefault(taps, []).append(name)
+    found += [f"overlaps unevenly along {' and '.join(along)} ({taps})" for taps, along in uneven.items()]
     return found
 
 
 def _as_markdown(shape: Walk) -> str:
     """Return the table with every column, and the totals, as Markdown."""
-    rows = [list(_cells(row).values()) for row in shape.rows]
-    headings = [key.replace("_", " ") for key in _COLUMNS]
+    rows = [[cells[key] for key in _COLUMNS] for cells in _all_cells(shape)]
+    headings = [key.replace("_", " ") if key != "number" else "#" for key in _COLUMNS]
     table = render_markdown(headings, rows, align="".join(align for _, align, _ in _COLUMNS.values()))
-    lines = [f"Input {shape_text(shape.input)}", "", table, "", *(f"- {line}" for line in _totals(shape))]
+    lines = [*_cut(shape), f"Input {shape_text(shape.input)}", "", table, "", *(f"- {line}" for line in _totals(shape))]
     return "\n".join([*lines, *(f"- note: {note}" for note in notes(shape))])
 
 
@@ -262,15 +260,17 @@ def _as_csv(shape: Walk) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, keys, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_cells(row) | {key: getattr(row, key) for key in numbers} for row in shape.rows)
+    for cells, row in zip(_all_cells(shape), shape.rows, strict=True):
+        writer.writerow(cells | {key: getattr(row, key) for key in numbers})
     return stream.getvalue().rstrip("\n")
 
 
 def _as_json(shape: Walk) -> str:
     """Return plain data as JSON."""
     from convcli.pipeline.report import to_json
+    from convcli.render.shape_data import stack_as_dict
 
-    return to_json(stack_as_dict(shape))
+    return to_json(stack_as_dict(shape, notes(shape)))
 
 
 def render_shape(shape: Walk, how: str) -> str:

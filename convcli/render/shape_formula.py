@@ -61,9 +61,11 @@ def _field_lines(shape: Walk, row: Row) -> Iterator[tuple[str, str]]:
     if len(row.sources) > 1:
         yield "receptive field", f"{shape_text(row.receptive_field)} (all that any branch sees)"
         return
-    if not layer.has_window:
+    if not layer.has_window or not row.receptive_field:
         return
     before = shape.rows[row.sources[0]] if row.sources[0] >= 0 else None
+    if before and not before.receptive_field:
+        return
     for axis in range(layer.n_axes):
         field, jump, start = (
             (before.receptive_field[axis], before.jump[axis], before.start[axis]) if before else (1, 1, 0.5)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convcli.render.shape import axes_text, shape_text
+from convcli.layers.inverse import value_text
+from convcli.render.shape import shape_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ def solutions_as_dict(found: Solutions, input_shape: Sequence[int]) -> dict[str,
     }
 
 
-def _plain(answer: Mapping[str, Sequence[int]]) -> dict[str, object]:
+def _plain(answer: Mapping[str, Sequence[object]]) -> dict[str, object]:
     """Return an answer with lists for tuples."""
     return {name: list(values) for name, values in answer.items()}
 
@@ -36,13 +37,15 @@ def render_solutions(found: Solutions, input_shape: Sequence[int]) -> str:
     """Return answers as text, smallest first, with the ranges that were searched."""
     lines = [f"input {shape_text(input_shape)}, target {shape_text(found.target)}: {found.text}"]
     for answer in found.answers:
-        numbers = ", ".join(f"{name.replace('_', ' ')} {axes_text(values)}" for name, values in answer.items())
+        numbers = ", ".join(f"{name.replace('_', ' ')} {value_text(values)}" for name, values in answer.items())
         lines.append(f"  {found.filled(answer)}  ({numbers})")
     more = found.n_answers - len(found.answers)
     if more > 0:
         lines.append(f"  and {more:,} more")
     if not any(len(set(values)) == 1 for answer in found.answers for values in answer.values()):
         lines.append("no single number fits all axes; those above are one number per axis")
+    if any(isinstance(value, tuple) for answer in found.answers for values in answer.values() for value in values):
+        lines.append("no padding with equal sides fits; those above are before,after each axis")
     s = "" if found.n_answers == 1 else "s"
     lines.append(f"{found.n_answers:,} answer{s}, searched {searched_text(found)}")
     return "\n".join(lines)

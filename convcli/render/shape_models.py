@@ -27,6 +27,8 @@ def weights_as_dict(weights: Weights) -> dict[str, object]:
                 "parameters": entry.parameters,
                 "bias": entry.bias,
                 "transposed": entry.is_transposed,
+                "layout": entry.layout or None,
+                "or": list(entry.others),
             }
             for entry in weights.entries
         ],
@@ -59,7 +61,18 @@ def render_weights(weights: Weights, how: str) -> str:
     table = render_table(_HEADINGS, shown, align="lllllr")
     total = sum(entry.parameters for entry in weights.entries)
     others = f"; {weights.n_others:,} other tensors" if weights.n_others else ""
+    lines = [
+        f"{printable(row[0])} may be {' or '.join(e.others)} as well"
+        for row, e in zip(rows, weights.entries, strict=True)
+        if e.others
+    ]
+    if len(lines) > 6:
+        lines = [*lines[:5], f"and {len(lines) - 5} more of the same two kinds; --json has each"]
+    if any(entry.layout for entry in weights.entries):
+        lines.append("entries called kernel are read as rows, columns, input, output (layout=hwio)")
+    unsure = "".join(f"\nnote: {line}" for line in lines)
     return (
         f"{printable(weights.path)}\n\n{table}\n\n{len(rows):,} convolution weights, {total:,} parameters{others}\n"
         "stride, padding and dilation are not in a weight; nor are groups, except where each map sees one channel"
+        f"{unsure}"
     )

@@ -9,4 +9,4 @@ WORDS = {
     "arrange": ("pad", "upsample", "shuffle"),
     "channels": ("batchnorm", "combine", "concat", "add", "subtract"),
 }
-NAMES = tuple(word for words in WORDS.values() for word in words)
+NAMES = sum(WORDS.values(), ())

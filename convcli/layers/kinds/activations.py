@@ -24,7 +24,6 @@ class Sigmoid(Activation):
     """``1 / (1 + exp(-x))``, as ``torch.nn.Sigmoid``."""
 
     kind = "sigmoid"
-    onnx = ("Sigmoid",)
 
     def apply(self, planes: Any) -> Any:
         import numpy as np
@@ -38,7 +37,6 @@ class Silu(Sigmoid):
 
     kind = "silu"
     aliases = ("swish",)
-    onnx = ("Swish",)
 
     def apply(self, planes: Any) -> Any:
         return planes * super().apply(planes)
@@ -48,7 +46,6 @@ class Hardswish(Activation):
     """``x · min(max(x + 3, 0), 6) / 6``, as ``torch.nn.Hardswish``."""
 
     kind = "hardswish"
-    onnx = ("HardSwish",)
 
     def apply(self, planes: Any) -> Any:
         import numpy as np
@@ -60,7 +57,6 @@ class Gelu(Activation):
     """``x · Φ(x)`` with the normal distribution function, exact, as ``torch.nn.GELU``."""
 
     kind = "gelu"
-    onnx = ("Gelu",)
 
     def apply(self, planes: Any) -> Any:
         import numpy as np
@@ -77,26 +73,6 @@ class Relu(Activation):
     bare = "mode"
     parameters = ("value",)
     modes = ("relu", "relu6", "leaky", "abs", "sigmoid", "tanh", "hardswish", "silu")
-    onnx = (
-        *(
-            "Relu",
-            "Abs",
-            "Cast",
-            "Ceil",
-            "Celu",
-            "Clip",
-            "Cos",
-            "Elu",
-            "Erf",
-            "Exp",
-            "Floor",
-            "HardSigmoid",
-            "LeakyRelu",
-        ),
-        *("Log", "LRN", "Mish", "Mul", "Div", "Neg", "PRelu", "Pow", "Reciprocal", "Round", "Selu", "Sin", "Softmax"),
-        *("Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu", "InstanceNormalization", "GroupNormalization"),
-        *("LayerNormalization", "QuantizeLinear", "DequantizeLinear"),
-    )
 
     @classmethod
     def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:

@@ -8,7 +8,7 @@ from typing import Any
 from convcli.errors import UsageError
 from convcli.geometry.arithmetic import Pair, check_groups, resolve_padding
 from convcli.geometry.receptive import Step
-from convcli.layers.layer import Layer, Node, Numbers, Row, Shape
+from convcli.layers.layer import Layer, Numbers, Row, Shape
 
 
 class Pad(Layer):
@@ -21,7 +21,6 @@ class Pad(Layer):
     needed = ("padding",)
     modes = ("zeros", "constant", "replicate", "reflect", "symmetric", "circular")
     example = "pad:1 or pad:0,1,0,1 (top,bottom,left,right)"
-    onnx = ("Pad",)
 
     @classmethod
     def read(cls, name: str, value: object, n_axes: int, at: int) -> object:
@@ -30,15 +29,6 @@ class Pad(Layer):
         if name == "padding" and isinstance(value, str):
             raise UsageError(f"pad needs numbers, not {value!r}", hint=cls.example, position=at)
         return value
-
-    @classmethod
-    def from_onnx(cls, node: Node) -> dict[str, object] | None:
-        """Return the padding, if it is constant and leaves batch and channels alone."""
-        pads, n_all = node.attributes.get("pads") or node.constant(1), node.n_axes + 2
-        sides = [(int(before), int(after)) for before, after in zip(pads[:n_all], pads[n_all:], strict=False)]
-        if len(pads) != 2 * n_all or any(sides[0] + sides[1]) or min(map(min, sides)) < 0:
-            return None
-        return {"padding": [list(pair) for pair in sides[2:]]}
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
         none = (0,) * self.n_axes
@@ -79,18 +69,6 @@ class Upsample(Layer):
     needed = ("scale_factor",)
     modes = ("nearest", "bilinear")
     example = "upsample:2,mode=bilinear"
-    onnx = ("Resize", "Upsample")
-
-    @classmethod
-    def from_onnx(cls, node: Node) -> dict[str, object] | None:
-        """Return factors and mode, if the factors are whole."""
-        scales = next((tensor.values for tensor in node.tensors[1:] if tensor and tensor.values), ())
-        mode = node.attributes.get("mode", b"nearest").decode()
-        if len(scales) != node.n_axes + 2 or any(scale % 1 for scale in scales):
-            return None
-        if scales[:2] != (1, 1) or mode not in ("nearest", "linear"):
-            return None
-        return {"scale_factor": list(map(int, scales[2:])), "mode": "bilinear" if mode == "linear" else mode}
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
         padding, _, unused = super().sizes(sizes)

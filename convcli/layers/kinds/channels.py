@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
-from typing import Any, ClassVar
+from typing import Any
 
 from convcli.errors import GeometryError, KernelError, UsageError, near_names
-from convcli.layers.layer import Layer, Node, Numbers, Row, Shape
+from convcli.layers.layer import Layer, Numbers, Row, Shape
 
 #: Numbers of a batch norm: torch's name in a checkpoint, and the value if nothing is given.
 _NORM = {"mean": ("running_mean", 0.0), "var": ("running_var", 1.0), "gamma": ("weight", 1.0), "beta": ("bias", 0.0)}
@@ -18,8 +18,11 @@ class BatchNorm(Layer):
 
     kind = "batchnorm"
     aliases = ("bn",)
-    parameters = ("eps", "constants", "weight")
-    onnx = ("BatchNormalization",)
+    parameters = ("eps", "in_channels", "constants", "weight")
+
+    def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
+        self.check_in(shapes[0][0])
+        return shapes[0][0], 1
 
     def counts(self, before: Shape, after: Shape, groups: int) -> tuple[int, int, int]:
         """Return two parameters per channel; the operations fold into the convolution before it."""
@@ -92,7 +95,6 @@ class Add(Layer):
 
     kind = "add"
     joins = True
-    onnx: ClassVar[tuple[str, ...]] = ("Add", "Sum")
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         self.check_same(shapes, shapes)
@@ -115,7 +117,6 @@ class Subtract(Add):
 
     kind = "subtract"
     aliases = ("sub",)
-    onnx = ("Sub",)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return the difference."""
@@ -127,12 +128,6 @@ class Concat(Add):
 
     kind = "concat"
     aliases = ("cat",)
-    onnx = ("Concat",)
-
-    @classmethod
-    def from_onnx(cls, node: Node) -> dict[str, object] | None:
-        """Return no parameters if it joins channels."""
-        return {} if node.attributes.get("axis") in (1, -node.n_axes - 1) else None
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         self.check_same(shapes, [shape[1:] for shape in shapes])

@@ -18,9 +18,8 @@ from convcli.geometry.arithmetic import (
     unused_input_px,
 )
 from convcli.geometry.receptive import Step
-from convcli.layers.layer import Layer, Node, Numbers, Row, Shape
+from convcli.layers.layer import Layer, Numbers, Row, Shape
 
-_AUTO_PAD = {"SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
 _WINDOW = ("kernel_size", "stride", "padding", "dilation")
 _WEIGHTS = ("weight", "bias_from", "init")
 
@@ -36,20 +35,6 @@ class Windowed(Layer):
         ones, none = (1,) * n_axes, ((0, 0),) * n_axes
         defaults = {"stride": ones, "dilation": ones, "padding": none, "output_padding": (0,) * n_axes}
         return super().build(defaults | fields, n_axes)
-
-    @classmethod
-    def window_from_onnx(cls, node: Node) -> dict[str, object]:
-        """Return stride, dilation and padding of an ONNX node."""
-        attributes, n_axes = node.attributes, node.n_axes
-        values: dict[str, object] = {
-            "stride": list(attributes.get("strides", [1] * n_axes)),
-            "dilation": list(attributes.get("dilations", [1] * n_axes)),
-        }
-        auto = attributes.get("auto_pad", b"NOTSET").decode()
-        if auto in _AUTO_PAD:
-            return values | {"padding": _AUTO_PAD[auto]}
-        pads = list(attributes.get("pads", [0] * 2 * n_axes))
-        return values | {"padding": [list(pair) for pair in zip(pads[:n_axes], pads[n_axes:], strict=True)]}
 
     def resolve(self, sizes: Shape) -> tuple[Pair, ...]:
         """Return the padding in pixels."""
@@ -107,10 +92,9 @@ class Conv(Windowed):
     kind = "conv"
     aliases: ClassVar[tuple[str, ...]] = ("convolution", "grouped")
     bare = "out_channels"
-    parameters: ClassVar[tuple[str, ...]] = (*_WINDOW, "groups", "bias", "padding_mode", *_WEIGHTS)
+    parameters: ClassVar[tuple[str, ...]] = (*_WINDOW, "groups", "bias", "padding_mode", "in_channels", *_WEIGHTS)
     needed: ClassVar[tuple[str, ...]] = ("out_channels", "kernel_size")
     example = "conv:64,k=3,p=1 is 64 maps of a 3×3 kernel"
-    onnx: ClassVar[tuple[str, ...]] = ("Conv",)
     is_transposed: ClassVar[bool] = False
 
     @classmethod
@@ -120,25 +104,9 @@ class Conv(Windowed):
             return 0
         return super().read(name, value, n_axes, at)
 
-    @classmethod
-    def from_onnx(cls, node: Node) -> dict[str, object] | None:
-        """Return the parameters of Conv or ConvTranspose; the weight's shape has channels and kernel."""
-        weight = node.tensors[1]
-        if weight is None or len(weight.shape) != node.n_axes + 2 or "output_shape" in node.attributes:
-            return None
-        groups = node.attributes.get("group", 1)
-        values = cls.window_from_onnx(node) | {
-            "out_channels": weight.shape[1] * groups if cls.is_transposed else weight.shape[0],
-            "kernel_size": list(weight.shape[2:]),
-            "groups": groups,
-            "bias": len(node.tensors) > 2 and node.tensors[2] is not None,
-        }
-        if cls.is_transposed:
-            values["output_padding"] = list(node.attributes.get("output_padding", [0] * node.n_axes))
-        return values
-
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         n_channels = shapes[0][0]
+        self.check_in(n_channels)
         n_maps, groups = self.out_channels or n_channels * self.multiplier, self.groups or n_channels
         check_groups(n_channels, n_maps, groups)
         return n_maps, groups
@@ -215,7 +183,6 @@ class Depthwise(Conv):
     parameters = (*_WINDOW, "bias", "padding_mode", *_WEIGHTS)
     needed = ("kernel_size",)
     example = "depthwise:k=3,p=1"
-    onnx = ()
 
     @classmethod
     def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:
@@ -232,7 +199,6 @@ class Pointwise(Conv):
     needed = ("out_channels",)
     example = "pointwise:64"
     has_window = False
-    onnx = ()
 
     @classmethod
     def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:
@@ -245,9 +211,8 @@ class ConvTranspose(Conv):
 
     kind = "convtranspose"
     aliases = ("transposed", "deconv", "tconv")
-    parameters = (*_WINDOW, "groups", "bias", "output_padding", *_WEIGHTS)
+    parameters = (*_WINDOW, "groups", "bias", "output_padding", "in_channels", *_WEIGHTS)
     example = "convtranspose:32,k=4,s=2,p=1"
-    onnx = ("ConvTranspose",)
     is_transposed = True
 
     def resolve(self, sizes: Shape) -> tuple[Pair, ...]:

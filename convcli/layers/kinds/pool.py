@@ -9,7 +9,7 @@ from convcli.errors import GeometryError
 from convcli.geometry.arithmetic import Pair, pool_output_px, window_px
 from convcli.geometry.receptive import Step
 from convcli.layers.kinds.conv import Windowed
-from convcli.layers.layer import Layer, Node, Numbers, Row, Shape
+from convcli.layers.layer import Layer, Numbers, Row, Shape
 
 
 class MaxPool(Windowed):
@@ -21,21 +21,11 @@ class MaxPool(Windowed):
     parameters: ClassVar[tuple[str, ...]] = ("stride", "padding", "dilation", "ceil_mode")
     needed = ("kernel_size",)
     example = "maxpool:2 or maxpool:k=3,s=2,p=1"
-    onnx: ClassVar[tuple[str, ...]] = ("MaxPool",)
 
     @classmethod
     def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:
         """Return the layer; the stride is the kernel's size unless given otherwise."""
         return super().build({"stride": fields["kernel_size"]} | fields, n_axes)
-
-    @classmethod
-    def from_onnx(cls, node: Node) -> dict[str, object] | None:
-        """Return the window of a pooling node."""
-        kernel = list(node.attributes["kernel_shape"])
-        if len(kernel) != node.n_axes:
-            return None
-        window = cls.window_from_onnx(node)
-        return window | {"kernel_size": kernel, "ceil_mode": node.attributes.get("ceil_mode", 0)}
 
     def length(self, axis: int, size: int, pads: Pair) -> int:
         """Return the output length; refuse padding over half the kernel, as torch does: a window could lie in it."""
@@ -80,15 +70,6 @@ class AvgPool(MaxPool):
     aliases = ("avg", "averagepool")
     parameters = ("stride", "padding", "ceil_mode", "count_include_pad")
     example = "avgpool:2 or avgpool:k=3,s=2,p=1"
-    onnx = ("AveragePool",)
-
-    @classmethod
-    def from_onnx(cls, node: Node) -> dict[str, object] | None:
-        """Return the window of a pooling node without dilation."""
-        values = super().from_onnx(node)
-        if values is None or values.pop("dilation") != [1] * node.n_axes:
-            return None
-        return values | {"count_include_pad": node.attributes.get("count_include_pad", 0)}
 
     def length(self, axis: int, size: int, pads: Pair) -> int:
         """Return the output length; refuse a kernel larger than the input in 3-D, as torch's avg_pool3d does."""
@@ -113,17 +94,6 @@ class GlobalPool(Layer):
     aliases = ("globalavgpool", "adaptiveavgpool")
     bare = "mode"
     modes = ("avg", "max")
-    onnx = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean")
-
-    @classmethod
-    def from_onnx(cls, node: Node) -> dict[str, object] | None:
-        """Return the mode; ReduceMean only if it is over all axes but batch and channels."""
-        if node.op == "ReduceMean":
-            n_all = node.n_axes + 2
-            axes = sorted(int(axis) % n_all for axis in node.attributes.get("axes") or node.constant(1))
-            if axes != list(range(2, n_all)) or not node.attributes.get("keepdims", 1):
-                return None
-        return {"mode": "max" if node.op == "GlobalMaxPool" else "avg"}
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
         padding, _, unused = super().sizes(sizes)

@@ -46,6 +46,10 @@ def choose_alpha(request: ApplyRequest, kind: str, bound: BoundBank) -> tuple[st
         return None, []
     if not formats.BY_NAME[output_format].holds_alpha:
         return None, [f"{output_format} holds no alpha: it is dropped"]
+    if request.luminance or request.nodata is not None:
+        flag = "--luminance" if request.luminance else "--nodata"
+        said = [] if request.alpha == "keep" else [f"alpha is kept as it is: {flag} works on colours alone"]
+        return "keep", said
     plain = bound.depthwise and bound.n_kernels == 1 and not request.transposed
     if request.alpha == "filter" and not plain:
         return "keep", ["alpha is kept as it is: planes that are mixed or combined have no alpha of their own"]

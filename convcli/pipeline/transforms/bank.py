@@ -78,6 +78,8 @@ class AnyBank(Transform):
             **({"output_padding": list(request.output_padding)} if request.transposed else {}),
             "bias": None if bias is None else bias.tolist(),
             **({} if frames else {"anchor": _anchor(request, self.bound.weight.shape)}),
+            **({"luminance": True} if request.luminance else {}),
+            **({} if request.nodata is None else {"nodata": request.nodata}),
             "combine": self.combination.combine,
             "tone": request.tone,
             "dtype": request.dtype,
@@ -200,6 +202,10 @@ class BankPlanner:
         if kind == "picture" and not is_picture(bound, combination):
             kind = "sheet"
             notes.append(self._why_sheet(len(combination.names(bound.maps, bound.n_kernels))))
+        if request.luminance:
+            from convcli.pipeline.transforms.luminance import with_luminance
+
+            bound = with_luminance(bound, request, selection.names)
         alpha = None
         if info.has_alpha and request.channels is None:
             from convcli.pipeline.transforms.alpha import choose_alpha, with_plain_alpha
@@ -211,7 +217,7 @@ class BankPlanner:
                 bound = self._bind(selection.names)
             if alpha == "premultiply":
                 bound = with_plain_alpha(bound)
-        computed = selection.luma or str(alpha).startswith("premultiply")
+        computed = selection.luma or str(alpha).startswith("premultiply") or request.nodata is not None
         conv = self._plan_conv(bound, info, selection.names, computed=computed)
         if alpha in ("keep", "premultiply-keep"):
             from convcli.pipeline.transforms.alpha import keep_alpha_of_same_size

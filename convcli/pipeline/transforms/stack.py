@@ -35,7 +35,7 @@ _CONV_FLAGS = (
     *("output_padding", "combine"),
 )
 #: Flags that stacks do not know, in their file neither.
-_OTHER_FLAGS = ("alpha", "device", "memory")
+_OTHER_FLAGS = ("alpha", "device", "memory", "nodata", "luminance")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

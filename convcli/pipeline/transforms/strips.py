@@ -14,7 +14,7 @@ from convcli.pipeline.transforms.base import STRIP_BYTES, Band, OutputWriter, Ra
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.engine import ConvPlan
+    from convcli.engine import ConvPlan, Runner
     from convcli.images import ImageInfo
     from convcli.images.planes import PlaneSource
     from convcli.pipeline.request import ApplyRequest
@@ -131,8 +131,13 @@ class ConvRun:
         request: ApplyRequest,
     ) -> None:
         self._conv, self._combination, self._planes, self._tools = conv, combination, planes, tools
-        self._runner = tools.prepare(conv, bound.weight, bound.bias)
+        self._runner: Runner = tools.prepare(conv, bound.weight, bound.bias)
+        if request.nodata is not None:
+            from convcli.engine.masked import MaskedRunner
+
+            self._runner = MaskedRunner(conv, bound.weight, bound.bias)
         self._n_kernels, self._memory = bound.n_kernels, request.memory
+        self._has_gaps = request.nodata is not None
         _, height, width = conv.output_shape
         self._left, self._top, self._width, self._height = request.region or (0, 0, width, height)
         self._n_maps = len(bound.maps) // bound.n_kernels * combination.n_maps(bound.n_kernels)
@@ -142,10 +147,12 @@ class ConvRun:
 
         def extremes(top: int, bottom: int) -> Ranges:
             maps = self._maps(top, bottom)
+            if self._has_gaps:  # minimum and maximum of the values that are there
+                return np.fmin.reduce(maps, axis=(1, 2)), np.fmax.reduce(maps, axis=(1, 2))
             return maps.min(axis=(1, 2)), maps.max(axis=(1, 2))
 
         lows, highs = zip(*self._strips(extremes, self._conv.output_shape[0]), strict=True)
-        return np.min(lows, axis=0), np.max(highs, axis=0)
+        return np.fmin.reduce(lows), np.fmax.reduce(highs)
 
     def fill(self, writers: Sequence[OutputWriter]) -> None:
         """Compute, combine and encode every strip, and append it to every writer."""

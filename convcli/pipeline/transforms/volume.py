@@ -140,6 +140,8 @@ def _refuse_flags(request: ApplyRequest) -> None:
     """Refuse flags that a convolution over frames does not have."""
     tells = [
         (request.transposed, "--transposed"),
+        (request.nodata is not None, "--nodata"),
+        (request.luminance, "--luminance"),
         (request.anchor is not None, "--anchor"),
         (request.device != "cpu", f"--device {request.device}"),
         (request.alpha in ("keep", "filter"), f"--alpha {request.alpha}"),
