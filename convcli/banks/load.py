@@ -190,7 +190,7 @@ def bank_of_file(path: Path, *, entry: str = "", layout: str | None = None) -> K
     Arguments and errors are those of :func:`convcli.banks.formats.read_bank`.
     """
     if path.suffix.lower() == ".toml" and layout is None:  # the usual file: its format need not be told
-        with contextlib.suppress(KernelError, UnicodeDecodeError, OSError):  # read_bank tells the reason
+        with contextlib.suppress(KernelError, ValueError, OSError, RecursionError):  # read_bank tells the reason
             bank = bank_of_raw(parse_bank_toml(path.read_text(encoding="utf-8-sig"), name=path.stem))
             return selected(bank, entry)
     from convcli.banks.formats import read_bank
