@@ -242,9 +242,8 @@ def _rows(plane: Any, index: int) -> list[list[float]]:
     widths = [len(row) for row in plane]
     if len(set(widths)) > 1:
         odd = next(number for number, width in enumerate(widths, 1) if width != widths[0])
-        raise FieldError(
-            index, "taps", f"ragged rows: row 1 has {widths[0]} numbers, row {odd} has {widths[odd - 1]}", odd
-        )
+        reason = f"ragged rows: row 1 has {widths[0]} numbers, row {odd} has {widths[odd - 1]}"
+        raise FieldError(index, "taps", reason, odd)
     return [[_tap(tap, index, row, column) for column, tap in enumerate(taps, 1)] for row, taps in enumerate(plane, 1)]
 
 

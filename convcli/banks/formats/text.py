@@ -31,7 +31,8 @@ _YAML = re.compile(r"^\s*(-\s*\[|-\s*-|-\s+\w+\s*:|[A-Za-z_]\w*\s*:(\s|$))", re.
 _CODE = re.compile(
     r"\b(array|tensor|Tensor|asarray|Mat|matrix|outer|ones|zeros|eye|d?mat[234](x[234])?|(float|double|int|half)\s*"
     r"\[\d*\])\s*\(|[=(]\s*\{|^\s*\{\s*[-+{.\d]|^\s*(static|const|float|double|int|import|from|let|var|kernel\s*/=)\b"
-    r"|^\s*[-+\d./()e]+\s*\.?\*\s*\[|=\s*[-+\d./()e]+\s*\.?\*\s*\[|\]\s*\.?'|\]\s*[)\]}]\s*\.?[*/]|^\s*(>>>?|In \[\d+\]:) "
+    r"|^\s*[-+\d./()e]+\s*\.?\*\s*\[|=\s*[-+\d./()e]+\s*\.?\*\s*\[|\]\s*\.?'|\]\s*[)\]}]\s*\.?[*/]"
+    r"|^\s*(>>>?|In \[\d+\]:) "
     r"|^[ \t]*[A-Za-z]\w* =[ \t]*\n\s*[-+.\d]|^\s*[A-Za-z]\w*\s*=\s*[A-Za-z][\w.]*\(",
     re.M,
 )

@@ -1,0 +1,343 @@
+"""The grammar of pasted code: assignments, lists, brackets, arithmetic of arrays (NumPy). Nothing is run."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from convcli.banks.bank import check_taps
+from convcli.banks.formats.code_calls import FUNCTIONS, KEPT, METHODS, SAME, Value
+from convcli.banks.formats.code_text import Token
+from convcli.errors import KernelError
+
+_DEEPEST = 64
+
+
+class NotRunError(KernelError):
+    """A call that is not read; harmless where it makes no kernel."""
+
+
+class Reader:
+    """Reads tokens once, from left to right."""
+
+    def __init__(self, tokens: list[Token]) -> None:
+        self.tokens = tokens
+        self.at = 0
+        self.depth = 0
+        self.values: dict[str, Value] = {}
+        self.notes: list[str] = []
+
+    @property
+    def now(self) -> Token:
+        return self.tokens[self.at]
+
+    def take(self) -> Token:
+        token = self.tokens[self.at]
+        self.at += token.kind != "end"
+        return token
+
+    def fail(self, reason: str, hint: str | None = None) -> KernelError:
+        return KernelError(f"line {self.now.line}: {reason}", hint=hint, line=self.now.line)
+
+    def expect(self, text: str) -> None:
+        if self.now.text != text:
+            raise self.fail(f"'{self.now.text.strip() or 'the end'}' stands where '{text}' is expected")
+        self.take()
+
+    def skip_lines(self) -> None:
+        while self.now.kind == "line":
+            self.take()
+
+    def statements(self) -> dict[str, Value]:
+        """Read all assignments and bare arrays; return values by name, '' and numbers for those without."""
+        while self.now.kind != "end":
+            if self.now.kind == "line" or self.now.text in (";", "}"):
+                self.take()
+                continue
+            start = self.at
+            try:
+                self.statement()
+            except NotRunError as error:
+                target = self.tokens[start].text
+                if target in self.values or self.tokens[start + 1].text.strip() in ("", "="):
+                    if not any(isinstance(value, np.ndarray) for value in self.values.values()):
+                        raise
+                    if target in self.values:
+                        raise
+                self.notes.append(f"not read: {error}")
+                self.rest_of_line()
+        return self.values
+
+    def rest_of_line(self) -> None:
+        depth = 0
+        while self.now.kind != "end" and (depth > 0 or self.now.kind != "line"):
+            depth += (self.now.text in ("(", "[", "{")) - (self.now.text in (")", "]", "}"))
+            self.take()
+
+    def statement(self) -> None:
+        first = self.now
+        if first.text in ("import", "from", "using", "namespace", "precision", "uniform", "print", "disp"):
+            self.rest_of_line()
+            return
+        target, dims, operator = self.target()
+        self.skip_lines()
+        value = self.expression()
+        if operator in ("/=", "*=", "+=", "-="):
+            if target not in self.values:
+                raise self.fail(f"'{target}' has no value yet")
+            value = self.binary(operator[0], self.values[target], value)
+        if dims and isinstance(value, np.ndarray):
+            if math.prod(dims) != value.size:
+                raise self.fail(f"{value.size} numbers for an array of {'x'.join(map(str, dims))}")
+            value = value.reshape(dims)
+        if self.now.text not in (";", "\n", "", ","):
+            raise self.fail(f"cannot read '{self.now.text}' behind the numbers")
+        self.values[target or str(len(self.values) + 1)] = value
+
+    def target(self) -> tuple[str, list[int], str]:
+        """Read ``static const float k[3][3] =``; return name, sizes and operator, or nothing for a bare value."""
+        start, name, dims = self.at, "", list[int]()
+        closed = True
+        while self.now.kind not in ("line", "end"):
+            token = self.take()
+            if token.text in ("=", "/=", "*=", "+=", "-="):
+                if name:
+                    return name, dims if len(dims) > 1 else [], token.text
+                break
+            if token.kind == "name" and closed:
+                name = token.text
+            elif token.kind == "name" or token.text in ("&", "<", ">", ",", "*"):
+                continue
+            elif token.text in ("[", "(", ":", ";") and name:
+                closed = False
+            elif token.kind == "number" and not closed:
+                page = self.tokens[self.at - 2].text == ","
+                if page:
+                    name += token.text
+                else:
+                    dims.append(int(token.text) if token.text.isdigit() else 0)
+            elif token.text not in ("]", ")"):
+                break
+        self.at = start
+        return "", [], ""
+
+    def expression(self, *, blanks: bool = False) -> Value:
+        """Read a sum; with ``blanks``, ``1 -2`` are two values."""
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise self.fail("nested too deeply")
+        value = self.product()
+        while self.now.text in ("+", "-"):
+            following = self.tokens[self.at + 1]
+            if blanks and self.now.spaced and not following.spaced:
+                break
+            if self.depth > 1 and not blanks and self.now.spaced and not following.spaced:
+                raise self.fail(f"'{self.now.text}{following.text}' behind a blank: is a comma forgotten?")
+            value = self.binary(self.take().text, value, self.product())
+        self.depth -= 1
+        return value
+
+    def product(self) -> Value:
+        value = self.factor()
+        while self.now.text in ("*", "/", ".*", "./", "@"):
+            operator = self.take().text
+            value = self.binary(operator.strip("."), value, self.factor())
+        return value
+
+    def factor(self) -> Value:
+        if self.now.text in ("+", "-"):
+            self.depth += 1
+            if self.depth > _DEEPEST:
+                raise self.fail("nested too deeply")
+            sign = self.take().text
+            value = self.factor()
+            self.depth -= 1
+            return self.binary("-", 0.0, value) if sign == "-" else value
+        value = self.primary()
+        while self.now.text in ("'", ".'") or self.now.kind == "method":
+            value = self.method(self.take().text, value)
+        return value
+
+    def primary(self) -> Value:
+        token = self.take()
+        if token.kind == "number":
+            return float(re.sub(r"[fFlLuUhH]+$", "", token.text))
+        if token.kind == "text":
+            return token.text
+        if token.text == "[":
+            return self.bracket()
+        if token.text in ("{", "("):
+            items, commas, lines = self.items("}" if token.text == "{" else ")")
+            return items[0] if token.text == "(" and len(items) == 1 and not commas else self.stacked(items, lines)
+        if token.kind == "name":
+            return self.named(token)
+        self.at -= 1
+        raise self.fail(f"'{token.text.strip() or 'the end'}' stands where a number is expected")
+
+    def items(self, close: str) -> tuple[list[Value], int, list[int]]:
+        """Read values with commas to ``close``; return them, the number of commas, and the line of each."""
+        items, commas, lines = list[Value](), 0, list[int]()
+        self.skip_lines()
+        while self.now.text != close:
+            if self.now.kind == "name" and self.tokens[self.at + 1].text == "=":  # dtype=…
+                while self.now.text not in (",", close) or self.depth < 0:
+                    if self.now.kind == "end":
+                        raise self.fail(f"'{close}' is missing")
+                    if self.take().text in ("(", "<"):
+                        self.depth += 0
+                        while self.now.text not in (")", ">", ""):
+                            self.take()
+                        self.take()
+            else:
+                lines.append(self.now.line)
+                items.append(self.expression())
+            self.skip_lines()
+            if self.now.text != close:
+                if self.now.text != ",":
+                    raise self.fail(f"'{self.now.text.strip() or 'the end'}' behind a value: is a comma forgotten?")
+                self.take()
+                commas += 1
+            self.skip_lines()
+        self.take()
+        return items, commas, lines
+
+    def bracket(self) -> Value:
+        """Read ``[1, 2]``, ``[1 2; 3 4]``, or nested lists with commas, blanks or lines between them."""
+        rows: list[list[Value]] = [[]]
+        comma, commas, blanks, breaks = False, 0, 0, 0
+        while self.now.text != "]":
+            token = self.now
+            if token.kind == "end":
+                raise self.fail("a bracket is not closed")
+            if token.text == ";":
+                breaks += 1
+                rows.append([])
+                self.take()
+            elif token.kind == "line":
+                flat = rows[-1] and not comma and all(isinstance(item, float) for item in rows[-1])
+                if flat:
+                    rows.append([])
+                self.take()
+            elif token.text == ",":
+                if comma or not rows[-1]:
+                    raise self.fail("a number is missing before the comma")
+                comma, commas = True, commas + 1
+                self.take()
+            else:
+                blanks += bool(rows[-1]) and not comma
+                rows[-1].append(self.expression(blanks=True))
+                comma = False
+                if commas and blanks and not breaks and all(isinstance(item, float) for item in rows[-1]):
+                    raise self.fail("commas and blanks between the numbers: is a comma forgotten?")
+        self.take()
+        rows = [row for row in rows if row]
+        if len(rows) == 1 and not breaks:
+            return self.stacked(rows[0])
+        return self.stacked([self.stacked(row) for row in rows])
+
+    def stacked(self, items: list[Value], lines: list[int] | None = None) -> Value:
+        """Return values as one array; ``lines`` lay a flat list out in rows."""
+        if not items:
+            raise self.fail("no numbers")
+        if all(isinstance(item, str) for item in items):
+            return items
+        shapes = {np.shape(item) for item in items if not isinstance(item, (str, list))}
+        if len(shapes) != 1 or any(isinstance(item, (str, list)) for item in items):
+            sizes = ", ".join(str(np.size(item)) for item in items[:4])
+            raise self.fail(f"ragged rows: {sizes} … numbers")
+        array = np.array(items, dtype=np.float64)
+        counts = [lines.count(line) for line in dict.fromkeys(lines)] if lines and array.ndim == 1 else []
+        if 1 < len(counts) <= 256 and len(set(counts)) == 1 and counts[0] > 1:
+            self.notes.append(f"{array.size} numbers in a row are read as the {len(counts)} lines they stand on")
+            array = array.reshape(len(counts), counts[0])
+        return array
+
+    def named(self, token: Token) -> Value:
+        last = re.split(r"[.:]+", token.text)[-1]
+        if token.text in self.values:
+            return self.values[token.text]
+        if last == "new" and self.now.kind == "name":
+            return self.named(self.take())
+        sized = list[float]()
+        while self.now.text == "[" and last in SAME | {"int"} and not self.now.spaced:  # float[9](…)
+            self.take()
+            if self.now.kind == "number":
+                sized.append(float(self.take().text))
+            self.expect("]")
+        if self.now.text == "{":
+            return self.primary()
+        if self.now.text != "(":
+            if last in ("pi", "PI", "M_PI"):
+                return math.pi
+            if last in ("nan", "inf", "NaN", "Inf", "NAN", "INFINITY", "Infinity"):
+                raise self.fail(f"{last} is not finite: taps must be finite")
+            if last in ("float32", "float64", "float16", "double", "float", "single", "half", "int8", "uint8", "int32"):
+                return last
+            raise NotRunError(f"line {token.line}: '{token.text}' is not a number", line=token.line)
+        self.take()
+        if last not in SAME and last not in FUNCTIONS and not re.fullmatch(r"d?(mat|vec)[234](x[234])?", last):
+            self.at -= 1
+            raise NotRunError(
+                f"line {token.line}: '{token.text}(…)' would have to be run, and code is only read",
+                hint="print its numbers into the file",
+                line=token.line,
+            )
+        items, _, lines = self.items(")")
+        if token.text in ("ones", "zeros") and len(items) == 1 and isinstance(items[0], float):
+            items *= 2  # MATLAB's square
+        if last in FUNCTIONS:
+            return self.call(FUNCTIONS[last], items)
+        numbers = [item for item in items if not isinstance(item, str)]
+        if matrix := re.fullmatch(r"d?mat([234])(?:x([234]))?", last):
+            self.notes.append(f"{last}: taps in the order written, row by row; GLSL itself fills columns")
+            columns, rows = int(matrix[1]), int(matrix[2] or matrix[1])
+            if all(isinstance(item, float) for item in numbers) and len(numbers) == columns * rows:
+                return np.array(numbers).reshape(columns, rows)
+            return self.stacked(numbers)
+        if len(numbers) == 1 and not sized:
+            return numbers[0]
+        return self.stacked(numbers, lines)
+
+    def call(self, function: Callable[..., Value], arguments: list[Value]) -> Value:
+        try:
+            return function(*(item for item in arguments if not isinstance(item, str)))
+        except (ValueError, TypeError, IndexError, OverflowError) as error:
+            raise self.fail(" ".join(str(error).split())[:100]) from None
+
+    def method(self, name: str, value: Value) -> Value:
+        if name in ("'", ".'", ".T", ".mT"):
+            array = np.atleast_2d(value) if name in ("'", ".'") else np.asarray(value)
+            return array.T
+        arguments: list[Value] = []
+        if self.now.text == "(":
+            self.take()
+            arguments = self.items(")")[0]
+        if name[1:] in KEPT:
+            return value
+        if name[1:] in METHODS:
+            return self.call(METHODS[name[1:]], [value, *arguments])
+        raise NotRunError(f"line {self.now.line}: '{name}' would have to be run, and code is only read")
+
+    def binary(self, operator: str, left: Value, right: Value) -> Value:
+        if isinstance(left, (str, list)) or isinstance(right, (str, list)):
+            raise self.fail("text where a number is expected")
+        try:
+            shape = np.broadcast_shapes(np.shape(left), np.shape(right))
+        except ValueError:
+            shape = None
+        if operator == "@" and shape is None:
+            raise self.fail("a matrix product of these sizes is not read")
+        if shape is None:
+            raise self.fail(f"arrays of {np.shape(left)} and {np.shape(right)} do not go together")
+        check_taps(math.prod(shape), "the array")
+        a, b = np.asarray(left, np.float64), np.asarray(right, np.float64)
+        outer = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] == 1
+        if operator == "@" and not outer:
+            raise self.fail("only a column times a row is read as a matrix product")
+        if operator == "*" and a.ndim and b.ndim and a.shape == b.shape and a.size > 1:
+            raise self.fail("'*' of two arrays: element by element, or a matrix product?")
+        result = {"+": np.add, "-": np.subtract, "*": np.multiply, "@": np.multiply, "/": np.divide}[operator](a, b)
+        return result if result.ndim else float(result)

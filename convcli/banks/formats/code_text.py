@@ -1,0 +1,79 @@
+"""Pasted code as tokens: without comments, prompts and a printer's decoration (stdlib)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from convcli.errors import KernelError
+
+_TOKEN = re.compile(
+    r"(?P<blank>[ \t\f]+|\\\n)|(?P<line>\n)|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?:[fFlLuUhH]+\b)?)"
+    r"|(?P<method>\.[A-Za-z_]\w*)|(?P<name>[A-Za-z_]\w*(?:(?:\.|::)[A-Za-z_]\w*)*)"
+    r"|(?P<mark>\.\*|\./|\.'|[-+*/]=|->|[-+*/@(){}\[\],;=':<>\"?&|!])"
+)
+_COMMENT = re.compile(r"/\*.*?\*/|(?<!:)//[^\n]*|[#%][^\n]*", re.DOTALL)
+_CONTINUED = re.compile(r"(?<=\S)[ \t]*\.\.\.[ \t]*\n(?!\s*\.\.\.)")
+_DISPLAY = re.compile(
+    r"(?m)^[ \t]*([A-Za-z]\w*) =[ \t]*\n(?:[ \t]*\n)*((?:[ \t]*[-+.\d][-+.\deE \t*]*\n(?:[ \t]*\n)*)+)"
+)
+_FACTOR = re.compile(r"\s*([\d.]+e[-+]?\d+)\s*\*\s*\n", re.IGNORECASE)
+_PROMPT = re.compile(r"(?m)^[ \t]*(>>>?|In \[\d+\]:|Out\[\d+\]:|\.\.\. )[ \t]?")
+
+
+class Token(NamedTuple):
+    """A piece of code: its kind, its text, its line, and whether a blank stands before it."""
+
+    kind: str
+    text: str
+    line: int
+    spaced: bool
+
+
+def prepared(text: str) -> str:
+    """Return the text without comments and prompts, with MATLAB's display of a matrix as an assignment."""
+    text = _COMMENT.sub(lambda found: "\n" * found.group().count("\n"), _PROMPT.sub("", text))
+    if re.search(r"(?m)^\s*Columns \d+ (through|and) \d+", text):
+        raise KernelError("the printer split the columns", hint="print with a wider window, or writematrix(k, 'k.csv')")
+
+    def display(found: re.Match[str]) -> str:
+        factor = _FACTOR.match(found[2])
+        rows = found[2][factor.end() :] if factor else found[2]
+        lead = found.group()[: found.group().index("=")]
+        return f"{lead}= [{rows.rstrip()}]{f' * {factor[1]}' if factor else ''}\n"
+
+    text = _CONTINUED.sub(" ", _DISPLAY.sub(display, text + "\n"))
+    if "..." in text:
+        line = text.count("\n", 0, text.index("...")) + 1
+        raise KernelError(
+            f"line {line}: the printer left numbers out (...)",
+            hint="np.set_printoptions(threshold=sys.maxsize), or torch.set_printoptions(profile='full'), prints all",
+            line=line,
+        )
+    return text
+
+
+def tokens_of(text: str) -> list[Token]:
+    """Return the tokens of prepared text, and one of kind ``end``."""
+    found: list[Token] = []
+    position, line, spaced = 0, 1, True
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise KernelError(f"line {line}: '{text[position]}' is not read as code of taps", line=line)
+        kind, piece, position = str(match.lastgroup), match.group(), match.end()
+        if kind == "blank":
+            spaced = True
+            continue
+        ends_value = bool(found) and (found[-1].kind in ("number", "name", "method") or found[-1].text in "])}'")
+        if piece == '"' or (piece == "'" and (spaced or not ends_value)):
+            end = text.find(piece, position)
+            if end < 0:
+                raise KernelError(f"line {line}: a quote is not closed", line=line)
+            kind, piece, position = "text", text[position:end], end + 1
+        if kind == "name" and found and found[-1].kind == "number" and not spaced:
+            raise KernelError(f"line {line}: '{found[-1].text}{piece}' is not a real number", line=line)
+        found.append(Token(kind, piece, line, spaced))
+        line += kind == "line"
+        spaced = kind == "line"
+    return [*found, Token("end", "", line, True)]
