@@ -116,6 +116,8 @@ def parse_bank_toml(text: str, *, name: str) -> RawBank:
     try:
         return bank_from_data(data, name=name)
     except FieldError as error:
+        from convcli.banks.places import line_of
+
         line = line_of(text, error.kernel, error.key, error.row)
         raise KernelError(f"line {line}, {error.field}: {error.reason}", line=line, field=error.field) from None
 
@@ -123,27 +125,6 @@ def parse_bank_toml(text: str, *, name: str) -> RawBank:
 def is_bank_key(name: str) -> bool:
     """Whether a bank file may begin with this key."""
     return name in _BANK_KEYS | _KERNELS | _KERNEL_KEYS
-
-
-def line_of(text: str, kernel: int | None, key: str, row: int = 0) -> int:
-    """Find the line of a key in the bank's head or in the given ``[[kernel]]`` table, or of a row of its taps."""
-    lines = text.splitlines()
-    tables = [number for number, line in enumerate(lines, 1) if re.match(r"\s*\[\[\s*kernels?\s*\]\]", line)]
-    if kernel is None:
-        start, end = 1, (tables[0] - 1 if tables else len(lines))
-    elif kernel < len(tables):
-        start, end = tables[kernel], (tables[kernel + 1] - 1 if kernel + 1 < len(tables) else len(lines))
-    else:
-        start, end = 1, len(lines)  # one kernel without a table of its own
-    pattern = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*=""")
-    line = next((number for number in range(start, end + 1) if pattern.match(lines[number - 1])), start)
-    return line if row < 1 else row_line("\n".join(lines[line - 1 : end]), row, line)
-
-
-def row_line(text: str, row: int, first: int) -> int:
-    """Return the line of the row-th innermost bracket of a text that starts in line ``first``."""
-    rows = [found.start() for found in re.finditer(r"\[[^\[\]]*\]", text)]
-    return first if row > len(rows) else first + text.count("\n", 0, rows[row - 1])
 
 
 def bank_from_data(data: Any, *, name: str) -> RawBank:

@@ -10,7 +10,7 @@ import numpy as np
 
 from convcli.banks.bank import check_taps
 from convcli.banks.formats.code_calls import FUNCTIONS, KEPT, METHODS, SAME, Value
-from convcli.banks.formats.code_text import Token
+from convcli.banks.formats.code_text import Cursor, Token
 from convcli.errors import KernelError
 
 _DEEPEST = 64
@@ -20,36 +20,14 @@ class NotRunError(KernelError):
     """A call that is not read; harmless where it makes no kernel."""
 
 
-class Reader:
+class Reader(Cursor):
     """Reads tokens once, from left to right."""
 
     def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = tokens
-        self.at = 0
+        super().__init__(tokens)
         self.depth = 0
         self.values: dict[str, Value] = {}
         self.notes: list[str] = []
-
-    @property
-    def now(self) -> Token:
-        return self.tokens[self.at]
-
-    def take(self) -> Token:
-        token = self.tokens[self.at]
-        self.at += token.kind != "end"
-        return token
-
-    def fail(self, reason: str, hint: str | None = None) -> KernelError:
-        return KernelError(f"line {self.now.line}: {reason}", hint=hint, line=self.now.line)
-
-    def expect(self, text: str) -> None:
-        if self.now.text != text:
-            raise self.fail(f"'{self.now.text.strip() or 'the end'}' stands where '{text}' is expected")
-        self.take()
-
-    def skip_lines(self) -> None:
-        while self.now.kind == "line":
-            self.take()
 
     def statements(self) -> dict[str, Value]:
         """Read all assignments and bare arrays; return values by name, '' and numbers for those without."""
@@ -59,7 +37,7 @@ class Reader:
                 continue
             start = self.at
             try:
-                self.statement()
+                self._statement()
             except NotRunError as error:
                 target = self.tokens[start].text
                 if target in self.values or self.tokens[start + 1].text.strip() in ("", "="):
@@ -68,27 +46,27 @@ class Reader:
                     if target in self.values:
                         raise
                 self.notes.append(f"not read: {error}")
-                self.rest_of_line()
+                self._rest_of_line()
         return self.values
 
-    def rest_of_line(self) -> None:
+    def _rest_of_line(self) -> None:
         depth = 0
         while self.now.kind != "end" and (depth > 0 or self.now.kind != "line"):
             depth += (self.now.text in ("(", "[", "{")) - (self.now.text in (")", "]", "}"))
             self.take()
 
-    def statement(self) -> None:
+    def _statement(self) -> None:
         first = self.now
         if first.text in ("import", "from", "using", "namespace", "precision", "uniform", "print", "disp"):
-            self.rest_of_line()
+            self._rest_of_line()
             return
-        target, dims, operator = self.target()
+        target, dims, operator = self._target()
         self.skip_lines()
-        value = self.expression()
+        value = self._expression()
         if operator in ("/=", "*=", "+=", "-="):
             if target not in self.values:
                 raise self.fail(f"'{target}' has no value yet")
-            value = self.binary(operator[0], self.values[target], value)
+            value = self._binary(operator[0], self.values[target], value)
         if dims and isinstance(value, np.ndarray):
             if math.prod(dims) != value.size:
                 raise self.fail(f"{value.size} numbers for an array of {'x'.join(map(str, dims))}")
@@ -97,7 +75,7 @@ class Reader:
             raise self.fail(f"cannot read '{self.now.text}' behind the numbers")
         self.values[target or str(len(self.values) + 1)] = value
 
-    def target(self) -> tuple[str, list[int], str]:
+    def _target(self) -> tuple[str, list[int], str]:
         """Read ``static const float k[3][3] =``; return name, sizes and operator, or nothing for a bare value."""
         start, name, dims = self.at, "", list[int]()
         closed = True
@@ -124,60 +102,60 @@ class Reader:
         self.at = start
         return "", [], ""
 
-    def expression(self, *, blanks: bool = False) -> Value:
+    def _expression(self, *, blanks: bool = False) -> Value:
         """Read a sum; with ``blanks``, ``1 -2`` are two values."""
         self.depth += 1
         if self.depth > _DEEPEST:
             raise self.fail("nested too deeply")
-        value = self.product()
+        value = self._product()
         while self.now.text in ("+", "-"):
             following = self.tokens[self.at + 1]
             if blanks and self.now.spaced and not following.spaced:
                 break
             if self.depth > 1 and not blanks and self.now.spaced and not following.spaced:
                 raise self.fail(f"'{self.now.text}{following.text}' behind a blank: is a comma forgotten?")
-            value = self.binary(self.take().text, value, self.product())
+            value = self._binary(self.take().text, value, self._product())
         self.depth -= 1
         return value
 
-    def product(self) -> Value:
-        value = self.factor()
+    def _product(self) -> Value:
+        value = self._factor()
         while self.now.text in ("*", "/", ".*", "./", "@"):
             operator = self.take().text
-            value = self.binary(operator.strip("."), value, self.factor())
+            value = self._binary(operator.strip("."), value, self._factor())
         return value
 
-    def factor(self) -> Value:
+    def _factor(self) -> Value:
         if self.now.text in ("+", "-"):
             self.depth += 1
             if self.depth > _DEEPEST:
                 raise self.fail("nested too deeply")
             sign = self.take().text
-            value = self.factor()
+            value = self._factor()
             self.depth -= 1
-            return self.binary("-", 0.0, value) if sign == "-" else value
-        value = self.primary()
+            return self._binary("-", 0.0, value) if sign == "-" else value
+        value = self._primary()
         while self.now.text in ("'", ".'") or self.now.kind == "method":
-            value = self.method(self.take().text, value)
+            value = self._method(self.take().text, value)
         return value
 
-    def primary(self) -> Value:
+    def _primary(self) -> Value:
         token = self.take()
         if token.kind == "number":
             return float(re.sub(r"[fFlLuUhH]+$", "", token.text))
         if token.kind == "text":
             return token.text
         if token.text == "[":
-            return self.bracket()
+            return self._bracket()
         if token.text in ("{", "("):
-            items, commas, lines = self.items("}" if token.text == "{" else ")")
-            return items[0] if token.text == "(" and len(items) == 1 and not commas else self.stacked(items, lines)
+            items, commas, lines = self._items("}" if token.text == "{" else ")")
+            return items[0] if token.text == "(" and len(items) == 1 and not commas else self._stacked(items, lines)
         if token.kind == "name":
-            return self.named(token)
+            return self._named(token)
         self.at -= 1
         raise self.fail(f"'{token.text.strip() or 'the end'}' stands where a number is expected")
 
-    def items(self, close: str) -> tuple[list[Value], int, list[int]]:
+    def _items(self, close: str) -> tuple[list[Value], int, list[int]]:
         """Read values with commas to ``close``; return them, the number of commas, and the line of each."""
         items, commas, lines = list[Value](), 0, list[int]()
         self.skip_lines()
@@ -193,7 +171,7 @@ class Reader:
                         self.take()
             else:
                 lines.append(self.now.line)
-                items.append(self.expression())
+                items.append(self._expression())
             self.skip_lines()
             if self.now.text != close:
                 if self.now.text != ",":
@@ -204,7 +182,7 @@ class Reader:
         self.take()
         return items, commas, lines
 
-    def bracket(self) -> Value:
+    def _bracket(self) -> Value:
         """Read ``[1, 2]``, ``[1 2; 3 4]``, or nested lists with commas, blanks or lines between them."""
         rows: list[list[Value]] = [[]]
         comma, commas, blanks, breaks = False, 0, 0, 0
@@ -228,17 +206,17 @@ class Reader:
                 self.take()
             else:
                 blanks += bool(rows[-1]) and not comma
-                rows[-1].append(self.expression(blanks=True))
+                rows[-1].append(self._expression(blanks=True))
                 comma = False
                 if commas and blanks and not breaks and all(isinstance(item, float) for item in rows[-1]):
                     raise self.fail("commas and blanks between the numbers: is a comma forgotten?")
         self.take()
         rows = [row for row in rows if row]
         if len(rows) == 1 and not breaks:
-            return self.stacked(rows[0])
-        return self.stacked([self.stacked(row) for row in rows])
+            return self._stacked(rows[0])
+        return self._stacked([self._stacked(row) for row in rows])
 
-    def stacked(self, items: list[Value], lines: list[int] | None = None) -> Value:
+    def _stacked(self, items: list[Value], lines: list[int] | None = None) -> Value:
         """Return values as one array; ``lines`` lay a flat list out in rows."""
         if not items:
             raise self.fail("no numbers")
@@ -255,12 +233,12 @@ class Reader:
             array = array.reshape(len(counts), counts[0])
         return array
 
-    def named(self, token: Token) -> Value:
+    def _named(self, token: Token) -> Value:
         last = re.split(r"[.:]+", token.text)[-1]
         if token.text in self.values:
             return self.values[token.text]
         if last == "new" and self.now.kind == "name":
-            return self.named(self.take())
+            return self._named(self.take())
         sized = list[float]()
         while self.now.text == "[" and last in SAME | {"int"} and not self.now.spaced:  # float[9](…)
             self.take()
@@ -268,7 +246,7 @@ class Reader:
                 sized.append(float(self.take().text))
             self.expect("]")
         if self.now.text == "{":
-            return self.primary()
+            return self._primary()
         if self.now.text != "(":
             if last in ("pi", "PI", "M_PI"):
                 return math.pi
@@ -285,43 +263,43 @@ class Reader:
                 hint="print its numbers into the file",
                 line=token.line,
             )
-        items, _, lines = self.items(")")
+        items, _, lines = self._items(")")
         if token.text in ("ones", "zeros") and len(items) == 1 and isinstance(items[0], float):
             items *= 2  # MATLAB's square
         if last in FUNCTIONS:
-            return self.call(FUNCTIONS[last], items)
+            return self._call(FUNCTIONS[last], items)
         numbers = [item for item in items if not isinstance(item, str)]
         if matrix := re.fullmatch(r"d?mat([234])(?:x([234]))?", last):
             self.notes.append(f"{last}: taps in the order written, row by row; GLSL itself fills columns")
             columns, rows = int(matrix[1]), int(matrix[2] or matrix[1])
             if all(isinstance(item, float) for item in numbers) and len(numbers) == columns * rows:
                 return np.array(numbers).reshape(columns, rows)
-            return self.stacked(numbers)
+            return self._stacked(numbers)
         if len(numbers) == 1 and not sized:
             return numbers[0]
-        return self.stacked(numbers, lines)
+        return self._stacked(numbers, lines)
 
-    def call(self, function: Callable[..., Value], arguments: list[Value]) -> Value:
+    def _call(self, function: Callable[..., Value], arguments: list[Value]) -> Value:
         try:
             return function(*(item for item in arguments if not isinstance(item, str)))
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise self.fail(" ".join(str(error).split())[:100]) from None
 
-    def method(self, name: str, value: Value) -> Value:
+    def _method(self, name: str, value: Value) -> Value:
         if name in ("'", ".'", ".T", ".mT"):
             array = np.atleast_2d(value) if name in ("'", ".'") else np.asarray(value)
             return array.T
         arguments: list[Value] = []
         if self.now.text == "(":
             self.take()
-            arguments = self.items(")")[0]
+            arguments = self._items(")")[0]
         if name[1:] in KEPT:
             return value
         if name[1:] in METHODS:
-            return self.call(METHODS[name[1:]], [value, *arguments])
+            return self._call(METHODS[name[1:]], [value, *arguments])
         raise NotRunError(f"line {self.now.line}: '{name}' would have to be run, and code is only read")
 
-    def binary(self, operator: str, left: Value, right: Value) -> Value:
+    def _binary(self, operator: str, left: Value, right: Value) -> Value:
         if isinstance(left, (str, list)) or isinstance(right, (str, list)):
             raise self.fail("text where a number is expected")
         try:

@@ -77,3 +77,37 @@ def tokens_of(text: str) -> list[Token]:
         line += kind == "line"
         spaced = kind == "line"
     return [*found, Token("end", "", line, True)]
+
+
+class Cursor:
+    """A place in a list of tokens."""
+
+    def __init__(self, tokens: list[Token]) -> None:
+        self.tokens = tokens
+        self.at = 0
+
+    @property
+    def now(self) -> Token:
+        """Return the token to be read next."""
+        return self.tokens[self.at]
+
+    def take(self) -> Token:
+        """Return the next token and go past it."""
+        token = self.tokens[self.at]
+        self.at += token.kind != "end"
+        return token
+
+    def fail(self, reason: str, hint: str | None = None) -> KernelError:
+        """Return an error in the line of the next token."""
+        return KernelError(f"line {self.now.line}: {reason}", hint=hint, line=self.now.line)
+
+    def expect(self, text: str) -> None:
+        """Go past one mark, or raise."""
+        if self.now.text != text:
+            raise self.fail(f"'{self.now.text.strip() or 'the end'}' stands where '{text}' is expected")
+        self.take()
+
+    def skip_lines(self) -> None:
+        """Go past line ends."""
+        while self.now.kind == "line":
+            self.take()

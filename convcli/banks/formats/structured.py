@@ -11,7 +11,8 @@ from convcli.banks.formats import library
 from convcli.banks.formats.exported import ARRAY_FORMATS, Exported, lost_reduction, text_file
 from convcli.banks.formats.literal import kernels_of_lists
 from convcli.banks.numbers import format_number
-from convcli.banks.raw import FieldError, RawBank, bank_from_data, row_line
+from convcli.banks.places import row_line
+from convcli.banks.raw import FieldError, RawBank, bank_from_data
 from convcli.errors import KernelError
 
 
