@@ -14,7 +14,7 @@ from convcli.banks.formats.literal import Literal, kernels_of_lists
 from convcli.banks.raw import FieldError, RawKernel
 from convcli.errors import KernelError
 
-_LAYOUT = re.compile(r"(\d+) rows of (\d+)")
+_LAYOUT = re.compile(r"(?<!\d)(\d{1,6}) rows of (\d{1,6})\b")
 
 
 def parse(text: str, name: str) -> Literal:

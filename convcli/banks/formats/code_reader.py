@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -57,8 +58,11 @@ class Reader(Cursor):
 
     def _statement(self) -> None:
         first = self.now
-        if first.text in ("import", "from", "using", "namespace", "precision", "uniform", "print", "disp"):
+        if first.text in ("import", "from", "using", "namespace", "precision", "uniform", "print", "disp", "Parameter"):
             self._rest_of_line()
+            return
+        if first.kind == "name" and self.tokens[self.at + 1].text in ("\n", "", ";"):
+            self.take()  # a name alone shows its value
             return
         target, dims, operator = self._target()
         self.skip_lines()
@@ -77,27 +81,22 @@ class Reader(Cursor):
 
     def _target(self) -> tuple[str, list[int], str]:
         """Read ``static const float k[3][3] =``; return name, sizes and operator, or nothing for a bare value."""
-        start, name, dims = self.at, "", list[int]()
-        closed = True
+        start, name, dims, depth = self.at, "", list[int](), 0
         while self.now.kind not in ("line", "end"):
             token = self.take()
             if token.text in ("=", "/=", "*=", "+=", "-="):
-                if name:
-                    return name, dims if len(dims) > 1 else [], token.text
-                break
-            if token.kind == "name" and closed:
+                if depth or not name:
+                    break
+                return name, dims if len(dims) > 1 else [], token.text
+            if token.text in ("(", "[", ")", "]"):
+                depth += 1 if token.text in ("(", "[") else -1
+            elif token.kind == "name" and not depth and self.tokens[self.at - 2].text != ":":
                 name = token.text
-            elif token.kind == "name" or token.text in ("&", "<", ">", ",", "*"):
-                continue
-            elif token.text in ("[", "(", ":", ";") and name:
-                closed = False
-            elif token.kind == "number" and not closed:
-                page = self.tokens[self.at - 2].text == ","
-                if page:
-                    name += token.text
-                else:
-                    dims.append(int(token.text) if token.text.isdigit() else 0)
-            elif token.text not in ("]", ")"):
+            elif token.kind == "number" and depth and self.tokens[self.at - 2].text == ",":
+                name += token.text  # k(:,:,2), a page
+            elif token.kind == "number" and depth:
+                dims.append(int(token.text) if token.text.isdigit() else 0)
+            elif token.kind != "name" and token.text not in ("&", "<", ">", ",", "*", ":", ";"):
                 break
         self.at = start
         return "", [], ""
@@ -227,7 +226,7 @@ class Reader(Cursor):
             sizes = ", ".join(str(np.size(item)) for item in items[:4])
             raise self.fail(f"ragged rows: {sizes} … numbers")
         array = np.array(items, dtype=np.float64)
-        counts = [lines.count(line) for line in dict.fromkeys(lines)] if lines and array.ndim == 1 else []
+        counts = list(Counter(lines).values()) if lines and array.ndim == 1 else []
         if 1 < len(counts) <= 256 and len(set(counts)) == 1 and counts[0] > 1:
             self.notes.append(f"{array.size} numbers in a row are read as the {len(counts)} lines they stand on")
             array = array.reshape(len(counts), counts[0])
@@ -235,8 +234,12 @@ class Reader(Cursor):
 
     def _named(self, token: Token) -> Value:
         last = re.split(r"[.:]+", token.text)[-1]
-        if token.text in self.values:
-            return self.values[token.text]
+        first, *parts = token.text.split(".")
+        if first in self.values:
+            value = self.values[first]
+            for part in parts:
+                value = self._method(f".{part}", value)
+            return value
         if last == "new" and self.now.kind == "name":
             return self._named(self.take())
         sized = list[float]()

@@ -12,7 +12,8 @@ _TOKEN = re.compile(
     r"|(?P<method>\.[A-Za-z_]\w*)|(?P<name>[A-Za-z_]\w*(?:(?:\.|::)[A-Za-z_]\w*)*)"
     r"|(?P<mark>\.\*|\./|\.'|[-+*/]=|->|[-+*/@(){}\[\],;=':<>\"?&|!])"
 )
-_COMMENT = re.compile(r"/\*.*?\*/|(?<!:)//[^\n]*|[#%][^\n]*", re.DOTALL)
+_COMMENT = re.compile(r"/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z)|(?<!:)//[^\n]*|[#%][^\n]*")
+_MOST_CHARACTERS = 8_000_000
 _CONTINUED = re.compile(r"(?<=\S)[ \t]*\.\.\.[ \t]*\n(?!\s*\.\.\.)")
 _DISPLAY = re.compile(
     r"(?m)^[ \t]*([A-Za-z]\w*) =[ \t]*\n(?:[ \t]*\n)*((?:[ \t]*[-+.\d][-+.\deE \t*]*\n(?:[ \t]*\n)*)+)"
@@ -32,6 +33,8 @@ class Token(NamedTuple):
 
 def prepared(text: str) -> str:
     """Return the text without comments and prompts, with MATLAB's display of a matrix as an assignment."""
+    if len(text) > _MOST_CHARACTERS:
+        raise KernelError(f"{len(text):,} characters of code are too many", hint="save the numbers as .npy or .csv")
     text = _COMMENT.sub(lambda found: "\n" * found.group().count("\n"), _PROMPT.sub("", text))
     if re.search(r"(?m)^\s*Columns \d+ (through|and) \d+", text):
         raise KernelError("the printer split the columns", hint="print with a wider window, or writematrix(k, 'k.csv')")

@@ -21,6 +21,9 @@ class Program(NamedTuple):
     parse: Callable[[str, str], RawBank]
 
 
+_XML_COMMENT = re.compile(r"<!--(?:[^-]|-(?!->))*+(?:-->|\Z)")
+
+
 def _numbers(text: str, what: str) -> list[float]:
     found = []
     for token in text.replace(",", " ").split():
@@ -52,7 +55,8 @@ def _anchored(rows: Rows, row: int, column: int) -> Rows:
 
 def _attributes(text: str) -> dict[str, str]:
     return {
-        key: first or second for key, first, second in re.findall(r"""([\w:]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""", text)
+        key: first or second
+        for key, first, second in re.findall(r"""(?<![\w:])([\w:]++)\s*+=\s*(?:"([^"]*)"|'([^']*)')""", text)
     }
 
 
@@ -67,7 +71,7 @@ def _whole(text: str, what: str, default: int) -> int:
 
 def parse_svg(text: str, name: str) -> RawBank:
     """Read ``feConvolveMatrix`` elements. SVG convolves, so the taps are turned; the divisor defaults to their sum."""
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = _XML_COMMENT.sub("", text)
     kernels, notes = list[RawKernel](), list[str]()
     for found in re.finditer(r"<(?:\w+:)?feConvolveMatrix\b([^<>]*)>", text):
         what = f"line {_line(text, found.start())}: feConvolveMatrix"
@@ -76,7 +80,9 @@ def parse_svg(text: str, name: str) -> RawBank:
         taps = _numbers(given.get("kernelMatrix", ""), what)
         width, height = (order * 2)[:2] if 1 <= len(order) <= 2 else (0, 0)
         if not taps or width * height != len(taps):
-            raise KernelError(f"{what}: {len(taps)} numbers, order '{given.get('order', '3')}' needs {width * height}")
+            raise KernelError(
+                f"{what}: {len(taps)} numbers, order '{shortened(given.get('order', '3'))}' needs {width * height}"
+            )
         x = _whole(given.get("targetX", ""), f"{what}: targetX", width // 2)
         y = _whole(given.get("targetY", ""), f"{what}: targetY", height // 2)
         if not (0 <= x < width and 0 <= y < height):
@@ -102,9 +108,9 @@ def _once(notes: list[str]) -> tuple[str, ...]:
 
 def parse_vrt(text: str, name: str) -> RawBank:
     """Read GDAL's ``<Kernel normalized="1"><Size>3</Size><Coefs>…``: a square, or one axis of a separable kernel."""
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = _XML_COMMENT.sub("", text)
     kernels = []
-    for found in re.finditer(r"<Kernel\b([^>]*)>(.*?)</Kernel>", text, re.DOTALL):
+    for found in re.finditer(r"<Kernel\b([^<>]*)>((?:[^<]|<(?!/?Kernel\b))*+)</Kernel>", text):
         what = f"line {_line(text, found.start())}: GDAL Kernel"
         parts = dict(re.findall(r"<(\w+)>([^<]*)</\1>", found[2]))
         size = _whole(parts.get("Size", "").strip(), f"{what}: Size", 0)
@@ -176,13 +182,16 @@ def parse_sextractor(text: str, name: str) -> RawBank:
 _OCTAVE_READ = re.compile(r"(float |u?int(8|16|32|64) |bool )?(matrix|scalar)\Z|bool\Z")
 
 
+_OCTAVE_FIELD = re.compile(r"(?m)^#[ \t]*(type|rows|columns|ndims)[ \t]*:(.*)$")
+
+
 def parse_octave(text: str, name: str) -> RawBank:
     """Read Octave's text: matrices and scalars by name. Ranges, sparse and complex ones are refused."""
     kernels = []
-    for block in re.split(r"(?m)^#\s*name:\s*", text)[1:]:
+    for block in re.split(r"(?m)^#[ \t]*name:", text)[1:]:
         variable, _, body = block.partition("\n")
         what = f"Octave's '{shortened(variable)}'"
-        fields = dict(re.findall(r"(?m)^#\s*(type|rows|columns|ndims)\s*:\s*(.+?)\s*$", body))
+        fields = {key: rest.strip() for key, rest in _OCTAVE_FIELD.findall(body)}
         kind = fields.get("type", "")
         if not _OCTAVE_READ.match(kind):
             raise KernelError(
@@ -225,7 +234,7 @@ def parse_matrix_market(text: str, name: str) -> RawBank:
     _, layout, field, symmetry = words
     symmetries = ("general", "symmetric", "skew-symmetric")
     if field not in ("real", "integer", "double", "pattern") or symmetry not in symmetries:
-        raise KernelError(f"line 1: a {field} {symmetry} matrix is not read, only real ones", line=1)
+        raise KernelError(f"line 1: a {shortened(f'{field} {symmetry}')} matrix is not read, only real ones", line=1)
     values = _numbers("\n".join(line for line in body.split("\n") if not line.startswith("%")), "Matrix Market")
     n_head = 2 if layout == "array" else 3
     if len(values) < n_head or any(size != int(size) or size < 0 for size in values[:n_head]):

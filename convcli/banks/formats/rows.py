@@ -19,7 +19,7 @@ from convcli.errors import KernelError
 if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
 
-_REMARK = re.compile(r"[#%]\s*(kernel|bias)\s*:\s*(.*?)\s*$")
+_REMARK = re.compile(r"[#%]\s*(kernel|bias)\s*:(.*)")
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?\Z")
 _QUOTED = re.compile(r'"([^"]*)"|\'([^\']*)\'')
 _WORD = re.compile(r"[^\W\d][\w .()-]*\Z")
@@ -61,7 +61,7 @@ def parse(text: str, name: str) -> RawBank:
                 blocks.append((remarks, rows))
                 remarks, rows = {}, []
             if remark:
-                remarks[remark.group(1)] = remark.group(2)
+                remarks[remark.group(1)] = remark.group(2).strip()
         elif not stripped.startswith(("#", "%")):
             rows.append(_cells(stripped if separator != "\t" else line.strip(" \r\n\f\v"), number, separator))
     if not blocks:

@@ -19,26 +19,25 @@ if TYPE_CHECKING:
 #: Text is read whole; a bank of 48 kernels of 49x49 in text is under 3 MiB.
 _MAX_BYTES = 64 * 1024 * 1024
 _TOML = re.compile(
-    r"^\s*(\[\[\s*kernels?\s*\]\]|[A-Za-z_\"][\w\"-]*\s*=\s*(\"|'|\[\s*(\[|$|\"|'|[-+\d.][^;\n]*,)|[-+\d.]+\s*$|true|false|$))",
+    r"^[ \t]*(\[\[\s*kernels?\s*\]\]|[A-Za-z_\"][\w\"-]*\s*=\s*(\"|'|\[\s*(\[|$|\"|'|[-+\d.][^;\n]*,)|[-+\d.]+\s*$|true|false|$))",
     re.M,
 )
 _MATLAB = re.compile(
-    r"^\s*[A-Za-z]\w*\s*(\(\s*:\s*,\s*:\s*,\s*\d+\s*\))?\s*=\s*\[([^\[\]]*\]\s*;|[^\[\]]*[;\s][^\[\]]*\])", re.M
+    r"^[ \t]*[A-Za-z]\w*\s*(\(\s*:\s*,\s*:\s*,\s*\d+\s*\))?\s*=\s*\[([^\[\]]*\]\s*;|[^\[\]]*[;\s][^\[\]]*\])", re.M
 )
 _MAGICK = re.compile(r"\s*\d+(x\d+)?([-+]\d+[-+]\d+)?[@<>]?\s*:")
-_YAML = re.compile(r"^\s*(-\s*\[|-\s*-|-\s+\w+\s*:|[A-Za-z_]\w*\s*:(\s|$))", re.M)
+_YAML = re.compile(r"^[ \t]*(-\s*\[|-\s*-|-\s+\w+\s*:|[A-Za-z_]\w*\s*:(\s|$))", re.M)
 #: Code and printouts: a call of arrays, braces of C, a factor before a bracket, a transpose, nested brackets.
 _CODE = re.compile(
     r"\b(array|tensor|Tensor|asarray|Mat|matrix|outer|ones|zeros|eye|d?mat[234](x[234])?|(float|double|int|half)\s*"
-    r"\[\d*\])\s*\(|[=(]\s*\{|^\s*\{\s*[-+{.\d]|^\s*(static|const|float|double|int|import|from|let|var|kernel\s*/=)\b"
-    r"|^\s*[-+\d./()e]+\s*\.?\*\s*\[|=\s*[-+\d./()e]+\s*\.?\*\s*\[|\]\s*\.?'|\]\s*[)\]}]\s*\.?[*/]"
-    r"|^\s*(>>>?|In \[\d+\]:) "
-    r"|^[ \t]*[A-Za-z]\w* =[ \t]*\n\s*[-+.\d]|^\s*[A-Za-z]\w*\s*=\s*[A-Za-z][\w.]*\(",
+    r"\[\d*\])\s*\(|[=(]\s*\{|^[ \t]*\{\s*[-+{.\d]|^[ \t]*(static|const|float|double|int|import|from|let|var|kernel\s*/=)\b"
+    r"|^[ \t]*[-+\d./()e]+\s*\.?\*\s*\[|=\s*[-+\d./()e]+\s*\.?\*\s*\[|\]\s*\.?'|\]\s*[)\]}]\s*\.?[*/]"
+    r"|^[ \t]*(>>>?|In \[\d+\]:) "
+    r"|^[ \t]*[A-Za-z]\w* =[ \t]*\n\s*([-+.\d]|Columns )|^[ \t]*[A-Za-z]\w*\s*=\s*([A-Za-z][\w.]*\(|\(\s*[(\[])",
     re.M,
 )
 _NESTED = re.compile(r"(?:[A-Za-z_]\w*\s*=\s*)?\[\s*[\[(]")
-_KEY = re.compile(r"^\s*[\"']?([A-Za-z_][\w-]*)[\"']?\s*=(?!=)", re.M)
-_ROWS_IN_A_LINE = re.compile(r"[-+.\d][ \t]+[-+.\d\w][^;\n]*;[ \t]*[-+.\w]")
+_KEY = re.compile(r"^[ \t]*[\"']?([A-Za-z_][\w-]*)[\"']?\s*=(?!=)", re.M)
 _EXPECTED = {".toml": "toml", ".json": "json", ".yaml": "yaml", ".yml": "yaml", ".csv": "table", ".tsv": "table"}
 
 
@@ -89,7 +88,7 @@ def text_kind(text: str, path: Path) -> str:
     head = _without_comments(text).lstrip()
     if re.match(r"\{\s*[\"}]", head) or (path.suffix.lower() == ".json" and head.startswith("{")):
         return "json"
-    if path.suffix.lower() == ".toml" and not _MAGICK.match(head) and _KEY.search(head):
+    if path.suffix.lower() == ".toml" and "=" in head and not FFMPEG.search(head):
         return "toml"
     if FFMPEG.search(head) or (_MAGICK.match(head) and "=" not in head):
         return "literal"
@@ -107,7 +106,7 @@ def text_kind(text: str, path: Path) -> str:
         return "toml"
     if _YAML.search(head):
         return "yaml"
-    if _ROWS_IN_A_LINE.search(head):
+    if any(";" in line.rstrip("; ") and re.search(r"\d[ \t]+[-+.\d]", line) for line in head.split("\n")):
         return "literal"
     return "vips" if _is_vips(text, path) else "table"
 
@@ -117,7 +116,8 @@ def _is_toml(head: str) -> bool:
     if re.search(r"(?m)^\s*\[\[\s*kernels?\s*\]\]", head):
         return True
     key = _KEY.match(head)
-    return key is not None and is_bank_key(key[1]) and bool(_TOML.match(head)) and not _CODE.match(head)
+    named = key is not None and is_bank_key(key[1]) and key[1] not in ("kernel", "kernels")
+    return named and bool(_TOML.match(head)) and not _CODE.match(head)
 
 
 def _is_json(head: str) -> bool:
