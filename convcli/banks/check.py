@@ -75,7 +75,7 @@ def _check_text(path: Path) -> CheckResult:
 
     text = read_text(path)
     kind = text_kind(text, path)
-    raw = parse_text(text, name=path.stem, path=path)
+    raw = parse_text(text, name=path.stem, path=path, kind=kind)
     bank = bank_of_raw(raw)
     warnings = (*_missing(raw, text, path), *_odd_taps(bank)) if kind in ("toml", "json", "yaml") else _odd_taps(bank)
     return CheckResult(str(path), kind, bank, {}, warnings)

@@ -53,11 +53,11 @@ def _anchored(rows: Rows, row: int, column: int) -> Rows:
     return anchored
 
 
+_ATTRIBUTE = re.compile(r"""(?<![\w:])([\w:]++)\s*+=\s*(?:"([^"]*)"|'([^']*)')""")
+
+
 def _attributes(text: str) -> dict[str, str]:
-    return {
-        key: first or second
-        for key, first, second in re.findall(r"""(?<![\w:])([\w:]++)\s*+=\s*(?:"([^"]*)"|'([^']*)')""", text)
-    }
+    return {key: one or two for key, one, two in _ATTRIBUTE.findall(text)}
 
 
 def _whole(text: str, what: str, default: int) -> int:
@@ -80,9 +80,8 @@ def parse_svg(text: str, name: str) -> RawBank:
         taps = _numbers(given.get("kernelMatrix", ""), what)
         width, height = (order * 2)[:2] if 1 <= len(order) <= 2 else (0, 0)
         if not taps or width * height != len(taps):
-            raise KernelError(
-                f"{what}: {len(taps)} numbers, order '{shortened(given.get('order', '3'))}' needs {width * height}"
-            )
+            size = shortened(given.get("order", "3"))
+            raise KernelError(f"{what}: {len(taps)} numbers, order '{size}' needs {width * height}")
         x = _whole(given.get("targetX", ""), f"{what}: targetX", width // 2)
         y = _whole(given.get("targetY", ""), f"{what}: targetY", height // 2)
         if not (0 <= x < width and 0 <= y < height):

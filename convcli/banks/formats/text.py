@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 #: Text is read whole; a bank of 48 kernels of 49x49 in text is under 3 MiB.
 _MAX_BYTES = 64 * 1024 * 1024
 _TOML = re.compile(
-    r"^[ \t]*(\[\[\s*kernels?\s*\]\]|[A-Za-z_\"][\w\"-]*\s*=\s*(\"|'|\[\s*(\[|$|\"|'|[-+\d.][^;\n]*,)|[-+\d.]+\s*$|true|false|$))",
+    r"^[ \t]*(\[\[\s*kernels?\s*\]\]|[A-Za-z_\"][\w\"-]*\s*=\s*(\"|'|\[\s*(\[|$|\"|'|[-+\d.][^;\n]*,)|[-+\d.]+\s*$"
+    r"|true|false|$))",
     re.M,
 )
 _MATLAB = re.compile(
@@ -30,7 +31,7 @@ _YAML = re.compile(r"^[ \t]*(-\s*\[|-\s*-|-\s+\w+\s*:|[A-Za-z_]\w*\s*:(\s|$))", 
 #: Code and printouts: a call of arrays, braces of C, a factor before a bracket, a transpose, nested brackets.
 _CODE = re.compile(
     r"\b(array|tensor|Tensor|asarray|Mat|matrix|outer|ones|zeros|eye|d?mat[234](x[234])?|(float|double|int|half)\s*"
-    r"\[\d*\])\s*\(|[=(]\s*\{|^[ \t]*\{\s*[-+{.\d]|^[ \t]*(static|const|float|double|int|import|from|let|var|kernel\s*/=)\b"
+    r"\[\d*\])\s*\(|[=(]\s*\{|^[ \t]*\{\s*[-+{.\d]|^[ \t]*(static|const|float|double|int|import|from|let|var)\b"
     r"|^[ \t]*[-+\d./()e]+\s*\.?\*\s*\[|=\s*[-+\d./()e]+\s*\.?\*\s*\[|\]\s*\.?'|\]\s*[)\]}]\s*\.?[*/]"
     r"|^[ \t]*(>>>?|In \[\d+\]:) "
     r"|^[ \t]*[A-Za-z]\w* =[ \t]*\n\s*([-+.\d]|Columns )|^[ \t]*[A-Za-z]\w*\s*=\s*([A-Za-z][\w.]*\(|\(\s*[(\[])",
@@ -48,8 +49,8 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
     if layout is not None:
         raise KernelError(f"{path}: layout={layout} is for arrays, not for text")
     text = read_text(path)
-    bank = bank_of_raw(parse_text(text, name=path.stem, path=path))
     kind = text_kind(text, path)
+    bank = bank_of_raw(parse_text(text, name=path.stem, path=path, kind=kind))
     if _EXPECTED.get(path.suffix.lower(), kind) != kind:
         bank = bank.noted(f"{path.name} is read as {kind}, which is what it holds")
     return selected(bank, entry)
@@ -113,7 +114,7 @@ def text_kind(text: str, path: Path) -> str:
 
 def _is_toml(head: str) -> bool:
     """Whether a text has a bank's tables or keys: ``k = [[1, 2]]`` alone is code."""
-    if re.search(r"(?m)^\s*\[\[\s*kernels?\s*\]\]", head):
+    if re.search(r"(?m)^[ \t]*\[\[\s*kernels?\s*\]\]", head):
         return True
     key = _KEY.match(head)
     named = key is not None and is_bank_key(key[1]) and key[1] not in ("kernel", "kernels")
@@ -132,7 +133,7 @@ def _is_json(head: str) -> bool:
 
 
 def _without_comments(text: str) -> str:
-    return re.sub(r"(?m)^\s*[#%].*$\n?", "", text[:200_000])
+    return re.sub(r"(?m)^[ \t]*[#%].*$\n?", "", text[:200_000])
 
 
 def _is_vips(text: str, path: Path) -> bool:
@@ -145,12 +146,11 @@ def _is_vips(text: str, path: Path) -> bool:
     return len(widths) > 1  # lines that are all as long are a plain table
 
 
-def parse_text(text: str, *, name: str, path: Path) -> RawBank:
-    """Read kernels from text of any syntax."""
+def parse_text(text: str, *, name: str, path: Path, kind: str) -> RawBank:
+    """Read kernels from text of the syntax that :func:`text_kind` tells."""
     program = program_of(text)
     if program is None and not _without_comments(text).strip():
         raise KernelError(f"{path} has no numbers", path=str(path))
-    kind = text_kind(text, path)
     try:
         if program is not None:
             return program.parse(text, name)
@@ -169,7 +169,7 @@ def parse_text(text: str, *, name: str, path: Path) -> RawBank:
 
             literal = code.parse(text, name)
         else:
-            literal = parse_literal(re.sub(r"(?m)^\s*#.*$\n?", "", text), name=name)
+            literal = parse_literal(re.sub(r"(?m)^[ \t]*#.*$\n?", "", text), name=name)
         return RawBank(name=name, kernels=literal.kernels, notes=literal.notes)
     except KernelError as error:
         raise error.within(str(path)) from None
