@@ -73,6 +73,8 @@ TABLE: list[tuple[str, str, object]] = [
     ("k.glsl", "const float kernel[9] = float[](\n  0., -1., 0.,\n  -1., 5., -1.,\n  0., -1., 0.\n);", SHARPEN),
     ("sized.glsl", "const float k[9] = float[9](\n 1.0,2.0,1.0,\n 2.0,4.0,2.0,\n 1.0,2.0,1.0);", BINOMIAL),
     ("mat3.glsl", "const mat3 k = mat3(\n 1., 2., 3.,\n 4., 5., 6.,\n 7., 8., 9.);", RAMP),
+    ("k.rs", "let k: [[f32; 3]; 2] = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]];", [[1, 2, 3], [4, 5, 6]]),
+    ("k.java", "double[][] k = new double[][]{{1,2},{3,4}};", [[1, 2], [3, 4]]),
     ("k.js", "const kernel = [\n  [0, -1, 0],\n  [-1, 5, -1],\n  [0, -1, 0]\n];", SHARPEN),
     # MATLAB and Octave
     ("factor.m", "k = (1/16)*[1 2 1; 2 4 2; 1 2 1];", BLUR),
@@ -81,6 +83,8 @@ TABLE: list[tuple[str, str, object]] = [
     ("lines.m", "k = [\n  0 -1  0\n -1  5 -1\n  0 -1  0\n];", SHARPEN),
     ("column.m", "w = [\n0.25\n0.5\n0.25\n];", [[0.25], [0.5], [0.25]]),
     ("transpose.m", "k = [1 2 1]' * [1 2 1] / 16;", BLUR),
+    ("script.m", "clc;\nI = imread('a.tif');\nh = [1 2 1; 2 4 2; 1 2 1]/16;\nJ = imfilter(I, h);\n", BLUR),
+    ("two.m", "x = [-1 -2 -1; 0 0 0; 1 2 1];\ny = x';\n", [[-1, -2, -1], [0, 0, 0], [1, 2, 1]]),
     ("ones.m", "k = ones(3)/9;", BOX),
     ("display.m", ">> k\n\nk =\n\n    0.5000   -1.2500\n    2.0000    0.7500\n\n", [[0.5, -1.25], [2, 0.75]]),
     ("scaled.m", "ans =\n\n   1.0e+03 *\n\n    1.5000   -2.0000\n\n", [[1500, -2000]]),
@@ -106,6 +110,7 @@ TABLE: list[tuple[str, str, object]] = [
     ("mean.mf", "TITLE 3x3 average\nMATRIX 3\n1 1 1\n1 1 1\n1 1 1\nDIVISOR 9\nTYPE P\n", BOX),
     ("zero.mf", "MATRIX 3\n1 2 1\n2 4 2\n1 2 1\nDIVISOR 0\nTYPE P\n", BLUR),
     # spreadsheets and pandas
+    ("excel.csv", "sep=;\n1;2\n3;4\n", [[1, 2], [3, 4]]),
     ("german.csv", "0,5;-1,25\n2;0,75\n", [[0.5, -1.25], [2, 0.75]]),
     ("quoted.csv", '"0,5","-1,25"\n"2,0","0,75"\n', [[0.5, -1.25], [2, 0.75]]),
     ("tabs.tsv", "0,5\t-1,25\n2\t0,75\n", [[0.5, -1.25], [2, 0.75]]),
@@ -192,6 +197,10 @@ REFUSED = [
     ("k.txt", "tensor([[1., 2.],\n        ...,\n        [3., 4.]])", r"line 2: the printer left numbers out"),
     ("k.m", "k = fspecial('gaussian', 5, 1);", r"'fspecial\(…\)' would have to be run"),
     ("k.py", "k = cv2.getGaussianKernel(5, 1)", "would have to be run"),
+    ("k.py", "k = np.array([[1, 2], [3, 4]])\nk[1, 1] = 7\n", "line 2: 'k' gets single elements"),
+    ("k.m", "k = ones(3)/9;\nk(2,2) = 7;\n", "line 2: 'k' gets single elements"),
+    ("k.py", "k = np.array([[1, 2], [3, 4]])\nk = cv2.flip(k, 1)\n", r"'cv2.flip\(…\)' would have to be run"),
+    ("k.c", "float k[3] = {1, 2};", "2 numbers for an array of 3"),
     ("k.py", "k = np.array([[1, 2], [3]])", "line 1: ragged rows"),
     ("k.py", "k = [[1+2j, 0]]", "not a real number"),
     ("k.txt", OCTAVE.format("range", "# base, limit, increment\n0 4 1"), "is a range, which is not read"),
@@ -299,3 +308,48 @@ def test_lists_that_share_their_items_are_bounded(tmp_path: Path) -> None:
     assert (tmp_path / "k.pt").stat().st_size < 10_000
     with pytest.raises(KernelError, match="100,000 entries"):
         load_bank(str(tmp_path / "k.pt"))
+
+
+def test_what_makes_readers_raise_is_a_kernel_error(tmp_path: Path) -> None:
+    """Each of these made a library raise something of its own."""
+    import io
+    import json
+    import zipfile
+
+    import onnx
+
+    def header(shape: str) -> bytes:
+        text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({shape},), }}\n".encode()
+        return b"\x93NUMPY\x02\x00" + len(text).to_bytes(4, "little") + text
+
+    def safetensors(head: dict[str, object]) -> bytes:
+        text = json.dumps(head).replace('"HUGE"', "9" * 4000).encode()
+        return len(text).to_bytes(8, "little") + text + bytes(72)
+
+    buffer = io.BytesIO()
+    np.savez(buffer, weight=np.ones((1, 1, 3, 3)), kernel_names=np.array(["x"], object))
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_LZMA) as packed:
+        packed.writestr("a.npy", header("9") + bytes(72))
+    damaged = bytearray(archive.getvalue())
+    damaged[60:70] = b"\xff" * 10
+    node = onnx.helper.make_node("Conv", [], ["y"], name="n")
+    empty = onnx.helper.make_graph([node], "g", [], [])
+    data = {"dtype": ["F64"], "shape": [1, 1, 3, 3], "data_offsets": [0, 72]}
+    files = {
+        "shape.npy": header("9" * 4200) + bytes(64),
+        "shape.safetensors": safetensors({"w": {"dtype": "F64", "shape": ["HUGE"] * 2, "data_offsets": [0, 72]}}),
+        "dtype.safetensors": safetensors({"w": data}),
+        "names.npz": buffer.getvalue(),
+        "lzma.npz": bytes(damaged),
+        "node.onnx": onnx.helper.make_model(empty).SerializeToString(),
+        "digits.toml": b"taps = [[" + b"9" * 5000 + b"]]",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        for spec in (f"{tmp_path / name}", f"{tmp_path / name}#n"):
+            with pytest.raises(KernelError, match=name):
+                load_bank(spec)
+        result = run_cli("kernels", "check", tmp_path / name)
+        assert result.exit_code == 4, (name, result.stdout)
+        assert len(result.stderr.strip().splitlines()) <= 2

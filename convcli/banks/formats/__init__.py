@@ -114,6 +114,7 @@ _READ = (
     "toml json yaml csv txt npy npz pt safetensors onnx, mat of MATLAB, Octave or libvips, images, text of ImageMagick,"
     " G'MIC, FFmpeg, MATLAB, NumPy, C, SVG, GDAL, GRASS, SExtractor"
 )
+_LONGEST_MESSAGE = 400
 _BY_NAME = {row.name: row for row in FORMATS}
 
 
@@ -185,6 +186,8 @@ def guarded(path: Path) -> Iterator[None]:
     try:
         yield
     except KernelError as error:
+        if len(error.message) > _LONGEST_MESSAGE:  # it cites a word of the file
+            error.message = f"{error.message[: _LONGEST_MESSAGE - 2]} …"
         raise (error if str(path) in str(error) else error.within(str(path))) from None
     except Exception as error:  # noqa: BLE001 - readers of untrusted bytes raise errors of every kind
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]

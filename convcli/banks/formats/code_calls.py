@@ -24,6 +24,25 @@ KEPT = frozenset(
 )
 
 
+def combined(operator: str, left: Value, right: Value) -> Value:
+    """Return ``left operator right``; refuse with ``ValueError`` where languages differ."""
+    if isinstance(left, (str, list)) or isinstance(right, (str, list)):
+        raise ValueError("text where a number is expected")
+    try:
+        shape = np.broadcast_shapes(np.shape(left), np.shape(right))
+    except ValueError:
+        raise ValueError(f"arrays of {np.shape(left)} and {np.shape(right)} do not go together") from None
+    check_taps(math.prod(shape), "the array")
+    a, b = np.asarray(left, np.float64), np.asarray(right, np.float64)
+    outer = a.ndim == 2 and a.shape[1] == 1 and b.ndim in (1, 2) and (b.ndim == 1 or b.shape[0] == 1)
+    if operator == "@" and not outer:
+        raise ValueError("only a column times a row is read as a matrix product")
+    if operator == "*" and a.ndim and b.ndim and a.shape == b.shape and a.size > 1:
+        raise ValueError("'*' of two arrays: element by element, or a matrix product?")
+    result = {"+": np.add, "-": np.subtract, "*": np.multiply, "@": np.multiply, "/": np.divide}[operator](a, b)
+    return result if result.ndim else float(result)
+
+
 def _filled(value: float) -> Callable[..., Value]:
     def make(*sizes: Value) -> Value:
         shape = [int(size) for size in np.concatenate([np.ravel(size) for size in sizes])]

@@ -6,19 +6,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from convcli.banks.bank import check_taps
-from convcli.banks.formats.code_calls import FUNCTIONS, KEPT, METHODS, SAME, Value
-from convcli.banks.formats.code_text import Cursor, Token
-from convcli.errors import KernelError
+from convcli.banks.formats.code_calls import FUNCTIONS, KEPT, METHODS, SAME, Value, combined
+from convcli.banks.formats.code_text import Cursor, NotRunError, Token
 
 _DEEPEST = 64
-
-
-class NotRunError(KernelError):
-    """A call that is not read; harmless where it makes no kernel."""
 
 
 class Reader(Cursor):
@@ -31,23 +26,23 @@ class Reader(Cursor):
         self.notes: list[str] = []
 
     def statements(self) -> dict[str, Value]:
-        """Read all assignments and bare arrays; return values by name, '' and numbers for those without."""
+        """Read all assignments and bare arrays; return values by name, or by number for those without."""
+        first: NotRunError | None = None
         while self.now.kind != "end":
             if self.now.kind == "line" or self.now.text in (";", "}"):
                 self.take()
                 continue
-            start = self.at
+            target = self.now.text
             try:
                 self._statement()
             except NotRunError as error:
-                target = self.tokens[start].text
-                if target in self.values or self.tokens[start + 1].text.strip() in ("", "="):
-                    if not any(isinstance(value, np.ndarray) for value in self.values.values()):
-                        raise
-                    if target in self.values:
-                        raise
+                if target in self.values:  # it would have changed a kernel
+                    raise
+                first = first or error
                 self.notes.append(f"not read: {error}")
                 self._rest_of_line()
+        if first is not None and not any(isinstance(value, np.ndarray) for value in self.values.values()):
+            raise first
         return self.values
 
     def _rest_of_line(self) -> None:
@@ -71,32 +66,36 @@ class Reader(Cursor):
             if target not in self.values:
                 raise self.fail(f"'{target}' has no value yet")
             value = self._binary(operator[0], self.values[target], value)
-        if dims and isinstance(value, np.ndarray):
-            if math.prod(dims) != value.size:
+        if dims:
+            if not isinstance(value, np.ndarray):
+                raise self.fail(f"'{target}' gets single elements, which is not read", "write whole arrays")
+            if math.prod(dims) != value.size or (value.ndim > 1 < len(dims) and value.shape != tuple(dims)):
                 raise self.fail(f"{value.size} numbers for an array of {'x'.join(map(str, dims))}")
-            value = value.reshape(dims)
+            value = value.reshape(dims) if len(dims) > 1 else value
         if self.now.text not in (";", "\n", "", ","):
             raise self.fail(f"cannot read '{self.now.text}' behind the numbers")
         self.values[target or str(len(self.values) + 1)] = value
 
     def _target(self) -> tuple[str, list[int], str]:
         """Read ``static const float k[3][3] =``; return name, sizes and operator, or nothing for a bare value."""
-        start, name, dims, depth = self.at, "", list[int](), 0
+        start, name, dims, depth, colon = self.at, "", list[int](), 0, False
         while self.now.kind not in ("line", "end"):
             token = self.take()
             if token.text in ("=", "/=", "*=", "+=", "-="):
                 if depth or not name:
                     break
-                return name, dims if len(dims) > 1 else [], token.text
+                return name, dims, token.text
             if token.text in ("(", "[", ")", "]"):
                 depth += 1 if token.text in ("(", "[") else -1
-            elif token.kind == "name" and not depth and self.tokens[self.at - 2].text != ":":
+            elif token.text == ":":
+                colon = True  # k(:,:,2), or a type behind the name
+            elif token.kind == "name" and not depth and not colon:
                 name = token.text
-            elif token.kind == "number" and depth and self.tokens[self.at - 2].text == ",":
-                name += token.text  # k(:,:,2), a page
-            elif token.kind == "number" and depth:
+            elif token.kind == "number" and depth and colon and self.tokens[self.at - 2].text == ",":
+                name += token.text
+            elif token.kind == "number" and depth and not colon:
                 dims.append(int(token.text) if token.text.isdigit() else 0)
-            elif token.kind != "name" and token.text not in ("&", "<", ">", ",", "*", ":", ";"):
+            elif token.kind not in ("name", "number") and token.text not in ("&", "<", ">", ",", "*", ";"):
                 break
         self.at = start
         return "", [], ""
@@ -160,14 +159,10 @@ class Reader(Cursor):
         self.skip_lines()
         while self.now.text != close:
             if self.now.kind == "name" and self.tokens[self.at + 1].text == "=":  # dtype=…
-                while self.now.text not in (",", close) or self.depth < 0:
-                    if self.now.kind == "end":
-                        raise self.fail(f"'{close}' is missing")
-                    if self.take().text in ("(", "<"):
-                        self.depth += 0
-                        while self.now.text not in (")", ">", ""):
-                            self.take()
-                        self.take()
+                depth = 0
+                while self.now.kind != "end" and (depth or self.now.text not in (",", close)):
+                    depth += (self.now.text in ("(", "[", "<")) - (self.now.text in (")", "]", ">"))
+                    self.take()
             else:
                 lines.append(self.now.line)
                 items.append(self._expression())
@@ -282,9 +277,9 @@ class Reader(Cursor):
             return numbers[0]
         return self._stacked(numbers, lines)
 
-    def _call(self, function: Callable[..., Value], arguments: list[Value]) -> Value:
+    def _call(self, function: Callable[..., Value], arguments: list[Value], *, whole: bool = False) -> Value:
         try:
-            return function(*(item for item in arguments if not isinstance(item, str)))
+            return function(*(item for item in arguments if whole or not isinstance(item, str)))
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise self.fail(" ".join(str(error).split())[:100]) from None
 
@@ -303,22 +298,4 @@ class Reader(Cursor):
         raise NotRunError(f"line {self.now.line}: '{name}' would have to be run, and code is only read")
 
     def _binary(self, operator: str, left: Value, right: Value) -> Value:
-        if isinstance(left, (str, list)) or isinstance(right, (str, list)):
-            raise self.fail("text where a number is expected")
-        try:
-            shape = np.broadcast_shapes(np.shape(left), np.shape(right))
-        except ValueError:
-            shape = None
-        if operator == "@" and shape is None:
-            raise self.fail("a matrix product of these sizes is not read")
-        if shape is None:
-            raise self.fail(f"arrays of {np.shape(left)} and {np.shape(right)} do not go together")
-        check_taps(math.prod(shape), "the array")
-        a, b = np.asarray(left, np.float64), np.asarray(right, np.float64)
-        outer = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] == 1
-        if operator == "@" and not outer:
-            raise self.fail("only a column times a row is read as a matrix product")
-        if operator == "*" and a.ndim and b.ndim and a.shape == b.shape and a.size > 1:
-            raise self.fail("'*' of two arrays: element by element, or a matrix product?")
-        result = {"+": np.add, "-": np.subtract, "*": np.multiply, "@": np.multiply, "/": np.divide}[operator](a, b)
-        return result if result.ndim else float(result)
+        return self._call(partial(combined, operator), [left, right], whole=True)

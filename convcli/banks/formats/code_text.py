@@ -22,6 +22,10 @@ _FACTOR = re.compile(r"\s*([\d.]+e[-+]?\d+)\s*\*\s*\n", re.IGNORECASE)
 _PROMPT = re.compile(r"(?m)^[ \t]*(>>>?|In \[\d+\]:|Out\[\d+\]:|\.\.\. )[ \t]?")
 
 
+class NotRunError(KernelError):
+    """A call that is not read; harmless where it makes no kernel."""
+
+
 class Token(NamedTuple):
     """A piece of code: its kind, its text, its line, and whether a blank stands before it."""
 

@@ -48,6 +48,8 @@ def parse(text: str, name: str) -> RawBank:
     [[[0.5, -1.0]]]
     """
     lines = text.split("\n")
+    if lines[0].strip().lower() in ("sep=;", "sep=,", "sep=\\t"):  # for Excel
+        lines[0] = ""
     separator = _separator(lines)
     notes: list[str] = []
     blocks: list[tuple[dict[str, str], list[_Line]]] = []

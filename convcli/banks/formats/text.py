@@ -30,10 +30,10 @@ _MAGICK = re.compile(r"\s*\d+(x\d+)?([-+]\d+[-+]\d+)?[@<>]?\s*:")
 _YAML = re.compile(r"^[ \t]*(-\s*\[|-\s*-|-\s+\w+\s*:|[A-Za-z_]\w*\s*:(\s|$))", re.M)
 #: Code and printouts: a call of arrays, braces of C, a factor before a bracket, a transpose, nested brackets.
 _CODE = re.compile(
-    r"\b(array|tensor|Tensor|asarray|Mat|matrix|outer|ones|zeros|eye|d?mat[234](x[234])?|(float|double|int|half)\s*"
+    r"\b(array|tensor|Tensor|asarray|Mat|matrix|outer|ones|zeros|eye|d?(mat|vec)[234](x[234])?|(float|double|int|half)\s*"
     r"\[\d*\])\s*\(|[=(]\s*\{|^[ \t]*\{\s*[-+{.\d]|^[ \t]*(static|const|float|double|int|import|from|let|var)\b"
     r"|^[ \t]*[-+\d./()e]+\s*\.?\*\s*\[|=\s*[-+\d./()e]+\s*\.?\*\s*\[|\]\s*\.?'|\]\s*[)\]}]\s*\.?[*/]"
-    r"|^[ \t]*(>>>?|In \[\d+\]:) "
+    r"|^[ \t]*(>>>?|In \[\d+\]:) |^[ \t]*[A-Za-z]\w*\s*=\s*-?[A-Za-z]\w*\.?['*/+;-]"
     r"|^[ \t]*[A-Za-z]\w* =[ \t]*\n\s*([-+.\d]|Columns )|^[ \t]*[A-Za-z]\w*\s*=\s*([A-Za-z][\w.]*\(|\(\s*[(\[])",
     re.M,
 )

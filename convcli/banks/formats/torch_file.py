@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.banks.bank import KernelBank, check_taps
-from convcli.banks.formats import library
+from convcli.banks.formats import guarded, library
 from convcli.banks.formats.arrays import arrays_of, bank_of_entry, choose_entry
 from convcli.banks.formats.exported import Exported, lost_reduction
 from convcli.errors import KernelError
@@ -64,7 +64,8 @@ def _collect(data: Any, prefix: str, found: dict[str, Any], left: list[int], dep
 
 def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     """Return every tensor of a checkpoint as float64, by its dotted name."""
-    return {name: _array(tensor, f"{path}#{name}") for name, tensor in read_tensors(path).items()}
+    with guarded(path):
+        return {name: _array(tensor, f"{path}#{name}") for name, tensor in read_tensors(path).items()}
 
 
 def _array(tensor: Any, what: str) -> NDArray[np.generic]:
