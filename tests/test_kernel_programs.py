@@ -65,6 +65,7 @@ TABLE: list[tuple[str, str, object]] = [
     # C, C++, GLSL, JavaScript
     ("k.c", "static const double k[3][3] = {\n {-1, 0, 1}, /* top */\n {-2, 0, 2},\n {-1, 0, 1}};\n", SOBEL),
     ("f.c", "float k[3][3] = {{1.f/16, 2.f/16, 1.f/16}, {2.f/16, 4.f/16, 2.f/16}, {1.f/16, 2.f/16, 1.f/16}};", BLUR),
+    ("named.c", "#define N 2\nstatic int k[N][N] = {{1, 2}, {3, 4}};", [[1, 2], [3, 4]]),
     ("flat.c", "float k[9] = {\n  0, -1, 0,\n  -1, 5, -1,\n  0, -1, 0 };\n", SHARPEN),
     ("line.c", "const float k[3] = {0.25f, 0.5f, 0.25f}; // 1-D", [[0.25, 0.5, 0.25]]),
     ("sized.c", "int k[3][3] = {1,2,1, 2,4,2, 1,2,1};", BINOMIAL),
@@ -200,6 +201,8 @@ REFUSED = [
     ("k.py", "k = np.array([[1, 2], [3, 4]])\nk[1, 1] = 7\n", "line 2: 'k' gets single elements"),
     ("k.m", "k = ones(3)/9;\nk(2,2) = 7;\n", "line 2: 'k' gets single elements"),
     ("k.py", "k = np.array([[1, 2], [3, 4]])\nk = cv2.flip(k, 1)\n", r"'cv2.flip\(…\)' would have to be run"),
+    ("k.c", "float k[2][2] = {{1,2},{3,4}};\nfor (int i = 0; i < 2; i++) k[i][0] /= 2;\n", "would have to be run"),
+    ("k.c", "float k[2][2] = {{1,2},{3,4}};\nfor (int i = 0; i < 2; i++)\n  k[i][0] /= 2;\n", "single elements"),
     ("k.c", "float k[3] = {1, 2};", "2 numbers for an array of 3"),
     ("k.py", "k = np.array([[1, 2], [3]])", "line 1: ragged rows"),
     ("k.py", "k = [[1+2j, 0]]", "not a real number"),

@@ -210,6 +210,8 @@ def bank_of_raw(raw: RawBank) -> KernelBank:
         notes.append(f"smaller kernels are padded with zeros to {size[0]}x{size[1]}")
     arrays = [np.array(kernel.planes, dtype=np.float64) for kernel in raw.kernels]
     if raw.orientation == "convolve":
+        if any(side % 2 == 0 for side in (*heights, *widths)):
+            notes.append("convolve: even kernels get zeros in front, so that the turned taps keep their anchor")
         arrays = [half_turned(array) for array in arrays]
         size = tuple(max(sizes) for sizes in zip(*(array.shape[1:] for array in arrays), strict=True))
     biases = [kernel.bias for kernel in raw.kernels]

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from convcli.banks.bank import by
 from convcli.banks.formats.code_calls import FUNCTIONS, KEPT, METHODS, SAME, Value, combined
 from convcli.banks.formats.code_text import Cursor, NotRunError, Token
 
@@ -36,25 +37,24 @@ class Reader(Cursor):
             try:
                 self._statement()
             except NotRunError as error:
-                if target in self.values:  # it would have changed a kernel
-                    raise
+                start = self.at
+                self.rest_of_line()
+                line = " ".join(token.text for token in self.tokens[start : self.at])
+                kernels = "|".join(map(re.escape, self.values))
+                if target in self.values or (
+                    kernels and re.search(rf"\b({kernels})( [\[(][^()\[\]]*[\])])* [-+*/]?= ", line)
+                ):
+                    raise  # it would have changed a kernel
                 first = first or error
                 self.notes.append(f"not read: {error}")
-                self._rest_of_line()
         if first is not None and not any(isinstance(value, np.ndarray) for value in self.values.values()):
             raise first
         return self.values
 
-    def _rest_of_line(self) -> None:
-        depth = 0
-        while self.now.kind != "end" and (depth > 0 or self.now.kind != "line"):
-            depth += (self.now.text in ("(", "[", "{")) - (self.now.text in (")", "]", "}"))
-            self.take()
-
     def _statement(self) -> None:
         first = self.now
         if first.text in ("import", "from", "using", "namespace", "precision", "uniform", "print", "disp", "Parameter"):
-            self._rest_of_line()
+            self.rest_of_line()
             return
         if first.kind == "name" and self.tokens[self.at + 1].text in ("\n", "", ";"):
             self.take()  # a name alone shows its value
@@ -67,11 +67,12 @@ class Reader(Cursor):
                 raise self.fail(f"'{target}' has no value yet")
             value = self._binary(operator[0], self.values[target], value)
         if dims:
-            if not isinstance(value, np.ndarray):
+            if operator != "=" or not isinstance(value, np.ndarray):
                 raise self.fail(f"'{target}' gets single elements, which is not read", "write whole arrays")
-            if math.prod(dims) != value.size or (value.ndim > 1 < len(dims) and value.shape != tuple(dims)):
-                raise self.fail(f"{value.size} numbers for an array of {'x'.join(map(str, dims))}")
-            value = value.reshape(dims) if len(dims) > 1 else value
+            if 0 not in dims:  # a size that is a name is not known
+                if math.prod(dims) != value.size or (value.ndim > 1 < len(dims) and value.shape != tuple(dims)):
+                    raise self.fail(f"{value.size} numbers for an array of {by(dims)}")
+                value = value.reshape(dims) if len(dims) > 1 else value
         if self.now.text not in (";", "\n", "", ","):
             raise self.fail(f"cannot read '{self.now.text}' behind the numbers")
         self.values[target or str(len(self.values) + 1)] = value
@@ -93,9 +94,9 @@ class Reader(Cursor):
                 name = token.text
             elif token.kind == "number" and depth and colon and self.tokens[self.at - 2].text == ",":
                 name += token.text
-            elif token.kind == "number" and depth and not colon:
+            elif token.kind in ("number", "name") and depth and not colon:
                 dims.append(int(token.text) if token.text.isdigit() else 0)
-            elif token.kind not in ("name", "number") and token.text not in ("&", "<", ">", ",", "*", ";"):
+            elif token.kind not in ("name", "number") and token.text not in ("&", "<", ">", ",", "*", ";", "+", "-"):
                 break
         self.at = start
         return "", [], ""

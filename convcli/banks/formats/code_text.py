@@ -114,6 +114,13 @@ class Cursor:
             raise self.fail(f"'{self.now.text.strip() or 'the end'}' stands where '{text}' is expected")
         self.take()
 
+    def rest_of_line(self) -> None:
+        """Go to the end of the line, or of the brackets that are open there."""
+        depth = 0
+        while self.now.kind != "end" and (depth > 0 or self.now.kind != "line"):
+            depth += (self.now.text in ("(", "[", "{")) - (self.now.text in (")", "]", "}"))
+            self.take()
+
     def skip_lines(self) -> None:
         """Go past line ends."""
         while self.now.kind == "line":
