@@ -40,10 +40,8 @@ class Reader(Cursor):
                 start = self.at
                 self.rest_of_line()
                 line = " ".join(token.text for token in self.tokens[start : self.at])
-                kernels = "|".join(map(re.escape, self.values))
-                if target in self.values or (
-                    kernels and re.search(rf"\b({kernels})( [\[(][^()\[\]]*[\])])* [-+*/]?= ", line)
-                ):
+                known = "|".join(map(re.escape, self.values)) or "="
+                if target in self.values or re.search(rf"\b({known})( [\[(][^()\[\]]*[\])])* [-+*/]?= ", line):
                     raise  # it would have changed a kernel
                 first = first or error
                 self.notes.append(f"not read: {error}")
