@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import sys
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
@@ -158,3 +164,43 @@ def test_any_text_file_is_a_bank_or_a_kernel_error(
     except KernelError:
         return
     assert_sound(bank)
+
+
+def test_mutated_files_of_every_format_are_read_or_refused() -> None:
+    """A seeded part of what ``benchmarks/mutate_kernels.py`` reads."""
+    spec = importlib.util.spec_from_file_location("mutate_kernels", REPOSITORY / "benchmarks" / "mutate_kernels.py")
+    assert spec is not None
+    assert spec.loader is not None
+    mutate_kernels = importlib.util.module_from_spec(spec)
+    sys.modules["mutate_kernels"] = mutate_kernels
+    spec.loader.exec_module(mutate_kernels)
+    files, folder = mutate_kernels.samples(), Path(tempfile.mkdtemp())
+    said = []
+    for seed in range(300):
+        name, data = mutate_kernels.mutated(files, seed)
+        (folder / name).write_bytes(data)
+        said.append(mutate_kernels.verdict(folder / name))
+    assert set(said) == {"read", "refused"}
+
+
+#: A file of a MB or two that makes a careless pattern or parser quadratic, or recurse.
+LONG = {
+    "newlines": "\n" * 200_000 + "x", "digits": "1" * 400_000, "row": "1 " * 100_000, "words": "a" * 400_000,
+    "comments": "k = {" + "/*" * 200_000, "brackets": "[" * 300_000, "braces": "k = {" * 100_000,
+    "signs": "k = [" + "-" * 300_000,
+    "xml": "<svg>" + "<!--" * 100_000, "kernels": "<VRTDataset><Coefs>" + "<Kernel>" * 100_000,
+    "attributes": "<svg><feConvolveMatrix " + "a" * 300_000 + "/>", "blocks": "1 1\n5\n" * 5_000,
+    "octave": "# name: k\n# type: a" + " " * 300_000 + "b\n", "display": "k =\n" + "\n" * 200_000 + "x",
+    "dotted": "a." * 50_000 + "a = 1\n", "lists": "k = np.array([" + "1,\n" * 50_000 + "])", "hashes": "#\n" * 200_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_files_take_no_long_time(name: str, tmp_path: Path) -> None:
+    for suffix in (".txt", ".toml"):
+        path = tmp_path / f"k{suffix}"
+        path.write_text(LONG[name])
+        start = time.process_time()
+        with contextlib.suppress(KernelError):
+            assert_sound(read_bank(path))
+        assert time.process_time() - start < 5

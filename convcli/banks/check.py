@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convcli.banks.bank import KernelBank
-from convcli.banks.formats import module_of, read_bank, sniff
+from convcli.banks.formats import guarded, module_of, read_bank, sniff
 from convcli.banks.library import normal_name
 from convcli.banks.load import bank_of_raw
 from convcli.banks.raw import RawBank
@@ -47,11 +47,17 @@ class CheckResult(NamedTuple):
 
 def check_file(path: Path) -> CheckResult:
     """Read a file as strictly as loading does, and list what its readers would miss."""
+    with guarded(path):
+        return _checked(path)
+
+
+def _checked(path: Path) -> CheckResult:
     kind = sniff(path)
-    if kind in ("safetensors", "torch", "onnx"):
+    if kind in ("safetensors", "torch", "onnx", "mat"):
         reader = module_of(kind)
         entries: dict[str, tuple[int, ...]] = reader.listing(path)
-        usable = [name for name, shape in entries.items() if 3 <= len(shape) <= 5]
+        least = 2 if kind == "mat" else 3
+        usable = [name for name, shape in entries.items() if least <= len(shape) <= 5]
         if not entries:
             raise KernelError(f"{path} has no arrays", path=str(path))
         if len(usable) != 1:
@@ -69,7 +75,7 @@ def _check_text(path: Path) -> CheckResult:
 
     text = read_text(path)
     kind = text_kind(text, path)
-    raw = parse_text(text, name=path.stem, path=path)
+    raw = parse_text(text, name=path.stem, path=path, kind=kind)
     bank = bank_of_raw(raw)
     warnings = (*_missing(raw, text, path), *_odd_taps(bank)) if kind in ("toml", "json", "yaml") else _odd_taps(bank)
     return CheckResult(str(path), kind, bank, {}, warnings)

@@ -194,7 +194,7 @@ def bank_of_file(path: Path, *, entry: str = "", layout: str | None = None) -> K
     Arguments and errors are those of :func:`convcli.banks.formats.read_bank`.
     """
     if path.suffix.lower() == ".toml" and layout is None:  # the usual file: its format need not be told
-        with contextlib.suppress(KernelError, UnicodeDecodeError, OSError):  # read_bank tells the reason
+        with contextlib.suppress(KernelError, ValueError, OSError, RecursionError):  # read_bank tells the reason
             bank = bank_of_raw(parse_bank_toml(path.read_text(encoding="utf-8-sig"), name=path.stem))
             return selected(bank, entry)
     from convcli.banks.formats import read_bank
@@ -214,6 +214,8 @@ def bank_of_raw(raw: RawBank) -> KernelBank:
         notes.append(f"smaller kernels are padded with zeros to {size[0]}x{size[1]}")
     arrays = [np.array(kernel.planes, dtype=np.float64) for kernel in raw.kernels]
     if raw.orientation == "convolve":
+        if any(side % 2 == 0 for side in (*heights, *widths)):
+            notes.append("convolve: even kernels get zeros in front, so that the turned taps keep their anchor")
         arrays = [half_turned(array) for array in arrays]
         size = tuple(max(sizes) for sizes in zip(*(array.shape[1:] for array in arrays), strict=True))
     biases = [kernel.bias for kernel in raw.kernels]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _PI = "3.141592653589793238462643383279502884197"
 _TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|(sqrt|pi|π|√)|([-+*/()]))")
 _PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\Z")
+#: "0 -1" is two numbers, not a difference.
+_ACROSS_BLANKS = re.compile(r"[\w.)]\s+[-+]|[\w.)][-+]\s+[\w.(]")
 _MOST_CHARACTERS = 200
 _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -38,6 +40,8 @@ def parse_number(text: str) -> float:
     stripped = text.strip()
     if _PLAIN.match(stripped):
         value = float(stripped)
+    elif _ACROSS_BLANKS.search(stripped):
+        raise ValueError(f"'{_short(stripped)}' is not one number: is a comma forgotten?")
     elif len(stripped) > _MOST_CHARACTERS:
         raise ValueError(f"{len(stripped)} characters are too long for a number")
     else:

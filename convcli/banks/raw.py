@@ -35,6 +35,8 @@ _BANK_KEYS = frozenset(
 )
 _KERNELS = frozenset(["kernel", "kernels", "taps", "row", "column"])
 _KERNEL_KEYS = frozenset(["name", "taps", "row", "column", "scale", "bias"])
+#: A dotted key of more parts than any bank has; tomllib takes quadratic time for thousands.
+_DEEP_KEY = re.compile(r"""(?<![\w"'.-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){30}""")
 
 
 class RawKernel(NamedTuple):
@@ -61,10 +63,11 @@ class RawBank(NamedTuple):
 
 
 class FieldError(Exception):
-    """An error in one field: kernel index (or None for the bank), key and reason."""
+    """An error in one field: kernel index (or None for the bank), key, reason, and row of the taps from 1."""
 
-    def __init__(self, kernel: int | None, key: str, reason: str) -> None:
+    def __init__(self, kernel: int | None, key: str, reason: str, row: int = 0) -> None:
         super().__init__(reason)
+        self.row = row
         self.kernel = kernel
         self.key = key
         self.reason = reason
@@ -97,6 +100,8 @@ def parse_bank_toml(text: str, *, name: str) -> RawBank:
     """
     import tomllib  # families have no file
 
+    if _DEEP_KEY.search(text):
+        raise KernelError("keys of more than 30 parts: nested too deeply to be a kernel file")
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -106,25 +111,20 @@ def parse_bank_toml(text: str, *, name: str) -> RawBank:
         raise KernelError(f"line {line}: not TOML: {reason}", line=line) from None
     except RecursionError:
         raise KernelError("nested too deeply to be a kernel file") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise KernelError(f"not TOML: {str(error)[:100]}") from None
     try:
         return bank_from_data(data, name=name)
     except FieldError as error:
-        line = line_of(text, error.kernel, error.key)
+        from convcli.banks.places import line_of
+
+        line = line_of(text, error.kernel, error.key, error.row)
         raise KernelError(f"line {line}, {error.field}: {error.reason}", line=line, field=error.field) from None
 
 
-def line_of(text: str, kernel: int | None, key: str) -> int:
-    """Find the line of a key: in the bank's head, or in the given ``[[kernel]]`` table."""
-    lines = text.splitlines()
-    tables = [number for number, line in enumerate(lines, 1) if re.match(r"\s*\[\[\s*kernel\s*\]\]", line)]
-    if kernel is None:
-        start, end = 1, (tables[0] - 1 if tables else len(lines))
-    elif kernel < len(tables):
-        start, end = tables[kernel], (tables[kernel + 1] - 1 if kernel + 1 < len(tables) else len(lines))
-    else:
-        return 1
-    pattern = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*=""")
-    return next((number for number in range(start, end + 1) if pattern.match(lines[number - 1])), start)
+def is_bank_key(name: str) -> bool:
+    """Whether a bank file may begin with this key."""
+    return name in _BANK_KEYS | _KERNELS | _KERNEL_KEYS
 
 
 def bank_from_data(data: Any, *, name: str) -> RawBank:
@@ -223,7 +223,8 @@ def _rows(plane: Any, index: int) -> list[list[float]]:
     widths = [len(row) for row in plane]
     if len(set(widths)) > 1:
         odd = next(number for number, width in enumerate(widths, 1) if width != widths[0])
-        raise FieldError(index, "taps", f"ragged rows: row 1 has {widths[0]} numbers, row {odd} has {widths[odd - 1]}")
+        reason = f"ragged rows: row 1 has {widths[0]} numbers, row {odd} has {widths[odd - 1]}"
+        raise FieldError(index, "taps", reason, odd)
     return [[_tap(tap, index, row, column) for column, tap in enumerate(taps, 1)] for row, taps in enumerate(plane, 1)]
 
 
@@ -231,13 +232,13 @@ def _tap(tap: Any, index: int, row: int, column: int, key: str = "taps") -> floa
     if type(tap) is int or type(tap) is float:
         if abs(tap) <= 1.7976931348623157e308:  # false for nan too
             return float(tap)
-        raise FieldError(index, key, f"row {row}, column {column} is {tap}: taps must be finite")
+        raise FieldError(index, key, f"row {row}, column {column} is {tap}: taps must be finite", row)
     if not isinstance(tap, str):
-        raise FieldError(index, key, f"row {row}, column {column} is {_kind(tap)}, not a number")
+        raise FieldError(index, key, f"row {row}, column {column} is {_kind(tap)}, not a number", row)
     try:
         return _parsed(tap)
     except ValueError as error:
-        raise FieldError(index, key, f"row {row}, column {column}: {error}") from None
+        raise FieldError(index, key, f"row {row}, column {column}: {error}", row) from None
 
 
 def _parsed(text: str) -> float:

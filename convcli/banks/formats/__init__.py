@@ -10,7 +10,8 @@ To add a format, add its module and its row; a text format also needs its mark i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,7 +51,7 @@ def _is_image(head: bytes, _path: Path) -> bool:
 
 
 def _is_safetensors(head: bytes, _path: Path) -> bool:
-    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**63
+    return len(head) > 8 and head[8:9] == b"{" and head[5:8] == b"\0\0\0"  # blanks before JSON are no length
 
 
 def _is_torch(head: bytes, path: Path) -> bool:
@@ -88,6 +89,7 @@ FORMATS = (
     Format("safetensors", "safetensors_file", (".safetensors",), _is_safetensors, by_name=True),
     Format("torch", "torch_file", (".pt", ".pth"), _is_torch),
     Format("onnx", "onnx_file", (".onnx",), _is_onnx),
+    Format("mat", "matlab_file", (), lambda head, _: head.startswith(b"MATLAB 5.0")),
     Format("csv", "rows", (".csv",), by_name=True),
     Format("tsv", "rows", (".tsv",)),
     Format("text", "rows", (".txt",), by_name=True),
@@ -103,14 +105,16 @@ FORMATS = (
     Format("glsl", "source", (".glsl", ".frag")),
 )
 #: Formats that can be written. Pictures of every kind are read as "image".
-WRITTEN = tuple(row.name for row in FORMATS if row.name != "image")
+WRITTEN = tuple(row.name for row in FORMATS if row.name not in ("image", "mat"))
 #: Suffix → format, for ``-o FILE`` without ``--format``.
 SUFFIXES = {suffix: row.name for row in FORMATS for suffix in row.suffixes}
 #: Suffixes tried for a name in a kernel folder, in this order.
 FOLDER_SUFFIXES = tuple(suffix for row in FORMATS if row.by_name for suffix in row.suffixes)
 _READ = (
-    "toml json yaml csv txt npy npz pt safetensors onnx, libvips mat, images, ImageMagick, G'MIC, FFmpeg, MATLAB text"
+    "toml json yaml csv txt npy npz pt safetensors onnx, mat of MATLAB, Octave or libvips, images, text of ImageMagick,"
+    " G'MIC, FFmpeg, MATLAB, NumPy, C, SVG, GDAL, GRASS, SExtractor"
 )
+_LONGEST_MESSAGE = 400
 _BY_NAME = {row.name: row for row in FORMATS}
 
 
@@ -148,16 +152,46 @@ def sniff(path: Path) -> str:
             head = file.read(4096)
     except OSError as error:
         raise KernelError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
-    if size == 0 or not head.strip():
+    if size == 0 or not head.strip(b" \t\r\n\f\v\xff\xfe\xef\xbb\xbf"):
         raise KernelError(f"{path} is empty", path=str(path))
-    for magic, kind in ((b"MATLAB 5.0", "a binary MATLAB file"), (b"\x89HDF", "an HDF5 file")):
-        if head.startswith(magic):
-            hint = "in MATLAB: writematrix(k, 'k.csv')"
-            raise KernelError(f"{path} is {kind}, which is not read", hint=hint, path=str(path))
+    if head.startswith((b"\x89HDF", b"MATLAB 7.3")):
+        hint = "in MATLAB: save k.mat k -v7, or writematrix(k, 'k.csv')"
+        raise KernelError(f"{path} is an HDF5 file (MATLAB -v7.3), which is not read", hint=hint, path=str(path))
+    if encoding_of(head) != "utf-8":
+        return "text"
     found = next((row.name for row in FORMATS if row.sniff is not None and row.sniff(head, path)), "text")
     if found == "text" and b"\0" in head:
         raise KernelError(f"{path} is not text and of no format that is read", hint=_READ, path=str(path))
     return found
+
+
+def encoding_of(head: bytes) -> str:
+    """Return the encoding of a text by its byte-order mark, or by the zeros that ASCII leaves in UTF-16."""
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    even, odd = head[::2], head[1::2]
+    if len(head) >= 6 and b"\0" in head:
+        if not odd.strip(b"\0") and b"\0" not in even:
+            return "utf-16-le"
+        if not even.strip(b"\0") and b"\0" not in odd:
+            return "utf-16-be"
+    return "utf-8"
+
+
+@contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """Name the file in every error, and make a :class:`KernelError` of what a broken file makes a reader raise."""
+    try:
+        yield
+    except KernelError as error:
+        if len(error.message) > _LONGEST_MESSAGE:  # it cites a word of the file
+            error.message = f"{error.message[: _LONGEST_MESSAGE - 2]} …"
+        raise (error if str(path) in str(error) else error.within(str(path))) from None
+    except Exception as error:  # noqa: BLE001 - readers of untrusted bytes raise errors of every kind
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise KernelError(f"{path} is broken and cannot be read: {reason}", path=str(path)) from None
 
 
 def read_bank(path: Path, *, entry: str = "", layout: str | None = None) -> KernelBank:
@@ -178,12 +212,10 @@ def read_bank(path: Path, *, entry: str = "", layout: str | None = None) -> Kern
     KernelError
         With the line, entry or sizes that do not fit.
     """
-    kind = sniff(path)
-    read = import_module(f"{__name__}.text").read if kind == "text" else module_of(kind).read
-    try:
+    with guarded(path):
+        kind = sniff(path)
+        read = import_module(f"{__name__}.text").read if kind == "text" else module_of(kind).read
         bank = _read(read, path, entry, layout)
-    except KernelError as error:
-        raise (error if str(path) in str(error) else error.within(str(path))) from None
     if kind in ("npy", "npz") and path.suffix.lower() not in _BY_NAME[kind].suffixes:
         bank = bank.noted(f"{path.name} is read as {kind}, which is what it holds")
     return bank

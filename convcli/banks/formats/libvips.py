@@ -18,15 +18,17 @@ def blocks_of(text: str) -> list[tuple[list[float], list[list[str]]]] | None:
     """Return headers and rows of text that holds libvips matrices only, else None."""
     lines = [re.split(r"[,\s]+", line.strip()) for line in text.splitlines() if line.strip()]
     blocks = []
-    while lines:
+    at = 0
+    while at < len(lines):
         try:
-            header = [parse_number(part) for part in lines[0]]
+            header = [parse_number(part) for part in lines[at]]
         except ValueError:
             return None
         if not 2 <= len(header) <= 4 or any(size != int(size) or size < 1 for size in header[:2]):
             return None
         width, height = int(header[0]), int(header[1])
-        rows, lines = lines[1 : 1 + height], lines[1 + height :]
+        rows = lines[at + 1 : at + 1 + height]
+        at += 1 + height
         if len(rows) != height or any(len(row) != width for row in rows):
             return None
         blocks.append((header, rows))

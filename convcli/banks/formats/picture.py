@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,7 +47,10 @@ def _pillow(path: Path) -> tuple[NDArray[np.generic], list[str]]:
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 check_taps(image.width * image.height, f"the picture {path.name}")
+                maxval = _refuse_deep_colour(image, path)
                 samples, notes = _grey(image, path)
+                if maxval:  # Pillow stretches samples to the whole range of its type
+                    samples = np.rint(samples * maxval / (255 if maxval < 256 else 65535))
                 text = str(image.info.get(_TAPS_KEY, ""))
                 frames = getattr(image, "n_frames", 1)
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -59,6 +63,29 @@ def _pillow(path: Path) -> tuple[NDArray[np.generic], list[str]]:
         return samples[None] * scale + offset, notes
     notes.append(f"taps are the samples, which sum to {float(samples.sum()):,.6g}; normalize=sum makes a blur of them")
     return samples[None], notes
+
+
+def _refuse_deep_colour(image: Image.Image, path: Path) -> int:
+    """Refuse colours of 16 bits, of which Pillow keeps 8; return the maxval of a PGM that it would stretch, or 0."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    deep = False
+    if image.format == "PNG":
+        deep = head[24] == 16 and head[25] in (2, 4, 6)  # bit depth and colour type
+    elif image.format == "TIFF":
+        bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
+        deep = len(bits) > 1 and max(bits) > 8
+    elif image.format == "PPM" and head[:2] in (b"P2", b"P3", b"P5", b"P6"):
+        sizes = re.findall(rb"\d+", re.sub(rb"#[^\n]*", b"", head[2:]))[:3]
+        maxval = int(sizes[2]) if len(sizes) == 3 else 255
+        deep = head[:2] in (b"P3", b"P6") and maxval > 255
+        if not deep and maxval not in (255, 65535):
+            return maxval
+    if deep:
+        raise KernelError(
+            f"{path} holds several channels of 16 bits; a kernel's picture is grey", hint="save one channel as grey"
+        )
+    return 0
 
 
 def _scale_offset(text: str) -> tuple[float, float]:
@@ -104,7 +131,7 @@ def _tiff(path: Path) -> tuple[NDArray[np.generic], list[str]]:
             if len(pages) > _MOST_PAGES:
                 raise KernelError(f"{path} has more than {_MOST_PAGES} pages", path=str(path))
             if any(len(shape) != 2 for shape in shapes) or len(set(shapes)) != 1:
-                return _pillow(path)
+                return _tiff_of_channels(pages, path)
             check_taps(len(shapes) * shapes[0][0] * shapes[0][1], f"the picture {path.name}")
             planes = np.stack([page.asarray() for page in pages])
     except KernelError:
@@ -115,6 +142,22 @@ def _tiff(path: Path) -> tuple[NDArray[np.generic], list[str]]:
         log.disabled = was
     total = float(planes.sum())
     return planes, [] if planes.dtype.kind == "f" else [f"taps are the samples, which sum to {total:,.6g}"]
+
+
+def _tiff_of_channels(pages: Any, path: Path) -> tuple[NDArray[np.generic], list[str]]:
+    """Read one page of equal channels at full depth; anything else is Pillow's to read or refuse."""
+    page = pages[0]
+    if len(pages) != 1 or len(page.shape) != 3 or page.shape[-1] not in (3, 4) or page.dtype.itemsize == 1:
+        return _pillow(path)
+    check_taps(int(np.prod(page.shape, dtype=object)), f"the picture {path.name}")
+    samples = page.asarray()
+    if (samples[..., :3] != samples[..., :1]).any():
+        raise KernelError(
+            f"{path} is coloured ({page.dtype}); a kernel's picture is grey",
+            hint="save one channel as a grey picture",
+        )
+    planes = samples[None, ..., 0]
+    return planes, [f"taps are the samples, which sum to {float(planes.sum()):,.6g}"]
 
 
 def write_png(bank: KernelBank, rounding: bool) -> Exported:

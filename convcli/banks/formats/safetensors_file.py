@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convcli.banks.formats import guarded
 from convcli.errors import KernelError
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ def read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
     KernelError
         The file cannot be read, or its header is cut off, larger than the file, not JSON, or not of tensors.
     """
+    with guarded(path):
+        return _header(path)
+
+
+def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -127,7 +133,8 @@ def _tensor(path: Path, name: str, entry: dict[str, Any], start: int) -> NDArray
 def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     """Return every tensor of a file by its name."""
     header, _, start = read_header(path)
-    return {name: _tensor(path, name, entry, start) for name, entry in header.items()}
+    with guarded(path):
+        return {name: _tensor(path, name, entry, start) for name, entry in header.items()}
 
 
 def write_safetensors(bank: KernelBank, _rounding: bool) -> Exported:

@@ -11,6 +11,7 @@ from convcli.banks.formats import library
 from convcli.banks.formats.exported import ARRAY_FORMATS, Exported, lost_reduction, text_file
 from convcli.banks.formats.literal import kernels_of_lists
 from convcli.banks.numbers import format_number
+from convcli.banks.places import row_line
 from convcli.banks.raw import FieldError, RawBank, bank_from_data
 from convcli.errors import KernelError
 
@@ -32,17 +33,21 @@ def _from_data(data: Any, name: str, text: str) -> RawBank:
             return RawBank(name=name, kernels=kernels_of_lists(data, name))
         return bank_from_data(data, name=name)
     except FieldError as error:
-        line = _line_of(text, error.kernel, error.key)
+        line = _line_of(text, error)
         where = f"line {line}, " if line else ""
         raise KernelError(f"{where}{error.field}: {error.reason}", line=line, field=error.field) from None
 
 
-def _line_of(text: str, kernel: int | None, key: str) -> int | None:
-    """Return the line of the n-th occurrence of a key, a guess: the parsers give no positions."""
-    pattern = re.compile(rf"""["']?\b{re.escape(key)}\b["']?\s*:""")
-    lines = [number for number, line in enumerate(text.splitlines(), 1) for _ in pattern.finditer(line)]
-    index = kernel or 0
-    return lines[index] if index < len(lines) else None
+def _line_of(text: str, error: FieldError) -> int | None:
+    """Return the line of the n-th occurrence of a key, or of a row of its taps; a guess: the parsers give none."""
+    pattern = re.compile(rf"""["']?\b{re.escape(error.key)}\b["']?\s*:""")
+    found = list(pattern.finditer(text))
+    index = error.kernel or 0
+    if index >= len(found):
+        bare = error.row and index == 0 and text.lstrip().startswith("[")
+        return row_line(text, error.row, 1) if bare else None
+    line = text.count("\n", 0, found[index].start()) + 1
+    return row_line(text[found[index].start() :], error.row, line) if error.row else line
 
 
 def _json(text: str) -> Any:

@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convcli.banks.bank import KernelBank
-from convcli.banks.formats import libvips, rows
+from convcli.banks.formats import encoding_of, libvips, rows
 from convcli.banks.formats.literal import parse_literal
-from convcli.banks.raw import RawBank, parse_bank_toml
+from convcli.banks.raw import RawBank, is_bank_key, parse_bank_toml
 from convcli.banks.spec import FFMPEG
 from convcli.errors import KernelError
+
+if TYPE_CHECKING:
+    from convcli.banks.formats.programs import Program
 
 #: Text is read whole; a bank of 48 kernels of 49x49 in text is under 3 MiB.
 _MAX_BYTES = 64 * 1024 * 1024
 _TOML = re.compile(
-    r"^\s*(\[\[\s*kernels?\s*\]\]|[A-Za-z_\"][\w\"-]*\s*=\s*(\"|'|\[\s*(\[|$|\"|'|[-+\d.][^;\n]*,)|[-+\d.]+\s*$|true|false|$))",
+    r"^[ \t]*(\[\[\s*kernels?\s*\]\]|[A-Za-z_\"][\w\"-]*\s*=\s*(\"|'|\[\s*(\[|$|\"|'|[-+\d.][^;\n]*,)|[-+\d.]+\s*$"
+    r"|true|false|$))",
     re.M,
 )
 _MATLAB = re.compile(
-    r"^\s*[A-Za-z]\w*\s*(\(\s*:\s*,\s*:\s*,\s*\d+\s*\))?\s*=\s*\[([^\[\]]*\]\s*;|[^\[\]]*[;\s][^\[\]]*\])", re.M
+    r"^[ \t]*[A-Za-z]\w*\s*(\(\s*:\s*,\s*:\s*,\s*\d+\s*\))?\s*=\s*\[([^\[\]]*\]\s*;|[^\[\]]*[;\s][^\[\]]*\])", re.M
 )
 _MAGICK = re.compile(r"\s*\d+(x\d+)?([-+]\d+[-+]\d+)?[@<>]?\s*:")
-_YAML = re.compile(r"^\s*(-\s*\[|-\s*-|-\s+\w+\s*:|[A-Za-z_]\w*\s*:(\s|$))", re.M)
+_YAML = re.compile(r"^[ \t]*(-\s*\[|-\s*-|-\s+\w+\s*:|[A-Za-z_]\w*\s*:(\s|$))", re.M)
+#: Code and printouts: a call of arrays, braces of C, a factor before a bracket, a transpose, nested brackets.
+_CODE = re.compile(
+    r"\b(array|tensor|Tensor|asarray|Mat|matrix|outer|ones|zeros|eye|d?(mat|vec)[234](x[234])?|(float|double|int|half)\s*"
+    r"\[\d*\])\s*\(|[=(]\s*\{|^[ \t]*\{\s*[-+{.\d]|^[ \t]*(static|const|float|double|int|import|from|let|var)\b"
+    r"|^[ \t]*[-+\d./()e]+\s*\.?\*\s*\[|=\s*[-+\d./()e]+\s*\.?\*\s*\[|\]\s*\.?'|\]\s*[)\]}]\s*\.?[*/]"
+    r"|^[ \t]*(>>>?|In \[\d+\]:) |^[ \t]*[A-Za-z]\w*\s*=\s*-?[A-Za-z]\w*\.?['*/+;-]"
+    r"|^[ \t]*[A-Za-z]\w* =[ \t]*\n\s*([-+.\d]|Columns )|^[ \t]*[A-Za-z]\w*\s*=\s*([A-Za-z][\w.]*\(|\(\s*[(\[])",
+    re.M,
+)
+_NESTED = re.compile(r"(?:[A-Za-z_]\w*\s*=\s*)?\[\s*[\[(]")
+_KEY = re.compile(r"^[ \t]*[\"']?([A-Za-z_][\w-]*)[\"']?\s*=(?!=)", re.M)
 _EXPECTED = {".toml": "toml", ".json": "json", ".yaml": "yaml", ".yml": "yaml", ".csv": "table", ".tsv": "table"}
 
 
@@ -33,8 +49,8 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
     if layout is not None:
         raise KernelError(f"{path}: layout={layout} is for arrays, not for text")
     text = read_text(path)
-    bank = bank_of_raw(parse_text(text, name=path.stem, path=path))
     kind = text_kind(text, path)
+    bank = bank_of_raw(parse_text(text, name=path.stem, path=path, kind=kind))
     if _EXPECTED.get(path.suffix.lower(), kind) != kind:
         bank = bank.noted(f"{path.name} is read as {kind}, which is what it holds")
     return selected(bank, entry)
@@ -50,10 +66,11 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise KernelError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
     try:
-        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        text = data.decode(encoding_of(data[:4096]))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise KernelError(f"{path}: line {line}: not text (byte {error.start})", line=line) from None
+    return re.sub(r"\r+\n|\r", "\n", text.removeprefix("\ufeff"))
 
 
 def text_kind(text: str, path: Path) -> str:
@@ -63,25 +80,60 @@ def text_kind(text: str, path: Path) -> str:
     --------
     >>> text_kind("1 0 -1\n2 0 -2", Path("k.txt")), text_kind("k = [1 2; 3 4];", Path("k.m"))
     ('table', 'literal')
+    >>> text_kind("k = np.ones((3, 3)) / 9", Path("k.py")), text_kind("CONV NORM\n1 2 1\n", Path("k"))
+    ('code', 'SExtractor')
     """
+    program = program_of(text)
+    if program is not None:
+        return program.name
     head = _without_comments(text).lstrip()
-    if head.startswith("{"):
+    if re.match(r"\{\s*[\"}]", head) or (path.suffix.lower() == ".json" and head.startswith("{")):
         return "json"
-    if re.match(r"\[\s*(\[|[-+\d.\"][^;\]\n]*,[^;\]]*\]\s*$)", head) and "[[k" not in head[:4]:
-        return "json"
-    if _MAGICK.match(head) or head.startswith(("(", "[")) or FFMPEG.search(head):
-        return "toml" if head.startswith("[[") else "literal"
-    if _MATLAB.match(head) and not re.search(r"\[\s*\[", head):
+    if path.suffix.lower() == ".toml" and "=" in head and not FFMPEG.search(head):
+        return "toml"
+    if FFMPEG.search(head) or (_MAGICK.match(head) and "=" not in head):
         return "literal"
+    if _is_toml(head):
+        return "toml"
+    if _CODE.search(head) or "..." in head:
+        return "code"
+    if re.match(r"\[\s*(\[|[-+\d.\"][^;\]\n]*,[^;\]]*\]\s*$)", head):
+        return "json" if _is_json(head) else "code"
+    if head.startswith(("(", "[")) or (_MATLAB.match(head) and not _NESTED.match(head)):
+        return "literal"
+    if _NESTED.match(head):
+        return "code"
     if _TOML.search(head):
         return "toml"
     if _YAML.search(head):
         return "yaml"
+    if any(";" in line.rstrip("; ") and re.search(r"\d[ \t]+[-+.\d]", line) for line in head.split("\n")):
+        return "literal"
     return "vips" if _is_vips(text, path) else "table"
 
 
+def _is_toml(head: str) -> bool:
+    """Whether a text has a bank's tables or keys: ``k = [[1, 2]]`` alone is code."""
+    if re.search(r"(?m)^[ \t]*\[\[\s*kernels?\s*\]\]", head):
+        return True
+    key = _KEY.match(head)
+    named = key is not None and is_bank_key(key[1]) and key[1] not in ("kernel", "kernels")
+    return named and bool(_TOML.match(head)) and not _CODE.match(head)
+
+
+def _is_json(head: str) -> bool:
+    """Whether brackets hold JSON, or are near enough that JSON's error tells the place."""
+    import json
+
+    try:
+        json.loads(head)
+    except (ValueError, RecursionError):
+        return bool(re.search(r"[\"{:]|NaN|Infinity", head)) or head.count("[") > 200
+    return True
+
+
 def _without_comments(text: str) -> str:
-    return re.sub(r"(?m)^\s*[#%].*$\n?", "", text[:200_000])
+    return re.sub(r"(?m)^[ \t]*[#%].*$\n?", "", text[:200_000])
 
 
 def _is_vips(text: str, path: Path) -> bool:
@@ -94,12 +146,14 @@ def _is_vips(text: str, path: Path) -> bool:
     return len(widths) > 1  # lines that are all as long are a plain table
 
 
-def parse_text(text: str, *, name: str, path: Path) -> RawBank:
-    """Read kernels from text of any syntax."""
-    if not _without_comments(text).strip():
+def parse_text(text: str, *, name: str, path: Path, kind: str) -> RawBank:
+    """Read kernels from text of the syntax that :func:`text_kind` tells."""
+    program = program_of(text)
+    if program is None and not _without_comments(text).strip():
         raise KernelError(f"{path} has no numbers", path=str(path))
-    kind = text_kind(text, path)
     try:
+        if program is not None:
+            return program.parse(text, name)
         if kind == "toml":
             return parse_bank_toml(text, name=name)
         if kind in ("json", "yaml"):
@@ -108,9 +162,21 @@ def parse_text(text: str, *, name: str, path: Path) -> RawBank:
             return structured.parse_json(text, name) if kind == "json" else structured.parse_yaml(text, name)
         if kind == "vips":
             return RawBank(name=name, kernels=libvips.parse(text, name), source="libvips matrix")
-        if kind == "literal":
-            literal = parse_literal(re.sub(r"(?m)^\s*#.*$\n?", "", text), name=name)
-            return RawBank(name=name, kernels=literal.kernels, notes=literal.notes)
-        return RawBank(name=name, kernels=rows.parse(text, name, csv=path.suffix.lower() == ".csv"))
+        if kind == "table":
+            return rows.parse(text, name)
+        if kind == "code":
+            from convcli.banks.formats import code
+
+            literal = code.parse(text, name)
+        else:
+            literal = parse_literal(re.sub(r"(?m)^[ \t]*#.*$\n?", "", text), name=name)
+        return RawBank(name=name, kernels=literal.kernels, notes=literal.notes)
     except KernelError as error:
         raise error.within(str(path)) from None
+
+
+def program_of(text: str) -> Program | None:
+    """Return the program that wrote a text, if its mark is on top."""
+    from convcli.banks.formats.programs import PROGRAMS
+
+    return next((program for program in PROGRAMS if program.mark.match(text)), None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.banks.bank import KernelBank, check_taps
-from convcli.banks.formats import library
+from convcli.banks.formats import guarded, library
 from convcli.banks.formats.arrays import arrays_of, bank_of_entry, choose_entry
 from convcli.banks.formats.exported import Exported, lost_reduction
 from convcli.errors import KernelError
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+#: Tensors, tables and lists of one checkpoint.
+_MOST_NODES = 100_000
 _HINT = "save a state_dict with torch.save(model.state_dict(), ...), or a .safetensors file"
 
 
@@ -37,7 +39,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
             ) from None
         raise KernelError(f"{path} is not a readable checkpoint: {reason[:120]}", hint=_HINT, path=str(path)) from None
     found: dict[str, Any] = {}
-    _collect(data, "", found, depth=0)
+    _collect(data, "", found, [_MOST_NODES], depth=0)
     return found
 
 
@@ -46,21 +48,24 @@ def _import_torch(doing: str) -> Any:
     return library("torch", f"{doing} PyTorch files needs torch, which is not installed", hint)
 
 
-def _collect(data: Any, prefix: str, found: dict[str, Any], depth: int) -> None:
+def _collect(data: Any, prefix: str, found: dict[str, Any], left: list[int], depth: int) -> None:
+    """Put every tensor into ``found`` by its dotted name; lists that share their items cannot make it endless."""
     torch = _import_torch("reading")
+    left[0] -= 1
+    if left[0] < 0:
+        raise KernelError(f"more than {_MOST_NODES:,} entries, nested or shared: not a checkpoint", hint=_HINT)
     if isinstance(data, torch.Tensor):
         found[prefix or "tensor"] = data
-    elif isinstance(data, Mapping) and depth < 6:
-        for key, value in data.items():
-            _collect(value, f"{prefix}.{key}" if prefix else str(key), found, depth + 1)
-    elif isinstance(data, (list, tuple)) and depth < 6:
-        for index, value in enumerate(data):
-            _collect(value, f"{prefix}.{index}" if prefix else str(index), found, depth + 1)
+    elif isinstance(data, (Mapping, list, tuple)) and depth < 6:
+        items = data.items() if isinstance(data, Mapping) else enumerate(data)
+        for key, value in items:
+            _collect(value, f"{prefix}.{key}" if prefix else str(key), found, left, depth + 1)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     """Return every tensor of a checkpoint as float64, by its dotted name."""
-    return {name: _array(tensor, f"{path}#{name}") for name, tensor in read_tensors(path).items()}
+    with guarded(path):
+        return {name: _array(tensor, f"{path}#{name}") for name, tensor in read_tensors(path).items()}
 
 
 def _array(tensor: Any, what: str) -> NDArray[np.generic]:

@@ -1,0 +1,127 @@
+"""Pasted code as tokens: without comments, prompts and a printer's decoration (stdlib)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from convcli.errors import KernelError
+
+_TOKEN = re.compile(
+    r"(?P<blank>[ \t\f]+|\\\n)|(?P<line>\n)|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?:[fFlLuUhH]+\b)?)"
+    r"|(?P<method>\.[A-Za-z_]\w*)|(?P<name>[A-Za-z_]\w*(?:(?:\.|::)[A-Za-z_]\w*)*)"
+    r"|(?P<mark>\.\*|\./|\.'|[-+*/]=|->|[-+*/@(){}\[\],;=':<>\"?&|!])"
+)
+_COMMENT = re.compile(r"/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z)|(?<!:)//[^\n]*|[#%][^\n]*")
+_MOST_CHARACTERS = 8_000_000
+_CONTINUED = re.compile(r"(?<=\S)[ \t]*\.\.\.[ \t]*\n(?!\s*\.\.\.)")
+_DISPLAY = re.compile(
+    r"(?m)^[ \t]*([A-Za-z]\w*) =[ \t]*\n(?:[ \t]*\n)*((?:[ \t]*[-+.\d][-+.\deE \t*]*\n(?:[ \t]*\n)*)+)"
+)
+_FACTOR = re.compile(r"\s*([\d.]+e[-+]?\d+)\s*\*\s*\n", re.IGNORECASE)
+_PROMPT = re.compile(r"(?m)^[ \t]*(>>>?|In \[\d+\]:|Out\[\d+\]:|\.\.\. )[ \t]?")
+
+
+class NotRunError(KernelError):
+    """A call that is not read; harmless where it makes no kernel."""
+
+
+class Token(NamedTuple):
+    """A piece of code: its kind, its text, its line, and whether a blank stands before it."""
+
+    kind: str
+    text: str
+    line: int
+    spaced: bool
+
+
+def prepared(text: str) -> str:
+    """Return the text without comments and prompts, with MATLAB's display of a matrix as an assignment."""
+    if len(text) > _MOST_CHARACTERS:
+        raise KernelError(f"{len(text):,} characters of code are too many", hint="save the numbers as .npy or .csv")
+    text = _COMMENT.sub(lambda found: "\n" * found.group().count("\n"), _PROMPT.sub("", text))
+    if re.search(r"(?m)^\s*Columns \d+ (through|and) \d+", text):
+        raise KernelError("the printer split the columns", hint="print with a wider window, or writematrix(k, 'k.csv')")
+
+    def display(found: re.Match[str]) -> str:
+        factor = _FACTOR.match(found[2])
+        rows = found[2][factor.end() :] if factor else found[2]
+        lead = found.group()[: found.group().index("=")]
+        return f"{lead}= [{rows.rstrip()}]{f' * {factor[1]}' if factor else ''}\n"
+
+    text = _CONTINUED.sub(" ", _DISPLAY.sub(display, text + "\n"))
+    if "..." in text:
+        line = text.count("\n", 0, text.index("...")) + 1
+        raise KernelError(
+            f"line {line}: the printer left numbers out (...)",
+            hint="np.set_printoptions(threshold=sys.maxsize), or torch.set_printoptions(profile='full'), prints all",
+            line=line,
+        )
+    return text
+
+
+def tokens_of(text: str) -> list[Token]:
+    """Return the tokens of prepared text, and one of kind ``end``."""
+    found: list[Token] = []
+    position, line, spaced = 0, 1, True
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise KernelError(f"line {line}: '{text[position]}' is not read as code of taps", line=line)
+        kind, piece, position = str(match.lastgroup), match.group(), match.end()
+        if kind == "blank":
+            spaced = True
+            continue
+        ends_value = bool(found) and (found[-1].kind in ("number", "name", "method") or found[-1].text in "])}'")
+        if piece == '"' or (piece == "'" and (spaced or not ends_value)):
+            end = text.find(piece, position)
+            if end < 0:
+                raise KernelError(f"line {line}: a quote is not closed", line=line)
+            kind, piece, position = "text", text[position:end], end + 1
+        if kind == "name" and found and found[-1].kind == "number" and not spaced:
+            raise KernelError(f"line {line}: '{found[-1].text}{piece}' is not a real number", line=line)
+        found.append(Token(kind, piece, line, spaced))
+        line += kind == "line"
+        spaced = kind == "line"
+    return [*found, Token("end", "", line, True)]
+
+
+class Cursor:
+    """A place in a list of tokens."""
+
+    def __init__(self, tokens: list[Token]) -> None:
+        self.tokens = tokens
+        self.at = 0
+
+    @property
+    def now(self) -> Token:
+        """Return the token to be read next."""
+        return self.tokens[self.at]
+
+    def take(self) -> Token:
+        """Return the next token and go past it."""
+        token = self.tokens[self.at]
+        self.at += token.kind != "end"
+        return token
+
+    def fail(self, reason: str, hint: str | None = None) -> KernelError:
+        """Return an error in the line of the next token."""
+        return KernelError(f"line {self.now.line}: {reason}", hint=hint, line=self.now.line)
+
+    def expect(self, text: str) -> None:
+        """Go past one mark, or raise."""
+        if self.now.text != text:
+            raise self.fail(f"'{self.now.text.strip() or 'the end'}' stands where '{text}' is expected")
+        self.take()
+
+    def rest_of_line(self) -> None:
+        """Go to the end of the line, or of the brackets that are open there."""
+        depth = 0
+        while self.now.kind != "end" and (depth > 0 or self.now.kind != "line"):
+            depth += (self.now.text in ("(", "[", "{")) - (self.now.text in (")", "]", "}"))
+            self.take()
+
+    def skip_lines(self) -> None:
+        """Go past line ends."""
+        while self.now.kind == "line":
+            self.take()
