@@ -77,7 +77,8 @@ def read_others(data: bytes) -> list[np.ndarray]:
         for frame, _ in zip(ImageSequence.Iterator(image), range(MOST_FRAMES), strict=False):
             frame.load()
             frames.append(_expanded(frame))
-        return frames
+        # Pillow counts a PNG's default image, which is for programs without animation, as a frame.
+        return frames[1:] if getattr(image, "default_image", False) else frames
 
 
 def _tiff_page(page: Any) -> np.ndarray:
@@ -232,9 +233,10 @@ def main() -> int:
     def one(case: tuple[str, bytes]) -> tuple[str, Verdict]:
         return case[0], judge(case[1], options.seconds, alone=options.mutate > 0)
 
-    import convcli.images.decode  # noqa: F401
     import PIL.Image  # noqa: F401 - loaded once, for all children
     import tifffile  # noqa: F401
+
+    import convcli.images.pillow  # noqa: F401
 
     with ThreadPoolExecutor(2) as pool:
         for name, verdict in pool.map(one, cases(options.folder, options.mutate)):

@@ -17,7 +17,7 @@ from conftest import load_image, run_cli
 from PIL import Image as Pillow
 
 from convcli.errors import ImageError
-from convcli.images import open_animation, open_planes, probe, read, read_frames, write_picture
+from convcli.images import open_animation, open_planes, probe, probe_frames, read, read_frames, write_picture
 from convcli.images.formats import FORMATS
 
 RNG = np.random.default_rng(3)
@@ -375,6 +375,34 @@ def test_apng_disposal() -> None:
         shown = read(data, frame=2).samples
         assert shown[1, 1].tolist() == list(left)
         assert shown[0, 0].tolist() == [0, 0, 255, 255]
+
+
+def test_the_colour_key_of_an_animated_png_is_clear() -> None:
+    """Green counts as transparent: nothing of the second frame covers the first."""
+    rows = [zlib.compress(b"\0" + bytes(colour)) for colour in ((255, 0, 0), (0, 255, 0))]
+    parts = [
+        (b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)),
+        (b"tRNS", bytes((0, 0, 0, 255, 0, 0))),
+        (b"acTL", struct.pack(">II", 2, 0)),
+        control(0, (1, 1), (0, 0), blend=1),
+        (b"IDAT", rows[0]),
+        control(1, (1, 1), (0, 0), blend=1),
+        (b"fdAT", struct.pack(">I", 2) + rows[1]),
+        (b"IEND", b""),
+    ]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in parts)
+    assert probe(data).plane_names == ("r", "g", "b", "a")
+    assert [image.samples.ravel().tolist() for image in read_frames(data)] == [[255, 0, 0, 255]] * 2
+
+
+def test_small_files_of_many_huge_frames_are_refused_when_planned() -> None:
+    file = io.BytesIO()
+    frames = [Pillow.new("P", (6000, 6000), index % 2) for index in range(3)]
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    numbers = range(3)
+    assert len(probe_frames(file.getvalue(), numbers)) == 3
+    with pytest.raises(ImageError, match="3 frames of 6000 x 6000 is 108,000,000 pixels; the limit is 64,000,000"):
+        probe_frames(file.getvalue(), numbers, max_pixels=500_000)
 
 
 def test_a_default_image_is_no_frame() -> None:

@@ -20,7 +20,7 @@ DEFAULT_MAX_PIXELS = 2**28
 DEFAULT_COUNTS = {"planes": 1024, "frames": 100_000}
 #: A deflate stream cannot expand by more than 1032 (zlib's technical notes); LZW by at most 4096 bytes a code of 12
 #: bits. Other compressions of a TIFF may do more on an empty picture; faxes, of mode 1, are let through.
-_MOST_INFLATION = {"png": 1032, "tiff": 4096}
+_MOST_INFLATION = {"png": 1032, "tiff": 4096, "gif": 4096}
 ORIENTATION_TAG = 0x0112
 #: Tags of a TIFF that point to EXIF and GPS, that hold XMP and IPTC; Photoshop's number of IPTC within a JPEG.
 _EXIF_TAGS, _XMP_TAG, _IPTC_TAG, _IPTC_RESOURCE = (34665, 34853), 700, 33723, 0x0404
@@ -31,12 +31,10 @@ class Metadata(NamedTuple):
 
     Attributes
     ----------
-    icc : bytes or None
-        ICC profile.
+    icc, exif : bytes or None
+        ICC profile; EXIF block, beginning with its TIFF header (no ``Exif`` prefix).
     dpi : tuple of (float, float) or None
         Horizontal and vertical dots per inch.
-    exif : bytes or None
-        EXIF block, beginning with its TIFF header (no ``Exif`` prefix).
     stamp : str
         A text that says how the file was made, in one or several lines.
     left_out : tuple of str
@@ -67,7 +65,7 @@ class ImageInfo(NamedTuple):
     plane_names : tuple of str
         ``("r", "g", "b")``, ``("l",)``, either with ``"a"``.
     dtype : str
-        ``uint8``, ``int8``, ``uint16``, ``int16``, ``uint32``, ``int32``, ``float32``, ``float64``.
+        ``uint8`` to ``uint32``, ``int8`` to ``int32``, ``float32``, ``float64``.
     white : float
         The sample value of white, from the stored bits: 255, 4095 for 12 bits, a PGM's maxval, 1.0 for float.
     n_frames : int
@@ -185,34 +183,37 @@ def decoder_bytes(info: ImageInfo) -> int:
     return info.width_px * info.height_px * info.n_planes * int(info.dtype.strip("uintfloa")) // 8
 
 
-def check_size(info: ImageInfo, max_pixels: int | None) -> None:
-    """Refuse an image of more pixels than the limit.
+def check_size(info: ImageInfo, max_pixels: int | None, n_frames: int = 1) -> None:
+    """Refuse an image of more pixels than the limit, or an animation of more than 128 times the limit.
 
     Raises
     ------
     ImageError
         With ``n_pixels`` and ``max_pixels``.
     """
-    limit = DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
-    n_pixels = info.width_px * info.height_px
+    is_one = n_frames == 1
+    limit = (max_pixels or DEFAULT_MAX_PIXELS) * (1 if is_one else 128)
+    n_pixels = info.width_px * info.height_px * n_frames
     if n_pixels > limit:
+        frames = "" if is_one else f"{n_frames:,} frames of "
         raise ImageError(
-            f"{info.width_px} x {info.height_px} is {n_pixels:,} pixels; the limit is {limit:,}",
-            hint=f"--max-pixels {n_pixels} if you trust the file",
+            f"{frames}{info.width_px} x {info.height_px} is {n_pixels:,} pixels; the limit is {limit:,}",
+            hint=f"--max-pixels {n_pixels} if you trust the file" if is_one else "--frames takes some of them",
             n_pixels=n_pixels,
             max_pixels=limit,
         )
 
 
 def check_plausible(info: ImageInfo, file: BinaryIO) -> None:
-    """Refuse a PNG or TIFF that cannot hold the pixels its header claims, before memory is taken for them.
+    """Refuse a PNG, TIFF or GIF that cannot hold the pixels its header claims, before memory is taken for them.
 
     Raises
     ------
     ImageError
         The file is too small by far.
     """
-    if info.format not in _MOST_INFLATION or info.n_frames > 1 or info.mode == "1":  # a blank fax is a bit a row
+    is_shared = info.n_frames > 1 and info.format != "gif"  # other pages may be small, a GIF's have one canvas
+    if info.format not in _MOST_INFLATION or is_shared or info.mode == "1":  # a blank fax is a bit a row
         return
     place = file.tell()
     n_file = file.seek(0, 2)

@@ -251,7 +251,9 @@ def _converted(image: PillowImage.Image, info: ImageInfo) -> PillowImage.Image:
 def _colour_key(image: PillowImage.Image, bits: int, dtype: str) -> NDArray[Any] | None:
     """Return the colour that counts as transparent, in the units of the samples; None where there is no such key."""
     key = image.info.get("transparency")
-    if image.mode not in ("1", "L", "RGB", "I;16") or int(getattr(image, "n_frames", 1)) > 1:
+    # Pillow composes the frames of other animations itself, colour key included.
+    is_composed = int(getattr(image, "n_frames", 1)) > 1 and image.format != "PNG"
+    if image.mode not in ("1", "L", "RGB", "I;16") or is_composed:
         return None
     if not isinstance(key, (int, tuple)):
         return None

@@ -94,8 +94,7 @@ def read(source: Source, *, frame: int = 0, orientation: str = "apply", **limits
     source, frame, orientation
         As for :func:`probe`.
     **limits : int or bool
-        ``max_pixels``, ``max_planes``, ``max_frames`` refuse larger images before memory is taken; defaults are in
-        :mod:`convcli.images.info`. ``accept_damaged`` reads JPEGs with damaged data as far as they go.
+        Fields of :class:`~convcli.images.info.Limits`; larger images are refused before memory is taken.
 
     Returns
     -------
@@ -127,12 +126,7 @@ def read_frames(
     Yields
     ------
     Image
-        Each frame complete, as it is shown; pages may differ in size and type.
-
-    Raises
-    ------
-    ImageError
-        As for :func:`read`, when the bad frame is reached.
+        Each frame complete, as it is shown; pages may differ in size and type. A bad one raises as :func:`read`.
     """
     asked = Limits(**limits)
     with _opened(source) as file:
@@ -226,6 +220,9 @@ def _at_frames(file: BinaryIO, frames: Sequence[int], orientation: str, limits: 
     for frame in frames:
         if decoder is None or not decoder.seek(frame):
             decoder = open_decoder(file, frame, orientation, limits)
+            row = formats.BY_NAME.get(decoder.info.format)
+            if row is None or not row.windows:  # frames that are composed whole, one after the other
+                check_size(decoder.info, limits.max_pixels, len(frames))
         yield decoder
 
 
