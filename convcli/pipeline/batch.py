@@ -260,8 +260,8 @@ def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None, *, alone
         if manifest is not None:
             manifest.done(plan)
         return Outcome(source=plan.source, report=report)
-    # Stopped is an Exception: without this clause an interrupted input would be told as a bug.
     except Stopped:
+        # Stopped is an Exception: without this clause an interrupted input would be told as a bug.
         raise
     except ConvcliError as error:
         return Outcome(source=plan.source, error=error.within(plan.source.label))

@@ -113,8 +113,8 @@ def parse_bytes(text: str, flag: str) -> int:
     power = {"K": 1, "M": 2, "G": 3, "T": 4}.get(size_text[-1:], 0)
     try:
         size = int(float(size_text[:-1] if power else size_text) * 1024**power)
-    # OverflowError: int() of an infinite float, from "inf" or "1e400".
     except (ValueError, OverflowError):
+        # OverflowError: int() of an infinite float, from "inf" or "1e400".
         size = 0
     if size < 1:
         raise UsageError(f"{flag} {text!r} is not a size", hint=f"{flag} 512M, {flag} 2G or a number of bytes")

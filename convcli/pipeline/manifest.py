@@ -279,8 +279,8 @@ def _lock_file(file: BinaryIO, *, alone: bool) -> bool:
     try:
         # flock, not lockf: forked children share the lock, and closing another handle of the file does not end it.
         fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    # A subclass of OSError: it must pass before file systems without locks are forgiven.
     except BlockingIOError:
+        # A subclass of OSError: it must pass before file systems without locks are forgiven.
         raise
     except OSError:
         return False

@@ -86,8 +86,8 @@ class Pipeline:
                     writers.append(open_writer(job, output))  # noqa: PERF401
                 run.fill(writers)
                 return writers, [writer.finish() for writer in writers]
-            # BaseException: Ctrl-C leaves no unfinished files either.
             except BaseException:
+                # BaseException: Ctrl-C leaves no unfinished files either.
                 for writer in writers:
                     writer.abort()
                 raise
