@@ -116,7 +116,7 @@ def _raise_file_limit() -> None:
         import resource
     except ImportError:  # not a POSIX system
         return
-    # 65536 where the hard limit is infinite: some systems refuse an infinite number of open files.
+    # The limit must be a number: macOS refuses an infinite one.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
     if soft != resource.RLIM_INFINITY and soft < wanted:

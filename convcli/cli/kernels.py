@@ -104,7 +104,7 @@ def show(
     if png is not None and png.suffix.lower() != ".png":
         raise UsageError(f"--png {png} has not the suffix of a PNG", hint=f"--png {png.stem or 'kernel'}.png")
     bank = load_bank(spec, max_taps=max_taps)
-    # One name can mean a table and, with parameters, a family: the reader shall know which one is shown.
+    # One name can mean a table and, with parameters, a family: the reader must know which one is shown.
     family = family_of_same_name(spec)
     if family is not None:
         bank = bank.noted(f"the fixed table of that name; with parameters it is the family {family}")

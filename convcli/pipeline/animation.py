@@ -42,7 +42,7 @@ def join_frames(source: InputFile, plans: list[Plan]) -> list[Plan]:
         return plans
     request = plans[0].request
     to_file = request.output is not None or request.to_stdout
-    # Maps, sheets and templates of the user's make a file for each frame: only plain pictures are joined.
+    # Maps, sheets and --name templates make a file for each frame: only plain pictures are joined.
     if not to_file and (plans[0].outputs[0].kind != "picture" or request.name is not None):
         return plans
     obstacle = _obstacle(plans)

@@ -59,7 +59,7 @@ def apply(
     >>> report["shape"]["output"]
     [2, 512, 512]
     """
-    # Not at the top: a look at ``convcli.apply`` shall not load NumPy and the codecs.
+    # Not at the top: a look at ``convcli.apply`` must not load NumPy and the codecs.
     from convcli.pipeline.batch import plan_batch, run_batch
     from convcli.pipeline.inputs import find_inputs
 

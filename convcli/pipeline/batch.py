@@ -168,7 +168,7 @@ def run_batch(
     OutputError
         Another run is writing into the output folder.
     """
-    # Nothing will run in that case: the output folder and its record are not made.
+    # Nothing runs in that case, so the output folder and its record must not be made.
     failed = fail_fast and any(outcome.error is not None for outcome in batch.settled)
     if batch.plans and batch.manifest is not None and not failed:
         with closing(batch.manifest):

@@ -90,7 +90,7 @@ class OutputNames(NamedTuple):
             "ext": formats.BY_NAME[output_format].suffixes[0][1:],
         }
         # Frames of one file would share their names: maps get a folder for each frame, single files a number.
-        # A template of the user's stays as it is; batch_files refuses the clashes that it leaves.
+        # A --name template stays as it is; batch_files refuses the clashes that it leaves.
         if source.frame is not None and request.name is None:
             folder, _, file = template.rpartition("/")
             template = (

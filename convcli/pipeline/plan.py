@@ -166,7 +166,7 @@ class Planner:
 
 def _kind_of(request: ApplyRequest) -> BankPlanner | StackPlanner:
     """Return the planner of the kind of transform that a request names."""
-    # Imports stay apart: a bank needs no layer code and a stack no bank code, and start-up time counts.
+    # Imported where it is needed: each kind loads modules that the other does without, and start-up time counts.
     if request.stack is None:
         from convcli.pipeline.transforms.bank import BankPlanner
 

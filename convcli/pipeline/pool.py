@@ -107,7 +107,7 @@ class _Crew(Generic[T, R]):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
         signal.signal(signal.SIGTERM, lambda _signal, _frame: self._stop())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        # A killed parent cannot tell its children: the kernel kills this one instead.
+        # A killed parent cannot end its children: the kernel does it.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         # The parent died before prctl: no signal will come any more.
         if os.getppid() != parent:

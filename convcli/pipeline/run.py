@@ -96,7 +96,7 @@ class Pipeline:
         """Run every frame by itself and join the results in one file; tones take the range of all frames."""
         output, ranges, stamp = plan.outputs[0], None, make_stamp(plan)
         if _needs_ranges(plan):
-            # The frames are read twice: keeping all their maps in memory has no bound.
+            # The frames are read twice: all their maps in memory at once would have no bound.
             lows, highs = zip(*(self._start(part, image).ranges() for part, image in _frames(plan)), strict=True)
             ranges = np.min(lows, axis=0), np.max(highs, axis=0)
         encoder: PictureWriter | None = None

@@ -118,7 +118,7 @@ def _cells(values: NDArray[np.float64], inside: NDArray[np.bool_] | None = None)
 
 
 def _number(value: float) -> str:
-    # Adding 0.0 turns -0.0 into 0.0: the product of 0 and a negative tap shall show no sign.
+    # Adding 0.0 turns -0.0 into 0.0: the product of 0 and a negative tap must not show a sign.
     return f"{value + 0.0:.6g}"
 
 
