@@ -83,6 +83,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
+    # ``from convcli import cli`` asks here first, and imports the submodule only after this very exception.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOME.get(name, "convcli.engine")), name)

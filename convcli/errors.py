@@ -64,6 +64,7 @@ class ConvcliError(Exception):
 class UsageError(ConvcliError):
     """Flags contradict each other or do not parse."""
 
+    # 2 is what Typer and most Unix programs return for bad usage.
     exit_code = 2
     kind = "usage"
 
@@ -112,6 +113,7 @@ def near_names(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     >>> near_names("zzz", ["sobel", "box"])
     ''
     """
+    # Not at the top: only failures need difflib, and every start would pay for it.
     import difflib
 
     found = difflib.get_close_matches(name, sorted(known), n=limit, cutoff=0.6)

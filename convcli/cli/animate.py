@@ -42,6 +42,7 @@ def animate(
 
     convcli animate 5x5 conv:1,k=3,s=2,p=1 -o slide.svg
     """
+    # Imports stand in the functions: Typer imports this module for its help too, which needs none of them.
     from pathlib import Path
 
     from convcli.cli.play import write_page
@@ -49,9 +50,11 @@ def animate(
     from convcli.render.pages.scene import lay_out
     from convcli.render.pages.sliding import make_slide
 
+    # Standard output gets SVG, which is text: a terminal can show it.
     suffix = ".svg" if output == "-" else Path(output).suffix.lower()
     if suffix not in (".svg", ".gif"):
         raise UsageError(f"-o {output}: an animation is .svg or .gif", hint="-o slide.svg")
+    # GIF counts time in hundredths of a second, and browsers slow down frames shorter than two of them.
     if not 0.05 <= fps <= 50:
         raise UsageError(f"--fps {fps:g} cannot be followed", hint="--fps 0.05 to 50")
     slide = make_slide(input_, layer, values=_matrix(values), taps=_matrix(kernel))
@@ -75,6 +78,7 @@ def _matrix(spec: str | None) -> NDArray[np.float64] | None:
     from convcli.banks import load_bank
 
     bank = load_bank(spec)
+    # The drawing has one plane and one window: several kernels or planes do not fit into it.
     if bank.weight.size != bank.weight[0, 0].size or bank.weight.ndim != 4:
         raise UsageError(
             f"{spec!r} is {'x'.join(map(str, bank.shape))}: one matrix is drawn", hint="one kernel of it: sobel#x"

@@ -29,6 +29,7 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
 
     The object of its context is called with the :class:`~convcli.cli.options.ApplyCall` that it reads.
     """
+    # rich_markup_mode=None: Rich takes tens of milliseconds to load, for the help alone.
     app = typer.Typer(
         name="convcli",
         rich_markup_mode=None,
@@ -47,6 +48,7 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
         """Convolve images with kernel banks, compute shapes without a model."""
 
     asked = next((word for word in argv if not word.startswith("-")), None)
+    # A shell that completes a word needs the flags of every command, whichever is typed.
     completing = "_CONVCLI_COMPLETE" in os.environ
     for name, summary in COMMANDS.items():
         if name == "apply" and (asked == "apply" or completing):

@@ -53,15 +53,18 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     request = parse_request(values)
     _refuse(request, words, run)
     sources, single = _find(request, words, run)
+    # Before workers are forked: they inherit the limit.
     _raise_file_limit()
     from convcli.pipeline.batch import plan_batch, run_batch
 
     batch = plan_batch(request, sources, resume=run.resume)
+    # A file of several frames may have become several inputs.
     single = single and batch.n_inputs == 1
     _refuse_report(batch, request, run)
     if run.dry_run:
         _print_plan(batch, run, single=single)
         return
+    # After the dry run, which has nothing to end in order.
     _end_in_order(owns_process)
     outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast, owns_process=owns_process)
     if single:
@@ -113,6 +116,7 @@ def _raise_file_limit() -> None:
         import resource
     except ImportError:  # not a POSIX system
         return
+    # The limit must be a number: macOS refuses an infinite one.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -147,6 +151,7 @@ def _end_in_order(owns_process: bool) -> None:
             os._exit(EXIT_INTERRUPTED)  # processes of the batch end with this one
 
     signal.signal(signal.SIGTERM, interrupt)
+    # Only the default handler is replaced: in a background job or a host program Ctrl-C is not ours.
     if owns_process and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
 
@@ -155,6 +160,7 @@ def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
     from convcli.render.apply import plan_as_dict, render_plan
 
     failed = [outcome.error for outcome in batch.settled if outcome.error is not None]
+    # JSON comes first and even for failures, so that a script that reads it learns of them.
     if run.json:
         say(to_json(plan_as_dict(batch)))
     if single and failed:
@@ -209,6 +215,7 @@ def _finish_batch(
     summary = tally.summary(batch.n_inputs, time.perf_counter() - started)
     if run.report:
         order = {plan.source.label: index for index, plan in enumerate(batch.plans)}
+        # Inputs end in any order; the report has the order of the command line, failures of planning first.
         reports.sort(key=lambda one: order.get(one["input"]["path"], -1))
         _write_report([*reports, summary], run.report)
     if run.json:
@@ -234,6 +241,7 @@ def _follow(
     """Run a batch to its end, with a line or a bar; return its tally and, for ``--report``, the reports."""
     from convcli.render.progress import Progress, Tally
 
+    # Objects of start-up stay to the end: without freeze every collection would search them again.
     gc.freeze()
     gc.enable()  # start-up went without it
     # Threads alternate between Python and a few hundred microseconds of NumPy or codecs: with Python's interval of

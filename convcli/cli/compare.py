@@ -37,6 +37,7 @@ def compare(
 
     if not limit > 0:  # nan is not either
         raise UsageError(f"--limit {limit:g} leaves every engine out", hint="seconds above 0, such as --limit 30")
+    # Only torch runs on a device: the other engines would refuse the flag.
     device = (flags.pop("device") or "cpu").strip().lower()
     with open_one(image, flags) as one:
 
@@ -54,4 +55,5 @@ def compare(
     else:
         typer.echo(render_comparison(found, label, kernel))
     if not found.agree:
+        # A script that compares engines learns from the exit code that they disagree.
         raise typer.Exit(1)

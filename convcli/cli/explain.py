@@ -44,6 +44,7 @@ def explain(
         conv, bound, label = one.bank.conv, one.bank.bound, one.plan.source.label
         index = _find_map(bound.maps, map_)
         told = explain_sample(conv, one.planes, bound.weight, bound.bias, index, row, column)
+        # One row is enough to ask the engine, even of a huge image.
         computed = prepare(conv, bound.weight, bound.bias).rows(one.planes, row, row + 1)[:, 0, column]
         if html is not None:
             from convcli.cli.play import write_explained
@@ -74,6 +75,7 @@ def _find_map(maps: "tuple[MapName, ...]", name: str | None) -> int:
     if name is None:
         return 0
     labels = [named.label for named in maps]
+    # Labels before kernels: a kernel may be called like the label of another map.
     for names in (labels, [named.kernel for named in maps]):
         if name in names:
             return names.index(name)

@@ -39,6 +39,7 @@ def list_(
     entries = list_kernels()
     known = {word for entry in entries for word in entry.tags}
     for word in tag or ():
+        # An unknown tag is a typing error; an empty list would hide it.
         if word not in known:
             near = near_names(word, known) or f"tags are {', '.join(sorted(known))}"
             raise KernelError(f"no kernel has the tag '{word}'", hint=near, tag=word)
@@ -75,6 +76,7 @@ def _terminal_width() -> int | None:
     import shutil
     import sys
 
+    # Lines are cut for people only: a pipe gets them whole.
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
@@ -102,10 +104,12 @@ def show(
     if png is not None and png.suffix.lower() != ".png":
         raise UsageError(f"--png {png} has not the suffix of a PNG", hint=f"--png {png.stem or 'kernel'}.png")
     bank = load_bank(spec, max_taps=max_taps)
+    # One name can mean a table and, with parameters, a family: the reader must know which one is shown.
     family = family_of_same_name(spec)
     if family is not None:
         bank = bank.noted(f"the fixed table of that name; with parameters it is the family {family}")
     stats = bank_stats(bank)
+    # Before any text is printed: a picture that cannot be written must not follow a success.
     if png is not None:
         from convcli.banks.formats.exported import write_whole
         from convcli.render.kernels_sheet import draw_sheet
@@ -136,6 +140,7 @@ def _first_of(spec: str) -> str:
     from convcli.banks.library import is_known
     from convcli.banks.spec import Operation, parse_spec
 
+    # select=0 binds tighter than an operation: without brackets it would choose from the last operand.
     whole = f"({spec})" if isinstance(parse_spec(spec, is_known=is_known), Operation) else spec
     return shlex.quote(f"{whole.strip()} select=0")
 
@@ -144,6 +149,7 @@ def _on_terminal() -> bool:
     import os
     import sys
 
+    # NO_COLOR counts whatever its value (no-color.org).
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
@@ -166,6 +172,7 @@ def check(
         try:
             result = check_file(file)
         except KernelError as error:
+            # The other files are still checked; the last error, raised at the end, gives the exit code.
             bad.append(error)
             results.append({"path": str(file), "error": error.as_dict()})
             continue
@@ -218,6 +225,7 @@ def export(
     from convcli.pipeline.report import printable
 
     to_stdout = output is None or str(output) == "-"
+    # A guessed format would write a file that another program misreads.
     if format_ is None and (to_stdout or output is None or output.suffix.lower() not in SUFFIXES):
         where = "standard output" if to_stdout else f"'{output}'"
         raise UsageError(f"no --format, and {where} has no suffix that tells", hint="--format toml, for example")
@@ -225,11 +233,14 @@ def export(
         format_ = SUFFIXES[output.suffix.lower()]
     bank = load_bank(spec, max_taps=max_taps)
     exported = export_bank(bank, str(format_), rounding=round_, turn=convolve)
+    # Notes go to standard error: standard output may be the exported file.
     for note in dict.fromkeys((*bank.notes, *exported.notes)):
         typer.echo(f"note: {printable(note)}", err=True)
     if output is None or to_stdout:
+        # Control bytes can leave a terminal unreadable.
         if sys.stdout.isatty() and b"\0" in exported.data:
             raise UsageError(f"{format_} is binary and standard output is a terminal", hint="-o FILE, or a pipe")
+        # Text and bytes have separate buffers: without flush they may come out in the wrong order.
         sys.stdout.flush()
         sys.stdout.buffer.write(exported.data)
         sys.stdout.buffer.flush()

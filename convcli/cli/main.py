@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> No
         os.environ.setdefault(variable, "1")
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        # Errors are told here and nowhere else: whatever runs below may raise at any depth.
         _run(arguments, owns_process)
     except ConvcliError as error:
         if "--debug" in arguments:
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> No
         say("convcli: interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except OSError as error:
+        # Only errors of writing standard output: any other OSError at this place is a bug.
         if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EPIPE):
             raise
         # Buffered output cannot be written either, and Python would complain again at exit.
@@ -69,6 +71,7 @@ def _run(arguments: list[str], owns_process: bool) -> None:
 
         run_apply(call, owns_process=owns_process)
 
+    # A plain line does without Typer, whose start is a third of the time of a small picture.
     if arguments[:1] == ["apply"] and "_CONVCLI_COMPLETE" not in os.environ:
         from convcli.cli.options import read_plain
 

@@ -63,6 +63,7 @@ def read_plain(arguments: Sequence[str]) -> ApplyCall | None:
         if row.kind is bool:
             values[row.key] = True
             continue
+        # A missing value becomes "--", which the next line leaves to Typer and its message.
         value = value if equals else next(rest, "--")
         if (value.startswith("-") and value != "-") or (row.kind is int and not _is_number(value)):
             return None
@@ -74,6 +75,7 @@ def read_plain(arguments: Sequence[str]) -> ApplyCall | None:
 
 
 def _is_number(value: str) -> bool:
+    # isdigit() takes superscripts, which int() does not read; 18 digits fit 64 bits.
     return value.isascii() and value.isdigit() and len(value) < 19
 
 
@@ -94,6 +96,7 @@ def with_options(command: Callable[..., None], keys: Container[str] | None = Non
     def run(**values: object) -> None:
         command(**values)
 
+    # The last parameter is **flags, in whose place the rows are put.
     own = list(signature(command, eval_str=True).parameters.values())[:-1]
     rows = [row for row in OPTIONS if keys is None or row.key in keys]
     parameters = [

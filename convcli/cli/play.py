@@ -58,9 +58,11 @@ def write_explained(output: str, one: OneImage, map_index: int, at: tuple[int, i
     from convcli.render.pages.start import start_at
 
     request, info, label = one.plan.request, one.plan.info, one.plan.source.label
+    # Standard input is used up by the plan, and the page reads the image again.
     if label == "<stdin>" or len(request.kernels) != 1:
         raise UsageError("--html takes one image file and one kernel", hint="a file, and one -k")
     start = start_at(request, one.bank.conv, one.bank.bound, one.plan.selection.names, map_index, at)
+    # The page computes with bytes of the whole picture: otherwise its numbers differ from those explained.
     if info.dtype != "uint8" or info.width_px * info.height_px > MOST_PIXELS:
         raise UsageError(
             f"--html shows pictures of 8 bits and at most {MOST_PIXELS:,} pixels; this one has {info.dtype} samples, "
@@ -84,6 +86,7 @@ def write_page(output: str, page: str | bytes, *, overwrite: bool, err: bool = F
 
     content = page if isinstance(page, bytes) else page.encode("utf-8")
     if output == "-":
+        # Bytes bypass the buffer of text, which must be empty before them.
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()

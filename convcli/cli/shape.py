@@ -97,6 +97,7 @@ def shape(
     word = f"{'convtranspose' if transposed else 'conv'}:{','.join(given)}"
     output_as = "json" if json else "csv" if csv else "markdown" if markdown else "text"
     rest, input_text = list(words or []), input_
+    # Found before the words are sorted out: a model is neither an input nor a layer.
     models = {word: kind for word in rest for kind in [_model_kind(word)] if kind}
     if "checkpoint" in models.values():
         _list_weights(rest, bool(given or onnx or target), output_as)
@@ -134,6 +135,7 @@ def _model_kind(word: str) -> str:
 
     try:
         with Path(word).open("rb") as file:
+            # 128 bytes tell the formats apart: checkpoints have gigabytes.
             head = file.read(128)
     except OSError:
         return ""
@@ -149,6 +151,7 @@ def _check_axes(input_text: str, words: "Sequence[str]") -> None:
     if not is_shape_text(input_text):
         return
     sizes = input_text.replace("×", "x").lower().split("x")
+    # A note and no error: maps of 64 channels and 3x3 samples exist too.
     if len(sizes) == 3 and sizes[2].strip() in ("1", "3", "4") and len(sizes[0].strip()) > 1:
         read = f"{input_text} is read as {sizes[0]} channels of {sizes[1]}x{sizes[2]}"
         note = f"--channels-last reads {sizes[2]} channels of {sizes[0]}x{sizes[1]}"
@@ -193,6 +196,7 @@ def _read_input(text: str, channels_last: bool) -> "Shape":
     from convcli.images import probe
 
     info = probe(Path(text))
+    # Networks read colours: alpha is not one of their channels.
     return (sum(name != "a" for name in info.plane_names), info.height_px, info.width_px)
 
 

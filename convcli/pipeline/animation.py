@@ -42,6 +42,7 @@ def join_frames(source: InputFile, plans: list[Plan]) -> list[Plan]:
         return plans
     request = plans[0].request
     to_file = request.output is not None or request.to_stdout
+    # Maps, sheets and --name templates make a file for each frame: only plain pictures are joined.
     if not to_file and (plans[0].outputs[0].kind != "picture" or request.name is not None):
         return plans
     obstacle = _obstacle(plans)
@@ -64,6 +65,7 @@ def _obstacle(plans: list[Plan]) -> str | None:
         return f"{output_format} holds the raw maps of one" if kind == "raw" else f"a {kind} shows the maps of one"
     if not formats.BY_NAME[output_format].animated:
         return f"{output_format} holds one picture"
+    # TIFF pages have any depth; the encoders of the other animated formats are given bytes.
     if output_format != "tiff" and first.request.depth not in (None, "8"):
         return f"an animated {output_format} has 8 bits a sample, not {first.request.depth}"
     for word, read in _IN_COMMON.items():
@@ -81,6 +83,7 @@ def _joined_format(plans: list[Plan]) -> str:
     own = plan.info.format
     row = formats.BY_NAME.get(own)
     keeps = row is not None and row.animated and (plan.alpha is None or row.holds_alpha)
+    # Without --format an animation keeps its format: programs that play the input then play the output.
     return own if plan.request.format is None and keeps else plan.outputs[0].format
 
 
@@ -92,9 +95,11 @@ def _join(source: InputFile, plans: list[Plan]) -> Plan:
     if path is not None and first.request.output is None:  # drop the frame's number, take the format's suffix
         stem = path.name.rpartition("_")[0]
         path = path.with_name(f"{stem}.{formats.BY_NAME[output_format].suffixes[0][1:]}")
+    # The depth was chosen for a file of one frame, perhaps in another format: choose it again.
     depth = choose_depth(first.request, first.info, "picture", output_format) if output_format == "tiff" else "8"
     joined = old._replace(path=path, format=output_format, depth=depth)
     frames = tuple(replace(plan, outputs=(joined,), notes=_notes(plan, joined)) for plan in plans)
+    # Frames mostly have the same notes; a dict keeps their order, a set would not.
     notes = dict.fromkeys(note for frame in frames for note in frame.notes)
     timing = formats.timing_notes(output_format, [plan.info.duration_ms for plan in plans])
     own = (*notes, f"{len(plans)} frames, each by itself", *timing)

@@ -59,6 +59,7 @@ def apply(
     >>> report["shape"]["output"]
     [2, 512, 512]
     """
+    # Not at the top: a look at ``convcli.apply`` must not load NumPy and the codecs.
     from convcli.pipeline.batch import plan_batch, run_batch
     from convcli.pipeline.inputs import find_inputs
 
@@ -67,6 +68,7 @@ def apply(
     request = parse_request({"kernels": kernels, **{key: _as_flag(value) for key, value in flags.items()}})
     sources = find_inputs([os.fspath(word) for word in words], recursive=recursive, out_dir=request.out_dir)
     reports = []
+    # Closing the generator stops the workers and removes unfinished files before the caller sees the error.
     with closing(run_batch(plan_batch(request, sources), jobs=jobs, fail_fast=True)) as outcomes:
         for outcome in outcomes:
             if outcome.error is not None:
@@ -80,6 +82,7 @@ def _as_flag(value: object) -> object:
     """Numbers and paths become the text of a flag; booleans and normal forms stay."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    # bool is a subclass of int, and a switch must not become the text "True".
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -120,4 +123,5 @@ def open_one(image: str, flags: Mapping[str, Any]) -> Iterator[OneImage]:
         plan = planner.plan(source, opened.info)
         white = opened.info.white
         planes = view_planes(opened.planes, plan.selection, white=white, unit=request.unit, dtype=request.dtype)
+        # Inside the with: planes that are read by windows need the file open.
         yield OneImage(flags, plan, cast("Bank", plan.transform), planes)

@@ -78,15 +78,18 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
         except ConvcliError as error:
             settled.append(Outcome(source=source, error=error.within(source.label)))
         except Exception as error:
+            # A bug with a single input is raised, for its own exit code; in a batch the other inputs go on.
             if len(sources) == 1:
                 raise
             settled.append(failed_by_bug(source, error))
     _refuse_misuse(plans, settled)
+    # Before names are checked: an output of the last run that a search found is an input that would be replaced.
     plans, skipped = leave_own_outputs(plans)
     settled += skipped
     own = {outcome.source.path for outcome in skipped}
     refuse_bad_names(plans, [source for source in sources if source.path not in own])
     manifest = _open_manifest(request, resume or len(sources) > 1)
+    # Before existing files are refused: the outputs of finished inputs exist and must not stop the run.
     if manifest is not None and resume:
         plans, skipped = leave_done(plans, manifest)
         settled += skipped
@@ -108,6 +111,7 @@ def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
     frames = parse_frames(request.frames or "all", info.n_frames)
     if info.n_frames == 1:
         return [planner.plan(source, info)]
+    # One pass for all headers: a frame is found by walking from the first, so single look-ups take quadratic time.
     infos = probe_frames(source.readable, frames, **reading)
     volume = planner.plan_volume(source, infos, frames)
     if volume is not None:
@@ -121,6 +125,7 @@ def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
 def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
     """Raise an error about the flags once where each of several inputs has it."""
     errors = [outcome.error for outcome in settled if isinstance(outcome.error, UsageError)]
+    # One message instead of a hundred equal ones; whatever differs is told input by input.
     if plans or len(settled) < 2 or len(errors) < len(settled):
         return
     if len({error.message for error in errors}) == 1:
@@ -131,6 +136,7 @@ def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
     """Return the record of the output folder, where there is one or it is wanted."""
     if request.output is not None or request.to_stdout:
         return None
+    # A single input needs no record. One that is there must learn of it, or --resume would trust an old entry.
     if not wanted and not os.path.lexists(request.out_dir / MANIFEST_NAME):
         return None
     from convcli.pipeline.manifest import Manifest
@@ -162,9 +168,11 @@ def run_batch(
     OutputError
         Another run is writing into the output folder.
     """
+    # Nothing runs in that case, so the output folder and its record must not be made.
     failed = fail_fast and any(outcome.error is not None for outcome in batch.settled)
     if batch.plans and batch.manifest is not None and not failed:
         with closing(batch.manifest):
+            # Runs that only add inputs may share a folder; --resume decides from the record and needs it unchanged.
             batch.manifest.lock(alone=batch.resume)
             batch.manifest.sweep(_folders(batch.plans))
             yield from _run(batch, jobs, fail_fast, owns_process)
@@ -183,8 +191,10 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
             return
     if not batch.plans:
         return
+    # A container or taskset grants fewer cores than os.cpu_count() reports.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_jobs = max(1, min(jobs or cores, len(batch.plans)))
+    # Files at a time scale better than strips within one: threads get the cores that files leave over.
     pipeline = Pipeline(threads=max(1, cores // n_jobs))
     alone = batch.n_inputs == 1
 
@@ -219,6 +229,7 @@ def _run_apart(
     def lost(plan: Plan, pid: int, code: int) -> tuple[Any, ...]:
         from convcli.images.write import discard_parts
 
+        # A killed child cannot remove its unfinished files; their names hold its process number.
         discard_parts({path.parent for path in plan.written_paths}, pid)
         return _lost(code)
 
@@ -226,6 +237,7 @@ def _run_apart(
     with closing(results):
         for plan, result in results:
             outcome = Outcome(plan.source, *result)
+            # The error of a lost process names no input yet; the other errors keep the name they have.
             if outcome.error is not None:
                 outcome.error.within(plan.source.label)
             yield outcome
@@ -242,12 +254,14 @@ def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None, *, alone
     """Run one plan; errors become its outcome, except for a bug with a single input, which has its own exit code."""
     try:
         if manifest is not None:
+            # The record comes first: a run that is killed after it leaves files that --resume knows to be ours.
             manifest.begin(plan)
         report = pipeline.run(plan)
         if manifest is not None:
             manifest.done(plan)
         return Outcome(source=plan.source, report=report)
     except Stopped:
+        # Stopped is an Exception: without this clause an interrupted input would be told as a bug.
         raise
     except ConvcliError as error:
         return Outcome(source=plan.source, error=error.within(plan.source.label))

@@ -50,6 +50,7 @@ def failed_by_bug(source: InputFile, error: Exception) -> Outcome:
         f"this is a bug ({type(error).__name__}: {error})", hint="please report it with the lines above"
     )
     failure.__cause__ = error
+    # The traceback travels as text: a child process cannot pickle the object.
     return Outcome(source=source, error=failure.within(source.label), bug="".join(traceback.format_exception(error)))
 
 
@@ -67,6 +68,7 @@ def _set_aside(plans: Sequence[Plan], reason: str, aside: Callable[[Plan], bool]
 
 def leave_own_outputs(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
     """Split off inputs that a search found and this batch writes: outputs of an earlier run into the same place."""
+    # Real paths: the input folder and --out-dir may reach one place by different links.
     written = {os.path.realpath(path) for plan in plans for path in plan.written_paths}
     return _set_aside(
         plans, "an output of this command", lambda plan: plan.source.searched and _real(plan.source) in written
@@ -95,10 +97,12 @@ def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> Non
         Names the file and who would write it.
     """
     wanted = [(path, f"{plan.source.label}") for plan in plans for path in plan.written_paths]
+    # Without data: the hint would hash the bytes of standard input, which may be a whole file.
     refuse_clashes(wanted, hint=lambda: how_to_tell_apart([plan.source._replace(data=b"") for plan in plans]))
     for plan in plans:  # within one input, a template without {kernel} or {channel} makes maps share a file
         named = [(output.path, f"map {index}") for index, output in enumerate(plan.outputs) if output.path]
         refuse_clashes(named, hint=lambda: "put {kernel}, {channel} or {index} into --name")
+    # mkdir would fail only in the middle of the batch.
     for folder in {path.parent for path, _ in wanted}:
         _refuse_file_as_folder(folder)
     inputs = {_real(source) for source in sources}
@@ -113,6 +117,7 @@ def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> Non
 
 def _holds_no_file(path: Path) -> bool:
     """Return whether a name, or its link target, cannot hold a file: a pipe, a device, the name of a stream."""
+    # A finished file is renamed to its name: /dev/stdout would be replaced and never written into.
     is_stream = os.path.abspath(path).startswith(("/dev/fd/", "/dev/std", "/proc/"))  # noqa: PTH100
     return is_special(path) or (is_stream and os.path.lexists(path))
 
@@ -136,6 +141,7 @@ def refuse_existing(plans: Sequence[Plan], manifest: Manifest | None) -> None:
         path
         for plan in plans
         for path in plan.written_paths
+        # lexists, not exists: a broken link is an entry too, and would be replaced.
         if os.path.lexists(path) and not (manifest and manifest.owns(path))
     ]
     if existing:
@@ -157,6 +163,7 @@ def leave_existing(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
             note = (
                 f"{len(plan.outputs) - len(missing)} of {len(plan.outputs)} outputs exist: they and their report stay"
             )
+            # The report there describes every map: a report of the missing ones must not replace it.
             kept.append(replace(plan, outputs=missing, notes=(*plan.notes, note), keeps_report=True))
         else:
             skipped.append(Outcome(source=plan.source, skipped="its outputs exist"))

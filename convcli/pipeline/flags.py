@@ -11,6 +11,7 @@ from convcli.geometry.sizes import parse_count
 from convcli.images import formats
 
 SUBSAMPLINGS = ("444", "422", "420")
+#: Means and standard deviations of ImageNet's red, green and blue, as torchvision documents them.
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -73,6 +74,7 @@ def parse_floats(text: str, flag: str) -> tuple[float, ...]:
             number = float(part)
         except ValueError:
             raise UsageError(f"{flag} {text!r}: number {index} is {part!r}", hint="numbers by commas: 0.5,-1") from None
+        # NaN fails every comparison, so "not below" refuses it together with infinity.
         if not abs(number) < float("inf"):
             raise UsageError(f"{flag} {text!r}: number {index} is not finite", hint="numbers by commas: 0.5,-1")
         numbers.append(number)
@@ -112,6 +114,7 @@ def parse_bytes(text: str, flag: str) -> int:
     try:
         size = int(float(size_text[:-1] if power else size_text) * 1024**power)
     except (ValueError, OverflowError):
+        # OverflowError: int() of an infinite float, from "inf" or "1e400".
         size = 0
     if size < 1:
         raise UsageError(f"{flag} {text!r} is not a size", hint=f"{flag} 512M, {flag} 2G or a number of bytes")
@@ -134,6 +137,7 @@ def parse_region(text: str, flag: str) -> tuple[int, int, int, int]:
     (10, 0, 64, 48)
     """
     parts = [part.strip() for part in text.split(",")]
+    # At most nine digits: int() raises its own error for thousands of them, and no image is that wide.
     if len(parts) != 4 or not all(part.isdecimal() and len(part) < 10 for part in parts):
         raise UsageError(f"{flag} {text!r} is not X,Y,W,H", hint=f"{flag} 0,0,64,48: left, top, width, height")
     left, top, width, height = map(int, parts)

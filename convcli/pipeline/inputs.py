@@ -48,6 +48,7 @@ def find_inputs(
         There is no input at all.
     """
     left_out: list[Path] = [] if skipped is None else skipped
+    # By name and tree: a file found through two folders has two places below --out-dir.
     found: dict[tuple[str, str], InputFile] = {}
     for source in _each(words, recursive, out_dir, left_out):
         found.setdefault((source.label, str(source.below)), source)
@@ -66,6 +67,7 @@ def _each(words: Sequence[str], recursive: bool, out_dir: Path | None, skipped: 
             yield InputFile(path=None, data=sys.stdin.buffer.read())
         elif os.path.isdir(word):  # noqa: PTH112
             yield from _search(_Search(Path(word), recursive, out_dir), skipped)
+        # A file may be called "a[1].png": a name that exists is not a pattern.
         elif not os.path.lexists(word) and glob.has_magic(word):
             matches = glob.glob(word, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
             names = sorted(name for name in matches if not (os.path.isdir(name) or is_special(name)))  # noqa: PTH112
@@ -83,6 +85,7 @@ def _search(search: _Search, skipped: list[Path]) -> Iterator[InputFile]:
         path = place / name
         if Path(name).suffix.lower() not in formats.PICTURE_SUFFIXES or name.startswith(".") or is_special(path):
             continue
+        # realpath asks the system about every folder of a path: only worth it where a record exists.
         if search.written and os.path.realpath(path) in search.written:
             skipped.append(path)
             continue
@@ -138,11 +141,14 @@ class _Search:
 
     def files(self) -> Iterator[tuple[Path, str]]:
         """Yield folder and name of every file, sorted within each folder."""
+        # Photo collections link to other disks, so links are followed; _is_wanted breaks the cycles.
         for here, folders, files in os.walk(self.folder, onerror=self._note, followlinks=True):
             place = Path(here)
+            # The record of the searched folder itself does not count: a user who names a folder of outputs wants them.
             if MANIFEST_NAME in files and place != self.folder and os.path.isfile(place / MANIFEST_NAME):  # noqa: PTH113
                 self.others.append(place)
                 self._leave_out_outputs_of(place)
+            # Assigned in place: os.walk descends into this very list.
             folders[:] = sorted(name for name in folders if self._is_wanted(place, name))
             for name in sorted(files):
                 yield place, name
@@ -156,6 +162,7 @@ class _Search:
         self.unreadable.append(Path(os.fsdecode(error.filename)))
 
     def _is_wanted(self, place: Path, name: str) -> bool:
+        # Hidden folders hold thumbnails, caches and version control.
         if not self.recursive or name.startswith("."):
             return False
         path = place / name
@@ -186,10 +193,12 @@ def read_list(name: str, *, null: bool) -> list[str]:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise ImageError(f"--files-from {name}: {error.strerror}", hint="a text file of names, or -") from None
+    # Without this check a list from find -print0 would be read as a single absurd name.
     if not null and b"\0" in data:
         raise UsageError(f"--files-from {name} holds NUL characters", hint="-0 where names end in NUL")
     data = data.removeprefix(b"\xef\xbb\xbf")  # as some editors begin a file
     names = [os.fsdecode(part) for part in data.split(b"\0" if null else b"\n")]
+    # Editors on Windows end lines in CR LF; with -0 a CR belongs to the name.
     names = [part if null else part.rstrip("\r") for part in names]
     names = [part for part in names if part]
     if not names:

@@ -38,6 +38,7 @@ def content_key(source: InputFile) -> str:
     """
     if source.path is None:
         return hashlib.blake2b(source.data, digest_size=16).hexdigest()
+    # file_digest reads in blocks: an image may be larger than memory.
     with source.path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -157,6 +158,8 @@ class Manifest:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            # Append mode: the system puts each write at the end, so lines of several processes stay whole.
+            # Unbuffered: a line is in the file before the outputs that it announces are.
             self._file = self.path.open("a+b", buffering=0)
         except OSError as error:
             raise self._unwritable(error) from None
@@ -167,6 +170,7 @@ class Manifest:
             raise OutputError(
                 f"another run is writing into {self.folder}", hint="wait for its end, or choose another --out-dir"
             ) from None
+        # The record was read before it was locked: a run that ended in between has added lines.
         if alone and self._file.seek(0, os.SEEK_END) != self._n_bytes:
             self.close()
             raise OutputError(f"another run has written into {self.folder} just now", hint="run the command again")
@@ -233,6 +237,7 @@ class Manifest:
             with self._lock:
                 if _is_torn(self._file):  # another run was killed while writing: start a new line
                     line = b"\n" + line
+                # An unbuffered write to a full disk may store a part of the line without an error.
                 if self._file.write(line) != len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
@@ -272,8 +277,10 @@ def _lock_file(file: BinaryIO, *, alone: bool) -> bool:
     except ImportError:
         return False
     try:
+        # flock, not lockf: forked children share the lock, and closing another handle of the file does not end it.
         fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
+        # A subclass of OSError: it must pass before file systems without locks are forgiven.
         raise
     except OSError:
         return False

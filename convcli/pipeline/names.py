@@ -59,6 +59,7 @@ class InputFile(NamedTuple):
     @property
     def parent(self) -> str:
         """Name of the folder that the file is in; empty for the current one and for standard input."""
+        # The parent of "../a.png" is "..", which must not lead out of the output folder.
         return "" if self.path is None else self.path.parent.name.replace("..", "")
 
 
@@ -92,6 +93,7 @@ def check_template(template: str) -> str:
     '{stem}/{kernel}.{ext}'
     """
     try:
+        # Parsed and checked first: str.format would let a template read attributes of its values.
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
         raise UsageError(f"--name {template!r}: {error}", hint=f"fields: {_braced(FIELDS)}") from None
@@ -100,6 +102,7 @@ def check_template(template: str) -> str:
             hint = f"{near_names(name, FIELDS)} fields: {_braced(FIELDS)}".strip()
             raise UsageError(f"--name {template!r}: {{{name}}} is not a field", hint=hint)
     path = PurePosixPath(template)
+    # A fixed suffix could contradict --format, which decides the content.
     if path.suffix and path.suffix != ".{ext}":
         raise UsageError(
             f"--name {template!r} ends in {path.suffix}", hint="end it in .{ext}; --format names the format"
@@ -121,7 +124,9 @@ def output_path(out_dir: Path, template: str, values: Mapping[str, str]) -> Path
     >>> output_path(Path("out"), "{dir}/{stem}.{ext}", {"dir": "", "stem": "cat", "ext": "png"})
     PosixPath('out/cat.png')
     """
+    # An empty field in front leaves a slash there, which would make the path absolute.
     relative = template.format_map(values).lstrip("/")
+    # The template was checked, but a field may bring dots of its own.
     if ".." in PurePosixPath(relative).parts:
         raise OutputError(f"{relative} leaves the output folder", hint="rename the input, or give --name")
     return out_dir / relative

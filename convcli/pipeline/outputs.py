@@ -89,6 +89,8 @@ class OutputNames(NamedTuple):
             "frame": f"{source.frame or 0:03}",
             "ext": formats.BY_NAME[output_format].suffixes[0][1:],
         }
+        # Frames of one file would share their names: maps get a folder for each frame, single files a number.
+        # A --name template stays as it is; batch_files refuses the clashes that it leaves.
         if source.frame is not None and request.name is None:
             folder, _, file = template.rpartition("/")
             template = (
@@ -129,6 +131,7 @@ def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_for
         return request.depth
     if request.colormap is not None or layout == "sheet":
         return "8"
+    # Maps have negative and large values, which TIFF can keep; a picture of bytes stays a picture of bytes.
     if output_format == "tiff" and (layout == "maps" or info.dtype.startswith("float")):
         return "float"
     row = formats.BY_NAME[output_format]
@@ -152,6 +155,7 @@ def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: M
         from convcli.images import picture_notes
 
         metadata = info.metadata._replace(stamp="")  # formats without room for it have a sidecar
+        # --compress changes the bytes on disk, never the samples.
         lossy = {key: value for key, value in encoding.items() if key != "compress"}
         notes += picture_notes(output.format, n_planes, metadata, **lossy)
     return notes
@@ -184,12 +188,14 @@ def check_outputs(request: ApplyRequest, info: ImageInfo, n_colours: int, output
         raise UsageError(
             f"--normalize has {n_means} means for {n_colours} planes", hint="one value for all planes, or one per plane"
         )
+    # A bank may write thousands of files of one kind: each kind is checked once.
     for output in {(one.kind, one.format, one.depth, one.size_hw, len(one.maps)): one for one in outputs}.values():
         _check_output(request, info, output, max(DEFAULT_MAX_PIXELS, request.max_pixels or 0))
 
 
 def _check_output(request: ApplyRequest, info: ImageInfo, output: OutputFile, limit: int) -> None:
     height, width = output.size_hw
+    # Four times the input is no mistake: a transposed convolution of stride 2 doubles both sides.
     if height * width > max(limit, 4 * info.width_px * info.height_px):
         raise OutputError(
             f"the output would be {height} x {width}, {height * width:,} pixels a map; the limit is {limit:,}",

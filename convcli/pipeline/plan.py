@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from convcli.pipeline.transforms.stack import StackPlanner
 
 
+# eq=False: fields hold arrays, whose comparison has no truth value; identity is enough.
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Plan:
     """One input, planned before its pixels are read.
@@ -87,6 +88,7 @@ class Plan:
         if first.path is None or self.keeps_report:
             return None
         if first.kind == "map":
+            # With --name several inputs may write into one folder: a single report.json would not fit.
             return None if self.request.name is not None else first.path.parent / "report.json"
         has_stamp = "stamp" in formats.BY_NAME[first.format].keeps  # else a sidecar says how the file was made
         return None if has_stamp else first.path.with_name(f"{first.path.name}.json")
@@ -114,6 +116,7 @@ class Planner:
     """
 
     def __init__(self, request: ApplyRequest) -> None:
+        # Words come first: a typing error must not cost the loading of a bank.
         check_words(request)
         self.request = request
         self._kind = _kind_of(request)
@@ -145,6 +148,7 @@ class Planner:
         if request.region is not None:
             part = _in_region(part, request.region)
         outputs = _name_outputs(request, source, info, part)
+        # --normalize has means for colours; an alpha plane that is filtered along has none.
         check_outputs(request, info, len(part.selection.names) - (part.alpha == "filter"), outputs)
         n_planes = len(maps) + (part.alpha in ("keep", "premultiply-keep"))
         notes = [*info.notes, *part.notes, *output_notes(outputs[0], info, n_planes, request.encoding)]
@@ -162,6 +166,7 @@ class Planner:
 
 def _kind_of(request: ApplyRequest) -> BankPlanner | StackPlanner:
     """Return the planner of the kind of transform that a request names."""
+    # Imported where it is needed: each kind loads modules that the other does without, and start-up time counts.
     if request.stack is None:
         from convcli.pipeline.transforms.bank import BankPlanner
 

@@ -107,7 +107,9 @@ class _Crew(Generic[T, R]):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
         signal.signal(signal.SIGTERM, lambda _signal, _frame: self._stop())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        # A killed parent cannot end its children: the kernel does it.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # The parent died before prctl: no signal will come any more.
         if os.getppid() != parent:
             return
         for worker in self.workers:  # the parent's ends, this child's too
@@ -174,6 +176,7 @@ def work_apart(
                 if worker.pending:
                     number = worker.pending.popleft()
                     message = number, lost(tasks[number], worker.process.pid or 0, worker.process.exitcode or 0)
+                # The task that its process died of is not tried again; the task behind it is.
                 todo.extendleft(reversed(worker.pending))
             else:
                 worker.pending.popleft()
@@ -183,6 +186,7 @@ def work_apart(
                     raise answer
                 yield tasks[number], answer
             crew.feed(todo)
+        # Tasks are left only where no child runs and none could be started: this process does them.
         for number in todo:
             yield tasks[number], work(tasks[number])
     finally:

@@ -22,6 +22,7 @@ def printable(text: str) -> str:
     >>> printable("a\x1b[31m b\n")
     'a\\x1b[31m b\\n'
     """
+    # surrogatepass: file names that are not UTF-8 arrive with lone surrogates.
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
@@ -41,6 +42,7 @@ def plain(value: object) -> object:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Sequence | set | frozenset):
         return [plain(item) for item in value]
+    # This recognises NumPy scalars without importing NumPy, which `convcli shape` does without.
     item = getattr(value, "item", None)
     return plain(item()) if callable(item) else str(value)
 
@@ -53,6 +55,7 @@ def to_json(value: object, *, indent: int | None = None) -> str:
     >>> to_json({"stride": (2, 2)})
     '{"stride": [2, 2]}'
     """
+    # Bare NaN is not JSON and stops other parsers: plain() has made it text, and a slip raises here.
     return json.dumps(plain(value), indent=indent, allow_nan=False)
 
 
@@ -84,6 +87,7 @@ def describe(plan: Plan) -> dict[str, Any]:
 
 def conventions(plan: Plan) -> dict[str, object]:
     """Return the facts that a file states about how it was made."""
+    # The stem and not the path: the output has the same bytes wherever the input lies.
     words: dict[str, object] = {"input": plan.source.stem, "tone": plan.request.tone}
     if plan.request.region is not None:
         words["region"] = list(plan.request.region)

@@ -260,12 +260,14 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     for key, value in values.items():
         if key not in rows:
             raise UsageError(f"unknown flag {key!r}", hint=near_names(key, rows) or None)
+        # An unset variable of the shell; Path("") would mean the current folder.
         if value == "":
             raise UsageError(f"{rows[key].flag} is empty", hint="leave it out, or give it a value")
         if rows[key].kind is bool and not isinstance(value, bool):
             raise UsageError(f"{rows[key].flag} is a switch, not {value!r}", hint=f"{key}=True")
         if rows[key].kind is list:
             values[key] = (value,) if isinstance(value, str) else tuple(value)
+        # Numbers go the way of text, so that Python callers meet the checks of the command line.
         elif isinstance(value, str | int) and not isinstance(value, bool):
             values[key] = rows[key].value_of(str(value))
     if "normalize" in values:
@@ -273,6 +275,7 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     if "output" in values:
         flags.bind_output(values)
     request = ApplyRequest(**values)
+    # A flag at its default asks for nothing: formats without it must not be refused.
     changed = [row for row in OPTIONS if row.encodes and getattr(request, row.key) != _DEFAULTS.encoding[row.key]]
     flags.refuse_contradictions(request, {row.key: row.flag for row in changed})
     return request

@@ -77,6 +77,7 @@ class Pipeline:
         first, *others = plan.transform.frames or (plan.source.frame or 0,)
         with open_planes(plan.source.readable, frame=first, **_reading(plan)) as image:
             run = self._start(plan, image, others)
+            # Some tones need the whole range first, which costs a pass before a sample can be stored.
             ranges = run.ranges() if _needs_ranges(plan) else None
             job = Job(plan, image, ranges, make_stamp(plan))
             writers: list[OutputWriter] = []
@@ -86,6 +87,7 @@ class Pipeline:
                 run.fill(writers)
                 return writers, [writer.finish() for writer in writers]
             except BaseException:
+                # BaseException: Ctrl-C leaves no unfinished files either.
                 for writer in writers:
                     writer.abort()
                 raise
@@ -94,6 +96,7 @@ class Pipeline:
         """Run every frame by itself and join the results in one file; tones take the range of all frames."""
         output, ranges, stamp = plan.outputs[0], None, make_stamp(plan)
         if _needs_ranges(plan):
+            # The frames are read twice: all their maps in memory at once would have no bound.
             lows, highs = zip(*(self._start(part, image).ranges() for part, image in _frames(plan)), strict=True)
             ranges = np.min(lows, axis=0), np.max(highs, axis=0)
         encoder: PictureWriter | None = None
@@ -128,8 +131,10 @@ class Pipeline:
     def _prepare(self, conv: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None) -> Runner:
         from convcli.engine import prepare
 
+        # Threads that work on files of one shape ask at once; the kernels are prepared for the first.
         with self._lock:
             if conv not in self._runners:
+                # Prepared kernels can be large: a folder of pictures of many sizes must not fill the memory.
                 if len(self._runners) >= 8:
                     self._runners.clear()
                 self._runners[conv] = prepare(conv, weight, bias)
@@ -143,6 +148,7 @@ class Pipeline:
 @contextlib.contextmanager
 def _leaving_no_folders(plan: Plan) -> Iterator[None]:
     """Remove the folders of a plan's outputs again if they were made for a run that fails."""
+    # Noted before the run: folders that exist already are not ours to remove.
     missing = [folder for folder in _folders(plan) if not os.path.exists(folder)]  # noqa: PTH110 - an error is no folder
     try:
         yield

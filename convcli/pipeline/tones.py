@@ -209,9 +209,12 @@ class Tone:
         low, high = float(self._ranges[0][map_index]), float(self._ranges[1][map_index])
         if spec.name == "signed":
             peak = max(-low, high)
+            # A whole number: 0 must be one stored value in every map, and 127.5 is none.
             middle = (full + 1) // 2 if full else 0
+            # middle - 1 steps each way, 1 to 255: -peak and +peak are equally far from grey.
             return ((middle - 1 if full else 1.0) / peak if 0 < peak < math.inf else 0.0), float(middle), False
         span = high - low
+        # A constant map has no span and a map with an infinity no finite gain: both are stored flat.
         gain = (full or 1.0) / span if 0 < span < math.inf else 0.0
         return gain, (-low * gain if math.isfinite(low) else 0.0), False
 
@@ -244,6 +247,7 @@ class Tone:
 
     def _apply(self, maps: NDArray[Any], out: NDArray[Any], inplace: bool) -> ToneCounts:
         n_maps = maps.shape[0]
+        # Compiled loops exist for bytes, the common case; they return None where NumPy must do it.
         if self._full == 255:
             counts = store_bytes(maps, out, [self.gain_offset(index) for index in range(n_maps)])
             if counts is not None:
@@ -265,6 +269,7 @@ class Tone:
             low, high = (known.min(), known.max()) if known.size else (np.inf, -np.inf)
             counts.total[index] = known.sum(dtype=np.float64)
             if self._full:
+                # NaN has no integer: the result of the cast differs from processor to processor.
                 values = np.where(is_nan, 0, values)
                 inplace = True
         else:
@@ -277,6 +282,7 @@ class Tone:
             return
         ends = stored_range(float(low), float(high), gain, offset, absolute)
         if n_nan:
+            # The zeros in place of NaN are stored as the offset, which may lie outside the range of the others.
             ends = min(ends[0], offset), max(ends[1], offset)
         clips, far = (ends[0] < 0, ends[1] > self._full), is_far(ends, offset)
         clipped = store_rounded(values, out, gain, offset, absolute, self._full, clips, inplace=inplace, far=far)

@@ -25,6 +25,7 @@ class _Crew(Generic[T, R]):
         self._work = work
         self._tasks: SimpleQueue[tuple[T, SimpleQueue[R | BaseException]] | None] = SimpleQueue()
         self._is_stopping = False
+        # Daemons: a thread that hangs in a codec must not keep the process from ending.
         self._threads = [Thread(target=self._serve, name=f"worker-{i}", daemon=True) for i in range(n_threads)]
 
     def start(self) -> None:
@@ -39,6 +40,7 @@ class _Crew(Generic[T, R]):
         for _ in self._threads:
             self._tasks.put(None)
         for thread in self._threads:
+            # start() may have failed half-way, and a thread that never started cannot be joined.
             if thread.ident is not None:
                 thread.join()
 
@@ -83,6 +85,7 @@ def work_together(
     n_running = 0
     try:
         crew.start()
+        # One more than threads, so that none is idle while the caller handles a result.
         for task in islice(waiting, n_threads + 1):
             crew.give(task, results)
             n_running += 1
@@ -94,6 +97,7 @@ def work_together(
                 crew.give(task, results)
                 n_running += 1
     finally:
+        # stop() comes first: crew.stop() joins, and would otherwise wait for whole files.
         stop()
         crew.stop()
 
@@ -121,9 +125,11 @@ def work_in_order(tasks: Iterable[T], work: Callable[[T], R], n_threads: int) ->
         for task in tasks:
             waiting.append(SimpleQueue())
             crew.give(task, waiting[-1])
+            # Finished strips wait in memory for their turn: this bounds them.
             if len(waiting) > 2 * n_threads:
                 yield _take(waiting.popleft())
         while waiting:
             yield _take(waiting.popleft())
     finally:
+        # No stop() here: each thread has one strip under way, which takes milliseconds.
         crew.stop()

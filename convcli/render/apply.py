@@ -52,6 +52,7 @@ def shape_lines(report: Mapping[str, Any]) -> list[str]:
     if any(lost):
         lines.append(f"unused   {lost[0]} rows at the bottom, {lost[1]} columns at the right are in no window")
     lines.append(f"engine   {conv['engine']}: {conv['reason']}")
+    # Some reasons name the loops already.
     if report["loops"] not in conv["reason"]:
         lines.append(f"loops    {report['loops']}")
     return lines
@@ -78,6 +79,7 @@ def _pair(values: Sequence[int]) -> str:
 
 
 def _names(names: Sequence[str]) -> str:
+    # Eight names fill a line; banks from checkpoints have hundreds of kernels.
     shown = ", ".join(printable(name) for name in names[:8])
     return f"{shown}, ... {len(names)} kernels" if len(names) > 8 else shown
 
@@ -102,6 +104,7 @@ def render_image(report: Mapping[str, Any]) -> str:
 
 def _where(outputs: Sequence[Mapping[str, Any]]) -> str:
     """Name one file, or the folder of several with their number and bytes."""
+    # Standard output has no size to ask for: the samples before compression stand in.
     total = _size(sum(one.get("bytes") or one["sample_bytes"] for one in outputs))
     if len(outputs) == 1:
         return f"{printable(outputs[0]['path'])} ({total})"
@@ -120,6 +123,7 @@ def plan_as_dict(batch: BatchPlan) -> dict[str, object]:
         "inputs": batch.n_inputs,
         "images": images,
         "files": sum(len(plan.written_paths) for plan in batch.plans),
+        # Before compression: the bytes of a file are known only once it is written.
         "sample_bytes": sum(output.n_bytes for plan in batch.plans for output in plan.outputs),
         "settled": [outcome.as_dict() for outcome in batch.settled],
     }

@@ -36,6 +36,7 @@ def render_comparison(found: Comparison, image: str, kernel: str) -> str:
             f"{ms:.2f}",
             f"{ms / fastest:.1f}",
             "-" if m.memory_bytes is None else f"{m.memory_bytes / 2**20:.1f}",
+            # A difference of 0 is a result of its own, and 0.0e+00 would look rounded.
             "exact" if m.max_difference == 0 else f"{m.max_difference:.1e}",
             "0" if not m.relative else f"{m.relative:.0e}",
             m.method,
@@ -64,10 +65,12 @@ def render_comparison(found: Comparison, image: str, kernel: str) -> str:
 def _verdict(found: Comparison) -> str:
     ran = [m for m in found.measurements if m.relative is not None]
     worst = max((m.relative or 0.0 for m in ran), default=0.0)
+    # float32 has 24 bits of mantissa and float64 has 53: 7 and 16 decimal digits.
     digits = 7 if found.plan.dtype == "float32" else 16
     if not found.agree:
         wrong = ", ".join(m.engine for m in ran if m.relative == worst)
         return f"the engines do not agree: {wrong} is off by {worst:.1e} of the largest value; please report this"
+    # One engine against the reference proves less than several: the sentence must not claim more.
     if len(ran) == 1:
         return f"only {ran[0].engine} ran, and computes what the reference does; a larger --limit runs more engines"
     if worst == 0:

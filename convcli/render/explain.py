@@ -72,6 +72,7 @@ def render_explanation(
 
 
 def _window_text(told: Explanation, plan: ConvPlan) -> str:
+    # All planes share one window, so the first tells how much of it lies outside.
     outside = int((~told.inside[0]).sum()) if told.inside.size else 0
     text = f"window: rows {_positions(told.rows)}, columns {_positions(told.columns)}"
     if outside:
@@ -90,11 +91,13 @@ def _plane_lines(told: Explanation, plane: int, name: str) -> list[str]:
     """Return patch, taps and products of one plane side by side."""
     patch = _cells(told.patch[plane], told.inside[plane])
     blocks = [patch, _cells(told.taps[plane]), _cells(told.products[plane])]
+    # A width for each block: samples, taps and products have different numbers of digits.
     widths = [max(len(cell) for row in block for cell in row) for block in blocks]
     middle = (len(patch) - 1) // 2
     lines = []
     for row in range(len(patch)):
         parts = [" ".join(c.rjust(w) for c in block[row]) for block, w in zip(blocks, widths, strict=True)]
+        # The signs stand in the middle row alone, as on a blackboard.
         times, equals = ("x", "=") if row == middle else (" ", " ")
         lines.append(f"  {parts[0]}  {times}  {parts[1]}  {equals}  {parts[2]}".rstrip())
     sizes = [len(block[0]) * (w + 1) - 1 for block, w in zip(blocks, widths, strict=True)]
@@ -115,6 +118,7 @@ def _cells(values: NDArray[np.float64], inside: NDArray[np.bool_] | None = None)
 
 
 def _number(value: float) -> str:
+    # Adding 0.0 turns -0.0 into 0.0: the product of 0 and a negative tap must not show a sign.
     return f"{value + 0.0:.6g}"
 
 

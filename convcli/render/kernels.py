@@ -28,6 +28,7 @@ _WIDTH = 100
 _LONGEST_SHAPE = 21
 #: Marks a row of a picture of taps; two columns of text each.
 _MOST_MARKS = 64
+#: From faint to heavy; no sign is in both, so that a picture can be read without colours.
 _POSITIVE, _NEGATIVE = " .:+*#@", " '-=%&$"
 _RESPONSE = " .:-=+*#%@"
 
@@ -59,6 +60,7 @@ def render_list(entries: Sequence[KernelEntry], *, width: int | None = None, sou
     table = render_table(("name", "shape", "what for", "source")[: 3 + source], rows)
     if width is None:
         return table
+    # A wrapped line would break the columns; its end is the least important part.
     return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in table.splitlines())
 
 
@@ -114,6 +116,7 @@ def kernel_blocks(bank: KernelBank, index: int, stats: KernelStats) -> Iterator[
     """Yield the title of one kernel, its planes as rows to draw, its facts and its response as lines."""
     yield f"[{index}] {printable(stats.name)}"
     planes = bank.weight[index].reshape(-1, *bank.weight.shape[-2:])
+    # Four planes fit a screen; kernels of networks have hundreds.
     for number, plane in enumerate(planes[:4]):
         if len(planes) > 1:
             yield f"  plane {number}"
@@ -133,6 +136,7 @@ def shrunk(plane: NDArray[np.float64]) -> tuple[Rows, int]:
     """Return taps as rows, one for each square of taps (the largest), and the side of these squares."""
     import numpy as np
 
+    # The largest tap and not the mean: fine stripes would cancel to nothing.
     step = -(-max(plane.shape) // _MOST_MARKS)
     if step == 1:
         return plane.tolist(), 1
@@ -164,6 +168,7 @@ def fits(rows: Rows, width: int) -> bool:
 
 def tap_texts(rows: Rows) -> list[list[str]]:
     """Return taps as text: whole numbers exactly, others with four digits."""
+    # One fraction makes all of them fractions, so that the points stand in one column.
     if all(abs(tap) < 1e6 and tap == int(tap) for row in rows for tap in row):
         return [[str(int(tap)) for tap in row] for row in rows]
     return [[_aligned(tap) for tap in row] for row in rows]
@@ -178,6 +183,7 @@ def _aligned(tap: float) -> str:
 def _mark(share: float) -> str:
     ramp = _POSITIVE if share >= 0 else _NEGATIVE
     size = abs(share)
+    # Below a hundredth a tap is blank: rests of rounding would fill the picture with dots.
     return ramp[0] if size < 0.01 else ramp[min(len(ramp) - 1, 1 + int(size * (len(ramp) - 1)))]
 
 
@@ -189,6 +195,7 @@ def _fact_lines(stats: KernelStats) -> list[str]:
         f"taps {short(stats.low)} to {short(stats.high)}, {stats.n_nonzero} not zero",
         f"rank         {_rank(stats.rank, min(rows, columns))}",
     ]
+    # Longer factors do not fit a line.
     if stats.column is not None and stats.row is not None and max(rows, columns) <= 15:
         lines.append(f"  column     {' '.join(map(short, stats.column.tolist()))}")
         lines.append(f"  row        {' '.join(map(short, stats.row.tolist()))}")
@@ -230,10 +237,12 @@ def response_lines(planes: NDArray[np.float64]) -> list[str]:
     from convcli.banks.stats import response
 
     taps = planes[:4]
+    # Scaled before the transform, whose sums of huge taps would overflow; 1.0 is for a kernel of zeros.
     taps = taps / (float(np.abs(taps).max()) or 1.0)
     gains = np.max([response(plane, 32) for plane in taps], axis=0)
     step = max(1, len(gains) // 16)
     height, width = gains.shape[0] // step * step, gains.shape[1] // max(1, step // 2) * max(1, step // 2)
+    # Letters are twice as high as wide: twice as many columns make the picture square.
     across = max(1, step // 2)
     blocks = gains[:height, :width].reshape(height // step, step, width // across, across).mean(axis=(1, 3))
     largest = float(blocks.max()) or 1.0

@@ -19,8 +19,11 @@ def print_bank(bank: KernelBank, stats: Sequence[KernelStats], *, forced: bool =
     from rich.console import Console
     from rich.text import Text
 
+    # soft_wrap: Rich would break the lines of a grid at the width that it guesses.
+    # force_terminal=None lets Rich find out; False would forbid colours even on a terminal.
     console = Console(highlight=False, soft_wrap=True, force_terminal=forced or None)
     for head in head_lines(bank):
+        # Text and not str: Rich takes square brackets in a str for markup.
         console.print(Text(head))
     few = console.color_system in ("standard", "windows")
     for index, one in enumerate(stats):
@@ -44,6 +47,7 @@ def coloured_grid(rows: Rows, *, few: bool = False) -> list[Text]:
     width = max(len(cell) for row in cells for cell in row)
     largest = max(abs(tap) for row in rows for tap in row) or 1.0
     lines = []
+    # Each cell has a space on both sides, one more than in plain text.
     if fits(rows, width + 1):
         for row, texts in zip(rows, cells, strict=True):
             line = Text("  ")
@@ -51,6 +55,7 @@ def coloured_grid(rows: Rows, *, few: bool = False) -> list[Text]:
                 line.append(f" {cell.rjust(width)} ", style=_style(tap / largest, few))
             lines.append(line)
         return lines
+    # A half block shows the upper row in its ink and the lower one in its paper: taps come out square.
     for top in range(0, len(rows), 2):
         line = Text("  ")
         for column in range(len(rows[0])):
@@ -87,4 +92,5 @@ def _style(share: float, few: bool) -> str:
 
 
 def _ink(share: float) -> str:
+    # Dark cells need light digits.
     return "#ffffff" if abs(share) > 0.5 else "#202020"

@@ -32,10 +32,13 @@ def draw_sheet(bank: KernelBank, stats: Sequence[KernelStats], *, most: int = 40
 
     Three planes of a kernel are drawn as red, green and blue, any other number as their sum.
     """
+    # Without a limit a bank of thousands of kernels becomes a picture that viewers refuse.
     shown = min(bank.n_kernels, most)
+    # A cell is one and a half times as wide as high: the factor makes the sheet nearly square.
     columns = min(shown, max(1, ceil(sqrt(shown * 0.75)), 2 if shown > 1 else 1))
     rows = ceil(shown / columns)
     cell_width, cell_height = 2 * _TILE + 4 + _GAP, _TILE + _LABEL + _GAP
+    # The title and the legend need 640 pixels even above a single kernel.
     size = (max(columns * cell_width + _GAP, 640), _HEAD + rows * cell_height)
     sheet = Image.new("RGB", size, (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
@@ -67,6 +70,7 @@ def _title(draw: ImageDraw.ImageDraw, bank: KernelBank, shown: int, width: int) 
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, size: int, width: float) -> str:
     """Cut text to a width in pixels; characters missing in the font become question marks."""
+    # Pillow's own font has Latin letters only; a missing one would be drawn as an empty box.
     text = "".join(letter if ord(letter) < 0x250 else "?" for letter in printable(text))
     while draw.textlength(text, font=_font(size)) > width:
         text = text.removesuffix("...")[:-1] + "..."
@@ -95,6 +99,7 @@ def _taps(planes: NDArray[np.float64]) -> Image.Image:
     else:
         share = planes.sum(axis=0)
         share = share / (float(np.abs(share).max()) or 1.0)
+        # The curve of the coloured terminal, so that both show small taps alike.
         strength = np.abs(share)[..., None] ** 0.6
         colours = _WHITE + (np.where(share[..., None] > 0, _RED, _BLUE) - _WHITE) * strength
     return _scaled(np.rint(colours).astype(np.uint8))
@@ -103,6 +108,7 @@ def _taps(planes: NDArray[np.float64]) -> Image.Image:
 def _gains(planes: NDArray[np.float64]) -> Image.Image:
     gains = np.max([response(plane, 56) for plane in planes[:8]], axis=0)
     share = gains / (float(gains.max()) or 1.0) * (len(_HEAT) - 1)
+    # The largest gain lies on the last corner, which has no next one to blend with.
     low = np.minimum(share.astype(int), len(_HEAT) - 2)
     colours = _HEAT[low] + (_HEAT[low + 1] - _HEAT[low]) * (share - low)[..., None]
     return _scaled(np.rint(colours).astype(np.uint8))
@@ -114,6 +120,7 @@ def _scaled(samples: NDArray[np.uint8]) -> Image.Image:
     factor = _TILE / max(picture.size)
     if factor >= 1:
         size = (picture.width * int(factor), picture.height * int(factor))
+        # Smooth edges would show taps that are not there.
         return picture.resize(size, Image.Resampling.NEAREST)
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
     return picture.resize(size, Image.Resampling.BOX)

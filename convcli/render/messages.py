@@ -12,6 +12,7 @@ def say(text: str, *, err: bool = False) -> None:
     stream = sys.stderr if err else sys.stdout
     if stream is not None:  # pythonw, or closed by the shell
         stream.write(f"{text}\n")
+        # Both streams may go to one terminal or log: without flush their lines change order.
         stream.flush()
 
 

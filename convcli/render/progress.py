@@ -55,6 +55,7 @@ class Progress:
             task = self._bar.tasks[0]
             rate = f"{task.finished_speed or task.speed or 0:.1f}/s"
             self._bar.update(self._task, advance=1, rate=rate)
+            # Small files end faster than a terminal can draw: the bar must not slow the batch down.
             if self._done == self._total or time.monotonic() > self._drawn + REDRAW_S:
                 self._bar.refresh()
                 self._drawn = time.monotonic()
@@ -87,6 +88,7 @@ class Tally:
         if outcome.report is None:
             return
         self.n_done += 1
+        # Inputs of one batch mostly have the same notes: they are told once, with a count.
         for note in outcome.report["notes"]:
             self._notes.setdefault(note, []).append(outcome.source.label)
         self._warned.extend([outcome.source.label] if outcome.report["warnings"] else [])

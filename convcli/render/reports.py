@@ -42,17 +42,22 @@ def _rows(reports: Sequence[Mapping[str, Any]]) -> list[tuple[object, ...]]:
 def report_text(reports: Sequence[Mapping[str, Any]], suffix: str) -> str:
     """Return the reports in the format of a suffix: ``.json``, ``.csv``, ``.md`` or ``.html``."""
     if suffix == ".json":
+        # One input gives an object: a script for single pictures need not unpack a list.
         return to_json(reports[0] if len(reports) == 1 else reports, indent=1) + "\n"
+    # File names may hold escape codes, which a terminal that shows the table would obey.
     rows = [tuple(printable(cell) if isinstance(cell, str) else cell for cell in row) for row in _rows(reports)]
     if suffix == ".csv":
         text = io.StringIO()
+        # By default csv ends lines in CR LF, and Unix tools take the CR for a part of the last cell.
         writer = csv.writer(text, lineterminator="\n")
+        # Headings without spaces can be names of columns in SQL and data frames.
         writer.writerow([heading.replace(" ", "_") for heading in _HEADINGS])
         writer.writerows(rows)
         return text.getvalue()
     if suffix == ".md":
         return render_markdown(_HEADINGS, rows, align="lllrrrlrr") + "\n"
     head = "".join(f"<th>{heading}</th>" for heading in _HEADINGS)
+    # Escaped: a file may be called <script>.
     body = "\n".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
     return _HTML.format(body=f"<table><tr>{head}</tr>\n{body}</table>")
 

@@ -70,6 +70,7 @@ def number_text(value: object) -> str:
     if isinstance(value, int):
         return str(value)
     as_float = float(value)  # type: ignore[arg-type]
+    # Multiples of 1/1024 are exact in decimals; thirds are not, and must stay fractions.
     return f"{as_float:.12g}" if as_float * 1024 == int(as_float * 1024) else str(value)
 
 
@@ -94,6 +95,7 @@ def label_text(label: str) -> str:
     >>> label_text("conv1"), label_text("a\x1b[2J")
     ('conv1', 'a\\x1b[2J')
     """
+    # Most labels are printable: for them the pipeline's modules need not be loaded.
     if label.isprintable():
         return label
     from convcli.pipeline.report import printable
@@ -175,6 +177,7 @@ def notes(shape: Walk) -> list[str]:
     for number, row in enumerate(shape.rows, 1):
         where = f"layer {number} ({label_text(row.layer.label)})"
         found += [f"{where} {what}" for what in (*_lost(row), *_as_trained(shape, number - 1))]
+        # Said at the first such layer: all later ones inherit it.
         if was_aligned and not row.is_aligned:
             start = axes_text(row.start)
             found.append(f"{where}: centres fall between input pixels (start {start}, aligned would end in .5)")
@@ -193,12 +196,14 @@ def _as_trained(shape: Walk, index: int) -> list[str]:
     before = shape.rows[row.sources[0]] if row.sources[0] >= 0 else None
     found = []
     if row.layer.kind == "batchnorm":
+        # A bias that a second layer reads as well is not cancelled for that layer.
         n_users = sum(row.sources[0] in other.sources for other in shape.rows)
         if before and before.bias_adds and n_users == 1:
             where = f"layer {row.sources[0] + 1} ({label_text(before.layer.label)})"
             found.append(f"cancels the {before.output[0]} biases of {where}: bias=false there")
         if not row.layer.weights and not any(each.layer.kind == "batchnorm" for each in shape.rows[:index]):
             found.append("is untrained: mean 0, variance 1, factor 1, offset 0; constants or weight give others")
+    # Batch norms and activations may stand between the two layers of a separable pair, as in MobileNet.
     while before and not before.layer.has_window and before.layer.kind != "operator" and len(before.sources) == 1:
         before = shape.rows[before.sources[0]] if before.sources[0] >= 0 else None
     is_pointwise = row.layer.kind in ("conv", "pointwise") and prod(row.layer.kernel_size) == row.groups == 1
@@ -227,12 +232,14 @@ def _lost(row: Row) -> list[str]:
     for axis, name in enumerate(names if layer.has_window else ()):
         how, kernel, stride, dilation, _ = layer.step(axis, row.input[1 + axis], 0)
         window = window_px(kernel, dilation)
+        # A single window has no second one, so nothing is skipped between them.
         if how == "down" and stride > window and row.output[1 + axis] > 1:
             found.append(f"skips {stride - window} of every {stride} {name} (stride {stride}, window {window})")
         least, most = (
             kernel // stride if gcd(dilation, stride) == 1 else 0,
             -(-kernel * gcd(dilation, stride) // stride),
         )
+        # Outputs with more taps than their neighbours show as a checkerboard in generated pictures.
         if how == "up" and least < most:
             taps = f"kernel {kernel}, stride {stride}: {least} to {most} taps an output"
             uneven.setdefault(taps, []).append(name)
@@ -255,12 +262,14 @@ def _as_csv(shape: Walk) -> str:
     import io
 
     keys = [*_COLUMNS]
+    # The text has these additions below its table; CSV has columns only.
     keys.insert(keys.index("macs") + 1, "bias_adds")
     numbers = ("parameters", "macs", "bias_adds", "activation_bytes")
     stream = io.StringIO()
     writer = csv.DictWriter(stream, keys, lineterminator="\n")
     writer.writeheader()
     for cells, row in zip(_all_cells(shape), shape.rows, strict=True):
+        # Numbers replace the cells, whose thousands separators would be read as text.
         writer.writerow(cells | {key: getattr(row, key) for key in numbers})
     return stream.getvalue().rstrip("\n")
 

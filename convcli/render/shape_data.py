@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 def as_number(value: object) -> int | float:
     """Return an exact number in a type that JSON has."""
+    # JSON has no fractions: 1/3 is rounded here, and exact in the text.
     return value if isinstance(value, int) else float(value)  # type: ignore[arg-type]
 
 
@@ -24,6 +25,7 @@ def row_as_dict(row: Row) -> dict[str, object]:
         "from": list(layer.inputs) or None,
         "input": list(row.input),
         "output": list(row.output),
+        # null and not []: a layer without a window has no such number.
         "kernel_size": list(layer.kernel_size) or None,
         "stride": list(layer.stride) or None,
         "padding": [list(pair) for pair in row.padding],
@@ -34,6 +36,7 @@ def row_as_dict(row: Row) -> dict[str, object]:
         "bias": layer.bias if "bias" in layer.known() else None,
         "parameters": row.parameters,
         "macs": row.macs,
+        # A multiplication and an addition count as one operation each.
         "flops": 2 * row.macs,
         "bias_adds": row.bias_adds,
         "receptive_field": list(row.receptive_field),

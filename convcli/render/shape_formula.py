@@ -33,6 +33,7 @@ def render_formulas(shape: Walk) -> str:
 
 def _merged(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return lines in which axes with the same formulas share one line."""
+    # Names end in an axis, "output (rows)": the part before the bracket is what axes share.
     by_name: dict[str, list[tuple[str, str]]] = {}
     for name, text in lines:
         by_name.setdefault(name.partition(" (")[0], []).append((name, text))
@@ -58,6 +59,7 @@ def _size_lines(row: Row, parts: Sequence[int]) -> Iterator[tuple[str, str]]:
 def _field_lines(shape: Walk, row: Row) -> Iterator[tuple[str, str]]:
     """Yield receptive field, jump and start along each axis, from those of the layer before."""
     layer = row.layer
+    # Branches have a field each, and no single formula gives what they see together.
     if len(row.sources) > 1:
         yield "receptive field", f"{shape_text(row.receptive_field)} (all that any branch sees)"
         return
@@ -67,6 +69,7 @@ def _field_lines(shape: Walk, row: Row) -> Iterator[tuple[str, str]]:
     if before and not before.receptive_field:
         return
     for axis in range(layer.n_axes):
+        # A pixel sees itself, is one step from the next, and has its middle at 0.5.
         field, jump, start = (
             (before.receptive_field[axis], before.jump[axis], before.start[axis]) if before else (1, 1, 0.5)
         )
@@ -79,6 +82,7 @@ def _field_lines(shape: Walk, row: Row) -> Iterator[tuple[str, str]]:
             texts["jump"] = f"{step} / {stride} = {new_jump}"
             texts["start"] = f"{number_text(start)} + ({pad} - ({window} - 1) / 2)·{step} / {stride} = {new_start}"
         else:
+            # Not every field follows this formula: a sum that does not add up must not be printed.
             if field + (window_px(kernel, dilation) - 1) * jump == result:
                 texts["receptive field"] = f"{field} + ({window} - 1)·{step} = {result}"
             texts["jump"] = f"{step}·{stride} = {new_jump}"

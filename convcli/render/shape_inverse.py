@@ -39,6 +39,7 @@ def render_solutions(found: Solutions, input_shape: Sequence[int]) -> str:
     for answer in found.answers:
         numbers = ", ".join(f"{name.replace('_', ' ')} {value_text(values)}" for name, values in answer.items())
         lines.append(f"  {found.filled(answer)}  ({numbers})")
+    # Several open parameters can have thousands of answers, of which only the smallest are listed.
     more = found.n_answers - len(found.answers)
     if more > 0:
         lines.append(f"  and {more:,} more")

@@ -55,6 +55,7 @@ def render_weights(weights: Weights, how: str) -> str:
         return stream.getvalue().rstrip("\n")
     from convcli.pipeline.report import printable
 
+    # Names of entries come from a file that somebody else made; CSV is for programs and keeps them as they are.
     shown = [(printable(row[0]), *row[1:-1], f"{row[-1]:,}") for row in rows]
     if how == "markdown":
         return render_markdown(_HEADINGS, shown, align="lllllr")
@@ -66,6 +67,7 @@ def render_weights(weights: Weights, how: str) -> str:
         for row, e in zip(rows, weights.entries, strict=True)
         if e.others
     ]
+    # Networks repeat their blocks: a doubt about one entry comes back for each of them.
     if len(lines) > 6:
         lines = [*lines[:5], f"and {len(lines) - 5} more of the same two kinds; --json has each"]
     if any(entry.layout for entry in weights.entries):

@@ -45,6 +45,7 @@ def render_table(headings: Sequence[str], rows: Sequence[Sequence[object]], alig
     titles = [heading.split("\n") for heading in headings]
     n_title_lines = max((len(title) for title in titles), default=0)
     title_lines = [
+        # Short headings stand on the lowest line, next to their column.
         [title[i - n_title_lines + len(title)] if i >= n_title_lines - len(title) else "" for title in titles]
         for i in range(n_title_lines)
     ]
@@ -59,6 +60,7 @@ def _line(cells: Sequence[str], widths: Sequence[int], align: str) -> str:
         cell.rjust(width) if align[i : i + 1] == "r" else cell.ljust(width)
         for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
+    # Trailing spaces would show as changes in version control.
     return "  ".join(padded).rstrip()
 
 

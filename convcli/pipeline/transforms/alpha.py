@@ -56,6 +56,7 @@ def choose_alpha(request: ApplyRequest, kind: str, bound: BoundBank) -> tuple[st
     if request.alpha != "premultiply":
         return request.alpha, []
     taps = bound.weight[0]
+    # Alpha under taps that sum to zero or less vanishes or changes sign: colour cannot be divided by it.
     positive = float(taps.sum()) > 0 and not is_zero_sum(taps)
     return ("premultiply" if plain and positive and request.normalize is None else "premultiply-keep"), []
 
@@ -72,6 +73,7 @@ def with_plain_alpha(bound: BoundBank) -> BoundBank:
     A bias is of colours: :attr:`BoundBank.late_bias` is added once they are divided by alpha again.
     """
     weight = np.array(bound.weight)
+    # Unit gain: a kernel that brightens colours must not make transparent edges opaque.
     weight[-1] /= weight[-1].sum()
     return bound._replace(weight=weight, bias=None, late_bias=None if bound.bias is None else bound.bias[:-1])
 

@@ -63,6 +63,7 @@ class AnyBank(Transform):
 
         request, bank = self.request, self.bank
         bias = self.bound.bias if self.late_bias is None else self.late_bias
+        # Counts come from the arithmetic of `convcli shape`, so that both commands agree.
         (row,) = walk([conv_layer(request, self.bound, padding)], self.input_shape).rows
         *frames, (top, bottom), (left, right) = padding
         conv: dict[str, object] = {
@@ -94,6 +95,7 @@ class AnyBank(Transform):
                 "input": list(self.input_shape),
                 "output": list(row.output),
                 "maps": len(self.maps),
+                # conv_layer leaves the bias out, because some are added behind the engine.
                 "parameters": row.parameters + len(bias if bias is not None else ()),
                 "macs": row.macs,
                 "unused_input": list(row.unused[-2:]),
@@ -175,6 +177,7 @@ class BankPlanner:
         with limit:
             self.bank = load_bank(*request.kernels)
             check_taps(self.bank.weight.size, f"kernel {self.bank.name}")
+        # By planes: grey and colour pictures of one folder repeat a kernel differently.
         self._bound: dict[tuple[str, ...], BoundBank] = {}
         self._convs: dict[tuple[object, ...], ConvPlan] = {}
 
@@ -217,8 +220,10 @@ class BankPlanner:
                 bound = self._bind(selection.names)
             if alpha == "premultiply":
                 bound = with_plain_alpha(bound)
+        # Computed planes are floats: loops for stored samples must not be planned for them.
         computed = selection.luma or str(alpha).startswith("premultiply") or request.nodata is not None
         conv = self._plan_conv(bound, info, selection.names, computed=computed)
+        # Only the plan knows the output's size, which the plane that is kept must have.
         if alpha in ("keep", "premultiply-keep"):
             from convcli.pipeline.transforms.alpha import keep_alpha_of_same_size
 

@@ -151,6 +151,7 @@ class StackPlanner:
         for name in names:
             n_maps, height, width = sizes.get(name, shape.output)
             outputs.append((len(maps), len(maps) + n_maps, (height, width)))
+            # Leading zeros: file managers sort names as text.
             digits = len(str(n_maps - 1))
             maps += [MapName(kernel=f"{name}-{i:0{digits}}", channel="", zero_sum=False) for i in range(n_maps)]
         notes = leave_out_alpha(request, info)
@@ -191,6 +192,7 @@ class StackPlanner:
 
 def _refuse_flags(request: ApplyRequest) -> None:
     """Refuse flags that a stack would ignore."""
+    # A flag given at its default cannot be told from an absent one, and does no harm.
     default = ApplyRequest()
     given = [flag for flag in (*_CONV_FLAGS, *_OTHER_FLAGS) if getattr(request, flag) != getattr(default, flag)]
     if given:

@@ -59,6 +59,7 @@ def plan_engine(
         maps_kept=_MAPS_KEPT,
         device=request.device,
     )
+    # The plan's bound covers sums of products; a bias added behind them may still leave the type's range.
     bias = bound.bias if bound.late_bias is None else bound.late_bias
     if bias is not None:
         largest = float(abs(bias).max())
@@ -162,6 +163,7 @@ class ConvRun:
 
         def encode(top: int, bottom: int) -> list[Band]:
             made = None if passes is None else [self._picture(*one, top, bottom) for one in passes]
+            # One None is enough to compute the maps, and then every writer may take them.
             if made is not None and None not in made:
                 return cast("list[Band]", made)
             maps = self._maps(top, bottom)
@@ -176,6 +178,7 @@ class ConvRun:
 
         One writer of all maps, or a writer for each.
         """
+        # The loops write whole rows and know one or all maps: a region's columns and MR8's groups need maps first.
         combination, n_kernels = self._combination, self._n_kernels
         if (
             combination.reduction
@@ -206,6 +209,7 @@ class ConvRun:
         out = np.empty((n_maps, bottom - top, width), self._conv.dtype)
         maps = self._runner.rows(self._planes, top, bottom, out=out)
         if self._width < width:
+            # Contiguous: the compiled tone reads rows whose values lie side by side.
             maps = np.ascontiguousarray(maps[:, :, self._left : self._left + self._width])
         return self._combination.apply(maps, self._n_kernels)
 
@@ -217,6 +221,7 @@ class ConvRun:
         memory = self._memory or DEFAULT_MEMORY
         step = strip_rows(self._conv, memory // MEMORY_SHARE, n_maps)
         strips = ((top, min(top + step, end)) for top in range(self._top, end, step))
+        # Threads for a single strip would cost more than they save.
         if self._tools.threads == 1 or step >= self._height:
             for top, bottom in strips:
                 self._tools.check()

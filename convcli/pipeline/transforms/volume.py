@@ -60,6 +60,7 @@ class Volume(AnyBank):
         border = parse_border(self.request.padding_mode or "replicate")
         reason = "3-D: a sum of 2-D convolutions over the kernel's depth"
         report = self.report(self.padding, border, self.request.engine, reason)
+        # The layer knows nothing of --combine, which leaves fewer maps.
         report["shape"]["output"][:2] = self.leading
         return report
 
@@ -69,6 +70,7 @@ class Volume(AnyBank):
 
         request, bound = self.request, self.bound
         frames = [whole(planes), *map(whole, tools.other_frames())]
+        # Checked again: a damaged file may hold other sizes than its headers say.
         for frame in frames[1:]:
             if frame.shape[1:] != self.input_shape[2:]:
                 raise GeometryError(
@@ -80,6 +82,7 @@ class Volume(AnyBank):
             np.stack([frame.astype(request.dtype) for frame in frames], axis=1),
             bound.weight,
             bound.bias,
+            # The flags have a number for rows and one for columns: the step along frames is 1.
             stride=(1, *request.stride),
             padding=self.padding,
             dilation=(1, *request.dilation),
@@ -90,6 +93,7 @@ class Volume(AnyBank):
             memory=request.memory,
         )
         combined = [self.combination.apply(maps[:, frame].copy(), bound.n_kernels) for frame in range(maps.shape[1])]
+        # A raw file has the axes maps, frames, rows, columns; files and tiles come frame by frame.
         results = np.stack(combined, axis=1 if self.is_raw else 0)
         return WholeRun(
             [(slice(0, len(self.maps)), crop(results.reshape(-1, *results.shape[2:]), request))], check=tools.check
@@ -169,6 +173,7 @@ def _say(info: ImageInfo) -> str:
 
 def _resolve_padding(request: ApplyRequest, input_px: tuple[int, ...], kernel_px: tuple[int, ...]) -> tuple[Pair, ...]:
     """Return padding along frames, rows and columns."""
+    # Pixels are given for rows and columns only; "same" keeps the number of frames.
     depth_word = request.padding if isinstance(request.padding, str) else "same"
     depth_pad = resolve_padding(depth_word, input_px[:1], kernel_px[:1], (1,), (1,))
     return (
@@ -179,5 +184,6 @@ def _resolve_padding(request: ApplyRequest, input_px: tuple[int, ...], kernel_px
 
 def _name_maps(maps: tuple[MapName, ...], n_frames: int, *, by_kernel: bool) -> tuple[MapName, ...]:
     """Return the names of the maps of every output frame: ``002-x`` is kernel ``x`` at frame 2."""
+    # Leading zeros: names then sort like the frames.
     frames = [[one._replace(kernel=f"{frame:03}-{one.kernel}") for one in maps] for frame in range(n_frames)]
     return tuple(itertools.chain(*(zip(*frames, strict=True) if by_kernel else frames)))

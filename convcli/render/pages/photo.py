@@ -107,6 +107,7 @@ def _to_bytes(samples: NDArray[Any], white: float) -> NDArray[np.uint8]:
     """Map 0..white to 0..255; bytes stay what they are."""
     if samples.dtype == np.uint8 and white == 255:
         return np.ascontiguousarray(samples)
+    # A byte has no NaN; infinities become the ends of the scale.
     known = np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=white, neginf=0.0)
     return np.rint(np.clip(known * (255 / white), 0, 255)).astype(np.uint8)
 
@@ -119,6 +120,7 @@ def _scale(samples: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
     if factor >= 1:
         return samples
     size = max(1, round(width * factor)), max(1, round(height * factor))
+    # Pillow takes one plane only without the axis of planes.
     picture = Image.fromarray(samples[..., 0] if n_planes == 1 else samples)
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS)).reshape(size[1], size[0], n_planes)
 
@@ -136,4 +138,5 @@ def pack_pixels(samples: NDArray[np.uint8]) -> str:
     """
     before = np.zeros_like(samples)
     before[:, 1:] = samples[:, :-1]
+    # Neighbours differ little, so differences compress well; uint8 wraps, and the page adds modulo 256.
     return base64.b64encode(zlib.compress((samples - before).tobytes(), 9)).decode("ascii")

@@ -93,6 +93,7 @@ def lay_out(slide: Slide, cell: int) -> Scene:
         for across, column in enumerate(columns.positions(0))
     )
     formulas = () if slide.results is None else tuple(slide.formula(*frame) for frame in slide.frames())
+    # The reader's font is not known, so text is estimated and not measured.
     widest = max(map(len, [slide.title, *formulas]))
     first, last = window[0], window[-1]
     return Scene(
@@ -146,4 +147,5 @@ def type_size(text: str, width: int, largest: float) -> float:
     >>> type_size("12", 26, 13), type_size("-0.1111", 26, 13)
     (13, 5.7)
     """
+    # Two pixels keep the digits off the lines of their cell.
     return largest if not text else min(largest, round((width - 2) / (len(text) * _LETTER), 1))

@@ -33,9 +33,11 @@ def draw_gif(scene: Scene, *, seconds: float) -> bytes:
     """
     n = len(scene.moves)
     frames = [draw_frame(scene, index) for index in range(n)]
+    # The last frame has all results in it, and so the most colours.
     palette = _palette(frames[-1])
     first, *rest = (_indexed(frame, palette) for frame in frames)
     file = io.BytesIO()
+    # disposal=1 leaves a frame in place for the next, which then stores only its changes; loop=0 is without end.
     first.save(file, "GIF", save_all=True, append_images=rest, duration=round(seconds * 1000), loop=0, disposal=1)
     return file.getvalue()
 
@@ -52,6 +54,7 @@ def _palette(frame: Image.Image) -> NDArray[np.int32]:
 def _indexed(frame: Image.Image, palette: NDArray[np.int32]) -> Image.Image:
     """Return a frame in the nearest colours of a palette; Pillow's own search rounds them first."""
     samples = np.asarray(frame, np.int32)
+    # Three bytes in one number: np.unique sorts numbers much faster than rows of an array.
     codes, where = np.unique(samples @ np.array([65536, 256, 1], np.int32), return_inverse=True)
     colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
     nearest = ((colours[:, None] - palette) ** 2).sum(axis=2).argmin(axis=1).astype(np.uint8)

@@ -86,6 +86,7 @@ def _motion(scene: Scene, seconds: float) -> str:
     if n == 1:
         return ""
     at = [f"{100 * index / n:.4g}%" for index in range(n + 1)]
+    # step-end: a window jumps from sample to sample and never stands between them.
     rules = [
         f".moves,.marks,.formula,.result{{animation:moves {n * seconds:g}s step-end infinite}}",
         ".marks{animation-name:marks}.formula{animation-name:formula}",
@@ -96,6 +97,7 @@ def _motion(scene: Scene, seconds: float) -> str:
     if scene.formulas:
         rules.append(f"@keyframes formula{{0%{{visibility:visible}}{at[1]}{{visibility:hidden}}}}")
         rules += [f"@keyframes r{index}{{0%{{opacity:0}}{at[index]}{{opacity:1}}}}" for index in range(1, n)]
+    # Motion makes some people ill: their setting wins over every rule above.
     rules.append("@media (prefers-reduced-motion:reduce){*{animation:none!important}}")
     return "\n".join(rules)
 

@@ -47,13 +47,16 @@ def start_at(
             "--html has no control for these --channels, --groups, --bias or --unit",
             hint="the page knows each colour by itself, luma, one plane, all added up (--groups 1), and one bias",
         )
+    # Maps are channel-major: map c * K + k is kernel k on plane c.
     group, shown = divmod(map_index, bound.n_kernels)
     controls: dict[str, str | bool] = {
         "stride": _pair(plan.stride_hw),
         "dilation": _pair(plan.dilation_hw),
+        # An anchor moves the window, which the page can say only in pixels on each side.
         "padding": request.padding if isinstance(request.padding, str) and request.anchor is None else "pixels",
         "pixels": ",".join(str(side) for pair in plan.padding for side in pair),
         "border": _border(plan),
+        # repr keeps every digit: the page must show the numbers that the command prints.
         "constant": repr(plan.border.value),
         "planes": f"{'all' if everything else planes[0]}|{1 if request.groups == 1 and len(planes) > 1 else 'auto'}",
         "mode": request.mode,
@@ -72,4 +75,5 @@ def _pair(sizes: tuple[int, int]) -> str:
 def _border(plan: ConvPlan) -> str:
     if plan.border.mode != "constant":
         return plan.border.mode
+    # The engine has zeros as a constant border of 0; the page offers both words.
     return "constant" if plan.border.value else "zeros"
