@@ -42,6 +42,8 @@ class Format(NamedTuple):
     #: Whether a large file can be read in parts.
     windows: bool = False
     #: Whether it holds arrays instead of pictures.
+    #: Whether alpha is stored with one bit.
+    alpha_is_bit: bool = False
     raw: bool = False
     #: Largest side that can be written, in pixels.
     most_px: int = 2**31 - 1
@@ -106,8 +108,9 @@ FORMATS = (
     ),
     Format("pfm", (".pfm",), _PFM_MAGIC, (), (1, 3), ("float",), windows=True),
     Format(
-        "gif", (".gif",), (b"GIF87a", b"GIF89a"), ("GifImagePlugin", "GifImageFile"), (1, 3),
-        keeps=frozenset({"stamp"}), animated=True, most_px=65535, note="GIF holds 256 colours: colour is quantised",
+        "gif", (".gif",), (b"GIF87a", b"GIF89a"), ("GifImagePlugin", "GifImageFile"), _ANY_PLANES,
+        keeps=frozenset({"stamp"}), animated=True, most_px=65535, alpha_is_bit=True,
+        note="GIF holds 256 colours: colour is quantised",
     ),
     Format("npy", (".npy",), depths=("float",), raw=True),
     Format("npz", (".npz",), depths=("float",), keeps=frozenset({"stamp"}), raw=True),
@@ -255,8 +258,10 @@ def picture_notes(
         chroma = "no chroma subsampling" if subsampling in (None, "4:4:4") else f"chroma {subsampling}"
         chroma = {"webp": ", chroma 4:2:0", "jp2": ""}.get(picture_format, f", {chroma}")
         notes.append(f"{_TITLES[picture_format]} is lossy (quality {quality}{chroma})")
-    if row.note and not (picture_format == "gif" and n_planes == 1):
+    if row.note and not (picture_format == "gif" and n_planes < 3):
         notes.append(row.note)
+    if row.alpha_is_bit and n_planes in (2, 4):
+        notes.append("GIF's alpha has 1 bit: it is split at half")
     if picture_format == "webp" and n_planes < 3:
         notes.append("webp has no grey: the plane is stored three times")
     return tuple(notes)

@@ -67,8 +67,10 @@ class PillowWriter:
         height, width, n_planes = samples.shape
         if samples.dtype == np.uint16:
             return Image.frombuffer("I;16", (width, height), samples.astype("<u2"), "raw", "I;16", 0, 1)
+        if self._format == "gif" and n_planes in (2, 4):
+            samples[..., -1] = np.where(samples[..., -1] < 128, 0, 255)
         image = Image.frombuffer(_MODE[n_planes], (width, height), samples, "raw", _MODE[n_planes], 0, 1)
-        if self._format == "webp" and n_planes < 3:
+        if n_planes < 3 and (self._format == "webp" or (self._format == "gif" and n_planes == 2)):
             image = image.convert("RGB" if n_planes == 1 else "RGBA")
         return image
 

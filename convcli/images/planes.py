@@ -96,6 +96,8 @@ class PlaneView:
         Per plane or one for all, after ``unit``; empty for none.
     premultiply : int or None
         Index in ``source`` of the alpha plane that multiplies every other plane of the selection.
+    is_divided : bool
+        Alpha counts as 0..1. Else products stay whole numbers, which are exact, for a caller that divides in the end.
     nodata : float or None
         Stored value of missing samples, which become NaN.
     """
@@ -110,6 +112,7 @@ class PlaneView:
         mean: tuple[float, ...] = (),
         std: tuple[float, ...] = (),
         premultiply: int | None = None,
+        is_divided: bool = True,
         nodata: float | None = None,
         dtype: str = "float32",
     ) -> None:
@@ -118,7 +121,8 @@ class PlaneView:
         self._pick = _as_slice(selection.indexes)
         self._luma = np.array(LUMA_601, dtype)[:, None, None] if selection.luma else None
         self._premultiply = premultiply
-        self._white, self._nodata = white, nodata
+        self._alpha_scale = 1 / white if is_divided else 1.0
+        self._nodata = nodata
         n_planes = len(selection.names)
         scale = (1 / white if unit else 1.0) / (np.asarray(std, np.float64) if std else 1.0)
         offset = -np.asarray(mean, np.float64) / np.asarray(std, np.float64) if std else np.zeros(1)
@@ -144,7 +148,7 @@ class PlaneView:
         # Plane by plane, not interleaved as the samples may lie; and never in the image's own memory.
         band = band.astype(self.dtype, order="C", copy=np.may_share_memory(band, everything))
         if self._premultiply is not None:
-            alpha = everything[self._premultiply] * (1 / self._white)
+            alpha = everything[self._premultiply] * self._alpha_scale
             for plane, index in enumerate(self._indexes):
                 if index != self._premultiply:
                     band[plane] *= alpha

@@ -82,7 +82,7 @@ def _joined_format(plans: list[Plan]) -> str:
     plan = plans[0]
     own = plan.info.format
     row = formats.BY_NAME.get(own)
-    keeps = row is not None and row.animated and (plan.alpha is None or row.holds_alpha)
+    keeps = row is not None and row.animated and (plan.alpha is None or (row.holds_alpha and not row.alpha_is_bit))
     # Without --format an animation keeps its format: programs that play the input then play the output.
     return own if plan.request.format is None and keeps else plan.outputs[0].format
 

@@ -29,7 +29,7 @@ class OutputFile(NamedTuple):
     maps : tuple of int
         Which maps, after combining, it holds; neighbours.
     format : str
-    depth : {"8", "16", "float"}
+    depth : {"1", "8", "16", "float"}
     size_hw : (int, int)
         Rows and columns of a map.
     """
@@ -44,7 +44,8 @@ class OutputFile(NamedTuple):
     @property
     def n_bytes(self) -> int:
         """Size of the samples before compression, in bytes."""
-        return len(self.maps) * self.size_hw[0] * self.size_hw[1] * {"8": 1, "16": 2, "float": 4}[self.depth]
+        height, width = self.size_hw
+        return len(self.maps) * height * -(-width * {"1": 1, "8": 8, "16": 16, "float": 32}[self.depth] // 8)
 
     def as_dict(self) -> dict[str, object]:
         """Return the file as plain data."""
@@ -142,9 +143,10 @@ def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_for
 def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: Mapping[str, Any]) -> list[str]:
     """Return notes on losses: bits of samples, size of tiles, and in pictures profile, resolution, EXIF and colours."""
     notes = []
+    is_bit = output.depth == "1"
     kept = info.dtype == "uint8" or output.depth == "float" or (info.dtype, output.depth) == ("uint16", "16")
-    if not kept:
-        stored = f"{output.depth} bits as {output.format}"
+    if not kept or is_bit:
+        stored = f"{output.depth} bit{'' if is_bit else 's'} as {output.format}"
         notes.append(f"{info.dtype} samples are stored with {stored}; --format tiff keeps float32")
     factor = tile_factor(output.size_hw)
     if output.kind == "raw" and output.format == "tiff":

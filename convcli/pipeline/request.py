@@ -157,7 +157,8 @@ class ApplyRequest(NamedTuple):
     tone: Annotated[str, Option(
         _OUT, "TONE", "auto, clip, abs, signed, stretch, offset:V, scale:V: how values become samples.", "auto",
         flags.word, _TONES)] = "auto"
-    depth: Annotated[str | None, _one_of(_OUT, "8|16|float", "Bits a stored sample.", "as input")] = None
+    depth: Annotated[str | None, _one_of(
+        _OUT, "1|8|16|float", "Bits a stored sample; 1 is split at half of white.", "as input")] = None
     colormap: Annotated[str | None, Option(_OUT, "NAME", "Colours for maps: viridis, ...", "", flags.word)] = None
     compress: Annotated[str, _one_of(
         _OUT, "fast|default|small", f"Effort of {_able('compress')}.", "fast",

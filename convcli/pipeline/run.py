@@ -194,6 +194,7 @@ def _planes(plan: Plan, image: Image | LargeImage) -> NDArray[Any] | PlaneSource
         mean=mean,
         std=std,
         premultiply=plan.info.plane_names.index("a") if str(plan.alpha).startswith("premultiply") else None,
+        is_divided=plan.alpha != "premultiply" or request.unit,
         nodata=request.nodata,
         dtype=request.dtype,
     )

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _PLAIN = ("auto", "clip", "abs", "signed", "stretch")
 _WITH_VALUE = ("offset", "scale")
 #: Stored value of white by depth.
-WHITE = {"8": 255, "16": 65535}
+WHITE = {"1": 1, "8": 255, "16": 65535}
 
 
 class ToneSpec(NamedTuple):
@@ -148,7 +148,7 @@ def resolve_tones(
     return tuple(specs)
 
 
-_DTYPE = {"8": np.uint8, "16": np.uint16, "float": np.float32}
+_DTYPE = {"1": np.uint8, "8": np.uint8, "16": np.uint16, "float": np.float32}
 
 
 class Tone:

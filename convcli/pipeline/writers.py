@@ -196,12 +196,11 @@ class PictureOutput(_Writer):
 
 
 def _unpremultiply(maps: NDArray[Any], white: float, bias: NDArray[Any] | None) -> NDArray[Any]:
-    """Divide colour by filtered alpha, clipped to 0..white, and add the bias; without alpha, colour is 0."""
-    alpha = np.clip(maps[-1], 0, white)
-    share = np.divide(white, alpha, out=np.zeros_like(alpha), where=alpha > white * 1e-6)
-    colour = maps[:-1] * share
+    """Divide sums of colour times alpha by filtered alpha, in float64, and add the bias; without alpha, colour is 0."""
+    alpha = np.clip(maps[-1].astype(np.float64), 0, white)
+    colour = np.divide(maps[:-1], alpha, out=np.zeros((len(maps) - 1, *alpha.shape)), where=alpha > white * 1e-6)
     if bias is not None:
-        colour += bias.astype(colour.dtype)[:, None, None]
+        colour += bias[:, None, None]
     return np.concatenate([colour, alpha[None]])
 
 
