@@ -49,7 +49,7 @@ class OnnxConvTranspose(ConvTranspose):
     def length(self, axis: int, size: int, pads: Pair) -> int:
         """Return the output length."""
         window = window_px(self.kernel_size[axis], self.dilation[axis])
-        # Negative lengths take the other path, which raises with the numbers.
+        # Lengths below 1 take the other path, which raises with the numbers.
         output = (size - 1) * self.stride[axis] + window + self.output_padding[axis] - sum(pads)
         return output if output > 0 else super().length(axis, size, pads)
 
@@ -114,7 +114,7 @@ def _transposed_padding(
     wanted = attributes.get("output_shape")
     if wanted is None and auto in _SAME:
         wanted = [size * step for size, step in zip(sizes, stride, strict=True)]
-    # Some exporters write output_shape with batch and channels in front.
+    # The shape may have batch and channels in front; the sizes are always its end.
     for axis, size in enumerate(list(wanted)[-len(sizes) :] if wanted is not None else ()):
         covered = window_px(kernel[axis], dilation[axis])
         total = stride[axis] * (sizes[axis] - 1) + extra[axis] + covered - size

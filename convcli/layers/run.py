@@ -70,8 +70,8 @@ def run_stack(
     rows = shape.rows
     wanted = wanted_outputs(stack, outputs)
     numbers = load_numbers(stack, shape) if numbers is None else numbers
-    # A branch's maps can be hundreds of megabytes: each lives only until its last reader.
     how = {"engine": engine, "threads": threads}
+    # A branch's maps can be hundreds of megabytes: each lives only until its last reader.
     last_use = {source: index for index, row in enumerate(rows) for source in row.sources}
     alive: dict[int, Array] = {-1: planes}
     found: dict[str, Array] = {}
