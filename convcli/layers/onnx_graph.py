@@ -168,8 +168,8 @@ class Tensors:
             reason = f"{node.domain or 'ONNX'} has no operator {node.op_type} here"
         except Exception as error:  # noqa: BLE001 - inference raises its own kinds, which differ between versions
             reason = " ".join(str(error).split())[:160]
+        # Types 5 and 10 are graphs: bodies, visited apart, and no parameters of the operator.
         attributes = {
-            # Types 5 and 10 are graphs: bodies, visited apart, and no parameters of the operator.
             each.name: helper.get_attribute_value(each) for each in node.attribute if each.type not in (5, 10)
         }
         shapes = tuple(self.shape(name) for name in node.output)

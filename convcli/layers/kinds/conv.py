@@ -160,7 +160,7 @@ class Conv(Windowed):
 
         kind = "conv_transpose" if self.is_transposed else "conv"
         own = {"output_padding": self.output_padding} if self.is_transposed else {"padding_mode": self.mode or "zeros"}
-        # Numbers are loaded in float64; the engine would take such a bias into account at full width.
+        # Numbers are loaded in float64; a torch module of the planes' type would hold rounded ones.
         weight, bias = (None if each is None else each.astype(inputs[0].dtype) for each in numbers)
         window = {"stride": self.stride, "padding": row.padding, "dilation": self.dilation, "groups": row.groups}
         return getattr(functions, f"{kind}{self.n_axes}d")(inputs[0], weight, bias, **window, **own, **how)
