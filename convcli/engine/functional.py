@@ -234,6 +234,7 @@ def _convolve(
         samples, taps = samples[:, :, None], taps[:, :, None]
         steps, gaps, pads, more = (1, *steps), (1, *gaps), ((0, 0), *pads), (0, *more)
     options = {
+        # A plan is for rows and columns; the depth of a volume is run through plane by plane.
         "stride": steps[-2:],
         "padding": pads[-2:],
         "dilation": gaps[-2:],

@@ -45,6 +45,7 @@ def good_size(least: int) -> int:
     >>> good_size(97), good_size(251)
     (100, 256)
     """
+    # Even, because the inverse of a real transform takes an even length by default.
     size = max(least + least % 2, 2)
     while True:
         rest = size

@@ -20,6 +20,7 @@ class Reference(BandAlgorithm):
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
+        # float32 samples fit float64 exactly, so only the sums round.
         self.band_dtype = np.dtype(np.float64)
 
     @classmethod
