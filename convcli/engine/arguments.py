@@ -31,7 +31,7 @@ def over_axes(n_axes: int, run: Callable[Concatenate[int, P], R]) -> Callable[[C
         def fixed(*args: P.args, **kwargs: P.kwargs) -> R:
             return run(n_axes, *args, **kwargs)
 
-        # help() and type checkers read the signature, which wraps would take from the empty function.
+        # help() and inspect read the signature; wraps alone would give that of the empty function.
         whole = inspect.signature(run)
         first, *parameters = whole.parameters.values()
         fixed.__signature__ = whole.replace(parameters=parameters)  # type: ignore[attr-defined]

@@ -65,7 +65,7 @@ class Comparison(NamedTuple):
     @property
     def agree(self) -> bool:
         """Whether every engine that ran is within rounding of the reference."""
-        # Rounding of sums of some thousand terms: about 100 times float32's 6e-8, with room for transforms.
+        # Sums in another order differ by some roundings (6e-8 in float32); 1e-5 leaves room for thousands of terms.
         bound = 1e-5 if self.plan.dtype == "float32" else 1e-12
         return all(m.relative is None or m.relative <= bound for m in self.measurements)
 

@@ -79,7 +79,7 @@ def _axes(
     for size, k, s, pad, d in zip(
         sizes, kernels, strides, resolve_padding(pads, sizes, kernels, strides, gaps), gaps, strict=True
     ):
-        # torch's bound ignores dilation. Explicit sides are an extension: a window must only keep one sample.
+        # torch's bound ignores dilation. Explicit sides are an extension: a window must only reach the input.
         most = k // 2 if as_in_torch else window_px(k, d) - 1
         if max(pad) > most:
             much = f"more than half of kernel size {k}" if as_in_torch else f"a whole window of {most + 1}"

@@ -107,7 +107,7 @@ def fold(
     columns = columns.reshape(*outer, channels, *kernel, *size)
     height, width = (n + before + after for n, (before, after) in zip(planes_hw, pads, strict=True))
     planes = np.zeros((*outer, channels, height, width), columns.dtype)
-    # Windows overlap, but the samples of one tap never do: a slice adds each once, where an index array would lose some.
+    # Windows overlap, samples of one tap do not: an index array for all taps would lose repeated samples.
     for row in range(kernel[0]):
         for column in range(kernel[1]):
             rows, across = (

@@ -97,7 +97,7 @@ def is_far(ends: tuple[float, float], offset: float) -> bool:
 def total_of(values: NDArray[Any]) -> float:
     """Return the sum of a band: exact for integers; float32 pairwise along rows, then in float64."""
     if values.dtype.kind in "iu":
-        # 2**15 rows of at most 2**16 - 1 stay within int32 only as long as their sum is below 2**31: 32767 * 65535 is.
+        # int32 holds a sum of 32,767 rows of 65,535: that is 2,147,385,345, just below 2**31.
         narrow = values.itemsize <= 2 and values.shape[0] < 1 << 15
         return float(values.sum(axis=0, dtype=np.int32 if narrow else np.int64).sum(dtype=np.int64))
     total = float(values.sum(axis=1).sum(dtype=np.float64))

@@ -125,7 +125,7 @@ def pool_output_px(
     4
     """
     window, padded = window_px(kernel_px, dilation), input_px + pad_before_px + pad_after_px
-    # padded - window may be negative: // rounds down, so the output falls below 1 and is refused.
+    # Without ceil_mode a negative difference rounds down to less than one window, which is refused below.
     output = (padded - window + (stride - 1 if ceil_mode else 0)) // stride + 1
     if ceil_mode and (output - 1) * stride >= input_px + pad_before_px:
         output -= 1

@@ -150,7 +150,7 @@ class _Tracer:
                 jumps |= before
                 period *= step.stride if step.how != "down" else 1
         if is_regular:
-            # The product above is a multiple of the period too, but it grows with every enlargement.
+            # Shrinking layers cancel enlarging ones, which the product above ignores: this is often far shorter.
             period = lcm(*(Fraction(Fraction(fields[last].jump) / jump).denominator for jump in jumps))
         return max(self._support(last, output) for output in range(min(period, MAX_PHASES)))
 

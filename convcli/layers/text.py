@@ -151,7 +151,6 @@ def _near_kinds(name: str) -> str:
     import difflib
 
     aliases = load_aliases()
-    # Sorted, because matches of one score come in the order of the list.
     near = difflib.get_close_matches(name, sorted([*NAMES, *aliases]), n=3, cutoff=0.6)
     found = dict.fromkeys(aliases.get(word, word) for word in near)
     return f"did you mean {', '.join(found)}?" if found else ""

@@ -37,7 +37,7 @@ PRODUCT_BYTES = 500_000
 def line_bytes(job: Job) -> int:
     """Return the bytes of one converted row of a plane; see ``lay_out`` in core.c."""
     reach, stride = (job.kernel_hw[1] - 1) * job.dilation_hw[1], job.stride_hw[1]
-    # Samples are sorted by residue of the stride; parts are whole vectors of 16 with slack for a last wide load.
+    # Samples are sorted by residue of the stride; the slack of 191 is there because vectors read past the last output.
     part = (job.output_w + reach // stride + 1 + 191) // 16 * 16
     return job.itemsize * (part * min(stride, reach + 1) + 16)
 
@@ -45,7 +45,7 @@ def line_bytes(job: Job) -> int:
 def core_bytes(job: Job) -> int:
     """Return the bytes that one call of the core takes."""
     (stride, dilation), kernel = (job.stride_hw[0], job.dilation_hw[0]), job.kernel_hw[0]
-    # The core makes four rows together, except where both steps keep their windows from sharing lines.
+    # The core makes four rows together, except where stride and dilation leave windows without a line in common.
     rows = 1 if stride > 1 and dilation > 1 else 4
     ring = (rows * (dilation if stride == 1 else 1) - 1) * stride + (kernel - 1) * dilation + 1
     tables = 17 * job.n_in * ((rows - 1) * stride + kernel)

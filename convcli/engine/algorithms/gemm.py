@@ -78,7 +78,7 @@ def block_cost(job: Job, block: int) -> float:
 
 def best_block(job: Job) -> int:
     """Return the cheapest number of outputs per block."""
-    # Blocks far wider than a row would multiply only padding.
+    # Blocks far wider than a row would multiply mostly padding.
     sizes = [n for n in (1, 4, 8, 16, 24, 32, 48, 64) if n == 1 or n < 2 * job.output_w]
     return min(sizes, key=lambda n: block_cost(job, n))
 
@@ -192,7 +192,6 @@ def _banded_matrix(weight: Array, block: int, length: int, stride: int, gap: int
     n_out, n_in, kernel_h, kernel_w = weight.shape
     matrix = np.zeros((kernel_h, n_in, length, n_out, block), weight.dtype)
     for n in range(block):
-        # A loop over taps and not over samples: each writes one diagonal of the band.
         for c in range(kernel_w):
             matrix[:, :, n * stride + c * gap, :, n] = weight[:, :, :, c].transpose(2, 1, 0)
     return matrix.reshape(kernel_h * n_in * length, n_out * block)

@@ -163,7 +163,7 @@ class Torch(BandAlgorithm):
     def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:  # noqa: ARG002
         """Correlate; planes beyond the job's are a batch with the same kernels."""
         torch = import_torch("--engine torch")
-        # The setting is the process's; writing it again would rebuild torch's pool for nothing.
+        # It is a setting of the whole process, which others may rely on: written only where it differs.
         if self.device_name == "cpu" and torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
         exact = without_tf32(torch.backends.cudnn) if self.device_name == "cuda" else contextlib.nullcontext()
@@ -173,5 +173,4 @@ class Torch(BandAlgorithm):
             maps = torch.nn.functional.conv2d(
                 samples, self.taps, stride=self.job.stride_hw, dilation=self.job.dilation_hw
             )
-            # Under inference_mode the maps need no detach before NumPy reads them.
             target[...] = maps.cpu().numpy().reshape(target.shape)

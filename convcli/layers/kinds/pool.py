@@ -100,7 +100,6 @@ class GlobalPool(Layer):
         return padding, (1,) * self.n_axes, unused
 
     def step(self, axis: int, size: int, pad: int) -> Step:
-        # One window over the whole axis; the padding of the plane has no part in it.
         return Step("down", size, size)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
