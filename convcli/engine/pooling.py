@@ -100,7 +100,7 @@ def _max_pool(
     return_indices: bool = False,
 ) -> Any:
     samples = as_array(input, "input")
-    # Padding must lose against every sample, also against the lowest of an integer type.
+    # Padding must never win over a sample, also not over the lowest of an integer type.
     lowest: Any = -np.inf
     if samples.dtype.kind != "f":
         lowest = False if samples.dtype.kind == "b" else np.iinfo(samples.dtype).min

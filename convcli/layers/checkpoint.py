@@ -153,7 +153,7 @@ def _shapes(path: Path) -> Shapes:
     # A safetensors file starts with a 64-bit little-endian header length (below 2**40 in practice), then JSON.
     if path.suffix.lower() == ".safetensors" or (head[5:8] == b"\0\0\0" and head[8:] == b"{"):
         return _safetensors_shapes(path)
-    # State files, TorchScript and exported programs are all zip archives: only the names inside tell them apart.
+    # State files since torch 1.6, TorchScript and exported programs are zip archives: the names inside tell them apart.
     if head[:2] == b"PK":
         _check_archive(path)
     return _torch_shapes(path)

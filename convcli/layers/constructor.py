@@ -45,7 +45,7 @@ def read_constructor(text: str, kind: str, word: str) -> dict[str, str]:
     '7x5'
     """
     try:
-        # Tables print an unknown number as ?, which is no Python: a string in its place survives literal_eval.
+        # An unknown number is written ?, which is no Python: a string in its place survives literal_eval.
         call = ast.parse(text.strip().replace("?", "'?'"), mode="eval").body
         if not isinstance(call, ast.Call):
             raise ValueError

@@ -110,7 +110,7 @@ def parse_stack(text: str, *, n_axes: int | None = None, name: str = "stack", fo
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"not TOML: {error}", hint='layers = ["conv:64,k=7,s=2,p=3", "relu"]') from None
-    # Kernels are TOML files too, and a mixed-up argument is the commonest reason for a file without layers.
+    # Kernels are TOML files too; without this, the error for a mixed-up file would name an unknown key.
     if "layers" not in data and data.keys() & {"kernel", "kernels", "taps", "row", "column"}:
         raise UsageError("this is a kernel, not a stack of layers", hint="convcli apply IMAGE --kernel FILE")
     for key, value in data.items():

@@ -20,7 +20,7 @@ class Reference(BandAlgorithm):
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        # float32 samples fit float64 exactly, so only the sums round.
+        # float64 holds float32 samples exactly, so nothing is rounded before the products.
         self.band_dtype = np.dtype(np.float64)
 
     @classmethod

@@ -47,7 +47,7 @@ class BatchNorm(Layer):
                 columns[key] = np.broadcast_to(np.asarray(value, np.float64), (row.input[0],))
             except ValueError:
                 raise KernelError(f"{key} has {np.size(value)} numbers for {row.input[0]} channels") from None
-        # The root would give NaN, and every picture after it would be NaN.
+        # The root would give NaN, and every sample after it would be NaN, without a word.
         if columns["var"].min() < 0:
             raise KernelError("a variance is negative")
         factor = columns["gamma"] / np.sqrt(columns["var"] + self.eps)

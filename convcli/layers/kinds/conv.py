@@ -118,7 +118,7 @@ class Conv(Windowed):
     def counts(self, before: Shape, after: Shape, groups: int) -> tuple[int, int, int]:
         """Return parameters, MACs at every position of the output (transposed: of the input), and bias additions."""
         weights = after[0] * before[0] // groups * prod(self.kernel_size)
-        # Every input sample of a transposed convolution meets every tap, whatever is cut afterwards.
+        # Every input sample of a transposed convolution meets every tap, also where padding cuts the result.
         macs = weights * prod((before if self.is_transposed else after)[1:])
         return (weights + after[0], macs, prod(after)) if self.bias else (weights, macs, 0)
 
