@@ -31,6 +31,7 @@ def over_axes(n_axes: int, run: Callable[Concatenate[int, P], R]) -> Callable[[C
         def fixed(*args: P.args, **kwargs: P.kwargs) -> R:
             return run(n_axes, *args, **kwargs)
 
+        # help() and inspect read the signature; wraps alone would give that of the empty function.
         whole = inspect.signature(run)
         first, *parameters = whole.parameters.values()
         fixed.__signature__ = whole.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -85,6 +86,7 @@ def whole(value: object, name: str, minimum: int = 1, most: int = 10**MAX_DIGITS
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         number = None
+    # True has an index of 1, and a stride of True is a slip.
     if number is None or isinstance(value, bool | np.bool_):
         is_whole = isinstance(value, float) and value.is_integer()
         hint = f"{name}={value:.0f}" if is_whole else f"{name} is a whole number of at least {minimum}"

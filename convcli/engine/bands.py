@@ -116,6 +116,7 @@ class Scratch:
 
     def get(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return an uninitialised contiguous array; reuse the memory of the last one of that name if it is enough."""
+        # Bytes, so that one buffer serves arrays of several types.
         n_bytes = prod(shape) * np.dtype(dtype).itemsize
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < n_bytes:
@@ -135,6 +136,7 @@ class ScratchPool:
     def borrow(self) -> Iterator[Scratch]:
         """Lend one."""
         try:
+            # deque's pop and append are atomic: no lock is needed between threads.
             scratch = self._free.pop()
         except IndexError:
             scratch = Scratch()

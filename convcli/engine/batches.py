@@ -41,6 +41,7 @@ def runner_for(
     False
     """
     shift = None if bias is None else np.asarray(bias)
+    # The key holds the taps' bytes: large kernels would cost more to compare than to prepare.
     if weight.size > MOST_TAPS:
         return prepare(plan_conv(input_shape, weight, **options), weight, shift)
     # A plan depends on these too: an engine that is already loaded may be the better one.
@@ -109,6 +110,7 @@ def _stacked_weight(taps: NDArray[Any], phase: AxisPhase, *, transposed: bool) -
 
     Ordinary weights are (O, I, …) and transposed ones (I, O, …): in both the depth joins I.
     """
+    # Rows and columns keep all taps here; the plan of each plane takes their phases apart.
     rest = tuple(AxisPhase(tuple(range(k)), 0, 1, 1, 0, 1, 1) for k in taps.shape[3:])
     chosen = phase_weight(taps, (phase, *rest))
     if transposed:
@@ -127,6 +129,7 @@ class _DepthWindow:
         self.dtype = volume.dtype
 
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
+        # Indexing with an array copies, so writing the border's constant leaves the volume alone.
         window = self._volume[:, self._planes, top:bottom]
         window[:, self._planes < 0] = self._border.value
         return window.reshape(-1, *window.shape[2:])

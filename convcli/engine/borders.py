@@ -148,6 +148,7 @@ def map_positions(position: NDArray[np.intp], size: int, mode: str) -> NDArray[n
         folded = position % (2 * size)
         return np.minimum(folded, 2 * size - 1 - folded)
     if mode == "reflect":
+        # The edge is not repeated, so both ends count once: 2n - 2.
         period = max(2 * size - 2, 1)  # one sample reflects into itself
         folded = position % period
         return np.minimum(folded, period - folded) if size > 1 else np.zeros_like(position)

@@ -65,6 +65,7 @@ class Comparison(NamedTuple):
     @property
     def agree(self) -> bool:
         """Whether every engine that ran is within rounding of the reference."""
+        # Sums in another order differ by some roundings (6e-8 in float32); 1e-5 leaves room for thousands of terms.
         bound = 1e-5 if self.plan.dtype == "float32" else 1e-12
         return all(m.relative is None or m.relative <= bound for m in self.measurements)
 
@@ -153,6 +154,7 @@ def _shortest(runner: Runner, planes: Planes, maps: Array) -> float:
 def _memory(plan: ConvPlan, planes: Planes, weight: NDArray[Any], bias: NDArray[Any] | None, maps: Array) -> int | None:
     """Return the most bytes allocated at once by preparing and running."""
     if plan.engine == "torch":
+        # torch allocates outside Python's allocator, where tracemalloc sees nothing.
         before = _resident(peak=False)
         if before is None or not _forget_peak():
             return None
@@ -181,6 +183,7 @@ def _resident(*, peak: bool) -> int | None:
 
 def _forget_peak() -> bool:
     try:
+        # 5 resets the peak of resident memory (man 5 proc); containers may forbid it.
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
         return False

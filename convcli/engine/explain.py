@@ -73,6 +73,7 @@ def explain_sample(
         taps = as_correlation(taps, plan.groups)
     n_in, n_out = taps.shape[1], taps.shape[0] // plan.groups
     first = map_index // n_out * n_in
+    # A transposed convolution has one phase per residue of the output's place: exactly one makes this sample.
     vertical, horizontal = next(
         phase
         for phase in plan.phases()
@@ -115,6 +116,7 @@ def _patch(
     there = np.flatnonzero(from_columns >= 0)
     for position, row in enumerate(from_rows.tolist()):
         if row >= 0:
+            # An image may be too large to hold, so single rows are asked for.
             line = planes[:, row : row + 1] if isinstance(planes, np.ndarray) else planes.rows(row, row + 1)
             patch[:, position, there] = line[channels, 0][:, from_columns[there]]
     own_rows, own_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)

@@ -229,10 +229,12 @@ def _convolve(
         pads = resolve_padding(words, axes, kernel, steps, gaps)
     else:
         pads = resolve_transpose_padding(words, axes, kernel, steps, gaps, more)
+    # A signal is an image of one row, so one set of algorithms serves both.
     if n_axes == 1:
         samples, taps = samples[:, :, None], taps[:, :, None]
         steps, gaps, pads, more = (1, *steps), (1, *gaps), ((0, 0), *pads), (0, *more)
     options = {
+        # A plan is for rows and columns; the depth of a volume is run through plane by plane.
         "stride": steps[-2:],
         "padding": pads[-2:],
         "dilation": gaps[-2:],

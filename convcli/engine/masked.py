@@ -103,6 +103,7 @@ class MaskedRunner(Runner):
             return maps
         mean = self._absolute.rows(filled, top, bottom).astype(np.float64)
         there = self._norm - self._lost.rows(missing, top, bottom)
+        # Counts are sums in floats: half a sample is far from their rounding and from the next count.
         is_empty = n_missing >= self._n_taps - 0.5
         mean = np.divide(mean, there, out=np.full(mean.shape, np.nan), where=~is_empty)
         # Windows without a gap keep their sums to the last bit.

@@ -79,6 +79,7 @@ def _axes(
     for size, k, s, pad, d in zip(
         sizes, kernels, strides, resolve_padding(pads, sizes, kernels, strides, gaps), gaps, strict=True
     ):
+        # torch's bound ignores dilation. Explicit sides are an extension: a window must only reach the input.
         most = k // 2 if as_in_torch else window_px(k, d) - 1
         if max(pad) > most:
             much = f"more than half of kernel size {k}" if as_in_torch else f"a whole window of {most + 1}"
@@ -99,6 +100,7 @@ def _max_pool(
     return_indices: bool = False,
 ) -> Any:
     samples = as_array(input, "input")
+    # Padding must never win over a sample, also not over the lowest of an integer type.
     lowest: Any = -np.inf
     if samples.dtype.kind != "f":
         lowest = False if samples.dtype.kind == "b" else np.iinfo(samples.dtype).min
@@ -130,6 +132,7 @@ def _max_and_place(
         )
         samples, places = first.copy(), place.copy()
         for window, at in zip(others, other_places, strict=True):
+            # torch's loop takes a later sample if it is larger or NaN; equal ones keep the first place.
             better = (window > samples) | (window != window) | ((places < 0) & (at >= 0))
             np.copyto(samples, window, where=better)
             np.copyto(places, at, where=better)
@@ -164,6 +167,7 @@ def _avg_pool(
             raise GeometryError(
                 "pooling: a window has no sample of the input", hint="count_include_pad=True, or less padding"
             )
+        # A window's count is the product of its counts along the axes.
         divisor = divisor[..., None] * counts.astype(samples.dtype)
     means: NDArray[Any] = samples / (divisor if divisor_override is None else samples.dtype.type(divisor_override))
     return means

@@ -84,6 +84,7 @@ def check_range(bound: float, dtype: str, what: str) -> None:
     A bound that overflowed to infinity is refused; NaN, which only taps that are NaN cause, passes.
     """
     largest = float(np.finfo(dtype).max)
+    # Not "bound <= largest": NaN must pass.
     if not bound > largest:
         return
     hint = "--dtype float64" if dtype == "float32" and bound <= np.finfo(np.float64).max else "smaller numbers"
@@ -227,7 +228,9 @@ def _count(kernel: NDArray[Any]) -> tuple[bool, float]:
     with np.errstate(over="ignore", invalid="ignore"):
         for first in range(0, taps.size, TAPS_AT_ONCE):
             some = taps[first : first + TAPS_AT_ONCE]
+            # NaN equals nothing, so such taps count as not whole.
             integer = integer and bool((some == np.rint(some)).all())
+            # In float64: a float32 sum of many taps could fall below the true bound.
             magnitude += float(np.abs(some).sum(dtype=np.float64))
     return integer, magnitude
 

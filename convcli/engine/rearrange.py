@@ -50,6 +50,7 @@ def unfold(
     outer = samples.ndim - 2
     padded = np.pad(samples, [(0, 0)] * outer + list(pads))
     row, column = padded.strides[-2:]
+    # A view of overlapping windows; reshape below makes the one copy.
     windows = as_strided(
         padded,
         (*padded.shape[:-2], *kernel, *size),
@@ -106,6 +107,7 @@ def fold(
     columns = columns.reshape(*outer, channels, *kernel, *size)
     height, width = (n + before + after for n, (before, after) in zip(planes_hw, pads, strict=True))
     planes = np.zeros((*outer, channels, height, width), columns.dtype)
+    # Windows overlap, samples of one tap do not: an index array for all taps would lose repeated samples.
     for row in range(kernel[0]):
         for column in range(kernel[1]):
             rows, across = (
@@ -162,5 +164,6 @@ def channel_shuffle(input: ArrayLike, groups: int) -> NDArray[Any]:
     if channels % n_groups:
         divisors = ", ".join(str(g) for g in range(1, channels + 1) if channels % g == 0)
         raise GeometryError(f"{n_groups} groups do not divide {channels} channels", hint=f"groups can be {divisors}")
+    # Writing channels as (groups, each) and swapping both deals one channel of each group in turn.
     dealt = images.reshape(n, n_groups, channels // n_groups, *axes).swapaxes(1, 2)
     return np.ascontiguousarray(dealt).reshape(samples.shape)

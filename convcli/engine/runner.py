@@ -51,6 +51,7 @@ class Runner:
         self.bias = None if bias is None else np.asarray(bias, dtype=np.float64)
         if self.bias is not None and self.bias.shape != (plan.output_shape[0],):
             raise GeometryError(f"bias of shape {self.bias.shape} for {plan.output_shape[0]} maps")
+        # Adding zeros would cost a pass over the maps.
         if self.bias is not None and not self.bias.any():
             self.bias = None
         if self.bias is not None:
@@ -121,6 +122,7 @@ class Runner:
 
     def makes_bytes(self, dtype: np.dtype[Any]) -> bool:
         """Whether :meth:`picture` can make single maps: compiled, from integers."""
+        # Float samples may be NaN or huge, which the byte loops leave to NumPy.
         is_direct = isinstance(self.algorithms[0][0], Direct) and len(self.phases) == 1
         return is_direct and self.plan.dtype == "float32" and dtype in READABLE and dtype.kind != "f"
 
@@ -167,6 +169,7 @@ class Runner:
         (rows, columns), job = self.phases[0], self._jobs[0]
         group, kernel = (0, 0) if map_index is None else divmod(map_index, job.n_out)
         algorithm = self.algorithms[0][group]
+        # Callers ask makes_bytes first.
         assert isinstance(algorithm, Direct)
         source = Source(planes, rows.before, columns.before, self.plan.border)
         lanes = self.plan.groups if map_index is None else 1
@@ -239,6 +242,7 @@ class Work:
     def bands(self, top: int, bottom: int, n_rows: int) -> Iterator[Band]:
         """Yield bands of ``n_rows`` rows of the phase, for output rows ``top`` to ``bottom``."""
         axis = self.phase[0]
+        # A phase has only every step-th output row: round up to its first row within the range.
         start = max(-(-(top - axis.first) // axis.step), 0)
         stop = min(-(-(bottom - axis.first) // axis.step), axis.n_outputs)
         for group in range(len(self.algorithms)):

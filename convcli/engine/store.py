@@ -97,6 +97,7 @@ def is_far(ends: tuple[float, float], offset: float) -> bool:
 def total_of(values: NDArray[Any]) -> float:
     """Return the sum of a band: exact for integers; float32 pairwise along rows, then in float64."""
     if values.dtype.kind in "iu":
+        # int32 holds a sum of 32,767 rows of 65,535: that is 2,147,385,345, just below 2**31.
         narrow = values.itemsize <= 2 and values.shape[0] < 1 << 15
         return float(values.sum(axis=0, dtype=np.int32 if narrow else np.int64).sum(dtype=np.int64))
     total = float(values.sum(axis=1).sum(dtype=np.float64))
@@ -150,6 +151,7 @@ def store_rounded(
     if offset != 0:
         source = np.add(source, offset, out=work)
     np.rint(source, out=work)
+    # Counted after rounding: -0.4 is stored as 0 without loss.
     n_low = int(np.count_nonzero(work < 0)) if clips[0] else 0
     n_high = int(np.count_nonzero(work > full)) if clips[1] else 0
     if n_low or n_high:

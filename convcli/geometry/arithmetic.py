@@ -69,6 +69,7 @@ def unused_input_px(
     >>> unused_input_px(8, 3, stride=3, dilation=1, pad_before_px=0, output_px=2)
     2
     """
+    # A last window that ends before the first sample (much padding, few outputs) leaves the whole axis unused.
     end = (output_px - 1) * stride + window_px(kernel_px, dilation) - pad_before_px
     return max(input_px - max(end, 0), 0)
 
@@ -124,6 +125,7 @@ def pool_output_px(
     4
     """
     window, padded = window_px(kernel_px, dilation), input_px + pad_before_px + pad_after_px
+    # Without ceil_mode a negative difference rounds down to less than one window, which is refused below.
     output = (padded - window + (stride - 1 if ceil_mode else 0)) // stride + 1
     if ceil_mode and (output - 1) * stride >= input_px + pad_before_px:
         output -= 1
@@ -183,6 +185,7 @@ def resolve_padding(
         if padding in ("same", "same_lower"):
             pairs.append(_halves(max((-(-size // step) - 1) * step + window - size, 0), padding))
         else:
+            # With window - 1 on each side, the first and the last window still touch one sample.
             pairs.append((window - 1, window - 1) if padding == "full" else (0, 0))
     return tuple(pairs)
 
@@ -251,6 +254,7 @@ def check_groups(in_channels: int, out_channels: int, groups: int) -> None:
     if groups >= 1 and in_channels % groups == 0 and out_channels % groups == 0:
         return
     common = gcd(in_channels, out_channels)
+    # The bound keeps absurd channel counts from a search of seconds for a hint.
     divisors = [n for n in range(1, min(common, 4096) + 1) if common % n == 0]
     facts = {"in_channels": in_channels, "out_channels": out_channels, "groups": groups, "divisors": divisors}
     message = f"{groups} groups do not divide {in_channels} input and {out_channels} output channels"

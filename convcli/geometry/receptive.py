@@ -102,9 +102,11 @@ def _follow(step: Step, before: Field) -> Field:
     window = step.dilation * (step.kernel - 1) + 1
     size, jump, start2, is_closed, _ = before
     if step.how == "down":
+        # Doubled, the middle of an even window needs no fraction.
         start2 = start2 + (window - 1 - 2 * step.pad) * jump
         size = size + (window - 1) * int(jump) if is_closed else size
         return Field(size, ratio(jump * step.stride), ratio(start2), is_closed)
+    # A transposed layer is its convolution mirrored: signs change, and outputs are stride times closer.
     start2 = start2 + ratio((2 * step.pad - (window - 1)) * jump, step.stride)
     return Field(size, ratio(jump, step.stride), ratio(start2), is_closed and step.stride == window == 1)
 
@@ -115,6 +117,7 @@ def _join(fields: Sequence[Field]) -> Field:
         return fields[0]
     first2 = min(field.start2 - field.size for field in fields)
     last2 = max(field.start2 + field.size for field in fields)
+    # Branches with different jumps drift apart, so no one size holds for every output: the tracer looks.
     is_closed = all(field.is_closed and field.jump == fields[0].jump for field in fields)
     size = int(last2 - first2) // 2 if is_closed else 0
     return Field(size, fields[0].jump, ratio(first2 + last2, 2), is_closed)
@@ -147,6 +150,7 @@ class _Tracer:
                 jumps |= before
                 period *= step.stride if step.how != "down" else 1
         if is_regular:
+            # Shrinking layers cancel enlarging ones, which the product above ignores: this is often far shorter.
             period = lcm(*(Fraction(Fraction(fields[last].jump) / jump).denominator for jump in jumps))
         return max(self._support(last, output) for output in range(min(period, MAX_PHASES)))
 
@@ -185,6 +189,7 @@ def _union(first: Collection[int], second: Collection[int]) -> Collection[int]:
     """Return the positions of both; ranges that touch stay a range."""
     if isinstance(first, range) and isinstance(second, range) and first and second:
         low, high = (first, second) if first.start <= second.start else (second, first)
+        # Stops are exclusive: equal ends touch without a gap.
         if high.start <= low.stop:
             return range(low.start, max(low.stop, high.stop))
     return {*first, *second}
@@ -199,6 +204,7 @@ def _back(step: Step, outputs: Collection[int]) -> Collection[int]:
     if how == "down":
         return {output * stride - pad + dilation * tap for output in outputs for tap in range(kernel)}
     if how == "up":
+        # A tap meets an input only at whole multiples of the stride; the rest falls on inserted zeros.
         reached = (output + pad - dilation * tap for output in outputs for tap in range(kernel))
         return {position // stride for position in reached if position % stride == 0}
     return {source for output in outputs for source in _linear_sources(output, stride)}

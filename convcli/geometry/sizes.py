@@ -153,6 +153,7 @@ def read_padding(value: object, n_axes: int, *, at: int = 0) -> Padding:
             message = f"padding {value!r}: not two sides for each axis"
             raise UsageError(message, hint="[[1, 1], [0, 2]]", position=at)
         value = [side for pair in value for side in pair]
+    # Two numbers per axis are sides, one per axis a symmetric padding: the text form tells them apart by its mark.
     joint = "," if len(value) == 2 * n_axes else "x"
     return parse_axes_padding(joint.join(map(str, value)), n_axes, at=at)
 
@@ -184,6 +185,7 @@ def parse_number(text: str, name: str, *, at: int = 0) -> float:
         number = float(text)
     except ValueError:
         number = float("nan")
+    # Written so that NaN fails too.
     if not abs(number) < float("inf"):
         raise UsageError(f"{name} {text!r} is not a number", hint=f"{name}=0.1", position=at)
     return number

@@ -33,6 +33,7 @@ class WeightEntry(NamedTuple):
         """The weight's shape in torch's layout."""
         if not self.layout:
             return self.shape
+        # A depthwise kernel of Keras is (…, C, M): map c*M + m sees channel c alone, as in a torch weight (C*M, 1, …).
         *kernel, first, second = self.shape
         return (first * second, 1, *kernel) if self.is_channelwise else (second, first, *kernel)
 
@@ -64,6 +65,7 @@ class WeightEntry(NamedTuple):
         if self.layout:
             return ()
         plain = (self._module(1, first),) if self.is_depthwise else ()
+        # A square weight with a bias of that length fits both directions; nothing stored tells them apart.
         if first == second and not self.is_depthwise:
             return (*plain, self._module(first, second, is_transposed=not self.is_transposed))
         return plain
@@ -114,6 +116,7 @@ def list_weights(path: Path | str) -> Weights:
     entries = [
         _entry(name, shape, dtype, shapes)
         for name, (shape, dtype) in shapes.items()
+        # Two axes are a linear layer; an empty axis would make layers that no command accepts.
         if 3 <= len(shape) <= 5 and all(shape)
     ]
     if not entries:
@@ -126,6 +129,7 @@ Shapes = dict[str, tuple[tuple[int, ...], str]]
 
 def _entry(name: str, shape: tuple[int, ...], dtype: str, shapes: Shapes) -> WeightEntry:
     """Return one weight with what its name and its bias say."""
+    # TensorFlow joins the parts of a name by slashes, torch by dots; the bias must be looked up as it is written.
     stem, _, last = name.replace("/", ".").rpartition(".")
     separator = "/" if "/" in name else "."
     layout = "hwio" if last in _TENSORFLOW else ""
@@ -135,6 +139,7 @@ def _entry(name: str, shape: tuple[int, ...], dtype: str, shapes: Shapes) -> Wei
     entry = WeightEntry(name, shape, dtype, len(bias) == 1, is_transposed=False, layout=layout)
     if layout:
         return entry
+    # A transposed weight is (in, out, …): its bias matches the second axis. This misses transposed layers with groups.
     is_transposed = len(bias) == 1 and bias[0] == shape[1] != shape[0]
     return entry._replace(bias=len(bias) == 1 and bias[0] in shape[:2], is_transposed=is_transposed)
 
@@ -145,8 +150,10 @@ def _shapes(path: Path) -> Shapes:
         return _sharded_shapes(path)
     with path.open("rb") as file:
         head = file.read(9)
+    # A safetensors file starts with a 64-bit little-endian header length (below 2**40 in practice), then JSON.
     if path.suffix.lower() == ".safetensors" or (head[5:8] == b"\0\0\0" and head[8:] == b"{"):
         return _safetensors_shapes(path)
+    # State files since torch 1.6, TorchScript and exported programs are zip archives: the names inside tell them apart.
     if head[:2] == b"PK":
         _check_archive(path)
     return _torch_shapes(path)
@@ -182,8 +189,10 @@ def _sharded_shapes(path: Path) -> Shapes:
     found: Shapes = {}
     for file in files:
         shard = path.parent / file
+        # An index comes from strangers: a path such as ../x must not open files elsewhere.
         if shard.parent != path.parent or not shard.is_file():
             raise KernelError(f"{str(path)!r} names {file!r}, which is not a file beside it")
+        # A shard may hold tensors that the index assigns to another one; the index decides.
         found |= {name: value for name, value in _shapes(shard).items() if names.get(name) == file}
     return found
 

@@ -45,6 +45,7 @@ def read_constructor(text: str, kind: str, word: str) -> dict[str, str]:
     '7x5'
     """
     try:
+        # An unknown number is written ?, which is no Python: a string in its place survives literal_eval.
         call = ast.parse(text.strip().replace("?", "'?'"), mode="eval").body
         if not isinstance(call, ast.Call):
             raise ValueError
@@ -52,6 +53,7 @@ def read_constructor(text: str, kind: str, word: str) -> dict[str, str]:
         named = {key.arg or "**": ast.literal_eval(key.value) for key in call.keywords}
     except (ValueError, SyntaxError):
         raise UsageError("is not a constructor with plain numbers", hint=f"{word}(3, 64, 7, stride=2)") from None
+    # Activations have no other positional argument in torch.
     order = _ORDERS.get(kind, "inplace").split()
     if len(given) > len(order):
         raise UsageError(f"{word} takes at most {len(order)} arguments", hint=", ".join(order))

@@ -128,6 +128,7 @@ def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int
 
     smallest = layers_with({name: _least(name) for name in unknown})
     _check_channels(shape, [*smallest, *after], target, n_axes)
+    # Sizes do not depend on the channels, so the axes can be searched one by one below: a sum, not a product.
     ranges = _ranges(smallest[0], unknown, max(*shape[1:], *sizes), bound)
     tried = prod(map(len, ranges.values()))
     if tried > MOST_TRIED:
@@ -137,6 +138,7 @@ def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int
     fitting = [[key for key, size in each.items() if size == want] for each, want in zip(per_axis, sizes, strict=True)]
     keys = [(key,) * n_axes for key in fitting[0] if all(key in others for others in map(set, fitting[1:]))]
     n_answers, nearest = len(keys), None
+    # An even window with stride 1 keeps its size only with an odd sum of padding, which needs two sides.
     if not all(fitting) and "padding" in unknown:
         uneven: dict[str, Sequence[Value]] = {**ranges, "padding": [(less, less + 1) for less in ranges["padding"]]}
         odd = [_outcomes(layers_with, uneven, axis, shape[1 + axis], after) for axis in range(n_axes)]
@@ -148,6 +150,7 @@ def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int
         keys = list(itertools.islice(itertools.product(*fitting), MOST_LISTED))
         n_answers, nearest = prod(map(len, fitting)), _nearest(per_axis, unknown, sizes)
     answers = tuple(_by_name(unknown, each) for each in keys[:MOST_LISTED])
+    # Both ends are tried values, so that a report can say "0 to 12".
     searched = {name: (numbers.start, numbers.stop - 1) for name, numbers in ranges.items()}
     return Solutions(text, sizes, unknown, searched, answers, nearest or (), n_answers)
 
@@ -188,6 +191,7 @@ def _check_channels(shape: Shape, layers: Sequence[Layer], target: Shape, n_axes
 
 def _ranges(layer: Layer, unknown: Sequence[str], longest: int, bound: int) -> dict[str, range]:
     """Return the values to try: all that can matter for one unknown, up to the bound for several."""
+    # A larger kernel, stride or gap than the padded axis leaves one window or none: nothing new follows.
     window = max(d * (k - 1) + 1 for k, d in zip(layer.kernel_size, layer.dilation, strict=True))
     pads = 0 if isinstance(layer.padding, str) else max(sum(pair) for pair in layer.padding)
     stride = max(layer.stride)
@@ -196,6 +200,7 @@ def _ranges(layer: Layer, unknown: Sequence[str], longest: int, bound: int) -> d
         "stride": longest + pads,
         "padding": (longest + 1) * stride + window,
         "dilation": longest + pads,
+        # torch refuses an output padding that is not below max(stride, dilation).
         "output_padding": max(*layer.stride, *layer.dilation) - 1 if len(unknown) == 1 else bound,
     }
     several = len(unknown) > 1
@@ -211,6 +216,7 @@ def _outcomes(
 ) -> dict[tuple[Value, ...], int]:
     """Return the final length along one axis for every assignment that is valid."""
     found: dict[tuple[Value, ...], int] = {}
+    # Many assignments give one length: the layers after are followed once for each length.
     ends: dict[int | None, int | None] = {None: None}
     for numbers in itertools.product(*ranges.values()):
         length = _follow(layers_with(dict(zip(ranges, numbers, strict=True))), axis, size)
@@ -238,6 +244,7 @@ def _along(layer: Layer, axis: int) -> Layer:
 
     fields = ("kernel_size", "stride", "dilation", "output_padding", "scale_factor")
     one = {name: getattr(layer, name)[axis : axis + 1] for name in fields}
+    # The word same depends on the size, so it stays a word and is resolved for this axis.
     padding = layer.padding if isinstance(layer.padding, str) else layer.padding[axis : axis + 1]
     return replace(layer, n_axes=1, padding=padding, **one)
 

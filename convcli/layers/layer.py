@@ -87,6 +87,7 @@ class Word:
     def full_name(cls, key: str) -> str:
         """Return the long form of a parameter's key."""
         key = key.strip().lower().replace("-", "_")
+        # Convolutions have no mode of their own, so the short word is free for the border there.
         return "padding_mode" if key == "mode" and "padding_mode" in cls.parameters else SHORT.get(key, key)
 
     @classmethod
@@ -157,6 +158,7 @@ class Layer(Word):
         fields["name"] = fields.get("name", "")
         fields["label"] = fields["name"] or label or cls.kind
         fields["inputs"] = fields.pop("from", ())
+        # A fixed order of the sources makes equal layers hash and compare equal, however they were written.
         fields["weights"] = tuple((key, fields.pop(key)) for key in sorted(SOURCES, reverse=True) if key in fields)
         if "padding_mode" in fields:
             fields["mode"] = fields.pop("padding_mode")
@@ -196,6 +198,7 @@ class Layer(Word):
             if not isinstance(value, Mapping):
                 hint = f"{name} = {{ … }} in a stack file"
                 raise UsageError(f"{name} {value!r} is not a table", hint=hint, position=at)
+            # Layers are hashable values: tables of a TOML file must become tuples.
             return tuple(sorted((key, tuple(item) if isinstance(item, list) else item) for key, item in value.items()))
         word = str(value).strip()
         if name == "mode" and word.lower() not in cls.modes:
@@ -274,4 +277,5 @@ class Row(NamedTuple):
     @property
     def is_aligned(self) -> bool:
         """Whether fields are centred on input pixels, and not between two."""
+        # Pixel n covers n to n + 1, so its middle ends in .5; a whole start lies on the edge between two pixels.
         return all(2 * start % 2 == 1 for start in self.start)

@@ -78,11 +78,13 @@ def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
         raise KernelError(f"cannot read {str(path)!r}: {error.strerror or error}") from None
     except Exception as error:  # noqa: BLE001 - protobuf raises its own kinds, which differ between its versions
         raise KernelError(f"{str(path)!r} is not an ONNX model: {error}") from None
+    # Up to IR version 3 every initializer is listed among the inputs too.
     stored = {item.name for item in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in stored]
     if not inputs:
         raise KernelError(f"{str(path)!r} has no input")
     ranks = [len(item.type.tensor_type.shape.dim) for item in inputs]
+    # Pictures have four axes; scalars and masks beside them must not be taken for the main input.
     main = next((item for item, n in zip(inputs, ranks, strict=True) if n > 3), None)
     main = main or next((item for item, n in zip(inputs, ranks, strict=True) if n), inputs[0])
     shape = input_shape_of(main, input_shape)
@@ -194,6 +196,7 @@ class _Reading:
         parameters, macs, adds = layer.counts(before[1:], output, groups)
         if weight and self.tensors.root(weight) not in self.tensors.constants:
             parameters = 0
+        # A shared weight is stored once: it counts at its first use.
         elif weight and self._is_again(weight):
             parameters = 0
             self.shared.append(visit.label)
@@ -213,6 +216,7 @@ class _Reading:
             return False
         gate = self.rows[-1]
         value = self.gates.get(gate.layer.name, "")
+        # Another reader of the sigmoid needs its row; only the last row can be dropped without renumbering.
         if roots != {gate.layer.name, value} or self.uses[gate.layer.name] != 1:
             return False
         for each in (self.rows, self.steps, self.wide):
@@ -230,16 +234,19 @@ class _Reading:
         """Return (parameters, MACs) of a node that is no window, from its constants."""
         tensors = self.tensors
         if visit.op == "BatchNormalization":
+            # Scale and offset only: the running mean and variance are buffers in torch, and its counts leave them out.
             return 2 * prod(tensors.shape(visit.inputs[1]) or (0,)), 0
         if visit.op not in _WEIGHTED:
             return 0, 0
         parameters, macs = 0, 0
         for name in visit.inputs:
             shape = tensors.shape(name) if name and tensors.root(name) in tensors.constants else None
+            # Single numbers are constants of the graph (a factor, an epsilon), integers are shapes and indices.
             if not shape or prod(shape) < 2 or not tensors.is_float(name):
                 continue
             parameters += 0 if self._is_again(name) else prod(shape)
             if visit.op in ("Gemm", "MatMul") and len(shape) == 2 and not macs:
+                # Each output sums over the other axis of the matrix: outputs x (in * out) / out.
                 macs = prod(inferred[1:]) * prod(shape) // max(inferred[-1], 1)
         return parameters, macs
 

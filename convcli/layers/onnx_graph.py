@@ -72,6 +72,7 @@ class Tensors:
 
     def root(self, name: str) -> str:
         """Return the tensor that a name stands for, through nodes that change nothing."""
+        # Dropout and Identity chain, so one step is not enough.
         while name in self.same:
             name = self.same[name]
         return name
@@ -79,6 +80,7 @@ class Tensors:
     def is_float(self, name: str) -> bool:
         """Whether a tensor holds floating-point numbers."""
         kind = self.types.get(self.root(name))
+        # TensorProto's numbers of float, float16, double and bfloat16, which are part of the format.
         return kind is not None and kind.tensor_type.elem_type in (1, 10, 11, 16)
 
     def visit(self, graph: Any, branch: str = "") -> Iterator[Visit]:
@@ -96,6 +98,7 @@ class Tensors:
 
         self.constants.add(name)
         self.types[name] = helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
+        # External data lies in files that need not be there.
         if prod(tensor.dims) <= _MOST_VALUES and tensor.data_location != tensor.EXTERNAL:
             self.data[name] = tensor
 
@@ -112,12 +115,14 @@ class Tensors:
         if node.op_type in ("Shape", "Size") and (shape := self.shape(names[0])) is not None:
             import numpy as np
 
+            # start and end exist from opset 15 on; absent they are None, and the slice takes all.
             first, last = (next((a.i for a in node.attribute if a.name == key), None) for key in ("start", "end"))
             value = np.array(shape[first:last] if node.op_type == "Shape" else prod(shape), np.int64)
             self._keep(node.output[0], numpy_helper.from_array(value))
             return True
         if not all(name in self.constants for name in names):
             return False
+        # The shape of a large constant is needed too, so inference runs before the decision to compute.
         visit = self._infer(node, "")
         self.constants |= set(visit.outputs)
         small = all(shape is None or prod(shape) <= _MOST_VALUES for shape in visit.inferred)
@@ -163,6 +168,7 @@ class Tensors:
             reason = f"{node.domain or 'ONNX'} has no operator {node.op_type} here"
         except Exception as error:  # noqa: BLE001 - inference raises its own kinds, which differ between versions
             reason = " ".join(str(error).split())[:160]
+        # Types 5 and 10 are graphs: bodies, visited apart, and no parameters of the operator.
         attributes = {
             each.name: helper.get_attribute_value(each) for each in node.attribute if each.type not in (5, 10)
         }
@@ -177,7 +183,9 @@ class Tensors:
             taken = "then_branch" if known[0] else "else_branch"
             inner = {taken: inner[taken]}
         for name, graph in inner.items():
+            # A body's sizes can change from turn to turn; the first turn stands for all.
             given = [name for name in node.input if node.op_type != "If"]
+            # An If's branches have no inputs; they read the outer graph's names.
             for own, outer in zip(graph.input, given, strict=False):
                 self.types[own.name] = self.types.get(self.root(outer), own.type)
             for own in graph.input:

@@ -51,10 +51,12 @@ def read_kind(visit: Visit, tensors: Tensors, before: list[Shape], inferred: Sha
         kind, values = Upsample, _factors(visit, before[0], inferred)
     elif visit.op in _MODES:
         values = {"mode": _MODES[visit.op]}
+        # 0.01 is ONNX's default, and exporters leave defaults out.
         if visit.op == "LeakyRelu":
             values["value"] = visit.attributes.get("alpha", 0.01)
         kind = Relu
     elif visit.op == "Clip":
+        # Clip has its ends as inputs from opset 11 on, and as attributes before.
         ends = given[1:] or [(visit.attributes.get("min", -1.0),), (visit.attributes.get("max", -1.0),)]
         kind, values = Relu, {"mode": "relu6"} if ends == [(0.0,), (6.0,)] else None
     elif visit.op in _SAME_KINDS and (visit.op != "Gelu" or visit.attributes.get("approximate", b"none") == b"none"):
@@ -74,6 +76,7 @@ def read_step(visit: Visit, before: list[Shape], inferred: Shape) -> Step | None
     if visit.op == "SpaceToDepth":
         return Step("down", visit.attributes["blocksize"], visit.attributes["blocksize"])
     is_local = visit.op in _POINTWISE and len(sides) == len(before)
+    # A source of one sample is broadcast to all outputs, which does not move any window.
     fits = all(side == inferred[2:] or all(each == 1 for each in side) for side in sides)
     return Step() if is_local and fits and inferred[2:] in sides else None
 
@@ -84,6 +87,7 @@ def _global_mode(
     """Return the mode of a global pooling; a reduction is one only over all axes but batch and channels."""
     if visit.op.startswith("Reduce"):
         axes = visit.attributes.get("axes") or (tensors[1] if len(tensors) > 1 else ())
+        # Axes may count from the end. Without keepdims the output has fewer axes, and is no plane any more.
         if sorted(int(axis) % len(before) for axis in axes) != list(range(2, len(before))) or len(inferred) != len(
             before
         ):
@@ -101,6 +105,7 @@ def _pads(
     sides = {axis: (pads[i], pads[len(axes) + i]) for i, axis in enumerate(axes) if len(pads) == 2 * len(axes)}
     if not sides or min(map(min, sides.values())) < 0 or before[:2] != inferred[:2]:
         return None
+    # Constant has no entry here, so it becomes "", and a value of 0 becomes the default border.
     mode = {b"edge": "replicate", b"reflect": "reflect", b"wrap": "circular"}.get(visit.attributes.get("mode", b""), "")
     value = tensors[2][0] if len(tensors) > 2 and tensors[2] else visit.attributes.get("value", 0.0)
     how = {"mode": mode} if mode else {"mode": "constant", "value": value} if value else {}

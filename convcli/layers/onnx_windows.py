@@ -21,6 +21,7 @@ WINDOWS = {
     "Conv": 1, "ConvTranspose": 1, "ConvInteger": 1, "QLinearConv": 3, "FusedConv": 1,
     "MaxPool": 0, "AveragePool": 0, "LpPool": 0, "QLinearAveragePool": 0,
 }  # fmt: skip
+# Position of the bias among a node's inputs; ConvInteger has none, so no list is long enough for 99.
 _BIASES = {"QLinearConv": 8, "ConvInteger": 99}
 _SAME = {b"SAME_UPPER": "same", b"SAME_LOWER": "same_lower"}
 
@@ -48,6 +49,7 @@ class OnnxConvTranspose(ConvTranspose):
     def length(self, axis: int, size: int, pads: Pair) -> int:
         """Return the output length."""
         window = window_px(self.kernel_size[axis], self.dilation[axis])
+        # Lengths below 1 take the other path, which raises with the numbers.
         output = (size - 1) * self.stride[axis] + window + self.output_padding[axis] - sum(pads)
         return output if output > 0 else super().length(axis, size, pads)
 
@@ -68,7 +70,9 @@ def read_window(visit: Visit, before: Shape, taps: Shape | None) -> Layer:
     stride, dilation = (list(attributes.get(name) or [1] * n_axes) for name in ("strides", "dilations"))
     values: dict[str, Any] = {"kernel_size": kernel, "stride": stride, "dilation": dilation, "name": visit.outputs[0]}
     auto = attributes.get("auto_pad", b"NOTSET")
+    # The specification lets pads and auto_pad not be used together: pads of a file that has both are dropped.
     pads = list(attributes.get("pads") or [0] * 2 * n_axes) if auto == b"NOTSET" else [0] * 2 * n_axes
+    # ONNX lists all begins, then all ends; here every axis has its pair.
     pairs = [(pads[axis], pads[n_axes + axis]) for axis in range(n_axes)]
     if is_transposed:
         pairs, extra = _transposed_padding(attributes, pairs, (sizes, kernel, stride, dilation))
@@ -79,6 +83,7 @@ def read_window(visit: Visit, before: Shape, taps: Shape | None) -> Layer:
     kind: type[Layer]
     if taps is None:
         kind = OnnxMaxPool if visit.op == "MaxPool" else OnnxAvgPool
+        # With auto_pad the output's size is given by the rule itself, and rounding has no say.
         values["ceil_mode"] = bool(attributes.get("ceil_mode", 0)) and auto == b"NOTSET"
         if kind is OnnxAvgPool:
             values["count_include_pad"] = bool(attributes.get("count_include_pad", 0))
@@ -86,6 +91,7 @@ def read_window(visit: Visit, before: Shape, taps: Shape | None) -> Layer:
         kind = OnnxConvTranspose if is_transposed else Conv
         groups = attributes.get("group", 1)
         bias = _BIASES.get(visit.op, 2)
+        # A transposed weight is (in, out/groups, …), an ordinary one (out, in/groups, …).
         values["out_channels"] = taps[1] * groups if is_transposed else taps[0]
         values["in_channels"] = taps[0] if is_transposed else taps[1] * groups
         values |= {"groups": groups, "bias": len(visit.inputs) > bias and bool(visit.inputs[bias])}
@@ -108,10 +114,12 @@ def _transposed_padding(
     wanted = attributes.get("output_shape")
     if wanted is None and auto in _SAME:
         wanted = [size * step for size, step in zip(sizes, stride, strict=True)]
+    # The shape may have batch and channels in front; the sizes are always its end.
     for axis, size in enumerate(list(wanted)[-len(sizes) :] if wanted is not None else ()):
         covered = window_px(kernel[axis], dilation[axis])
         total = stride[axis] * (sizes[axis] - 1) + extra[axis] + covered - size
         extra[axis] += max(-total, 0)
+        # The specification gives SAME_UPPER the smaller cut in front, and all other cases the larger one.
         less, more = max(total, 0) // 2, max(total, 0) - max(total, 0) // 2
         pairs[axis] = (less, more) if auto == b"SAME_UPPER" else (more, less)
     return pairs, extra

@@ -71,6 +71,7 @@ def run_stack(
     wanted = wanted_outputs(stack, outputs)
     numbers = load_numbers(stack, shape) if numbers is None else numbers
     how = {"engine": engine, "threads": threads}
+    # A branch's maps can be hundreds of megabytes: each lives only until its last reader.
     last_use = {source: index for index, row in enumerate(rows) for source in row.sources}
     alive: dict[int, Array] = {-1: planes}
     found: dict[str, Array] = {}
@@ -83,6 +84,7 @@ def run_stack(
         if name in wanted:
             found[name] = maps
         alive[index] = maps
+        # Results that nothing reads (last_use -2) go at the next layer, not at the end.
         alive = {node: each for node, each in alive.items() if last_use.get(node, -2) > index or node == index}
     return found
 

@@ -110,6 +110,7 @@ def parse_stack(text: str, *, n_axes: int | None = None, name: str = "stack", fo
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"not TOML: {error}", hint='layers = ["conv:64,k=7,s=2,p=3", "relu"]') from None
+    # Kernels are TOML files too; without this, the error for a mixed-up file would name an unknown key.
     if "layers" not in data and data.keys() & {"kernel", "kernels", "taps", "row", "column"}:
         raise UsageError("this is a kernel, not a stack of layers", hint="convcli apply IMAGE --kernel FILE")
     for key, value in data.items():
@@ -118,6 +119,7 @@ def parse_stack(text: str, *, n_axes: int | None = None, name: str = "stack", fo
         if not isinstance(value, KEYS[key][0]):
             raise UsageError(f"{key} is not {KEYS[key][1]}")
     input_shape = parse_sizes(data["input"], "input", minimum=1) if "input" in data else ()
+    # Size texts such as k=7 mean one number per axis: the axes must be known before any layer is read.
     dims = data.get("dims", n_axes or (len(input_shape) - 1 if input_shape else 2))
     if dims not in (1, 2, 3) or (input_shape and len(input_shape) != dims + 1):
         message = f"dims {dims!r} and input {data.get('input', 'none')!r} do not agree"
@@ -174,12 +176,14 @@ def _table(entry: dict[str, object], n_axes: int) -> tuple[Layer, ...]:
         if name in values:
             raise UsageError(f"{name} is given twice: in {text!r} and beside it")
         values[name] = value
+    # A fault can lie in a value from the table, and then a position in the text would point at the wrong place.
     text = "" if entry else text
     return layers_from_values(kind, values, n_axes=n_axes, label=word, at=positions, text=text)
 
 
 def _check_names(layers: Sequence[Layer], outputs: Sequence[str]) -> None:
     """Raise if two layers share a name, or an output names no layer."""
+    # "input" is what from calls the stack's own input, so no layer may take that name.
     names: set[str] = {"input"}
     for layer in layers:
         if layer.name in names:
@@ -222,11 +226,13 @@ def layer_as_table(layer: Layer) -> dict[str, object]:
     >>> layer_as_table(parse_layers("conv:64,k=7,s=2,p=3")[0])
     {'type': 'conv', 'out_channels': 64, 'kernel_size': [7, 7], 'stride': [2, 2], 'padding': [[3, 3], [3, 3]]}
     """
+    # conv needs out_channels, which a layer of one group per channel leaves to its input.
     kind = "depthwise" if layer.kind == "conv" and not layer.groups and not layer.out_channels else layer.kind
     word = load_word(kind)
     values = {name: _plain(layer, name) for name in (word.bare, *word.parameters) if name and name not in SOURCES}
     needed: dict[str, object] = {name: values[name] for name in word.needed}
     inputs: dict[str, object] = {"from": list(layer.inputs)} if layer.inputs else {}
+    # Comparison with a layer of defaults keeps files short, and finds defaults that depend on the kind.
     default = make_layer(kind, needed | inputs, n_axes=layer.n_axes)
     changed = {name: value for name, value in values.items() if name in needed or value != _plain(default, name)}
     return {"type": kind} | ({"name": layer.name} if layer.name else {}) | inputs | changed | dict(layer.weights)
@@ -249,11 +255,14 @@ def _toml(value: object) -> str:
     if isinstance(value, str):
         import json
 
+        # TOML's basic strings are JSON's, except that TOML forbids a bare DEL.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    # Tables became sorted pairs when the layer was read; an empty tuple comes out as an empty table.
     if isinstance(value, tuple) and all(isinstance(item, tuple) and isinstance(item[0], str) for item in value):
         return _toml(dict(value))
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
+    # repr of a float is the shortest text that reads back to the same number.
     return repr(value)

@@ -138,6 +138,7 @@ def find_kind(word: str, n_axes: int) -> str:
             raise UsageError(message, hint=f"{word[:-2]} follows the input; CxL, CxHxW and CxDxHxW have 1, 2 and 3")
         name = name[:-2]
     if name not in NAMES:
+        # Aliases live in the classes, and reading them imports every kind: the plain names are tried first.
         name = load_aliases().get(name, name)
     if name not in NAMES:
         hint = _near_kinds(name) or f"known: {', '.join(NAMES)}"
@@ -174,6 +175,7 @@ def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], d
             from convcli.layers.constructor import read_constructor
 
             values = read_constructor(text, kind, word)
+            # The parser gives values in normal form: one that is written otherwise points at the start.
             return kind, word, values, {each: max(text.find(value), 0) for each, value in values.items()}
     except UsageError as error:
         raise fault(text, 0, error.message, error.hint) from None
@@ -185,10 +187,12 @@ def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], d
     values = {}
     positions = {"": 0}
     at, last = len(word) + 1, row.bare
+    # Positions are counted along the text, so that an error points at the character the user typed.
     for number, part in enumerate(rest.split(",") if colon else []):
         key, equals, value = part.partition("=")
         name = row.full_name(key) if equals else last
         value_at = at + len(key) + 1 if equals else at
+        # Only padding has several sides, so only after it does a bare number continue the value before.
         if not equals and number and last != "padding":
             raise fault(text, at, f"{part!r} has no key", f"a parameter is key=value, such as k=3: {keys}")
         if not equals and not last:
@@ -215,6 +219,7 @@ def has_open_axes(text: str, n_axes: int) -> bool:
     word, _, rest = text.replace("(", ":").partition(":")
     if word.strip()[-2:].lower() in ("1d", "2d", "3d") or text.endswith(".toml"):
         return False
+    # One axis has no x to write: k=3 says nothing about the number of axes.
     is_written = n_axes > 1 and any(part.count("x") == n_axes - 1 for part in rest.split(","))
     try:
         return not is_written and load_word(find_kind(word, n_axes)).has_window

@@ -119,6 +119,7 @@ def _bind(layer: Layer, index: int, names: dict[str, int], rows: list[Row], inpu
         if name not in names:
             hint = near_names(name, names) or f"names so far: {', '.join(names)}"
             raise UsageError(f"takes its input from {name!r}, which no layer before it is called", hint=hint)
+    # Source -1 is the stack's input, and index - 1 is just that for the first layer.
     sources = tuple(names[name] for name in layer.inputs) or (index - 1,)
     shapes = [rows[source].output if source >= 0 else input_shape for source in sources]
     if len(shapes[0]) - 1 != layer.n_axes:
@@ -136,6 +137,7 @@ def _add_fields(rows: list[Row], n_axes: int) -> None:
     for axis in range(n_axes):
         steps = [row.layer.step(axis, row.input[1 + axis], row.padding[axis][0]) for row in rows]
         nodes = [Node(row.sources, step) for row, step in zip(rows, steps, strict=True)]
+        # Square windows give equal nodes on all axes, and tracing behind an enlargement is the slow part.
         per_axis.append(per_axis[seen.index(nodes)] if nodes in seen else receptive_fields(nodes))
         seen.append(nodes)
     for index, row in enumerate(rows):
@@ -154,6 +156,7 @@ def with_fields(row: Row, fields: Sequence[Field]) -> Row:
 
 def _half(twice: Number) -> Number | float:
     """Return half of a number, exactly, without importing fractions for the half of an odd one."""
+    # An odd number's half is exact as a float; a Fraction halves to a Fraction.
     return twice / 2 if not isinstance(twice, int) or twice % 2 else twice // 2
 
 
@@ -163,6 +166,7 @@ def peak_bytes(rows: Sequence[Row], input_shape: Shape) -> int:
     alive = {-1: 4 * prod(input_shape)}
     peak = alive[-1]
     for index, row in enumerate(rows):
+        # Input and output are alive together: no layer is taken to work in place.
         alive[index] = row.activation_bytes
         peak = max(peak, sum(alive.values()))
         alive = {node: size for node, size in alive.items() if last_use.get(node, -2) > index or node == index}
@@ -195,6 +199,7 @@ def fit(layers: Sequence[Layer], input_shape: Shape) -> tuple[int, Shape] | None
     """
     channels, *sides = input_shape
     for multiple in _MULTIPLES:
+        # Poolings that halve k times need multiples of 2**k; rounding up never loses samples.
         rounded = [-(-side // multiple) * multiple for side in sides]
         shapes = [(channels, *(side + more * multiple for side in rounded)) for more in range(3)]
         if all(_fits(layers, shape) for shape in shapes):
@@ -215,6 +220,7 @@ def _walk_text(input_shape: tuple[int, ...], layers: Sequence[str | Layer]) -> W
     """Return the walk over layers, some of them as text."""
     from convcli.layers.text import parse_layers
 
+    # Shapes of NumPy arrays and tensors may hold their own integer types, which would print as such.
     shape = tuple(int(size) for size in input_shape)
     if not 2 <= len(shape) <= 4 or min(shape) < 1:
         raise UsageError(f"input {shape} is not channels and one to three sizes, all at least 1")

@@ -72,6 +72,7 @@ class NumberSources(NamedTuple):
         """
         if spec.partition("#")[0].lower().endswith(CHECKPOINTS):
             weight = self.tensor(spec)
+            # A layer may ask for a bias that the checkpoint's own layer was built without.
             bias = self.tensor(f"{spec.removesuffix('weight')}bias", missing_ok=True) if with_bias else None
             if weight.shape != wanted:
                 raise _other_shape(spec, weight.shape, wanted)
@@ -80,7 +81,9 @@ class NumberSources(NamedTuple):
 
         bank = load_bank(self._anchored(spec))
         weight = np.asarray(bank.weight, np.float64)
+        # Banks hold kernels of two axes; a signal's kernel is a row of one, and volumes get a depth of 1.
         weight = weight.reshape(*weight.shape[:2], *_strip(weight.shape[2:], len(wanted) - 2))
+        # The error below shows the bank's own shape, not the repeated one.
         repeated = weight
         if weight.shape[1] == 1 and wanted[1] == 1 and wanted[0] == copies * len(weight):
             repeated = np.tile(weight, (copies, 1, *(1,) * (weight.ndim - 2)))  # each kernel on each plane: c*K + k
@@ -106,6 +109,7 @@ class NumberSources(NamedTuple):
         """Return a SPEC with its file name in the stack's folder, if there is such a file."""
         name, mark, entry = spec.partition("#")
         folder = self.stack.folder
+        # A bank's name (sobel) is no file of the folder and stays as it is.
         if folder is not None and not Path(name).is_absolute() and (folder / name).is_file():
             return f"{folder / name}{mark}{entry}"
         return spec
@@ -153,6 +157,7 @@ class _Init(NamedTuple):
         for key in table:
             if key not in (*_INIT_KEYS, *INITS[kind]):
                 raise UsageError(f"init {kind} has no {key!r}", hint=", ".join((*_INIT_KEYS, *INITS[kind])))
+        # TOML's true is an int to Python and would be seed 1.
         if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
             raise UsageError(f"seed {seed!r} is not a whole number of at least 0")
         if rng not in ("torch", "numpy"):
@@ -177,6 +182,7 @@ def _draw(stack: Stack, shape: Walk) -> dict[int, tuple[Array, Array | None]]:
         given: dict[str, Any] = dict(layer.weights)
         own = dict(given.get("init", ()))
         table = dict(stack.init) | own
+        # A layer with a stored weight still takes part in the draws below, as a torch module draws before it loads.
         if "weight" in given or not table:
             continue
         try:
@@ -187,10 +193,12 @@ def _draw(stack: Stack, shape: Walk) -> dict[int, tuple[Array, Array | None]]:
             own_seeds.add(index)
     if not inits:
         return {}
+    # The stack's seed is in every table without a seed of its own, so the first one has it.
     shared = TorchGenerator(next((init.seed for index, init in inits.items() if index not in own_seeds), 0))
     turns: dict[int, Any] = {}
     drawn: dict[int, tuple[Array, Array | None]] = {}
     for index, layer, row in convs:
+        # The constructor's numbers are drawn even where an initialiser replaces them: they move the generator on.
         turns[index] = TorchGenerator(inits[index].seed) if index in own_seeds else shared
         drawn[index] = built_layer(turns[index], layer.weight_shape(row), row.output[0] if layer.bias else 0)
     for index, layer, row in convs:

@@ -37,6 +37,7 @@ PRODUCT_BYTES = 500_000
 def line_bytes(job: Job) -> int:
     """Return the bytes of one converted row of a plane; see ``lay_out`` in core.c."""
     reach, stride = (job.kernel_hw[1] - 1) * job.dilation_hw[1], job.stride_hw[1]
+    # Samples are sorted by residue of the stride; the slack of 191 is there because vectors read past the last output.
     part = (job.output_w + reach // stride + 1 + 191) // 16 * 16
     return job.itemsize * (part * min(stride, reach + 1) + 16)
 
@@ -44,6 +45,7 @@ def line_bytes(job: Job) -> int:
 def core_bytes(job: Job) -> int:
     """Return the bytes that one call of the core takes."""
     (stride, dilation), kernel = (job.stride_hw[0], job.dilation_hw[0]), job.kernel_hw[0]
+    # The core makes four rows together, except where stride and dilation leave windows without a line in common.
     rows = 1 if stride > 1 and dilation > 1 else 4
     ring = (rows * (dilation if stride == 1 else 1) - 1) * stride + (kernel - 1) * dilation + 1
     tables = 17 * job.n_in * ((rows - 1) * stride + kernel)
@@ -130,6 +132,7 @@ class Direct(Algorithm):
         samples, rows = source.window(channels, first * job.stride_hw[0], job.rows(n_rows), self.dtype)
         columns = source.column_positions(job.columns)
         own = target.dtype == self.dtype and (target.shape[2] == 1 or target.strides[2] == target.itemsize)
+        # A small copy stays in the cache until it is moved.
         at_once = n_rows if own else product_rows(job)
         for top in range(0, n_rows, at_once):
             part = target[:, top : top + at_once]

@@ -45,6 +45,7 @@ def good_size(least: int) -> int:
     >>> good_size(97), good_size(251)
     (100, 256)
     """
+    # Even: n real samples then have n/2 + 1 complex numbers, the n + 2 columns that transform_bytes counts.
     size = max(least + least % 2, 2)
     while True:
         rest = size

@@ -78,6 +78,7 @@ def block_cost(job: Job, block: int) -> float:
 
 def best_block(job: Job) -> int:
     """Return the cheapest number of outputs per block."""
+    # Blocks far wider than a row would multiply mostly padding.
     sizes = [n for n in (1, 4, 8, 16, 24, 32, 48, 64) if n == 1 or n < 2 * job.output_w]
     return min(sizes, key=lambda n: block_cost(job, n))
 
@@ -85,6 +86,7 @@ def best_block(job: Job) -> int:
 def product_bytes(job: Job, block: int, n_rows: int) -> int:
     """Return the bytes of blocks and products for ``n_rows`` output rows."""
     apart, n_blocks, length = block_sizes(job, block)
+    # Each row residue is rounded up to whole parts, at most dilation rows more.
     blocks = apart * n_blocks * (job.rows(n_rows) + job.dilation_hw[0]) * job.n_in * length
     return job.itemsize * (blocks + n_rows * apart * n_blocks * job.n_out * block)
 
@@ -214,6 +216,7 @@ class ColumnProduct:
         n_rows = target.shape[1]
         for first in range(0, n_rows, ROWS_AT_ONCE):
             count = min(ROWS_AT_ONCE, n_rows - first)
+            # The last product has fewer rows, and the band ends with the samples that they need.
             depth = self.depth - (ROWS_AT_ONCE - count) * self._stride
             samples = rows[first * self._stride : first * self._stride + depth]
             for matrix, into in zip(self.matrix, target, strict=True):

@@ -42,6 +42,7 @@ class Im2col(BandAlgorithm):
     def offer(cls, problem: Problem) -> Candidate:
         """Return the offer; it may be picked for many maps."""
         job = problem.job
+        # Per output: the copy of a window serves all maps.
         copied = job.taps / job.n_out * 2 * GATHER_NS + 2 * GATHER_NS
         cost = problem.n_outputs * (job.taps * mac_ns(job.n_out, job.dtype) + copied)
         cost += problem.n_inputs * GATHER_NS + problem.facts.n_groups * 10 * CALL_NS

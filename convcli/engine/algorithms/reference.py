@@ -20,6 +20,7 @@ class Reference(BandAlgorithm):
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
+        # float64 holds float32 samples exactly, so nothing is rounded before the products.
         self.band_dtype = np.dtype(np.float64)
 
     @classmethod

@@ -110,6 +110,7 @@ class Separable(BandAlgorithm):
             found = factors(kernel, self.job.dtype)
             assert found is not None, "the plan has decomposed this kernel"
             column, row = found
+            # Kernels of a lower rank than the largest keep zeros in the rest.
             columns[o, : len(column)], rows[o, : len(row)] = column, row
         self._column_taps = columns.reshape(n_out * self.rank, 1, -1, 1)
         self._row_taps = rows.reshape(n_out, 1, self.rank, 1, -1)
@@ -134,6 +135,7 @@ class Separable(BandAlgorithm):
         correlate(samples, rows, columns, self._column_taps, None, between, first_pass, source.border.value)
         own = target.dtype == self.dtype and (target.shape[2] == 1 or target.strides[2] == target.itemsize)
         into = target if own else scratch.get("maps", target.shape, self.dtype)
+        # The border was read by the first pass: the second one has every column it needs.
         all_rows, all_columns = np.arange(n_rows, dtype=np.int32), np.arange(job.columns, dtype=np.int32)
         for o, taps in enumerate(self._row_taps):
             part = between[o * self.rank : (o + 1) * self.rank]
@@ -260,6 +262,7 @@ def _by_sketch(kernel: Array, bound: float) -> Factors | None:
     Random combinations of the columns of a matrix of low rank span them (Halko, Martinsson and Tropp 2011, algorithm
     4.1); whether they do is tested, not assumed.
     """
+    # A fixed seed: the same kernel must give the same picture in every run.
     mix = np.random.default_rng(0).standard_normal((kernel.shape[1], LARGE_RANK + 4))
     basis, _ = np.linalg.qr(kernel @ mix)
     small = basis.T @ kernel

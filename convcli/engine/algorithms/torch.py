@@ -163,6 +163,7 @@ class Torch(BandAlgorithm):
     def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:  # noqa: ARG002
         """Correlate; planes beyond the job's are a batch with the same kernels."""
         torch = import_torch("--engine torch")
+        # It is a setting of the whole process, which others may rely on: written only where it differs.
         if self.device_name == "cpu" and torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
         exact = without_tf32(torch.backends.cudnn) if self.device_name == "cuda" else contextlib.nullcontext()

@@ -29,6 +29,7 @@ def _load() -> tuple[ModuleType | None, str]:
         return import_module(f"{__name__}._core"), ""
     except ImportError as error:
         try:
+            # The build's own reason says more than "No module named _core".
             reason = Path(__file__).with_name("not_compiled.txt").read_text(encoding="utf-8").strip()
         except OSError:
             reason = str(error).partition(" (")[0]

@@ -44,6 +44,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[misc]
             raise SystemExit(f"CONVCLI_NATIVE={wanted}: try, require or never")
         folder = HERE if version == "editable" else Path(tempfile.mkdtemp(prefix="convcli-native-"))
         for name in (MODULE, REASON):
+            # An editable install keeps files: a stale core would outlive the source that it was built from.
             (folder / name).unlink(missing_ok=True)
         try:
             if wanted == "never":
@@ -57,6 +58,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[misc]
             built.write_text(explain(error) + "\n", encoding="utf-8")
         else:
             build_data["pure_python"] = False
+            # The core uses the stable ABI of 3.11, so one wheel serves every later Python.
             build_data["tag"] = f"cp311-abi3-{platform_tag()}"
         if version != "editable":
             build_data["force_include"][str(built)] = f"convcli/engine/native/{built.name}"

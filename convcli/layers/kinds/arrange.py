@@ -32,6 +32,7 @@ class Pad(Layer):
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
         none = (0,) * self.n_axes
+        # Numbers only: the words, which need a window, are refused when the layer is read.
         padding = resolve_padding(self.padding, sizes, none, none, none)
         return padding, tuple(size + sum(pair) for size, pair in zip(sizes, padding, strict=True)), none
 
@@ -48,6 +49,7 @@ class Pad(Layer):
         border = parse_border(f"constant:{self.value!r}" if self.mode == "constant" else self.mode)
         for axis, (before, after) in enumerate(row.padding, 1):
             index = border_index(before, planes.shape[axis], after, border.mode)
+            # The constant's positions are -1 and would wrap to the last sample; they are overwritten below.
             planes = np.take(planes, np.maximum(index, 0), axis=axis)
             outside = np.flatnonzero(index < 0)
             if len(outside):
@@ -76,6 +78,7 @@ class Upsample(Layer):
 
     def step(self, axis: int, size: int, pad: int) -> Step:
         factor = self.scale_factor[axis]
+        # Repeating a sample is a transposed window without overlap.
         return Step("up" if self.mode == "nearest" else "linear", factor, factor)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
@@ -88,6 +91,7 @@ class Upsample(Layer):
                 planes = np.repeat(planes, factor, axis=axis)
                 continue
             size = planes.shape[axis]
+            # Centres lie at halves (align_corners=False); torch clamps the source position at 0, not the weights.
             at = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, None)
             low = np.floor(at).astype(np.intp)
             part = (at - low).astype(planes.dtype).reshape(-1, *(1,) * (planes.ndim - 1 - axis))
@@ -116,4 +120,5 @@ class Shuffle(Layer):
         """Return the channels, one from each group in turn."""
         from convcli.engine import channel_shuffle
 
+        # Three axes are taken for one image, but a signal has two and a volume four: a batch of one suits all.
         return channel_shuffle(inputs[0][None], row.groups)[0]

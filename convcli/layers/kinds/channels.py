@@ -47,6 +47,7 @@ class BatchNorm(Layer):
                 columns[key] = np.broadcast_to(np.asarray(value, np.float64), (row.input[0],))
             except ValueError:
                 raise KernelError(f"{key} has {np.size(value)} numbers for {row.input[0]} channels") from None
+        # The root would give NaN, and every sample after it would be NaN, without a word.
         if columns["var"].min() < 0:
             raise KernelError("a variance is negative")
         factor = columns["gamma"] / np.sqrt(columns["var"] + self.eps)
@@ -81,6 +82,7 @@ class Combine(Layer):
         """Return one map for each set."""
         import numpy as np
 
+        # Members of a set are neighbouring channels, as a bank of x and y derivatives leaves them.
         sets = inputs[0].reshape(-1, self.members, *inputs[0].shape[1:])
         if self.mode == "magnitude":
             return np.sqrt(np.square(sets).sum(axis=1))

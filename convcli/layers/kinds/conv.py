@@ -118,6 +118,7 @@ class Conv(Windowed):
     def counts(self, before: Shape, after: Shape, groups: int) -> tuple[int, int, int]:
         """Return parameters, MACs at every position of the output (transposed: of the input), and bias additions."""
         weights = after[0] * before[0] // groups * prod(self.kernel_size)
+        # Every input sample of a transposed convolution meets every tap, also where padding cuts the result.
         macs = weights * prod((before if self.is_transposed else after)[1:])
         return (weights + after[0], macs, prod(after)) if self.bias else (weights, macs, 0)
 
@@ -135,6 +136,7 @@ class Conv(Windowed):
             raise UsageError("has both weight and init", hint="one source of numbers a layer")
         bias: Any = np.zeros(row.output[0])
         if "weight" in given:
+            # Repeating a bank per channel needs groups=auto; other groups take weights as they are.
             copies = row.groups if self.groups == 0 else int(self.groups == 1)
             weight, bias = sources.kernel(str(given["weight"]), wanted, copies, with_bias=self.bias)
             if "bias_from" in given:
@@ -158,6 +160,7 @@ class Conv(Windowed):
 
         kind = "conv_transpose" if self.is_transposed else "conv"
         own = {"output_padding": self.output_padding} if self.is_transposed else {"padding_mode": self.mode or "zeros"}
+        # Numbers are loaded in float64; a torch module of the planes' type would hold rounded ones.
         weight, bias = (None if each is None else each.astype(inputs[0].dtype) for each in numbers)
         window = {"stride": self.stride, "padding": row.padding, "dilation": self.dilation, "groups": row.groups}
         return getattr(functions, f"{kind}{self.n_axes}d")(inputs[0], weight, bias, **window, **own, **how)
