@@ -41,10 +41,12 @@ class Format(NamedTuple):
     animated: bool = False
     #: Whether a large file can be read in parts.
     windows: bool = False
-    #: Whether it holds arrays instead of pictures.
     #: Whether alpha is stored with one bit.
     alpha_is_bit: bool = False
+    #: Whether it holds arrays instead of pictures.
     raw: bool = False
+    #: The extra that reads it: then ``plugin`` names a module of another package than Pillow.
+    extra: str = ""
     #: Largest side that can be written, in pixels.
     most_px: int = 2**31 - 1
     #: Loss of every picture that is stored in it, in one line.
@@ -68,6 +70,7 @@ class Format(NamedTuple):
 
 _ALL = frozenset({"icc", "dpi", "exif", "stamp"})
 _ANY_PLANES = (1, 2, 3, 4)
+_HEIF_MAGIC = tuple(b"????ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
 _COMPRESS, _QUALITY = frozenset({"compress"}), frozenset({"compress", "quality"})
 _EVERY_OPTION = frozenset({"compress", "quality", "subsampling"})
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -95,6 +98,7 @@ FORMATS = (
         "avif", (".avif",), (b"????ftypavif", b"????ftypavis"), ("AvifImagePlugin", "AvifImageFile"), _ANY_PLANES,
         keeps=frozenset({"icc", "exif", "stamp"}), options=_EVERY_OPTION, quality=90, most_px=65536,
     ),
+    Format("heic", (".heic", ".heif"), _HEIF_MAGIC, ("pillow_heif", "HeifImageFile"), extra="heif"),
     Format(
         "jp2", (".jp2", ".jpx"), (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
         ("Jpeg2KImagePlugin", "Jpeg2KImageFile"), _ANY_PLANES, ("8", "16"), frozenset({"stamp"}),

@@ -225,21 +225,6 @@ def check_plausible(info: ImageInfo, file: BinaryIO) -> None:
         )
 
 
-def bits_notes(stored_bits: int, dtype: str) -> tuple[str, ...]:
-    """Note when stored samples have more bits than those they are read with, or than float32 sums hold.
-
-    Examples
-    --------
-    >>> bits_notes(10, "uint8"), bits_notes(12, "uint16"), bits_notes(32, "int32")
-    (('10-bit samples are read with 8 bits',), (), ('int32 samples are rounded to 24 bits unless --dtype float64',))
-    """
-    held = int(dtype.strip("uintfloa"))
-    if stored_bits > held:
-        return (f"{stored_bits}-bit samples are read with {held} bits",)
-    is_wide = dtype in ("uint32", "int32", "float64")
-    return (f"{dtype} samples are rounded to 24 bits unless --dtype float64",) if is_wide else ()
-
-
 def left_out(info: Mapping[Any, Any], tags: Container[int]) -> tuple[str, ...]:
     """Name the metadata in a file that no picture keeps."""
     photoshop, gamma = info.get("photoshop"), info.get("gamma")

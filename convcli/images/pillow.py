@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from convcli.errors import ImageError
+from convcli.images.bits import bits_notes, stored_bits
 from convcli.images.formats import Format
-from convcli.images.info import ImageInfo, bits_notes, read_metadata
+from convcli.images.info import ImageInfo, read_metadata
 from convcli.images.planes import turn_upright
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class PillowDecoder:
         self._deep = dtype == "uint8" and stored in _DEEP and all(_rawmode_of(image, i) == stored for i in tiles)
         if self._deep:
             dtype = "uint16"
-        bits = _stored_bits(self._file, name, 16 if ";16" in stored else 8)
+        bits = stored_bits(self._file, name, image.info.get("bit_depth") or (16 if ";16" in stored else 8))
         notes += bits_notes(bits if dtype in ("uint8", "uint16") else 0, dtype)
         held = 16 if dtype == "uint16" else 8
         self._shift = held - bits if name == "jp2" and bits < held and mode != "P" else 0  # Pillow shifts to the left
@@ -183,7 +184,12 @@ def open_plugin(file: BinaryIO, row: Format | None) -> PillowImage.Image:
     """Open a file with the one Pillow plugin of its format: ``PIL.Image.open`` would import five to look at it."""
     if row is not None and row.plugin:
         module, name = row.plugin
-        image: PillowImage.Image = getattr(importlib.import_module(f"PIL.{module}"), name)(file)
+        try:
+            found = importlib.import_module(module if row.extra else f"PIL.{module}")
+        except ImportError:
+            hint = f"pip install 'convcli[{row.extra}]'"
+            raise ImageError(f"is {row.name.upper()}, which needs {module}", hint=hint) from None
+        image: PillowImage.Image = getattr(found, name)(file)
         return image
     from PIL import Image
 
@@ -259,22 +265,6 @@ def _colour_key(image: PillowImage.Image, bits: int, dtype: str) -> NDArray[Any]
         return None
     kept: NDArray[Any] = np.asarray(key) & (2**bits - 1)
     return (kept * (255 // (2**bits - 1)) if bits < 8 else kept).astype(dtype)
-
-
-def _stored_bits(file: BinaryIO, name: str, otherwise: int) -> int:
-    """Return the bits of a stored sample; PNG §11.2.2, ISO 15444-1 §A.5.1, AV1 in ISOBMFF §2.3, SGI 1.0."""
-    if name not in ("png", "sgi", "avif", "jp2"):
-        return otherwise
-    file.seek(0)
-    head = file.read(1 << 16).ljust(64, b"\0") + bytes(64)
-    if name in ("png", "sgi"):
-        return 8 * head[3] if name == "sgi" else head[24] if head[25] != 3 else 8
-    at = head.find(b"av1C" if name == "avif" else b"\xff\x4f\xff\x51")
-    if at < 0:
-        return otherwise
-    if name == "avif":
-        return 12 if head[at + 6] & 0x20 else 10 if head[at + 6] & 0x40 else 8
-    return (head[at + 42] & 0x7F) + 1
 
 
 def _plays(image: PillowImage.Image, name: str) -> int | None:

@@ -15,11 +15,11 @@ import numpy as np
 import tifffile  # noqa: TID253
 
 from convcli.errors import ImageError
+from convcli.images.bits import bits_notes
 from convcli.images.info import (
     ORIENTATION_TAG,
     ImageInfo,
     Metadata,
-    bits_notes,
     check_count,
     left_out,
     orientation_block,

@@ -1,0 +1,36 @@
+"""Bits of stored samples, and the note where fewer are kept: one rule for every format."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+
+def stored_bits(file: BinaryIO, name: str, otherwise: int) -> int:
+    """Return the bits of a stored sample; PNG §11.2.2, ISO 15444-1 §A.5.1, AV1 in ISOBMFF §2.3, SGI 1.0."""
+    if name not in ("png", "sgi", "avif", "jp2"):
+        return otherwise
+    file.seek(0)
+    head = file.read(1 << 16).ljust(64, b"\0") + bytes(64)
+    if name in ("png", "sgi"):
+        return 8 * head[3] if name == "sgi" else head[24] if head[25] != 3 else 8
+    at = head.find(b"av1C" if name == "avif" else b"\xff\x4f\xff\x51")
+    if at < 0:
+        return otherwise
+    if name == "avif":
+        return 12 if head[at + 6] & 0x20 else 10 if head[at + 6] & 0x40 else 8
+    return (head[at + 42] & 0x7F) + 1
+
+
+def bits_notes(stored_bits: int, dtype: str) -> tuple[str, ...]:
+    """Note when stored samples have more bits than those they are read with, or than float32 sums hold.
+
+    Examples
+    --------
+    >>> bits_notes(10, "uint8"), bits_notes(12, "uint16"), bits_notes(32, "int32")
+    (('10-bit samples are read with 8 bits',), (), ('int32 samples are rounded to 24 bits unless --dtype float64',))
+    """
+    held = int(dtype.strip("uintfloa"))
+    if stored_bits > held:
+        return (f"{stored_bits}-bit samples are read with {held} bits",)
+    is_wide = dtype in ("uint32", "int32", "float64")
+    return (f"{dtype} samples are rounded to 24 bits unless --dtype float64",) if is_wide else ()
