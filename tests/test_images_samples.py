@@ -623,3 +623,43 @@ def test_imagemagick_reads_our_tga(n_planes: int, compress: str, tmp_path: Path)
     subprocess.run(["convert", tmp_path / "a.tga", "-auto-orient", out], check=True)
     expected = samples.repeat(3, axis=2) if n_planes == 1 else samples
     np.testing.assert_array_equal(load_image(tmp_path / "a.png"), expected)
+
+
+def png_with(*extra: tuple[bytes, bytes], size: tuple[int, int] = (2, 1)) -> bytes:
+    width, height = size
+    rows = zlib.compress((b"\0" + bytes(3 * width)) * height)
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), *extra, (b"IDAT", rows), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in parts)
+
+
+BT2020 = struct.pack(">8I", 31270, 32900, 70800, 29200, 17000, 79700, 13100, 4600)
+SRGB = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+
+
+@pytest.mark.parametrize(
+    ("extra", "lost"),
+    [
+        ([(b"cHRM", BT2020)], ("cHRM",)),
+        ([(b"cHRM", SRGB)], ()),
+        ([(b"cICP", bytes([9, 16, 0, 1]))], ("cICP",)),
+        ([(b"gAMA", struct.pack(">I", 100000)), (b"cHRM", BT2020)], ("gAMA", "cHRM")),
+        ([(b"gAMA", struct.pack(">I", 45455))], ()),
+    ],
+)
+def test_chunks_that_change_the_look_are_named(extra: list[tuple[bytes, bytes]], lost: tuple[str, ...]) -> None:
+    assert probe(png_with(*extra)).metadata.left_out == lost
+
+
+def test_orientation_in_xmp_alone_counts() -> None:
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    data = png_with((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))
+    info = probe(data)
+    assert (info.orientation, info.width_px, info.height_px) == (6, 1, 2)
+
+
+def test_orientation_in_a_raw_profile_counts() -> None:
+    """As ImageMagick writes EXIF into a PNG."""
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 274, 3, 1, 6, 0)
+    text = b"\nexif\n%8d\n" % len(exif) + exif.hex().encode() + b"\n"
+    info = probe(png_with((b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text))))
+    assert (info.orientation, info.width_px, info.height_px) == (6, 1, 2)

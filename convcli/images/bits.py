@@ -1,4 +1,4 @@
-"""Bits of stored samples, and the note where fewer are kept: one rule for every format."""
+"""Facts of headers that Pillow does not tell: bits of stored samples, chunks of a PNG."""
 
 from __future__ import annotations
 
@@ -34,3 +34,10 @@ def bits_notes(stored_bits: int, dtype: str) -> tuple[str, ...]:
         return (f"{stored_bits}-bit samples are read with {held} bits",)
     is_wide = dtype in ("uint32", "int32", "float64")
     return (f"{dtype} samples are rounded to 24 bits unless --dtype float64",) if is_wide else ()
+
+
+def has_chunk(file: BinaryIO, name: bytes) -> bool:
+    """Whether a PNG has a chunk before its pixels."""
+    file.seek(0)
+    before, _, _ = file.read(1 << 16).partition(b"IDAT")
+    return name in before

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from typing import BinaryIO, NamedTuple
 
 from convcli.errors import OutputError
-from convcli.images.info import NO_METADATA, Metadata, orientation_block
+from convcli.images.info import NO_METADATA, Metadata
+from convcli.images.metadata import orientation_block
 
 
 class Format(NamedTuple):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from convcli.errors import ImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL.Image import Exif
 
     from convcli.images.planes import PlaneSource
 
@@ -21,9 +18,6 @@ DEFAULT_COUNTS = {"planes": 1024, "frames": 100_000}
 #: A deflate stream cannot expand by more than 1032 (zlib's technical notes); LZW by at most 4096 bytes a code of 12
 #: bits. Other compressions of a TIFF may do more on an empty picture; faxes, of mode 1, are let through.
 _MOST_INFLATION = {"png": 1032, "tiff": 4096, "gif": 4096}
-ORIENTATION_TAG = 0x0112
-#: Tags of a TIFF that point to EXIF and GPS, that hold XMP and IPTC; Photoshop's number of IPTC within a JPEG.
-_EXIF_TAGS, _XMP_TAG, _IPTC_TAG, _IPTC_RESOURCE = (34665, 34853), 700, 33723, 0x0404
 
 
 class Metadata(NamedTuple):
@@ -223,63 +217,3 @@ def check_plausible(info: ImageInfo, file: BinaryIO) -> None:
             f"is truncated: {n_file:,} bytes cannot hold {info.width_px} x {info.height_px} pixels",
             hint="copy or download the file again",
         )
-
-
-def left_out(info: Mapping[Any, Any], tags: Container[int]) -> tuple[str, ...]:
-    """Name the metadata in a file that no picture keeps."""
-    photoshop, gamma = info.get("photoshop"), info.get("gamma")
-    has = {
-        "EXIF": any(tag in tags for tag in _EXIF_TAGS),
-        "XMP": "xmp" in info or "XML:com.adobe.xmp" in info or _XMP_TAG in tags,
-        "IPTC": _IPTC_TAG in tags or (isinstance(photoshop, dict) and _IPTC_RESOURCE in photoshop),
-        "gAMA": isinstance(gamma, float) and "icc_profile" not in info and abs(gamma - 1 / 2.2) > 0.001,
-    }
-    return tuple(name for name, there in has.items() if there)
-
-
-def orientation_block(orientation: int) -> bytes:
-    """Return an EXIF block of an orientation alone."""
-    return b"II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, ORIENTATION_TAG, 3, 1, orientation, 0)
-
-
-def parse_exif(block: bytes | None) -> tuple[int, Exif | None]:
-    """Return the orientation 1..8 of an EXIF block and the block parsed; (1, None) where it is absent or nonsense."""
-    if not block:
-        return 1, None
-    from PIL import Image
-
-    exif = Image.Exif()
-    try:
-        exif.load(block)
-        found = exif.get(ORIENTATION_TAG, 1)
-    except (SyntaxError, ValueError, TypeError, KeyError, IndexError, OSError, struct.error):
-        return 1, None
-    return (int(found) if found in range(1, 9) else 1), exif
-
-
-def read_metadata(info: Mapping[Any, Any], mode: str, *, keep: bool) -> tuple[int, Metadata]:
-    """Return orientation and metadata from Pillow's view of a header; nonsense counts as absent.
-
-    The orientation in the EXIF is reset to 1 unless ``keep``.
-    """
-    icc = info.get("icc_profile")
-    block = (info.get("exif") or b"").removeprefix(b"Exif\0\0")
-    block = block if block[:4] in (b"II*\0", b"MM\0*") else None
-    orientation, exif = parse_exif(block)
-    if exif is not None and orientation != 1 and not keep:
-        exif[ORIENTATION_TAG] = 1
-        try:
-            block = exif.tobytes().removeprefix(b"Exif\0\0")
-        except (ValueError, TypeError, KeyError, struct.error):
-            block = None
-    # A CMYK profile describes inks that are gone after the conversion.
-    icc = icc if isinstance(icc, bytes) and icc and mode != "CMYK" else None
-    return orientation, Metadata(icc=icc, dpi=_dpi(info), exif=block, left_out=left_out(info, ()))
-
-
-def _dpi(info: Mapping[Any, Any]) -> tuple[float, float] | None:
-    try:
-        across, down = (float(value) for value in info["dpi"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return None
-    return (across, down) if 1 < across < 1e6 and 1 < down < 1e6 else None

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from convcli.errors import ImageError
-from convcli.images.bits import bits_notes, stored_bits
+from convcli.images.bits import bits_notes, has_chunk, stored_bits
 from convcli.images.formats import Format
-from convcli.images.info import ImageInfo, read_metadata
+from convcli.images.info import ImageInfo
+from convcli.images.metadata import read_metadata
 from convcli.images.planes import turn_upright
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ class PillowDecoder:
         mode = image.mode
         planes, dtype, white = self._plan_samples(name, n_frames, notes)
         orientation, metadata = read_metadata(image.info, mode, keep=self._orientation == "keep")
+        if name == "png" and has_chunk(self._file, b"cICP"):
+            metadata = metadata._replace(left_out=(*metadata.left_out, "cICP"))
         width, height = image.size
         if self._orientation == "apply" and orientation >= 5:
             width, height = height, width

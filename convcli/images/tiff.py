@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from convcli.images.formats import Picture
-from convcli.images.info import ORIENTATION_TAG, Metadata, parse_exif
+from convcli.images.info import Metadata
+from convcli.images.metadata import ORIENTATION_TAG, parse_exif
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

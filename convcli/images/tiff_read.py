@@ -16,14 +16,8 @@ import tifffile  # noqa: TID253
 
 from convcli.errors import ImageError
 from convcli.images.bits import bits_notes
-from convcli.images.info import (
-    ORIENTATION_TAG,
-    ImageInfo,
-    Metadata,
-    check_count,
-    left_out,
-    orientation_block,
-)
+from convcli.images.info import ImageInfo, Metadata, check_count
+from convcli.images.metadata import ORIENTATION_TAG, left_out, orientation_block
 from convcli.images.pillow import pixels_of
 from convcli.images.planes import divide_alpha, inks_to_rgb, reverse_grey, turn_upright
 from convcli.images.windows import RawRows, SegmentRows, decode_lzw, open_tiff_page, unpack_bits
