@@ -52,7 +52,7 @@ def test_gif_keeps_alpha_of_one_bit(planes: int, tmp_path: Path) -> None:
     samples[..., -1] = np.repeat(np.array([0, 127, 128, 255], np.uint8), 2)
     path = save_image(tmp_path / "a.png", samples)
     result = run_cli("apply", path, "-k", "identity", "--alpha", "keep", "-o", tmp_path / "o.gif").ok()
-    assert "GIF's alpha has 1 bit: it is split at half" in result.stdout
+    assert "GIF's alpha has 1 bit: below half of white it becomes clear, else opaque" in result.stdout
     with Image.open(tmp_path / "o.gif") as image:
         shown = np.asarray(image.convert("RGBA"))
     np.testing.assert_array_equal(shown[..., 3], np.where(samples[..., -1] < 128, 0, 255))

@@ -663,3 +663,30 @@ def test_orientation_in_a_raw_profile_counts() -> None:
     text = b"\nexif\n%8d\n" % len(exif) + exif.hex().encode() + b"\n"
     info = probe(png_with((b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text))))
     assert (info.orientation, info.width_px, info.height_px) == (6, 1, 2)
+
+
+@pytest.mark.parametrize("claim", [2, 30_000_000])
+def test_a_claim_of_frames_that_are_not_there_is_said(claim: int) -> None:
+    data = apng((control(0, (2, 2), (0, 0)), block(RED)))
+    lie = data.replace(chunk(b"acTL", struct.pack(">II", 1, 3)), chunk(b"acTL", struct.pack(">II", claim, 3)))
+    assert probe(data).notes == ()
+    assert probe(lie).notes == (f"the file announces {claim:,} frames and has 1",)
+
+
+def test_two_announcements_are_said() -> None:
+    once = chunk(b"acTL", struct.pack(">II", 1, 3))
+    data = apng((control(0, (2, 2), (0, 0)), block(RED))).replace(once, once + once)
+    assert probe(data).notes == ("the file announces 1 and 1 frames and has 1",)
+
+
+def test_accepted_damage_is_grey_and_said() -> None:
+    file = io.BytesIO()
+    Pillow.fromarray(RNG.integers(0, 256, (160, 160, 3), dtype=np.uint8)).save(file, "JPEG", quality=90)
+    cut = file.getvalue()[: len(file.getvalue()) // 2]
+    with pytest.raises(ImageError, match="truncated or damaged"):
+        read(cut)
+    image = read(cut, accept_damaged=True)
+    assert image.info.notes == ("damaged data are accepted: what is missing is grey",)
+    whole = read(file.getvalue()).samples
+    np.testing.assert_array_equal(image.samples[:48], whole[:48])
+    assert (image.samples[-8:] == 128).all()

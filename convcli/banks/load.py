@@ -14,7 +14,7 @@ from convcli.banks.bank import COMBINATIONS, DEFAULT_MAX_TAPS, Array, KernelBank
 from convcli.banks.bank import max_taps as taps_limit
 from convcli.banks.library import find_alias, find_bank_files, is_known, normal_name, unknown_kernel
 from convcli.banks.raw import RawBank, parse_bank_toml
-from convcli.errors import KernelError, near_names
+from convcli.errors import KernelError, local_path, near_names
 
 if TYPE_CHECKING:
     from convcli.banks.spec import Atom, Node
@@ -124,6 +124,7 @@ def _atom(node: Atom, parameters: tuple[tuple[str, str], ...], layout: str | Non
     if files:
         _refuse_parameters(f"'{name}'", parameters)
     if _looks_like_path(name):
+        local_path(name)
         raise KernelError(f"no kernel file '{name}'", hint="kernels list shows the names that are known", path=name)
     alias = find_alias(name)
     if alias is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
-from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError
+from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError, local_path
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import find_inputs, read_list
 from convcli.pipeline.report import printable, to_json
@@ -127,7 +127,7 @@ def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> No
     """Refuse a report that would replace an input, an output or an existing file."""
     if run.report is None:
         return
-    path = Path(run.report)
+    path = local_path(run.report)
     taken = {os.path.realpath(other) for plan in batch.plans for other in plan.written_paths}
     taken |= {os.path.realpath(plan.source.path) for plan in batch.plans if plan.source.path is not None}
     if os.path.realpath(path) in taken:

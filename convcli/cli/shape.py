@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convcli.errors import GeometryError, UsageError
+from convcli.errors import GeometryError, UsageError, local_path
 from convcli.layers.kinds import NAMES
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _read_input(text: str, channels_last: bool) -> "Shape":
         return parse_input(text, channels_last=channels_last)
     from pathlib import Path
 
-    if not Path(text).exists():
+    if not local_path(text).exists():
         hint = "an input such as 3x304x228, photo.jpg or stack.toml comes first"
         raise UsageError(f"{text!r} is neither a shape nor a file", hint=hint)
     from convcli.images import probe

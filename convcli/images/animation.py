@@ -14,9 +14,6 @@ from convcli.images.pillow_write import PillowWriter
 from convcli.images.tiff import open_tiff
 from convcli.images.write import Encoder, PictureWriter, Target, opened_target
 
-#: Time of a frame where the input does not say, as browsers take it.
-_DURATION_MS = 100.0
-
 
 def open_animation(
     target: Target,
@@ -53,7 +50,7 @@ def open_animation(
     if not is_tiff and picture.depth != "8":
         raise OutputError(f"an animated {name} has 8 bits a sample", hint="--depth 8, or --format tiff")
     picture = picture.checked()
-    times = [time or _DURATION_MS for time in (*durations_ms, *[None] * n_frames)][:n_frames]
+    times = [time or formats.DURATION_MS for time in (*durations_ms, *[None] * n_frames)][:n_frames]
     with opened_target(target) as file:
         if is_tiff:
             encoder: Encoder = open_tiff(file.file, picture, n_pages=n_frames)

@@ -56,7 +56,7 @@ class ApngDecoder:
     def __init__(self, file: BinaryIO, frame: int, orientation: str) -> None:
         self._base = PillowDecoder(file, BY_NAME["png"], 0, orientation)
         self._file, self._orientation = file, orientation
-        self._head, self._frames, self._plays = _read_chunks(file)
+        self._head, self._frames, self._plays, claims = _read_chunks(file)
         if not self._frames:
             raise ImageError("announces an animation and has no frames", hint="the file is damaged")
         self._width, self._height = struct.unpack_from(">II", self._head[0][1])
@@ -67,6 +67,8 @@ class ApngDecoder:
         #: Frames without alpha need it where nothing is drawn.
         self._adds_alpha = names[-1] != "a" and (clears or not covers)
         self._names = (*names, "a") if self._adds_alpha else names
+        #: A header may lie about its frames: those that are there count.
+        self._notes = () if claims == [len(self._frames)] else (_claim_note(claims, len(self._frames)),)
         self._canvas: NDArray[Any] | None = None
         self._n_drawn = 0
         self.seek(frame)
@@ -81,6 +83,7 @@ class ApngDecoder:
             n_frames=len(self._frames),
             duration_ms=self._frames[frame].duration_ms,
             loop=self._plays,
+            notes=(*self._base.info.notes, *self._notes),
         )
         return True
 
@@ -144,19 +147,26 @@ def _over(drawn: NDArray[Any], before: NDArray[Any], white: float) -> NDArray[An
     return mixture
 
 
-def _read_chunks(file: BinaryIO) -> tuple[list[tuple[bytes, bytes]], list[_Frame], int]:
-    """Return the chunks that every frame needs, the frames, and how often they are played."""
+def _claim_note(claims: list[int], n_frames: int) -> str:
+    """Say how a file's claim differs from its frames."""
+    claimed = " and ".join(f"{number:,}" for number in claims) or "no"
+    return f"the file announces {claimed} frames and has {n_frames:,}"
+
+
+def _read_chunks(file: BinaryIO) -> tuple[list[tuple[bytes, bytes]], list[_Frame], int, list[int]]:
+    """Return the chunks that every frame needs, the frames, how often they are played, and the announced numbers."""
     file.seek(8)
     head: list[tuple[bytes, bytes]] = []
     frames: list[_Frame] = []
-    plays = 0
+    plays, claims = 0, []
     while len(start := file.read(8)) == 8:
         n_bytes, kind = struct.unpack(">I4s", start)
         offset = file.tell()
         if kind in (b"IHDR", b"PLTE", b"tRNS"):
             head.append((kind, file.read(n_bytes)))
         elif kind == b"acTL":
-            plays = struct.unpack(">II", file.read(8))[1]
+            claim, plays = struct.unpack(">II", file.read(8))
+            claims.append(claim)
         elif kind == b"fcTL":
             _, width, height, left, top, delay, per_second, dispose, blend = struct.unpack(">IIIIIHHBB", file.read(26))
             frames.append(_Frame(width, height, left, top, delay, per_second, dispose, blend, []))
@@ -165,7 +175,7 @@ def _read_chunks(file: BinaryIO) -> tuple[list[tuple[bytes, bytes]], list[_Frame
         elif kind == b"fdAT" and frames:
             frames[-1].data.append((offset + 4, n_bytes - 4))
         file.seek(offset + n_bytes + 4)
-    return head, frames, plays
+    return head, frames, plays, claims
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

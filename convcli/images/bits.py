@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import BinaryIO
 
 
@@ -38,6 +39,10 @@ def bits_notes(stored_bits: int, dtype: str) -> tuple[str, ...]:
 
 def has_chunk(file: BinaryIO, name: bytes) -> bool:
     """Whether a PNG has a chunk before its pixels."""
-    file.seek(0)
-    before, _, _ = file.read(1 << 16).partition(b"IDAT")
-    return name in before
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        n_bytes, kind = struct.unpack(">I4s", head)
+        if kind in (name, b"IDAT"):
+            return bool(kind == name)
+        file.seek(n_bytes + 4, 1)
+    return False

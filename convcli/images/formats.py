@@ -6,9 +6,8 @@ suffix. Standard library only.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from convcli.errors import OutputError
 from convcli.images.info import NO_METADATA, Metadata
@@ -158,17 +157,6 @@ def sniff(head: bytes) -> Format | None:
     return None
 
 
-def is_animated_png(file: BinaryIO) -> bool:
-    """Return whether a PNG has the chunk that announces frames, which comes before its pixels."""
-    file.seek(8)
-    while len(head := file.read(8)) == 8:
-        n_bytes, kind = struct.unpack(">I4s", head)
-        if kind in (b"acTL", b"IDAT"):
-            return bool(kind == b"acTL")
-        file.seek(n_bytes + 4, 1)
-    return False
-
-
 class Picture(NamedTuple):
     """A picture to be written: its size and samples, its metadata, the settings of its encoder."""
 
@@ -221,7 +209,8 @@ def check_picture(picture_format: str, n_planes: int, depth: str, size_hw: tuple
         raise OutputError(f"{picture_format} cannot store {size}: at most {row.most_px} a side", hint="--format png")
 
 
-#: Unit in which animations store the time of a frame.
+#: Time of a frame where the input has none, and the unit in which animations store times.
+DURATION_MS = 100
 TIME_UNIT_MS = {"gif": 10, "webp": 1, "png": 1}
 _TITLES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jp2": "JPEG 2000"}
 #: EXIF that a TIFF keeps: nothing but an orientation.
@@ -266,7 +255,7 @@ def picture_notes(
     if row.note and not (picture_format == "gif" and n_planes < 3):
         notes.append(row.note)
     if row.alpha_is_bit and n_planes in (2, 4):
-        notes.append("GIF's alpha has 1 bit: it is split at half")
+        notes.append("GIF's alpha has 1 bit: below half of white it becomes clear, else opaque")
     if picture_format == "webp" and n_planes < 3:
         notes.append("webp has no grey: the plane is stored three times")
     return tuple(notes)
@@ -278,11 +267,14 @@ def timing_notes(picture_format: str, durations_ms: Iterable[float | None]) -> t
     Examples
     --------
     >>> timing_notes("gif", (40.0, 75.0)), timing_notes("webp", (40.0, 75.0, None))
-    (('frame times are rounded to 10 ms',), ())
+    (('frame times are rounded to 10 ms',), ('1 frames have no time: 100 ms each',))
     """
-    unit = TIME_UNIT_MS.get(picture_format, 0)
-    is_rounded = unit and any(time is not None and time % unit for time in durations_ms)
-    return (f"frame times are rounded to {unit} ms",) if is_rounded else ()
+    unit, times = TIME_UNIT_MS.get(picture_format, 0), list(durations_ms)
+    n_missing = times.count(None) if unit else 0
+    notes = [f"{n_missing} frames have no time: {DURATION_MS} ms each"] if n_missing else []
+    if unit and any(time is not None and time % unit for time in times):
+        notes.append(f"frame times are rounded to {unit} ms")
+    return tuple(notes)
 
 
 def fitting_icc(metadata: Metadata, n_planes: int) -> Metadata:

@@ -157,6 +157,8 @@ class PillowDecoder:
         notes += bits_notes(bits if dtype in ("uint8", "uint16") else 0, dtype)
         held = 16 if dtype == "uint16" else 8
         self._shift = held - bits if name == "jp2" and bits < held and mode != "P" else 0  # Pillow shifts to the left
+        if self._shift:
+            notes.append(f"white is {2**bits - 1} ({bits} bits)")
         planes = _PLANES.get(target, ("l",))
         self._key = _colour_key(image, bits if name == "png" else 8, dtype)
         if self._key is not None:

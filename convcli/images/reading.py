@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from convcli.errors import ImageError
 from convcli.images import formats
+from convcli.images.bits import has_chunk
 from convcli.images.info import (
     Image,
     ImageInfo,
@@ -74,12 +75,7 @@ def probe_frames(
     source, orientation, **limits
         As for :func:`probe`.
     frames : sequence of int
-        Frames, from 0; any order, rising is fastest.
-
-    Raises
-    ------
-    ImageError
-        As for :func:`probe`, of the first frame that is bad.
+        Frames, from 0; any order, rising is fastest. The first bad one raises as :func:`probe`.
     """
     asked = Limits(**limits)
     with _opened(source) as file:
@@ -184,8 +180,15 @@ def open_decoder(file: BinaryIO, frame: int, orientation: str, limits: Limits = 
     head = file.read(32)
     if not head:
         raise ImageError("is empty (0 bytes)", hint="the file was not written, or not to its end")
-    decoder = _decoder_of(file, formats.sniff(head), frame, orientation, limits.max_planes)
+    row = formats.sniff(head)
+    if limits.accept_damaged and row is not None and row.name == "jpeg":
+        # With an end marker the decoder fills what is missing with grey, where it would refuse a cut file.
+        file.seek(0)
+        file = io.BytesIO(file.read() + b"\xff\xd9")
+    decoder = _decoder_of(file, row, frame, orientation, limits.max_planes)
     info = decoder.info
+    if limits.accept_damaged and info.format == "jpeg":
+        decoder.info = info = info._replace(notes=(*info.notes, "damaged data are accepted: what is missing is grey"))
     if info.width_px < 1 or info.height_px < 1:
         raise ImageError(f"is {info.width_px} x {info.height_px} pixels large", hint="the header is damaged")
     check_count("planes", info.n_planes, limits.max_planes)
@@ -205,7 +208,7 @@ def _decoder_of(
         from convcli.images.tiff_read import TiffDecoder
 
         return TiffDecoder(file, frame, orientation, max_planes)
-    if name == "png" and formats.is_animated_png(file):
+    if name == "png" and has_chunk(file, b"acTL"):
         from convcli.images.apng import ApngDecoder
 
         return ApngDecoder(file, frame, orientation)

@@ -248,7 +248,7 @@ def check_format(name: str, depth: str | None, encoding: Mapping[str, str], *, r
     row = formats.BY_NAME[name]
     if depth is not None and not row.raw and depth not in row.depths:
         able = [*formats.able("depths", depth), *(formats.RAW if depth == "float" else ())]
-        hint = f"--format {', '.join(able[:-1])} or {able[-1]}"
+        hint = f"--format {', '.join(able[:-1])} or {able[-1]}" if able[1:] else f"--format {able[0]}"
         raise UsageError(f"--depth {depth} cannot be stored as {name}", hint=hint)
     for key, flag in encoding.items():
         if raw or key not in row.options:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from convcli.errors import ImageError, UsageError
+from convcli.errors import ImageError, UsageError, local_path
 from convcli.images import formats
 from convcli.pipeline.names import MANIFEST_NAME, InputFile
 
@@ -53,7 +53,7 @@ def find_inputs(
     for source in _each(words, recursive, out_dir, left_out):
         found.setdefault((source.label, str(source.below)), source)
     for name in listed:
-        source = InputFile(path=Path(name))
+        source = InputFile(path=local_path(name))
         found.setdefault((source.label, str(source.below)), source)
     if not found:
         raise UsageError("no input given", hint="convcli apply photo.jpg -k sobel")
@@ -75,7 +75,7 @@ def _each(words: Sequence[str], recursive: bool, out_dir: Path | None, skipped: 
                 raise ImageError(f"no file matches {word!r}", hint="quote the pattern and check the folder's name")
             yield from (InputFile(path=Path(name)) for name in names)
         else:
-            yield InputFile(path=Path(word))
+            yield InputFile(path=local_path(word))
 
 
 def _search(search: _Search, skipped: list[Path]) -> Iterator[InputFile]:

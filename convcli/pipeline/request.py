@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from convcli.errors import UsageError, near_names
+from convcli.errors import UsageError, local_path, near_names
 from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
@@ -73,7 +73,7 @@ def _able(option: str) -> str:
     return ", ".join(flags.formats_with(option))
 
 
-_path, _text = flags.text_only(Path), flags.text_only(str.strip)
+_path, _text = flags.text_only(local_path), flags.text_only(str.strip)
 _positive, _whole = partial(parse_pair, minimum=1), partial(parse_pair, minimum=0)
 _number: Callable[..., Option] = partial(Option, kind=int)
 _BORDERS = ("zeros", "constant:", "replicate", "reflect", "symmetric", "circular")

@@ -1,0 +1,41 @@
+"""URLs are no local names: they are refused wherever a file or folder is named, and nothing is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import run_cli
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["apply", "s3://bucket/a.png", "-k", "sobel", "-o", "o.png"],
+        ["apply", "https://example.org/a.png", "-k", "sobel", "-o", "o.png"],
+        ["apply", "{photo}", "-k", "s3://bucket/k.npy", "-o", "o.png"],
+        ["apply", "{photo}", "-k", "sobel", "--out-dir", "gs://bucket/x"],
+        ["apply", "{photo}", "-k", "sobel", "-o", "s3://bucket/o.png"],
+        ["apply", "{photo}", "-k", "sobel", "-o", "o.png", "--report", "az://b/r.json"],
+        ["apply", "{photo}", "--stack", "s3://bucket/s.toml"],
+        ["shape", "s3://bucket/a.png", "conv:1,k=3"],
+        ["play", "{photo}", "-o", "s3://bucket/p.html"],
+    ],
+)
+def test_urls_are_refused(arguments: list[str], photo: Path, tmp_path: Path) -> None:
+    result = run_cli(*(word.format(photo=photo) for word in arguments), cwd=tmp_path)
+    assert result.exit_code == 2
+    assert "is a URL, and only local files are read and written" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_list_with_a_url_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "names").write_text("s3://bucket/a.png\n")
+    result = run_cli("apply", "-k", "sobel", "--files-from", "names", "--out-dir", tmp_path / "o", cwd=tmp_path)
+    assert result.exit_code == 2
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_colon_in_a_name_is_no_url(photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "a:b.png").write_bytes(photo.read_bytes())
+    run_cli("apply", "a:b.png", "-k", "sobel", "-o", "o.png", cwd=tmp_path).ok()
