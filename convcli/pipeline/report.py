@@ -64,7 +64,7 @@ def describe(plan: Plan) -> dict[str, Any]:
 
     Keys are the words of the flags; shapes are channels, (frames,) rows, columns.
     """
-    from convcli.engine import loops
+    from convcli.engine.native import describe as loops
 
     info, parts = plan.info, plan.transform.describe()
     return {
