@@ -83,7 +83,7 @@ def _apply(
 
 def _show_version(asked: bool) -> None:
     if asked:
-        from convcli.engine.native import describe as loops
+        from convcli.engine import loops
 
         typer.echo(f"convcli {__version__}, {loops()}")
         raise typer.Exit

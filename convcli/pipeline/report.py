@@ -64,7 +64,7 @@ def describe(plan: Plan) -> dict[str, Any]:
 
     Keys are the words of the flags; shapes are channels, (frames,) rows, columns.
     """
-    from convcli.engine.native import describe as loops
+    from convcli.engine import loops
 
     info, parts = plan.info, plan.transform.describe()
     return {
