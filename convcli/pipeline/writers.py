@@ -273,13 +273,8 @@ class SheetOutput(_Writer):
         output, request = self.output, self._plan.request
         drawn = [apply_colormap(tile, request.colormap) for tile in tiles] if request.colormap else list(tiles)
         sheet = make_sheet(drawn, labels, tile_px=TILE_PX)
-        write_picture(
-            open_target(output),
-            sheet,
-            picture_format=output.format,
-            metadata=self._metadata,
-            **request.encoding,
-        )
+        options = {"picture_format": output.format, "metadata": self._metadata, **request.encoding}
+        write_picture(open_target(output), sheet, **options)
         return _n_bytes(output)
 
     def abort(self) -> None:
