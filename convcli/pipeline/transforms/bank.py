@@ -168,14 +168,14 @@ class BankPlanner:
         The bank cannot be loaded.
     """
 
-    def __init__(self, request: ApplyRequest) -> None:
+    def __init__(self, request: ApplyRequest, loaded: KernelBank | None = None) -> None:
         from convcli.banks.bank import check_taps, max_taps
         from convcli.banks.load import load_bank
 
         self.request = request
         limit = nullcontext() if request.max_taps is None else max_taps(request.max_taps)
         with limit:
-            self.bank = load_bank(*request.kernels)
+            self.bank = self.loaded = loaded or load_bank(*request.kernels)
             check_taps(self.bank.weight.size, f"kernel {self.bank.name}")
         # By planes: grey and colour pictures of one folder repeat a kernel differently.
         self._bound: dict[tuple[str, ...], BoundBank] = {}
