@@ -16,11 +16,11 @@ from convcli.pipeline.transforms.strips import ConvRun, plan_engine
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.banks import KernelBank
-    from convcli.engine import ConvPlan
+    from convcli.banks.bank import KernelBank
     from convcli.engine.borders import Border
+    from convcli.engine.plan import ConvPlan
     from convcli.geometry.arithmetic import Pair
-    from convcli.images import ImageInfo
+    from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSource
     from convcli.layers.kinds.conv import Conv
     from convcli.pipeline.request import ApplyRequest
