@@ -92,9 +92,11 @@ def write_whole(path: Path, data: bytes, *, overwrite: bool) -> None:
         raise OutputError(f"{path} exists", hint="--overwrite, or another name", path=str(path))
     name = ""
     try:
+        # Beside its target, as a rename works within one file system only.
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+        # The mask cannot be read without setting it.
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)  # noqa: PTH101 - mkstemp makes it private
