@@ -6,14 +6,13 @@ and deflate share the thread, and the cache, of the convolution.
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from convcli.engine.store import ToneCounts
-from convcli.errors import OutputError
 from convcli.images import formats, open_picture
+from convcli.images.files import vanished
 from convcli.images.planes import select_planes, view_planes
 from convcli.pipeline.outputs import TILE_PX, tile_factor
 from convcli.pipeline.report import conventions, to_json
@@ -22,13 +21,12 @@ from convcli.pipeline.transforms.base import Band, OutputWriter, Ranges
 from convcli.version import __version__
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from convcli.images import Image, LargeImage, Metadata
     from convcli.images.planes import PlaneSource
     from convcli.images.write import PictureWriter
+    from convcli.pipeline.output_files import OutputFiles
     from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.plan import Plan
 
@@ -40,6 +38,7 @@ class Job(NamedTuple):
     image: Image | LargeImage
     ranges: Ranges | None
     stamp: str
+    files: OutputFiles
 
 
 def make_stamp(plan: Plan) -> str:
@@ -63,21 +62,13 @@ def bind_tone(plan: Plan, output: OutputFile, ranges: Ranges | None) -> Tone:
     )
 
 
-def open_target(output: OutputFile) -> Path | BinaryIO:
-    """Return the target to open: the path, its folder made, or standard output."""
-    if output.path is None:
-        return sys.stdout.buffer
-    try:
-        output.path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make the folder {output.path.parent}: {error.strerror}", hint="choose another --out-dir"
-        ) from None
-    return output.path
-
-
 def _n_bytes(output: OutputFile) -> int | None:
-    return None if output.path is None else output.path.stat().st_size
+    if output.path is None:
+        return None
+    try:
+        return output.path.stat().st_size
+    except FileNotFoundError:
+        raise vanished(output.path) from None
 
 
 def open_encoder(job: Job, output: OutputFile, **frames: Any) -> PictureWriter:
@@ -93,10 +84,10 @@ def open_encoder(job: Job, output: OutputFile, **frames: Any) -> PictureWriter:
         **plan.request.encoding,
     }
     if not frames:
-        return open_picture(open_target(output), **options)
+        return open_picture(job.files.open(output.path), **options)
     from convcli.images import open_animation
 
-    return open_animation(open_target(output), **options, **frames)
+    return open_animation(job.files.open(output.path), **options, **frames)
 
 
 def _keeps_alpha(plan: Plan, output: OutputFile) -> bool:
@@ -141,10 +132,6 @@ class _Writer:
         """Put the file in its place; return its bytes, if it has a place."""
         self._encoder.close()
         return _n_bytes(self.output)
-
-    def abort(self) -> None:
-        """Leave nothing behind."""
-        self._encoder.abort()
 
 
 class PictureOutput(_Writer):
@@ -216,7 +203,7 @@ class RawOutput(_Writer):
 
         height, width = output.size_hw
         self._encoder = open_raw(
-            open_target(output),
+            job.files.open(output.path),
             raw_format=output.format,
             names=tuple(plan.maps[index].label for index in output.maps),
             height_px=height,
@@ -238,7 +225,7 @@ class SheetOutput(_Writer):
 
     def __init__(self, job: Job, output: OutputFile) -> None:
         super().__init__(job.plan, output, bind_tone(job.plan, output, job.ranges))
-        self._metadata = _metadata(job, output)
+        self._metadata, self._files = _metadata(job, output), job.files
         height, width = output.size_hw
         self.factor = factor = tile_factor(output.size_hw)
         self._sums = np.zeros((len(output.maps), -(-height // factor), -(-width // factor)), np.float32)
@@ -271,16 +258,13 @@ class SheetOutput(_Writer):
         drawn = [apply_colormap(tile, request.colormap) for tile in tiles] if request.colormap else list(tiles)
         sheet = make_sheet(drawn, labels, tile_px=TILE_PX)
         write_picture(
-            open_target(output),
+            self._files.open(output.path),
             sheet,
             picture_format=output.format,
             metadata=self._metadata,
             **request.encoding,
         )
         return _n_bytes(output)
-
-    def abort(self) -> None:
-        """Nothing is on disk before the end."""
 
 
 #: The writer of each kind of output; a map in a raw format is written as raw.
