@@ -185,7 +185,7 @@ def test_integers_at_the_end_of_their_range():
     assert toned([-(2**31), 2**31 - 1], "offset:5", dtype=np.int32)[0] == [0, 255]
 
 
-def test_auto_follows_the_sum_of_the_taps():
+XX
     assert parse_tone("auto").resolve(zero_sum=True) == ToneSpec("abs")
     assert parse_tone("auto").resolve(zero_sum=False) == ToneSpec("clip")
     assert parse_tone("clip").resolve(zero_sum=True) == ToneSpec("clip")

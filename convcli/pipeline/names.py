@@ -64,14 +64,15 @@ class InputFile(NamedTuple):
 
 
 class MapName(NamedTuple):
-    """One output map: which kernel made it, from which planes, and whether its taps sum to zero.
+    """One output map: which kernel made it, from which planes, and the nature of its values, which decides its tone.
 
-    ``channel`` is empty for a kernel that mixes planes by taps of its own (a dense bank).
+    ``channel`` is empty for a kernel that mixes planes by taps of its own (a dense bank). ``nature`` is a key of
+    :data:`convcli.pipeline.tones.AUTO`.
     """
 
     kernel: str
     channel: str
-    zero_sum: bool
+    nature: str = "other"
 
     @property
     def label(self) -> str:

@@ -69,7 +69,11 @@ class Plan:
 
     def tones(self, depth: str) -> tuple[ToneSpec, ...]:
         """Return the tone of each map at a depth, ``auto`` resolved."""
-        return self.transform.tones(depth, on_sheet=self.outputs[0].kind == "sheet")
+        from convcli.pipeline.tones import resolve_tones
+
+        request, n_indexes = self.request, self.transform.n_indexes
+        is_normalized = request.normalize is not None
+        return resolve_tones(request.tone, self.maps, depth, n_indexes=n_indexes, is_normalized=is_normalized)
 
     @property
     def white(self) -> float:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from convcli.pipeline.names import MapName
     from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.request import ApplyRequest
-    from convcli.pipeline.tones import Tone, ToneSpec
+    from convcli.pipeline.tones import Tone
 
 Ranges = tuple["NDArray[Any]", "NDArray[Any]"]
 
@@ -121,9 +121,15 @@ class Transform(ABC):
         """Whether running it may load torch, of which one copy is enough."""
         return True
 
-    @abstractmethod
-    def tones(self, depth: str, *, on_sheet: bool) -> tuple[ToneSpec, ...]:
-        """Return the tone of each map at a depth, ``auto`` resolved."""
+    @property
+    def n_indexes(self) -> int:
+        """How many indexes the maps hold where ``argmax`` made them, else 0."""
+        return 0
+
+    def taps(self, map_index: int) -> NDArray[np.float64] | None:
+        """Return the taps that made a map, (planes, rows, columns), to be drawn beside it; None where layers did."""
+        del map_index
+        return None
 
     @abstractmethod
     def weight_bytes(self) -> bytes:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from convcli.images import ImageInfo
     from convcli.images.planes import PlaneSource
     from convcli.pipeline.request import ApplyRequest
-    from convcli.pipeline.transforms.binding import BoundBank, Combination
+    from convcli.pipeline.transforms.binding import BoundBank
+    from convcli.pipeline.transforms.combination import Combination
 
 T = TypeVar("T")
 
