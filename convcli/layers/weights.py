@@ -77,7 +77,7 @@ class NumberSources(NamedTuple):
             if weight.shape != wanted:
                 raise _other_shape(spec, weight.shape, wanted)
             return weight, bias
-        from convcli.banks import load_bank
+        from convcli.banks.load import load_bank
 
         bank = load_bank(self._anchored(spec))
         weight = np.asarray(bank.weight, np.float64)

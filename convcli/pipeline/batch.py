@@ -103,7 +103,7 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
 
 def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
     """Read the headers of one file and plan its frames: by themselves, as one picture or as a volume."""
-    from convcli.images import probe, probe_frames
+    from convcli.images.reading import probe, probe_frames
 
     request = planner.request
     reading = {"orientation": request.orientation, **request.limits}

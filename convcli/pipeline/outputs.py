@@ -12,7 +12,7 @@ from convcli.pipeline.names import DENSE_TEMPLATE, MAP_TEMPLATE, PICTURE_TEMPLAT
 from convcli.pipeline.request import ApplyRequest
 
 if TYPE_CHECKING:
-    from convcli.images import ImageInfo
+    from convcli.images.info import ImageInfo
 
 #: Longest side of one tile of a contact sheet, in pixels; larger maps are averaged down by a whole factor.
 TILE_PX = 320
@@ -75,7 +75,7 @@ class OutputNames(NamedTuple):
         request, source = self.request, self.source
         if request.to_stdout or request.output is not None:
             return request.output
-        from convcli.banks import safe_name
+        from convcli.banks.bank import safe_name
 
         output_format = request.format or "png"
         values = {
@@ -154,7 +154,7 @@ def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: M
     if output.kind == "sheet" and factor > 1:
         notes.append(f"tiles are averages over {factor}x{factor} samples")
     if output.kind == "picture":
-        from convcli.images import picture_notes
+        from convcli.images.formats import picture_notes
 
         metadata = info.metadata._replace(stamp="")  # formats without room for it have a sidecar
         # --compress changes the bytes on disk, never the samples.

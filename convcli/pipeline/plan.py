@@ -26,7 +26,7 @@ from convcli.pipeline.outputs import (
 from convcli.pipeline.request import ApplyRequest
 
 if TYPE_CHECKING:
-    from convcli.images import ImageInfo
+    from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSelection
     from convcli.pipeline.tones import ToneSpec
     from convcli.pipeline.transforms.bank import BankPlanner
@@ -216,7 +216,8 @@ def check_words(request: ApplyRequest) -> None:
     UsageError
         Tone, engine, border or colormap is unknown.
     """
-    from convcli.engine import ENGINES, parse_border
+    from convcli.engine.borders import parse_border
+    from convcli.engine.plan import ENGINES
     from convcli.pipeline.tones import parse_tone
 
     parse_tone(request.tone)
@@ -224,6 +225,6 @@ def check_words(request: ApplyRequest) -> None:
     if request.padding_mode is not None:
         parse_border(request.padding_mode)
     if request.colormap is not None:
-        from convcli.images import COLORMAPS
+        from convcli.images.colormaps import COLORMAPS
 
         choice(request.colormap, "--colormap", COLORMAPS)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convcli.images import open_planes, read_frames
 from convcli.images.planes import view_planes
+from convcli.images.reading import open_planes, read_frames
 from convcli.images.write import save_text
 from convcli.pipeline.report import image_report, to_json
 from convcli.pipeline.transforms.base import OutputWriter, Run, Stopped, Tools
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from convcli.engine import ConvPlan, Runner
-    from convcli.images import Image, LargeImage
+    from convcli.engine.plan import ConvPlan
+    from convcli.engine.runner import Runner
+    from convcli.images.info import Image, LargeImage
     from convcli.images.planes import PlaneSource
     from convcli.images.write import PictureWriter
     from convcli.pipeline.plan import Plan
@@ -129,7 +130,7 @@ class Pipeline:
         return plan.transform.start(_planes(plan, image), tools)
 
     def _prepare(self, conv: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None) -> Runner:
-        from convcli.engine import prepare
+        from convcli.engine.runner import prepare
 
         # Threads that work on files of one shape ask at once; the kernels are prepared for the first.
         with self._lock:

@@ -18,11 +18,11 @@ from convcli.pipeline.transforms.strips import ConvRun, plan_engine
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.banks import KernelBank
-    from convcli.engine import ConvPlan
+    from convcli.banks.bank import KernelBank
     from convcli.engine.borders import Border
+    from convcli.engine.plan import ConvPlan
     from convcli.geometry.arithmetic import Pair
-    from convcli.images import ImageInfo
+    from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSource
     from convcli.layers.kinds.conv import Conv
     from convcli.pipeline.request import ApplyRequest
@@ -174,8 +174,8 @@ class BankPlanner:
     """
 
     def __init__(self, request: ApplyRequest) -> None:
-        from convcli.banks import load_bank
         from convcli.banks.bank import check_taps, max_taps
+        from convcli.banks.load import load_bank
 
         self.request = request
         limit = nullcontext() if request.max_taps is None else max_taps(request.max_taps)

@@ -12,7 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.engine import ConvPlan, Runner
+    from convcli.engine.plan import ConvPlan
+    from convcli.engine.runner import Runner
     from convcli.engine.store import ToneCounts
     from convcli.images.planes import PlaneSelection, PlaneSource
     from convcli.pipeline.names import MapName

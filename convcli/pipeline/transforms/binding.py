@@ -16,7 +16,7 @@ from convcli.pipeline.names import MapName
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.banks import KernelBank
+    from convcli.banks.bank import KernelBank
 
 #: Taps that add up to less than this part of their L1 norm sum to zero for the tone: published ones are rounded.
 ZERO_SUM = 1e-3

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from convcli.images import ImageInfo
+    from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSource
     from convcli.layers.layer import Numbers
     from convcli.layers.stack import Stack
@@ -108,7 +108,7 @@ class StackPlanner:
     bank = None
 
     def __init__(self, request: ApplyRequest) -> None:
-        from convcli.banks import safe_name
+        from convcli.banks.bank import safe_name
         from convcli.layers.stack import load_stack
 
         assert request.stack is not None

@@ -14,8 +14,9 @@ from convcli.pipeline.transforms.base import STRIP_BYTES, Band, OutputWriter, Ra
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.engine import ConvPlan, Runner
-    from convcli.images import ImageInfo
+    from convcli.engine.plan import ConvPlan
+    from convcli.engine.runner import Runner
+    from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSource
     from convcli.pipeline.request import ApplyRequest
     from convcli.pipeline.transforms.binding import BoundBank
@@ -35,7 +36,8 @@ def plan_engine(
     request: ApplyRequest, bound: BoundBank, info: ImageInfo, n_planes: int, *, computed: bool = False
 ) -> ConvPlan:
     """Plan the convolution itself; ``computed`` planes reach the engine as floats, not as stored samples."""
-    from convcli.engine import parse_border, plan_conv
+    from convcli.engine.borders import parse_border
+    from convcli.engine.plan import plan_conv
     from convcli.engine.problem import check_range
 
     input_px = (info.height_px, info.width_px)

@@ -26,8 +26,8 @@ from convcli.pipeline.transforms.combination import Combination, is_picture
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.banks import KernelBank
-    from convcli.images import ImageInfo
+    from convcli.banks.bank import KernelBank
+    from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSource
     from convcli.pipeline.request import ApplyRequest
 
@@ -56,7 +56,7 @@ class Volume(AnyBank):
 
     def describe(self) -> dict[str, Any]:
         """Return kernel, convolution and shapes, in the words of a bank's report."""
-        from convcli.engine import parse_border
+        from convcli.engine.borders import parse_border
 
         border = parse_border(self.request.padding_mode or "replicate")
         reason = "3-D: a sum of 2-D convolutions over the kernel's depth"
@@ -67,7 +67,7 @@ class Volume(AnyBank):
 
     def start(self, planes: NDArray[Any] | PlaneSource, tools: Tools) -> Run:
         """Convolve the volume."""
-        from convcli.engine import conv3d
+        from convcli.engine.functional import conv3d
 
         request, bound = self.request, self.bound
         frames = [whole(planes), *map(whole, tools.other_frames())]
