@@ -29,7 +29,9 @@ def clip_messages(maps: Sequence[Mapping[str, Any]], *, where: str = "") -> tupl
     clipped = [one for one in maps if one["clipped_low"] + one["clipped_high"] > CLIP_WARNING * one["samples"]]
     expected = [one for one in clipped if one["keeps_brightness"]]
     others = [one for one in clipped if not one["keeps_brightness"]]
-    notes = [f"{_fact(expected)}{where}, as kernels that keep brightness do; -o maps.npy keeps them"] if expected else []
+    notes = (
+        [f"{_fact(expected)}{where}, as kernels that keep brightness do; -o maps.npy keeps them"] if expected else []
+    )
     if others:
         warnings.append(f"{_fact(others)}{where}; --tone {helping_tone(maps)} keeps them, and so does -o maps.npy")
     return notes, warnings
@@ -43,8 +45,10 @@ def helping_tone(maps: Sequence[Mapping[str, Any]]) -> str:
     Examples
     --------
     >>> one = {"tone": "abs", "depth": "8", "min": -1009.0, "max": 991.0}
-    >>> helping_tone([one]), helping_tone([{**one, "tone": "clip", "min": 0.0}]), helping_tone([{**one, "tone": "clip"}])
-    ('abs:0.252', 'scale:0.257', 'signed')
+    >>> helping_tone([one]), helping_tone([{**one, "tone": "clip", "min": 0.0}])
+    ('abs:0.252', 'scale:0.257')
+    >>> helping_tone([{**one, "tone": "clip"}])
+    'signed'
     """
     tones = {one["tone"].partition(":")[0] for one in maps}
     low, high = min(one["min"] for one in maps), max(one["max"] for one in maps)
@@ -77,7 +81,9 @@ def _fact(maps: Sequence[Mapping[str, Any]]) -> str:
     low, high = sum(one["clipped_low"] for one in maps), sum(one["clipped_high"] for one in maps)
     share = 100 * (low + high) / sum(one["samples"] for one in maps)
     values = f"{min(one['min'] for one in maps):.5g} to {max(one['max'] for one in maps):.5g}"
-    return f"{low} samples clipped low and {high} high ({_percent(share)}, values {values})"
+    both = f"{low} samples clipped low and {high} high"
+    text = both if low and high else f"{low + high} samples clipped {'low' if low else 'high'}"
+    return f"{text} ({_percent(share)}, values {values})"
 
 
 def _percent(share: float) -> str:

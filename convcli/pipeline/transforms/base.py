@@ -67,8 +67,8 @@ class OutputWriter(Protocol):
 class Run(Protocol):
     """A transform under way on one image."""
 
-    def ranges(self) -> Ranges:
-        """Return minimum and maximum of each map, which some tones need first."""
+    def ranges(self, finish: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> Ranges:
+        """Return minimum and maximum of each map, which some tones need first; ``finish`` is the last step to them."""
 
     def fill(self, writers: Sequence[OutputWriter]) -> None:
         """Give every writer the maps of its output, from top to bottom."""
@@ -189,9 +189,9 @@ class WholeRun:
         self._results = results
         self._check = check
 
-    def ranges(self) -> Ranges:
+    def ranges(self, finish: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> Ranges:
         """Return minimum and maximum of each map."""
-        maps = [result for _, result in self._results]
+        maps = [finish(result) if finish else result for _, result in self._results]
         return (
             np.concatenate([one.min(axis=(1, 2)) for one in maps]),
             np.concatenate([one.max(axis=(1, 2)) for one in maps]),

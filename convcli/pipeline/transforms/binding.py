@@ -5,7 +5,7 @@ The rules of ``--groups``, of ``--mode`` and of ``--bias`` live here and nowhere
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -118,8 +118,11 @@ def taps_of(bound: BoundBank, index: int, *, transposed: bool = False) -> NDArra
     >>> taps_of(bind_bank(load_bank("sobel"), ("r", "g", "b")), 5)[0, 0].tolist()
     [-1.0, -2.0, -1.0]
     """
-    if not transposed:
-        return bound.weight[index]
+    taps: NDArray[np.float64] = bound.weight[index] if not transposed else _transposed_taps(bound, index)
+    return taps
+
+
+def _transposed_taps(bound: BoundBank, index: int) -> Any:
     rows, per_group = bound.weight.shape[0] // bound.groups, bound.weight.shape[1]
     group, place = divmod(index, per_group)
     return bound.weight[group * rows : (group + 1) * rows, place]
@@ -131,7 +134,8 @@ def _with_natures(
     """Return the names of the maps with the nature of their values."""
     spread = float(np.prod(stride)) if transposed else 1.0
     natures = [
-        _nature(taps_of(bound, index, transposed=transposed), bias, spread) for index, bias in enumerate(biases.tolist())
+        _nature(taps_of(bound, index, transposed=transposed), bias, spread)
+        for index, bias in enumerate(biases.tolist())
     ]
     # Kernels of several planes are a layer: one map whose taps add up to zero by chance keeps the tone of the others.
     if not bound.depthwise and len(set(natures)) > 1:
