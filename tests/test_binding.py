@@ -48,12 +48,6 @@ def test_what_does_not_divide_lists_what_would(n_in: int, groups: int | None, hi
     assert hint in str(caught.value.hint)
 
 
-def test_convolve_rotates_the_taps_by_180_degrees() -> None:
-    correlate, convolve = bind_bank(_bank(1, 1), ("l",)), bind_bank(_bank(1, 1), ("l",), mode="convolve")
-    assert correlate.weight[0, 0].ravel().tolist() == list(range(1, 10))
-    assert convolve.weight[0, 0].ravel().tolist() == list(range(9, 0, -1))
-
-
 def test_bias_is_one_value_or_one_per_kernel() -> None:
     assert bind_bank(_bank(2, 1), RGB, bias=(5.0,)).bias.tolist() == [5.0] * 6
     assert bind_bank(_bank(2, 1), RGB, bias=(1.0, 2.0)).bias.tolist() == [1.0, 2.0] * 3

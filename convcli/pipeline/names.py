@@ -14,7 +14,7 @@ from convcli.errors import OutputError, UsageError, near_names
 MAP_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}-{channel}.{ext}"
 DENSE_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}.{ext}"
 PICTURE_TEMPLATE = "{dir}/{stem}_{bank}.{ext}"
-FIELDS = ("dir", "parent", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
+FIELDS = ("dir", "parent", "file", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
 #: Beginnings of a template that may tell inputs of one name apart, the simplest first.
 _TELLING = ("{dir}/{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")
 #: The record of a batch in its output folder: :mod:`convcli.pipeline.manifest`.
@@ -50,6 +50,11 @@ class InputFile(NamedTuple):
     def stem(self) -> str:
         """File name without its last suffix."""
         return "stdin" if self.path is None else self.path.stem or self.path.name
+
+    @property
+    def file(self) -> str:
+        """File name with its suffix."""
+        return "stdin" if self.path is None else self.path.name
 
     @property
     def suffix(self) -> str:

@@ -179,6 +179,8 @@ class ApplyRequest(NamedTuple):
 
     #: Set by ``-o -``, which leaves ``output`` absent.
     to_stdout: bool = False
+    #: Set by a job, no process of which sees all names: outputs are named by the file with its suffix.
+    whole_names: bool = False
 
     @property
     def is_one_file(self) -> bool:
@@ -228,7 +230,7 @@ OPTIONS: tuple[Option, ...] = tuple(
             hint.__metadata__[0]._replace(key=key)
             for record in (ApplyRequest, RunFlags)
             for key, hint in record.__annotations__.items()
-            if key != "to_stdout"
+            if hasattr(hint, "__metadata__")
         ),
         key=lambda row: SECTIONS.index(row.section),
     )

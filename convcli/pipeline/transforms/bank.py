@@ -173,14 +173,15 @@ class BankPlanner:
         The bank cannot be loaded.
     """
 
-    def __init__(self, request: ApplyRequest) -> None:
+    def __init__(self, request: ApplyRequest, loaded: KernelBank | None = None) -> None:
         from convcli.banks.bank import check_taps, max_taps
-        from convcli.banks.load import load_bank
+        from convcli.banks.load import load_bank, turned
 
         self.request = request
         limit = nullcontext() if request.max_taps is None else max_taps(request.max_taps)
         with limit:
-            self.bank = load_bank(*request.kernels)
+            self.loaded = bank = loaded or load_bank(*request.kernels)
+            self.bank = turned(bank) if request.mode == "convolve" else bank
             check_taps(self.bank.weight.size, f"kernel {self.bank.name}")
         # By planes: grey and colour pictures of one folder repeat a kernel differently.
         self._bound: dict[tuple[str, ...], BoundBank] = {}
@@ -270,6 +271,6 @@ class BankPlanner:
     def _bind(self, planes: tuple[str, ...]) -> BoundBank:
         if planes not in self._bound:
             request = self.request
-            how = {"groups": request.groups, "mode": request.mode, "bias": request.bias, "stride": request.stride}
+            how = {"groups": request.groups, "bias": request.bias, "stride": request.stride}
             self._bound[planes] = bind_bank(self.bank, planes, transposed=request.transposed, **how)  # type: ignore[arg-type]
         return self._bound[planes]

@@ -1,6 +1,6 @@
 """A bank bound to the planes of one image: the weight tensor, groups and map names that will run.
 
-The rules of ``--groups``, of ``--mode`` and of ``--bias`` live here and nowhere else.
+The rules of ``--groups`` and of ``--bias`` live here and nowhere else.
 """
 
 from __future__ import annotations
@@ -57,7 +57,6 @@ def bind_bank(
     planes: tuple[str, ...],
     *,
     groups: int | None = None,
-    mode: str = "correlate",
     bias: tuple[float, ...] | None = None,
     transposed: bool = False,
     stride: tuple[int, ...] = (1, 1),
@@ -72,8 +71,6 @@ def bind_bank(
         Names of the C input planes, ``("r", "g", "b")``.
     groups : int, optional
         ``None`` is ``--groups auto``: single-channel kernels run on every plane by itself, others with ``C / I``.
-    mode : {"correlate", "convolve"}
-        ``convolve`` rotates the taps by 180 degrees.
     bias : tuple of float, optional
         One value for all maps or one per kernel; replaces the bank's own.
     transposed : bool
@@ -88,8 +85,7 @@ def bind_bank(
     UsageError
         The number of bias values is neither 1 nor that of the kernels.
     """
-    axes = tuple(range(2, bank.weight.ndim))
-    weight = np.flip(bank.weight, axes) if mode == "convolve" else bank.weight
+    weight = bank.weight
     n_kernels, n_channels = weight.shape[:2]
     if groups is not None:
         check_weight_groups(weight.shape, len(planes), groups, transposed=transposed)

@@ -107,13 +107,13 @@ class StackPlanner:
 
     bank = None
 
-    def __init__(self, request: ApplyRequest) -> None:
+    def __init__(self, request: ApplyRequest, loaded: Stack | None = None) -> None:
         from convcli.banks.bank import safe_name
         from convcli.layers.stack import load_stack
 
         assert request.stack is not None
         self.request = request
-        self.stack = load_stack(request.stack, n_axes=2)
+        self.stack = self.loaded = loaded or load_stack(request.stack, n_axes=2)
         self._file_name = safe_name(self.stack.name)
         _refuse_flags(request)
         self._numbers: dict[int, Sequence[Numbers]] = {}

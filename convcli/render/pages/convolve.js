@@ -103,8 +103,13 @@ function makeAxes(height, width, taps, settings) {
     }));
 }
 
-/** Correlation taps: `convolve` turns the kernel by 180 degrees. */
-const oriented = (taps, mode) => (mode === "convolve" ? taps.map((row) => [...row].reverse()).reverse() : taps);
+/** Correlation taps: `convolve` turns the kernel by 180 degrees; zeros behind an even axis keep its anchor. */
+function oriented(taps, mode) {
+  if (mode !== "convolve") return taps;
+  const turned = (line, zero) => [...line].reverse().concat(line.length % 2 ? [] : [zero]);
+  const rows = taps.map((row) => turned(row, 0));
+  return turned(rows, rows[0].map(() => 0));
+}
 
 /** Planes of the photo that take part, as {name, values}: all, one of them, or BT.601 luma. */
 function choosePlanes(photo, channels) {
@@ -159,7 +164,8 @@ function isZeroSum(taps) {
  */
 function convolve(photo, settings) {
   const together = settings.combine !== "none";
-  const used = together ? settings.kernels : [settings.kernels[settings.shown]];
+  const used = (together ? settings.kernels : [settings.kernels[settings.shown]])
+    .map((kernel) => ({ ...kernel, taps: oriented(kernel.taps, settings.mode) }));
   const border = settings.transposed ? { mode: "constant", value: 0 } : settings.border;
   const [rows, columns] = makeAxes(photo.height, photo.width, used[0].taps, settings);
   const planes = choosePlanes(photo, settings.channels);
@@ -168,7 +174,7 @@ function convolve(photo, settings) {
   if (size > 4e6) throw new Problem(`an output of ${rows.output} × ${columns.output} is too large for this page`);
   const maps = used.map(({ taps }) => groups.map((group) => {
     const sums = new Float64Array(size);
-    for (const plane of group) accumulate(sums, plane.values, oriented(taps, settings.mode), rows, columns, border);
+    for (const plane of group) accumulate(sums, plane.values, taps, rows, columns, border);
     return Float32Array.from(sums, (sum) => Math.fround(sum) + settings.bias);
   }));
   const result = groups.map((_, at) => {
@@ -225,7 +231,7 @@ function store(maps, tone) {
 
 /** Write one output sample out: for each plane of its group the patch, whether it is the photo's, taps and products. */
 function explainSample(found, settings, shown, group, row, column) {
-  const taps = oriented(found.used[shown].taps, settings.mode);
+  const { taps } = found.used[shown];
   const down = found.rows.windowAt(row), across = found.columns.windowAt(column);
   const chosen = down.taps.map((r) => across.taps.map((c) => taps[r][c]));
   const { rows, columns, border } = found;
