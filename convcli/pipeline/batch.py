@@ -39,6 +39,8 @@ class BatchPlan(NamedTuple):
     settled: tuple[Outcome, ...]
     manifest: Manifest | None = None
     resume: bool = False
+    #: Called with the plan and the report of every input that is done, in the process that did it.
+    finish: Callable[[Plan, dict[str, Any]], None] | None = None
 
     @property
     def n_inputs(self) -> int:
@@ -74,7 +76,7 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     settled: list[Outcome] = []
     for source in sources:
         try:
-            plans += _plan_file(planner, source)
+            plans += plan_file(planner, source)
         except ConvcliError as error:
             settled.append(Outcome(source=source, error=error.within(source.label)))
         except Exception as error:
@@ -101,7 +103,7 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     return BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
 
 
-def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
+def plan_file(planner: Planner, source: InputFile) -> list[Plan]:
     """Read the headers of one file and plan its frames: by themselves, as one picture or as a volume."""
     from convcli.images.reading import probe, probe_frames
 
@@ -196,10 +198,9 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
     n_jobs = max(1, min(jobs or cores, len(batch.plans)))
     # Files at a time scale better than strips within one: threads get the cores that files leave over.
     pipeline = Pipeline(threads=max(1, cores // n_jobs))
-    alone = batch.n_inputs == 1
 
     def run_one(plan: Plan) -> Outcome:
-        return _run_one(plan, pipeline, batch.manifest, alone=alone)
+        return _run_one(plan, pipeline, batch)
 
     outcomes = (run_one(plan) for plan in batch.plans)
     # One copy of torch is enough, and its threads do not survive a fork.
@@ -250,13 +251,16 @@ def _lost(code: int) -> tuple[Any, ...]:
     return Outcome(InputFile(None), error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]
 
 
-def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None, *, alone: bool) -> Outcome:
+def _run_one(plan: Plan, pipeline: Pipeline, batch: BatchPlan) -> Outcome:
     """Run one plan; errors become its outcome, except for a bug with a single input, which has its own exit code."""
+    manifest = batch.manifest
     try:
         if manifest is not None:
             # The record comes first: a run that is killed after it leaves files that --resume knows to be ours.
             manifest.begin(plan)
         report = pipeline.run(plan)
+        if batch.finish is not None:
+            batch.finish(plan, report)
         if manifest is not None:
             manifest.done(plan)
         return Outcome(source=plan.source, report=report)
@@ -266,6 +270,6 @@ def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None, *, alone
     except ConvcliError as error:
         return Outcome(source=plan.source, error=error.within(plan.source.label))
     except Exception as error:
-        if alone and not isinstance(error, MemoryError):
+        if batch.n_inputs == 1 and batch.finish is None and not isinstance(error, MemoryError):
             raise
         return failed_by_bug(plan.source, error)

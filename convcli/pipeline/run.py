@@ -6,7 +6,8 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from convcli.images.reading import open_planes, read_frames
 from convcli.images.write import save_text
 from convcli.pipeline.report import image_report, to_json
 from convcli.pipeline.transforms.base import OutputWriter, Run, Stopped, Tools
-from convcli.pipeline.writers import Job, PictureOutput, make_stamp, open_encoder, open_writer
+from convcli.pipeline.writers import Job, PictureOutput, make_stamp, open_encoder, open_writer, unpremultiply
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +80,7 @@ class Pipeline:
         with open_planes(plan.source.readable, frame=first, **_reading(plan)) as image:
             run = self._start(plan, image, others)
             # Some tones need the whole range first, which costs a pass before a sample can be stored.
-            ranges = run.ranges() if _needs_ranges(plan) else None
+            ranges = run.ranges(_finish_of(plan)) if _needs_ranges(plan) else None
             job = Job(plan, image, ranges, make_stamp(plan))
             writers: list[OutputWriter] = []
             try:
@@ -98,7 +99,9 @@ class Pipeline:
         output, ranges, stamp = plan.outputs[0], None, make_stamp(plan)
         if _needs_ranges(plan):
             # The frames are read twice: all their maps in memory at once would have no bound.
-            lows, highs = zip(*(self._start(part, image).ranges() for part, image in _frames(plan)), strict=True)
+            lows, highs = zip(
+                *(self._start(part, image).ranges(_finish_of(part)) for part, image in _frames(plan)), strict=True
+            )
             ranges = np.min(lows, axis=0), np.max(highs, axis=0)
         encoder: PictureWriter | None = None
         writers: list[PictureOutput] = []
@@ -177,6 +180,11 @@ def _frames(plan: Plan) -> Iterator[tuple[Plan, Image]]:
 
 def _needs_ranges(plan: Plan) -> bool:
     return any(spec.needs_range for spec in plan.tones("8"))
+
+
+def _finish_of(plan: Plan) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+    """Return the step from the maps to the values that tones see: colours are divided by alpha again."""
+    return partial(unpremultiply, plan) if plan.alpha == "premultiply" else None
 
 
 def _reading(plan: Plan) -> dict[str, Any]:

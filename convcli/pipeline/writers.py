@@ -174,7 +174,7 @@ class PictureOutput(_Writer):
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
         if self._unpremultiply:
-            maps = _unpremultiply(maps, self._plan.white, self._plan.transform.late_bias)
+            maps = unpremultiply(self._plan, maps)
         samples = np.empty((*maps.shape[1:], len(maps)), self.tone.dtype)
         _, counts = self.tone.apply(maps, samples.transpose(2, 0, 1), inplace=True)
         return self.encode_samples(samples, counts, top)
@@ -196,8 +196,9 @@ class PictureOutput(_Writer):
         return Band(self._encoder.encode(samples), counts)
 
 
-def _unpremultiply(maps: NDArray[Any], white: float, bias: NDArray[Any] | None) -> NDArray[Any]:
+def unpremultiply(plan: Plan, maps: NDArray[Any]) -> NDArray[Any]:
     """Divide sums of colour times alpha by filtered alpha, in float64, and add the bias; without alpha, colour is 0."""
+    white, bias = plan.white, plan.transform.late_bias
     alpha = np.clip(maps[-1].astype(np.float64), 0, white)
     colour = np.divide(maps[:-1], alpha, out=np.zeros((len(maps) - 1, *alpha.shape)), where=alpha > white * 1e-6)
     if bias is not None:

@@ -20,7 +20,8 @@ from convcli.pipeline.names import MapName
 from convcli.pipeline.transforms.alpha import leave_out_alpha
 from convcli.pipeline.transforms.bank import AnyBank, conv_layer
 from convcli.pipeline.transforms.base import Planned, Run, Tools, WholeRun, crop, whole
-from convcli.pipeline.transforms.binding import Combination, bind_bank, is_picture
+from convcli.pipeline.transforms.binding import bind_bank
+from convcli.pipeline.transforms.combination import Combination, is_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,7 +114,7 @@ def plan_volume(request: ApplyRequest, bank: KernelBank, infos: list[ImageInfo],
     _refuse_flags(request)
     info = _common_header(infos, frames)
     selection = select_planes(info.plane_names, request.channels, alpha=False)
-    bound = bind_bank(bank, selection.names, groups=request.groups, mode=request.mode, bias=request.bias)
+    bound = bind_bank(bank, selection.names, groups=request.groups, bias=request.bias)
     input_shape = (len(selection.names), len(frames), info.height_px, info.width_px)
     padding = _resolve_padding(request, input_shape[1:], bank.weight.shape[2:])
     n_frames, height, width = conv_layer(request, bound, padding).sizes(input_shape[1:])[1]
