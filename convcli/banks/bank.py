@@ -248,10 +248,11 @@ def _not_finite(name: str, weight: Array) -> KernelError:
     )
 
 
-def to_anchor(taps: Array, anchor_hw: tuple[int, int]) -> Array:
+def to_anchor(taps: Array, anchor_hw: tuple[int, ...]) -> Array:
     """Zero-pad kernels of shape (..., kH, kW) as little as possible to move ``anchor_hw`` to ``(k-1)//2``.
 
-    Their tap at ``anchor_hw``, a row and a column, then lies on the output pixel under ``Conv2d``'s "same" padding.
+    Their tap at ``anchor_hw``, a row and a column, then lies on the output pixel under ``Conv2d``'s "same" padding. A
+    volume's anchor has a frame in front.
 
     Examples
     --------
@@ -260,8 +261,8 @@ def to_anchor(taps: Array, anchor_hw: tuple[int, int]) -> Array:
     >>> to_anchor(np.array([[1.0, 2.0]]), (0, 0))  # already there
     array([[1., 2.]])
     """
-    pads = [(0, 0)] * (taps.ndim - 2)
-    for size, anchor in zip(taps.shape[-2:], anchor_hw, strict=True):
+    pads = [(0, 0)] * (taps.ndim - len(anchor_hw))
+    for size, anchor in zip(taps.shape[-len(anchor_hw) :], anchor_hw, strict=True):
         behind = size - 1 - anchor  # taps after the anchor; (k-1)//2 has as many before it, or one less
         pads.append((behind - 1 - anchor, 0) if anchor < behind - 1 else (0, max(0, anchor - behind)))
     return np.pad(taps, pads)

@@ -216,7 +216,7 @@ def bank_of_raw(raw: RawBank) -> KernelBank:
     arrays = [np.array(kernel.planes, dtype=np.float64) for kernel in raw.kernels]
     if raw.orientation == "convolve":
         if any(side % 2 == 0 for side in (*heights, *widths)):
-            notes.append("convolve: even kernels get zeros in front, so that the turned taps keep their anchor")
+            notes.append(_TURNED_EVEN)
         arrays = [half_turned(array) for array in arrays]
         size = tuple(max(sizes) for sizes in zip(*(array.shape[1:] for array in arrays), strict=True))
     biases = [kernel.bias for kernel in raw.kernels]
@@ -236,12 +236,29 @@ def bank_of_raw(raw: RawBank) -> KernelBank:
     )
 
 
-def half_turned(taps: Array) -> Array:
+#: Of a bank with an even axis that is declared as ``convolve``, in its file or by ``--mode``.
+_TURNED_EVEN = "convolve: even kernels get zeros behind the turned taps, which keep their anchor"
+
+
+def turned(bank: KernelBank) -> KernelBank:
+    """Return a bank turned by 180°, as ``--mode convolve`` asks: the same taps as a file's own ``convolve``.
+
+    Examples
+    --------
+    >>> turned(load_bank("1 2")).weight.tolist()
+    [[[[2.0, 1.0, 0.0]]]]
+    """
+    n_axes = bank.weight.ndim - 2
+    bank_turned = replace(bank, weight=half_turned(bank.weight, n_axes))
+    return bank_turned if bank_turned.shape == bank.shape else bank_turned.noted(_TURNED_EVEN)
+
+
+def half_turned(taps: Array, n_axes: int = 2) -> Array:
     """Turn taps declared as ``convolve`` into correlation taps; even sizes keep their anchor by a row or column of 0.
 
     A convolution's anchor is on the tap at ``(k-1)//2`` of the taps as written. Turned by 180° it would sit one
-    further along an even axis, so those axes get one zero in front.
+    further along an even axis, so those axes get one zero behind.
     """
-    height, width = taps.shape[-2:]
-    anchor = (height - 1 - (height - 1) // 2, width - 1 - (width - 1) // 2)
-    return to_anchor(taps[..., ::-1, ::-1], anchor)
+    axes = tuple(range(-n_axes, 0))
+    anchor = tuple(size - 1 - (size - 1) // 2 for size in taps.shape[-n_axes:])
+    return to_anchor(np.flip(taps, axes), anchor)

@@ -75,7 +75,7 @@ def _matrix(spec: str | None) -> NDArray[np.float64] | None:
 
     if spec is None:
         return None
-    from convcli.banks import load_bank
+    from convcli.banks.load import load_bank
 
     bank = load_bank(spec)
     # The drawing has one plane and one window: several kernels or planes do not fit into it.

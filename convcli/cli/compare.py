@@ -7,7 +7,7 @@ import typer
 from convcli.cli.options import CONVOLUTION, with_options
 
 if TYPE_CHECKING:
-    from convcli.engine import ConvPlan
+    from convcli.engine.plan import ConvPlan
 
 _LIMIT = "Leave out engines that would take longer [30]."
 

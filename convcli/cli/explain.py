@@ -33,8 +33,8 @@ def explain(
 
     convcli explain photo.jpg -k sobel --at 120,80
     """
-    from convcli.engine import prepare
     from convcli.engine.explain import explain_sample
+    from convcli.engine.runner import prepare
     from convcli.pipeline.api import open_one
     from convcli.pipeline.report import to_json
     from convcli.render.explain import explanation_as_dict, render_explanation

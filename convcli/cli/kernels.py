@@ -96,8 +96,8 @@ def show(
     For each kernel: taps, sum, norms, rank and factors, symmetry, range of the output, cost, gain and
     frequency response.
     """
-    from convcli.banks import load_bank
     from convcli.banks.library import family_of_same_name
+    from convcli.banks.load import load_bank
     from convcli.banks.stats import bank_stats
     from convcli.errors import UsageError
 
@@ -219,8 +219,8 @@ def export(
     """
     import sys
 
-    from convcli.banks import load_bank
     from convcli.banks.formats import export_bank
+    from convcli.banks.load import load_bank
     from convcli.errors import UsageError
     from convcli.pipeline.report import printable
 

@@ -193,7 +193,7 @@ def _read_input(text: str, channels_last: bool) -> "Shape":
     if not local_path(text).exists():
         hint = "an input such as 3x304x228, photo.jpg or stack.toml comes first"
         raise UsageError(f"{text!r} is neither a shape nor a file", hint=hint)
-    from convcli.images import probe
+    from convcli.images.reading import probe
 
     info = probe(Path(text))
     # Networks read colours: alpha is not one of their channels.

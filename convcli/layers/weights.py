@@ -5,7 +5,7 @@ Weights have torch's layouts: (out, in/groups, …) for a convolution, (in, out/
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -77,7 +77,7 @@ class NumberSources(NamedTuple):
             if weight.shape != wanted:
                 raise _other_shape(spec, weight.shape, wanted)
             return weight, bias
-        from convcli.banks import load_bank
+        from convcli.banks.load import load_bank
 
         bank = load_bank(self._anchored(spec))
         weight = np.asarray(bank.weight, np.float64)
@@ -90,7 +90,7 @@ class NumberSources(NamedTuple):
         elif weight.shape[1] == 1 and copies == 1 and wanted[0] == len(weight):
             repeated = np.repeat(weight, wanted[1], axis=1)  # one kernel on every plane, added up
         if repeated.shape != wanted:
-            raise _other_shape(spec, weight.shape, wanted)
+            raise _other_shape(spec, weight.shape, wanted, notes=bank.notes)
         bias = None if bank.bias is None else np.resize(np.asarray(bank.bias, np.float64), wanted[0])
         return repeated, bias
 
@@ -122,10 +122,13 @@ def _strip(sizes: tuple[int, ...], n_axes: int) -> tuple[int, ...]:
     return (1,) * (n_axes - len(sizes)) + sizes
 
 
-def _other_shape(spec: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> KernelError:
-    """Return the error for a weight that does not fit."""
+def _other_shape(
+    spec: str, found: tuple[int, ...], wanted: tuple[int, ...], *, notes: Sequence[str] = ()
+) -> KernelError:
+    """Return the error for a weight that does not fit; the bank's notes may tell why."""
     text = ["x".join(map(str, sizes)) for sizes in (found, wanted)]
-    hint = "groups=auto (or depthwise) repeats kernels" if found[1] == wanted[1] == 1 and found[0] < wanted[0] else None
+    repeats = found[1] == wanted[1] == 1 and found[0] < wanted[0]
+    hint = "groups=auto (or depthwise) repeats kernels" if repeats else "; ".join(notes) or None
     return KernelError(
         f"{spec!r} has shape {text[0]}, and the layer needs {text[1]} (out, in/groups, kernel)", hint=hint
     )

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from convcli.pipeline.request import parse_request
 
 if TYPE_CHECKING:
-    from convcli.engine import ConvPlan
     from convcli.engine.borders import Planes
+    from convcli.engine.plan import ConvPlan
     from convcli.pipeline.plan import Plan
     from convcli.pipeline.transforms.bank import Bank
 
@@ -111,8 +111,8 @@ def open_one(image: str, flags: Mapping[str, Any]) -> Iterator[OneImage]:
     ConvcliError
         The image or the bank cannot be read, or they do not fit each other.
     """
-    from convcli.images import open_planes
     from convcli.images.planes import view_planes
+    from convcli.images.reading import open_planes
     from convcli.pipeline.names import InputFile
     from convcli.pipeline.plan import Planner
 

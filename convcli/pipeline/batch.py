@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, UsageError
@@ -41,6 +42,8 @@ class BatchPlan(NamedTuple):
     settled: tuple[Outcome, ...]
     manifest: Manifest | None = None
     resume: bool = False
+    #: Called with the plan and the report of every input that is done, in the process that did it.
+    finish: Callable[[Plan, dict[str, Any]], None] | None = None
 
     @property
     def n_inputs(self) -> int:
@@ -76,7 +79,7 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     settled: list[Outcome] = []
     for source in sources:
         try:
-            plans += _plan_file(planner, source)
+            plans += plan_file(planner, source)
         except ConvcliError as error:
             settled.append(Outcome(source=source, error=error.within(source.label)))
         except Exception as error:
@@ -105,9 +108,9 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     return BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
 
 
-def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
+def plan_file(planner: Planner, source: InputFile) -> list[Plan]:
     """Read the headers of one file and plan its frames: by themselves, as one picture or as a volume."""
-    from convcli.images import probe, probe_frames
+    from convcli.images.reading import probe, probe_frames
 
     request = planner.request
     if source.path is not None:
@@ -198,12 +201,10 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_jobs = max(1, min(jobs or cores, len(batch.plans)))
     # Files at a time scale better than strips within one: threads get the cores that files leave over.
-    settle = {} if batch.manifest is None else {"settle": batch.manifest.done}
-    pipeline = Pipeline(threads=max(1, cores // n_jobs), **settle)
-    alone = batch.n_inputs == 1
+    pipeline = Pipeline(threads=max(1, cores // n_jobs), settle=partial(_settle, batch))
 
     def run_one(plan: Plan) -> Outcome:
-        return _run_one(plan, pipeline, batch.manifest, alone=alone)
+        return _run_one(plan, pipeline, batch)
 
     outcomes = (run_one(plan) for plan in batch.plans)
     # One copy of torch is enough, and its threads do not survive a fork.
@@ -219,6 +220,13 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
             yield outcome
             if fail_fast and outcome.error is not None:
                 return
+
+
+def _settle(batch: BatchPlan, plan: Plan, report: dict[str, Any]) -> None:
+    if batch.finish is not None:
+        batch.finish(plan, report)
+    if batch.manifest is not None:
+        batch.manifest.done(plan)
 
 
 def _run_apart(
@@ -254,8 +262,9 @@ def _lost(code: int) -> tuple[Any, ...]:
     return Outcome(InputFile(None), error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]
 
 
-def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None, *, alone: bool) -> Outcome:
+def _run_one(plan: Plan, pipeline: Pipeline, batch: BatchPlan) -> Outcome:
     """Run one plan; errors become its outcome, except for a bug with a single input, which has its own exit code."""
+    manifest = batch.manifest
     try:
         if manifest is None:
             return Outcome(source=plan.source, report=pipeline.run(plan))
@@ -275,6 +284,6 @@ def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None, *, alone
             return Outcome(source=plan.source, skipped="another run has made its outputs meanwhile")
         return Outcome(source=plan.source, error=error.within(plan.source.label))
     except Exception as error:
-        if alone and not isinstance(error, MemoryError):
+        if batch.n_inputs == 1 and batch.finish is None and not isinstance(error, MemoryError):
             raise
         return failed_by_bug(plan.source, error)

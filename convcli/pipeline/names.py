@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAP_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}-{channel}.{ext}"
 DENSE_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}.{ext}"
 PICTURE_TEMPLATE = "{dir}/{stem}_{bank}.{ext}"
-FIELDS = ("dir", "parent", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
+FIELDS = ("dir", "parent", "file", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
 #: Beginnings of a template that may tell inputs of one name apart, the simplest first.
 _TELLING = ("{dir}/{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")
 #: The record of a batch in its output folder: :mod:`convcli.pipeline.manifest`.
@@ -56,6 +56,11 @@ class InputFile(NamedTuple):
         return "stdin" if self.path is None else self.path.stem or self.path.name
 
     @property
+    def file(self) -> str:
+        """File name with its suffix."""
+        return "stdin" if self.path is None else self.path.name
+
+    @property
     def suffix(self) -> str:
         """Last suffix of the file, without its dot."""
         return "" if self.path is None else self.path.suffix.removeprefix(".")
@@ -68,14 +73,15 @@ class InputFile(NamedTuple):
 
 
 class MapName(NamedTuple):
-    """One output map: which kernel made it, from which planes, and whether its taps sum to zero.
+    """One output map: which kernel made it, from which planes, and the nature of its values, which decides its tone.
 
-    ``channel`` is empty for a kernel that mixes planes by taps of its own (a dense bank).
+    ``channel`` is empty for a kernel that mixes planes by taps of its own (a dense bank). ``nature`` is a key of
+    :data:`convcli.pipeline.tones.AUTO`.
     """
 
     kernel: str
     channel: str
-    zero_sum: bool
+    nature: str = "other"
 
     @property
     def label(self) -> str:

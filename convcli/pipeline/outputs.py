@@ -12,7 +12,7 @@ from convcli.pipeline.names import DENSE_TEMPLATE, MAP_TEMPLATE, PICTURE_TEMPLAT
 from convcli.pipeline.request import ApplyRequest
 
 if TYPE_CHECKING:
-    from convcli.images import ImageInfo
+    from convcli.images.info import ImageInfo
 
 #: Longest side of one tile of a contact sheet, in pixels; larger maps are averaged down by a whole factor.
 TILE_PX = 320
@@ -75,12 +75,13 @@ class OutputNames(NamedTuple):
         request, source = self.request, self.source
         if request.to_stdout or request.output is not None:
             return request.output
-        from convcli.banks import safe_name
+        from convcli.banks.bank import safe_name
 
         output_format = request.format or "png"
         values = {
             "dir": str(source.below),
             "parent": source.parent,
+            "file": source.file,
             "stem": source.stem,
             "suffix": source.suffix,
             "bank": self.bank,
@@ -90,6 +91,8 @@ class OutputNames(NamedTuple):
             "frame": f"{source.frame or 0:03}",
             "ext": formats.BY_NAME[output_format].suffixes[0][1:],
         }
+        if request.whole_names and request.name is None:
+            template = template.replace("{stem}", "{file}")
         # Frames of one file would share their names: maps get a folder for each frame, single files a number.
         # A --name template stays as it is; batch_files refuses the clashes that it leaves.
         if source.frame is not None and request.name is None:
@@ -154,7 +157,7 @@ def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: M
     if output.kind == "sheet" and factor > 1:
         notes.append(f"tiles are averages over {factor}x{factor} samples")
     if output.kind == "picture":
-        from convcli.images import picture_notes
+        from convcli.images.formats import picture_notes
 
         metadata = info.metadata._replace(stamp="")  # formats without room for it have a sidecar
         # --compress changes the bytes on disk, never the samples.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convcli.errors import UsageError
 from convcli.images import formats
@@ -27,9 +27,11 @@ from convcli.pipeline.outputs import (
 from convcli.pipeline.request import ApplyRequest
 
 if TYPE_CHECKING:
-    from convcli.images import ImageInfo
+    from convcli.banks.bank import KernelBank
     from convcli.images.files import FileState
+    from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSelection
+    from convcli.layers.stack import Stack
     from convcli.pipeline.tones import ToneSpec
     from convcli.pipeline.transforms.bank import BankPlanner
     from convcli.pipeline.transforms.base import Planned, Transform
@@ -74,7 +76,11 @@ class Plan:
 
     def tones(self, depth: str) -> tuple[ToneSpec, ...]:
         """Return the tone of each map at a depth, ``auto`` resolved."""
-        return self.transform.tones(depth, on_sheet=self.outputs[0].kind == "sheet")
+        from convcli.pipeline.tones import resolve_tones
+
+        request, n_indexes = self.request, self.transform.n_indexes
+        is_normalized = request.normalize is not None
+        return resolve_tones(request.tone, self.maps, depth, n_indexes=n_indexes, is_normalized=is_normalized)
 
     @property
     def white(self) -> float:
@@ -111,6 +117,8 @@ class Planner:
     Parameters
     ----------
     request : ApplyRequest
+    loaded : KernelBank or Stack, optional
+        Taken in place of what the request names: a job holds the taps of the day when it was planned.
 
     Raises
     ------
@@ -120,11 +128,16 @@ class Planner:
         A word of the flags is unknown, or the stack file cannot be understood.
     """
 
-    def __init__(self, request: ApplyRequest) -> None:
+    def __init__(self, request: ApplyRequest, loaded: KernelBank | Stack | None = None) -> None:
         # Words come first: a typing error must not cost the loading of a bank.
         check_words(request)
         self.request = request
-        self._kind = _kind_of(request)
+        self._kind = _kind_of(request, loaded)
+
+    @property
+    def loaded(self) -> KernelBank | Stack:
+        """The bank or the stack."""
+        return self._kind.loaded
 
     def plan(self, source: InputFile, info: ImageInfo) -> Plan:
         """Plan one picture from its header.
@@ -169,16 +182,16 @@ class Planner:
         )
 
 
-def _kind_of(request: ApplyRequest) -> BankPlanner | StackPlanner:
+def _kind_of(request: ApplyRequest, loaded: Any) -> BankPlanner | StackPlanner:
     """Return the planner of the kind of transform that a request names."""
     # Imported where it is needed: each kind loads modules that the other does without, and start-up time counts.
     if request.stack is None:
         from convcli.pipeline.transforms.bank import BankPlanner
 
-        return BankPlanner(request)
+        return BankPlanner(request, loaded)
     from convcli.pipeline.transforms.stack import StackPlanner
 
-    return StackPlanner(request)
+    return StackPlanner(request, loaded)
 
 
 def _in_region(part: Planned, region: tuple[int, int, int, int]) -> Planned:
@@ -217,7 +230,8 @@ def check_words(request: ApplyRequest) -> None:
     UsageError
         Tone, engine, border or colormap is unknown.
     """
-    from convcli.engine import ENGINES, parse_border
+    from convcli.engine.borders import parse_border
+    from convcli.engine.plan import ENGINES
     from convcli.pipeline.tones import parse_tone
 
     parse_tone(request.tone)
@@ -225,6 +239,6 @@ def check_words(request: ApplyRequest) -> None:
     if request.padding_mode is not None:
         parse_border(request.padding_mode)
     if request.colormap is not None:
-        from convcli.images import COLORMAPS
+        from convcli.images.colormaps import COLORMAPS
 
         choice(request.colormap, "--colormap", COLORMAPS)

@@ -5,27 +5,31 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convcli.errors import ImageError
-from convcli.images import open_planes, read_frames
 from convcli.images.files import FileState, fill
 from convcli.images.planes import view_planes
+from convcli.images.reading import open_planes, read_frames
 from convcli.pipeline.output_files import OutputFiles, output_files
 from convcli.pipeline.report import image_report, to_json
 from convcli.pipeline.transforms.base import OutputWriter, Run, Stopped, Tools
-from convcli.pipeline.writers import Job, PictureOutput, make_stamp, open_encoder, open_writer
+from convcli.pipeline.writers import Job, PictureOutput, make_stamp, open_encoder, open_writer, unpremultiply
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.engine import ConvPlan, Runner
-    from convcli.images import Image, ImageInfo, LargeImage
+    from convcli.engine.plan import ConvPlan
+    from convcli.engine.runner import Runner
+    from convcli.images.info import Image, ImageInfo, LargeImage
     from convcli.images.planes import PlaneSource
     from convcli.images.write import PictureWriter
     from convcli.pipeline.plan import Plan
+
+Settle = Callable[["Plan", dict[str, Any]], None]
 
 
 class Pipeline:
@@ -36,10 +40,10 @@ class Pipeline:
     threads : int
         Strips at a time within one file, where the request does not say.
     settle : callable
-        Called when all files of a plan have their names; if it fails, the run has failed.
+        Called with plan and report when all files have their names; if it fails, the run has failed.
     """
 
-    def __init__(self, *, threads: int = 1, settle: Callable[[Plan], None] = lambda _plan: None) -> None:
+    def __init__(self, *, threads: int = 1, settle: Settle = lambda _plan, _report: None) -> None:
         self._threads, self._settle = threads, settle
         self._is_stopping = False
         self._runners: dict[object, Runner] = {}
@@ -71,7 +75,7 @@ class Pipeline:
             if plan.report_path is not None:
                 fill(files.open(plan.report_path), f"{to_json(report, indent=1)}\n".encode())
             files.check()
-            self._settle(plan)
+            self._settle(plan, report)
         return report
 
     def _run_picture(self, plan: Plan, files: OutputFiles) -> tuple[list[OutputWriter], list[int | None]]:
@@ -81,7 +85,7 @@ class Pipeline:
             _refuse_changed(plan, image.info)
             run = self._start(plan, image, others)
             # Some tones need the whole range first, which costs a pass before a sample can be stored.
-            ranges = run.ranges() if _needs_ranges(plan) else None
+            ranges = run.ranges(_finish_of(plan)) if _needs_ranges(plan) else None
             job = Job(plan, image, ranges, make_stamp(plan), files)
             writers = [open_writer(job, output) for output in plan.outputs]
             run.fill(writers)
@@ -93,7 +97,9 @@ class Pipeline:
         output, ranges, stamp = plan.outputs[0], None, make_stamp(plan)
         if _needs_ranges(plan):
             # The frames are read twice: all their maps in memory at once would have no bound.
-            lows, highs = zip(*(self._start(part, image).ranges() for part, image in _frames(plan)), strict=True)
+            lows, highs = zip(
+                *(self._start(part, image).ranges(_finish_of(part)) for part, image in _frames(plan)), strict=True
+            )
             ranges = np.min(lows, axis=0), np.max(highs, axis=0)
         encoder: PictureWriter | None = None
         writers: list[PictureOutput] = []
@@ -121,7 +127,7 @@ class Pipeline:
         return plan.transform.start(_planes(plan, image), tools)
 
     def _prepare(self, conv: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None) -> Runner:
-        from convcli.engine import prepare
+        from convcli.engine.runner import prepare
 
         # Threads that work on files of one shape ask at once; the kernels are prepared for the first.
         with self._lock:
@@ -169,6 +175,11 @@ def _refuse_changed(plan: Plan, info: ImageInfo | None = None) -> None:
 
 def _needs_ranges(plan: Plan) -> bool:
     return any(spec.needs_range for spec in plan.tones("8"))
+
+
+def _finish_of(plan: Plan) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+    """Return the step from the maps to the values that tones see: colours are divided by alpha again."""
+    return partial(unpremultiply, plan) if plan.alpha == "premultiply" else None
 
 
 def _reading(plan: Plan) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convcli.engine.store import ToneCounts
-from convcli.images import formats, open_picture
+from convcli.images import formats
 from convcli.images.files import vanished
 from convcli.images.planes import select_planes, view_planes
+from convcli.images.write import open_picture
 from convcli.pipeline.outputs import TILE_PX, tile_factor
 from convcli.pipeline.report import conventions, to_json
 from convcli.pipeline.tones import WHITE, Tone, ToneSpec
@@ -23,7 +24,7 @@ from convcli.version import __version__
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.images import Image, LargeImage, Metadata
+    from convcli.images.info import Image, LargeImage, Metadata
     from convcli.images.planes import PlaneSource
     from convcli.images.write import PictureWriter
     from convcli.pipeline.output_files import OutputFiles
@@ -85,7 +86,7 @@ def open_encoder(job: Job, output: OutputFile, **frames: Any) -> PictureWriter:
     }
     if not frames:
         return open_picture(job.files.open(output.path), **options)
-    from convcli.images import open_animation
+    from convcli.images.animation import open_animation
 
     return open_animation(job.files.open(output.path), **options, **frames)
 
@@ -97,7 +98,7 @@ def _keeps_alpha(plan: Plan, output: OutputFile) -> bool:
 
 def _metadata(job: Job, output: OutputFile) -> Metadata:
     """Return stamp, profile, resolution and EXIF; a map has only the stamp, for its colours mean nothing."""
-    from convcli.images import Metadata
+    from convcli.images.info import Metadata
 
     metadata = job.image.info.metadata if output.kind == "picture" else Metadata()
     return metadata._replace(stamp=job.stamp)
@@ -160,7 +161,7 @@ class PictureOutput(_Writer):
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
         if self._unpremultiply:
-            maps = _unpremultiply(maps, self._plan.white, self._plan.transform.late_bias)
+            maps = unpremultiply(self._plan, maps)
         samples = np.empty((*maps.shape[1:], len(maps)), self.tone.dtype)
         _, counts = self.tone.apply(maps, samples.transpose(2, 0, 1), inplace=True)
         return self.encode_samples(samples, counts, top)
@@ -176,14 +177,15 @@ class PictureOutput(_Writer):
             stored = alpha if self._alpha_scale == 1 else np.rint(alpha * self._alpha_scale)
             samples = np.concatenate([samples, stored[..., None].astype(samples.dtype)], axis=2)
         if self._colormap:
-            from convcli.images import apply_colormap
+            from convcli.images.colormaps import apply_colormap
 
             samples = apply_colormap(samples[..., 0], self._colormap)
         return Band(self._encoder.encode(samples), counts)
 
 
-def _unpremultiply(maps: NDArray[Any], white: float, bias: NDArray[Any] | None) -> NDArray[Any]:
+def unpremultiply(plan: Plan, maps: NDArray[Any]) -> NDArray[Any]:
     """Divide sums of colour times alpha by filtered alpha, in float64, and add the bias; without alpha, colour is 0."""
+    white, bias = plan.white, plan.transform.late_bias
     alpha = np.clip(maps[-1].astype(np.float64), 0, white)
     colour = np.divide(maps[:-1], alpha, out=np.zeros((len(maps) - 1, *alpha.shape)), where=alpha > white * 1e-6)
     if bias is not None:
@@ -199,7 +201,7 @@ class RawOutput(_Writer):
     def __init__(self, job: Job, output: OutputFile) -> None:
         plan = job.plan
         super().__init__(plan, output, Tone(ToneSpec("clip"), white=1.0, depth="float"))
-        from convcli.images import open_raw
+        from convcli.images.arrays import open_raw
 
         height, width = output.size_hw
         self._encoder = open_raw(
@@ -250,20 +252,17 @@ class SheetOutput(_Writer):
 
     def finish(self) -> int | None:
         """Draw the sheet and put the file in its place; return its bytes, if it has a place."""
-        from convcli.images import apply_colormap, make_sheet, write_picture
+        from convcli.images.colormaps import apply_colormap
+        from convcli.images.sheet import make_sheet
+        from convcli.images.write import write_picture
 
         tiles = np.rint(self._sums / self._areas).astype(np.uint8)
         labels = [named.label for named in self._plan.maps]
         output, request = self.output, self._plan.request
         drawn = [apply_colormap(tile, request.colormap) for tile in tiles] if request.colormap else list(tiles)
         sheet = make_sheet(drawn, labels, tile_px=TILE_PX)
-        write_picture(
-            self._files.open(output.path),
-            sheet,
-            picture_format=output.format,
-            metadata=self._metadata,
-            **request.encoding,
-        )
+        options = {"picture_format": output.format, "metadata": self._metadata, **request.encoding}
+        write_picture(self._files.open(output.path), sheet, **options)
         return _n_bytes(output)
 
 

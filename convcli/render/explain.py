@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from convcli.engine import ConvPlan
     from convcli.engine.explain import Explanation
+    from convcli.engine.plan import ConvPlan
 
 #: Columns of the widest window that is written out; ``--json`` has every number of all.
 MOST_COLUMNS = 15

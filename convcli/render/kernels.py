@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from convcli.banks import KernelBank, KernelEntry
+    from convcli.banks.bank import KernelBank
     from convcli.banks.check import CheckResult
+    from convcli.banks.library import KernelEntry
     from convcli.banks.stats import KernelStats
 
 Rows = list[list[float]]

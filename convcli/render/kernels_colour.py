@@ -10,7 +10,7 @@ from convcli.render.kernels import Rows, fits, head_lines, kernel_blocks, tap_te
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from convcli.banks import KernelBank
+    from convcli.banks.bank import KernelBank
     from convcli.banks.stats import KernelStats
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from convcli.banks import KernelBank
+    from convcli.banks.bank import KernelBank
     from convcli.banks.stats import KernelStats
 
 _TILE, _GAP, _LABEL, _HEAD = 112, 14, 34, 78

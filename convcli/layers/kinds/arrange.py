@@ -43,7 +43,7 @@ class Pad(Layer):
         """Return planes with a border of any mode, at any size."""
         import numpy as np
 
-        from convcli.engine import border_index, parse_border
+        from convcli.engine.borders import border_index, parse_border
 
         planes = inputs[0]
         border = parse_border(f"constant:{self.value!r}" if self.mode == "constant" else self.mode)
@@ -118,7 +118,7 @@ class Shuffle(Layer):
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return the channels, one from each group in turn."""
-        from convcli.engine import channel_shuffle
+        from convcli.engine.rearrange import channel_shuffle
 
         # Three axes are taken for one image, but a signal has two and a volume four: a batch of one suits all.
         return channel_shuffle(inputs[0][None], row.groups)[0]

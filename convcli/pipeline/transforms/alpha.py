@@ -23,7 +23,7 @@ from convcli.images import formats
 from convcli.pipeline.transforms.binding import BoundBank, is_zero_sum
 
 if TYPE_CHECKING:
-    from convcli.images import ImageInfo
+    from convcli.images.info import ImageInfo
     from convcli.pipeline.request import ApplyRequest
 
 #: Said where only colour planes run.

@@ -20,13 +20,14 @@ from convcli.pipeline.names import MapName
 from convcli.pipeline.transforms.alpha import leave_out_alpha
 from convcli.pipeline.transforms.bank import AnyBank, conv_layer
 from convcli.pipeline.transforms.base import Planned, Run, Tools, WholeRun, crop, whole
-from convcli.pipeline.transforms.binding import Combination, bind_bank, is_picture
+from convcli.pipeline.transforms.binding import bind_bank
+from convcli.pipeline.transforms.combination import Combination, is_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.banks import KernelBank
-    from convcli.images import ImageInfo
+    from convcli.banks.bank import KernelBank
+    from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSource
     from convcli.pipeline.request import ApplyRequest
 
@@ -55,7 +56,7 @@ class Volume(AnyBank):
 
     def describe(self) -> dict[str, Any]:
         """Return kernel, convolution and shapes, in the words of a bank's report."""
-        from convcli.engine import parse_border
+        from convcli.engine.borders import parse_border
 
         border = parse_border(self.request.padding_mode or "replicate")
         reason = "3-D: a sum of 2-D convolutions over the kernel's depth"
@@ -66,7 +67,7 @@ class Volume(AnyBank):
 
     def start(self, planes: NDArray[Any] | PlaneSource, tools: Tools) -> Run:
         """Convolve the volume."""
-        from convcli.engine import conv3d
+        from convcli.engine.functional import conv3d
 
         request, bound = self.request, self.bound
         frames = [whole(planes), *map(whole, tools.other_frames())]
@@ -113,7 +114,7 @@ def plan_volume(request: ApplyRequest, bank: KernelBank, infos: list[ImageInfo],
     _refuse_flags(request)
     info = _common_header(infos, frames)
     selection = select_planes(info.plane_names, request.channels, alpha=False)
-    bound = bind_bank(bank, selection.names, groups=request.groups, mode=request.mode, bias=request.bias)
+    bound = bind_bank(bank, selection.names, groups=request.groups, bias=request.bias)
     input_shape = (len(selection.names), len(frames), info.height_px, info.width_px)
     padding = _resolve_padding(request, input_shape[1:], bank.weight.shape[2:])
     n_frames, height, width = conv_layer(request, bound, padding).sizes(input_shape[1:])[1]

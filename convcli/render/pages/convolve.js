@@ -103,8 +103,13 @@ function makeAxes(height, width, taps, settings) {
     }));
 }
 
-/** Correlation taps: `convolve` turns the kernel by 180 degrees. */
-const oriented = (taps, mode) => (mode === "convolve" ? taps.map((row) => [...row].reverse()).reverse() : taps);
+/** Correlation taps: `convolve` turns the kernel by 180 degrees; zeros behind an even axis keep its anchor. */
+function oriented(taps, mode) {
+  if (mode !== "convolve") return taps;
+  const turned = (line, zero) => [...line].reverse().concat(line.length % 2 ? [] : [zero]);
+  const rows = taps.map((row) => turned(row, 0));
+  return turned(rows, rows[0].map(() => 0));
+}
 
 /** Planes of the photo that take part, as {name, values}: all, one of them, or BT.601 luma. */
 function choosePlanes(photo, channels) {
@@ -159,7 +164,8 @@ function isZeroSum(taps) {
  */
 function convolve(photo, settings) {
   const together = settings.combine !== "none";
-  const used = together ? settings.kernels : [settings.kernels[settings.shown]];
+  const used = (together ? settings.kernels : [settings.kernels[settings.shown]])
+    .map((kernel) => ({ ...kernel, taps: oriented(kernel.taps, settings.mode) }));
   const border = settings.transposed ? { mode: "constant", value: 0 } : settings.border;
   const [rows, columns] = makeAxes(photo.height, photo.width, used[0].taps, settings);
   const planes = choosePlanes(photo, settings.channels);
@@ -168,7 +174,7 @@ function convolve(photo, settings) {
   if (size > 4e6) throw new Problem(`an output of ${rows.output} × ${columns.output} is too large for this page`);
   const maps = used.map(({ taps }) => groups.map((group) => {
     const sums = new Float64Array(size);
-    for (const plane of group) accumulate(sums, plane.values, oriented(taps, settings.mode), rows, columns, border);
+    for (const plane of group) accumulate(sums, plane.values, taps, rows, columns, border);
     return Float32Array.from(sums, (sum) => Math.fround(sum) + settings.bias);
   }));
   const result = groups.map((_, at) => {
@@ -176,8 +182,21 @@ function convolve(photo, settings) {
     const parts = maps.map((map) => map[at]), combine = COMBINE[settings.combine];
     return Float32Array.from(parts[0], (_value, place) => combine(parts.map((part) => part[place])));
   });
-  const tone = settings.tone === "auto" ? (used.every(({ taps }) => isZeroSum(taps)) ? "abs" : "clip") : settings.tone;
+  const tone = settings.tone === "auto" ? autoTone(used, settings, groups[0].length) : settings.tone;
   return { rows, columns, planes, groups, border, used, maps, result, tone, ...store(result, tone) };
+}
+
+/** Choose the tone that auto means; the rule is that of convcli/pipeline/tones.py. */
+function autoTone(used, settings, nPlanes) {
+  const spread = settings.transposed ? settings.stride[0] * settings.stride[1] : 1;
+  const natures = new Set(used.map(({ taps }) => {
+    if (isZeroSum(taps)) return settings.bias === 0 ? "zero-sum" : settings.bias > 0 ? "biased" : "other";
+    const sum = taps.flat().reduce((a, b) => a + b, 0);
+    return Math.abs((sum * nPlanes) / spread - 1) <= 0.02 ? "brightness" : "other";
+  }));
+  if (settings.combine === "magnitude") return "clip";
+  if (natures.size > 1 || (settings.combine === "sum" && natures.has("brightness"))) return "stretch";
+  return { "zero-sum": "abs", brightness: "clip", biased: "clip", other: "stretch" }[[...natures][0]];
 }
 
 /** Round half to even. */
@@ -212,7 +231,7 @@ function store(maps, tone) {
 
 /** Write one output sample out: for each plane of its group the patch, whether it is the photo's, taps and products. */
 function explainSample(found, settings, shown, group, row, column) {
-  const taps = oriented(found.used[shown].taps, settings.mode);
+  const { taps } = found.used[shown];
   const down = found.rows.windowAt(row), across = found.columns.windowAt(column);
   const chosen = down.taps.map((r) => across.taps.map((c) => taps[r][c]));
   const { rows, columns, border } = found;

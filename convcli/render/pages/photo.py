@@ -91,7 +91,7 @@ def load_photo(source: Path | bytes | None, *, name: str = DEFAULT, longest_px: 
     >>> photo.samples.shape, photo.samples.dtype.name, photo.is_scaled
     ((40, 60, 3), 'uint8', True)
     """
-    from convcli.images import read
+    from convcli.images.reading import read
 
     is_builtin = source is None
     if source is None:

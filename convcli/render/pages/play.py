@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convcli.banks import list_kernels, load_bank
+from convcli.banks.library import list_kernels
+from convcli.banks.load import load_bank
 from convcli.errors import KernelError, UsageError
 from convcli.pipeline.report import printable
 from convcli.version import __version__
 
 if TYPE_CHECKING:
-    from convcli.banks import KernelBank
+    from convcli.banks.bank import KernelBank
     from convcli.render.pages.photo import Photo
 
 #: Parts of the page's script, in the order in which they stand in it.

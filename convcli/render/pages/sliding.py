@@ -253,8 +253,7 @@ def _border(slide: Slide, values: NDArray[np.float64]) -> dict[tuple[int, int], 
     """Return the numbers in padding cells; those of a pool are not known, but for a mean that counts them as 0."""
     import numpy as np
 
-    from convcli.engine import parse_border
-    from convcli.engine.borders import map_positions
+    from convcli.engine.borders import map_positions, parse_border
 
     layer = slide.layer
     if layer.kind == "maxpool" or (layer.kind == "avgpool" and not layer.count_include_pad):

@@ -8,7 +8,7 @@ from convcli.errors import UsageError
 from convcli.render.pages.play import Start
 
 if TYPE_CHECKING:
-    from convcli.engine import ConvPlan
+    from convcli.engine.plan import ConvPlan
     from convcli.pipeline.request import ApplyRequest
     from convcli.pipeline.transforms.binding import BoundBank
 
