@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +41,8 @@ class BatchPlan(NamedTuple):
     resume: bool = False
     #: Called with the plan and the report of every input that is done, in the process that did it.
     finish: Callable[[Plan, dict[str, Any]], None] | None = None
+    #: Whether a bug with a single input is its outcome too.
+    tolerant: bool = False
 
     @property
     def n_inputs(self) -> int:
@@ -72,18 +74,7 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
         The flags fit none of several inputs, for the same reason.
     """
     planner = Planner(request)
-    plans: list[Plan] = []
-    settled: list[Outcome] = []
-    for source in sources:
-        try:
-            plans += plan_file(planner, source)
-        except ConvcliError as error:
-            settled.append(Outcome(source=source, error=error.within(source.label)))
-        except Exception as error:
-            # A bug with a single input is raised, for its own exit code; in a batch the other inputs go on.
-            if len(sources) == 1:
-                raise
-            settled.append(failed_by_bug(source, error))
+    plans, settled = plan_each(planner, sources, tolerant=len(sources) > 1)
     _refuse_misuse(plans, settled)
     # Before names are checked: an output of the last run that a search found is an input that would be replaced.
     plans, skipped = leave_own_outputs(plans)
@@ -100,10 +91,41 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
         settled += skipped
     elif not request.overwrite:
         refuse_existing(plans, manifest if resume else None)
-    return BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
+    batch = BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
+    if not request.out_url:
+        return batch
+    from convcli.pipeline.publish import publish
+
+    return batch._replace(finish=publish)
 
 
-def plan_file(planner: Planner, source: InputFile) -> list[Plan]:
+def plan_each(
+    planner: Planner, sources: Sequence[InputFile], *, tolerant: bool = True
+) -> tuple[list[Plan], list[Outcome]]:
+    """Plan every input by itself; return the plans, and the outcomes of inputs that cannot be planned.
+
+    A bug is raised, for its own exit code, unless ``tolerant``: the other inputs of a batch go on.
+    """
+    plans: list[Plan] = []
+    settled: list[Outcome] = []
+    every: Iterable[InputFile] = sources
+    if any(source.url for source in sources):
+        from convcli.pipeline.publish import ahead
+
+        every = ahead(sources)
+    for source in every:
+        try:
+            plans += _plan_file(planner, source)
+        except ConvcliError as error:
+            settled.append(Outcome(source=source, error=error.within(source.label)))
+        except Exception as error:
+            if not tolerant:
+                raise
+            settled.append(failed_by_bug(source, error))
+    return plans, settled
+
+
+def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
     """Read the headers of one file and plan its frames: by themselves, as one picture or as a volume."""
     from convcli.images.reading import probe, probe_frames
 
@@ -136,7 +158,7 @@ def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
 
 def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
     """Return the record of the output folder, where there is one or it is wanted."""
-    if request.output is not None or request.to_stdout:
+    if request.is_one_file or request.out_url:
         return None
     # A single input needs no record. One that is there must learn of it, or --resume would trust an old entry.
     if not wanted and not os.path.lexists(request.out_dir / MANIFEST_NAME):
@@ -203,8 +225,8 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
         return _run_one(plan, pipeline, batch)
 
     outcomes = (run_one(plan) for plan in batch.plans)
-    # One copy of torch is enough, and its threads do not survive a fork.
-    may_fork = owns_process and sys.platform == "linux" and "torch" not in sys.modules
+    # One copy of torch is enough, and neither its threads nor those of a store survive a fork.
+    may_fork = owns_process and sys.platform == "linux" and not sys.modules.keys() & {"torch", "obstore"}
     if n_jobs > 1 and may_fork and not any(plan.uses_torch for plan in batch.plans):
         outcomes = _run_apart(batch.plans, run_one, n_jobs, pipeline)
     elif n_jobs > 1:
@@ -270,6 +292,6 @@ def _run_one(plan: Plan, pipeline: Pipeline, batch: BatchPlan) -> Outcome:
     except ConvcliError as error:
         return Outcome(source=plan.source, error=error.within(plan.source.label))
     except Exception as error:
-        if batch.n_inputs == 1 and batch.finish is None and not isinstance(error, MemoryError):
+        if batch.n_inputs == 1 and not batch.tolerant and not isinstance(error, MemoryError):
             raise
         return failed_by_bug(plan.source, error)

@@ -129,6 +129,16 @@ def _refuse_file_as_folder(folder: Path) -> None:
         raise OutputError(f"{there} is no folder, and outputs would go into it", hint="choose another name")
 
 
+def _existence(plans: Sequence[Plan]) -> Callable[[Path], bool]:
+    """Return the question whether an output is there, in its folder or its store."""
+    if not plans or not plans[0].request.out_url:
+        # lexists, not exists: a broken link is an entry too, and would be replaced.
+        return os.path.lexists
+    from convcli.pipeline.publish import published
+
+    return published(plans).__contains__
+
+
 def refuse_existing(plans: Sequence[Plan], manifest: Manifest | None) -> None:
     """Refuse files that exist, except those of the manifest.
 
@@ -137,12 +147,12 @@ def refuse_existing(plans: Sequence[Plan], manifest: Manifest | None) -> None:
     OutputError
         With ``n_existing``.
     """
+    is_there = _existence(plans)
     existing = [
-        path
+        plan.request.url_of(path) or path
         for plan in plans
         for path in plan.written_paths
-        # lexists, not exists: a broken link is an entry too, and would be replaced.
-        if os.path.lexists(path) and not (manifest and manifest.owns(path))
+        if is_there(path) and not (manifest and manifest.owns(path))
     ]
     if existing:
         more = f" and {len(existing) - 1} more outputs exist" if len(existing) > 1 else " exists"
@@ -155,8 +165,9 @@ def refuse_existing(plans: Sequence[Plan], manifest: Manifest | None) -> None:
 def leave_existing(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
     """Keep only the outputs that are missing; an input without any is left alone."""
     kept, skipped = [], []
+    is_there = _existence(plans)
     for plan in plans:
-        missing = tuple(output for output in plan.outputs if output.path is None or not os.path.lexists(output.path))
+        missing = tuple(output for output in plan.outputs if output.path is None or not is_there(output.path))
         if len(missing) == len(plan.outputs):
             kept.append(plan)
         elif missing:
