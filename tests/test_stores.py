@@ -64,14 +64,8 @@ def test_one_picture_a_kernel_and_a_report_in_a_store(bucket: str, photo: Path, 
     store.put("photo.png", photo.read_bytes())
     store.put("k é/my+kernel-1.txt", b"0 1 0; 0 0 0; 0 0 0")
     store.put("bank.npz", _npz(taps=np.eye(3)))
-    words = [
-        "apply",
-        f"{bucket}/photo.png",
-        "-k",
-        f"'{bucket}/k é/my+kernel-1.txt' scale=0.5",
-        "--padding-mode",
-        "zeros",
-    ]
+    flags = ["--padding-mode", "zeros", "--tone", "clip"]
+    words = ["apply", f"{bucket}/photo.png", "-k", f"'{bucket}/k é/my+kernel-1.txt' scale=0.5", *flags]
     run_cli(*words, "-o", f"{bucket}/o.png", "--report", f"{bucket}/r.json").ok()
     (tmp_path / "o.png").write_bytes(store.get("o.png")[0])
     half = load_image(photo)[:-1].astype(float) / 2

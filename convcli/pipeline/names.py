@@ -6,9 +6,12 @@ import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError, near_names
+
+if TYPE_CHECKING:
+    from convcli.images.files import FileState
 
 #: One file per map: a map of a single-plane kernel is named by kernel and plane, of a dense bank by kernel alone.
 MAP_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}-{channel}.{ext}"
@@ -27,7 +30,7 @@ class InputFile(NamedTuple):
     ``path`` is ``None`` for an object of a store, which is at ``url``, and for standard input, whose bytes are in
     ``data``. ``frame`` is a page or frame of a file that has several. ``below`` keeps the tree of a recursive search
     under ``--out-dir``; ``searched`` is a file that was found in a folder, not named. ``etag`` is the one that a file
-    or object must have, if any.
+    or object must have, if any; ``state`` is that of the file when it was planned.
     """
 
     path: Path | None
@@ -37,6 +40,7 @@ class InputFile(NamedTuple):
     searched: bool = False
     url: str = ""
     etag: str = ""
+    state: FileState | None = None
 
     @property
     def readable(self) -> Path | bytes:
@@ -98,14 +102,15 @@ class InputFile(NamedTuple):
 
 
 class MapName(NamedTuple):
-    """One output map: which kernel made it, from which planes, and whether its taps sum to zero.
+    """One output map: which kernel made it, from which planes, and the nature of its values, which decides its tone.
 
-    ``channel`` is empty for a kernel that mixes planes by taps of its own (a dense bank).
+    ``channel`` is empty for a kernel that mixes planes by taps of its own (a dense bank). ``nature`` is a key of
+    :data:`convcli.pipeline.tones.AUTO`.
     """
 
     kernel: str
     channel: str
-    zero_sum: bool
+    nature: str = "other"
 
     @property
     def label(self) -> str:

@@ -18,8 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import UsageError, is_url
-from convcli.pipeline.batch import BatchPlan, plan_each, run_batch
+from convcli.pipeline.batch import BatchPlan, run_batch
 from convcli.pipeline.batch_files import Outcome
+from convcli.pipeline.batch_plan import plan_each
 from convcli.pipeline.names import InputFile
 from convcli.pipeline.objects import Entry
 from convcli.pipeline.places import join, open_objects
