@@ -135,6 +135,16 @@ def _refuse_file_as_folder(folder: Path) -> None:
         raise OutputError(f"{there} is no folder, and outputs would go into it", hint="choose another name")
 
 
+def _existence(plans: Sequence[Plan]) -> Callable[[Path], bool]:
+    """Return the question whether an output is there, in its folder or its store."""
+    if not plans or not plans[0].request.out_url:
+        # lexists, not exists: a broken link is an entry too, and would be replaced.
+        return os.path.lexists
+    from convcli.pipeline.publish import published
+
+    return published(plans).__contains__
+
+
 def with_replaceable(plans: Sequence[Plan], manifest: Manifest | None) -> list[Plan]:
     """Let each plan replace files that the manifest has as ours, and reports whose files are gone."""
     return [replace(plan, replaces=found) if (found := _replaceable(plan, manifest)) else plan for plan in plans]
@@ -164,12 +174,12 @@ def refuse_existing(plans: Sequence[Plan], *, resume: bool) -> None:
     OutputError
         With ``n_existing``.
     """
+    is_there = _existence(plans)
     existing = [
-        path
+        plan.request.url_of(path) or path
         for plan in plans
         for path in plan.written_paths
-        # lexists, not exists: a broken link is an entry too, and would be replaced.
-        if os.path.lexists(path) and path not in plan.replaces
+        if is_there(path) and path not in plan.replaces
     ]
     if existing:
         more = f" and {len(existing) - 1} more outputs exist" if len(existing) > 1 else " exists"
@@ -182,8 +192,9 @@ def refuse_existing(plans: Sequence[Plan], *, resume: bool) -> None:
 def leave_existing(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
     """Keep only the outputs that are missing; an input without any is left alone."""
     kept, skipped = [], []
+    is_there = _existence(plans)
     for plan in plans:
-        missing = tuple(output for output in plan.outputs if output.path is None or not os.path.lexists(output.path))
+        missing = tuple(output for output in plan.outputs if output.path is None or not is_there(output.path))
         if len(missing) == len(plan.outputs):
             kept.append(plan)
         elif missing:
