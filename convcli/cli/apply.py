@@ -53,6 +53,12 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     words, values, run = call
     request = parse_request(values)
     _refuse(request, words, run)
+    if run.cluster is not None:
+        from convcli.cli.cluster import apply_on_cluster
+
+        end_in_order(owns_process)
+        apply_on_cluster(call)
+        return
     sources, single = _find(request, words, run)
     # Before workers are forked: they inherit the limit.
     _raise_file_limit()
@@ -66,7 +72,7 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         _print_plan(batch, run, single=single)
         return
     # After the dry run, which has nothing to end in order.
-    _end_in_order(owns_process)
+    end_in_order(owns_process)
     outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast, owns_process=owns_process)
     if single:
         try:
@@ -91,7 +97,9 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
          "--resume also sees what changed"),
         (run.resume and request.is_one_file, "--resume is for batches into --out-dir, not for -o",
          "--layout picture --out-dir DIR"),
-        (run.resume and request.out_url, "--resume is for local folders", "convcli job plan, or --skip-existing"),
+        (run.resume and request.out_url and not run.cluster, "--resume is for local folders",
+         "--cluster local:8, or --skip-existing"),
+        (not run.cluster and (run.shard or run.job), "--shard and --job go with --cluster", "--cluster local:8"),
         (run.jobs is not None and run.jobs < 1, f"--jobs {run.jobs} is less than 1",
          "--jobs 1, or leave it out for all cores"),
         (not is_report, f"--report {run.report}: unknown suffix", "FILE.json, FILE.md, FILE.csv or FILE.html"),
@@ -143,7 +151,7 @@ def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> No
         raise OutputError(f"--report {path} exists", hint="--overwrite replaces it")
 
 
-def _end_in_order(owns_process: bool) -> None:
+def end_in_order(owns_process: bool) -> None:
     """Have SIGTERM, and Ctrl-C in a process of ours, end the run in order, once.
 
     A second signal would interrupt the clean-up and leave half-written files: it ends the process after a while only.

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add the group of commands to the program."""
     summary = "Cut a batch into shards that any scheduler can run."
     group = typer.Typer(name="job", no_args_is_help=True, rich_markup_mode=None, help=summary)
-    keys = {*ApplyRequest._fields, "recursive", "files_from", "null", "quiet"}
+    keys = {*ApplyRequest._fields, "recursive", "files_from", "null", "quiet", "shard"}
     group.command(name="plan")(with_options(plan, keys))
     group.command(name="run")(run)
     group.command(name="status")(status)
@@ -32,10 +32,6 @@ def register(app: typer.Typer) -> None:
 def plan(
     job: Annotated[str, _JOB],
     inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT...", help="A folder, or names of files.")] = None,
-    *,
-    shard: Annotated[
-        str, option("--shard", metavar="N|SIZE", help="Inputs and bytes a shard [1000,256M].")
-    ] = "1000,256M",
     **flags: Any,
 ) -> None:
     """List the inputs and cut them into shards; prints the line that runs one.
@@ -45,14 +41,14 @@ def plan(
     convcli job run JOB --shard 17
     """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.pipeline.inputs import read_list
-    from convcli.pipeline.jobs import plan_job
+    from convcli.pipeline.jobs import Batch, plan_job
     from convcli.pipeline.places import open_objects
     from convcli.pipeline.shards import parse_shard_size
 
     words, values, how = make_call(inputs, flags)
-    size = parse_shard_size(shard)
+    size = parse_shard_size(how.shard or "1000,256M")
     listed = read_list(how.files_from, null=how.null) if how.files_from else []
-    planned = plan_job(open_objects(job), words, values, size, recursive=how.recursive, listed=listed)
+    planned = plan_job(open_objects(job), Batch(words, values, listed, how.recursive), size)
     if not how.quiet:
         facts, last = planned.facts, planned.n_shards - 1
         typer.echo(f"{facts['inputs']} inputs, {facts['bytes']} bytes, {planned.n_shards} shards: 0 to {last}")
@@ -65,6 +61,10 @@ def run(
     *,
     shard: Annotated[
         str | None, option("--shard", metavar="N|A-B", help="Which shards [all that are missing].")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        option("--cluster", metavar="WHERE", help="On a Dask cluster: see convcli apply --help."),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Inputs at a time [cores].")
@@ -80,11 +80,16 @@ def run(
 
     opened = open_job(job)
     shards = job_status(opened).missing if shard is None else _parse_shards(shard, opened.n_shards)
-    n_failed = 0
-    for number in shards:
-        n_failed += _run_one(job, number, jobs, quiet=quiet, owns_process=context.obj.owns_process)
     if not shards and not quiet:
         typer.echo(f"all {opened.n_shards} shards are done", err=True)
+    if cluster is not None and shards:
+        from convcli.cli.cluster import run_shards
+
+        n_failed = run_shards(job, shards, cluster, quiet=quiet).n_failed
+    else:
+        n_failed = sum(
+            _run_one(job, number, jobs, quiet=quiet, owns_process=context.obj.owns_process) for number in shards
+        )
     if n_failed:
         raise typer.Exit(EXIT_PARTIAL)
 

@@ -51,6 +51,11 @@ class Progress:
 
     def advance(self, outcome: Outcome) -> None:
         """Count one outcome."""
+        state = "failed" if outcome.error else "left alone" if outcome.skipped else "done"
+        self.step(f"{outcome.source.label}: {state}")
+
+    def step(self, line: str) -> None:
+        """Count one of all; the line is for where there is no bar."""
         self._done += 1
         if self._bar is not None:
             task = self._bar.tasks[0]
@@ -61,8 +66,7 @@ class Progress:
                 self._bar.refresh()
                 self._drawn = time.monotonic()
         elif self._shown and sys.stderr is not None:  # closed by the shell
-            state = "failed" if outcome.error else "left alone" if outcome.skipped else "done"
-            sys.stderr.write(f"{self._done}/{self._total} {printable(outcome.source.label)}: {state}\n")
+            sys.stderr.write(f"{self._done}/{self._total} {printable(line)}\n")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
