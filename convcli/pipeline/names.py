@@ -6,9 +6,12 @@ import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import OutputError, UsageError, near_names
+
+if TYPE_CHECKING:
+    from convcli.images.files import FileState
 
 #: One file per map: a map of a single-plane kernel is named by kernel and plane, of a dense bank by kernel alone.
 MAP_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}-{channel}.{ext}"
@@ -25,8 +28,8 @@ class InputFile(NamedTuple):
     """One input: where it is, and where it stood below the folder that was searched.
 
     ``path`` is ``None`` for standard input, whose bytes are ``data``. ``frame`` is a page or frame of a file that has
-    several. ``below`` keeps the tree of a recursive search
-    under ``--out-dir``; ``searched`` is a file that was found in a folder, not named.
+    several. ``below`` keeps the tree of a recursive search under ``--out-dir``; ``searched`` is a file that was found
+    in a folder, not named. ``state`` is that of the file when it was planned.
     """
 
     path: Path | None
@@ -34,6 +37,7 @@ class InputFile(NamedTuple):
     frame: int | None = None
     below: PurePosixPath = PurePosixPath()
     searched: bool = False
+    state: FileState | None = None
 
     @property
     def readable(self) -> Path | bytes:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from convcli.errors import ImageError, OutputError, is_url, local_path
-from convcli.images.write import PART_SUFFIX, explained
+from convcli.images.files import PART_SUFFIX, explained
+from convcli.images.rename import give_new_name
 
 #: Entries of one page of a listing.
 PAGE = 1000
@@ -126,8 +127,7 @@ class Folder:
     def create(self, name: str, data: bytes) -> bool:
         """Store a file whole unless there is one; return whether it was stored."""
         try:
-            # A link is the only way to give a whole file a name that must be free; it fails in one step.
-            self._store(name, data, os.link)
+            self._store(name, data, give_new_name)
         except OutputError as error:
             if isinstance(error.__cause__, FileExistsError):
                 return False

@@ -60,9 +60,6 @@ class OutputWriter(Protocol):
     def finish(self) -> int | None:
         """Put the file in its place; return its bytes, if it has a place."""
 
-    def abort(self) -> None:
-        """Leave nothing behind."""
-
 
 class Run(Protocol):
     """A transform under way on one image."""
