@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
 from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError, local_path
+from convcli.images.folders import is_folder
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import find_inputs, read_list
 from convcli.pipeline.report import printable, to_json
@@ -108,7 +109,7 @@ def _find(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> tuple[l
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
     named = len(words) == 1 and not listed and not run.recursive
-    return sources, named and not os.path.isdir(words[0])  # noqa: PTH112 - raises nothing
+    return sources, named and not is_folder(words[0])
 
 
 def _raise_file_limit() -> None:

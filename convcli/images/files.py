@@ -91,7 +91,10 @@ class TargetFile:
         # A name of its own, so that two runs never share one; short, so that a long name stays valid.
         self._part = self.path.with_name(f"{_part_begin(os.getpid())}{os.urandom(3).hex()}{PART_SUFFIX}")
         with self.explained():
-            self.file = _open_new(self._part, makes_folder)
+            self._begin(self._part, makes_folder)
+
+    def _begin(self, part: Path, makes_folder: bool) -> None:
+        self.file = _open_new(part, makes_folder)
 
     @property
     def is_seekable(self) -> bool:
@@ -244,4 +247,9 @@ def discard_parts(folders: Iterable[Path], pid: int) -> None:
     for folder in folders:
         for part in folder.glob(f"{_part_begin(pid)}*{PART_SUFFIX}"):
             with contextlib.suppress(OSError):
-                part.unlink()
+                if part.is_dir():
+                    import shutil
+
+                    shutil.rmtree(part, ignore_errors=True)
+                else:
+                    part.unlink()

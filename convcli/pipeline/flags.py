@@ -275,6 +275,8 @@ def refuse_contradictions(request: Any, encoding: Mapping[str, str]) -> None:
         (request.outputs != "last" and request.stack is None, "--outputs is for stacks", "add --stack FILE"),
         (raw and request.tone != "auto", "--tone does nothing to raw maps", "a picture format, or no --tone"),
         (raw and request.colormap is not None, "--colormap does nothing to raw maps", "a picture format"),
+        (request.to_stdout and formats.BY_NAME[request.format or "png"].folder,
+         f"{request.format} is a folder, which standard output cannot hold", "--format npy, or a name"),
         (raw and depth in ("1", "8", "16"), "raw maps are float32", "--depth float, or a picture format"),
         (raw and request.layout in ("picture", "sheet"), f"{request.format} holds raw maps", "a picture format"),
         (request.kind != "picture" and request.alpha != "premultiply", "--alpha is for pictures", "--layout picture"),

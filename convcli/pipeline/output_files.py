@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convcli.images import formats
 from convcli.images.files import TargetFile, vanished
 
 if TYPE_CHECKING:
@@ -28,12 +29,17 @@ class OutputFiles:
         self._plan = plan
         self._opened: list[TargetFile] = []
 
-    def open(self, path: Path | None) -> TargetFile:
-        """Open a file, its folder made, or standard output."""
+    def open(self, path: Path | None, output_format: str = "png") -> TargetFile:
+        """Open a file, or a folder where that is the format; or standard output."""
         # Without --overwrite only a file that the plan knows may be replaced: not one that has appeared since.
         replaces = self._plan.replaces.get(path) if path else None
         overwrite = self._plan.request.overwrite
-        file = TargetFile(path or sys.stdout.buffer, overwrite=overwrite, replaces=replaces, makes_folder=True)
+        kind: type[TargetFile] = TargetFile
+        if formats.BY_NAME[output_format].folder:
+            from convcli.images.folders import TargetFolder
+
+            kind = TargetFolder
+        file = kind(path or sys.stdout.buffer, overwrite=overwrite, replaces=replaces, makes_folder=True)
         self._opened.append(file)
         return file
 

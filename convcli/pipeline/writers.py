@@ -67,6 +67,8 @@ def _n_bytes(output: OutputFile) -> int | None:
     if output.path is None:
         return None
     try:
+        if formats.BY_NAME[output.format].folder:
+            return sum(file.stat().st_size for file in output.path.rglob("*") if file.is_file())
         return output.path.stat().st_size
     except FileNotFoundError:
         raise vanished(output.path) from None
@@ -114,6 +116,7 @@ class _Writer:
 
     is_raw = False
     one_pass = False
+    tile_px = 0
     _encoder: PictureWriter
 
     def __init__(self, plan: Plan, output: OutputFile, tone: Tone) -> None:
@@ -127,6 +130,10 @@ class _Writer:
 
     def encode_samples(self, samples: NDArray[Any], counts: ToneCounts, top: int) -> Band:
         """Make a band of stored samples ready, where they may be made in one pass."""
+        raise NotImplementedError
+
+    def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
+        """Write a tile, where there is a ``tile_px``."""
         raise NotImplementedError
 
     def finish(self) -> int | None:
@@ -205,7 +212,7 @@ class RawOutput(_Writer):
 
         height, width = output.size_hw
         self._encoder = open_raw(
-            job.files.open(output.path),
+            job.files.open(output.path, output.format),
             raw_format=output.format,
             names=tuple(plan.maps[index].label for index in output.maps),
             height_px=height,
@@ -214,12 +221,19 @@ class RawOutput(_Writer):
             dtype=plan.request.dtype,
             leading=plan.transform.leading if output.kind == "raw" else (),
         )
+        self.tile_px = self._encoder.tile_px
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Convert to the stored type and count."""
         del top
         _, counts = self.tone.apply(maps)  # nothing is clipped: maps are stored as they are
         return Band(self._encoder.encode(maps), counts)
+
+    def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
+        """Write a tile of the maps; safe in any thread."""
+        _, counts = self.tone.apply(maps)
+        self._encoder.put(maps, top, left)
+        return counts
 
 
 class SheetOutput(_Writer):
