@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import time
 from collections.abc import Generator, Sequence
@@ -13,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
-from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError, local_path
+from convcli.errors import EXIT_PARTIAL, ConvcliError, OutputError, UsageError, local_path
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import find_inputs, read_list
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
+from convcli.process import ending
 from convcli.render.messages import complain, say
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from convcli.render.progress import Tally
 
 
-#: How long an interrupted run may take to end before another signal cuts it short, in seconds.
-PATIENCE_S = 2.0
 #: How long a thread keeps Python to itself while another waits, in seconds.
 SWITCH_S = 0.0002
 
@@ -65,7 +63,7 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         _print_plan(batch, run, single=single)
         return
     # After the dry run, which has nothing to end in order.
-    _end_in_order(owns_process)
+    ending.in_order()
     outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast, owns_process=owns_process)
     if single:
         try:
@@ -136,26 +134,6 @@ def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> No
         raise OutputError(f"--report {path} exists", hint="--overwrite replaces it")
 
 
-def _end_in_order(owns_process: bool) -> None:
-    """Have SIGTERM, and Ctrl-C in a process of ours, end the run in order, once.
-
-    A second signal would interrupt the clean-up and leave half-written files: it ends the process after a while only.
-    """
-    first: list[float] = []
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        if not first:
-            first.append(time.monotonic())
-            raise KeyboardInterrupt
-        if time.monotonic() > first[0] + PATIENCE_S:
-            os._exit(EXIT_INTERRUPTED)  # processes of the batch end with this one
-
-    signal.signal(signal.SIGTERM, interrupt)
-    # Only the default handler is replaced: in a background job or a host program Ctrl-C is not ours.
-    if owns_process and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupt)
-
-
 def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
     from convcli.render.apply import plan_as_dict, render_plan
 
@@ -164,6 +142,7 @@ def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
     if run.json:
         say(to_json(plan_as_dict(batch)))
     if single and failed:
+        failed[0].is_told = run.json
         raise failed[0]
     if not run.quiet and not run.json:
         say(render_plan(batch))
@@ -180,6 +159,7 @@ def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> No
     if run.report:
         _write_report([outcome.as_dict()], run.report)
     if outcome.error is not None:
+        outcome.error.is_told = run.json
         raise outcome.error
     if run.quiet:
         return
@@ -203,7 +183,7 @@ def _say(lines: Sequence[str], what: str) -> None:
 def _interrupted(n_done: int, n_inputs: int) -> SystemExit:
     """Say how many inputs are done; the others have left no partial files."""
     say(f"convcli: interrupted, {n_done} of {n_inputs} done", err=True)
-    return SystemExit(EXIT_INTERRUPTED)
+    return SystemExit(ending.EXIT_INTERRUPTED)
 
 
 def _finish_batch(

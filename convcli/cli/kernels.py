@@ -184,6 +184,7 @@ def check(
     for earlier in bad[:-1]:
         typer.echo(f"convcli: error: {printable(str(earlier))}", err=True)
     if bad:
+        bad[-1].is_told = json
         raise bad[-1]
 
 
@@ -223,6 +224,7 @@ def export(
     from convcli.banks.load import load_bank
     from convcli.errors import UsageError
     from convcli.pipeline.report import printable
+    from convcli.process.streams import write_output
 
     to_stdout = output is None or str(output) == "-"
     # A guessed format would write a file that another program misreads.
@@ -240,10 +242,7 @@ def export(
         # Control bytes can leave a terminal unreadable.
         if sys.stdout.isatty() and b"\0" in exported.data:
             raise UsageError(f"{format_} is binary and standard output is a terminal", hint="-o FILE, or a pipe")
-        # Text and bytes have separate buffers: without flush they may come out in the wrong order.
-        sys.stdout.flush()
-        sys.stdout.buffer.write(exported.data)
-        sys.stdout.buffer.flush()
+        write_output(exported.data)
         return
     from convcli.banks.formats.exported import write_whole
 

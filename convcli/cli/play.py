@@ -37,13 +37,13 @@ def play(
 
     convcli play photo.jpg -k sobel
     """
-    import sys
     from pathlib import Path
 
+    from convcli.process.streams import read_input
     from convcli.render.pages.photo import DEFAULT, load_photo
     from convcli.render.pages.play import play_page
 
-    source = None if photo is None else sys.stdin.buffer.read() if photo == "-" else Path(photo)
+    source = None if photo is None else read_input() if photo == "-" else Path(photo)
     shown = load_photo(source, name=photo or DEFAULT, longest_px=size)
     write_page(output, play_page(shown, kernel or (), longest_px=size), overwrite=overwrite)
 
@@ -78,18 +78,14 @@ def write_explained(output: str, one: OneImage, map_index: int, at: tuple[int, i
 
 def write_page(output: str, page: str | bytes, *, overwrite: bool, err: bool = False) -> None:
     """Write a page, or an animation, to a file or to standard output, and say where it is."""
-    import sys
-
     from convcli.banks.formats.exported import write_whole
     from convcli.errors import local_path
     from convcli.pipeline.report import printable
+    from convcli.process.streams import write_output
 
     content = page if isinstance(page, bytes) else page.encode("utf-8")
     if output == "-":
-        # Bytes bypass the buffer of text, which must be empty before them.
-        sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+        write_output(content)
         return
     write_whole(local_path(output), content, overwrite=overwrite)
     typer.echo(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from convcli.errors import OutputError
 from convcli.images.formats import Picture
+from convcli.process import ending
 
 if TYPE_CHECKING:
     from typing import Self
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 Target = str | os.PathLike[str] | BinaryIO
 #: Temporary files end so; a run that was killed leaves them, the next one may remove them.
 PART_SUFFIX = ".convcli-part"
+#: Files that this process has begun, for a signal that comes at any step.
+_begun: set[Path] = set()
 #: Marks this run's parts; processes that are forked have the same.
 _RUN = os.urandom(4).hex()
 
@@ -50,6 +53,7 @@ class TargetFile:
             return
         # A name of its own, so that two runs never share one; short, so that a long name stays valid.
         self._part = self.path.with_name(f"{_part_begin(os.getpid())}{os.urandom(3).hex()}{PART_SUFFIX}")
+        _begun.add(self._part)
         with self.explained():
             self.file = self._part.open("xb")
 
@@ -71,6 +75,7 @@ class TargetFile:
         except OutputError:
             self.discard()
             raise
+        _begun.discard(self._part)
         self._part = None
 
     def discard(self) -> None:
@@ -81,6 +86,7 @@ class TargetFile:
             self.file.close()
         with contextlib.suppress(OSError):
             self._part.unlink(missing_ok=True)
+        _begun.discard(self._part)
         self._part = None
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
@@ -136,6 +142,14 @@ def discard_parts(folders: Iterable[Path], pid: int) -> None:
         for part in folder.glob(f"{_part_begin(pid)}*{PART_SUFFIX}"):
             with contextlib.suppress(OSError):
                 part.unlink()
+
+
+def _discard_begun() -> None:
+    for part in tuple(_begun):
+        part.unlink(missing_ok=True)
+
+
+ending.at_end(_discard_begun)
 
 
 class Encoder(Protocol):

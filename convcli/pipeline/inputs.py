@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from convcli.errors import ImageError, UsageError, local_path
 from convcli.images import formats
 from convcli.pipeline.names import MANIFEST_NAME, InputFile
+from convcli.process.streams import read_input
 
 
 def find_inputs(
@@ -64,7 +64,7 @@ def _each(words: Sequence[str], recursive: bool, out_dir: Path | None, skipped: 
     # os.path, not Path: a name too long or in a locked folder is False there, and no exception
     for word in words:
         if word == "-":
-            yield InputFile(path=None, data=sys.stdin.buffer.read())
+            yield InputFile(path=None, data=read_input())
         elif os.path.isdir(word):  # noqa: PTH112
             yield from _search(_Search(Path(word), recursive, out_dir), skipped)
         # A file may be called "a[1].png": a name that exists is not a pattern.
@@ -190,7 +190,7 @@ def read_list(name: str, *, null: bool) -> list[str]:
         It names nothing.
     """
     try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        data = read_input() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise ImageError(f"--files-from {name}: {error.strerror}", hint="a text file of names, or -") from None
     # Without this check a list from find -print0 would be read as a single absurd name.

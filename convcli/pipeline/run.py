@@ -17,6 +17,7 @@ from convcli.images.write import save_text
 from convcli.pipeline.report import image_report, to_json
 from convcli.pipeline.transforms.base import OutputWriter, Run, Stopped, Tools
 from convcli.pipeline.writers import Job, PictureOutput, make_stamp, open_encoder, open_writer
+from convcli.process import ending
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,13 +152,20 @@ def _leaving_no_folders(plan: Plan) -> Iterator[None]:
     """Remove the folders of a plan's outputs again if they were made for a run that fails."""
     # Noted before the run: folders that exist already are not ours to remove.
     missing = [folder for folder in _folders(plan) if not os.path.exists(folder)]  # noqa: PTH110 - an error is no folder
-    try:
-        yield
-    except BaseException:
+
+    def remove() -> None:
         for folder in missing:
             with contextlib.suppress(OSError):  # not empty: another input has put something there
                 folder.rmdir()
+
+    ending.at_end(remove)
+    try:
+        yield
+    except BaseException:
+        remove()
         raise
+    finally:
+        ending.no_more(remove)
 
 
 def _folders(plan: Plan) -> list[Path]:

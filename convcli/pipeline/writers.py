@@ -6,7 +6,6 @@ and deflate share the thread, and the cache, of the convolution.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from convcli.pipeline.outputs import TILE_PX, tile_factor
 from convcli.pipeline.report import conventions, to_json
 from convcli.pipeline.tones import WHITE, Tone, ToneSpec
 from convcli.pipeline.transforms.base import Band, OutputWriter, Ranges
+from convcli.process.streams import binary_output
 from convcli.version import __version__
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def bind_tone(plan: Plan, output: OutputFile, ranges: Ranges | None) -> Tone:
 def open_target(output: OutputFile) -> Path | BinaryIO:
     """Return the target to open: the path, its folder made, or standard output."""
     if output.path is None:
-        return sys.stdout.buffer
+        return binary_output()
     try:
         output.path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

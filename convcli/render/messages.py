@@ -16,6 +16,19 @@ def say(text: str, *, err: bool = False) -> None:
         stream.flush()
 
 
+def failure_json(error: ConvcliError) -> str:
+    """Return a failure as one line of JSON, for ``--json``.
+
+    Examples
+    --------
+    >>> failure_json(ConvcliError("no", hint="yes"))
+    '{"status": "failed", "error": {"kind": "error", "exit_code": 1, "message": "no", "hint": "yes"}}'
+    """
+    from convcli.pipeline.report import to_json
+
+    return to_json({"status": "failed", "error": error.as_dict()})
+
+
 def complain(error: ConvcliError) -> None:
     """Write the fact and what to do, one line each, with control characters of user text made visible."""
     from convcli.pipeline.report import printable
