@@ -90,12 +90,12 @@ def wait_until(condition: Callable[[], object]) -> None:
 HELD = """
 import os, re, signal, sys, time
 from convcli.process import ending
-from convcli.images.write import TargetFile
+from convcli.images.files import TargetFile
 from convcli.pipeline.run import Pipeline
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
 begin = TargetFile.__init__
-def begin_and_wait(self, target):
-    begin(self, target)
+def begin_and_wait(self, *args, **options):
+    begin(self, *args, **options)
     number = re.match("[0-9]+", self.path.parent.name)
     while number and int(number[0]) >= {n_free} and not os.path.exists({gate!r}):
         time.sleep(0.002)

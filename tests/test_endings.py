@@ -32,7 +32,7 @@ from convcli.pipeline.run import Pipeline
 Pipeline._check = lambda self: be_busy()
 """
 IN_AN_OUTPUT = """
-from convcli.images.write import TargetFile
+from convcli.images.files import TargetFile
 begin = TargetFile.__init__
 def begin_and_be_busy(self, *args, **options):
     begin(self, *args, **options)

@@ -4,17 +4,14 @@ Annotations are not postponed: Typer would evaluate each of them again at every 
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from convcli.errors import ConvcliError, UsageError, near_names
 from convcli.version import __version__
-
-if TYPE_CHECKING:
-    from convcli.cli.options import ApplyCall
 
 #: Summary of each command. All but ``apply`` have a module of that name with ``register(app)``.
 COMMANDS = {
@@ -24,12 +21,13 @@ COMMANDS = {
     "compare": "Run every engine on one image and compare them.",
     "explain": "Write one output sample out: patch, taps, products, sum.",
     "play": "Write a page on which kernels can be tried on a photo.",
+    "job": "Cut a batch into shards that any scheduler can run.",
     "animate": "Draw the sliding window of a layer as SVG or GIF.",
 }
 
 
-def run_app(argv: Sequence[str], run: "Callable[[ApplyCall], None]") -> int:
-    """Run the command that ``argv`` names; return the exit code.
+def run_app(argv: Sequence[str], program: object) -> int:
+    """Run the command that ``argv`` names, in a :class:`~convcli.cli.main.Program`; return the exit code.
 
     Raises
     ------
@@ -37,7 +35,7 @@ def run_app(argv: Sequence[str], run: "Callable[[ApplyCall], None]") -> int:
         Of the command, or a UsageError where its words do not fit it.
     """
     try:
-        code = build_app(argv)(argv, prog_name="convcli", obj=run, standalone_mode=False)
+        code = build_app(argv)(argv, prog_name="convcli", obj=program, standalone_mode=False)
     except ConvcliError:
         raise
     except Exception as error:
@@ -71,7 +69,7 @@ def _usage_error(error: Exception, said: str, command: str) -> UsageError:
 def build_app(argv: Sequence[str]) -> typer.Typer:
     """Return the Typer app with the command that ``argv`` names; if it names none, with a summary of each.
 
-    The object of its context is called with the :class:`~convcli.cli.options.ApplyCall` that it reads.
+    The object of its context is a :class:`~convcli.cli.main.Program`, whose ``apply`` gets the call that it reads.
     """
     # rich_markup_mode=None: Rich takes tens of milliseconds to load, for the help alone.
     app = typer.Typer(
@@ -122,7 +120,7 @@ def _apply(
     """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.cli.options import make_call
 
-    context.obj(make_call(inputs, flags))
+    context.obj.apply(make_call(inputs, flags))
 
 
 def _show_version(asked: bool) -> None:

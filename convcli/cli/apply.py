@@ -67,7 +67,8 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast, owns_process=owns_process)
     if single:
         try:
-            outcome = next(outcomes)
+            with closing(outcomes):  # the record is unlocked before anything is said
+                outcome = next(outcomes)
         except KeyboardInterrupt:
             raise _interrupted(0, 1) from None
         _finish_single(outcome, request, run)
@@ -156,8 +157,7 @@ def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> No
     """Print the report of the only input, or raise its error."""
     if run.json:
         say(to_json(outcome.as_dict()))
-    if run.report:
-        _write_report([outcome.as_dict()], run.report)
+    _write_report([outcome.as_dict()], run, request)
     if outcome.error is not None:
         outcome.error.is_told = run.json
         raise outcome.error
@@ -197,7 +197,7 @@ def _finish_batch(
         order = {plan.source.label: index for index, plan in enumerate(batch.plans)}
         # Inputs end in any order; the report has the order of the command line, failures of planning first.
         reports.sort(key=lambda one: order.get(one["input"]["path"], -1))
-        _write_report([*reports, summary], run.report)
+        _write_report([*reports, summary], run, request)
     if run.json:
         say(to_json(summary))
     for failed in tally.failed:
@@ -243,7 +243,8 @@ def _follow(
     return tally, reports
 
 
-def _write_report(reports: list[dict[str, Any]], path: str) -> None:
+def _write_report(reports: list[dict[str, Any]], run: RunFlags, request: ApplyRequest) -> None:
     from convcli.render.reports import write_report
 
-    write_report(reports, Path(path))
+    if run.report:
+        write_report(reports, Path(run.report), overwrite=request.overwrite)

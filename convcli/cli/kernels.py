@@ -111,10 +111,10 @@ def show(
     stats = bank_stats(bank)
     # Before any text is printed: a picture that cannot be written must not follow a success.
     if png is not None:
-        from convcli.banks.formats.exported import write_whole
+        from convcli.images.files import save_bytes
         from convcli.render.kernels_sheet import draw_sheet
 
-        write_whole(png, draw_sheet(bank, stats), overwrite=overwrite)
+        save_bytes(png, draw_sheet(bank, stats), overwrite=overwrite)
     if json:
         _print_json({**bank.as_dict(taps=True), "kernels": [one.as_dict() for one in stats]})
         return
@@ -244,6 +244,6 @@ def export(
             raise UsageError(f"{format_} is binary and standard output is a terminal", hint="-o FILE, or a pipe")
         write_output(exported.data)
         return
-    from convcli.banks.formats.exported import write_whole
+    from convcli.images.files import save_bytes
 
-    write_whole(output, exported.data, overwrite=overwrite)
+    save_bytes(output, exported.data, overwrite=overwrite)

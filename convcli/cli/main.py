@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import ConvcliError
 from convcli.process import ending, streams
@@ -14,6 +14,19 @@ from convcli.render.messages import complain, failure_json, say
 
 if TYPE_CHECKING:
     from convcli.cli.options import ApplyCall
+
+
+class Program(NamedTuple):
+    """The process that a command runs in."""
+
+    #: Whether nothing else runs in it, so that it may be forked.
+    owns_process: bool
+
+    def apply(self, call: ApplyCall) -> None:
+        """Run ``apply``."""
+        from convcli.cli.apply import run_apply
+
+        run_apply(call, owns_process=self.owns_process)
 
 
 def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> None:
@@ -87,25 +100,20 @@ def _finish(arguments: list[str], owns_process: bool, *, json: bool, debug: bool
 
 def _run(arguments: list[str], owns_process: bool) -> int:
     """Run the command; return the exit code that a command line, its help or its batch ends with."""
-
-    def run(call: ApplyCall) -> None:
-        from convcli.cli.apply import run_apply
-
-        run_apply(call, owns_process=owns_process)
-
     # The others compute nothing that takes long.
-    if owns_process and arguments[:1] in (["apply"], ["compare"], ["explain"], ["kernels"], ["play"]):
+    if owns_process and arguments[:1] in (["apply"], ["compare"], ["explain"], ["kernels"], ["play"], ["job"]):
         ending.watch()
+    program = Program(owns_process)
     try:
         # A plain line does without Typer, whose start is a third of the time of a small picture.
         if arguments[:1] == ["apply"] and "_CONVCLI_COMPLETE" not in os.environ:
             from convcli.cli.options import read_plain
 
             if (call := read_plain(arguments[1:])) is not None:
-                run(call)
+                program.apply(call)
                 return 0
         from convcli.cli.app import run_app
 
-        return run_app(arguments, run)
+        return run_app(arguments, program)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

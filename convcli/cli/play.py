@@ -78,8 +78,8 @@ def write_explained(output: str, one: OneImage, map_index: int, at: tuple[int, i
 
 def write_page(output: str, page: str | bytes, *, overwrite: bool, err: bool = False) -> None:
     """Write a page, or an animation, to a file or to standard output, and say where it is."""
-    from convcli.banks.formats.exported import write_whole
     from convcli.errors import local_path
+    from convcli.images.files import save_bytes
     from convcli.pipeline.report import printable
     from convcli.process.streams import write_output
 
@@ -87,7 +87,7 @@ def write_page(output: str, page: str | bytes, *, overwrite: bool, err: bool = F
     if output == "-":
         write_output(content)
         return
-    write_whole(local_path(output), content, overwrite=overwrite)
+    save_bytes(local_path(output), content, overwrite=overwrite)
     typer.echo(
         f"{printable(output)}: {len(content) / 1024:.0f} KiB"
         + ("" if isinstance(page, bytes) else ", open it in a browser"),

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, UsageError
+from convcli.images.files import FileState
 from convcli.pipeline.batch_files import (
     Outcome,
     failed_by_bug,
     leave_done,
     leave_existing,
     leave_own_outputs,
+    note_altered,
     refuse_bad_names,
     refuse_existing,
+    while_there,
+    with_replaceable,
 )
 from convcli.pipeline.names import MANIFEST_NAME, InputFile, parse_frames
 from convcli.pipeline.plan import Plan, Planner
@@ -24,8 +29,6 @@ from convcli.pipeline.run import Pipeline
 from convcli.pipeline.transforms.base import Stopped
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from convcli.pipeline.manifest import Manifest
     from convcli.pipeline.request import ApplyRequest
 
@@ -39,6 +42,8 @@ class BatchPlan(NamedTuple):
     settled: tuple[Outcome, ...]
     manifest: Manifest | None = None
     resume: bool = False
+    #: Called with the plan and the report of every input that is done, in the process that did it.
+    finish: Callable[[Plan, dict[str, Any]], None] | None = None
 
     @property
     def n_inputs(self) -> int:
@@ -74,7 +79,7 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     settled: list[Outcome] = []
     for source in sources:
         try:
-            plans += _plan_file(planner, source)
+            plans += plan_file(planner, source)
         except ConvcliError as error:
             settled.append(Outcome(source=source, error=error.within(source.label)))
         except Exception as error:
@@ -92,20 +97,25 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     # Before existing files are refused: the outputs of finished inputs exist and must not stop the run.
     if manifest is not None and resume:
         plans, skipped = leave_done(plans, manifest)
+        plans = note_altered(plans, manifest)
         settled += skipped
+    plans = with_replaceable(plans, manifest if resume else None)
     if request.skip_existing:
         plans, skipped = leave_existing(plans)
         settled += skipped
     elif not request.overwrite:
-        refuse_existing(plans, manifest if resume else None)
+        refuse_existing(plans, resume=resume)
     return BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
 
 
-def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
+def plan_file(planner: Planner, source: InputFile) -> list[Plan]:
     """Read the headers of one file and plan its frames: by themselves, as one picture or as a volume."""
     from convcli.images.reading import probe, probe_frames
 
     request = planner.request
+    if source.path is not None:
+        with suppress(OSError, ValueError):  # what cannot be read fails below, with a reason
+            source = source._replace(state=FileState.of(source.path))
     reading = {"orientation": request.orientation, **request.limits}
     info = probe(source.readable, **reading)
     frames = parse_frames(request.frames or "all", info.n_frames)
@@ -174,17 +184,13 @@ def run_batch(
         with closing(batch.manifest):
             # Runs that only add inputs may share a folder; --resume decides from the record and needs it unchanged.
             batch.manifest.lock(alone=batch.resume)
-            batch.manifest.sweep(_folders(batch.plans))
-            yield from _run(batch, jobs, fail_fast, owns_process)
+            batch.manifest.sweep({path.parent for plan in batch.plans for path in plan.written_paths})
+            yield from while_there(_run(batch, jobs, fail_fast, owns_process), batch.manifest)
     else:
         yield from _run(batch, jobs, fail_fast, owns_process)
 
 
-def _folders(plans: Sequence[Plan]) -> set[Path]:
-    return {path.parent for plan in plans for path in plan.written_paths}
-
-
-def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool) -> Iterator[Outcome]:
+def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool) -> Generator[Outcome, None, None]:
     for outcome in batch.settled:
         yield outcome
         if fail_fast and outcome.error is not None:
@@ -195,11 +201,10 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_jobs = max(1, min(jobs or cores, len(batch.plans)))
     # Files at a time scale better than strips within one: threads get the cores that files leave over.
-    pipeline = Pipeline(threads=max(1, cores // n_jobs))
-    alone = batch.n_inputs == 1
+    pipeline = Pipeline(threads=max(1, cores // n_jobs), settle=partial(_settle, batch))
 
     def run_one(plan: Plan) -> Outcome:
-        return _run_one(plan, pipeline, batch.manifest, alone=alone)
+        return _run_one(plan, pipeline, batch)
 
     outcomes = (run_one(plan) for plan in batch.plans)
     # One copy of torch is enough, and its threads do not survive a fork.
@@ -217,6 +222,13 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
                 return
 
 
+def _settle(batch: BatchPlan, plan: Plan, report: dict[str, Any]) -> None:
+    if batch.finish is not None:
+        batch.finish(plan, report)
+    if batch.manifest is not None:
+        batch.manifest.done(plan)
+
+
 def _run_apart(
     plans: Sequence[Plan], run_one: Callable[[Plan], Outcome], n_jobs: int, pipeline: Pipeline
 ) -> Generator[Outcome, None, None]:
@@ -230,10 +242,10 @@ def _run_apart(
         return run_one(plan)[1:]
 
     def lost(plan: Plan, pid: int, code: int) -> tuple[Any, ...]:
-        from convcli.images.write import discard_parts
+        from convcli.pipeline.output_files import discard_lost
 
         # A killed child cannot remove its unfinished files; their names hold its process number.
-        discard_parts({path.parent for path in plan.written_paths}, pid)
+        discard_lost(plan, pid)
         return _lost(code)
 
     results = work_apart(plans, run_far, n_jobs, stop=pipeline.stop, lost=lost)
@@ -254,22 +266,28 @@ def _lost(code: int) -> tuple[Any, ...]:
     return Outcome(InputFile(None), error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]
 
 
-def _run_one(plan: Plan, pipeline: Pipeline, manifest: Manifest | None, *, alone: bool) -> Outcome:
+def _run_one(plan: Plan, pipeline: Pipeline, batch: BatchPlan) -> Outcome:
     """Run one plan; errors become its outcome, except for a bug with a single input, which has its own exit code."""
+    manifest = batch.manifest
     try:
-        if manifest is not None:
-            # The record comes first: a run that is killed after it leaves files that --resume knows to be ours.
-            manifest.begin(plan)
-        report = pipeline.run(plan)
-        if manifest is not None:
-            manifest.done(plan)
-        return Outcome(source=plan.source, report=report)
+        if manifest is None:
+            return Outcome(source=plan.source, report=pipeline.run(plan))
+        # The record comes first: a run that is killed after it leaves files that --resume knows to be ours.
+        manifest.begin(plan)
+        try:
+            return Outcome(source=plan.source, report=pipeline.run(plan))
+        except BaseException:
+            manifest.failed(plan)
+            raise
     except Stopped:
         # Stopped is an Exception: without this clause an interrupted input would be told as a bug.
         raise
     except ConvcliError as error:
+        # Two runs with --skip-existing: the one that comes later leaves what the other has made meanwhile.
+        if plan.request.skip_existing and "n_existing" in error.facts:
+            return Outcome(source=plan.source, skipped="another run has made its outputs meanwhile")
         return Outcome(source=plan.source, error=error.within(plan.source.label))
     except Exception as error:
-        if alone and not isinstance(error, MemoryError):
+        if batch.n_inputs == 1 and batch.finish is None and not isinstance(error, MemoryError):
             raise
         return failed_by_bug(plan.source, error)

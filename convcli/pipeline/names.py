@@ -6,15 +6,18 @@ import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import OutputError, UsageError, near_names
+
+if TYPE_CHECKING:
+    from convcli.images.files import FileState
 
 #: One file per map: a map of a single-plane kernel is named by kernel and plane, of a dense bank by kernel alone.
 MAP_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}-{channel}.{ext}"
 DENSE_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}.{ext}"
 PICTURE_TEMPLATE = "{dir}/{stem}_{bank}.{ext}"
-FIELDS = ("dir", "parent", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
+FIELDS = ("dir", "parent", "file", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
 #: Beginnings of a template that may tell inputs of one name apart, the simplest first.
 _TELLING = ("{dir}/{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")
 #: The record of a batch in its output folder: :mod:`convcli.pipeline.manifest`.
@@ -25,8 +28,8 @@ class InputFile(NamedTuple):
     """One input: where it is, and where it stood below the folder that was searched.
 
     ``path`` is ``None`` for standard input, whose bytes are ``data``. ``frame`` is a page or frame of a file that has
-    several. ``below`` keeps the tree of a recursive search
-    under ``--out-dir``; ``searched`` is a file that was found in a folder, not named.
+    several. ``below`` keeps the tree of a recursive search under ``--out-dir``; ``searched`` is a file that was found
+    in a folder, not named. ``state`` is that of the file when it was planned.
     """
 
     path: Path | None
@@ -34,6 +37,7 @@ class InputFile(NamedTuple):
     frame: int | None = None
     below: PurePosixPath = PurePosixPath()
     searched: bool = False
+    state: FileState | None = None
 
     @property
     def readable(self) -> Path | bytes:
@@ -52,6 +56,11 @@ class InputFile(NamedTuple):
         return "stdin" if self.path is None else self.path.stem or self.path.name
 
     @property
+    def file(self) -> str:
+        """File name with its suffix."""
+        return "stdin" if self.path is None else self.path.name
+
+    @property
     def suffix(self) -> str:
         """Last suffix of the file, without its dot."""
         return "" if self.path is None else self.path.suffix.removeprefix(".")
@@ -64,14 +73,15 @@ class InputFile(NamedTuple):
 
 
 class MapName(NamedTuple):
-    """One output map: which kernel made it, from which planes, and whether its taps sum to zero.
+    """One output map: which kernel made it, from which planes, and the nature of its values, which decides its tone.
 
-    ``channel`` is empty for a kernel that mixes planes by taps of its own (a dense bank).
+    ``channel`` is empty for a kernel that mixes planes by taps of its own (a dense bank). ``nature`` is a key of
+    :data:`convcli.pipeline.tones.AUTO`.
     """
 
     kernel: str
     channel: str
-    zero_sum: bool
+    nature: str = "other"
 
     @property
     def label(self) -> str:

@@ -81,6 +81,7 @@ class OutputNames(NamedTuple):
         values = {
             "dir": str(source.below),
             "parent": source.parent,
+            "file": source.file,
             "stem": source.stem,
             "suffix": source.suffix,
             "bank": self.bank,
@@ -90,6 +91,8 @@ class OutputNames(NamedTuple):
             "frame": f"{source.frame or 0:03}",
             "ext": formats.BY_NAME[output_format].suffixes[0][1:],
         }
+        if request.whole_names and request.name is None:
+            template = template.replace("{stem}", "{file}")
         # Frames of one file would share their names: maps get a folder for each frame, single files a number.
         # A --name template stays as it is; batch_files refuses the clashes that it leaves.
         if source.frame is not None and request.name is None:

@@ -79,7 +79,7 @@ _number: Callable[..., Option] = partial(Option, kind=int)
 _BORDERS = ("zeros", "constant:", "replicate", "reflect", "symmetric", "circular")
 _ENGINES = ("auto", "reference", "im2col", "gemm", "direct", "separable", "fft", "torch")
 _COMBINES = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
-_TONES = ("auto", "clip", "abs", "signed", "stretch", "offset:", "scale:")
+_TONES = ("auto", "clip", "abs", "abs:", "signed", "stretch", "offset:", "scale:")
 
 
 # fmt: off
@@ -155,7 +155,7 @@ class ApplyRequest(NamedTuple):
     region: Annotated[tuple[int, int, int, int] | None, Option(
         _OUT, "X,Y,W,H", "Only these samples of the output.", "", flags.parse_region)] = None
     tone: Annotated[str, Option(
-        _OUT, "TONE", "auto, clip, abs, signed, stretch, offset:V, scale:V: how values become samples.", "auto",
+        _OUT, "TONE", "auto, clip, abs, abs:V, signed, stretch, offset:V, scale:V: how values become samples.", "auto",
         flags.word, _TONES)] = "auto"
     depth: Annotated[str | None, _one_of(
         _OUT, "1|8|16|float", "Bits a stored sample; 1 is split at half of white.", "as input")] = None
@@ -179,6 +179,8 @@ class ApplyRequest(NamedTuple):
 
     #: Set by ``-o -``, which leaves ``output`` absent.
     to_stdout: bool = False
+    #: Set by a job, no process of which sees all names: outputs are named by the file with its suffix.
+    whole_names: bool = False
 
     @property
     def is_one_file(self) -> bool:
@@ -228,7 +230,7 @@ OPTIONS: tuple[Option, ...] = tuple(
             hint.__metadata__[0]._replace(key=key)
             for record in (ApplyRequest, RunFlags)
             for key, hint in record.__annotations__.items()
-            if key != "to_stdout"
+            if hasattr(hint, "__metadata__")
         ),
         key=lambda row: SECTIONS.index(row.section),
     )

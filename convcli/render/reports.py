@@ -62,14 +62,15 @@ def report_text(reports: Sequence[Mapping[str, Any]], suffix: str) -> str:
     return _HTML.format(body=f"<table><tr>{head}</tr>\n{body}</table>")
 
 
-def write_report(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write a report file, whole or not at all; that it may be replaced is the caller's to know.
+def write_report(reports: Sequence[Mapping[str, Any]], path: Path, *, overwrite: bool = False) -> None:
+    """Write a report file, whole or not at all.
 
     Raises
     ------
     OutputError
-        It cannot be written.
+        It exists and may not be replaced, or it cannot be written.
     """
-    from convcli.images.write import save_text
+    from convcli.images.files import save_bytes
 
-    save_text(path, report_text(reports, path.suffix))
+    data = report_text(reports, path.suffix).encode("utf-8", "surrogateescape")
+    save_bytes(path, data, overwrite=overwrite, makes_folder=True)
