@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
-from convcli.errors import EXIT_PARTIAL, ConvcliError, OutputError, UsageError, local_path
+from convcli.errors import EXIT_PARTIAL, OutputError, UsageError, local_path
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import find_inputs, read_list
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
-from convcli.process import ending
-from convcli.render.messages import complain, say
+from convcli.process import ending, streams
+from convcli.render.messages import complain, interrupted_json, say
 
 if TYPE_CHECKING:
     from convcli.pipeline.batch import BatchPlan
@@ -70,7 +70,7 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
             with closing(outcomes):  # the record is unlocked before anything is said
                 outcome = next(outcomes)
         except KeyboardInterrupt:
-            raise _interrupted(0, 1) from None
+            raise _interrupted(0, 1, run) from None
         _finish_single(outcome, request, run)
     else:
         _finish_batch(batch, outcomes, request, run)
@@ -80,6 +80,8 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
     is_report = run.report is None or Path(run.report).suffix in (".json", ".md", ".csv", ".html")
     refuse([
         ("" in words, "an input name is empty", "a variable of the shell that is not set? name a file, or ."),
+        (request.to_stdout and streams.is_terminal() and not run.dry_run,
+         "-o - writes a picture, and standard output is a terminal", "-o FILE, or a pipe: -o - | display"),
         (request.to_stdout and run.json, "-o - and --json both want standard output", "--report FILE.json"),
         ("-" in words and run.files_from == "-", "standard input cannot be the image and the list", "name one of them"),
         (run.null and not run.files_from, "-0 goes with --files-from",
@@ -139,12 +141,11 @@ def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
     from convcli.render.apply import plan_as_dict, render_plan
 
     failed = [outcome.error for outcome in batch.settled if outcome.error is not None]
+    if single and failed:
+        raise failed[0]
     # JSON comes first and even for failures, so that a script that reads it learns of them.
     if run.json:
         say(to_json(plan_as_dict(batch)))
-    if single and failed:
-        failed[0].is_told = run.json
-        raise failed[0]
     if not run.quiet and not run.json:
         say(render_plan(batch))
     for error in failed:
@@ -180,9 +181,12 @@ def _say(lines: Sequence[str], what: str) -> None:
         say(f"convcli: {what}: {printable(str(line))}", err=True)
 
 
-def _interrupted(n_done: int, n_inputs: int) -> SystemExit:
+def _interrupted(n_done: int, n_inputs: int, run: RunFlags) -> SystemExit:
     """Say how many inputs are done; the others have left no partial files."""
-    say(f"convcli: interrupted, {n_done} of {n_inputs} done", err=True)
+    message = f"interrupted, {n_done} of {n_inputs} done"
+    if run.json:
+        say(interrupted_json(message))
+    say(f"convcli: {message}", err=True)
     return SystemExit(ending.EXIT_INTERRUPTED)
 
 
@@ -210,9 +214,8 @@ def _finish_batch(
     bugs = [failed.bug for failed in tally.failed if failed.bug]
     if bugs:
         say(f"{bugs[0]}convcli: this is a bug; please report it with the lines above", err=True)
-        raise SystemExit(ConvcliError.exit_code)
-    if tally.failed:
-        raise SystemExit(EXIT_PARTIAL)
+    if tally.exit_code:
+        raise SystemExit(tally.exit_code)
 
 
 def _follow(
@@ -239,7 +242,7 @@ def _follow(
                     reports.append(outcome.as_dict())
                 progress.advance(outcome)
     except KeyboardInterrupt:  # caught here: Typer would exit without a word
-        raise _interrupted(tally.n_done, batch.n_inputs) from None
+        raise _interrupted(tally.n_done, batch.n_inputs, run) from None
     return tally, reports
 
 

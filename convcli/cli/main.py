@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from convcli.errors import ConvcliError
 from convcli.process import ending, streams
 from convcli.process.ending import EXIT_INTERRUPTED
-from convcli.render.messages import complain, failure_json, say
+from convcli.render.messages import complain, failure_json, interrupted_json, say
 
 if TYPE_CHECKING:
     from convcli.cli.options import ApplyCall
@@ -52,17 +52,13 @@ def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> No
     flags = arguments[: arguments.index("--")] if "--" in arguments else arguments
     json = "--json" in flags
     if owns_process:
-        ending.catch(f"{failure_json(_INTERRUPTED)}\n".encode() if json else b"")
+        ending.catch(f"{interrupted_json()}\n".encode() if json else b"")
     code = _finish(arguments, owns_process, json=json, debug="--debug" in flags)
     # A library may have taken the interrupt for a failure of its own.
     if ending.was_asked() and owns_process:
         ending.clean_up()
         code = EXIT_INTERRUPTED
     sys.exit(code)
-
-
-_INTERRUPTED = ConvcliError("interrupted")
-_INTERRUPTED.exit_code, _INTERRUPTED.kind = EXIT_INTERRUPTED, "interrupted"
 
 
 def _finish(arguments: list[str], owns_process: bool, *, json: bool, debug: bool) -> int:
@@ -83,7 +79,7 @@ def _finish(arguments: list[str], owns_process: bool, *, json: bool, debug: bool
         return error.exit_code
     except KeyboardInterrupt:
         if json:
-            say(failure_json(_INTERRUPTED))
+            say(interrupted_json())
         say("convcli: interrupted", err=True)
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - an unexpected exception is a bug: say so

@@ -215,7 +215,7 @@ class RunFlags(NamedTuple):
     null: Annotated[bool, _switch(_IN, "Names in --files-from end in NUL.", "-0")] = False
     report: Annotated[str | None, Option(_OUT, "FILE.json|md|csv|html", "Write the report there.")] = None
     json: Annotated[bool, _switch(_OUT, "Report on stdout as JSON.")] = False
-    quiet: Annotated[bool, _switch(_OUT, "Say nothing but errors.", "-q")] = False
+    quiet: Annotated[bool, _switch(_OUT, "Say nothing but errors: no warnings about data either.", "-q")] = False
     dry_run: Annotated[bool, _switch(_RUN, "Print shapes, files and bytes; write nothing.")] = False
     jobs: Annotated[int | None, _number(_RUN, "N", "Files at a time.", "cores", short="-j")] = None
     fail_fast: Annotated[bool, _switch(_RUN, "Stop at the first bad input.")] = False

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 class _Forgiving(io.RawIOBase):
     """A raw stream that takes everything; the error that lost the first byte is kept."""
 
-    def __init__(self, raw: io.RawIOBase, lost: OSError | None = None) -> None:
+    def __init__(self, raw: io.RawIOBase, *, lost: OSError | None = None, replaced: object = None) -> None:
         self._raw, self.lost = raw, lost
+        #: The stream that it stands for, which would close the raw one when it is freed.
+        self._replaced = replaced
 
     def write(self, data: ReadableBuffer) -> int:
         n_bytes = memoryview(data).nbytes
@@ -70,13 +72,18 @@ def _secured(stream: TextIO | Any, number: int) -> io.TextIOWrapper:
     lines = number == 2
     if stream is None:
         closed = OSError(errno.EBADF, os.strerror(errno.EBADF))
-        raw = _Forgiving(io.FileIO(number, "wb", closefd=False), closed)
+        raw = _Forgiving(io.FileIO(number, "wb", closefd=False), lost=closed)
         return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=lines)
     stream.flush()
     buffer: Any = stream.buffer
-    raw = _Forgiving(getattr(buffer, "raw", buffer))  # -u leaves out the buffer
+    raw = _Forgiving(getattr(buffer, "raw", buffer), replaced=stream)  # -u leaves out the buffer
     lines = lines or bool(stream.line_buffering)
     return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, "backslashreplace", line_buffering=lines)
+
+
+def is_terminal() -> bool:
+    """Return whether a person reads standard output; bytes of a picture can leave a terminal unreadable."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def check_output() -> None:

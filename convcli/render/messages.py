@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from convcli.errors import ConvcliError
+from convcli.process.ending import EXIT_INTERRUPTED
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -27,6 +28,14 @@ def failure_json(error: ConvcliError) -> str:
     from convcli.pipeline.report import to_json
 
     return to_json({"status": "failed", "error": error.as_dict()})
+
+
+def interrupted_json(message: str = "interrupted") -> str:
+    """Return an interrupt as one line of JSON, as :func:`failure_json` tells failures."""
+    from convcli.pipeline.report import to_json
+
+    error = {"kind": "interrupted", "exit_code": EXIT_INTERRUPTED, "message": message, "hint": None}
+    return to_json({"status": "failed", "error": error})
 
 
 def complain(error: ConvcliError) -> None:
