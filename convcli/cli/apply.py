@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from convcli.cli.options import ApplyCall
 from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError, local_path
 from convcli.pipeline.flags import refuse
-from convcli.pipeline.inputs import find_inputs, read_list
+from convcli.pipeline.inputs import count_passed, find_inputs, read_list
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
 from convcli.render.messages import complain, say
@@ -52,12 +53,13 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     words, values, run = call
     request = parse_request(values)
     _refuse(request, words, run)
-    sources, single = _find(request, words, run)
+    passed: Counter[str] = Counter()
+    sources, single = _find(request, words, run, passed)
     # Before workers are forked: they inherit the limit.
     _raise_file_limit()
     from convcli.pipeline.batch import plan_batch, run_batch
 
-    batch = plan_batch(request, sources, resume=run.resume)
+    batch = plan_batch(request, sources, resume=run.resume)._replace(not_read=passed)
     # A file of several frames may have become several inputs.
     single = single and batch.n_inputs == 1
     _refuse_report(batch, request, run)
@@ -96,18 +98,25 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
     ])  # fmt: skip
 
 
-def _find(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> tuple[list[InputFile], bool]:
-    """Return the inputs, and whether one file was named, by itself."""
-    listed = read_list(run.files_from, null=run.null) if run.files_from else []
+def _find(
+    request: ApplyRequest, words: Sequence[str], run: RunFlags, passed: Counter[str]
+) -> tuple[list[InputFile], bool]:
+    """Return the inputs, and whether one file was named, by itself; count what a search passes over."""
+    listed = read_list(run.files_from, null=run.null, allow_empty=run.allow_empty) if run.files_from else []
     own: list[Path] = []
-    sources = find_inputs(words, recursive=run.recursive, out_dir=request.out_dir, listed=listed, skipped=own)
+    sources = find_inputs(
+        words, recursive=run.recursive, out_dir=request.out_dir, listed=listed, skipped=own, passed=passed,
+        allow_empty=run.allow_empty,
+    )  # fmt: skip
     if own and not run.quiet:
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
-        _say([f"{outputs} not read again (first {own[0]}); name its folder to read it"], "note")
+        _say([f"{outputs} not read again (first {own[0]}); another --out-dir reads them"], "note")
+    if passed and not run.quiet:
+        _say([f"not read: {count_passed(passed)}"], "note")
     if request.is_one_file and len(sources) > 1:
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
-    named = len(words) == 1 and not listed and not run.recursive
+    named = len(words) == 1 and not listed
     return sources, named and not os.path.isdir(words[0])  # noqa: PTH112 - raises nothing
 
 
@@ -212,7 +221,7 @@ def _finish_batch(
     """Print a line per input, then notes, warnings and a summary; exit 7 if an input failed."""
     started = time.perf_counter()
     tally, reports = _follow(batch, outcomes, run)
-    summary = tally.summary(batch.n_inputs, time.perf_counter() - started)
+    summary = {**tally.summary(batch.n_inputs, time.perf_counter() - started), "not_read": batch.not_read}
     if run.report:
         order = {plan.source.label: index for index, plan in enumerate(batch.plans)}
         # Inputs end in any order; the report has the order of the command line, failures of planning first.

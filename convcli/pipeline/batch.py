@@ -44,6 +44,7 @@ class BatchPlan(NamedTuple):
     resume: bool = False
     #: Called with the plan and the report of every input that is done, in the process that did it.
     finish: Callable[[Plan, dict[str, Any]], None] | None = None
+    not_read: Mapping[str, int] = {}
 
     @property
     def n_inputs(self) -> int:

@@ -219,6 +219,7 @@ class RunFlags(NamedTuple):
     dry_run: Annotated[bool, _switch(_RUN, "Print shapes, files and bytes; write nothing.")] = False
     jobs: Annotated[int | None, _number(_RUN, "N", "Files at a time.", "cores", short="-j")] = None
     fail_fast: Annotated[bool, _switch(_RUN, "Stop at the first bad input.")] = False
+    allow_empty: Annotated[bool, _switch(_IN, "No image in a folder, pattern or list is no error.")] = False
     resume: Annotated[bool, _switch(_RUN, "Do only what is missing or changed since the last run.")] = False
 # fmt: on
 
