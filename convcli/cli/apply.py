@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
-from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError, local_path
+from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError, is_url
 from convcli.pipeline.flags import refuse
-from convcli.pipeline.inputs import count_passed, find_inputs, read_list
+from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
+from convcli.pipeline.places import open_objects, split_url
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
+from convcli.pipeline.search import count_passed
 from convcli.render.messages import complain, say
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
          "--resume also sees what changed"),
         (run.resume and request.is_one_file, "--resume is for batches into --out-dir, not for -o",
          "--layout picture --out-dir DIR"),
+        (run.resume and request.out_url, "--resume is for local folders", "convcli job plan, or --skip-existing"),
         (run.jobs is not None and run.jobs < 1, f"--jobs {run.jobs} is less than 1",
          "--jobs 1, or leave it out for all cores"),
         (not is_report, f"--report {run.report}: unknown suffix", "FILE.json, FILE.md, FILE.csv or FILE.html"),
@@ -104,10 +107,8 @@ def _find(
     """Return the inputs, and whether one file was named, by itself; count what a search passes over."""
     listed = read_list(run.files_from, null=run.null, allow_empty=run.allow_empty) if run.files_from else []
     own: list[Path] = []
-    sources = find_inputs(
-        words, recursive=run.recursive, out_dir=request.out_dir, listed=listed, skipped=own, passed=passed,
-        allow_empty=run.allow_empty,
-    )  # fmt: skip
+    where: dict[str, Any] = {"out_dir": request.out_dir, "out_url": request.out_url, "skipped": own, "passed": passed}
+    sources = find_inputs(words, recursive=run.recursive, listed=listed, allow_empty=run.allow_empty, **where)
     if own and not run.quiet:
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
         _say([f"{outputs} not read again (first {own[0]}); another --out-dir reads them"], "note")
@@ -116,7 +117,7 @@ def _find(
     if request.is_one_file and len(sources) > 1:
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
-    named = len(words) == 1 and not listed
+    named = len(words) == 1 and not listed and not is_folder_url(words[0])
     return sources, named and not os.path.isdir(words[0])  # noqa: PTH112 - raises nothing
 
 
@@ -137,7 +138,10 @@ def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> No
     """Refuse a report that would replace an input, an output or an existing file."""
     if run.report is None:
         return
-    path = local_path(run.report)
+    if is_url(run.report):
+        open_objects(split_url(run.report)[0])  # its scheme is known, before anything runs
+        return
+    path = Path(run.report)
     taken = {os.path.realpath(other) for plan in batch.plans for other in plan.written_paths}
     taken |= {os.path.realpath(plan.source.path) for plan in batch.plans if plan.source.path is not None}
     if os.path.realpath(path) in taken:
@@ -275,5 +279,12 @@ def _follow(
 def _write_report(reports: list[dict[str, Any]], run: RunFlags, request: ApplyRequest) -> None:
     from convcli.render.reports import write_report
 
-    if run.report:
+    if run.report and is_url(run.report):
+        from convcli.pipeline.staging import new_folder
+
+        place, name = split_url(run.report)
+        local = new_folder() / name
+        write_report(reports, local)
+        open_objects(place).put(name, local.read_bytes())
+    elif run.report:
         write_report(reports, Path(run.report), overwrite=request.overwrite)
