@@ -72,9 +72,10 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
             outcome = next(outcomes)
         except KeyboardInterrupt:
             raise _interrupted(0, 1) from None
+        _write_report(batch, [outcome.as_dict()], call)
         _finish_single(outcome, request, run)
     else:
-        _finish_batch(batch, outcomes, request, run)
+        _finish_batch(batch, outcomes, request, call)
 
 
 def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
@@ -177,8 +178,6 @@ def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> No
     """Print the report of the only input, or raise its error."""
     if run.json:
         say(to_json(outcome.as_dict()))
-    if run.report:
-        _write_report([outcome.as_dict()], run.report)
     if outcome.error is not None:
         raise outcome.error
     if run.quiet:
@@ -207,17 +206,17 @@ def _interrupted(n_done: int, n_inputs: int) -> SystemExit:
 
 
 def _finish_batch(
-    batch: BatchPlan, outcomes: Generator[Outcome, None, None], request: ApplyRequest, run: RunFlags
+    batch: BatchPlan, outcomes: Generator[Outcome, None, None], request: ApplyRequest, call: ApplyCall
 ) -> None:
     """Print a line per input, then notes, warnings and a summary; exit 7 if an input failed."""
-    started = time.perf_counter()
+    started, run = time.perf_counter(), call.run
     tally, reports = _follow(batch, outcomes, run)
     summary = tally.summary(batch.n_inputs, time.perf_counter() - started)
     if run.report:
         order = {plan.source.label: index for index, plan in enumerate(batch.plans)}
         # Inputs end in any order; the report has the order of the command line, failures of planning first.
         reports.sort(key=lambda one: order.get(one["input"]["path"], -1))
-        _write_report([*reports, summary], run.report)
+        _write_report(batch, [*reports, summary], call)
     if run.json:
         say(to_json(summary))
     for failed in tally.failed:
@@ -263,7 +262,11 @@ def _follow(
     return tally, reports
 
 
-def _write_report(reports: list[dict[str, Any]], path: str) -> None:
+def _write_report(batch: BatchPlan, reports: list[dict[str, Any]], call: ApplyCall) -> None:
+    if call.run.report is None:
+        return
+    from convcli.pipeline.command import command_line
     from convcli.render.reports import write_report
 
-    write_report(reports, Path(path))
+    line = command_line(call.words, {**call.flags, **call.run._asdict()})
+    write_report(reports, Path(call.run.report), plans=batch.plans, command=line)

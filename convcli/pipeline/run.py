@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from convcli.images.info import Image, LargeImage
     from convcli.images.planes import PlaneSource
     from convcli.images.write import PictureWriter
+    from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.plan import Plan
 
 
@@ -67,14 +68,16 @@ class Pipeline:
         """
         started = time.perf_counter()
         with _leaving_no_folders(plan):
-            writers, sizes = self._run_frames(plan) if plan.frames else self._run_picture(plan)
+            writers, sizes = self._run_frames(plan) if plan.frames else self.run_picture(plan)
         report = image_report(plan, writers, sizes, time.perf_counter() - started)
         if plan.report_path is not None:
             save_text(plan.report_path, to_json(report, indent=1) + "\n")
         return report
 
-    def _run_picture(self, plan: Plan) -> tuple[list[OutputWriter], list[int | None]]:
-        """Run one picture, or the frames of a volume."""
+    def run_picture(
+        self, plan: Plan, open_one: Callable[[Job, OutputFile], OutputWriter] = open_writer
+    ) -> tuple[list[OutputWriter], list[int | None]]:
+        """Run one picture, or the frames of a volume; return the writers, and the bytes of the files."""
         first, *others = plan.transform.frames or (plan.source.frame or 0,)
         with open_planes(plan.source.readable, frame=first, **_reading(plan)) as image:
             run = self._start(plan, image, others)
@@ -84,7 +87,7 @@ class Pipeline:
             writers: list[OutputWriter] = []
             try:
                 for output in plan.outputs:  # a failure half-way aborts those before it
-                    writers.append(open_writer(job, output))  # noqa: PERF401
+                    writers.append(open_one(job, output))  # noqa: PERF401
                 run.fill(writers)
                 return writers, [writer.finish() for writer in writers]
             except BaseException:

@@ -166,15 +166,15 @@ class PictureOutput(_Writer):
             alpha = select_planes(plan.info.plane_names, ("a",), alpha=True)
             self._alpha = view_planes(job.image.planes, alpha, white=plan.info.white)
         self._alpha_scale = WHITE.get(output.depth, 1) / plan.info.white
-        self._unpremultiply = plan.alpha == "premultiply"
-        self.one_pass = self.tone.depth == "8" and not self._unpremultiply
+        self.divides_by_alpha = plan.alpha == "premultiply"
+        self.one_pass = self.tone.depth == "8" and not self.divides_by_alpha
         self._colormap = _colormap(plan, output)
         self._encoder = encoder or open_encoder(job, output)
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
-        if self._unpremultiply:
-            maps = _unpremultiply(maps, self._plan.white, self._plan.transform.late_bias)
+        if self.divides_by_alpha:
+            maps = unpremultiply(maps, self._plan.white, self._plan.transform.late_bias)
         samples = np.empty((*maps.shape[1:], len(maps)), self.tone.dtype)
         _, counts = self.tone.apply(maps, samples.transpose(2, 0, 1), inplace=True)
         return self.encode_samples(samples, counts, top)
@@ -196,7 +196,7 @@ class PictureOutput(_Writer):
         return Band(self._encoder.encode(samples), counts)
 
 
-def _unpremultiply(maps: NDArray[Any], white: float, bias: NDArray[Any] | None) -> NDArray[Any]:
+def unpremultiply(maps: NDArray[Any], white: float, bias: NDArray[Any] | None) -> NDArray[Any]:
     """Divide sums of colour times alpha by filtered alpha, in float64, and add the bias; without alpha, colour is 0."""
     alpha = np.clip(maps[-1].astype(np.float64), 0, white)
     colour = np.divide(maps[:-1], alpha, out=np.zeros((len(maps) - 1, *alpha.shape)), where=alpha > white * 1e-6)
