@@ -46,7 +46,7 @@ def plan(
     """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.pipeline.inputs import read_list
     from convcli.pipeline.jobs import plan_job
-    from convcli.pipeline.objects import open_objects
+    from convcli.pipeline.places import open_objects
     from convcli.pipeline.shards import parse_shard_size
 
     words, values, how = make_call(inputs, flags)

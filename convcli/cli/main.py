@@ -76,6 +76,11 @@ def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> No
         traceback.print_exc()
         say("convcli: this is a bug; please report it with the lines above", err=True)
         sys.exit(1)
+    finally:
+        if "convcli.pipeline.staging" in sys.modules:  # URLs were used
+            from convcli.pipeline.staging import remove_all
+
+            remove_all()
 
 
 def _run(arguments: list[str], owns_process: bool) -> None:

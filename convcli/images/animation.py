@@ -10,9 +10,10 @@ from typing import Any
 
 from convcli.errors import OutputError
 from convcli.images import formats
+from convcli.images.files import opened_target
 from convcli.images.pillow_write import PillowWriter
 from convcli.images.tiff import open_tiff
-from convcli.images.write import Encoder, PictureWriter, Target, opened_target
+from convcli.images.write import Encoder, PictureWriter, Target
 
 
 def open_animation(

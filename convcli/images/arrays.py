@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from convcli.errors import OutputError
+from convcli.images.files import TargetFile, opened_target
 from convcli.images.formats import RAW, Picture
 from convcli.images.info import Metadata
-from convcli.images.write import PictureWriter, Target, TargetFile, opened_target
+from convcli.images.write import PictureWriter, Target
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray

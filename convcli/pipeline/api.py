@@ -69,7 +69,8 @@ def apply(
     words = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     kernels = (kernel,) if isinstance(kernel, str) else tuple(kernel)
     request = parse_request({"kernels": kernels, **{key: _as_flag(value) for key, value in flags.items()}})
-    sources = find_inputs([os.fspath(word) for word in words], recursive=recursive, out_dir=request.out_dir)
+    where: dict[str, Any] = {"out_dir": request.out_dir, "out_url": request.out_url}
+    sources = find_inputs([os.fspath(word) for word in words], recursive=recursive, **where)
     reports, batch = [], plan_batch(request, sources)
     plans = {plan.source: plan for plan in batch.plans}
     # Closing the generator stops the workers and removes unfinished files before the caller sees the error.

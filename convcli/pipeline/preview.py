@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from convcli.pipeline.output_files import OutputFiles
 from convcli.pipeline.outputs import OutputFile
 from convcli.pipeline.run import Pipeline
 from convcli.pipeline.tones import WHITE
@@ -89,7 +90,8 @@ def preview(plan: Plan, *, longest_px: int = 320, most_tiles: int = 48) -> Previ
         tiles.append(TileOutput(job, output, longest_px))
         return tiles[-1]
 
-    Pipeline(threads=os.cpu_count() or 1).run_picture(replace(one, outputs=outputs[:most_tiles]), open_tile)
+    shown_plan = replace(one, outputs=outputs[:most_tiles])
+    Pipeline(threads=os.cpu_count() or 1).run_picture(shown_plan, OutputFiles(shown_plan), open_tile)
     picture, window = shown[0]
     return Preview(picture, window, tuple(tile.made() for tile in tiles), len(outputs) - len(tiles[:most_tiles]))
 
@@ -139,8 +141,6 @@ class _Kept:
     def close(self) -> None:
         """Nothing is open."""
 
-    abort = close
-
 
 class TileOutput(PictureOutput):
     """One tile under way; its samples are those that a file would hold."""
@@ -158,7 +158,7 @@ class TileOutput(PictureOutput):
         """Tone a band, and mark the samples that its tone clips."""
         values = maps
         if self.divides_by_alpha:
-            values = unpremultiply(maps, self._plan.white, self._plan.transform.late_bias)
+            values = unpremultiply(self._plan, maps)
         clipped = np.zeros((*maps.shape[1:], 2), np.bool_)
         with np.errstate(invalid="ignore", over="ignore"):
             for index, one in enumerate(values):

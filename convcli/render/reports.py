@@ -70,16 +70,14 @@ def _markdown(reports: Sequence[Mapping[str, Any]], command: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def write_report(
-    reports: Sequence[Mapping[str, Any]], path: Path, *, plans: Sequence[Plan] = (), command: str = ""
-) -> None:
-    """Write a report file, whole or not at all; that it may be replaced is the caller's to know.
+def write_report(text: str, path: Path, *, overwrite: bool = False) -> None:
+    """Write a report file, whole or not at all.
 
     Raises
     ------
     OutputError
-        It cannot be written.
+        It exists and may not be replaced, or it cannot be written.
     """
-    from convcli.images.write import save_text
+    from convcli.images.files import save_bytes
 
-    save_text(path, report_text(reports, path.suffix, plans=plans, command=command))
+    save_bytes(path, text.encode("utf-8", "surrogateescape"), overwrite=overwrite, makes_folder=True)

@@ -7,11 +7,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from convcli.errors import GeometryError, UsageError
 from convcli.images.planes import select_planes
-from convcli.pipeline.tones import resolve_tones
 from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform
-from convcli.pipeline.transforms.binding import BoundBank, Combination, bind_bank, is_picture
+from convcli.pipeline.transforms.binding import BoundBank, bind_bank, taps_of
+from convcli.pipeline.transforms.combination import Combination, is_picture
 from convcli.pipeline.transforms.strips import ConvRun, plan_engine
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from convcli.layers.kinds.conv import Conv
     from convcli.layers.walk import Walk
     from convcli.pipeline.request import ApplyRequest
-    from convcli.pipeline.tones import ToneSpec
 
 #: Plans of convolutions kept for images of the same shape.
 _PLANS_KEPT = 64
@@ -39,19 +40,23 @@ class AnyBank(Transform):
     bank: KernelBank
     bound: BoundBank
     combination: Combination
-    computes_alpha: bool = False
 
-    def tones(self, depth: str, *, on_sheet: bool) -> tuple[ToneSpec, ...]:
-        """Return the tone of each map, ``auto`` resolved; see :func:`convcli.pipeline.tones.resolve_tones`."""
-        n_indexes = self.combination.n_parts(self.bound.n_kernels) if self.combination.combine == "argmax" else 0
-        return resolve_tones(
-            self.request.tone,
-            self.maps,
-            depth,
-            n_indexes=n_indexes,
-            computes_alpha=self.computes_alpha,
-            on_sheet=on_sheet,
-        )
+    @property
+    def n_indexes(self) -> int:
+        """How many indexes the maps hold where ``argmax`` made them, else 0."""
+        return self.combination.n_parts(self.bound.n_kernels) if self.combination.combine == "argmax" else 0
+
+    def taps(self, map_index: int) -> NDArray[np.float64]:
+        """Return the taps that made a map: all planes of one kernel, or of every kernel that was combined."""
+        bound, n_kernels = self.bound, self.bound.n_kernels
+        plane, place = divmod(map_index, self.combination.n_maps(n_kernels))
+        made = [
+            taps_of(bound, plane * n_kernels + index, transposed=self.request.transposed)
+            for index in self.combination.parts(place, n_kernels)
+        ]
+        # A kernel that runs on several planes is drawn once.
+        alike = all(len(taps) > 1 and (taps == taps[0]).all() for taps in made)
+        return np.concatenate([taps[:1] if alike else taps for taps in made])
 
     def weight_bytes(self) -> bytes:
         """Return everything of the bank that decides maps and their names, as bytes for a digest."""
@@ -246,14 +251,16 @@ class BankPlanner:
 
             alpha, said = keep_alpha_of_same_size(alpha, info, conv.output_shape[-2:])
             notes += said
+        maps = combination.names(bound.maps, bound.n_kernels)
+        if alpha in ("premultiply", "filter"):
+            maps = tuple(one._replace(nature="alpha") if one.channel == "a" else one for one in maps)
         transform = Bank(
             request=request,
-            maps=combination.names(bound.maps, bound.n_kernels),
+            maps=maps,
             input_shape=(len(selection.names), info.height_px, info.width_px),
             bank=bank,
             bound=bound,
             combination=combination,
-            computes_alpha=alpha in ("premultiply", "filter"),
             conv=conv,
         )
         outputs = ((0, len(transform.maps), conv.output_shape[-2:]),)
@@ -280,6 +287,6 @@ class BankPlanner:
     def _bind(self, planes: tuple[str, ...]) -> BoundBank:
         if planes not in self._bound:
             request = self.request
-            how = {"groups": request.groups, "bias": request.bias}
+            how = {"groups": request.groups, "bias": request.bias, "stride": request.stride}
             self._bound[planes] = bind_bank(self.bank, planes, transposed=request.transposed, **how)  # type: ignore[arg-type]
         return self._bound[planes]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from convcli.pipeline.names import MapName
     from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.request import ApplyRequest
-    from convcli.pipeline.tones import Tone, ToneSpec
+    from convcli.pipeline.tones import Tone
 
 Ranges = tuple["NDArray[Any]", "NDArray[Any]"]
 
@@ -61,15 +61,12 @@ class OutputWriter(Protocol):
     def finish(self) -> int | None:
         """Put the file in its place; return its bytes, if it has a place."""
 
-    def abort(self) -> None:
-        """Leave nothing behind."""
-
 
 class Run(Protocol):
     """A transform under way on one image."""
 
-    def ranges(self) -> Ranges:
-        """Return minimum and maximum of each map, which some tones need first."""
+    def ranges(self, finish: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> Ranges:
+        """Return minimum and maximum of each map, which some tones need first; ``finish`` is the last step to them."""
 
     def fill(self, writers: Sequence[OutputWriter]) -> None:
         """Give every writer the maps of its output, from top to bottom."""
@@ -133,9 +130,15 @@ class Transform(ABC):
         """Whether running it may load torch, of which one copy is enough."""
         return True
 
-    @abstractmethod
-    def tones(self, depth: str, *, on_sheet: bool) -> tuple[ToneSpec, ...]:
-        """Return the tone of each map at a depth, ``auto`` resolved."""
+    @property
+    def n_indexes(self) -> int:
+        """How many indexes the maps hold where ``argmax`` made them, else 0."""
+        return 0
+
+    def taps(self, map_index: int) -> NDArray[np.float64] | None:
+        """Return the taps that made a map, (planes, rows, columns), to be drawn beside it; None where layers did."""
+        del map_index
+        return None
 
     @abstractmethod
     def weight_bytes(self) -> bytes:
@@ -194,9 +197,9 @@ class WholeRun:
         self._results = results
         self._check = check
 
-    def ranges(self) -> Ranges:
+    def ranges(self, finish: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> Ranges:
         """Return minimum and maximum of each map."""
-        maps = [result for _, result in self._results]
+        maps = [finish(result) if finish else result for _, result in self._results]
         return (
             np.concatenate([one.min(axis=(1, 2)) for one in maps]),
             np.concatenate([one.max(axis=(1, 2)) for one in maps]),

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from convcli.layers.layer import Numbers
     from convcli.layers.stack import Stack
     from convcli.layers.walk import Walk
-    from convcli.pipeline.tones import ToneSpec
 
 #: Flags of one convolution: they mean nothing to a stack.
 _CONV_FLAGS = (
@@ -57,14 +56,6 @@ class StackTransform(Transform):
     shape: Walk
     wanted: tuple[tuple[str, slice], ...]
     numbers: Sequence[Numbers]
-
-    def tones(self, depth: str, *, on_sheet: bool) -> tuple[ToneSpec, ...]:
-        """Return the tone of each map; ``auto`` stretches each map: the scale of a layer's values is not known."""
-        del depth, on_sheet
-        from convcli.pipeline.tones import ToneSpec, parse_tone
-
-        asked = parse_tone(self.request.tone)
-        return (ToneSpec("stretch") if asked.name == "auto" else asked,) * len(self.maps)
 
     def weight_bytes(self) -> bytes:
         """Return the layers and all their numbers as bytes, for a digest."""
@@ -163,7 +154,7 @@ class StackPlanner:
             outputs.append((len(maps), len(maps) + n_maps, (height, width)))
             # Leading zeros: file managers sort names as text.
             digits = len(str(n_maps - 1))
-            maps += [MapName(kernel=f"{name}-{i:0{digits}}", channel="", zero_sum=False) for i in range(n_maps)]
+            maps += [MapName(kernel=f"{name}-{i:0{digits}}", channel="", nature="layer") for i in range(n_maps)]
         notes = leave_out_alpha(request, info)
         if kind != "maps" and len(outputs) > 1:
             raise UsageError(

@@ -20,7 +20,8 @@ from convcli.pipeline.names import MapName
 from convcli.pipeline.transforms.alpha import leave_out_alpha
 from convcli.pipeline.transforms.bank import AnyBank, conv_layer
 from convcli.pipeline.transforms.base import Planned, Run, Tools, WholeRun, crop, whole
-from convcli.pipeline.transforms.binding import Combination, bind_bank, is_picture
+from convcli.pipeline.transforms.binding import bind_bank
+from convcli.pipeline.transforms.combination import Combination, is_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
