@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 _EOI, _SOS, _DRI = b"\xff\xd9", 0xDA, 0xDD
 _BASELINE, _PROGRESSIVE = (0xC0, 0xC1), (0xC2,)
+#: Markers that begin a frame; C4, C8 and CC are something else (T.81 table B.1).
 _FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
+#: Without FF, which would begin a marker.
 _FILLER = bytes(range(1, 251)) * 40
 _HINT = "copy or download the file again"
 
@@ -60,7 +62,7 @@ def _find_scans(data: bytes) -> _Scans | None:
     at, interval, kind, n_units, components = 2, 0, 0, 0, b""
     while at + 4 <= len(data) and data[at] == 0xFF:
         code, length = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
-        if code == 0xFF:
+        if code == 0xFF:  # any number of FF may precede a marker (§B.1.1.2)
             at += 1
             continue
         if code == _DRI:
@@ -92,6 +94,7 @@ def _has_grey_corner(samples: NDArray[Any]) -> bool:
     corners = (
         samples[rows, columns] for rows in (slice(4), slice(-4, None)) for columns in (slice(4), slice(-4, None))
     )
+    # Coefficients of 0 make mid-grey.
     return any((corner == 128).all() for corner in corners)
 
 
