@@ -78,6 +78,11 @@ class PillowDecoder:
         self._describe(frame)
         return True
 
+    def reopen(self, file: BinaryIO) -> None:
+        """Decode from another file of the same picture."""
+        self._file = file
+        self._image = self._open(self._frame)
+
     def decode(self) -> NDArray[Any]:
         """Return the samples, shape (H, W, P), in ``info.dtype``."""
         info = self.info
