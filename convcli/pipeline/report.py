@@ -131,6 +131,7 @@ def image_report(
                 "samples": counts.n,
             }
     report["maps"] = [maps[index] for index in sorted(maps)]
+    report["notes"] += dict.fromkeys(note for writer in writers for note in writer.notes)
     report["warnings"] = _warnings(report["maps"])
     report["seconds"] = round(seconds, 4)
     plain_report = plain(report)
