@@ -121,13 +121,25 @@ def near_names(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     return f"did you mean {', '.join(found)}?" if found else ""
 
 
+def is_url(name: str) -> bool:
+    """Return whether a name is a URL, which ``Path`` would turn into a folder called ``s3:``.
+
+    Examples
+    --------
+    >>> is_url("s3://bucket/photo.jpg"), is_url("a:b.png")
+    (True, False)
+    """
+    scheme, separator, _ = name.partition("://")
+    return bool(separator) and scheme.replace("+", "").replace("-", "").isalnum()
+
+
 def local_path(name: str) -> Path:
     """Return the path of a local file or folder.
 
     Raises
     ------
     UsageError
-        The name is a URL, which ``Path`` would turn into a folder called ``s3:``.
+        The name is a URL.
 
     Examples
     --------
@@ -135,7 +147,6 @@ def local_path(name: str) -> Path:
     Traceback (most recent call last):
     convcli.errors.UsageError: s3://bucket/photo.jpg is a URL, and only local files are read and written
     """
-    scheme, separator, _ = name.partition("://")
-    if separator and scheme.replace("+", "").replace("-", "").isalnum():
+    if is_url(name):
         raise UsageError(f"{name} is a URL, and only local files are read and written", hint="copy it to a local file")
     return Path(name)

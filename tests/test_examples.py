@@ -238,3 +238,71 @@ def test_rows_of_a_program_that_is_missing_are_kept_and_say_so(
 
 def test_the_readme_leads_to_the_page() -> None:
     assert "(examples/coming-from.md)" in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def job_inputs(folder: Path, rng: np.random.Generator) -> Path:
+    (folder / "in put").mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        save_image(folder / "in put" / name, rng.integers(0, 256, (8, 9), np.uint8))
+    (folder / "in put" / "bad.png").write_text("no picture")
+    return folder / "in put"
+
+
+def of_job(folder: Path) -> set[str]:
+    return {name for name in files(folder / "out") if name.endswith(".png")}
+
+
+MADE = {f"{name}.png_sobel/{kernel}-l.png" for name in "abc" for kernel in "xy"}
+
+
+@pytest.mark.subprocess
+@pytest.mark.skipif(shutil.which("parallel") is None, reason="GNU parallel is not installed")
+def test_gnu_parallel_runs_a_job_and_goes_on_with_what_is_missing(tmp_path: Path, rng: np.random.Generator) -> None:
+    job_inputs(tmp_path, rng)
+    done = script(tmp_path, "job-parallel.sh", "a job", "in put", "out", "2")
+    assert done.returncode == 7, done.stderr  # as in a local batch
+    assert "3 inputs done, 1 failed, 6 maps" in done.stdout
+    assert of_job(tmp_path) == MADE
+    (tmp_path / "a job" / "done" / "00000001.jsonl").unlink()
+    shutil.rmtree(tmp_path / "out" / "c.png_sobel")
+    before = (tmp_path / "out" / "a.png_sobel" / "x-l.png").stat().st_mtime_ns
+    script(tmp_path, "job-parallel.sh", "a job", "in put", "out")
+    assert of_job(tmp_path) == MADE
+    assert (tmp_path / "out" / "a.png_sobel" / "x-l.png").stat().st_mtime_ns == before
+
+
+@pytest.mark.subprocess
+def test_slurm_runs_a_shard_a_task(tmp_path: Path, rng: np.random.Generator) -> None:
+    job_inputs(tmp_path, rng)
+    run(tmp_path, "convcli", "job", "plan", "a job", "in put", "-k", "sobel", "--out-dir", "out", "--shard", "2")
+    # Stands for sbatch: runs the script that it reads once for each number of the array.
+    fake = tmp_path / "bin" / "sbatch"
+    fake.parent.mkdir()
+    fake.write_text(
+        '#!/bin/sh\nset -e\necho "$@"\ncat > script\nfor n in 0 1; do\n'
+        "SLURM_ARRAY_TASK_ID=$n SLURM_CPUS_PER_TASK=1 sh script\ndone\n"
+    )
+    fake.chmod(0o755)
+    path = {**ENVIRONMENT, "PATH": f"{fake.parent}:{ENVIRONMENT['PATH']}"}
+    words = ["sh", str(EXAMPLES / "job-slurm.sh"), "a job", "--partition=short"]
+    done = subprocess.run(words, cwd=tmp_path, env=path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--array=0-1 " in done.stdout
+    assert "--partition=short" in done.stdout
+    assert of_job(tmp_path) == MADE
+
+
+@pytest.mark.subprocess
+def test_kubernetes_runs_a_shard_a_pod(tmp_path: Path, rng: np.random.Generator) -> None:
+    import yaml
+
+    job_inputs(tmp_path, rng)
+    run(tmp_path, "convcli", "job", "plan", "a job", "in put", "-k", "sobel", "--out-dir", "out", "--shard", "2")
+    spec = yaml.safe_load(script(tmp_path, "job-kubernetes.sh", "a job", "image:1").stdout)["spec"]
+    assert (spec["completionMode"], spec["completions"]) == ("Indexed", 2)
+    [container] = spec["template"]["spec"]["containers"]
+    for index in ("0", "1"):
+        words = [*container["command"], *container["args"]]
+        pod = {**ENVIRONMENT, "JOB_COMPLETION_INDEX": index}
+        assert subprocess.run(words, cwd=tmp_path, env=pod, capture_output=True, check=False).returncode == 0
+    assert of_job(tmp_path) == MADE

@@ -63,6 +63,7 @@ def _along_rings(taps: Array) -> Array:
     for radius in range(1, middle + 1):
         places = ring(radius)
         for place, (row, column) in enumerate(places):
+            # A ring has 8 * radius places: an eighth of a turn is radius of them.
             from_row, from_column = places[(place + radius) % len(places)]
             turned[..., middle + row, middle + column] = taps[..., middle + from_row, middle + from_column]
     return turned
@@ -81,6 +82,7 @@ def _sampled(taps: Array, degrees: float) -> Array:
     source_right = right * cosine - down * sine + (width - 1) / 2
     source_down = right * sine + down * cosine + (height - 1) / 2
     turned = np.zeros((*taps.shape[:-2], rows, columns))
+    # Positive and negative taps are rescaled apart: together they may sum to 0.
     for sign in (1.0, -1.0):
         part = np.maximum(sign * taps, 0.0)
         sampled = _bilinear(part, source_down, source_right)
@@ -91,11 +93,14 @@ def _sampled(taps: Array, degrees: float) -> Array:
 
 def _held(size: int, half: float) -> int:
     """Return the size, of the same parity as before, that holds ``half`` to each side."""
+    # An odd size stays odd: the middle stays on a tap, or between two.
     parity = (size - 1) / 2 % 1
+    # A half that is whole but for rounding gets no ring of zeros more.
     return int(2 * (ceil(half - parity - 1e-9) + parity)) + 1
 
 
 def _bilinear(taps: Array, down: Array, right: Array) -> Array:
+    # A frame of zeros, into which the outermost taps fade.
     padded = np.pad(taps, [(0, 0)] * (taps.ndim - 2) + [(1, 1), (1, 1)])
     down = np.clip(down + 1, 0, padded.shape[-2] - 1)
     right = np.clip(right + 1, 0, padded.shape[-1] - 1)

@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": "Run every engine on one image and compare them.",
     "explain": "Write one output sample out: patch, taps, products, sum.",
     "play": "Write a page on which kernels can be tried on a photo.",
+    "job": "Cut a batch into shards that any scheduler can run.",
     "animate": "Draw the sliding window of a layer as SVG or GIF.",
 }
 
@@ -27,7 +28,7 @@ COMMANDS = {
 def build_app(argv: Sequence[str]) -> typer.Typer:
     """Return the Typer app with the command that ``argv`` names; if it names none, with a summary of each.
 
-    The object of its context is called with the :class:`~convcli.cli.options.ApplyCall` that it reads.
+    The object of its context is a :class:`~convcli.cli.main.Program`, whose ``apply`` gets the call that it reads.
     """
     # rich_markup_mode=None: Rich takes tens of milliseconds to load, for the help alone.
     app = typer.Typer(
@@ -78,7 +79,7 @@ def _apply(
     """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.cli.options import make_call
 
-    context.obj(make_call(inputs, flags))
+    context.obj.apply(make_call(inputs, flags))
 
 
 def _show_version(asked: bool) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
-from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError, local_path
+from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError, is_url
 from convcli.pipeline.flags import refuse
-from convcli.pipeline.inputs import find_inputs, read_list
+from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
+from convcli.pipeline.places import open_objects, split_url
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
 from convcli.render.messages import complain, say
@@ -69,12 +70,14 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast, owns_process=owns_process)
     if single:
         try:
-            outcome = next(outcomes)
+            with closing(outcomes):  # the record is unlocked before anything is said
+                outcome = next(outcomes)
         except KeyboardInterrupt:
             raise _interrupted(0, 1) from None
+        _write_report(batch, [outcome.as_dict()], request, call)
         _finish_single(outcome, request, run)
     else:
-        _finish_batch(batch, outcomes, request, run)
+        _finish_batch(batch, outcomes, request, call)
 
 
 def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
@@ -89,6 +92,7 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
          "--resume also sees what changed"),
         (run.resume and request.is_one_file, "--resume is for batches into --out-dir, not for -o",
          "--layout picture --out-dir DIR"),
+        (run.resume and request.out_url, "--resume is for local folders", "convcli job plan, or --skip-existing"),
         (run.jobs is not None and run.jobs < 1, f"--jobs {run.jobs} is less than 1",
          "--jobs 1, or leave it out for all cores"),
         (not is_report, f"--report {run.report}: unknown suffix", "FILE.json, FILE.md, FILE.csv or FILE.html"),
@@ -99,14 +103,15 @@ def _find(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> tuple[l
     """Return the inputs, and whether one file was named, by itself."""
     listed = read_list(run.files_from, null=run.null) if run.files_from else []
     own: list[Path] = []
-    sources = find_inputs(words, recursive=run.recursive, out_dir=request.out_dir, listed=listed, skipped=own)
+    where: dict[str, Any] = {"out_dir": request.out_dir, "out_url": request.out_url, "skipped": own}
+    sources = find_inputs(words, recursive=run.recursive, listed=listed, **where)
     if own and not run.quiet:
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
         _say([f"{outputs} not read again (first {own[0]}); name its folder to read it"], "note")
     if request.is_one_file and len(sources) > 1:
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
-    named = len(words) == 1 and not listed and not run.recursive
+    named = len(words) == 1 and not listed and not run.recursive and not is_folder_url(words[0])
     return sources, named and not os.path.isdir(words[0])  # noqa: PTH112 - raises nothing
 
 
@@ -127,7 +132,10 @@ def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> No
     """Refuse a report that would replace an input, an output or an existing file."""
     if run.report is None:
         return
-    path = local_path(run.report)
+    if is_url(run.report):
+        open_objects(split_url(run.report)[0])  # its scheme is known, before anything runs
+        return
+    path = Path(run.report)
     taken = {os.path.realpath(other) for plan in batch.plans for other in plan.written_paths}
     taken |= {os.path.realpath(plan.source.path) for plan in batch.plans if plan.source.path is not None}
     if os.path.realpath(path) in taken:
@@ -177,8 +185,6 @@ def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> No
     """Print the report of the only input, or raise its error."""
     if run.json:
         say(to_json(outcome.as_dict()))
-    if run.report:
-        _write_report([outcome.as_dict()], run.report)
     if outcome.error is not None:
         raise outcome.error
     if run.quiet:
@@ -207,17 +213,17 @@ def _interrupted(n_done: int, n_inputs: int) -> SystemExit:
 
 
 def _finish_batch(
-    batch: BatchPlan, outcomes: Generator[Outcome, None, None], request: ApplyRequest, run: RunFlags
+    batch: BatchPlan, outcomes: Generator[Outcome, None, None], request: ApplyRequest, call: ApplyCall
 ) -> None:
     """Print a line per input, then notes, warnings and a summary; exit 7 if an input failed."""
-    started = time.perf_counter()
+    started, run = time.perf_counter(), call.run
     tally, reports = _follow(batch, outcomes, run)
     summary = tally.summary(batch.n_inputs, time.perf_counter() - started)
     if run.report:
         order = {plan.source.label: index for index, plan in enumerate(batch.plans)}
         # Inputs end in any order; the report has the order of the command line, failures of planning first.
         reports.sort(key=lambda one: order.get(one["input"]["path"], -1))
-        _write_report([*reports, summary], run.report)
+        _write_report(batch, [*reports, summary], request, call)
     if run.json:
         say(to_json(summary))
     for failed in tally.failed:
@@ -263,7 +269,17 @@ def _follow(
     return tally, reports
 
 
-def _write_report(reports: list[dict[str, Any]], path: str) -> None:
-    from convcli.render.reports import write_report
+def _write_report(batch: BatchPlan, reports: list[dict[str, Any]], request: ApplyRequest, call: ApplyCall) -> None:
+    path = call.run.report
+    if path is None:
+        return
+    from convcli.pipeline.command import command_line
+    from convcli.render.reports import report_text, write_report
 
-    write_report(reports, Path(path))
+    line = command_line(call.words, {**call.flags, **call.run._asdict()})
+    text = report_text(reports, Path(path).suffix, plans=batch.plans, command=line)
+    if is_url(path):
+        place, name = split_url(path)
+        open_objects(place).put(name, text.encode("utf-8", "surrogateescape"))
+    else:
+        write_report(text, Path(path), overwrite=request.overwrite)

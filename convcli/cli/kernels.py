@@ -111,10 +111,10 @@ def show(
     stats = bank_stats(bank)
     # Before any text is printed: a picture that cannot be written must not follow a success.
     if png is not None:
-        from convcli.banks.formats.exported import write_whole
+        from convcli.images.files import save_bytes
         from convcli.render.kernels_sheet import draw_sheet
 
-        write_whole(png, draw_sheet(bank, stats), overwrite=overwrite)
+        save_bytes(png, draw_sheet(bank, stats), overwrite=overwrite)
     if json:
         _print_json({**bank.as_dict(taps=True), "kernels": [one.as_dict() for one in stats]})
         return
@@ -245,6 +245,6 @@ def export(
         sys.stdout.buffer.write(exported.data)
         sys.stdout.buffer.flush()
         return
-    from convcli.banks.formats.exported import write_whole
+    from convcli.images.files import save_bytes
 
-    write_whole(output, exported.data, overwrite=overwrite)
+    save_bytes(output, exported.data, overwrite=overwrite)

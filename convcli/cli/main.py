@@ -6,13 +6,26 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import EXIT_INTERRUPTED, ConvcliError, OutputError
 from convcli.render.messages import complain, say
 
 if TYPE_CHECKING:
     from convcli.cli.options import ApplyCall
+
+
+class Program(NamedTuple):
+    """The process that a command runs in."""
+
+    #: Whether nothing else runs in it, so that it may be forked.
+    owns_process: bool
+
+    def apply(self, call: ApplyCall) -> None:
+        """Run ``apply``."""
+        from convcli.cli.apply import run_apply
+
+        run_apply(call, owns_process=self.owns_process)
 
 
 def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> None:
@@ -63,21 +76,22 @@ def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> No
         traceback.print_exc()
         say("convcli: this is a bug; please report it with the lines above", err=True)
         sys.exit(1)
+    finally:
+        if "convcli.pipeline.staging" in sys.modules:  # URLs were used
+            from convcli.pipeline.staging import remove_all
+
+            remove_all()
 
 
 def _run(arguments: list[str], owns_process: bool) -> None:
-    def run(call: ApplyCall) -> None:
-        from convcli.cli.apply import run_apply
-
-        run_apply(call, owns_process=owns_process)
-
+    program = Program(owns_process)
     # A plain line does without Typer, whose start is a third of the time of a small picture.
     if arguments[:1] == ["apply"] and "_CONVCLI_COMPLETE" not in os.environ:
         from convcli.cli.options import read_plain
 
         if (call := read_plain(arguments[1:])) is not None:
-            run(call)
+            program.apply(call)
             sys.exit()
     from convcli.cli.app import build_app
 
-    build_app(arguments)(arguments, prog_name="convcli", obj=run)
+    build_app(arguments)(arguments, prog_name="convcli", obj=program)

@@ -80,8 +80,8 @@ def write_page(output: str, page: str | bytes, *, overwrite: bool, err: bool = F
     """Write a page, or an animation, to a file or to standard output, and say where it is."""
     import sys
 
-    from convcli.banks.formats.exported import write_whole
     from convcli.errors import local_path
+    from convcli.images.files import save_bytes
     from convcli.pipeline.report import printable
 
     content = page if isinstance(page, bytes) else page.encode("utf-8")
@@ -91,7 +91,7 @@ def write_page(output: str, page: str | bytes, *, overwrite: bool, err: bool = F
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
         return
-    write_whole(local_path(output), content, overwrite=overwrite)
+    save_bytes(local_path(output), content, overwrite=overwrite)
     typer.echo(
         f"{printable(output)}: {len(content) / 1024:.0f} KiB"
         + ("" if isinstance(page, bytes) else ", open it in a browser"),

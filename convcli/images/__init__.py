@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from convcli.images.sheet import make_sheet
     from convcli.images.write import open_picture, write_picture
 
+#: Module → names that are loaded from it.
 _NAMES = {
     "animation": ("open_animation",),
     "arrays": ("open_raw", "write_raw"),

@@ -11,14 +11,18 @@ def stored_bits(file: BinaryIO, name: str, otherwise: int) -> int:
     if name not in ("png", "sgi", "avif", "jp2"):
         return otherwise
     file.seek(0)
+    # Zeros behind it: a header that is cut gives a wrong number here and an error of its decoder later.
     head = file.read(1 << 16).ljust(64, b"\0") + bytes(64)
     if name in ("png", "sgi"):
+        # SGI counts bytes; a PNG's palette has 8 bits a colour, whatever its indexes have.
         return 8 * head[3] if name == "sgi" else head[24] if head[25] != 3 else 8
     at = head.find(b"av1C" if name == "avif" else b"\xff\x4f\xff\x51")
     if at < 0:
         return otherwise
     if name == "avif":
+        # Third byte of av1C: tier, high_bitdepth, twelve_bit.
         return 12 if head[at + 6] & 0x20 else 10 if head[at + 6] & 0x40 else 8
+    # Ssiz of the first component: its bits less one, and a bit for the sign.
     return (head[at + 42] & 0x7F) + 1
 
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 _EOI, _SOS, _DRI = b"\xff\xd9", 0xDA, 0xDD
 _BASELINE, _PROGRESSIVE = (0xC0, 0xC1), (0xC2,)
+#: Markers that begin a frame; C4, C8 and CC are something else (T.81 table B.1).
 _FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
+#: Without FF, which would begin a marker.
 _FILLER = bytes(range(1, 251)) * 40
 #: What a decoder looks ahead: 64 bits.
 _AHEAD = bytes(range(1, 9))
@@ -103,7 +105,7 @@ def _find_scans(data: bytes) -> _Scans | None:
     at, interval, kind, n_units, components = 2, 0, 0, 0, b""
     while at + 4 <= len(data) and data[at] == 0xFF:
         code, length = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
-        if code == 0xFF:
+        if code == 0xFF:  # any number of FF may precede a marker (§B.1.1.2)
             at += 1
             continue
         if code == _DRI:

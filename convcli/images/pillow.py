@@ -57,6 +57,7 @@ _PACKED = {
 #: rawmode suffix that takes the other byte of each 16-bit sample
 _OTHER_BYTE = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B" if np.little_endian else ";16L"}
 _DEEP = {f"{mode}{order}" for mode in ("RGB", "RGBA") for order in _OTHER_BYTE} | {"LA;16B"}
+#: Bytes copied at once, which stay in the cache; see :func:`pixels_of`.
 _STRIP_BYTES = 1 << 16
 
 
@@ -205,6 +206,7 @@ def open_plugin(file: BinaryIO, row: Format | None) -> PillowImage.Image:
         return image
     from PIL import Image
 
+    # No row of ours: every plugin may look at the file.
     Image.init()
     return Image.open(file, formats=[name for name in Image.ID if name not in _REFUSED])
 

@@ -108,17 +108,20 @@ class PillowWriter:
         height, width, n_planes = samples.shape
         if samples.dtype == np.uint16:
             return Image.frombuffer("I;16", (width, height), samples.astype("<u2"), "raw", "I;16", 0, 1)
+        # A colour of a GIF is clear or it is not.
         if self._format == "gif" and n_planes in (2, 4):
             alpha = samples[..., -1]
             self._n_alpha += alpha.size
             self._n_half_clear += int(np.count_nonzero((alpha > 0) & (alpha < 255)))
             alpha[:] = np.where(alpha < 128, 0, 255)
         image = Image.frombuffer(_MODE[n_planes], (width, height), samples, "raw", _MODE[n_planes], 0, 1)
+        # WebP has no grey, GIF no grey with alpha.
         if n_planes < 3 and (self._format == "webp" or (self._format == "gif" and n_planes == 2)):
             image = image.convert("RGB" if n_planes == 1 else "RGBA")
         return image
 
     def _jpeg(self) -> dict[str, Any]:
+        # Pillow's own default, 4:2:0, halves the resolution of colours.
         chroma = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}[self._picture.subsampling or "4:4:4"]
         options = {
             "quality": self._quality,
@@ -167,6 +170,7 @@ class PillowWriter:
 
     def _profile(self) -> dict[str, Any]:
         icc, exif = self._metadata.icc, self._metadata.exif
+        # The prefix is JPEG's; for other formats Pillow takes it off.
         return ({"icc_profile": icc} if icc else {}) | ({"exif": b"Exif\0\0" + exif} if exif else {})
 
     def _dots(self) -> dict[str, Any]:
@@ -175,6 +179,7 @@ class PillowWriter:
 
     def _comment(self) -> dict[str, Any]:
         stamp = self._metadata.stamp
+        # A segment of a JPEG holds 65,533 bytes.
         return {"comment": stamp.encode("utf-8", "replace")[:65000]} if stamp else {}
 
     def _description(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from convcli.errors import ImageError, UsageError, local_path
+from convcli.errors import ImageError, UsageError, is_url
 from convcli.images import formats
 from convcli.pipeline.names import MANIFEST_NAME, InputFile
 
@@ -20,6 +20,7 @@ def find_inputs(
     out_dir: Path | None = None,
     listed: Sequence[str] = (),
     skipped: list[Path] | None = None,
+    out_url: str = "",
 ) -> list[InputFile]:
     """Return the inputs that the words of a command line mean, in order, each once.
 
@@ -39,6 +40,8 @@ def find_inputs(
         Names from a list: files only, no patterns.
     skipped : list of Path, optional
         Receives the files left out: pictures that batches into ``out_dir`` wrote, ``out_dir`` itself as one entry.
+    out_url : str
+        Where outputs go if that is a store; objects below it are left out.
 
     Raises
     ------
@@ -50,21 +53,25 @@ def find_inputs(
     left_out: list[Path] = [] if skipped is None else skipped
     # By name and tree: a file found through two folders has two places below --out-dir.
     found: dict[tuple[str, str], InputFile] = {}
-    for source in _each(words, recursive, out_dir, left_out):
+    for source in _each(words, recursive, out_dir, left_out, out_url):
         found.setdefault((source.label, str(source.below)), source)
     for name in listed:
-        source = InputFile(path=local_path(name))
+        source = _named(name)
         found.setdefault((source.label, str(source.below)), source)
     if not found:
         raise UsageError("no input given", hint="convcli apply photo.jpg -k sobel")
     return list(found.values())
 
 
-def _each(words: Sequence[str], recursive: bool, out_dir: Path | None, skipped: list[Path]) -> Iterator[InputFile]:
+def _each(
+    words: Sequence[str], recursive: bool, out_dir: Path | None, skipped: list[Path], out_url: str
+) -> Iterator[InputFile]:
     # os.path, not Path: a name too long or in a locked folder is False there, and no exception
     for word in words:
         if word == "-":
             yield InputFile(path=None, data=sys.stdin.buffer.read())
+        elif is_folder_url(word):
+            yield from _search_store(word, out_url)
         elif os.path.isdir(word):  # noqa: PTH112
             yield from _search(_Search(Path(word), recursive, out_dir), skipped)
         # A file may be called "a[1].png": a name that exists is not a pattern.
@@ -75,7 +82,38 @@ def _each(words: Sequence[str], recursive: bool, out_dir: Path | None, skipped: 
                 raise ImageError(f"no file matches {word!r}", hint="quote the pattern and check the folder's name")
             yield from (InputFile(path=Path(name)) for name in names)
         else:
-            yield InputFile(path=local_path(word))
+            yield _named(word)
+
+
+def _named(name: str) -> InputFile:
+    return InputFile(path=None, url=name) if is_url(name) else InputFile(path=Path(name))
+
+
+def is_folder_url(name: str) -> bool:
+    """Return whether a name is a URL, and not of a picture: objects are listed below it.
+
+    Examples
+    --------
+    >>> is_folder_url("s3://b/photos"), is_folder_url("s3://b/a.jpg"), is_folder_url("photos")
+    (True, False, False)
+    """
+    return is_url(name) and PurePosixPath(name).suffix.lower() not in formats.PICTURE_SUFFIXES
+
+
+def _search_store(url: str, out_url: str) -> Iterator[InputFile]:
+    """Yield the pictures below a URL, all of them, for a store has no folders; leave outputs out."""
+    from convcli.pipeline.places import join, open_objects
+
+    place, is_empty = url.rstrip("/"), True
+    for page in open_objects(place).pages():
+        for entry in page:
+            name = PurePosixPath(entry.name)
+            is_output = bool(out_url) and join(place, entry.name).startswith(f"{out_url}/")
+            if name.suffix.lower() in formats.PICTURE_SUFFIXES and not is_output:
+                is_empty = False
+                yield InputFile(path=None, url=join(place, entry.name), below=name.parent, etag=entry.etag)
+    if is_empty:
+        raise ImageError(f"{url}: no image below this URL", hint="check the bucket and the prefix")
 
 
 def _search(search: _Search, skipped: list[Path]) -> Iterator[InputFile]:

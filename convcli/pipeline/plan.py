@@ -6,9 +6,10 @@ A :class:`Planner` is made once a batch: it loads the bank or the stack and answ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convcli.errors import UsageError
 from convcli.images import formats
@@ -26,8 +27,11 @@ from convcli.pipeline.outputs import (
 from convcli.pipeline.request import ApplyRequest
 
 if TYPE_CHECKING:
+    from convcli.banks.bank import KernelBank
+    from convcli.images.files import FileState
     from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSelection
+    from convcli.layers.stack import Stack
     from convcli.pipeline.tones import ToneSpec
     from convcli.pipeline.transforms.bank import BankPlanner
     from convcli.pipeline.transforms.base import Planned, Transform
@@ -49,6 +53,8 @@ class Plan:
         Frames that become one picture, each planned by itself with the same single output; empty for one picture.
     keeps_report : bool
         Only some maps are made, beside others whose report stays as it is.
+    replaces : mapping of Path to FileState
+        Existing files that may be replaced without ``--overwrite``, as they were when that was decided.
     """
 
     request: ApplyRequest
@@ -61,6 +67,7 @@ class Plan:
     notes: tuple[str, ...]
     frames: tuple[Plan, ...] = ()
     keeps_report: bool = False
+    replaces: Mapping[Path, FileState] = field(default_factory=dict)
 
     @property
     def maps(self) -> tuple[MapName, ...]:
@@ -69,7 +76,11 @@ class Plan:
 
     def tones(self, depth: str) -> tuple[ToneSpec, ...]:
         """Return the tone of each map at a depth, ``auto`` resolved."""
-        return self.transform.tones(depth, on_sheet=self.outputs[0].kind == "sheet")
+        from convcli.pipeline.tones import resolve_tones
+
+        request, n_indexes = self.request, self.transform.n_indexes
+        is_normalized = request.normalize is not None
+        return resolve_tones(request.tone, self.maps, depth, n_indexes=n_indexes, is_normalized=is_normalized)
 
     @property
     def white(self) -> float:
@@ -106,6 +117,8 @@ class Planner:
     Parameters
     ----------
     request : ApplyRequest
+    loaded : KernelBank or Stack, optional
+        Taken in place of what the request names: a job holds the taps of the day when it was planned.
 
     Raises
     ------
@@ -115,11 +128,16 @@ class Planner:
         A word of the flags is unknown, or the stack file cannot be understood.
     """
 
-    def __init__(self, request: ApplyRequest) -> None:
+    def __init__(self, request: ApplyRequest, loaded: KernelBank | Stack | None = None) -> None:
         # Words come first: a typing error must not cost the loading of a bank.
         check_words(request)
         self.request = request
-        self._kind = _kind_of(request)
+        self._kind = _kind_of(request, loaded)
+
+    @property
+    def loaded(self) -> KernelBank | Stack:
+        """The bank or the stack."""
+        return self._kind.loaded
 
     def plan(self, source: InputFile, info: ImageInfo) -> Plan:
         """Plan one picture from its header.
@@ -164,16 +182,16 @@ class Planner:
         )
 
 
-def _kind_of(request: ApplyRequest) -> BankPlanner | StackPlanner:
+def _kind_of(request: ApplyRequest, loaded: Any) -> BankPlanner | StackPlanner:
     """Return the planner of the kind of transform that a request names."""
     # Imported where it is needed: each kind loads modules that the other does without, and start-up time counts.
     if request.stack is None:
         from convcli.pipeline.transforms.bank import BankPlanner
 
-        return BankPlanner(request)
+        return BankPlanner(request, loaded)
     from convcli.pipeline.transforms.stack import StackPlanner
 
-    return StackPlanner(request)
+    return StackPlanner(request, loaded)
 
 
 def _in_region(part: Planned, region: tuple[int, int, int, int]) -> Planned:

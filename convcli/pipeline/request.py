@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from convcli.errors import UsageError, local_path, near_names
+from convcli.errors import UsageError, is_url, near_names
 from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
@@ -73,13 +73,13 @@ def _able(option: str) -> str:
     return ", ".join(flags.formats_with(option))
 
 
-_path, _text = flags.text_only(local_path), flags.text_only(str.strip)
+_path, _text = flags.text_only(Path), flags.text_only(str.strip)
 _positive, _whole = partial(parse_pair, minimum=1), partial(parse_pair, minimum=0)
 _number: Callable[..., Option] = partial(Option, kind=int)
 _BORDERS = ("zeros", "constant:", "replicate", "reflect", "symmetric", "circular")
 _ENGINES = ("auto", "reference", "im2col", "gemm", "direct", "separable", "fft", "torch")
 _COMBINES = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
-_TONES = ("auto", "clip", "abs", "signed", "stretch", "offset:", "scale:")
+_TONES = ("auto", "clip", "abs", "abs:", "signed", "stretch", "offset:", "scale:")
 
 
 # fmt: off
@@ -155,7 +155,7 @@ class ApplyRequest(NamedTuple):
     region: Annotated[tuple[int, int, int, int] | None, Option(
         _OUT, "X,Y,W,H", "Only these samples of the output.", "", flags.parse_region)] = None
     tone: Annotated[str, Option(
-        _OUT, "TONE", "auto, clip, abs, signed, stretch, offset:V, scale:V: how values become samples.", "auto",
+        _OUT, "TONE", "auto, clip, abs, abs:V, signed, stretch, offset:V, scale:V: how values become samples.", "auto",
         flags.word, _TONES)] = "auto"
     depth: Annotated[str | None, _one_of(
         _OUT, "1|8|16|float", "Bits a stored sample; 1 is split at half of white.", "as input")] = None
@@ -179,11 +179,22 @@ class ApplyRequest(NamedTuple):
 
     #: Set by ``-o -``, which leaves ``output`` absent.
     to_stdout: bool = False
+    #: Set by a job, no process of which sees all names: outputs are named by the file with its suffix.
+    whole_names: bool = False
+    #: Set by an output that is a URL: outputs are written below ``stage`` and put from there below ``out_url``.
+    out_url: str = ""
+    stage: Path = Path()
 
     @property
     def is_one_file(self) -> bool:
         """Whether ``-o`` names one file, or standard output."""
         return self.output is not None or self.to_stdout
+
+    def url_of(self, path: Path | None) -> str:
+        """Return where an output goes; empty if it stays where it is written."""
+        if not self.out_url or path is None:
+            return ""
+        return f"{self.out_url}/{path.relative_to(self.stage).as_posix()}"
 
     @property
     def encoding(self) -> dict[str, Any]:
@@ -228,7 +239,7 @@ OPTIONS: tuple[Option, ...] = tuple(
             hint.__metadata__[0]._replace(key=key)
             for record in (ApplyRequest, RunFlags)
             for key, hint in record.__annotations__.items()
-            if key != "to_stdout"
+            if hasattr(hint, "__metadata__")
         ),
         key=lambda row: SECTIONS.index(row.section),
     )
@@ -257,6 +268,13 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     (2, 2)
     """
     values = {key: value for key, value in given.items() if value is not None}
+    stage: dict[str, Any] = {}
+    if any(is_url(str(values.get(key, ""))) for key in ("out_dir", "output", "stack")) or "://" in repr(
+        values.get("kernels")
+    ):
+        from convcli.pipeline.staging import with_local_names
+
+        values, stage = with_local_names(values)
     rows = {row.key: row for row in OPTIONS if row.key in ApplyRequest._fields}
     for key, value in values.items():
         if key not in rows:
@@ -275,7 +293,7 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
         values["unit"] = True  # means and standard deviations of networks are of samples in 0..1
     if "output" in values:
         flags.bind_output(values)
-    request = ApplyRequest(**values)
+    request = ApplyRequest(**values, **stage)
     # A flag at its default asks for nothing: formats without it must not be refused.
     changed = [row for row in OPTIONS if row.encodes and getattr(request, row.key) != _DEFAULTS.encoding[row.key]]
     flags.refuse_contradictions(request, {row.key: row.flag for row in changed})

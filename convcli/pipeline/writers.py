@@ -6,14 +6,13 @@ and deflate share the thread, and the cache, of the convolution.
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from convcli.engine.store import ToneCounts
-from convcli.errors import OutputError
 from convcli.images import formats
+from convcli.images.files import vanished
 from convcli.images.planes import select_planes, view_planes
 from convcli.images.write import open_picture
 from convcli.pipeline.outputs import TILE_PX, tile_factor
@@ -23,13 +22,12 @@ from convcli.pipeline.transforms.base import Band, OutputWriter, Ranges
 from convcli.version import __version__
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from convcli.images.info import Image, LargeImage, Metadata
     from convcli.images.planes import PlaneSource
     from convcli.images.write import PictureWriter
+    from convcli.pipeline.output_files import OutputFiles
     from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.plan import Plan
 
@@ -41,6 +39,7 @@ class Job(NamedTuple):
     image: Image | LargeImage
     ranges: Ranges | None
     stamp: str
+    files: OutputFiles
 
 
 def make_stamp(plan: Plan) -> str:
@@ -64,21 +63,13 @@ def bind_tone(plan: Plan, output: OutputFile, ranges: Ranges | None) -> Tone:
     )
 
 
-def open_target(output: OutputFile) -> Path | BinaryIO:
-    """Return the target to open: the path, its folder made, or standard output."""
-    if output.path is None:
-        return sys.stdout.buffer
-    try:
-        output.path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make the folder {output.path.parent}: {error.strerror}", hint="choose another --out-dir"
-        ) from None
-    return output.path
-
-
 def _n_bytes(output: OutputFile) -> int | None:
-    return None if output.path is None else output.path.stat().st_size
+    if output.path is None:
+        return None
+    try:
+        return output.path.stat().st_size
+    except FileNotFoundError:
+        raise vanished(output.path) from None
 
 
 def open_encoder(job: Job, output: OutputFile, **frames: Any) -> PictureWriter:
@@ -94,10 +85,10 @@ def open_encoder(job: Job, output: OutputFile, **frames: Any) -> PictureWriter:
         **plan.request.encoding,
     }
     if not frames:
-        return open_picture(open_target(output), **options)
+        return open_picture(job.files.open(output.path), **options)
     from convcli.images.animation import open_animation
 
-    return open_animation(open_target(output), **options, **frames)
+    return open_animation(job.files.open(output.path), **options, **frames)
 
 
 def _keeps_alpha(plan: Plan, output: OutputFile) -> bool:
@@ -145,10 +136,6 @@ class _Writer:
         self.notes = self._encoder.notes
         return _n_bytes(self.output)
 
-    def abort(self) -> None:
-        """Leave nothing behind."""
-        self._encoder.abort()
-
 
 class PictureOutput(_Writer):
     """A picture of one map, or of a map per plane, with its alpha.
@@ -168,15 +155,15 @@ class PictureOutput(_Writer):
             alpha = select_planes(plan.info.plane_names, ("a",), alpha=True)
             self._alpha = view_planes(job.image.planes, alpha, white=plan.info.white)
         self._alpha_scale = WHITE.get(output.depth, 1) / plan.info.white
-        self._unpremultiply = plan.alpha == "premultiply"
-        self.one_pass = self.tone.depth == "8" and not self._unpremultiply
+        self.divides_by_alpha = plan.alpha == "premultiply"
+        self.one_pass = self.tone.depth == "8" and not self.divides_by_alpha
         self._colormap = _colormap(plan, output)
         self._encoder = encoder or open_encoder(job, output)
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
-        if self._unpremultiply:
-            maps = _unpremultiply(maps, self._plan.white, self._plan.transform.late_bias)
+        if self.divides_by_alpha:
+            maps = unpremultiply(self._plan, maps)
         samples = np.empty((*maps.shape[1:], len(maps)), self.tone.dtype)
         _, counts = self.tone.apply(maps, samples.transpose(2, 0, 1), inplace=True)
         return self.encode_samples(samples, counts, top)
@@ -198,8 +185,9 @@ class PictureOutput(_Writer):
         return Band(self._encoder.encode(samples), counts)
 
 
-def _unpremultiply(maps: NDArray[Any], white: float, bias: NDArray[Any] | None) -> NDArray[Any]:
+def unpremultiply(plan: Plan, maps: NDArray[Any]) -> NDArray[Any]:
     """Divide sums of colour times alpha by filtered alpha, in float64, and add the bias; without alpha, colour is 0."""
+    white, bias = plan.white, plan.transform.late_bias
     alpha = np.clip(maps[-1].astype(np.float64), 0, white)
     colour = np.divide(maps[:-1], alpha, out=np.zeros((len(maps) - 1, *alpha.shape)), where=alpha > white * 1e-6)
     if bias is not None:
@@ -219,7 +207,7 @@ class RawOutput(_Writer):
 
         height, width = output.size_hw
         self._encoder = open_raw(
-            open_target(output),
+            job.files.open(output.path),
             raw_format=output.format,
             names=tuple(plan.maps[index].label for index in output.maps),
             height_px=height,
@@ -241,7 +229,7 @@ class SheetOutput(_Writer):
 
     def __init__(self, job: Job, output: OutputFile) -> None:
         super().__init__(job.plan, output, bind_tone(job.plan, output, job.ranges))
-        self._metadata = _metadata(job, output)
+        self._metadata, self._files = _metadata(job, output), job.files
         height, width = output.size_hw
         self.factor = factor = tile_factor(output.size_hw)
         self._sums = np.zeros((len(output.maps), -(-height // factor), -(-width // factor)), np.float32)
@@ -276,11 +264,8 @@ class SheetOutput(_Writer):
         drawn = [apply_colormap(tile, request.colormap) for tile in tiles] if request.colormap else list(tiles)
         sheet = make_sheet(drawn, labels, tile_px=TILE_PX)
         options = {"picture_format": output.format, "metadata": self._metadata, **request.encoding}
-        write_picture(open_target(output), sheet, **options)
+        write_picture(self._files.open(output.path), sheet, **options)
         return _n_bytes(output)
-
-    def abort(self) -> None:
-        """Nothing is on disk before the end."""
 
 
 #: The writer of each kind of output; a map in a raw format is written as raw.

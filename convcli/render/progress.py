@@ -7,6 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from convcli.pipeline.clipping import clip_messages
 from convcli.pipeline.report import printable
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ class Tally:
         self.n_done = self.n_skipped = 0
         self.failed: list[Outcome] = []
         self._notes: dict[str, list[str]] = {}
-        self._warned: list[str] = []
-        self._n_clipped = self._n_nan = 0
+        #: Name and maps of the inputs of which the tone clipped much.
+        self._clipped: list[tuple[str, list[dict[str, Any]]]] = []
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome, and remember its notes and warnings with the first input that has them."""
@@ -89,28 +90,31 @@ class Tally:
             return
         self.n_done += 1
         # Inputs of one batch mostly have the same notes: they are told once, with a count.
+        maps = outcome.report["maps"]
+        # Numbers of samples differ from input to input: they are added up.
+        clip_notes, warnings = clip_messages(maps)
         for note in outcome.report["notes"]:
-            self._notes.setdefault(note, []).append(outcome.source.label)
-        self._warned.extend([outcome.source.label] if outcome.report["warnings"] else [])
-        for one in outcome.report["maps"]:
-            self._n_clipped += one["clipped_low"] + one["clipped_high"]
-            self._n_nan += one["not_a_number"]
+            if note not in clip_notes:
+                self._notes.setdefault(note, []).append(outcome.source.label)
+        if clip_notes or warnings:
+            self._clipped.append((outcome.source.label, maps))
 
     def notes(self) -> list[str]:
         """Return each note once, with how many inputs it is about."""
-        return [
+        notes = [
             f"{note} ({len(names)} of {self.n_done} inputs, first {names[0]})" for note, names in self._notes.items()
         ]
+        return notes + self._clip_messages()[0]
 
     def warnings(self) -> list[str]:
         """Return the count of samples clipped or not a number, in all inputs together."""
-        if not self._warned:
-            return []
-        nan = f", {self._n_nan} were not a number" if self._n_nan else ""
-        return [
-            f"{self._n_clipped} samples were clipped{nan}, in {len(self._warned)} of {self.n_done} inputs (first "
-            f"{self._warned[0]}); --tone stretch or signed, or --format npy keep them"
-        ]
+        return self._clip_messages()[1]
+
+    def _clip_messages(self) -> tuple[list[str], list[str]]:
+        if not self._clipped:
+            return [], []
+        where = f" in {len(self._clipped)} of {self.n_done} inputs (first {self._clipped[0][0]})"
+        return clip_messages([one for _, maps in self._clipped for one in maps], where=where)
 
     def summary(self, n_inputs: int, seconds: float) -> dict[str, object]:
         """Return the totals as plain data."""

@@ -55,11 +55,13 @@ def _is_safetensors(head: bytes, _path: Path) -> bool:
 
 
 def _is_torch(head: bytes, path: Path) -> bool:
+    # The opcode PROTO of pickle and its protocols 2 to 5: torch.save before 1.6 wrote no archive.
     pickled = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
     return pickled or (head.startswith(_ZIP) and _is_torch_archive(path))
 
 
 def _is_onnx(head: bytes, path: Path) -> bool:
+    # 0x08 begins field 1 of a ModelProto, ir_version; other protobuf messages may too.
     return path.suffix.lower() == ".onnx" or (b"\0" in head and head[:1] == b"\x08")
 
 
@@ -114,6 +116,7 @@ _READ = (
     "toml json yaml csv txt npy npz pt safetensors onnx, mat of MATLAB, Octave or libvips, images, text of ImageMagick,"
     " G'MIC, FFmpeg, MATLAB, NumPy, C, SVG, GDAL, GRASS, SExtractor"
 )
+#: Characters of an error.
 _LONGEST_MESSAGE = 400
 _BY_NAME = {row.name: row for row in FORMATS}
 

@@ -47,7 +47,7 @@ def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if size < 10 or length > min(size - 8, _LARGEST_HEADER):
+            if size < 10 or length > min(size - 8, _LARGEST_HEADER):  # the length and {}
                 raise KernelError(f"{path}: the header claims {length:,} bytes, the file has {max(0, size - 8):,}")
             header = json.loads(file.read(length))
     except OSError as error:
@@ -153,5 +153,5 @@ def write_safetensors(bank: KernelBank, _rounding: bool) -> Exported:
         header[name] = {"dtype": "F64", "shape": list(array.shape), "data_offsets": offsets}
         data += stored
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8)  # data begin at a multiple of 8, as the library writes them
     return Exported(len(text).to_bytes(8, "little") + text + data, lost_reduction(bank))

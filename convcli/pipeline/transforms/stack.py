@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from convcli.layers.layer import Numbers
     from convcli.layers.stack import Stack
     from convcli.layers.walk import Walk
-    from convcli.pipeline.tones import ToneSpec
 
 #: Flags of one convolution: they mean nothing to a stack.
 _CONV_FLAGS = (
@@ -58,14 +57,6 @@ class StackTransform(Transform):
     wanted: tuple[tuple[str, slice], ...]
     numbers: Sequence[Numbers]
 
-    def tones(self, depth: str, *, on_sheet: bool) -> tuple[ToneSpec, ...]:
-        """Return the tone of each map; ``auto`` stretches each map: the scale of a layer's values is not known."""
-        del depth, on_sheet
-        from convcli.pipeline.tones import ToneSpec, parse_tone
-
-        asked = parse_tone(self.request.tone)
-        return (ToneSpec("stretch") if asked.name == "auto" else asked,) * len(self.maps)
-
     def weight_bytes(self) -> bytes:
         """Return the layers and all their numbers as bytes, for a digest."""
         from convcli.layers.stack import dump_stack
@@ -83,7 +74,6 @@ class StackTransform(Transform):
             "stack": {
                 "name": self.stack.name,
                 "path": str(self.request.stack),
-                "layers": [{"layer": row.layer.label, "output": list(row.output)} for row in self.shape.rows],
             },
             "shape": {
                 "input": list(self.input_shape),
@@ -93,6 +83,17 @@ class StackTransform(Transform):
                 "macs": self.shape.macs,
             },
         }
+
+    @property
+    def walk(self) -> Walk:
+        """Layers bound to the input."""
+        return self.shape
+
+    def layer_of(self, map_index: int) -> int:
+        """Return the row of the output that a map belongs to."""
+        name = next(name for name, span in self.wanted if span.start <= map_index < span.stop)
+        rows = self.shape.rows
+        return next((index for index, row in enumerate(rows) if row.layer.name == name), len(rows) - 1)
 
     def start(self, planes: NDArray[Any] | PlaneSource, tools: Tools) -> Run:
         """Run the stack."""
@@ -116,13 +117,13 @@ class StackPlanner:
 
     bank = None
 
-    def __init__(self, request: ApplyRequest) -> None:
+    def __init__(self, request: ApplyRequest, loaded: Stack | None = None) -> None:
         from convcli.banks.bank import safe_name
         from convcli.layers.stack import load_stack
 
         assert request.stack is not None
         self.request = request
-        self.stack = load_stack(request.stack, n_axes=2)
+        self.stack = self.loaded = loaded or load_stack(request.stack, n_axes=2)
         self._file_name = safe_name(self.stack.name)
         _refuse_flags(request)
         self._numbers: dict[int, Sequence[Numbers]] = {}
@@ -153,7 +154,7 @@ class StackPlanner:
             outputs.append((len(maps), len(maps) + n_maps, (height, width)))
             # Leading zeros: file managers sort names as text.
             digits = len(str(n_maps - 1))
-            maps += [MapName(kernel=f"{name}-{i:0{digits}}", channel="", zero_sum=False) for i in range(n_maps)]
+            maps += [MapName(kernel=f"{name}-{i:0{digits}}", channel="", nature="layer") for i in range(n_maps)]
         notes = leave_out_alpha(request, info)
         if kind != "maps" and len(outputs) > 1:
             raise UsageError(

@@ -20,7 +20,8 @@ from convcli.pipeline.names import MapName
 from convcli.pipeline.transforms.alpha import leave_out_alpha
 from convcli.pipeline.transforms.bank import AnyBank, conv_layer
 from convcli.pipeline.transforms.base import Planned, Run, Tools, WholeRun, crop, whole
-from convcli.pipeline.transforms.binding import Combination, bind_bank, is_picture
+from convcli.pipeline.transforms.binding import bind_bank
+from convcli.pipeline.transforms.combination import Combination, is_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,13 +54,17 @@ class Volume(AnyBank):
         """Maps and frames, the axes of a raw file before rows and columns."""
         return (len(self.maps) // self.n_out_frames, self.n_out_frames)
 
+    def sides(self) -> tuple[Pair, ...]:
+        """Return the padding along frames, rows and columns."""
+        return self.padding
+
     def describe(self) -> dict[str, Any]:
         """Return kernel, convolution and shapes, in the words of a bank's report."""
         from convcli.engine.borders import parse_border
 
         border = parse_border(self.request.padding_mode or "replicate")
         reason = "3-D: a sum of 2-D convolutions over the kernel's depth"
-        report = self.report(self.padding, border, self.request.engine, reason)
+        report = self.report(border, self.request.engine, reason)
         # The layer knows nothing of --combine, which leaves fewer maps.
         report["shape"]["output"][:2] = self.leading
         return report

@@ -1,0 +1,183 @@
+"""``convcli job``: plan a job of shards, run some of them, count and merge what is done."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convcli.cli.options import make_call, option, with_options
+from convcli.pipeline.request import ApplyRequest
+
+if TYPE_CHECKING:
+    from convcli.pipeline.shards import Job
+
+_JOB = typer.Argument(metavar="JOB", help="The folder of the job.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of commands to the program."""
+    summary = "Cut a batch into shards that any scheduler can run."
+    group = typer.Typer(name="job", no_args_is_help=True, rich_markup_mode=None, help=summary)
+    keys = {*ApplyRequest._fields, "recursive", "files_from", "null", "quiet"}
+    group.command(name="plan")(with_options(plan, keys))
+    group.command(name="run")(run)
+    group.command(name="status")(status)
+    group.command(name="report")(report)
+    app.add_typer(group)
+
+
+def plan(
+    job: Annotated[str, _JOB],
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT...", help="A folder, or names of files.")] = None,
+    *,
+    shard: Annotated[
+        str, option("--shard", metavar="N|SIZE", help="Inputs and bytes a shard [1000,256M].")
+    ] = "1000,256M",
+    **flags: Any,
+) -> None:
+    """List the inputs and cut them into shards; prints the line that runs one.
+
+    \b
+    convcli job plan JOB photos/ -r -k sobel --out-dir edges
+    convcli job run JOB --shard 17
+    """  # noqa: D301 - the mark that keeps the lines below apart
+    from convcli.pipeline.inputs import read_list
+    from convcli.pipeline.jobs import plan_job
+    from convcli.pipeline.places import open_objects
+    from convcli.pipeline.shards import parse_shard_size
+
+    words, values, how = make_call(inputs, flags)
+    size = parse_shard_size(shard)
+    listed = read_list(how.files_from, null=how.null) if how.files_from else []
+    planned = plan_job(open_objects(job), words, values, size, recursive=how.recursive, listed=listed)
+    if not how.quiet:
+        facts, last = planned.facts, planned.n_shards - 1
+        typer.echo(f"{facts['inputs']} inputs, {facts['bytes']} bytes, {planned.n_shards} shards: 0 to {last}")
+        typer.echo(f"convcli job run {job} --shard N")
+
+
+def run(
+    context: typer.Context,
+    job: Annotated[str, _JOB],
+    *,
+    shard: Annotated[
+        str | None, option("--shard", metavar="N|A-B", help="Which shards [all that are missing].")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Inputs at a time [cores].")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Run shards that are not done; a shard that is done is left alone, so any number of runs may be started.
+
+    Exit code 7 means that the shards are done, and that some of their inputs failed: see convcli job report.
+    """
+    from convcli.errors import EXIT_PARTIAL
+    from convcli.pipeline.jobs import job_status, open_job
+
+    opened = open_job(job)
+    shards = job_status(opened).missing if shard is None else _parse_shards(shard, opened.n_shards)
+    n_failed = 0
+    for number in shards:
+        n_failed += _run_one(job, number, jobs, quiet=quiet, owns_process=context.obj.owns_process)
+    if not shards and not quiet:
+        typer.echo(f"all {opened.n_shards} shards are done", err=True)
+    if n_failed:
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def _run_one(job: str, number: int, jobs: int | None, *, quiet: bool, owns_process: bool) -> int:
+    """Run one shard, say how it went, and return the number of its failed inputs."""
+    from convcli.pipeline.shard_run import ShardTask, run_shard
+    from convcli.render.messages import complain
+
+    started = time.monotonic()
+    result = run_shard(
+        ShardTask(job, number),
+        jobs=jobs,
+        owns_process=owns_process,
+        watch=lambda outcome: complain(outcome.error) if outcome.error else None,
+    )
+    if quiet:
+        return result.n_failed
+    if not result.committed:
+        typer.echo(f"shard {number}: done before", err=True)
+    else:
+        seconds, done = time.monotonic() - started, result.n_inputs - result.n_failed
+        typer.echo(f"shard {number}: {done} of {result.n_inputs} inputs done, {seconds:.1f} s", err=True)
+    return result.n_failed
+
+
+def _parse_shards(text: str, n_shards: int) -> range:
+    """Return the shards of ``17`` or ``10-19``."""
+    from convcli.errors import UsageError
+
+    first, dash, last = text.strip().partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+        raise UsageError(f"--shard {text!r} is no shard", hint="a number such as 17, or a range such as 10-19")
+    found = range(int(first), int(last or first) + 1)
+    if found[-1] >= n_shards:
+        raise UsageError(f"--shard {text}: the job has {n_shards} shards", hint=f"0 to {n_shards - 1}")
+    return found
+
+
+def status(
+    job: Annotated[str, _JOB],
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Machine-readable, with every missing shard.")] = False,
+) -> None:
+    """Count the shards that are done, from their commits."""
+    from convcli.pipeline.jobs import job_status, open_job
+    from convcli.pipeline.report import to_json
+
+    found = job_status(open_job(job))
+    missing, n_done = found.missing, len(found.committed)
+    if json:
+        typer.echo(to_json({"shards": found.n_shards, "inputs": found.n_inputs, "done": n_done, "missing": missing}))
+        return
+    typer.echo(f"{n_done} of {found.n_shards} shards done ({found.n_inputs} inputs in all)")
+    if missing:
+        typer.echo(f"missing: {', '.join(map(str, missing[:10]))}{' ...' if len(missing) > 10 else ''}")
+
+
+def report(
+    job: Annotated[str, _JOB],
+    *,
+    output: Annotated[
+        str | None, option("--output", "-o", metavar="FILE.jsonl|csv", help="Write every row there.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Totals as JSON.")] = False,
+) -> None:
+    """Merge the rows of all shards that are done: totals and failed inputs, or a row a map with -o."""
+    from convcli.errors import EXIT_PARTIAL
+    from convcli.pipeline.jobs import open_job, summarise
+    from convcli.pipeline.report import printable, to_json
+
+    opened = open_job(job)
+    if output is not None:
+        _write_rows(opened, output)
+    totals = summarise(opened.rows())
+    if json:
+        typer.echo(to_json(totals))
+    else:
+        for one in totals["failures"]:
+            typer.echo(printable(f"{one['input']}: {one['error']}"))
+        done, failed = totals["inputs_done"], totals["inputs_failed"]
+        typer.echo(f"{done} inputs done, {failed} failed, {totals['maps']} maps in {totals['bytes']} bytes")
+    if totals["failures"]:
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def _write_rows(job: Job, name: str) -> None:
+    from convcli.errors import OutputError, UsageError, local_path
+    from convcli.render.job import write_rows
+
+    path: Path = local_path(name)
+    if path.suffix not in (".jsonl", ".csv"):
+        raise UsageError(f"-o {name}: unknown suffix", hint="FILE.jsonl or FILE.csv")
+    if path.exists():
+        raise OutputError(f"{path} exists", hint="choose another name")
+    write_rows(path, job.rows())

@@ -1,0 +1,199 @@
+"""Plan a job, count its commits, merge its rows."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from convcli.errors import ImageError, OutputError, UsageError, is_url
+from convcli.images import formats
+from convcli.pipeline.flags import refuse
+from convcli.pipeline.inputs import is_folder_url
+from convcli.pipeline.objects import PAGE, Entry, Folder, Objects
+from convcli.pipeline.places import open_objects
+from convcli.pipeline.request import ApplyRequest, parse_request
+from convcli.pipeline.shards import Job, ShardSize, write_job
+
+#: The first name below {dir} holds the whole name of the input, and nothing else that varies between inputs.
+_TELLS_APART = re.compile(r"\{dir\}/[^{}/]*\{file\}([^{}/]|\{bank\}|\{ext\})*(/|\Z)")
+
+
+class Source(NamedTuple):
+    """The inputs of a job: names below ``root``, or whole names where it is empty."""
+
+    root: str
+    pages: Iterator[list[Entry]]
+
+
+def plan_job(place: Objects, words: Sequence[str], flags: Mapping[str, Any], size: ShardSize, **how: Any) -> Job:
+    """List the inputs, cut them into shards and write the job; no image is read but the first.
+
+    Parameters
+    ----------
+    place : Objects
+        A folder or store that holds no job.
+    words : sequence of str
+        One folder, or names of files.
+    flags : mapping
+        Of ``apply``, as :func:`convcli.pipeline.request.parse_request` takes them.
+    size : ShardSize
+    **how
+        ``recursive`` and ``listed``, as for :func:`convcli.pipeline.inputs.find_inputs`.
+
+    Raises
+    ------
+    ConvcliError
+        The flags contradict each other, the kernel is unknown, there is no input, or the output folder is not empty.
+    """
+    from convcli.pipeline.plan import Planner
+    from convcli.pipeline.shard_run import encode, versions
+
+    request = parse_request(flags)
+    flags = _checked(request, flags)
+    planner = Planner(request)
+    out_dir = str(flags["out_dir"])
+    if not flags.get("overwrite") and next(open_objects(out_dir).pages(), None):
+        raise OutputError(f"{out_dir} is not empty", hint="a folder of its own, or --overwrite")
+    source = find_source(words, leave=(out_dir, _whole(place.text)), **how)
+    facts = {
+        "flags": {key: value for key, value in flags.items() if value is not None},
+        "loaded": encode(planner.loaded),
+        "versions": versions(),
+        "input": source.root,
+    }
+    write_job(place, source.pages, size, facts)
+    return Job(place)
+
+
+def _checked(request: ApplyRequest, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags with whole paths; refuse what could give two inputs one name."""
+    refuse([
+        (request.is_one_file, "-o is one file, and a job has many inputs", "--layout picture --out-dir DIR"),
+        ("out_dir" not in flags, "a job needs a folder for its outputs", "--out-dir DIR"),
+        (request.skip_existing, "--skip-existing does nothing to a job", "a job does what is missing"),
+        (request.name is not None and not _TELLS_APART.match(request.name or ""),
+         f"--name {request.name!r} could give two inputs one name, and a job cannot see them together",
+         "begin it with {dir}/{file}/, or {dir}/{file}_{bank}.{ext}"),
+    ])  # fmt: skip
+    given = dict(flags)
+    # The job holds taps and layers: names of objects are only for people, and must not be read again.
+    given["kernels"] = tuple(name.rpartition("/")[2] if "://" in name else name for name in flags.get("kernels", ()))
+    if is_url(str(given.get("stack", ""))):
+        given["stack"] = str(given["stack"]).rpartition("/")[2]
+    for key in {"out_dir", "stack"} & given.keys():
+        given[key] = _whole(str(given[key]))
+    return given
+
+
+def _whole(name: str) -> str:
+    """Return a name that means the same in every folder."""
+    return name if is_url(name) else os.path.abspath(name)  # noqa: PTH100 - links stay
+
+
+def find_source(
+    words: Sequence[str], *, leave: Sequence[str], recursive: bool = False, listed: Sequence[str] = ()
+) -> Source:
+    """Return the inputs that words and a list mean, unread; places in ``leave`` are not searched.
+
+    Raises
+    ------
+    ImageError
+        A pattern, or standard input.
+    UsageError
+        There is no input.
+    """
+    if len(words) == 1 and not listed and (is_folder_url(words[0]) or Path(words[0]).is_dir()):
+        stored = is_url(words[0])
+        root = _whole(words[0].rstrip("/") or "/")
+        left = [f"{each.removeprefix(root).strip('/')}/" for each in leave if each.startswith(root)]
+        # A store has no folders: all names below a prefix are meant.
+        return Source(root, _pictures(open_objects(root).pages(), left, recursive or stored))
+    if not words and not listed:
+        raise UsageError("no input given", hint="convcli job plan JOB photos/ -k sobel --out-dir edges")
+    return Source("", _named([*words, *listed]))
+
+
+def _pictures(pages: Iterator[list[Entry]], left: Sequence[str], recursive: bool) -> Iterator[list[Entry]]:
+    for page in pages:
+        yield [
+            entry
+            for entry in page
+            if Path(entry.name).suffix.lower() in formats.PICTURE_SUFFIXES
+            and not entry.name.startswith(tuple(left))
+            and (recursive or "/" not in entry.name)
+        ]
+
+
+def _named(names: Sequence[str]) -> Iterator[list[Entry]]:
+    """Yield named files; one that is not there stays an input, and fails by itself."""
+    seen: set[str] = set()
+    for first in range(0, len(names), PAGE):
+        page = []
+        for name in names[first : first + PAGE]:
+            if name == "-" or is_folder_url(name) or Path(name).is_dir():
+                kind = "standard input" if name == "-" else "a folder beside other inputs"
+                raise ImageError(f"{name} is {kind}", hint="one folder, or names of files, or --files-from FILE")
+            path = _whole(name)
+            if path not in seen:
+                seen.add(path)
+                # To ask a store about each name would take longer than the job: objects have no ETag here.
+                page.append(Entry(name, 0, "") if is_url(name) else Folder(Path()).entry(path))
+        yield page
+
+
+class Status(NamedTuple):
+    """How far a job is."""
+
+    n_shards: int
+    n_inputs: int
+    committed: frozenset[int]
+
+    @property
+    def missing(self) -> list[int]:
+        """Shards that are not committed."""
+        return [shard for shard in range(self.n_shards) if shard not in self.committed]
+
+
+def job_status(job: Job) -> Status:
+    """Return how far a job is, from a listing of its commits."""
+    return Status(job.n_shards, int(job.facts["inputs"]), frozenset(job.committed()))
+
+
+def summarise(rows: Iterator[dict[str, Any]]) -> dict[str, Any]:
+    """Return totals over the rows of a job: inputs, maps, bytes, clipped samples, and the failed inputs.
+
+    Examples
+    --------
+    >>> rows = [{"input": "a", "output": "x", "bytes": 3, "clipped_low": 1, "clipped_high": 0}]
+    >>> summarise(iter([*rows, {"input": "b", "error": "cannot be read"}]))["failures"]
+    [{'input': 'b', 'error': 'cannot be read'}]
+    """
+    n_done = n_maps = n_bytes = n_clipped = 0
+    failures: list[dict[str, str]] = []
+    last = last_output = None
+    for row in rows:
+        if "error" in row:
+            failures.append({"input": row["input"], "error": row["error"]})
+            continue
+        # Rows of one input, and of one file, stand together.
+        n_done += row["input"] != last
+        n_bytes += row["bytes"] if row["output"] != last_output else 0
+        last, last_output = row["input"], row["output"]
+        n_maps += 1
+        n_clipped += row["clipped_low"] + row["clipped_high"]
+    totals = {"inputs_done": n_done, "inputs_failed": len({one["input"] for one in failures}), "maps": n_maps}
+    return {**totals, "bytes": n_bytes, "samples_clipped": n_clipped, "failures": failures}
+
+
+def open_job(text: str) -> Job:
+    """Return the job in a folder or store.
+
+    Raises
+    ------
+    UsageError
+        There is none.
+    """
+    return Job(open_objects(text))

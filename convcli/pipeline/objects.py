@@ -1,0 +1,131 @@
+"""Objects by name: listed page by page, read, put whole, created once; and a local folder of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from convcli.errors import ImageError, OutputError
+from convcli.images.files import PART_SUFFIX, explained
+from convcli.images.rename import give_new_name
+
+#: Entries of one page of a listing.
+PAGE = 1000
+
+
+class Entry(NamedTuple):
+    """One object of a listing: its name below the place, its bytes, and a text that changes with its content."""
+
+    name: str
+    size: int
+    etag: str
+
+
+class Objects(Protocol):
+    """A place that holds objects."""
+
+    #: The place as messages name it: a path or a URL.
+    text: str
+
+    def pages(self, below: str = "") -> Iterator[list[Entry]]:
+        """Yield the objects under a name, a page at a time, hidden ones left out; none if there is no such place."""
+
+    def get(self, name: str) -> tuple[bytes, str]:
+        """Return the bytes and the ETag of an object, or raise an ImageError."""
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is an object of this name."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store an object whole, in place of another."""
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Store an object whole unless there is one of this name; return whether it was stored."""
+
+
+def file_etag(path: Path) -> str:
+    """Return a text that changes with the content of a file; empty if it is not there."""
+    try:
+        facts = path.stat()
+    except (OSError, ValueError):  # ValueError: a NUL in it, from a list
+        return ""
+    return f"{facts.st_mtime_ns:x}-{facts.st_size:x}"
+
+
+class Folder:
+    """A local folder, made when something is stored.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Folder(Path(tempfile.mkdtemp()))
+    >>> folder.create("done/1", b"first"), folder.create("done/1", b"second"), folder.get("done/1")[0]
+    (True, False, b'first')
+    >>> [entry.name for page in folder.pages() for entry in page]
+    ['done/1']
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.text = path, str(path)
+
+    def pages(self, below: str = "") -> Iterator[list[Entry]]:
+        """Yield files in sorted order, hidden ones left out; links to files count, links to folders do not."""
+        page: list[Entry] = []
+        for here, folders, files in os.walk(self.path / below):
+            # Assigned in place: os.walk descends into this very list.
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(files):
+                path = Path(here, name)
+                if name.startswith(".") or not path.is_file():
+                    continue
+                page.append(self.entry(path.relative_to(self.path).as_posix()))
+                if len(page) == PAGE:
+                    yield page
+                    page = []
+        if page:
+            yield page
+
+    def entry(self, name: str) -> Entry:
+        """Return a file's entry; one that is not there has no bytes and no ETag."""
+        etag = file_etag(self.path / name)
+        return Entry(name, (self.path / name).stat().st_size if etag else 0, etag)
+
+    def get(self, name: str) -> tuple[bytes, str]:
+        """Return the bytes and the ETag of a file."""
+        try:
+            return (self.path / name).read_bytes(), self.entry(name).etag
+        except OSError as error:
+            raise ImageError(f"{self.path / name}: {error.strerror}", hint="check its name and permissions") from None
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is a file of this name."""
+        return (self.path / name).exists()
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store a file whole, in place of another."""
+        self._store(name, data, lambda part, path: part.replace(path))
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Store a file whole unless there is one; return whether it was stored."""
+        try:
+            self._store(name, data, give_new_name)
+        except OutputError as error:
+            if isinstance(error.__cause__, FileExistsError):
+                return False
+            raise
+        return True
+
+    def _store(self, name: str, data: bytes, give_name: object) -> None:
+        path = self.path / name
+        part = path.with_name(f".{path.name}-{os.getpid()}-{os.urandom(3).hex()}{PART_SUFFIX}")
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                part.write_bytes(data)
+                give_name(part, path)  # type: ignore[operator]
+            finally:
+                with contextlib.suppress(OSError):
+                    part.unlink()

@@ -1,0 +1,180 @@
+"""A job: inputs cut into shards, each done at least once and committed once, by whichever process runs it.
+
+::
+
+    job.json                 flags, taps, versions, number of shards
+    lists/00000017.jsonl     an input a line: name, bytes, ETag
+    done/00000017.jsonl      a line a map: input, ETag, output, bytes, digest, minimum, maximum, mean, clipped, error
+
+``done/17`` is the commit: it comes last, in a mode that refuses a second one, and nothing else says that shard 17 is
+done. The lists are written before ``job.json``, so that a job that can be read is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from convcli.errors import ImageError, OutputError, UsageError
+from convcli.pipeline.flags import parse_bytes
+from convcli.pipeline.objects import Entry, Objects
+from convcli.pipeline.report import to_json
+
+#: Raised when a job can no longer be read by older programs.
+FORMAT = 1
+JOB_NAME = "job.json"
+
+
+class ShardSize(NamedTuple):
+    """Bounds of a shard; a single input may be larger than ``n_bytes``."""
+
+    n_inputs: int = 1000
+    n_bytes: int = 256 << 20
+
+
+def parse_shard_size(text: str, flag: str = "--shard") -> ShardSize:
+    """Return the bounds that ``1000``, ``256M`` or ``1000,256M`` state.
+
+    Examples
+    --------
+    >>> parse_shard_size("100"), parse_shard_size("500,64M")
+    (ShardSize(n_inputs=100, n_bytes=268435456), ShardSize(n_inputs=500, n_bytes=67108864))
+    """
+    parts = [part.strip() for part in text.split(",")]
+    counts = [int(part) for part in parts if re.fullmatch("[0-9]{1,9}", part)]
+    sizes = [part for part in parts if not part.isdecimal()]
+    if len(counts) > 1 or len(sizes) > 1 or 0 in counts or not text.strip():
+        hint = f"{flag} 1000, {flag} 256M, or both: {flag} 1000,256M"
+        raise UsageError(f"{flag} {text!r} is not the size of a shard", hint=hint)
+    size = ShardSize()._replace(**({"n_inputs": counts[0]} if counts else {}))
+    return size._replace(n_bytes=parse_bytes(sizes[0], flag)) if sizes else size
+
+
+def cut(pages: Iterable[list[Entry]], size: ShardSize) -> Iterator[list[Entry]]:
+    """Yield shards of entries, in their order; a page is taken when the entries before it are used up.
+
+    Examples
+    --------
+    >>> page = [Entry("a", 10, ""), Entry("b", 10, ""), Entry("c", 30, "")]
+    >>> [[entry.name for entry in shard] for shard in cut([page], ShardSize(2, 25))]
+    [['a', 'b'], ['c']]
+    """
+    shard: list[Entry] = []
+    n_bytes = 0
+    for page in pages:
+        for entry in page:
+            if shard and (len(shard) == size.n_inputs or n_bytes + entry.size > size.n_bytes):
+                yield shard
+                shard, n_bytes = [], 0
+            shard.append(entry)
+            n_bytes += entry.size
+    if shard:
+        yield shard
+
+
+def list_name(shard: int) -> str:
+    """Return the object that holds a shard's inputs.
+
+    Examples
+    --------
+    >>> list_name(17)
+    'lists/00000017.jsonl'
+    """
+    return f"lists/{shard:08}.jsonl"
+
+
+def lines_of(rows: Iterable[Mapping[str, object]]) -> bytes:
+    """Return rows as JSON lines."""
+    return "".join(f"{to_json(row)}\n" for row in rows).encode()
+
+
+class Job:
+    """A job that was planned, read from its folder.
+
+    Parameters
+    ----------
+    place : Objects
+
+    Raises
+    ------
+    UsageError
+        There is no job, or another version of the program made it.
+    """
+
+    def __init__(self, place: Objects) -> None:
+        self.place = place
+        try:
+            facts = json.loads(place.get(JOB_NAME)[0])
+        except ImageError:
+            raise UsageError(f"{place.text} is no job", hint="convcli job plan makes one") from None
+        except ValueError:
+            raise UsageError(f"{place.text}/{JOB_NAME} is not JSON", hint="plan the job again, elsewhere") from None
+        if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+            raise UsageError(f"{place.text}/{JOB_NAME} is of another format than {FORMAT}", hint="the same convcli")
+        self.facts: dict[str, Any] = facts
+
+    @property
+    def n_shards(self) -> int:
+        """Number of shards."""
+        return int(self.facts["shards"])
+
+    def entries(self, shard: int) -> list[Entry]:
+        """Return the inputs of a shard."""
+        if not 0 <= shard < self.n_shards:
+            raise UsageError(f"there is no shard {shard} in a job of {self.n_shards}", hint=f"0 to {self.n_shards - 1}")
+        data = self.place.get(list_name(shard))[0]
+        return [Entry(**json.loads(line)) for line in data.splitlines()]
+
+    def committed(self) -> set[int]:
+        """Return the shards that are done; a page of names at a time is in memory, and a number for each."""
+        found = re.compile(r"done/([0-9]{8})\.(?:jsonl|parquet)")
+        names = (entry.name for page in self.place.pages("done") for entry in page)
+        return {int(match[1]) for name in names if (match := found.fullmatch(name))}
+
+    def commit(self, shard: int, rows: list[dict[str, object]]) -> bool:
+        """Commit a shard; return whether this run was the first to do so."""
+        return self.place.create(f"done/{shard:08}.jsonl", lines_of(rows))
+
+    def is_committed(self, shard: int) -> bool:
+        """Return whether a shard is done."""
+        return self.place.exists(f"done/{shard:08}.jsonl")
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of all committed shards, in their order."""
+        for shard in sorted(self.committed()):
+            for line in self.place.get(f"done/{shard:08}.jsonl")[0].splitlines():
+                yield json.loads(line)
+
+
+def write_job(
+    place: Objects, pages: Iterable[list[Entry]], size: ShardSize, facts: Mapping[str, object]
+) -> dict[str, Any]:
+    """Write the lists of a job, then its facts; return these with the numbers of shards, inputs and bytes.
+
+    Raises
+    ------
+    ImageError
+        There is no input.
+    OutputError
+        The place holds a job, or one that is being planned.
+    """
+    n_shards = n_inputs = n_bytes = 0
+    for shard in cut(pages, size):
+        # Created, not put: two plans at once would mix their lists.
+        if not place.create(list_name(n_shards), lines_of(entry._asdict() for entry in shard)):
+            raise OutputError(
+                f"{place.text} holds a job, or a plan that was interrupted",
+                hint="name another place, or remove that one",
+            )
+        n_shards += 1
+        n_inputs += len(shard)
+        n_bytes += sum(entry.size for entry in shard)
+    if not n_shards:
+        raise ImageError(f"{facts.get('input') or 'the list'}: no image", hint="--recursive searches folders below")
+    counts = {"shards": n_shards, "inputs": n_inputs, "bytes": n_bytes}
+    whole = {"format": FORMAT, **facts, **counts}
+    if not place.create(JOB_NAME, f"{to_json(whole, indent=1)}\n".encode()):
+        raise OutputError(f"{place.text} holds a job", hint="name another place")
+    return whole
