@@ -137,6 +137,7 @@ def image_report(
     report["maps"] = [maps[index] for index in sorted(maps)]
     notes, report["warnings"] = clip_messages(report["maps"])
     report["notes"] += notes
+    report["notes"] += dict.fromkeys(note for writer in writers for note in writer.notes)
     report["seconds"] = round(seconds, 4)
     plain_report = plain(report)
     assert isinstance(plain_report, dict)

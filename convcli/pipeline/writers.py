@@ -114,6 +114,7 @@ class _Writer:
 
     is_raw = False
     one_pass = False
+    notes: tuple[str, ...] = ()
     _encoder: PictureWriter
 
     def __init__(self, plan: Plan, output: OutputFile, tone: Tone) -> None:
@@ -132,6 +133,7 @@ class _Writer:
     def finish(self) -> int | None:
         """Put the file in its place; return its bytes, if it has a place."""
         self._encoder.close()
+        self.notes = self._encoder.notes
         return _n_bytes(self.output)
 
 

@@ -48,6 +48,8 @@ class OutputWriter(Protocol):
     tone: Tone
     is_raw: bool
     one_pass: bool
+    #: Losses that only the samples show; complete after :meth:`finish`.
+    notes: tuple[str, ...]
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
