@@ -193,6 +193,12 @@ class KernelBank:
         """Return name, shape and kernels, not the taps."""
         return f"KernelBank({self.name!r}, {by(self.shape)}, {', '.join(self.kernel_names[:8])})"
 
+    def _repr_html_(self) -> str:
+        """Return the kernels as coloured taps for a notebook."""
+        from convcli.render.pages.notebook import draw_bank
+
+        return draw_bank(self)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the weight, (O, I, kH, kW) or (O, I, kD, kH, kW)."""

@@ -77,9 +77,10 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
                 outcome = next(outcomes)
         except KeyboardInterrupt:
             raise _interrupted(0, 1) from None
+        _write_report(batch, [outcome.as_dict()], request, call)
         _finish_single(outcome, request, run)
     else:
-        _finish_batch(batch, outcomes, request, run)
+        _finish_batch(batch, outcomes, request, call)
 
 
 def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
@@ -191,7 +192,6 @@ def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> No
     """Print the report of the only input, or raise its error."""
     if run.json:
         say(to_json(outcome.as_dict()))
-    _write_report([outcome.as_dict()], run, request)
     if outcome.error is not None:
         raise outcome.error
     if run.quiet:
@@ -220,17 +220,17 @@ def _interrupted(n_done: int, n_inputs: int) -> SystemExit:
 
 
 def _finish_batch(
-    batch: BatchPlan, outcomes: Generator[Outcome, None, None], request: ApplyRequest, run: RunFlags
+    batch: BatchPlan, outcomes: Generator[Outcome, None, None], request: ApplyRequest, call: ApplyCall
 ) -> None:
     """Print a line per input, then notes, warnings and a summary; exit 7 if an input failed."""
-    started = time.perf_counter()
+    started, run = time.perf_counter(), call.run
     tally, reports = _follow(batch, outcomes, run)
     summary = {**tally.summary(batch.n_inputs, time.perf_counter() - started), "not_read": batch.not_read}
     if run.report:
         order = {plan.source.label: index for index, plan in enumerate(batch.plans)}
         # Inputs end in any order; the report has the order of the command line, failures of planning first.
         reports.sort(key=lambda one: order.get(one["input"]["path"], -1))
-        _write_report([*reports, summary], run, request)
+        _write_report(batch, [*reports, summary], request, call)
     if run.json:
         say(to_json(summary))
     for failed in tally.failed:
@@ -276,15 +276,17 @@ def _follow(
     return tally, reports
 
 
-def _write_report(reports: list[dict[str, Any]], run: RunFlags, request: ApplyRequest) -> None:
-    from convcli.render.reports import write_report
+def _write_report(batch: BatchPlan, reports: list[dict[str, Any]], request: ApplyRequest, call: ApplyCall) -> None:
+    path = call.run.report
+    if path is None:
+        return
+    from convcli.pipeline.command import command_line
+    from convcli.render.reports import report_text, write_report
 
-    if run.report and is_url(run.report):
-        from convcli.pipeline.staging import new_folder
-
-        place, name = split_url(run.report)
-        local = new_folder() / name
-        write_report(reports, local)
-        open_objects(place).put(name, local.read_bytes())
-    elif run.report:
-        write_report(reports, Path(run.report), overwrite=request.overwrite)
+    line = command_line(call.words, {**call.flags, **call.run._asdict()})
+    text = report_text(reports, Path(path).suffix, plans=batch.plans, command=line)
+    if is_url(path):
+        place, name = split_url(path)
+        open_objects(place).put(name, text.encode("utf-8", "surrogateescape"))
+    else:
+        write_report(text, Path(path), overwrite=request.overwrite)

@@ -22,6 +22,7 @@ _EXIF_TAGS, _XMP_TAG, _IPTC_TAG, _IPTC_RESOURCE = (34665, 34853), 700, 33723, 0x
 def left_out(info: Mapping[Any, Any], tags: Container[int]) -> tuple[str, ...]:
     """Name the metadata in a file that no picture keeps."""
     photoshop, gamma, primaries = info.get("photoshop"), info.get("gamma"), info.get("chromaticity")
+    # A profile outranks gAMA and cHRM, and those of sRGB tell nothing new (PNG specification).
     is_srgb = primaries is None or all(abs(one - two) < 0.001 for one, two in zip(primaries, _SRGB, strict=False))
     has = {
         "EXIF": any(tag in tags for tag in _EXIF_TAGS),

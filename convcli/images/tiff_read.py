@@ -152,6 +152,7 @@ class TiffDecoder:
             notes.append(f"white is {self._white:.0f} ({bits} bits)")
         if 262 not in page.tags:
             notes.append("the file does not say which value is white: 0 is taken for black")
+        # ImageJ gives stacks beyond 4 GiB one page only.
         n_in_stack = (self._tiff.imagej_metadata or {}).get("images", 1) if self._tiff.is_imagej else 1
         if n_in_stack > n_pages:
             notes.append(f"{n_in_stack - n_pages} images of an ImageJ stack without pages are not read")
@@ -211,7 +212,7 @@ class TiffDecoder:
         n_extra = n_planes - len(names)
         if n_extra == 1 and not extras and 338 not in page.tags and len(names) == 3:
             notes.append("the fourth plane does not say what it is, and is taken for alpha")
-            extras = [2]
+            extras = [2]  # not premultiplied
         if self._premultiplied:
             notes.append("premultiplied alpha is divided out")
         for index in range(n_extra):
@@ -225,6 +226,7 @@ class TiffDecoder:
     def _meaning(self, samples: NDArray[Any]) -> NDArray[Any]:
         """Return stored samples as what they mean: palette, inks and inverted grey become colour and grey."""
         if self._photometric == _PALETTE:
+            # Palettes have 16 bits a colour, of which the high byte is the picture.
             table: NDArray[np.uint16] = self._page.colormap
             return (table >> 8).astype(np.uint8).T[samples[:, :, 0].astype(np.intp)]
         if self._bits in _SPREAD:
@@ -264,7 +266,7 @@ class TiffDecoder:
         page = self._page
         with self._lock:
             self._file.seek(page.dataoffsets[at])
-            data = self._file.read(page.databytecounts[at])
+            data = self._file.read(page.databytecounts[at])  # under the lock: threads share the place in the file
         rows = page.tilelength if page.is_tiled else n_rows
         width = page.tilewidth if page.is_tiled else page.imagewidth
         n_planes = 1 if page.axes == "SYX" else page.samplesperpixel

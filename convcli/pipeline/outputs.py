@@ -161,7 +161,7 @@ def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: M
     if output.kind == "sheet" and factor > 1:
         notes.append(f"tiles are averages over {factor}x{factor} samples")
     if output.kind == "picture":
-        from convcli.images.formats import picture_notes
+        from convcli.images.losses import picture_notes
 
         metadata = info.metadata._replace(stamp="")  # formats without room for it have a sidecar
         # --compress changes the bytes on disk, never the samples.
