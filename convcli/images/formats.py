@@ -6,6 +6,7 @@ suffix. Standard library only.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from convcli.errors import OutputError
