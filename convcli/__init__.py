@@ -37,10 +37,13 @@ if TYPE_CHECKING:
     from convcli.layers.stack import Stack, load_stack
     from convcli.layers.walk import output_shape, receptive_field
     from convcli.pipeline.api import apply
+    from convcli.pipeline.result import Report, Result
 
 __all__ = [
     "ConvcliError",
     "KernelBank",
+    "Report",
+    "Result",
     "Stack",
     "__version__",
     "apply",
@@ -70,6 +73,8 @@ __all__ = [
 _HOME = {
     "ConvcliError": "convcli.errors",
     "KernelBank": "convcli.banks",
+    "Report": "convcli.pipeline.result",
+    "Result": "convcli.pipeline.result",
     "Stack": "convcli.layers.stack",
     "apply": "convcli.pipeline.api",
     "list_kernels": "convcli.banks",
@@ -87,3 +92,8 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     return getattr(import_module(_HOME.get(name, "convcli.engine")), name)
+
+
+def __dir__() -> list[str]:
+    # Names that load on first use are no globals yet, and completion would not offer them.
+    return __all__

@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add the group of commands to the program."""
     summary = "Cut a batch into shards that any scheduler can run."
     group = typer.Typer(name="job", no_args_is_help=True, rich_markup_mode=None, help=summary)
+    # Options that decide the results, and those that find the inputs.
     keys = {*ApplyRequest._fields, "recursive", "files_from", "null", "quiet", "json"}
     group.command(name="plan")(with_options(plan, keys))
     group.command(name="run")(run)
@@ -46,7 +47,7 @@ def plan(
     """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.pipeline.inputs import read_list
     from convcli.pipeline.jobs import plan_job
-    from convcli.pipeline.objects import open_objects
+    from convcli.pipeline.places import open_objects
     from convcli.pipeline.report import to_json
     from convcli.pipeline.shards import parse_shard_size
 
@@ -83,6 +84,7 @@ def run(
     from convcli.pipeline.jobs import job_status, open_job
 
     opened = open_job(job)
+    # Others may run some of these meanwhile: run_shard then leaves them alone.
     shards = job_status(opened).missing if shard is None else _parse_shards(shard, opened.n_shards)
     n_failed = 0
     for number in shards:
@@ -124,6 +126,7 @@ def _parse_shards(text: str, n_shards: int) -> range:
     from convcli.errors import UsageError
 
     first, dash, last = text.strip().partition("-")
+    # isdigit would take ², which int refuses.
     if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
         raise UsageError(f"--shard {text!r} is no shard", hint="a number such as 17, or a range such as 10-19")
     found = range(int(first), int(last or first) + 1)

@@ -92,6 +92,11 @@ def _finish(arguments: list[str], owns_process: bool, *, json: bool, debug: bool
         traceback.print_exc()
         say("convcli: this is a bug; please report it with the lines above", err=True)
         return 1
+    finally:
+        if "convcli.pipeline.staging" in sys.modules:  # URLs were used
+            from convcli.pipeline.staging import remove_all
+
+            remove_all()
 
 
 def _run(arguments: list[str], owns_process: bool) -> int:

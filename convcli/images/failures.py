@@ -46,9 +46,11 @@ def explain(error: Exception, where: str) -> ImageError | None:
     lower = text.lower()
     if "cannot identify image file" in lower or "unidentified" in type(error).__name__.lower():
         return ImageError("is not an image that convcli reads", hint=_name_hint(where))
+    # Pillow's word for a frame behind the last one.
     if isinstance(error, EOFError):
         return ImageError(f"has no such frame ({text})", hint="frames count from 0")
     if type(error).__name__ == "DecompressionBombError":
+        # Twice Image.MAX_IMAGE_PIXELS, where a warning of Pillow becomes an error.
         return ImageError("has more pixels than Pillow decodes (178,956,970)", hint="convert it to TIFF or PPM first")
     if isinstance(error, ImportError):
         return ImageError(f"cannot be decoded without the package {error.name}", hint=f"pip install {error.name}")
