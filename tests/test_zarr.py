@@ -196,3 +196,13 @@ def test_without_zarr_it_is_said_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "a/zarr.json").write_text("{}")
     result = run_cli("apply", tmp_path / "a", "-k", "sobel", "-o", tmp_path / "x.png")
     assert (result.exit_code, "convcli[zarr]" in result.stderr) == (3, True)
+
+
+def test_a_search_finds_stores_and_does_not_look_into_them(tmp_path, photo):
+    image = np.ones((8, 8), np.uint8)
+    for place in ("a.zarr", "below/b.zarr"):
+        save(tmp_path / "in" / place, image, chunks=(4, 4))
+    (tmp_path / "in" / "c.png").write_bytes(photo.read_bytes())
+    result = run_cli("apply", "in", "-r", "-k", "box", "--out-dir", "out", "--layout", "picture", cwd=tmp_path).ok()
+    found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png"))
+    assert found == ["a_box.png", "below/b_box.png", "c_box.png"], result.stderr

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import ImageFont
 
+#: Pixels around each tile.
 _GAP_PX = 6
+#: Greys of the letters and of the ground, of 255.
 _INK = 235
 _PAPER = 24
 
@@ -61,8 +63,10 @@ def plan_sheet(
     """
     factor = max(1, math.ceil(max(height_px, width_px) / tile_px))
     tile_height, tile_width = -(-height_px // factor), -(-width_px // factor)
+    # Pixels: a line of the font of :func:`_font`, with its descenders.
     label = 18
     if columns is None:
+        # From columns * width : rows * height = 4 : 3.
         columns = round(math.sqrt(n_tiles * 4 / 3 * (tile_height + label) / max(tile_width, 1)))
     columns = min(max(columns, 1), n_tiles)
     return SheetLayout(columns, -(-n_tiles // columns), tile_height, tile_width, label, factor)
@@ -139,4 +143,5 @@ def _draw_label(text: str, width_px: int, height_px: int) -> NDArray[np.uint8]:
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     from PIL import ImageFont
 
+    # Pillow's own font is there on every machine.
     return ImageFont.load_default(12)

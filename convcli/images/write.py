@@ -44,6 +44,11 @@ class PictureWriter:
         #: Whether bands reach the file as they come (else the samples are collected until :meth:`close`).
         self.streams = streams
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Losses that only the samples show, one line each; complete after :meth:`close`."""
+        return tuple(getattr(self._encoder, "notes", ()))
+
     def encode(self, rows: NDArray[Any]) -> Any:
         """Turn a band of samples (h, W, P) or (h, W) into what :meth:`append` takes; safe in any thread, any order."""
         return self._encoder.encode(rows)
@@ -75,7 +80,7 @@ class PictureWriter:
             with self._target.explained():
                 self._encoder.finish()
             self._target.commit()
-        except BaseException:
+        except BaseException:  # Ctrl-C too leaves no half of a file
             self.abort()
             raise
         self._done = True
@@ -156,6 +161,7 @@ def write_picture(target: Target, samples: NDArray[Any], **options: Any) -> None
     n_planes = samples.shape[2] if samples.ndim == 3 else 1
     options.setdefault("depth", depth)
     with open_picture(target, width_px=width, height_px=height, n_planes=n_planes, **options) as writer:
+        # Bands of about 256 KiB, so that a large picture is not copied whole.
         rows = max(1, (1 << 18) // max(1, samples[0].nbytes))
         for top in range(0, height, rows):
             writer.write(samples[top : top + rows])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, UsageError
-from convcli.images.files import FileState
 from convcli.pipeline.batch_files import (
     Outcome,
     failed_by_bug,
@@ -23,7 +23,8 @@ from convcli.pipeline.batch_files import (
     while_there,
     with_replaceable,
 )
-from convcli.pipeline.names import MANIFEST_NAME, InputFile, parse_frames
+from convcli.pipeline.batch_plan import plan_each
+from convcli.pipeline.names import MANIFEST_NAME, InputFile
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.run import Pipeline
 from convcli.pipeline.transforms.base import Stopped
@@ -44,6 +45,10 @@ class BatchPlan(NamedTuple):
     resume: bool = False
     #: Called with the plan and the report of every input that is done, in the process that did it.
     finish: Callable[[Plan, dict[str, Any]], None] | None = None
+    #: Files that a search has passed over, by kind.
+    not_read: Mapping[str, int] = MappingProxyType({})
+    #: Whether a bug with a single input is its outcome too.
+    tolerant: bool = False
 
     @property
     def n_inputs(self) -> int:
@@ -75,21 +80,11 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
         The flags fit none of several inputs, for the same reason.
     """
     planner = Planner(request)
-    plans: list[Plan] = []
-    settled: list[Outcome] = []
-    for source in sources:
-        try:
-            plans += plan_file(planner, source)
-        except ConvcliError as error:
-            settled.append(Outcome(source=source, error=error.within(source.label)))
-        except Exception as error:
-            # A bug with a single input is raised, for its own exit code; in a batch the other inputs go on.
-            if len(sources) == 1:
-                raise
-            settled.append(failed_by_bug(source, error))
+    photographs = [source for source in sources if not source.is_output]
+    plans, settled = plan_each(planner, photographs, tolerant=len(sources) > 1)
     _refuse_misuse(plans, settled)
     # Before names are checked: an output of the last run that a search found is an input that would be replaced.
-    plans, skipped = leave_own_outputs(plans)
+    plans, skipped = leave_own_outputs(plans, [source for source in sources if source.is_output])
     settled += skipped
     own = {outcome.source.path for outcome in skipped}
     refuse_bad_names(plans, [source for source in sources if source.path not in own])
@@ -105,31 +100,12 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
         settled += skipped
     elif not request.overwrite:
         refuse_existing(plans, resume=resume)
-    return BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
+    batch = BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
+    if not request.out_url:
+        return batch
+    from convcli.pipeline.publish import publish
 
-
-def plan_file(planner: Planner, source: InputFile) -> list[Plan]:
-    """Read the headers of one file and plan its frames: by themselves, as one picture or as a volume."""
-    from convcli.images.reading import probe, probe_frames
-
-    request = planner.request
-    if source.path is not None:
-        with suppress(OSError, ValueError):  # what cannot be read fails below, with a reason
-            source = source._replace(state=FileState.of(source.path))
-    reading = {"orientation": request.orientation, **request.limits}
-    info = probe(source.readable, **reading)
-    frames = parse_frames(request.frames or "all", info.n_frames)
-    if info.n_frames == 1:
-        return [planner.plan(source, info)]
-    # One pass for all headers: a frame is found by walking from the first, so single look-ups take quadratic time.
-    infos = probe_frames(source.readable, frames, **reading)
-    volume = planner.plan_volume(source, infos, frames)
-    if volume is not None:
-        return [volume]
-    from convcli.pipeline.animation import join_frames
-
-    parts = [source._replace(frame=frame) for frame in frames]
-    return join_frames(source, [planner.plan(part, one) for part, one in zip(parts, infos, strict=True)])
+    return batch._replace(finish=publish)
 
 
 def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
@@ -144,7 +120,7 @@ def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
 
 def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
     """Return the record of the output folder, where there is one or it is wanted."""
-    if request.output is not None or request.to_stdout:
+    if request.is_one_file or request.out_url:
         return None
     # A single input needs no record. One that is there must learn of it, or --resume would trust an old entry.
     if not wanted and not os.path.lexists(request.out_dir / MANIFEST_NAME):
@@ -207,8 +183,8 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
         return _run_one(plan, pipeline, batch)
 
     outcomes = (run_one(plan) for plan in batch.plans)
-    # One copy of torch is enough, and its threads do not survive a fork.
-    may_fork = owns_process and sys.platform == "linux" and "torch" not in sys.modules
+    # One copy of torch is enough, and neither its threads nor those of a store survive a fork.
+    may_fork = owns_process and sys.platform == "linux" and not sys.modules.keys() & {"torch", "obstore"}
     if n_jobs > 1 and may_fork and not any(plan.uses_torch for plan in batch.plans):
         outcomes = _run_apart(batch.plans, run_one, n_jobs, pipeline)
     elif n_jobs > 1:
@@ -234,15 +210,18 @@ def _run_apart(
 ) -> Generator[Outcome, None, None]:
     """Run plans in processes; outcomes come back without their source, which may be a whole file."""
     from convcli.pipeline.pool import work_apart
+    from convcli.process import ending
+
+    ending.unwatch()
 
     def run_far(plan: Plan) -> tuple[Any, ...]:
         return run_one(plan)[1:]
 
     def lost(plan: Plan, pid: int, code: int) -> tuple[Any, ...]:
-        from convcli.images.files import discard_parts
+        from convcli.pipeline.output_files import discard_lost
 
         # A killed child cannot remove its unfinished files; their names hold its process number.
-        discard_parts({path.parent for path in plan.written_paths}, pid)
+        discard_lost(plan, pid)
         return _lost(code)
 
     results = work_apart(plans, run_far, n_jobs, stop=pipeline.stop, lost=lost)
@@ -257,7 +236,8 @@ def _run_apart(
 
 def _lost(code: int) -> tuple[Any, ...]:
     """Return the outcome, without its source, of an input whose process has died."""
-    how = f"was killed (signal {-code})" if code < 0 else f"ended early (exit code {code})"
+    number = -code if code < 0 else code - 128
+    how = f"was killed (signal {number})" if number > 0 else f"ended early (exit code {code})"
     hint = "not enough memory for several files at a time? -j 1 runs one"
     return Outcome(InputFile(None), error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]
 
@@ -284,6 +264,6 @@ def _run_one(plan: Plan, pipeline: Pipeline, batch: BatchPlan) -> Outcome:
             return Outcome(source=plan.source, skipped="another run has made its outputs meanwhile")
         return Outcome(source=plan.source, error=error.within(plan.source.label))
     except Exception as error:
-        if batch.n_inputs == 1 and batch.finish is None and not isinstance(error, MemoryError):
+        if batch.n_inputs == 1 and not batch.tolerant and not isinstance(error, MemoryError):
             raise
         return failed_by_bug(plan.source, error)

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, OutputError, UsageError
 from convcli.images.files import FileState
-from convcli.pipeline.inputs import is_special
 from convcli.pipeline.names import MANIFEST_NAME, InputFile, how_to_tell_apart, refuse_clashes
 from convcli.pipeline.own import is_orphan, is_output
 from convcli.pipeline.plan import Plan
+from convcli.pipeline.search import is_special
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from convcli.pipeline.manifest import Manifest
+
+OWN = "an output of this command"
 
 
 class Outcome(NamedTuple):
@@ -69,16 +71,17 @@ def _set_aside(plans: Sequence[Plan], reason: str, aside: Callable[[Plan], bool]
     return kept, skipped
 
 
-def leave_own_outputs(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
-    """Split off inputs that a search found and this batch writes: outputs of an earlier run into the same place."""
+def leave_own_outputs(plans: Sequence[Plan], sources: Sequence[InputFile] = ()) -> tuple[list[Plan], list[Outcome]]:
+    """Split off inputs that a search found and this batch writes; say of other outputs, not planned, what they are."""
     # Real paths: the input folder and --out-dir may reach one place by different links.
     written = {os.path.realpath(path) for plan in plans for path in plan.written_paths}
 
-    def is_own(plan: Plan) -> bool:
-        source = plan.source
+    def is_own(source: InputFile) -> bool:
         return source.searched and _real(source) in written and source.path is not None and is_output(source.path)
 
-    return _set_aside(plans, "an output of this command", is_own)
+    kept, skipped = _set_aside(plans, OWN, lambda plan: is_own(plan.source))
+    reasons = ((source, OWN if is_own(source) else "an output of an earlier run") for source in sources)
+    return kept, [*skipped, *(Outcome(source=source, skipped=reason) for source, reason in reasons)]
 
 
 def leave_done(plans: Sequence[Plan], manifest: Manifest) -> tuple[list[Plan], list[Outcome]]:
@@ -135,6 +138,16 @@ def _refuse_file_as_folder(folder: Path) -> None:
         raise OutputError(f"{there} is no folder, and outputs would go into it", hint="choose another name")
 
 
+def _existence(plans: Sequence[Plan]) -> Callable[[Path], bool]:
+    """Return the question whether an output is there, in its folder or its store."""
+    if not plans or not plans[0].request.out_url:
+        # lexists, not exists: a broken link is an entry too, and would be replaced.
+        return os.path.lexists
+    from convcli.pipeline.publish import published
+
+    return published(plans).__contains__
+
+
 def with_replaceable(plans: Sequence[Plan], manifest: Manifest | None) -> list[Plan]:
     """Let each plan replace files that the manifest has as ours, and reports whose files are gone."""
     return [replace(plan, replaces=found) if (found := _replaceable(plan, manifest)) else plan for plan in plans]
@@ -164,12 +177,12 @@ def refuse_existing(plans: Sequence[Plan], *, resume: bool) -> None:
     OutputError
         With ``n_existing``.
     """
+    is_there = _existence(plans)
     existing = [
-        path
+        plan.request.url_of(path) or path
         for plan in plans
         for path in plan.written_paths
-        # lexists, not exists: a broken link is an entry too, and would be replaced.
-        if os.path.lexists(path) and path not in plan.replaces
+        if is_there(path) and path not in plan.replaces
     ]
     if existing:
         more = f" and {len(existing) - 1} more outputs exist" if len(existing) > 1 else " exists"
@@ -182,8 +195,9 @@ def refuse_existing(plans: Sequence[Plan], *, resume: bool) -> None:
 def leave_existing(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
     """Keep only the outputs that are missing; an input without any is left alone."""
     kept, skipped = [], []
+    is_there = _existence(plans)
     for plan in plans:
-        missing = tuple(output for output in plan.outputs if output.path is None or not os.path.lexists(output.path))
+        missing = tuple(output for output in plan.outputs if output.path is None or not is_there(output.path))
         if len(missing) == len(plan.outputs):
             kept.append(plan)
         elif missing:

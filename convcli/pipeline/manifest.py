@@ -37,10 +37,11 @@ def content_key(source: InputFile) -> str:
     OSError
         The file cannot be read.
     """
-    if source.path is None:
-        return hashlib.blake2b(source.data, digest_size=16).hexdigest()
+    readable = source.readable
+    if isinstance(readable, bytes):
+        return hashlib.blake2b(readable, digest_size=16).hexdigest()
     # file_digest reads in blocks: an image may be larger than memory.
-    with source.path.open("rb") as file:
+    with readable.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
@@ -291,4 +292,4 @@ class Manifest:
 def _input_name(source: InputFile) -> str:
     """Return a name for an input that does not depend on the current folder."""
     frame = "" if source.frame is None else f"[{source.frame}]"
-    return "<stdin>" if source.path is None else os.path.realpath(source.path) + frame
+    return source.url or "<stdin>" if source.path is None else os.path.realpath(source.path) + frame

@@ -117,6 +117,7 @@ class _Writer:
     is_raw = False
     one_pass = False
     tile_px = 0
+    notes: tuple[str, ...] = ()
     _encoder: PictureWriter
 
     def __init__(self, plan: Plan, output: OutputFile, tone: Tone) -> None:
@@ -139,6 +140,7 @@ class _Writer:
     def finish(self) -> int | None:
         """Put the file in its place; return its bytes, if it has a place."""
         self._encoder.close()
+        self.notes = self._encoder.notes
         return _n_bytes(self.output)
 
 
@@ -160,14 +162,14 @@ class PictureOutput(_Writer):
             alpha = select_planes(plan.info.plane_names, ("a",), alpha=True)
             self._alpha = view_planes(job.image.planes, alpha, white=plan.info.white)
         self._alpha_scale = WHITE.get(output.depth, 1) / plan.info.white
-        self._unpremultiply = plan.alpha == "premultiply"
-        self.one_pass = self.tone.depth == "8" and not self._unpremultiply
+        self.divides_by_alpha = plan.alpha == "premultiply"
+        self.one_pass = self.tone.depth == "8" and not self.divides_by_alpha
         self._colormap = _colormap(plan, output)
         self._encoder = encoder or open_encoder(job, output)
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
-        if self._unpremultiply:
+        if self.divides_by_alpha:
             maps = unpremultiply(self._plan, maps)
         samples = np.empty((*maps.shape[1:], len(maps)), self.tone.dtype)
         _, counts = self.tone.apply(maps, samples.transpose(2, 0, 1), inplace=True)
