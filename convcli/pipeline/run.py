@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convcli.images import formats
 from convcli.images.planes import view_planes
 from convcli.images.reading import open_planes, read_frames
 from convcli.images.write import save_text
+from convcli.pipeline.names import PAGES
 from convcli.pipeline.report import image_report, to_json
 from convcli.pipeline.transforms.base import OutputWriter, Run, Stopped, Tools
-from convcli.pipeline.writers import Job, PictureOutput, make_stamp, open_encoder, open_writer, unpremultiply
+from convcli.pipeline.writers import Job, PictureOutput, RawOutput, make_stamp, open_encoder, unpremultiply
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from convcli.images.info import Image, LargeImage
     from convcli.images.planes import PlaneSource
     from convcli.images.write import PictureWriter
+    from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.plan import Plan
 
 
@@ -147,6 +150,17 @@ class Pipeline:
     def _check(self) -> None:
         if self._is_stopping:
             raise Stopped
+
+
+def open_writer(job: Job, output: OutputFile) -> OutputWriter:
+    """Open one output: a page, raw maps (also a map in a raw format), or a picture."""
+    if output.kind in PAGES:  # they draw with Pillow, which others do without
+        from convcli.pipeline.sheets import Tiles
+
+        return Tiles(job, output)
+    return (
+        RawOutput(job, output) if output.kind == "raw" or output.format in formats.RAW else PictureOutput(job, output)
+    )
 
 
 @contextlib.contextmanager
