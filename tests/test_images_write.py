@@ -28,9 +28,9 @@ from convcli.images import (
     write_picture,
     write_raw,
 )
+from convcli.images.files import PART_SUFFIX, TargetFile
 from convcli.images.formats import FORMATS
 from convcli.images.png import adler32_combine
-from convcli.images.write import PART_SUFFIX
 
 RNG = np.random.default_rng(11)
 RULES = {row.name: row for row in FORMATS if row.planes}
@@ -212,7 +212,10 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(KeyboardInterrupt), open_picture(path, width_px=4, height_px=4, n_planes=1) as writer:
         raise KeyboardInterrupt
     assert [part.name for part in tmp_path.iterdir()] == ["a.png"]
-    write_picture(path, np.zeros((4, 4), np.uint8))
+    with pytest.raises(OutputError, match=r"a\.png exists"):
+        write_picture(path, np.zeros((4, 4), np.uint8))
+    assert path.read_bytes() == b"old"
+    write_picture(TargetFile(path, overwrite=True), np.zeros((4, 4), np.uint8))
     assert read(path).samples.shape == (4, 4, 1)
     writer.abort()  # after the fact: nothing
     assert [part.name for part in tmp_path.iterdir()] == ["a.png"]
@@ -234,8 +237,10 @@ def test_paths_that_cannot_be_written(tmp_path):
             write_picture(path, np.zeros((2, 2), np.uint8))
         assert caught.value.hint
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="folder exists"):
         write_picture(tmp_path / "folder", np.zeros((2, 2), np.uint8))
+    with pytest.raises(OutputError, match="cannot write"):
+        write_picture(TargetFile(tmp_path / "folder", overwrite=True), np.zeros((2, 2), np.uint8))
     assert sorted(part.name for part in tmp_path.iterdir()) == ["file", "folder"]
 
 

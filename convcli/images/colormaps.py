@@ -57,6 +57,7 @@ def colormap_table(name: str) -> NDArray[np.uint8]:
         table = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
     elif name in _PACKED:
         steps = np.frombuffer(zlib.decompress(base64.b85decode(_PACKED[name])), np.uint8).reshape(256, 3)
+        # The differences wrap at 256, and so does their sum.
         table = np.cumsum(steps, axis=0, dtype=np.uint8)
     else:
         near = near_names(name, COLORMAPS)

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # without a handler Python prints what tifffile logs
 _READABLE = {"uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64", "bool"}
+#: PhotometricInterpretation, tag 262.
 _WHITE_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 2, 3, 5, 6, (8, 9)
 _LZW, _PILLOW = 5, (2, 3, 4, 6, 7, 50001)  # faxes, both kinds of JPEG, WebP
+#: Sizes of samples that tifffile unpacks; others are unpacked here.
 _WHOLE_BITS = (1, 8, 16, 32, 64)
 #: Depths that are spread over 0..255, as in a PNG.
 _SPREAD = (1, 2, 4)
@@ -152,6 +154,7 @@ class TiffDecoder:
             notes.append(f"white is {self._white:.0f} ({bits} bits)")
         if 262 not in page.tags:
             notes.append("the file does not say which value is white: 0 is taken for black")
+        # ImageJ gives stacks beyond 4 GiB one page only.
         n_in_stack = (self._tiff.imagej_metadata or {}).get("images", 1) if self._tiff.is_imagej else 1
         if n_in_stack > n_pages:
             notes.append(f"{n_in_stack - n_pages} images of an ImageJ stack without pages are not read")
@@ -211,7 +214,7 @@ class TiffDecoder:
         n_extra = n_planes - len(names)
         if n_extra == 1 and not extras and 338 not in page.tags and len(names) == 3:
             notes.append("the fourth plane does not say what it is, and is taken for alpha")
-            extras = [2]
+            extras = [2]  # not premultiplied
         if self._premultiplied:
             notes.append("premultiplied alpha is divided out")
         for index in range(n_extra):
@@ -225,6 +228,7 @@ class TiffDecoder:
     def _meaning(self, samples: NDArray[Any]) -> NDArray[Any]:
         """Return stored samples as what they mean: palette, inks and inverted grey become colour and grey."""
         if self._photometric == _PALETTE:
+            # Palettes have 16 bits a colour, of which the high byte is the picture.
             table: NDArray[np.uint16] = self._page.colormap
             return (table >> 8).astype(np.uint8).T[samples[:, :, 0].astype(np.intp)]
         if self._bits in _SPREAD:
@@ -264,7 +268,7 @@ class TiffDecoder:
         page = self._page
         with self._lock:
             self._file.seek(page.dataoffsets[at])
-            data = self._file.read(page.databytecounts[at])
+            data = self._file.read(page.databytecounts[at])  # under the lock: threads share the place in the file
         rows = page.tilelength if page.is_tiled else n_rows
         width = page.tilewidth if page.is_tiled else page.imagewidth
         n_planes = 1 if page.axes == "SYX" else page.samplesperpixel

@@ -96,6 +96,7 @@ class SegmentRows:
         self._locks: dict[int, threading.Lock] = {}
         self._lock = threading.Lock()
         segment_bytes = max(1, segment_rows * shape[1] * shape[2] * dtype.itemsize)
+        # A band straddles two segments, so each thread needs two; small ones are kept up to 32 MiB.
         self._n_kept = max(2 * (os.cpu_count() or 1), min(64, (32 << 20) // segment_bytes))
 
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
@@ -155,6 +156,7 @@ def decode_lzw(data: bytes, rows: int, row_bytes: int, fill_order: int) -> bytes
     """Decode an LZW strip to bytes: Pillow reads it as the only strip of a grey picture ``row_bytes`` wide."""
     from PIL.TiffImagePlugin import TiffImageFile
 
+    # Size, bits, LZW, grey, order of bits, and the one strip: 8 bytes in, as long as its data.
     tags = (
         (256, row_bytes), (257, rows), (258, 8), (259, 5), (262, 1), (266, fill_order), (273, 8), (277, 1),
         (278, rows), (279, len(data)),

@@ -38,6 +38,8 @@ class OutputFile(NamedTuple):
     depth : {"1", "8", "16", "float"}
     size_hw : (int, int)
         Rows and columns of a map.
+    url : str
+        Where the file goes from ``path``; empty if it stays.
     """
 
     path: Path | None
@@ -46,6 +48,7 @@ class OutputFile(NamedTuple):
     format: str
     depth: str
     size_hw: tuple[int, int]
+    url: str = ""
 
     @property
     def n_bytes(self) -> int:
@@ -56,7 +59,7 @@ class OutputFile(NamedTuple):
     def as_dict(self) -> dict[str, object]:
         """Return the file as plain data."""
         return {
-            "path": str(self.path) if self.path else "-",
+            "path": self.url or (str(self.path) if self.path else "-"),
             "kind": self.kind,
             "format": self.format,
             "depth": self.depth,
@@ -121,7 +124,7 @@ def map_files(
         template = MAP_TEMPLATE if maps[index].channel else DENSE_TEMPLATE
         channel = maps[index].channel or "all"
         path = names.path(template, kernel=maps[index].kernel, channel=channel, index=index)
-        files.append(OutputFile(path, "map", (index,), output_format, depth, size_hw))
+        files.append(OutputFile(path, "map", (index,), output_format, depth, size_hw, names.request.url_of(path)))
     return files
 
 
@@ -130,7 +133,8 @@ def one_file(
 ) -> OutputFile:
     """Name the one file of all maps."""
     path = names.path(PICTURE_TEMPLATE, kernel=kernel, channel=kind)
-    return OutputFile(path, kind, tuple(range(n_maps)), names.request.format or "png", depth, size_hw)
+    url = names.request.url_of(path)
+    return OutputFile(path, kind, tuple(range(n_maps)), names.request.format or "png", depth, size_hw, url)
 
 
 def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_format: str) -> str:
@@ -160,7 +164,7 @@ def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: M
     if output.kind == "raw" and output.format == "tiff":
         notes.append("tiff holds the raw float maps, a page each; --depth 8 or 16 makes it a picture")
     if output.kind == "picture":
-        from convcli.images.formats import picture_notes
+        from convcli.images.losses import picture_notes
 
         metadata = info.metadata._replace(stamp="")  # formats without room for it have a sidecar
         # --compress changes the bytes on disk, never the samples.

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from convcli.layers.data import row_as_dict
 from convcli.version import __version__
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def describe(plan: Plan) -> dict[str, Any]:
             "frames": len(plan.frames or plan.transform.frames) or info.n_frames,
         },
         **parts,
+        "layers": [row_as_dict(row) for row in plan.transform.walk.rows],
         **({} if plan.request.region is None else {"region": list(plan.request.region)}),
         "outputs": [output.as_dict() for output in plan.outputs],
         "notes": list(plan.notes),
@@ -118,6 +120,7 @@ def image_report(
                 "name": named.label,
                 "kernel": named.kernel,
                 "channel": named.channel,
+                "layer": plan.transform.layer_of(index),
                 "path": entry["path"],
                 "min": float(counts.minimum[place]),
                 "max": float(counts.maximum[place]),
@@ -135,6 +138,7 @@ def image_report(
     report["maps"] = [maps[index] for index in sorted(maps)]
     notes, report["warnings"] = clip_messages(report["maps"])
     report["notes"] += notes
+    report["notes"] += dict.fromkeys(note for writer in writers for note in writer.notes)
     report["seconds"] = round(seconds, 4)
     plain_report = plain(report)
     assert isinstance(plain_report, dict)

@@ -17,7 +17,7 @@ from convcli.images.colormaps import SHARE, Scale
 from convcli.images.planes import select_planes, view_planes
 from convcli.pipeline.tones import Tone, ToneSpec
 from convcli.pipeline.transforms.base import STRIP_BYTES, Band
-from convcli.pipeline.writers import Writer, bind_tone, metadata_of, n_bytes, open_target
+from convcli.pipeline.writers import Writer, bind_tone, metadata_of, n_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,11 +124,10 @@ class Tiles(Writer):
         page = self._pair() if self.output.kind == "before-after" else self._sheet()
         output, encoding = self.output, self._plan.request.encoding
         metadata = metadata_of(self._job, output)
-        write_picture(open_target(output), page, picture_format=output.format, metadata=metadata, **encoding)
+        write_picture(
+            self._job.files.open(output.path), page, picture_format=output.format, metadata=metadata, **encoding
+        )
         return n_bytes(output)
-
-    def abort(self) -> None:
-        """Nothing is on disk before the end."""
 
     def _sheet(self) -> NDArray[np.uint8]:
         from convcli.images.sheet import Legend, draw_page, number

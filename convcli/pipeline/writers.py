@@ -6,13 +6,12 @@ and deflate share the thread, and the cache, of the convolution.
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from convcli.engine.store import ToneCounts
-from convcli.errors import OutputError
+from convcli.images.files import vanished
 from convcli.images.planes import select_planes, view_planes
 from convcli.images.write import open_picture
 from convcli.pipeline.names import PAGES, PICTURES
@@ -23,13 +22,13 @@ from convcli.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from convcli.images.info import Image, LargeImage, Metadata
     from convcli.images.planes import PlaneSource
     from convcli.images.write import PictureWriter
+    from convcli.pipeline.output_files import OutputFiles
     from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.plan import Plan
 
@@ -41,6 +40,7 @@ class Job(NamedTuple):
     image: Image | LargeImage
     ranges: Ranges | None
     stamp: str
+    files: OutputFiles
 
 
 def make_stamp(plan: Plan) -> str:
@@ -64,22 +64,14 @@ def bind_tone(plan: Plan, output: OutputFile, ranges: Ranges | None) -> Tone:
     )
 
 
-def open_target(output: OutputFile) -> Path | BinaryIO:
-    """Return the target to open: the path, its folder made, or standard output."""
-    if output.path is None:
-        return sys.stdout.buffer
-    try:
-        output.path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make the folder {output.path.parent}: {error.strerror}", hint="choose another --out-dir"
-        ) from None
-    return output.path
-
-
 def n_bytes(output: OutputFile) -> int | None:
     """Return the bytes of a finished file, if it has a place."""
-    return None if output.path is None else output.path.stat().st_size
+    if output.path is None:
+        return None
+    try:
+        return output.path.stat().st_size
+    except FileNotFoundError:
+        raise vanished(output.path) from None
 
 
 def open_encoder(job: Job, output: OutputFile, **frames: Any) -> PictureWriter:
@@ -95,10 +87,10 @@ def open_encoder(job: Job, output: OutputFile, **frames: Any) -> PictureWriter:
         **plan.request.encoding,
     }
     if not frames:
-        return open_picture(open_target(output), **options)
+        return open_picture(job.files.open(output.path), **options)
     from convcli.images.animation import open_animation
 
-    return open_animation(open_target(output), **options, **frames)
+    return open_animation(job.files.open(output.path), **options, **frames)
 
 
 def _keeps_alpha(plan: Plan, output: OutputFile) -> bool:
@@ -124,6 +116,7 @@ class Writer:
 
     is_raw = False
     one_pass = False
+    notes: tuple[str, ...] = ()
     _encoder: PictureWriter
 
     def __init__(self, plan: Plan, output: OutputFile, tone: Tone) -> None:
@@ -143,11 +136,8 @@ class Writer:
     def finish(self) -> int | None:
         """Put the file in its place; return its bytes, if it has a place."""
         self._encoder.close()
+        self.notes = self._encoder.notes
         return n_bytes(self.output)
-
-    def abort(self) -> None:
-        """Leave nothing behind."""
-        self._encoder.abort()
 
 
 class PictureOutput(Writer):
@@ -168,14 +158,14 @@ class PictureOutput(Writer):
             alpha = select_planes(plan.info.plane_names, ("a",), alpha=True)
             self._alpha = view_planes(job.image.planes, alpha, white=plan.info.white)
         self._alpha_scale = WHITE.get(output.depth, 1) / plan.info.white
-        self._unpremultiply = plan.alpha == "premultiply"
-        self.one_pass = self.tone.depth == "8" and not self._unpremultiply
+        self.divides_by_alpha = plan.alpha == "premultiply"
+        self.one_pass = self.tone.depth == "8" and not self.divides_by_alpha
         self._colormap = _colormap(plan, output)
         self._encoder = encoder or open_encoder(job, output)
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
-        if self._unpremultiply:
+        if self.divides_by_alpha:
             maps = unpremultiply(self._plan, maps)
         samples = np.empty((*maps.shape[1:], len(maps)), self.tone.dtype)
         _, counts = self.tone.apply(maps, samples.transpose(2, 0, 1), inplace=True)
@@ -220,7 +210,7 @@ class RawOutput(Writer):
 
         height, width = output.size_hw
         self._encoder = open_raw(
-            open_target(output),
+            job.files.open(output.path),
             raw_format=output.format,
             names=tuple(plan.maps[index].label for index in output.maps),
             height_px=height,

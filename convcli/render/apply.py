@@ -65,7 +65,7 @@ def _input_line(report: Mapping[str, Any]) -> str:
 
 def _stack_lines(report: Mapping[str, Any]) -> list[str]:
     shape, stack = report["shape"], report["stack"]
-    rows = [(printable(one["layer"]), _by(one["output"])) for one in stack["layers"]]
+    rows = [(printable(one["layer"]), _by(one["output"])) for one in report["layers"]]
     return [
         _input_line(report),
         f"stack    {printable(stack['name'])}  {shape['parameters']:,} parameters, {shape['macs']:,} MACs",

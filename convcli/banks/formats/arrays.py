@@ -14,6 +14,7 @@ from convcli.errors import KernelError, near_names
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: Kernel, plane, depth, row, column: the order of torch's weights.
 _AXES = "oidhw"
 
 
@@ -38,6 +39,7 @@ def bank_of_array(
     KernelError
         Not numbers, empty, too many dimensions or taps, or a layout that does not fit.
     """
+    # Complex numbers, text, dates and objects are no taps.
     if array.dtype.kind not in "iufb":
         raise KernelError(f"'{name}' holds {array.dtype}, not real numbers", dtype=str(array.dtype))
     if array.size == 0 or not 1 <= array.ndim <= 5:
@@ -67,6 +69,7 @@ def _axes(array: NDArray[np.generic], name: str, layout: str | None, checkpoint:
     """Return the letter of every axis, and a note if they are an assumption."""
     if layout is not None:
         return _checked_layout(layout, array, name), ()
+    # Checkpoints hold weights of Conv1d, files of people stacks of matrices.
     order = {1: "w", 2: "hw", 3: "oiw" if checkpoint else "ohw", 4: "oihw", 5: "oidhw"}[array.ndim]
     if order == "ohw":
         kernels = f"{len(array)} kernels of {by(array.shape[1:])}"
@@ -77,6 +80,7 @@ def _axes(array: NDArray[np.generic], name: str, layout: str | None, checkpoint:
 
 
 def _checked_layout(layout: str, array: NDArray[np.generic], name: str) -> str:
+    # k is torch's word for the only axis of a Conv1d.
     order = layout.lower().replace("k", "w")
     if len(order) != array.ndim or len(set(order)) != len(order) or not set(order) <= set(_AXES) or "w" not in order:
         raise KernelError(
@@ -108,6 +112,7 @@ def choose_entry(shapes: Mapping[str, tuple[int, ...]], entry: str, path: Path) 
         inner = [name for name in shapes if name.endswith((f".{entry}", f".{entry}.weight"))]
         if len(inner) == 1:
             return choose_entry(shapes, inner[0].removesuffix(".weight") if entry[-7:] != ".weight" else inner[0], path)
+    # A matrix is the weight of a Linear layer, so it counts only where nothing else does.
     kernels = [name for name, shape in shapes.items() if len(shape) >= 3] or [
         name for name, shape in shapes.items() if len(shape) == 2
     ]
@@ -152,6 +157,7 @@ def bank_of_entry(
     weight, bias = chosen
     return bank_of_array(
         array(weight),
+        # A layer that is alone in its file goes by the file's name.
         name=f"{path.stem}-{weight.removesuffix('.weight')}" if len(shapes) > 2 or named else path.stem,
         layout=layout,
         checkpoint=True,

@@ -28,6 +28,7 @@ def _read_npy(stream: BinaryIO, size: int, what: str) -> NDArray[np.generic]:
         raise KernelError(f"{what} holds Python objects, which need pickle: never read", hint="save plain numbers")
     if dtype.kind not in "iufb":
         raise KernelError(f"{what} holds {dtype}, not real numbers", dtype=str(dtype))
+    # A header of a hundred bytes can claim terabytes.
     count, left = math.prod(shape), size - stream.tell()
     if min(shape, default=0) < 0 or count * dtype.itemsize != left:
         raise KernelError(
@@ -44,8 +45,9 @@ def _header(stream: BinaryIO, what: str) -> tuple[tuple[int, ...], bool, np.dtyp
     """Return shape, Fortran order and type that a ``.npy`` header claims; NumPy reads it as a literal, not as code."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
             version = np.lib.format.read_magic(stream)
+            # Version 3 differs from 2 in the encoding of field names only, and fields are refused.
             reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = reader(stream)
     except Exception as error:  # noqa: BLE001 - a broken header makes NumPy's tokenizer raise many kinds
@@ -79,12 +81,15 @@ def _read_npz(path: Path, entry: str, layout: str | None) -> KernelBank:
 
         def array(name: str) -> NDArray[np.generic]:
             info = members[name]
+            # The claim of the archive, before anything is unpacked.
             check_taps(info.file_size // 8, f"{path}#{name}")
             with archive.open(info) as member:
+                # One byte more than claimed, so that a longer member is noticed.
                 data = member.read(info.file_size + 1)
             return _read_npy(io.BytesIO(data), len(data), f"{path}#{name}")
 
         names = _npz_names(archive, members)
+        # write_npz's own names: one bank with its bias.
         own = "weight" if chosen == "weight" and "bias" in members and not entry else None
         bias = "bias" if own else bias
         return bank_of_array(
@@ -100,6 +105,7 @@ def _read_npz(path: Path, entry: str, layout: str | None) -> KernelBank:
 def _npz_shape(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> tuple[int, ...] | None:
     """Return the shape an entry's header claims; None for text, which holds kernel names."""
     with archive.open(info) as member:
+        # A header of version 1 has 65,535 bytes at most.
         head = io.BytesIO(member.read(70_000))
     shape, _, dtype = _header(head, f"{what}#{info.filename}")
     return None if dtype.kind == "U" else tuple(shape)

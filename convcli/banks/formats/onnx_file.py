@@ -24,6 +24,7 @@ def _library() -> Any:
 def _graph(path: Path) -> Any:
     onnx = _library()
     try:
+        # External data may name any file of this machine.
         return onnx.load(path, load_external_data=False).graph
     except Exception as error:  # noqa: BLE001 - protobuf's DecodeError is not one class over its versions
         reason = " ".join(str(error).split())[:120] or type(error).__name__
@@ -40,10 +41,11 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
     graph = _graph(path)
     tensors = {str(tensor.name): tensor for tensor in graph.initializer}
     shapes = {name: tuple(tensor.dims) for name, tensor in tensors.items()}
+    # A node needs no name, its output has one.
     nodes = {node.name or node.output[0]: node for node in graph.node if node.op_type in ("Conv", "ConvTranspose")}
     bias: str | None
     if entry and entry not in shapes and entry in nodes:
-        inputs = list(nodes[entry].input)
+        inputs = list(nodes[entry].input)  # X, W and perhaps B
         if inputs[1] not in tensors:
             raise KernelError(f"{path}#{entry}: the weight '{inputs[1]}' is computed, not stored")
         chosen, bias = inputs[1], inputs[2] if len(inputs) > 2 and inputs[2] in tensors else None
@@ -62,6 +64,7 @@ def _array(tensor: Any, path: Path) -> NDArray[np.generic]:
     what = f"{path}#{tensor.name}"
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise KernelError(f"{what}: its data are in another file, which is not followed", hint="save one whole file")
+    # Python's integers, as sizes that overflow would look small.
     check_taps(int(np.prod([max(1, size) for size in tensor.dims], dtype=object)), what)
     try:
         array: NDArray[np.generic] = onnx.numpy_helper.to_array(tensor)

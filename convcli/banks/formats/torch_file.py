@@ -72,6 +72,7 @@ def _array(tensor: Any, what: str) -> NDArray[np.generic]:
     check_taps(tensor.numel(), what)
     if tensor.is_sparse or tensor.is_quantized or tensor.is_complex():
         raise KernelError(f"{what} is sparse, quantized or complex, not plain numbers", hint="save it as float32")
+    # torch makes the float64: NumPy has no bfloat16.
     array: NDArray[np.generic] = tensor.detach().double().numpy()
     return array
 
@@ -81,6 +82,7 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
     tensors = read_tensors(path)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     chosen, bias = choose_entry(shapes, entry, path)
+    # write_torch's own names: one bank with its bias.
     if not entry and chosen == "weight" and set(shapes) == {"weight", "bias"}:
         bias = "bias"
     return bank_of_entry(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSource
     from convcli.layers.kinds.conv import Conv
+    from convcli.layers.walk import Walk
     from convcli.pipeline.request import ApplyRequest
 
 #: Plans of convolutions kept for images of the same shape.
@@ -64,15 +66,24 @@ class AnyBank(Transform):
         words = (bank.shape, bank.bias, bank.kernel_names, bank.combine, bank.reduction, bank.reduction_op)
         return repr(words).encode() + bank.weight.tobytes()
 
-    def report(self, padding: tuple[Pair, ...], border: Border, engine: str, reason: str) -> dict[str, Any]:
-        """Return kernel, convolution and shapes; keys are the words of the flags, padding is per side."""
+    @abstractmethod
+    def sides(self) -> tuple[Pair, ...]:
+        """Return the padding along each axis, (before, after)."""
+
+    @property
+    def walk(self) -> Walk:
+        """The convolution as a layer, bound to the input; its bias apart."""
+        # Counts come from the arithmetic of `convcli shape`, so that both commands agree.
         from convcli.layers.walk import walk
 
+        return walk([conv_layer(self.request, self.bound, self.sides())], self.input_shape)
+
+    def report(self, border: Border, engine: str, reason: str) -> dict[str, Any]:
+        """Return kernel, convolution and shapes; keys are the words of the flags, padding is per side."""
         request, bank = self.request, self.bank
         bias = self.bound.bias if self.late_bias is None else self.late_bias
-        # Counts come from the arithmetic of `convcli shape`, so that both commands agree.
-        (row,) = walk([conv_layer(request, self.bound, padding)], self.input_shape).rows
-        *frames, (top, bottom), (left, right) = padding
+        (row,) = self.walk.rows
+        *frames, (top, bottom), (left, right) = self.sides()
         conv: dict[str, object] = {
             "mode": request.mode,
             "stride": list(request.stride),
@@ -121,6 +132,10 @@ class Bank(AnyBank):
         """Bias per colour plane that is added behind the engine, if any."""
         return self.bound.late_bias
 
+    def sides(self) -> tuple[Pair, ...]:
+        """Return the padding of rows and columns."""
+        return self.conv.padding
+
     @property
     def uses_torch(self) -> bool:
         """Whether its engine is torch."""
@@ -129,7 +144,7 @@ class Bank(AnyBank):
     def describe(self) -> dict[str, Any]:
         """Return kernel, convolution and shapes."""
         conv = self.conv
-        return self.report(conv.padding, conv.border, conv.engine, conv.reason)
+        return self.report(conv.border, conv.engine, conv.reason)
 
     def start(self, planes: NDArray[Any] | PlaneSource, tools: Tools) -> Run:
         """Return its run, a strip at a time."""
@@ -154,6 +169,7 @@ def conv_layer(request: ApplyRequest, bound: BoundBank, padding: tuple[Pair, ...
         dilation=(*ones, *request.dilation),
         output_padding=request.output_padding,
         bias=False,
+        label="convtranspose" if request.transposed else "conv",
     )
 
 

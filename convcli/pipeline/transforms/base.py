@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from convcli.engine.runner import Runner
     from convcli.engine.store import ToneCounts
     from convcli.images.planes import PlaneSelection, PlaneSource
+    from convcli.layers.walk import Walk
     from convcli.pipeline.names import MapName
     from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.request import ApplyRequest
@@ -48,6 +49,8 @@ class OutputWriter(Protocol):
     is_raw: bool
     one_pass: bool
     facts: Mapping[str, object]
+    #: Losses that only the samples show; complete after :meth:`finish`.
+    notes: tuple[str, ...]
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
@@ -60,9 +63,6 @@ class OutputWriter(Protocol):
 
     def finish(self) -> int | None:
         """Put the file in its place; return its bytes, if it has a place."""
-
-    def abort(self) -> None:
-        """Leave nothing behind."""
 
 
 class Run(Protocol):
@@ -112,6 +112,16 @@ class Transform(ABC):
     def leading(self) -> tuple[int, ...]:
         """Axes before rows and columns of a raw file of all maps."""
         return (len(self.maps),)
+
+    @property
+    @abstractmethod
+    def walk(self) -> Walk:
+        """Layers bound to the input: their shapes and counts."""
+
+    def layer_of(self, map_index: int) -> int:
+        """Return which row of :attr:`walk` gives a map; a bank is one layer."""
+        del map_index
+        return 0
 
     @property
     def late_bias(self) -> NDArray[np.float64] | None:

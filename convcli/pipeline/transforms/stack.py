@@ -74,7 +74,6 @@ class StackTransform(Transform):
             "stack": {
                 "name": self.stack.name,
                 "path": str(self.request.stack),
-                "layers": [{"layer": row.layer.label, "output": list(row.output)} for row in self.shape.rows],
             },
             "shape": {
                 "input": list(self.input_shape),
@@ -84,6 +83,17 @@ class StackTransform(Transform):
                 "macs": self.shape.macs,
             },
         }
+
+    @property
+    def walk(self) -> Walk:
+        """Layers bound to the input."""
+        return self.shape
+
+    def layer_of(self, map_index: int) -> int:
+        """Return the row of the output that a map belongs to."""
+        name = next(name for name, span in self.wanted if span.start <= map_index < span.stop)
+        rows = self.shape.rows
+        return next((index for index, row in enumerate(rows) if row.layer.name == name), len(rows) - 1)
 
     def start(self, planes: NDArray[Any] | PlaneSource, tools: Tools) -> Run:
         """Run the stack."""

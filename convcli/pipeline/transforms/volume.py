@@ -58,13 +58,17 @@ class Volume(AnyBank):
         """Return the taps that made a map: every frame has the same kernels."""
         return AnyBank.taps(self, map_index % (len(self.maps) // self.n_out_frames))
 
+    def sides(self) -> tuple[Pair, ...]:
+        """Return the padding along frames, rows and columns."""
+        return self.padding
+
     def describe(self) -> dict[str, Any]:
         """Return kernel, convolution and shapes, in the words of a bank's report."""
         from convcli.engine.borders import parse_border
 
         border = parse_border(self.request.padding_mode or "replicate")
         reason = "3-D: a sum of 2-D convolutions over the kernel's depth"
-        report = self.report(self.padding, border, self.request.engine, reason)
+        report = self.report(border, self.request.engine, reason)
         # The layer knows nothing of --combine, which leaves fewer maps.
         report["shape"]["output"][:2] = self.leading
         return report
