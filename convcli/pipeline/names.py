@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MAP_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}-{channel}.{ext}"
 DENSE_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}.{ext}"
 PICTURE_TEMPLATE = "{dir}/{stem}_{bank}.{ext}"
+#: Layouts of one picture, for which maps are combined; and layouts that are drawn, with captions.
+PICTURES, PAGES = ("picture", "before-after"), ("sheet", "before-after")
 FIELDS = ("dir", "parent", "file", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
 #: Beginnings of a template that may tell inputs of one name apart, the simplest first.
 _TELLING = ("{dir}/{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")

@@ -101,7 +101,10 @@ class ApplyRequest(NamedTuple):
     output: Annotated[Path | None, Option(
         _OUT, "FILE|-", "One file; its suffix is the format.", "", _path, short="-o")] = None
     out_dir: Annotated[Path, Option(_OUT, "DIR", "Where outputs go.", "here", _path, changes_pixels=False)] = Path()
-    layout: Annotated[str | None, _one_of(_OUT, "maps|picture|sheet", "", "maps; picture with -o")] = None
+    layout: Annotated[str | None, _one_of(
+        _OUT, "maps|picture|sheet|before-after",
+        "A file a map, one picture, input and kernels and maps explained, or input and result.",
+        "maps; picture with -o")] = None
     combine: Annotated[str | None, Option(
         _OUT, "OP", f"Maps of one plane into one: {', '.join(_COMBINES)}.", values=_COMBINES)] = None
     format: Annotated[str | None, Option(
