@@ -198,6 +198,14 @@ def test_before_and_after_of_many_maps_is_a_sheet_and_it_is_said(tmp_path: Path)
     assert "8 bits" in run_cli("apply", photo, "-k", "sobel", *flags, "--depth", "16").stderr
 
 
+@pytest.mark.parametrize("layout", ["sheet", "before-after"])
+def test_a_report_page_shows_the_maps_of_a_sheet(layout: str, tmp_path: Path) -> None:
+    photo = make_photo(tmp_path, 20, 30)
+    report = tmp_path / "r.html"
+    run_cli("apply", photo, "-k", "sobel", "--layout", layout, "-o", tmp_path / "o.png", "--report", report).ok()
+    assert "data:image/png" in report.read_text(encoding="utf-8")
+
+
 def test_missing_samples_have_a_colour_of_their_own(tmp_path: Path) -> None:
     photo = save_image(tmp_path / "gap.png", np.uint8([[0] * 9] * 4 + [[50, 90, 200] * 3] * 5))
     run_cli("apply", photo, "-k", "sobel", "--nodata", "0", "--layout", "sheet", "-o", tmp_path / "s.png", "-q").ok()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convcli.engine.store import ToneCounts
+from convcli.images import formats
 from convcli.images.files import vanished
 from convcli.images.planes import select_planes, view_planes
 from convcli.images.write import open_picture
