@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
+from convcli.errors import ImageError
 from convcli.images import probe, read
 
 RNG = np.random.default_rng(6)
@@ -53,11 +54,14 @@ def filtered(rows: list[bytes], n_pixel: int) -> bytes:
     return out
 
 
-def png(samples: np.ndarray, colour: int, depth: int, extra: list[bytes], interlaced: bool) -> bytes:
+def png(samples: np.ndarray, colour: int, depth: int, extra: list[bytes], interlaced: bool, n_short: int = 0) -> bytes:
     height, width, n_planes = samples.shape
     pixel = max(1, n_planes * depth // 8)
     parts = [samples[y::dy, x::dx] for y, x, dy, dx in PASSES] if interlaced else [samples]
-    body = b"".join(filtered([packed_row(row, depth) for row in part], pixel) for part in parts if part.size)
+    rows = [[packed_row(row, depth) for row in part] for part in parts if part.size]
+    body = b"".join(filtered(part, pixel) for part in rows)
+    if n_short:
+        body = body[: -n_short * (1 + len(rows[-1][-1]))]
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
     chunks = [chunk(b"IHDR", header), *extra, chunk(b"IDAT", zlib.compress(body)), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
@@ -100,3 +104,14 @@ def test_every_kind_of_png(colour: int, depth: int, key: str, interlaced: bool, 
     assert ("palette is expanded" in notes) == (colour == PALETTE)
     assert ("declares transparent" in notes) == (key != "none" and colour != PALETTE)
     assert ("1-bit samples are read as 0 and 255" in notes) == (depth == 1 and colour == GREY)
+
+
+@pytest.mark.parametrize("n_short", [1, 3])
+@pytest.mark.parametrize(("colour", "depth", "key", "interlaced"), [kind for kind in KINDS if kind[2] == "none"])
+def test_missing_rows_are_refused(colour: int, depth: int, key: str, interlaced: bool, n_short: int) -> None:
+    samples = RNG.integers(0, 2, (9, 13, CHANNELS[colour]))
+    extra = [chunk(b"PLTE", bytes([9, 9, 9, 200, 0, 7]))] if colour == PALETTE else []
+    samples[-1], samples[-2] = 0, 0  # black rows that are there
+    read(png(samples, colour, depth, extra, interlaced))
+    with pytest.raises(ImageError, match=r"is truncated: [\d,]+ of [\d,]+ bytes of its rows|truncated or damaged"):
+        read(png(samples, colour, depth, extra, interlaced, n_short))
