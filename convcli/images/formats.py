@@ -6,6 +6,7 @@ suffix. Standard library only.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from convcli.errors import OutputError
@@ -156,11 +157,15 @@ def sniff(head: bytes) -> Format | None:
     >>> sniff(b"BM....").name, sniff(b"P5 2 2 255 ").name, sniff(b"hello")
     ('bmp', 'ppm', None)
     """
-    for row in FORMATS:
-        for magic in row.magic:
-            if all(want in (have, 63) for want, have in zip(magic, head, strict=False)) and len(head) >= len(magic):
-                return row
-    return None
+    return next((row for row in FORMATS if begins(head, row.magic)), None)
+
+
+def begins(head: bytes, magics: Iterable[bytes]) -> bool:
+    """Return whether ``head`` begins with one of ``magics``, in which ``?`` stands for any byte."""
+    return any(
+        len(head) >= len(magic) and all(want in (have, 63) for want, have in zip(magic, head, strict=False))
+        for magic in magics
+    )
 
 
 class Picture(NamedTuple):

@@ -25,6 +25,7 @@ from convcli.images.pillow import PillowDecoder, pixels_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: End of image, start of scan, restart interval (T.81 table B.1).
 _EOI, _SOS, _DRI = b"\xff\xd9", 0xDA, 0xDD
 _BASELINE, _PROGRESSIVE = (0xC0, 0xC1), (0xC2,)
 #: Markers that begin a frame; C4, C8 and CC are something else (T.81 table B.1).

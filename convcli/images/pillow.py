@@ -57,6 +57,7 @@ _PACKED = {
 }
 #: rawmode suffix that takes the other byte of each 16-bit sample
 _OTHER_BYTE = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B" if np.little_endian else ";16L"}
+#: Raw modes of 16-bit colour, of which Pillow would keep 8 bits.
 _DEEP = {f"{mode}{order}" for mode in ("RGB", "RGBA") for order in _OTHER_BYTE} | {"LA;16B"}
 #: Bytes copied at once, which stay in the cache; see :func:`pixels_of`.
 _STRIP_BYTES = 1 << 16
