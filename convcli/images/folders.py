@@ -28,6 +28,27 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
     return store_header(Path(path)) == Path(path)
 
 
+def digest_of(path: Path) -> str:
+    """Return a digest of a file's bytes, or of the names and bytes of all files of a store (BLAKE2b, 128 bits).
+
+    Raises
+    ------
+    OSError
+        A file cannot be read.
+    """
+    import hashlib
+
+    whole = hashlib.blake2b(digest_size=16)
+    is_store = path.is_dir()
+    for file in sorted(each for each in path.rglob("*") if each.is_file()) if is_store else [path]:
+        if is_store:
+            whole.update(os.fsencode(f"{file.relative_to(path)}\0{file.stat().st_size}\0"))
+        # In blocks: an image may be larger than memory.
+        with file.open("rb") as opened:
+            hashlib.file_digest(opened, lambda: whole)
+    return whole.hexdigest()
+
+
 class TargetFolder(TargetFile):
     """A folder that appears under its own name only when :meth:`commit` is called.
 
