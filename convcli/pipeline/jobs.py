@@ -78,7 +78,9 @@ def _checked(flags: Mapping[str, Any]) -> dict[str, Any]:
     ])  # fmt: skip
     given = dict(flags)
     for key in ("out_dir", "stack"):
-        if key in given and not is_url(str(given[key])):
+        # A stack that ships has a name and no path.
+        is_name = key == "stack" and not os.path.exists(given.get(key, ""))  # noqa: PTH110 - raises nothing
+        if key in given and not is_name and not is_url(str(given[key])):
             given[key] = os.path.abspath(given[key])  # noqa: PTH100 - links stay
     return given
 

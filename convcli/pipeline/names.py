@@ -250,3 +250,10 @@ def parse_frames(text: str, n_frames: int) -> tuple[int, ...]:
             )
         frames.update(range(int(first), end + 1))
     return tuple(sorted(frames))
+
+
+def stack_names() -> Iterable[str]:
+    """Return the names of the stacks that ship."""
+    from convcli.layers.library import shipped_stacks
+
+    return shipped_stacks()

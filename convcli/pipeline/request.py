@@ -5,16 +5,16 @@ read them. Values that contradict each other, are unknown or would have no effec
 Annotations are evaluated at once: they are the table.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, NamedTuple
 
 from convcli.errors import UsageError, local_path, near_names
 from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
-from convcli.pipeline.names import check_frames, check_template
+from convcli.pipeline.names import check_frames, check_template, stack_names
 
 Floats = tuple[float, ...]
 Padding = str | tuple[Pair, Pair]
@@ -43,6 +43,8 @@ class Option(NamedTuple):
     changes_pixels: bool = True
     #: Whether it is for the encoder of the output file.
     encodes: bool = False
+    #: Returns more words that completion offers: names that must be looked up.
+    offers: Callable[[], Iterable[str]] = tuple
     #: The name of its field; :data:`OPTIONS` fills it in.
     key: str = ""
 
@@ -91,8 +93,14 @@ class ApplyRequest(NamedTuple):
 
     kernels: Annotated[tuple[str, ...], Option(
         _CONV, "SPEC", "Name, family:key=value, file[#entry] or matrix; repeatable.", kind=list, short="-k")] = ()
-    stack: Annotated[Path | None, Option(_CONV, "FILE.toml", "Run a stack of layers instead.", "", _path)] = None
-    outputs: Annotated[str, Option(_CONV, "last|all|NAMES", "Of a stack: which maps.", "last", _text)] = "last"
+    layers: Annotated[str | None, Option(
+        _CONV, "'WORD WORD'", "Run layers: 'conv:sobel maxpool:2 relu', words as of shape.", "", _text)] = None
+    stack: Annotated[str | None, Option(
+        _CONV, "FILE|NAME|-", "Run a stack: TOML, one that ships, or an ONNX model.", "", _text,
+        offers=stack_names)] = None
+    until: Annotated[str | None, Option(_CONV, "NODE", "Last node of the ONNX model.", "", _text)] = None
+    outputs: Annotated[str, Option(
+        _CONV, "last|all|input|NAMES", "Of layers: which maps.", "last", _text, ("last", "all", "input"))] = "last"
     stride: Annotated[Pair, Option(_CONV, "N|HxW", "Step between windows.", "1", _positive)] = (1, 1)
     padding: Annotated[Padding, Option(
         _CONV, "N|HxW|T,B,L,R|WORD", "Or same, same_lower, valid, full.", "same",
@@ -188,6 +196,11 @@ class ApplyRequest(NamedTuple):
         return self.output is not None or self.to_stdout
 
     @property
+    def runs_layers(self) -> bool:
+        """Whether layers run, and no bank."""
+        return self.layers is not None or self.stack is not None
+
+    @property
     def encoding(self) -> dict[str, Any]:
         """Keyword arguments for the encoder of an output."""
         return {row.key: getattr(self, row.key) for row in OPTIONS if row.encodes}
@@ -271,7 +284,7 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
         if rows[key].kind is list:
             values[key] = (value,) if isinstance(value, str) else tuple(value)
         # Numbers go the way of text, so that Python callers meet the checks of the command line.
-        elif isinstance(value, str | int) and not isinstance(value, bool):
+        elif isinstance(value, str | int | PurePath) and not isinstance(value, bool):
             values[key] = rows[key].value_of(str(value))
     if "normalize" in values:
         values["unit"] = True  # means and standard deviations of networks are of samples in 0..1
