@@ -67,7 +67,7 @@ $(STAMP)-run: pyproject.toml $(wildcard convcli/engine/native/*.[chi]*) convcli/
 	@touch $@
 
 $(STAMP)-test: $(STAMP)-run
-	$(BIN)/python -m pip install --quiet -e '.[formats]' $(call group,test)
+	$(BIN)/python -m pip install --quiet -e '.[formats,cloud]' $(call group,test)
 	@touch $@
 
 $(STAMP)-lint: $(STAMP)-test

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small jobs in torch: its threads would only wait for each other
 
@@ -89,13 +90,13 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 HELD = """
 import os, re, signal, sys, time
-from convcli.cli import apply as command
-from convcli.images.write import TargetFile
+from convcli.process import ending
+from convcli.images.files import TargetFile
 from convcli.pipeline.run import Pipeline
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
 begin = TargetFile.__init__
-def begin_and_wait(self, target):
-    begin(self, target)
+def begin_and_wait(self, *args, **options):
+    begin(self, *args, **options)
     number = re.match("[0-9]+", self.path.parent.name)
     while number and int(number[0]) >= {n_free} and not os.path.exists({gate!r}):
         time.sleep(0.002)
@@ -105,7 +106,7 @@ def stop_and_tell(self):
     stop(self)
     open({gate!r} + "-stopped-" + str(os.getpid()), "w").close()
 Pipeline.stop = stop_and_tell
-command.PATIENCE_S = 1e9  # else a second signal that comes late would count as impatience
+ending.GRACE_S = 1e6  # else held workers would be killed
 sys.argv[1:] = {args!r}
 from convcli.__main__ import main
 main()
@@ -234,3 +235,43 @@ def load_image(path: Path) -> np.ndarray:
 
     with Image.open(path) as image:
         return np.array(image)
+
+
+SERVER = """
+import logging, sys
+from moto.server import ThreadedMotoServer
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="session")
+def store_server() -> Iterator[dict[str, str]]:
+    """Serve S3 from memory; the value is what a client's environment needs."""
+    pytest.importorskip("obstore", reason="the extra cloud is not installed")
+    pytest.importorskip("moto", reason="moto is not installed")
+    server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert server.stdin is not None
+    assert server.stdout is not None
+    address = f"http://127.0.0.1:{server.stdout.readline().decode().strip()}"
+    request = urllib.request.Request(f"{address}/bucket", method="PUT", headers={"Content-Length": "0"})
+    urllib.request.urlopen(request).close()
+    yield {
+        **{"AWS_ENDPOINT": address, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"},
+        **{"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "a-secret-nobody-may-see"},
+    }
+    server.stdin.close()
+    server.wait()
+    server.stdout.close()
+
+
+@pytest.fixture
+def bucket(store_server: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """Return the URL of an empty place in the store."""
+    for name, value in store_server.items():
+        monkeypatch.setenv(name, value)
+    # The number of the run in front: two tests may have the same name.
+    return f"s3://bucket/{tmp_path.parent.name}/{tmp_path.name}"

@@ -36,7 +36,12 @@ def run_block(body: str, folder: Path) -> str:
             capture_output=True,
             text=True,
             check=False,
-            env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "COLUMNS": "110", "LC_ALL": "C.UTF-8"},
+            env={
+                "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+                "PYTHONPATH": str(REPOSITORY),  # this checkout, whichever is installed
+                "COLUMNS": "110",
+                "LC_ALL": "C.UTF-8",
+            },
         )
         text = (result.stdout + result.stderr).rstrip("\n")
         if text:

@@ -8,7 +8,8 @@ import pytest
 from convcli.banks import KernelBank
 from convcli.errors import GeometryError, UsageError
 from convcli.images.planes import select_planes, view_planes
-from convcli.pipeline.transforms.binding import Combination, bind_bank
+from convcli.pipeline.transforms.binding import bind_bank
+from convcli.pipeline.transforms.combination import Combination
 
 RGB = ("r", "g", "b")
 

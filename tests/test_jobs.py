@@ -92,7 +92,7 @@ def test_a_bad_input_is_a_row_and_the_others_are_done(photos: Path, tmp_path: Pa
     assert report.json["inputs_done"] == 2
     failures = {one["input"]: one["error"] for one in report.json["failures"]}
     assert failures.keys() == {"a.bmp", "b.png", "sub/a.png"}
-    assert "changed since the job was planned" in failures["sub/a.png"]
+    assert "changed since it was listed" in failures["sub/a.png"]
     assert run_cli("job", "run", job).exit_code == 0  # it is done
 
 

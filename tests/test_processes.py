@@ -229,7 +229,7 @@ def test_what_a_killed_worker_was_writing_is_removed(folder: Path, tmp_path: Pat
     """Killed just before a file gets its name: its part is there then, and gone in the end."""
     code = f"""
 import os, signal, sys
-from convcli.images.write import TargetFile
+from convcli.images.files import TargetFile
 commit = TargetFile.commit
 def commit_or_die(self):
     if self.path.name == "2.png":

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from convcli.engine.store import ToneCounts
 from convcli.errors import UsageError
-from convcli.pipeline.tones import Tone, ToneSpec, parse_tone
+from convcli.pipeline.tones import AUTO, Tone, ToneSpec, parse_tone
 
 FULL = {"8": 255, "16": 65535}
 
@@ -185,10 +185,12 @@ def test_integers_at_the_end_of_their_range():
     assert toned([-(2**31), 2**31 - 1], "offset:5", dtype=np.int32)[0] == [0, 255]
 
 
-def test_auto_follows_the_sum_of_the_taps():
-    assert parse_tone("auto").resolve(zero_sum=True) == ToneSpec("abs")
-    assert parse_tone("auto").resolve(zero_sum=False) == ToneSpec("clip")
-    assert parse_tone("clip").resolve(zero_sum=True) == ToneSpec("clip")
+def test_auto_follows_the_nature_of_a_map():
+    assert parse_tone("auto").resolve("zero-sum") == ToneSpec("abs")
+    assert parse_tone("auto").resolve("brightness") == ToneSpec("clip")
+    assert parse_tone("auto").resolve("other") == ToneSpec("stretch")
+    assert parse_tone("clip").resolve("zero-sum") == ToneSpec("clip")
+    assert all(spec.reason for spec in AUTO.values())
 
 
 @pytest.mark.parametrize("text", ["", "clp", "offset", "offset:", "offset:x", "scale:nan", "scale:inf", "clip:3"])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KernelBank", "KernelEntry", "list_kernels", "load_bank", "safe_name"]
 
+#: Name → module that has it, loaded when the name is first asked for (PEP 562).
 _HOME = {
     "KernelBank": "bank",
     "KernelEntry": "library",

@@ -48,6 +48,7 @@ def modify(bank: KernelBank, modifiers: Iterable[tuple[str, str]]) -> KernelBank
         if changed.out_bias is not None and name != "name":
             note = f"the transposed layer's bias is left out after {name}={value}"
             changed = replace(changed, out_bias=None).noted(note)
+        # A single kernel called as its bank is renamed with it: maps are named after kernels.
         alone = changed.n_kernels == 1 and bank.kernel_names == (bank.name,) == changed.kernel_names
         bank = replace(changed, name=named, kernel_names=(named,) if alone else changed.kernel_names)
     return bank
@@ -89,6 +90,7 @@ def _normalize(bank: KernelBank, value: str) -> KernelBank:
         raise ValueError(f"not sum, l1, l2, max or none{'; ' + near if near else ''}")
     flat = bank.weight.reshape(bank.n_kernels, -1)
     size = measures[value.lower()](flat)
+    # A sum that only rounding has left would blow the taps up, not normalise them.
     empty = np.abs(size) <= 1e-12 * np.abs(flat).sum(axis=1)
     if empty.any():
         name = bank.kernel_names[int(np.argmax(empty))]
@@ -105,6 +107,7 @@ def _zero_mean(bank: KernelBank, value: str) -> KernelBank:
 
 def _scale(bank: KernelBank, value: str) -> KernelBank:
     factor = parse_number(value)
+    # The result is scaled, and the bias is a part of it.
     bias = None if bank.bias is None else tuple(item * factor for item in bank.bias)
     return replace(bank, weight=bank.weight * factor, bias=bias)
 
@@ -114,6 +117,7 @@ def _bias(bank: KernelBank, value: str) -> KernelBank:
     if len(given) not in (1, bank.n_kernels):
         raise ValueError(f"{len(given)} values for {bank.n_kernels} kernels")
     added = given * (bank.n_kernels if len(given) == 1 else 1)
+    # A bias of the file, or of an earlier modifier, stays.
     return replace(bank, bias=tuple(old + new for old, new in zip(bank.biases, added, strict=True)))
 
 
@@ -122,6 +126,7 @@ def _blend_identity(bank: KernelBank, value: str) -> KernelBank:
     if bank.in_channels != 1:
         raise ValueError(f"kernels that read {bank.in_channels} planes have no identity to blend with")
     weight = bank.weight.copy()
+    # The anchor, not the middle: even sizes have the output pixel on this tap.
     weight[(..., *((size - 1) // 2 for size in weight.shape[2:]))] += amount
     return replace(bank, weight=weight)
 
@@ -129,6 +134,7 @@ def _blend_identity(bank: KernelBank, value: str) -> KernelBank:
 def _pad(bank: KernelBank, value: str) -> KernelBank:
     rows, columns = _pair(value, 0)
     height, width = bank.kernel_hw
+    # Refused before the memory is taken, here and in the modifiers below.
     check_taps(bank.weight.size // (height * width) * (height + 2 * rows) * (width + 2 * columns), bank.name)
     return replace(
         bank, weight=np.pad(bank.weight, [(0, 0)] * (bank.weight.ndim - 2) + [(rows, rows), (columns, columns)])
@@ -141,6 +147,7 @@ def _crop(bank: KernelBank, value: str) -> KernelBank:
     if 2 * rows >= height or 2 * columns >= width:
         raise ValueError(f"nothing would be left of {height}x{width}")
     kept = bank.weight[..., rows : height - rows, columns : width - columns]
+    # Taps that are all 0 lose nothing, and have no sum to divide by.
     total = float(np.abs(bank.weight).sum())
     lost = 1 - float(np.abs(kept).sum()) / total if total else 0.0
     cropped = replace(bank, weight=kept)
@@ -151,6 +158,7 @@ def _dilate(bank: KernelBank, value: str) -> KernelBank:
     spacing = _pair(value, 1)
     size = [step * (taps - 1) + 1 for step, taps in zip(spacing, bank.kernel_hw, strict=True)]
     check_taps(bank.weight.size // (bank.kernel_hw[0] * bank.kernel_hw[1]) * size[0] * size[1], bank.name)
+    # Written out (à trous): the taps that a convolution with this dilation uses.
     weight = np.zeros((*bank.shape[:-2], *size))
     weight[..., :: spacing[0], :: spacing[1]] = bank.weight
     return replace(bank, weight=weight)
@@ -158,6 +166,7 @@ def _dilate(bank: KernelBank, value: str) -> KernelBank:
 
 def _expand(bank: KernelBank, value: str) -> KernelBank:
     step = parse_number(value)
+    # Otherwise the last direction would lie nearer to the first than the others do.
     if step <= 0 or 360 % step:
         raise ValueError("does not divide 360 degrees")
     turns = int(360 // step)
@@ -165,6 +174,7 @@ def _expand(bank: KernelBank, value: str) -> KernelBank:
         raise ValueError(f"{turns} rotations; at most 360")
     check_taps(turns * bank.weight.size, f"'{bank.name}' in {turns} rotations")
     banks = [_turn(bank, step * turn) for turn in range(turns)]
+    # Interpolated turns need more room than exact ones.
     size = [max(sizes) for sizes in zip(*(turned.kernel_hw for turned in banks), strict=True)]
     angles = [_padded_angle(step * turn) for turn in range(turns)]
     order = [(kernel, turn) for kernel in range(bank.n_kernels) for turn in range(turns)]
@@ -177,6 +187,7 @@ def _expand(bank: KernelBank, value: str) -> KernelBank:
             for kernel, turn in order
         ),
         bias=None if bank.bias is None else tuple(bank.bias[kernel] for kernel, _ in order),
+        # A compass answers by its strongest direction; another rule of the bank's own stays.
         combine="max" if bank.combine in ("none", "max") else bank.combine,
         notes=tuple(dict.fromkeys(note for turned in banks for note in turned.notes)),
         reduction=None,
@@ -208,6 +219,7 @@ def _select(bank: KernelBank, value: str) -> KernelBank:
 
 def _selected(bank: KernelBank, part: str) -> list[int]:
     """Return the kernels that one part means: a name, a number from 0, or a range ``2..5`` with both ends."""
+    # Names come first: '045' of a compass is a name, not number 45.
     if part in bank.kernel_names:
         return [bank.kernel_names.index(part)]
     first, dots, last = part.partition("..")
@@ -233,6 +245,7 @@ def _pair(value: str, low: int) -> tuple[int, int]:
     if len(parts) > 2 or not all(part.strip().isdigit() for part in parts):
         raise ValueError("not N or HxW")
     pair = (int(parts[0]), int(parts[-1]))
+    # The largest size of a kernel in the catalogue of families.
     if min(pair) < low or max(pair) > 8191:
         raise ValueError(f"not {low} to 8191")
     return pair

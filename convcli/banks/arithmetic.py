@@ -34,6 +34,7 @@ def combine(operator: str, left: KernelBank, right: KernelBank) -> KernelBank:
         check_taps(max(counts) * max(planes) * size[0] * size[1], both)
         other = pad_to(right.weight, size)
         weight = pad_to(left.weight, size) + (other if operator == "+" else -other)
+    # Names and rule are those of the bank, not of a number (a kernel of 1x1) beside it.
     main = left if counts[0] >= counts[1] and left.kernel_hw != (1, 1) else right
     names = main.kernel_names
     name = f"{left.name} {operator} {right.name}"
@@ -56,14 +57,17 @@ def _convolved(left: Array, right: Array, what: str) -> Array:
     shape = np.broadcast_shapes(left.shape[:2], right.shape[:2])
     rows, columns = rows_a + rows_b - 1, columns_a + columns_b - 1
     check_taps(shape[0] * shape[1] * rows * columns, what)
+    # The first kernel leaves one plane, and the second would have to read several.
     if left.shape[1] > 1 and right.shape[1] > 1:
         raise KernelError(f"{what}: one of the two must read a single plane")
     taps = np.zeros((*shape, rows, columns))
+    # Each tap of the smaller kernel adds a shifted copy of the larger: the fewest passes.
     small, large = (left, right) if rows_a * columns_a <= rows_b * columns_b else (right, left)
     for row in range(small.shape[-2]):
         for column in range(small.shape[-1]):
             window = taps[..., row : row + large.shape[-2], column : column + large.shape[-1]]
             window += small[..., row, column, None, None] * large
+    # Anchors add up. For two even sizes the sum lies one tap before the product's (k-1)//2.
     anchor = ((rows_a - 1) // 2 + (rows_b - 1) // 2, (columns_a - 1) // 2 + (columns_b - 1) // 2)
     return to_anchor(taps, anchor)
 
@@ -82,6 +86,7 @@ def stack_banks(banks: list[KernelBank]) -> KernelBank:
     """Put banks together into one, kernels named ``bank-kernel``."""
     planes = [bank.in_channels for bank in banks]
     dimensions = [bank.dims for bank in banks]
+    # One weight tensor holds them all, so these must agree.
     for facts, what in ((planes, "planes"), (dimensions, "dimensions")):
         if len(set(facts)) > 1:
             listed = ", ".join(f"{bank.name} {count}" for bank, count in zip(banks, facts, strict=True))
@@ -106,6 +111,7 @@ def stack_banks(banks: list[KernelBank]) -> KernelBank:
 
 
 def _stacked_names(bank: KernelBank) -> list[str]:
+    # A single kernel called as its bank needs no second name: 'box', but 'sobel-x'.
     if bank.n_kernels == 1 and bank.kernel_names[0] in (bank.name, bank.file_name, "matrix"):
         return [bank.file_name]
     return [f"{bank.file_name}-{name}" for name in bank.kernel_names]

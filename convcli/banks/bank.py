@@ -22,9 +22,11 @@ Array: TypeAlias = "NDArray[np.float64]"
 COMBINATIONS = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
 #: 32 Mi taps are 256 MiB of float64: far above any layer of the usual networks.
 DEFAULT_MAX_TAPS = 32 * 1024 * 1024
+#: Of ``--max-taps``; a context variable, because families and readers ask far below the flag.
 _max_taps: ContextVar[int] = ContextVar("max_taps", default=DEFAULT_MAX_TAPS)
 #: Names that Windows keeps for devices.
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
+#: Characters; file systems take 255 bytes for a whole name, of which this is a part.
 _LONGEST_NAME = 80
 #: The fields of a bank in JSON.
 _SHOWN = "name", "shape", "kernel_names", "bias", "combine", "orientation", "source", "summary", "tags", "notes", "dims"
@@ -77,6 +79,7 @@ def safe_name(text: str) -> str:
     """
     kept = re.sub(r"[^\w.=+@]+", "-", text, flags=re.UNICODE)
     kept = re.sub(r"\.{2,}", ".", kept)[:_LONGEST_NAME].strip(".- ")
+    # Windows takes con.png for the device as well.
     stem = kept.split(".", 1)[0].lower()
     if stem in _RESERVED:
         kept = stem + "_" + kept[len(stem) :]
@@ -96,8 +99,10 @@ def unique_names(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]
     notes: list[str] = []
     for index, name in enumerate(names, 1):
         candidate, number = name, 1
+        # Without case: x.png and X.png are one file on Windows and macOS.
         while safe_name(candidate).casefold() in taken:
             number += 1
+            # Cut short enough for safe_name to leave the number.
             candidate = f"{name[:60]}-{number}"
         if number > 1:
             notes.append(f"kernel {index} is named '{candidate}': '{name}' would be the same file as an earlier kernel")
@@ -190,6 +195,12 @@ class KernelBank:
     def __repr__(self) -> str:
         """Return name, shape and kernels, not the taps."""
         return f"KernelBank({self.name!r}, {by(self.shape)}, {', '.join(self.kernel_names[:8])})"
+
+    def _repr_html_(self) -> str:
+        """Return the kernels as coloured taps for a notebook."""
+        from convcli.render.pages.notebook import draw_bank
+
+        return draw_bank(self)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -66,6 +66,7 @@ class Parameter(NamedTuple):
             return text.lower().replace("_", "-")
         if self.kind == "flag":
             return parse_flag(text)
+        # Only a default that depends on other parameters has anything automatic.
         if self.default is None and text.lower() == "auto":
             return None
         if self.kind == "size":
@@ -73,7 +74,7 @@ class Parameter(NamedTuple):
             if len(parts) > 2:
                 raise ValueError("not N or HxW")
             pair = [self._whole(part) for part in parts]
-            return (pair[0], pair[-1])
+            return (pair[0], pair[-1])  # N means NxN
         if self.kind == "floats":
             return tuple(self._in_bounds(parse_number(part)) for part in text.split(","))
         if self.kind in ("int", "odd"):
@@ -139,6 +140,7 @@ class Family(NamedTuple):
         seen: set[str] = set()
         for key, text in given:
             if key not in known:
+                # A slip may be that of a modifier: rotat=45 belongs to the SPEC.
                 from convcli.banks.spec import MODIFIERS
 
                 near = near_names(key, (*known, *MODIFIERS))
@@ -147,6 +149,7 @@ class Family(NamedTuple):
                     hint=near or f"{self.name} takes {', '.join(known) or 'no parameters'}",
                     parameter=key,
                 )
+            # Modifiers may repeat, each acts on the result so far; a parameter has one value.
             if key in seen:
                 raise KernelError(f"'{self.name}': {key} is given twice", parameter=key)
             seen.add(key)
@@ -166,6 +169,7 @@ def families() -> dict[str, Family]:
     found = {}
     for path in sorted((Path(__file__).parent / "families").glob("*.txt")):
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+        # Remarks are gone by now, so that one between two lines of a family does not end it.
         for block in "\n".join(lines).strip().split("\n\n"):
             family = _family(block, path.stem)
             found[family.name] = family
@@ -175,6 +179,7 @@ def families() -> dict[str, Family]:
 def _family(block: str, module: str) -> Family:
     head, summary, citation, *parameters = block.splitlines()
     name, kind, build, shape, tags, *aliases = head.split(" | ")
+    # ARGUMENT=VALUE: one function builds several families, such as those of fspecial.
     function, *fixed = build.split()
     return Family(
         name,
@@ -198,8 +203,10 @@ def _parameter(line: str) -> Parameter:
     bounds, _, unit = values.partition(" ")
     low, _, high = bounds.partition("..")
     free = Parameter(name, kind, None, about, unit)
+    # A default is text like that of a user, and read by the same rules.
     value = None if default == "auto" else free.read(default, name)
     bounded = free._replace(default=value, auto=" ".join(auto) or "auto")
+    # Flags have no bounds.
     return bounded._replace(low=float(low), high=float(high)) if bounds else bounded
 
 

@@ -54,8 +54,10 @@ def check_file(path: Path) -> CheckResult:
 
 def _checked(path: Path) -> CheckResult:
     kind = sniff(path)
+    # These hold many arrays: their names are the answer, unless one alone can be the kernel.
     if kind in ARCHIVES and kind != "npz":
         entries = dict(open_archive(path).shapes)
+        # A matrix is a kernel in MATLAB, and the weight of a Linear layer in a checkpoint.
         least = 2 if kind == "mat" else 3
         usable = [name for name, shape in entries.items() if least <= len(shape) <= 5]
         if not entries:
@@ -77,12 +79,14 @@ def _check_text(path: Path) -> CheckResult:
     kind = text_kind(text, path)
     raw = parse_text(text, name=path.stem, path=path, kind=kind)
     bank = bank_of_raw(raw)
+    # Only tables have the fields that can be missing.
     warnings = (*_missing(raw, text, path), *_odd_taps(bank)) if kind in ("toml", "json", "yaml") else _odd_taps(bank)
     return CheckResult(str(path), kind, bank, {}, warnings)
 
 
 def _missing(raw: RawBank, text: str, path: Path) -> tuple[str, ...]:
     found = []
+    # Asked of the text, because the parsed bank has the default already.
     if "orientation" not in text:
         found.append("no orientation: correlate is assumed; a kernel printed for convolution is turned by 180°")
     if not raw.source:

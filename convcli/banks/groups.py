@@ -22,6 +22,7 @@ def auto_groups(shape: Shape, n_planes: int, *, transposed: bool = False) -> tup
         return n_planes, n_planes * first
     if transposed:
         return (1, second) if first == n_planes else None
+    # torch's rule: planes and kernels both divide by the groups.
     groups = n_planes // second
     return (groups, first) if groups and groups * second == n_planes and first % groups == 0 else None
 
@@ -51,6 +52,7 @@ def check_weight_groups(shape: Shape, n_planes: int, groups: int, *, transposed:
     convcli.errors.GeometryError: 2 kernels do not divide into 3 groups
     """
     first, second = shape[:2]
+    # Transposed weights name all their inputs, others those of one group.
     taken = first if transposed else second * groups
     if n_planes % groups:
         divisors = ", ".join(str(n) for n in range(1, n_planes + 1) if n_planes % n == 0)

@@ -34,6 +34,7 @@ INITS: dict[str, dict[str, float]] = {
     "orthogonal": {"gain": 1.0},
     "constant": {"value": 0.0},
 }
+#: Polynomials of Cephes' logf, sinf and cosf, highest power first.
 _LOG_HIGH = (7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1)
 _LOG = (*_LOG_HIGH, -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1)
 _SINE = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
@@ -119,6 +120,7 @@ Generator = TorchGenerator | NumpyGenerator
 
 def _fused(a: Any, b: Any, c: Any) -> Floats:
     """Return ``a * b + c`` with one rounding to float32, as the processor's fused operation."""
+    # In float64 the product of two float32 is exact, so only the sum is rounded before the end.
     x, y, z = (np.asarray(each, np.float64) for each in (a, b, c))
     return np.asarray(x * y + z, np.float32)
 
@@ -141,6 +143,7 @@ def _box_muller(flat: Floats, mean: float, std: float) -> Floats:
 def _log(x: Floats) -> Floats:
     """Return Cephes' ``logf`` of numbers in (0, 1]."""
     mantissa, exponent = np.frexp(x)
+    # Cephes' range of the mantissa is √½ to √2, that of frexp ½ to 1.
     small = mantissa < np.float32(sqrt(0.5))
     power = (exponent - small).astype(np.float32)
     x = mantissa - np.float32(1) + np.where(small, mantissa, np.float32(0))
@@ -171,6 +174,7 @@ def built_layer(generator: Generator, shape: tuple[int, ...], n_maps: int = 0) -
     >>> weight.shape, round(float(bias[0]), 4)
     ((1, 1, 1, 2), -0.582)
     """
+    # Conv2d.reset_parameters: the bias lies within 1 / √fan_in.
     weight, limit = initial(generator, shape, "default"), 1 / sqrt(prod(shape[1:]))
     return weight, generator.uniform((n_maps,), -limit, limit) if n_maps else None
 
@@ -178,6 +182,7 @@ def built_layer(generator: Generator, shape: tuple[int, ...], n_maps: int = 0) -
 def initial(generator: Generator, shape: tuple[int, ...], init: str, **values: float) -> Array:
     """Draw weights as the function of ``torch.nn.init``; ``values`` are parameters of :data:`INITS`."""
     values = INITS[init] | values
+    # torch's default is kaiming_uniform_(a=√5), whose gain is √(2 / (1 + 5)).
     fan_in, fan_out, gain = prod(shape[1:]), shape[0] * prod(shape[2:]), values.get("gain", sqrt(2 / 6))
     if init == "constant":
         return np.full(shape, values["value"], np.float32)
@@ -190,6 +195,7 @@ def initial(generator: Generator, shape: tuple[int, ...], init: str, **values: f
     std = gain * sqrt(2.0 / (fan_in + fan_out)) if init.startswith("xavier") else gain / sqrt(fan_in)
     if init.endswith("normal"):
         return generator.normal(shape, 0, std)
+    # Numbers spread evenly over ±√3 σ have the deviation σ.
     return generator.uniform(shape, -sqrt(3.0) * std, sqrt(3.0) * std)
 
 
@@ -197,6 +203,7 @@ def _orthogonal(matrix: Array, gain: float) -> Array:
     """Return orthonormal rows, or columns where there are more rows than columns (Saxe et al. 2014)."""
     rows, columns = matrix.shape
     basis, upper = np.linalg.qr((matrix if rows >= columns else matrix.T).astype(np.float64))
+    # QR leaves signs open; these make the matrix uniformly random (Mezzadri 2007), as in torch.
     basis = basis * np.sign(np.diag(upper)) * gain
     return (basis if rows >= columns else basis.T).astype(matrix.dtype)
 

@@ -19,6 +19,7 @@ from convcli.errors import KernelError, near_names
 if TYPE_CHECKING:
     from convcli.banks.raw import RawBank
 
+#: A name in its one form: no separator and no leading dot, so that it cannot leave the folders.
 _NAME = re.compile(r"[a-z0-9][a-z0-9+_.-]{0,99}\Z")
 
 
@@ -59,6 +60,7 @@ def builtin_folder() -> Path:
 def user_folders() -> list[Path]:
     """Return the user's own kernel folders, whether they exist or not, most particular first."""
     folders = [Path(part) for part in os.environ.get("CONVCLI_KERNELS", "").split(os.pathsep) if part]
+    # The platforms' own places. os.path leaves ~ as it is without a home, where pathlib raises.
     if sys.platform == "win32":
         base = os.environ.get("APPDATA")
     elif sys.platform == "darwin":
@@ -86,6 +88,7 @@ def normal_name(text: str) -> str:
 
 def _suffixes(folder: Path) -> tuple[str, ...]:
     """Return the suffixes tried in a folder, none if it does not exist."""
+    # The files that ship are all TOML; no other suffix need be tried.
     if folder == builtin_folder():
         return (".toml",)
     if not os.path.isdir(folder):  # noqa: PTH112 - no exception without permission
@@ -116,6 +119,7 @@ def is_known(text: str) -> bool:
         return True
     if any(os.path.isfile(one) for one in (text, name)):  # noqa: PTH113 - no exception for any text
         return True
+    # Last, because the catalogue has to be read for it.
     from convcli.banks.catalogue import family_names
 
     return normal_name(name) in family_names()
@@ -143,7 +147,7 @@ def find_alias(name: str) -> Path | None:
     for path in _all_files():
         try:
             raw = _read_raw(path)
-        except KernelError:
+        except KernelError:  # one broken file must not hide the others
             continue
         if wanted in map(normal_name, (*raw.aliases, raw.name)):
             return path
@@ -168,10 +172,11 @@ def _all_files() -> list[Path]:
     seen: dict[str, Path] = {}
     for folder in folders():
         suffixes = _suffixes(folder)
+        # A folder that may not be read counts as empty; the others still serve.
         if os.access(folder, os.R_OK | os.X_OK):
             for path in sorted(folder.iterdir()):
                 if path.suffix.lower() in suffixes and _NAME.match(normal_name(path.stem)):
-                    seen.setdefault(normal_name(path.stem), path)
+                    seen.setdefault(normal_name(path.stem), path)  # the first folder wins, as for a name
     return [seen[name] for name in sorted(seen)]
 
 
@@ -196,10 +201,9 @@ def _parsed(path: Path, _changed_ns: int) -> RawBank:
 
 
 def list_kernels() -> list[KernelEntry]:
-    """List every kernel that can be named: files of all folders and the families, by name.
+    """List every kernel that can be named, sorted by name: files of all folders, and families.
 
-    Sorted by name; a family follows a file of the same name. An unreadable file is listed with the reason as its
-    summary.
+    A family follows a file of the same name. An unreadable file has the reason as its summary.
 
     Examples
     --------
@@ -220,6 +224,7 @@ def list_kernels() -> list[KernelEntry]:
 
 def _file_entry(path: Path) -> KernelEntry:
     name = normal_name(path.stem)
+    # For a list other formats are not opened: they need NumPy, or more.
     if path.suffix != ".toml":
         return KernelEntry(name, "file", path.suffix[1:], f"your file {path.name}", "", ("user",), (), str(path))
     try:

@@ -107,9 +107,11 @@ def _atom(node: Atom, parameters: tuple[tuple[str, str], ...], layout: str | Non
         _refuse_parameters("a matrix", parameters)
         return _matrix(node.head)
     name, hash_, entry = node.head.partition("#")
+    # A file may have a # in its own name.
     if hash_ and _is_file(node.head):
         name, entry = node.head, ""
     files = [] if _looks_like_path(name) else find_bank_files(name)
+    # A fixed table wins over the family of its name, until a parameter is given: 'gaussian:sigma=2'.
     if files and not parameters:
         bank = bank_of_file(files[0], entry=entry, layout=layout)
         if len(files) > 1:
@@ -126,6 +128,7 @@ def _atom(node: Atom, parameters: tuple[tuple[str, str], ...], layout: str | Non
     if _looks_like_path(name):
         local_path(name)
         raise KernelError(f"no kernel file '{name}'", hint="kernels list shows the names that are known", path=name)
+    # Last: aliases stand inside the files, and every file has to be read for them.
     alias = find_alias(name)
     if alias is not None:
         _refuse_parameters(f"'{name}'", parameters)
@@ -152,7 +155,7 @@ def _looks_like_path(name: str) -> bool:
 def _is_file(name: str) -> bool:
     try:
         return Path(name).is_file()
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # a name too long, or with a NUL
         return False
 
 
@@ -179,6 +182,7 @@ def _family(name: str, parameters: tuple[tuple[str, str], ...], entry: str) -> K
         bank: KernelBank = build(**values)
     except ValueError as error:
         raise KernelError(f"'{full}': {error}") from None
+    # 'kernel' is what a builder leaves that gives no name of its own.
     names = (full,) if bank.n_kernels == 1 and bank.kernel_names == ("kernel",) else bank.kernel_names
     bank = replace(bank, name=full, kernel_names=names, source=family.source, summary=family.summary, tags=family.tags)
     return selected(bank, entry)
@@ -258,8 +262,8 @@ def turned(bank: KernelBank) -> KernelBank:
 def half_turned(taps: Array, n_axes: int = 2) -> Array:
     """Turn taps declared as ``convolve`` into correlation taps; even sizes keep their anchor by a row or column of 0.
 
-    A convolution's anchor is on the tap at ``(k-1)//2`` of the taps as written. Turned by 180° it would sit one
-    further along an even axis, so those axes get one zero behind.
+    A convolution's anchor is the tap at ``(k-1)//2`` as written. Turned, it would sit one further along an even axis,
+    which therefore gets one zero behind.
     """
     axes = tuple(range(-n_axes, 0))
     anchor = tuple(size - 1 - (size - 1) // 2 for size in taps.shape[-n_axes:])

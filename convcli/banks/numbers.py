@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from decimal import Context, Decimal
 
+#: Pi to 40 digits, as many as the arithmetic keeps.
 _PI = "3.141592653589793238462643383279502884197"
 _TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|(sqrt|pi|π|√)|([-+*/()]))")
+#: Texts that float() reads to the last bit by itself.
 _PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\Z")
 #: "0 -1" is two numbers, not a difference.
 _ACROSS_BLANKS = re.compile(r"[\w.)]\s+[-+]|[\w.)][-+]\s+[\w.(]")
+#: Brackets and signs nest no deeper than this, well within the recursion that Python allows.
 _MOST_CHARACTERS = 200
 _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -60,6 +63,7 @@ def _context() -> Context:
     """Return the arithmetic; decimal is only imported when a number is more than digits."""
     from decimal import Context
 
+    # More than twice the 17 digits of a float64: only the last rounding counts.
     return Context(prec=40)
 
 
@@ -137,6 +141,7 @@ def format_number(value: float) -> str:
     ('0.1', '-2', '1e+22')
     """
     number = float(value)
+    # Beyond 2^53 not every integer is a float64: whole digits would promise more than there is.
     if number == int(number) and abs(number) < 2**53:
         return str(int(number)) if number or str(number)[0] != "-" else "0"
     return repr(number)

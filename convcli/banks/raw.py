@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from convcli.errors import KernelError, near_names
 
-COMBINATIONS = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
+COMBINATIONS = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")  # as in bank.py, which needs NumPy
 _ORIENTATIONS = ("correlate", "convolve")
 
 _BANK_KEYS = frozenset(
@@ -107,7 +107,7 @@ def parse_bank_toml(text: str, *, name: str) -> RawBank:
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"at line (\d+), column (\d+)", str(error))
         line = int(found.group(1)) if found else max(1, len(text.splitlines()))
-        reason = re.sub(r"\s*\(at .*\)$", "", str(error))
+        reason = re.sub(r"\s*\(at .*\)$", "", str(error))  # the line is named in front
         raise KernelError(f"line {line}: not TOML: {reason}", line=line) from None
     except RecursionError:
         raise KernelError("nested too deeply to be a kernel file") from None
@@ -154,7 +154,7 @@ def bank_from_data(data: Any, *, name: str) -> RawBank:
     parsed = [_kernel(entry, index, bank_name, scale, len(kernels)) for index, entry in enumerate(kernels)]
     _check_same_planes(parsed)
     dims = data.get("dims", 2)
-    if dims not in (1, 2):
+    if dims not in (1, 2):  # 3-D taps have no form as text
         raise FieldError(None, "dims", f"expected 1 or 2, got {dims!r}")
     return RawBank(
         name=bank_name,
@@ -229,7 +229,7 @@ def _rows(plane: Any, index: int) -> list[list[float]]:
 
 
 def _tap(tap: Any, index: int, row: int, column: int, key: str = "taps") -> float:
-    if type(tap) is int or type(tap) is float:
+    if type(tap) is int or type(tap) is float:  # isinstance would take true for 1
         if abs(tap) <= 1.7976931348623157e308:  # false for nan too
             return float(tap)
         raise FieldError(index, key, f"row {row}, column {column} is {tap}: taps must be finite", row)

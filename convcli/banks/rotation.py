@@ -13,10 +13,9 @@ from convcli.banks.numbers import format_number
 def rotate_taps(taps: Array, degrees: float) -> tuple[Array, str | None]:
     """Turn kernels counter-clockwise, as seen on the screen, about their middle.
 
-    Multiples of 90° move every tap to its new place. Odd multiples of 45° on odd squares move the taps along their
-    rings, as compass masks are made. Every other angle samples the positive and the negative taps bilinearly on a grid
-    that holds them all and rescales each to its former sum, so that the kernel's sum stays. Returns kernels of shape
-    (..., kH', kW'), and a note if taps were moved along rings of a large kernel or interpolated.
+    Multiples of 90° move taps exactly. Odd multiples of 45° move those of odd squares along their rings, as compass
+    masks are made. Other angles interpolate bilinearly on a grid that holds all taps; the sum stays. Returns kernels
+    (..., kH', kW'), and a note where taps were interpolated, or moved along the rings of a large kernel.
 
     Examples
     --------
@@ -63,6 +62,7 @@ def _along_rings(taps: Array) -> Array:
     for radius in range(1, middle + 1):
         places = ring(radius)
         for place, (row, column) in enumerate(places):
+            # A ring has 8 * radius places: an eighth of a turn is radius of them.
             from_row, from_column = places[(place + radius) % len(places)]
             turned[..., middle + row, middle + column] = taps[..., middle + from_row, middle + from_column]
     return turned
@@ -81,6 +81,7 @@ def _sampled(taps: Array, degrees: float) -> Array:
     source_right = right * cosine - down * sine + (width - 1) / 2
     source_down = right * sine + down * cosine + (height - 1) / 2
     turned = np.zeros((*taps.shape[:-2], rows, columns))
+    # Positive and negative taps are rescaled apart: together they may sum to 0.
     for sign in (1.0, -1.0):
         part = np.maximum(sign * taps, 0.0)
         sampled = _bilinear(part, source_down, source_right)
@@ -91,11 +92,14 @@ def _sampled(taps: Array, degrees: float) -> Array:
 
 def _held(size: int, half: float) -> int:
     """Return the size, of the same parity as before, that holds ``half`` to each side."""
+    # An odd size stays odd: the middle stays on a tap, or between two.
     parity = (size - 1) / 2 % 1
+    # A half that is whole but for rounding gets no ring of zeros more.
     return int(2 * (ceil(half - parity - 1e-9) + parity)) + 1
 
 
 def _bilinear(taps: Array, down: Array, right: Array) -> Array:
+    # A frame of zeros, into which the outermost taps fade.
     padded = np.pad(taps, [(0, 0)] * (taps.ndim - 2) + [(1, 1), (1, 1)])
     down = np.clip(down + 1, 0, padded.shape[-2] - 1)
     right = np.clip(right + 1, 0, padded.shape[-1] - 1)

@@ -43,11 +43,14 @@ MODIFIERS = {
 MAGICK_HEAD = re.compile(r"\s*(\d+)(?:x(\d+))?([-+]\d+)?([-+]\d+)?([@<>])?\s*:\s*")
 #: Only an FFmpeg ``convolution`` text has these.
 FFMPEG = re.compile(r"(?:^|[\s'\"])convolution\s*=|(?:^|[\s:'\"=])[0-3](?:m|rdiv|bias|mode)\s*=")
+#: A word and '=', behind a blank or a mark; the '==' of code is none.
 _PARAMETER = re.compile(r"(?:^|(?<=[\s,:)\]'\"]))([A-Za-z_][\w-]*)\s*=(?!=)")
+#: Text that can only be taps.
 _MATRIX = re.compile(r"(?:[-+\d.,;/()\[\]\s|^*]|[eE](?=[-+\d])|sqrt|pi|nan|inf|√|π)+\Z", re.IGNORECASE)
 _ON_BRACKETS = re.compile(r"\]\s*[-+*]|[\d.)]\s*[-+*]\s*\[")  # [1 2] * [3 4] is an expression, not taps
 _MATLAB = re.compile(r"\s*[A-Za-z]\w*\s*=\s*\[")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?:/\d+)?\Z")
+#: Characters of a SPEC.
 _LONGEST = 1_000_000
 
 
@@ -102,6 +105,7 @@ def parse_spec(text: str, *, is_known: Callable[[str], bool] = lambda _name: Fal
 
 
 def _parse(text: str, is_known: Callable[[str], bool], depth: int) -> Node:
+    # Python's own limit of recursion would end in a traceback.
     if depth > 50:
         raise KernelError("the kernel expression is nested more than 50 deep")
     text = text.strip()
@@ -112,6 +116,7 @@ def _parse(text: str, is_known: Callable[[str], bool], depth: int) -> Node:
     head, parameters = split_parameters(text)
     if is_matrix(head):
         return Atom(head, parameters, is_matrix=True)
+    # Sums are split first, as what binds weakest is the top of the tree.
     for operators in ("+-", "*"):
         at = _last_operator(text, operators, is_known)
         if at is not None:

@@ -10,13 +10,12 @@ import typer
 
 from convcli.errors import GeometryError, UsageError, local_path
 from convcli.layers.kinds import NAMES
-from convcli.layers.library import is_stack
+from convcli.layers.library import is_stack, open_stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from convcli.layers.layer import Layer, Shape
-    from convcli.layers.stack import Stack
     from convcli.layers.walk import Walk
 
 _EPILOG = f"""Layers: {", ".join(NAMES)}; 1d, 2d and 3d follow the input
@@ -130,6 +129,7 @@ def _model_kind(word: str) -> str:
     low = word.lower()
     if low.endswith((*CHECKPOINTS, ".pth.tar", ".pt2", ".index.json", ".onnx")):
         return "onnx" if low.endswith(".onnx") else "checkpoint"
+    # Layers written as text: the disk is not asked for them.
     if ":" in word or "(" in word or "." not in word or low.endswith(".toml"):
         return ""
     from pathlib import Path
@@ -140,6 +140,7 @@ def _model_kind(word: str) -> str:
             head = file.read(128)
     except OSError:
         return ""
+    # safetensors, a bare pickle, an archive of torch; ONNX by the first two fields of a ModelProto.
     if (head[8:9] == b"{" and head[5:8] == b"\0\0\0") or head[:2] == b"\x80\x02" or b"data.pkl" in head:
         return "checkpoint"
     return "onnx" if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x3a", b"\x42") else ""
@@ -209,18 +210,11 @@ def _read_layers(words: "Sequence[str]", n_axes: int) -> "list[Layer]":
     layers: list[Layer] = []
     for word in words:
         if is_stack(word):
-            layers += _load(word, n_axes).layers
+            layers += open_stack(word, n_axes=n_axes).layers
             continue
         for each in split_words(word):  # a whole chain in quotes, as for --layers
             layers += parse_layers(each, n_axes)
     return layers
-
-
-def _load(word: str, n_axes: int | None = None) -> "Stack":
-    """Return the stack of a file or a name."""
-    from convcli.layers.library import open_stack
-
-    return open_stack(word, n_axes=n_axes)
 
 
 def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, channels_last: bool) -> "Walk":
@@ -236,7 +230,7 @@ def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, chan
         return read_onnx(onnx, input_shape).shape()
     if input_shape is None:
         return _walk_stack_file(words)
-    layers = _read_layers(words, len(input_shape) - 1)
+    layers = _read_layers(words, len(input_shape) - 1)  # axes besides the channels
     if not layers:
         raise UsageError("no layer given", hint=f"convcli shape {input_text} conv:64,k=7,s=2,p=3")
     return walk_or_fit(layers, input_shape)
@@ -248,7 +242,7 @@ def _walk_stack_file(words: "Sequence[str]") -> "Walk":
 
     if not words:
         raise UsageError("no input given", hint="convcli shape 3x304x228 conv:64,k=7,s=2,p=3")
-    first = _load(words[0])
+    first = open_stack(words[0])
     if not first.input:
         raise UsageError(f"{words[0]} says no input", hint="--input 3x224x224")
     return walk_or_fit([*first.layers, *_read_layers(words[1:], len(first.input) - 1)], first.input)
@@ -295,5 +289,5 @@ def _render(stack: "Walk", how: str, formula: bool) -> str:
         from convcli.render.shape_formula import render_formulas
 
         sums = render_formulas(stack)
-        text += f"\n\n```\n{sums}\n```" if how == "markdown" else f"\n\n{sums}"
+        text += f"\n\n```\n{sums}\n```" if how == "markdown" else f"\n\n{sums}"  # Markdown would take * for emphasis
     return text

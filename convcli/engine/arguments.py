@@ -52,19 +52,33 @@ def as_array(value: ArrayLike, name: str, kinds: str = "biuf") -> NDArray[Any]:
     return array
 
 
+def is_lazy(value: object) -> bool:
+    """Whether this is a dask array, by the protocol of its collections; dask is not imported to ask."""
+    return hasattr(value, "__dask_graph__") and hasattr(value, "chunks")
+
+
 def as_samples(image: ArrayLike, weight: ArrayLike, n_axes: int) -> tuple[NDArray[Any], NDArray[Any], bool]:
-    """Return (N, C, …) samples in a floating type, weights, and whether there was a batch axis."""
-    samples, taps = as_array(image, "input"), as_array(weight, "weight")
+    """Return (N, C, …) samples in a floating type, weights, and whether there was a batch axis.
+
+    A dask array stays one, in its own type.
+    """
+    samples: Any = image if is_lazy(image) else as_array(image, "input")
+    taps = as_array(weight, "weight")
     check_axes(samples, n_axes)
     if taps.ndim != n_axes + 2:
         raise GeometryError(f"weight of shape {taps.shape}: {n_axes + 2} axes are needed")
     batched = samples.ndim == n_axes + 2
-    samples = samples.astype(float_type(samples.dtype), copy=False)
+    dtype = float_type(samples.dtype)
+    if not is_lazy(samples):
+        samples = samples.astype(dtype, copy=False)
     return samples if batched else samples[None], taps, batched
 
 
 def check_axes(samples: NDArray[Any], n_axes: int) -> None:
     """Refuse samples that are not (C, …) or (N, C, …); a batch may be empty, an image not."""
+    if any(size != size for size in samples.shape):  # dask's NaN
+        raise UsageError("input has chunks of unknown size", hint="input.compute_chunk_sizes()")
+    # torch takes a batch of no images, and so do we.
     if samples.ndim not in (n_axes + 1, n_axes + 2) or 0 in samples.shape[-n_axes - 1 :]:
         raise GeometryError(
             f"input of shape {samples.shape}: {n_axes + 1} axes (C, …) or {n_axes + 2} (N, C, …) are needed, none empty"
@@ -143,5 +157,5 @@ def word(value: object, name: str) -> str:
 def _is_sequence(value: object) -> bool:
     """Whether there may be several numbers in it."""
     if isinstance(value, np.ndarray):
-        return value.ndim > 0
+        return value.ndim > 0  # an array without axes is a number
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)

@@ -7,6 +7,7 @@ float64. One dimension is two with height 1; three are a sum over the kernel's d
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from convcli.engine.arguments import (
@@ -14,6 +15,7 @@ from convcli.engine.arguments import (
     Size,
     as_array,
     as_samples,
+    is_lazy,
     over_axes,
     padding_pairs,
     per_axis,
@@ -24,6 +26,8 @@ from convcli.engine.bands import axis_phases
 from convcli.engine.batches import run_batch, run_volumes
 from convcli.engine.borders import parse_border
 from convcli.engine.problem import output_px
+from convcli.engine.tiles import Axis
+from convcli.errors import UsageError
 from convcli.geometry.arithmetic import resolve_padding, resolve_transpose_padding
 
 if TYPE_CHECKING:
@@ -82,7 +86,8 @@ def conv2d() -> None:
     Parameters
     ----------
     input : array_like of shape (C, H, W) or (N, C, H, W)
-        float32 and float64 keep their type; integers are computed in float64.
+        float32 and float64 keep their type; integers are computed in float64. A dask array is not computed: the result
+        is one too, whose tiles read what they need of it, with the same values at any chunking.
     weight : array_like of shape (O, C/groups, kH, kW)
         Taps; not flipped.
     bias : array_like of shape (O,), optional
@@ -229,6 +234,17 @@ def _convolve(
         pads = resolve_padding(words, axes, kernel, steps, gaps)
     else:
         pads = resolve_transpose_padding(words, axes, kernel, steps, gaps, more)
+    if is_lazy(samples):
+        from convcli.engine.lazy import convolve_lazily
+
+        if extra is not None:
+            raise UsageError("a transposed convolution takes no dask array", hint="input.compute()")
+        lines = tuple(map(Axis, axes, kernel, steps, gaps, (before for before, _ in pads)))
+        # dask runs as many tiles at once as there are cores, so each has one thread unless told otherwise.
+        how["threads"] = how["threads"] or 1
+        tile = partial(_convolve, n_axes, bias=bias, stride=steps, padding=0, dilation=gaps, extra=None, **how)
+        lazy: NDArray[Any] = convolve_lazily(samples, taps, axes=lines, pads=pads, border=border, convolve=tile)
+        return lazy if batched else lazy[0]
     # A signal is an image of one row, so one set of algorithms serves both.
     if n_axes == 1:
         samples, taps = samples[:, :, None], taps[:, :, None]

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from convcli.errors import OutputError
+from convcli.images.files import TargetFile, opened_target
 from convcli.images.formats import RAW, Picture
 from convcli.images.info import Metadata
-from convcli.images.write import PictureWriter, Target, TargetFile, opened_target
+from convcli.images.write import PictureWriter, Target
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -104,6 +105,7 @@ class _BlockWriter:
     ) -> None:
         self._target, self._format, self._names, self._stamp = target, raw_format, names, stamp
         self._stored_shape, self._shape = shape, (len(names), *shape[-2:])
+        # Little-endian on every machine: safetensors has no other order.
         self._dtype = dtype.newbyteorder("<")
         self._row = 0
         self.streams = target.is_seekable and raw_format != "npz"
@@ -112,7 +114,7 @@ class _BlockWriter:
         self._tiff = None
         if raw_format == "npy":
             header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(self._file, header)
+            np.lib.format.write_array_header_1_0(self._file, header)  # every NumPy reads version 1
         elif raw_format == "safetensors":
             self._file.write(self._safetensors_header())
         elif raw_format == "tiff":
@@ -134,6 +136,7 @@ class _BlockWriter:
         if self._kept is not None:
             self._kept[:, self._row : self._row + band.shape[1]] = band
         else:
+            # Maps lie one behind the other, so a band has a place in each.
             row_bytes = width * self._dtype.itemsize
             for index in range(n_maps):
                 self._file.seek(self._start + (index * height + self._row) * row_bytes)
@@ -148,8 +151,10 @@ class _BlockWriter:
             maps = self._kept.reshape(self._stored_shape)
             np.savez(self._file, maps=maps, names=np.array(self._names), stamp=np.array(self._stamp))
         elif self._tiff is not None:
+            # Rows are in their places already; pages are only described.
             self._tiff.adopt_pages()
             self._tiff.finish()
+        # Made in memory: an .npz, or a target that cannot seek.
         if self._file is not self._target.file:
             assert isinstance(self._file, io.BytesIO)
             self._target.file.write(self._file.getbuffer())
@@ -165,5 +170,6 @@ class _BlockWriter:
             },
         }
         text = json.dumps(header).encode()
+        # Data begin at a multiple of 8, as the library writes them.
         text += b" " * (-len(text) % 8)
         return struct.pack("<Q", len(text)) + text

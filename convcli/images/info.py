@@ -90,6 +90,12 @@ class ImageInfo(NamedTuple):
     loop: int | None = None
 
     @property
+    def header(self) -> tuple[object, ...]:
+        """Facts that decide the samples: an image with another header is another image."""
+        size = (self.width_px, self.height_px, self.plane_names)
+        return (self.format, self.mode, *size, self.dtype, self.white, self.n_frames, self.orientation)
+
+    @property
     def n_planes(self) -> int:
         """Number of planes, alpha included."""
         return len(self.plane_names)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and pictures in them, a band of rows at a time where the format allows it.
+"""Pictures in files, a band of rows at a time where the format allows it.
 
 PNG, TIFF, PPM and PFM are encoded band by band: :meth:`PictureWriter.encode` may run in any thread and in any order,
 :meth:`PictureWriter.append` takes the results from top to bottom. Other formats are collected and left to Pillow.
@@ -6,14 +6,11 @@ PNG, TIFF, PPM and PFM are encoded band by band: :meth:`PictureWriter.encode` ma
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from convcli.errors import OutputError
+from convcli.images.files import TargetFile, opened_target
 from convcli.images.formats import Picture
 
 if TYPE_CHECKING:
@@ -21,121 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Target = str | os.PathLike[str] | BinaryIO
-#: Temporary files end so; a run that was killed leaves them, the next one may remove them.
-PART_SUFFIX = ".convcli-part"
-#: Marks this run's parts; processes that are forked have the same.
-_RUN = os.urandom(4).hex()
-
-
-class TargetFile:
-    """A file that appears under its own name only when :meth:`commit` is called.
-
-    Parameters
-    ----------
-    target : path or binary file
-        A path is written atomically; an open file (standard output) is written to directly and left open.
-
-    Raises
-    ------
-    OutputError
-        The folder does not exist, cannot be written, or the disk is full.
-    """
-
-    def __init__(self, target: Target) -> None:
-        self.path: Path | None = Path(target) if isinstance(target, (str, os.PathLike)) else None
-        self._part: Path | None = None
-        if self.path is None:
-            self.file: BinaryIO = target  # type: ignore[assignment]
-            return
-        # A name of its own, so that two runs never share one; short, so that a long name stays valid.
-        self._part = self.path.with_name(f"{_part_begin(os.getpid())}{os.urandom(3).hex()}{PART_SUFFIX}")
-        with self.explained():
-            self.file = self._part.open("xb")
-
-    @property
-    def is_seekable(self) -> bool:
-        """Whether earlier bytes can be changed later."""
-        return self.file.seekable()
-
-    def commit(self) -> None:
-        """Give the file its name; it replaces a file of that name."""
-        if self._part is None or self.path is None:
-            with self.explained():
-                self.file.flush()
-            return
-        try:
-            with self.explained():
-                self.file.close()
-                self._part.replace(self.path)
-        except OutputError:
-            self.discard()
-            raise
-        self._part = None
-
-    def discard(self) -> None:
-        """Remove what was written; nothing happens after :meth:`commit`."""
-        if self._part is None:
-            return
-        with contextlib.suppress(OSError):
-            self.file.close()
-        with contextlib.suppress(OSError):
-            self._part.unlink(missing_ok=True)
-        self._part = None
-
-    def explained(self) -> contextlib.AbstractContextManager[None]:
-        """Turn an ``OSError`` inside the ``with`` into an ``OutputError``, as :func:`explained`."""
-        return explained(self.path)
-
-
-@contextlib.contextmanager
-def explained(path: Path | None) -> Iterator[None]:
-    """Turn an ``OSError`` of writing ``path`` into an ``OutputError`` with a hint."""
-    try:
-        yield
-    except OSError as error:
-        from convcli.images.failures import explain_writing
-
-        raise explain_writing(error, path) from error
-
-
-@contextlib.contextmanager
-def opened_target(target: Target) -> Iterator[TargetFile]:
-    """Open a file to write; an error inside the ``with`` removes it."""
-    file = TargetFile(target)
-    try:
-        with file.explained():
-            yield file
-    except BaseException:
-        file.discard()
-        raise
-
-
-def save_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, and make its folder.
-
-    Raises
-    ------
-    OutputError
-        The folder cannot be made or written, or the disk is full.
-    """
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with opened_target(path) as target:
-        target.file.write(text.encode("utf-8", "surrogateescape"))
-    target.commit()
-
-
-def _part_begin(pid: int) -> str:
-    return f".{_RUN}-{pid}-"
-
-
-def discard_parts(folders: Iterable[Path], pid: int) -> None:
-    """Remove unfinished files of a process of this run that has died."""
-    for folder in folders:
-        for part in folder.glob(f"{_part_begin(pid)}*{PART_SUFFIX}"):
-            with contextlib.suppress(OSError):
-                part.unlink()
+Target = str | os.PathLike[str] | BinaryIO | TargetFile
 
 
 class Encoder(Protocol):
@@ -159,6 +42,11 @@ class PictureWriter:
         #: Whether bands reach the file as they come (else the samples are collected until :meth:`close`).
         self.streams = streams
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Losses that only the samples show, one line each; complete after :meth:`close`."""
+        return tuple(getattr(self._encoder, "notes", ()))
+
     def encode(self, rows: NDArray[Any]) -> Any:
         """Turn a band of samples (h, W, P) or (h, W) into what :meth:`append` takes; safe in any thread, any order."""
         return self._encoder.encode(rows)
@@ -178,7 +66,7 @@ class PictureWriter:
         Raises
         ------
         OutputError
-            The disk is full or the file cannot be written; nothing is left of it.
+            The name is taken, the disk is full or the file cannot be written; nothing is left of it.
         """
         if self._done:
             return
@@ -186,15 +74,16 @@ class PictureWriter:
             with self._target.explained():
                 self._encoder.finish()
             self._target.commit()
-        except BaseException:
+        except BaseException:  # Ctrl-C too leaves no half of a file
             self.abort()
             raise
         self._done = True
 
     def abort(self) -> None:
         """Remove what was written so far; does nothing after :meth:`close`."""
+        if not self._done:
+            self._target.discard()
         self._done = True
-        self._target.discard()
 
     def __enter__(self) -> Self:
         return self
@@ -214,7 +103,8 @@ def open_picture(target: Target, **options: Any) -> PictureWriter:
     Parameters
     ----------
     target : path or binary file
-        A path is written to a temporary name and renamed by ``close``; an existing file is replaced.
+        A path is written to a temporary name and renamed by ``close``; a file that exists is refused, unless a
+        :class:`~convcli.images.files.TargetFile` says that it may be replaced.
     **options
         Fields of :class:`convcli.images.formats.Picture`.
 
@@ -265,6 +155,7 @@ def write_picture(target: Target, samples: NDArray[Any], **options: Any) -> None
     n_planes = samples.shape[2] if samples.ndim == 3 else 1
     options.setdefault("depth", depth)
     with open_picture(target, width_px=width, height_px=height, n_planes=n_planes, **options) as writer:
+        # Bands of about 256 KiB, so that a large picture is not copied whole.
         rows = max(1, (1 << 18) // max(1, samples[0].nbytes))
         for top in range(0, height, rows):
             writer.write(samples[top : top + rows])

@@ -112,6 +112,12 @@ class Stack:
             raise UsageError(f"stack {self.name!r} says no input", hint="--input 3x224x224")
         return walk_or_fit(self.layers, found)
 
+    def _repr_html_(self) -> str:
+        """Return the layers and their shapes for a notebook."""
+        from convcli.render.pages.notebook import draw_stack
+
+        return draw_stack(self)
+
     def run(self, planes: Any, *, outputs: str | Sequence[str] = "last") -> dict[str, Any]:
         """Run the stack on planes ``(C, H, W)``, see :func:`convcli.layers.run.run_stack`."""
         from convcli.layers.run import run_stack

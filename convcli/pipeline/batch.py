@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, UsageError
@@ -15,17 +17,19 @@ from convcli.pipeline.batch_files import (
     leave_done,
     leave_existing,
     leave_own_outputs,
+    note_altered,
     refuse_bad_names,
     refuse_existing,
+    while_there,
+    with_replaceable,
 )
-from convcli.pipeline.names import MANIFEST_NAME, InputFile, parse_frames
+from convcli.pipeline.batch_plan import plan_each
+from convcli.pipeline.names import MANIFEST_NAME, InputFile
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.run import Pipeline
 from convcli.pipeline.transforms.base import Stopped
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from convcli.pipeline.manifest import Manifest
     from convcli.pipeline.request import ApplyRequest
 
@@ -41,6 +45,10 @@ class BatchPlan(NamedTuple):
     resume: bool = False
     #: Called with the plan and the report of every input that is done, in the process that did it.
     finish: Callable[[Plan, dict[str, Any]], None] | None = None
+    #: Files that a search has passed over, by kind.
+    not_read: Mapping[str, int] = MappingProxyType({})
+    #: Whether a bug with a single input is its outcome too.
+    tolerant: bool = False
 
     @property
     def n_inputs(self) -> int:
@@ -72,21 +80,11 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
         The flags fit none of several inputs, for the same reason.
     """
     planner = Planner(request)
-    plans: list[Plan] = []
-    settled: list[Outcome] = []
-    for source in sources:
-        try:
-            plans += plan_file(planner, source)
-        except ConvcliError as error:
-            settled.append(Outcome(source=source, error=error.within(source.label)))
-        except Exception as error:
-            # A bug with a single input is raised, for its own exit code; in a batch the other inputs go on.
-            if len(sources) == 1:
-                raise
-            settled.append(failed_by_bug(source, error))
+    photographs = [source for source in sources if not source.is_output]
+    plans, settled = plan_each(planner, photographs, tolerant=len(sources) > 1)
     _refuse_misuse(plans, settled)
     # Before names are checked: an output of the last run that a search found is an input that would be replaced.
-    plans, skipped = leave_own_outputs(plans)
+    plans, skipped = leave_own_outputs(plans, [source for source in sources if source.is_output])
     settled += skipped
     own = {outcome.source.path for outcome in skipped}
     refuse_bad_names(plans, [source for source in sources if source.path not in own])
@@ -94,34 +92,20 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     # Before existing files are refused: the outputs of finished inputs exist and must not stop the run.
     if manifest is not None and resume:
         plans, skipped = leave_done(plans, manifest)
+        plans = note_altered(plans, manifest)
         settled += skipped
+    plans = with_replaceable(plans, manifest if resume else None)
     if request.skip_existing:
         plans, skipped = leave_existing(plans)
         settled += skipped
     elif not request.overwrite:
-        refuse_existing(plans, manifest if resume else None)
-    return BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
+        refuse_existing(plans, resume=resume)
+    batch = BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
+    if not request.out_url:
+        return batch
+    from convcli.pipeline.publish import publish
 
-
-def plan_file(planner: Planner, source: InputFile) -> list[Plan]:
-    """Read the headers of one file and plan its frames: by themselves, as one picture or as a volume."""
-    from convcli.images.reading import probe, probe_frames
-
-    request = planner.request
-    reading = {"orientation": request.orientation, **request.limits}
-    info = probe(source.readable, **reading)
-    frames = parse_frames(request.frames or "all", info.n_frames)
-    if info.n_frames == 1:
-        return [planner.plan(source, info)]
-    # One pass for all headers: a frame is found by walking from the first, so single look-ups take quadratic time.
-    infos = probe_frames(source.readable, frames, **reading)
-    volume = planner.plan_volume(source, infos, frames)
-    if volume is not None:
-        return [volume]
-    from convcli.pipeline.animation import join_frames
-
-    parts = [source._replace(frame=frame) for frame in frames]
-    return join_frames(source, [planner.plan(part, one) for part, one in zip(parts, infos, strict=True)])
+    return batch._replace(finish=publish)
 
 
 def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
@@ -136,7 +120,7 @@ def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
 
 def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
     """Return the record of the output folder, where there is one or it is wanted."""
-    if request.output is not None or request.to_stdout:
+    if request.is_one_file or request.out_url:
         return None
     # A single input needs no record. One that is there must learn of it, or --resume would trust an old entry.
     if not wanted and not os.path.lexists(request.out_dir / MANIFEST_NAME):
@@ -176,17 +160,13 @@ def run_batch(
         with closing(batch.manifest):
             # Runs that only add inputs may share a folder; --resume decides from the record and needs it unchanged.
             batch.manifest.lock(alone=batch.resume)
-            batch.manifest.sweep(_folders(batch.plans))
-            yield from _run(batch, jobs, fail_fast, owns_process)
+            batch.manifest.sweep({path.parent for plan in batch.plans for path in plan.written_paths})
+            yield from while_there(_run(batch, jobs, fail_fast, owns_process), batch.manifest)
     else:
         yield from _run(batch, jobs, fail_fast, owns_process)
 
 
-def _folders(plans: Sequence[Plan]) -> set[Path]:
-    return {path.parent for plan in plans for path in plan.written_paths}
-
-
-def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool) -> Iterator[Outcome]:
+def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool) -> Generator[Outcome, None, None]:
     for outcome in batch.settled:
         yield outcome
         if fail_fast and outcome.error is not None:
@@ -197,14 +177,14 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_jobs = max(1, min(jobs or cores, len(batch.plans)))
     # Files at a time scale better than strips within one: threads get the cores that files leave over.
-    pipeline = Pipeline(threads=max(1, cores // n_jobs))
+    pipeline = Pipeline(threads=max(1, cores // n_jobs), settle=partial(_settle, batch))
 
     def run_one(plan: Plan) -> Outcome:
         return _run_one(plan, pipeline, batch)
 
     outcomes = (run_one(plan) for plan in batch.plans)
-    # One copy of torch is enough, and its threads do not survive a fork.
-    may_fork = owns_process and sys.platform == "linux" and "torch" not in sys.modules
+    # One copy of torch is enough, and neither its threads nor those of a store survive a fork.
+    may_fork = owns_process and sys.platform == "linux" and not sys.modules.keys() & {"torch", "obstore"}
     if n_jobs > 1 and may_fork and not any(plan.uses_torch for plan in batch.plans):
         outcomes = _run_apart(batch.plans, run_one, n_jobs, pipeline)
     elif n_jobs > 1:
@@ -218,20 +198,30 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
                 return
 
 
+def _settle(batch: BatchPlan, plan: Plan, report: dict[str, Any]) -> None:
+    if batch.finish is not None:
+        batch.finish(plan, report)
+    if batch.manifest is not None:
+        batch.manifest.done(plan)
+
+
 def _run_apart(
     plans: Sequence[Plan], run_one: Callable[[Plan], Outcome], n_jobs: int, pipeline: Pipeline
 ) -> Generator[Outcome, None, None]:
     """Run plans in processes; outcomes come back without their source, which may be a whole file."""
     from convcli.pipeline.pool import work_apart
+    from convcli.process import ending
+
+    ending.unwatch()
 
     def run_far(plan: Plan) -> tuple[Any, ...]:
         return run_one(plan)[1:]
 
     def lost(plan: Plan, pid: int, code: int) -> tuple[Any, ...]:
-        from convcli.images.write import discard_parts
+        from convcli.pipeline.output_files import discard_lost
 
         # A killed child cannot remove its unfinished files; their names hold its process number.
-        discard_parts({path.parent for path in plan.written_paths}, pid)
+        discard_lost(plan, pid)
         return _lost(code)
 
     results = work_apart(plans, run_far, n_jobs, stop=pipeline.stop, lost=lost)
@@ -246,7 +236,8 @@ def _run_apart(
 
 def _lost(code: int) -> tuple[Any, ...]:
     """Return the outcome, without its source, of an input whose process has died."""
-    how = f"was killed (signal {-code})" if code < 0 else f"ended early (exit code {code})"
+    number = -code if code < 0 else code - 128
+    how = f"was killed (signal {number})" if number > 0 else f"ended early (exit code {code})"
     hint = "not enough memory for several files at a time? -j 1 runs one"
     return Outcome(InputFile(None), error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]
 
@@ -255,21 +246,24 @@ def _run_one(plan: Plan, pipeline: Pipeline, batch: BatchPlan) -> Outcome:
     """Run one plan; errors become its outcome, except for a bug with a single input, which has its own exit code."""
     manifest = batch.manifest
     try:
-        if manifest is not None:
-            # The record comes first: a run that is killed after it leaves files that --resume knows to be ours.
-            manifest.begin(plan)
-        report = pipeline.run(plan)
-        if batch.finish is not None:
-            batch.finish(plan, report)
-        if manifest is not None:
-            manifest.done(plan)
-        return Outcome(source=plan.source, report=report)
+        if manifest is None:
+            return Outcome(source=plan.source, report=pipeline.run(plan))
+        # The record comes first: a run that is killed after it leaves files that --resume knows to be ours.
+        manifest.begin(plan)
+        try:
+            return Outcome(source=plan.source, report=pipeline.run(plan))
+        except BaseException:
+            manifest.failed(plan)
+            raise
     except Stopped:
         # Stopped is an Exception: without this clause an interrupted input would be told as a bug.
         raise
     except ConvcliError as error:
+        # Two runs with --skip-existing: the one that comes later leaves what the other has made meanwhile.
+        if plan.request.skip_existing and "n_existing" in error.facts:
+            return Outcome(source=plan.source, skipped="another run has made its outputs meanwhile")
         return Outcome(source=plan.source, error=error.within(plan.source.label))
     except Exception as error:
-        if batch.n_inputs == 1 and batch.finish is None and not isinstance(error, MemoryError):
+        if batch.n_inputs == 1 and not batch.tolerant and not isinstance(error, MemoryError):
             raise
         return failed_by_bug(plan.source, error)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, OutputError, UsageError
-from convcli.pipeline.inputs import is_special
+from convcli.images.files import FileState
 from convcli.pipeline.names import MANIFEST_NAME, InputFile, how_to_tell_apart, refuse_clashes
+from convcli.pipeline.own import is_orphan, is_output
 from convcli.pipeline.plan import Plan
+from convcli.pipeline.search import is_special
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from convcli.pipeline.manifest import Manifest
+
+OWN = "an output of this command"
 
 
 class Outcome(NamedTuple):
@@ -66,13 +71,17 @@ def _set_aside(plans: Sequence[Plan], reason: str, aside: Callable[[Plan], bool]
     return kept, skipped
 
 
-def leave_own_outputs(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
-    """Split off inputs that a search found and this batch writes: outputs of an earlier run into the same place."""
+def leave_own_outputs(plans: Sequence[Plan], sources: Sequence[InputFile] = ()) -> tuple[list[Plan], list[Outcome]]:
+    """Split off inputs that a search found and this batch writes; say of other outputs, not planned, what they are."""
     # Real paths: the input folder and --out-dir may reach one place by different links.
     written = {os.path.realpath(path) for plan in plans for path in plan.written_paths}
-    return _set_aside(
-        plans, "an output of this command", lambda plan: plan.source.searched and _real(plan.source) in written
-    )
+
+    def is_own(source: InputFile) -> bool:
+        return source.searched and _real(source) in written and source.path is not None and is_output(source.path)
+
+    kept, skipped = _set_aside(plans, OWN, lambda plan: is_own(plan.source))
+    reasons = ((source, OWN if is_own(source) else "an output of an earlier run") for source in sources)
+    return kept, [*skipped, *(Outcome(source=source, skipped=reason) for source, reason in reasons)]
 
 
 def leave_done(plans: Sequence[Plan], manifest: Manifest) -> tuple[list[Plan], list[Outcome]]:
@@ -129,24 +138,55 @@ def _refuse_file_as_folder(folder: Path) -> None:
         raise OutputError(f"{there} is no folder, and outputs would go into it", hint="choose another name")
 
 
-def refuse_existing(plans: Sequence[Plan], manifest: Manifest | None) -> None:
-    """Refuse files that exist, except those of the manifest.
+def _existence(plans: Sequence[Plan]) -> Callable[[Path], bool]:
+    """Return the question whether an output is there, in its folder or its store."""
+    if not plans or not plans[0].request.out_url:
+        # lexists, not exists: a broken link is an entry too, and would be replaced.
+        return os.path.lexists
+    from convcli.pipeline.publish import published
+
+    return published(plans).__contains__
+
+
+def with_replaceable(plans: Sequence[Plan], manifest: Manifest | None) -> list[Plan]:
+    """Let each plan replace files that the manifest has as ours, and reports whose files are gone."""
+    return [replace(plan, replaces=found) if (found := _replaceable(plan, manifest)) else plan for plan in plans]
+
+
+def note_altered(plans: Sequence[Plan], manifest: Manifest) -> list[Plan]:
+    """Note where outputs are not as they were written: they are made again, and the change is lost."""
+    note = "an output had been changed since it was written: it is made again"
+    return [replace(plan, notes=(*plan.notes, note)) if manifest.altered(plan) else plan for plan in plans]
+
+
+def _replaceable(plan: Plan, manifest: Manifest | None) -> dict[Path, FileState]:
+    found = {}
+    for path in plan.written_paths:
+        is_ours = (manifest is not None and manifest.owns(path)) or (path == plan.report_path and is_orphan(path))
+        if is_ours:
+            with contextlib.suppress(OSError):  # nothing of that name
+                found[path] = FileState.of(path, follow=False)
+    return found
+
+
+def refuse_existing(plans: Sequence[Plan], *, resume: bool) -> None:
+    """Refuse files that exist, except those that a plan may replace.
 
     Raises
     ------
     OutputError
         With ``n_existing``.
     """
+    is_there = _existence(plans)
     existing = [
-        path
+        plan.request.url_of(path) or path
         for plan in plans
         for path in plan.written_paths
-        # lexists, not exists: a broken link is an entry too, and would be replaced.
-        if os.path.lexists(path) and not (manifest and manifest.owns(path))
+        if is_there(path) and path not in plan.replaces
     ]
     if existing:
         more = f" and {len(existing) - 1} more outputs exist" if len(existing) > 1 else " exists"
-        begun = manifest is None and os.path.lexists(plans[0].request.out_dir / MANIFEST_NAME)
+        begun = not resume and os.path.lexists(plans[0].request.out_dir / MANIFEST_NAME)
         more_hint = ", --resume goes on where a batch ended" if begun else ""
         hint = f"--overwrite replaces, --skip-existing leaves them{more_hint}"
         raise OutputError(f"{existing[0]}{more}", hint=hint, n_existing=len(existing))
@@ -155,8 +195,9 @@ def refuse_existing(plans: Sequence[Plan], manifest: Manifest | None) -> None:
 def leave_existing(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
     """Keep only the outputs that are missing; an input without any is left alone."""
     kept, skipped = [], []
+    is_there = _existence(plans)
     for plan in plans:
-        missing = tuple(output for output in plan.outputs if output.path is None or not os.path.lexists(output.path))
+        missing = tuple(output for output in plan.outputs if output.path is None or not is_there(output.path))
         if len(missing) == len(plan.outputs):
             kept.append(plan)
         elif missing:
@@ -168,3 +209,18 @@ def leave_existing(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
         else:
             skipped.append(Outcome(source=plan.source, skipped="its outputs exist"))
     return kept, skipped
+
+
+def while_there(outcomes: Generator[Outcome, None, None], manifest: Manifest) -> Iterator[Outcome]:
+    """Pass outcomes on while the output folder is there, and refuse an end at which outputs have gone."""
+    written: list[str] = []
+    with contextlib.closing(outcomes):
+        for outcome in outcomes:
+            manifest.check()
+            written += [str(one["path"]) for one in (outcome.report or {}).get("outputs", ()) if one["path"] != "-"]
+            yield outcome
+    gone = [path for path in written if not os.path.lexists(path)]
+    if gone:
+        more = f" and {len(gone) - 1} more outputs have" if len(gone) > 1 else " has"
+        hint = "--resume makes what is missing"
+        raise OutputError(f"{gone[0]}{more} gone since this run wrote them: somebody removed them", hint=hint)

@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError, is_url
 from convcli.images import formats
+from convcli.layers.library import is_model
 from convcli.pipeline.flags import refuse
-from convcli.pipeline.objects import PAGE, Entry, Folder, Objects, open_objects
-from convcli.pipeline.request import parse_request
+from convcli.pipeline.inputs import is_folder_url
+from convcli.pipeline.objects import PAGE, Entry, Folder, Objects
+from convcli.pipeline.places import open_objects
+from convcli.pipeline.request import ApplyRequest, parse_request
 from convcli.pipeline.shards import Job, ShardSize, write_job
 
 #: The first name below {dir} holds the whole name of the input, and nothing else that varies between inputs.
@@ -49,12 +52,13 @@ def plan_job(place: Objects, words: Sequence[str], flags: Mapping[str, Any], siz
     from convcli.pipeline.plan import Planner
     from convcli.pipeline.shard_run import encode, versions
 
-    flags = _checked(flags)
-    planner = Planner(parse_request(flags))
+    request = parse_request(flags)
+    flags = _checked(request, flags)
+    planner = Planner(request)
     out_dir = str(flags["out_dir"])
     if not flags.get("overwrite") and next(open_objects(out_dir).pages(), None):
         raise OutputError(f"{out_dir} is not empty", hint="a folder of its own, or --overwrite")
-    source = find_source(words, leave=(out_dir, place.text), **how)
+    source = find_source(words, leave=(out_dir, _whole(place.text)), **how)
     facts = {
         "flags": {key: value for key, value in flags.items() if value is not None},
         "loaded": encode(planner.loaded),
@@ -65,24 +69,33 @@ def plan_job(place: Objects, words: Sequence[str], flags: Mapping[str, Any], siz
     return Job(place)
 
 
-def _checked(flags: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(request: ApplyRequest, flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flags with whole paths; refuse what could give two inputs one name."""
-    request = parse_request(flags)
     refuse([
         (request.is_one_file, "-o is one file, and a job has many inputs", "--layout picture --out-dir DIR"),
         ("out_dir" not in flags, "a job needs a folder for its outputs", "--out-dir DIR"),
+        (is_model(request.stack), "a job holds layers, and a model's depend on the image's size",
+         "convcli apply, or its first layers as a stack file"),
         (request.skip_existing, "--skip-existing does nothing to a job", "a job does what is missing"),
         (request.name is not None and not _TELLS_APART.match(request.name or ""),
          f"--name {request.name!r} could give two inputs one name, and a job cannot see them together",
          "begin it with {dir}/{file}/, or {dir}/{file}_{bank}.{ext}"),
     ])  # fmt: skip
     given = dict(flags)
-    for key in ("out_dir", "stack"):
+    # The job holds taps and layers: names of objects are only for people, and must not be read again.
+    given["kernels"] = tuple(name.rpartition("/")[2] if "://" in name else name for name in flags.get("kernels", ()))
+    if is_url(str(given.get("stack", ""))):
+        given["stack"] = str(given["stack"]).rpartition("/")[2]
+    for key in {"out_dir", "stack"} & given.keys():
         # A stack that ships has a name and no path.
-        is_name = key == "stack" and not os.path.exists(given.get(key, ""))  # noqa: PTH110 - raises nothing
-        if key in given and not is_name and not is_url(str(given[key])):
-            given[key] = os.path.abspath(given[key])  # noqa: PTH100 - links stay
+        if key == "out_dir" or Path(given[key]).exists():
+            given[key] = _whole(str(given[key]))
     return given
+
+
+def _whole(name: str) -> str:
+    """Return a name that means the same in every folder."""
+    return name if is_url(name) else os.path.abspath(name)  # noqa: PTH100 - links stay
 
 
 def find_source(
@@ -97,10 +110,12 @@ def find_source(
     UsageError
         There is no input.
     """
-    if len(words) == 1 and not listed and Path(words[0]).is_dir():
-        root = os.path.abspath(words[0])  # noqa: PTH100 - links stay
-        left = tuple(f"{os.path.relpath(each, root)}/" for each in leave if not is_url(each))
-        return Source(root, _pictures(open_objects(root).pages(), left, recursive))
+    if len(words) == 1 and not listed and (is_folder_url(words[0]) or Path(words[0]).is_dir()):
+        stored = is_url(words[0])
+        root = _whole(words[0].rstrip("/") or "/")
+        left = [f"{each.removeprefix(root).strip('/')}/" for each in leave if each.startswith(root)]
+        # A store has no folders: all names below a prefix are meant.
+        return Source(root, _pictures(open_objects(root).pages(), left, recursive or stored))
     if not words and not listed:
         raise UsageError("no input given", hint="convcli job plan JOB photos/ -k sobel --out-dir edges")
     return Source("", _named([*words, *listed]))
@@ -123,13 +138,14 @@ def _named(names: Sequence[str]) -> Iterator[list[Entry]]:
     for first in range(0, len(names), PAGE):
         page = []
         for name in names[first : first + PAGE]:
-            if name == "-" or Path(name).is_dir():
+            if name == "-" or is_folder_url(name) or Path(name).is_dir():
                 kind = "standard input" if name == "-" else "a folder beside other inputs"
                 raise ImageError(f"{name} is {kind}", hint="one folder, or names of files, or --files-from FILE")
-            path = os.path.abspath(name)  # noqa: PTH100
+            path = _whole(name)
             if path not in seen:
                 seen.add(path)
-                page.append(Folder(Path()).entry(path))
+                # To ask a store about each name would take longer than the job: objects have no ETag here.
+                page.append(Entry(name, 0, "") if is_url(name) else Folder(Path()).entry(path))
         yield page
 
 

@@ -1,14 +1,13 @@
 """The record of a batch, with which ``--resume`` does only what is missing or changed.
 
-One JSON line before the first file of an input gets its name (``begin``), one after the last (``done``): however a run
-ends, each file is either recorded as whole, or known to be ours and made again. Outputs are named relative to the
-folder and inputs by their real path, so that the record holds wherever a run is started.
+One JSON line before the first file of an input gets its name (``begin``), one after the last (``done``, or ``failed``,
+which undoes the first): however a run ends, each file is either recorded as whole, or known to be ours and made again.
+Outputs are named relative to the folder and inputs by their real path: the record holds wherever a run is started.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -18,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from convcli.errors import ImageError, OutputError
+from convcli.images.files import PART_SUFFIX, FileState, vanished
 from convcli.pipeline.names import MANIFEST_NAME
+from convcli.pipeline.record_file import append_line, lock_file
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import OPTIONS
 from convcli.version import __version__
@@ -36,10 +37,11 @@ def content_key(source: InputFile) -> str:
     OSError
         The file cannot be read.
     """
-    if source.path is None:
-        return hashlib.blake2b(source.data, digest_size=16).hexdigest()
+    readable = source.readable
+    if isinstance(readable, bytes):
+        return hashlib.blake2b(readable, digest_size=16).hexdigest()
     # file_digest reads in blocks: an image may be larger than memory.
-    with source.path.open("rb") as file:
+    with readable.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
@@ -52,12 +54,15 @@ def parameter_key(plan: Plan) -> str:
     return digest.hexdigest()
 
 
+Key = tuple[str, ...]
+
+
 class Record(NamedTuple):
-    """The outputs of one input; ``sizes`` is ``None`` until all files are complete."""
+    """The outputs of one input, with bytes and time of change; ``files`` is ``None`` until all are complete."""
 
     content: str
     parameters: str
-    sizes: dict[str, int] | None
+    files: dict[str, list[int]] | None
 
 
 class Manifest:
@@ -83,10 +88,12 @@ class Manifest:
         self._lock = threading.Lock()
         self._file: BinaryIO | None = None
         self._is_alone = False
-        #: By real input and outputs: an input that is found through two folders has two sets of outputs.
-        self._records: dict[tuple[str, ...], Record] = {}
-        #: The record that wrote an output last.
-        self._writers: dict[str, tuple[str, ...]] = {}
+        #: Tells the lines of this run from those of others that do the same at the same time.
+        self._run = os.urandom(4).hex()
+        #: By real input and outputs (an input that is found through two folders has two sets of outputs), then by run.
+        self._records: dict[Key, dict[str, Record]] = {}
+        #: Keys and runs that wrote an output, the last one at the end.
+        self._writers: dict[str, list[tuple[Key, str]]] = {}
         self._n_bytes = 0
         for line in self._lines():
             self._take(line)
@@ -108,40 +115,56 @@ class Manifest:
         outputs = line.get("outputs")
         if not isinstance(outputs, dict | list) or not all(isinstance(name, str) for name in outputs):
             return
-        key = (str(line.get("input")), *sorted(outputs))
+        key, run = (str(line.get("input")), *sorted(outputs)), str(line.get("run"))
+        records = self._records.setdefault(key, {})
         if line.get("event") == "begin":
-            self._records[key] = Record(str(line.get("content")), str(line.get("parameters")), None)
-            self._writers.update(dict.fromkeys(outputs, key))
-        elif line.get("event") == "done" and isinstance(outputs, dict) and key in self._records:
-            self._records[key] = self._records[key]._replace(sizes=outputs)
+            records[run] = Record(str(line.get("content")), str(line.get("parameters")), None)
+            for name in outputs:
+                self._writers.setdefault(name, []).append((key, run))
+        elif line.get("event") == "done" and isinstance(outputs, dict) and run in records:
+            records[run] = records[run]._replace(files=outputs)
+        elif line.get("event") == "failed" and records.pop(run, None):
+            for name in outputs:  # they may be another program's by now
+                self._writers[name].remove((key, run))
 
-    def _key(self, plan: Plan) -> tuple[str, ...]:
+    def _key(self, plan: Plan) -> Key:
         return (_input_name(plan.source), *sorted(self._name(path) for path in plan.written_paths))
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
 
     def is_done(self, plan: Plan) -> bool:
-        """Whether this input is done with these parameters, and its files still have their sizes."""
+        """Whether this input is done with these parameters, and its files are as they were written."""
         key = self._key(plan)
-        record = self._records.get(key)
-        if record is None or record.sizes is None or record.parameters != parameter_key(plan):
-            return False
-        if any(self._writers[name] != key for name in record.sizes):
-            return False  # another input has used the name since
+        if any(not (writers := self._writers.get(name)) or writers[-1][0] != key for name in key[1:]):
+            return False  # nobody has written it, or another input has used the name since
+        parameters = parameter_key(plan)
+        records = [one for one in self._records[key].values() if one.files and one.parameters == parameters]
         try:
-            whole = all((self.folder / name).stat().st_size == size for name, size in record.sizes.items())
-            return whole and record.content == content_key(plan.source)
+            whole = [one for one in records if one.files == {name: self._state(name) for name in key[1:]}]
+            return bool(whole) and whole[-1].content == content_key(plan.source)
         except OSError:
             return False
 
+    def altered(self, plan: Plan) -> list[str]:
+        """Return the outputs of an input that exist and are not as they were written."""
+        known: dict[str, list[list[int]]] = {}
+        for record in self._records.get(self._key(plan), {}).values():
+            for name, state in (record.files or {}).items():
+                known.setdefault(name, []).append(state)
+        there = {name: states for name, states in known.items() if (self.folder / name).is_file()}
+        return [name for name, states in there.items() if self._state(name) not in states]
+
+    def _state(self, name: str) -> list[int]:
+        return list(FileState.of(self.folder / name)[2:])
+
     def owns(self, path: Path) -> bool:
         """Whether an earlier run began to write this file, which may thus be replaced."""
-        return self._name(path) in self._writers
+        return bool(self._writers.get(self._name(path)))
 
     def outputs(self) -> frozenset[str]:
         """Return the real paths of all files that a run began to write."""
-        return frozenset(os.path.realpath(self.folder / name) for name in self._writers)
+        return frozenset(os.path.realpath(self.folder / name) for name, keys in self._writers.items() if keys)
 
     def lock(self, *, alone: bool) -> None:
         """Open the record for writing, until :meth:`close`; where files cannot be locked, nothing is refused.
@@ -164,7 +187,7 @@ class Manifest:
         except OSError as error:
             raise self._unwritable(error) from None
         try:
-            self._is_alone = _lock_file(self._file, alone=alone) and alone
+            self._is_alone = lock_file(self._file, alone=alone) and alone
         except BlockingIOError:
             self.close()
             raise OutputError(
@@ -174,6 +197,23 @@ class Manifest:
         if alone and self._file.seek(0, os.SEEK_END) != self._n_bytes:
             self.close()
             raise OutputError(f"another run has written into {self.folder} just now", hint="run the command again")
+
+    def check(self) -> None:
+        """Refuse to go on where the folder was removed or renamed: what was done would be lost without a word.
+
+        Raises
+        ------
+        OutputError
+            The record that is being written has not its name any more.
+        """
+        assert self._file is not None, "the record is not locked"
+        with contextlib.suppress(OSError):
+            if os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
+                return
+        raise OutputError(
+            f"{self.folder} was removed or renamed while this run was writing into it",
+            hint="the same command with --resume makes what is missing",
+        )
 
     def close(self) -> None:
         """Close the record and unlock the folder."""
@@ -186,8 +226,6 @@ class Manifest:
 
         Does nothing unless the folder is locked for this run alone: another run may still be writing them.
         """
-        from convcli.images.write import PART_SUFFIX
-
         if not self._is_alone:
             return 0
         n_removed = 0
@@ -212,9 +250,16 @@ class Manifest:
             content = content_key(plan.source)
         except OSError as error:
             raise ImageError(f"cannot read it: {error.strerror}", hint="check the file's permissions") from None
+        self.check()
         name, *outputs = self._key(plan)
         keys = {"content": content, "parameters": parameter_key(plan)}
         self._append({"event": "begin", "input": name, **keys, "outputs": outputs})
+
+    def failed(self, plan: Plan) -> None:
+        """Record that nothing is left of what :meth:`begin` announced."""
+        name, *outputs = self._key(plan)
+        with contextlib.suppress(OutputError):  # a disk that is full: the error that led here is told
+            self._append({"event": "failed", "input": name, "outputs": outputs})
 
     def done(self, plan: Plan) -> None:
         """Record that all files of an input are complete.
@@ -222,24 +267,21 @@ class Manifest:
         Raises
         ------
         OutputError
-            A file has gone already, or the record cannot be written.
+            A file or the folder has gone already, or the record cannot be written.
         """
         try:
-            sizes = {self._name(path): path.stat().st_size for path in plan.written_paths}
+            files = {name: self._state(name) for name in self._key(plan)[1:]}
         except OSError as error:
-            raise OutputError(f"{error.filename} has gone: {error.strerror}", hint="run it again") from None
-        self._append({"event": "done", "input": _input_name(plan.source), "outputs": sizes})
+            raise vanished(Path(str(error.filename))) from None
+        self.check()
+        self._append({"event": "done", "input": _input_name(plan.source), "outputs": files})
 
     def _append(self, entry: dict[str, object]) -> None:
         assert self._file is not None, "the record is not locked"
-        line = f"{to_json(entry)}\n".encode(errors="surrogateescape")
+        line = f"{to_json({**entry, 'run': self._run})}\n".encode(errors="surrogateescape")
         try:
             with self._lock:
-                if _is_torn(self._file):  # another run was killed while writing: start a new line
-                    line = b"\n" + line
-                # An unbuffered write to a full disk may store a part of the line without an error.
-                if self._file.write(line) != len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                append_line(self._file, line)
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -250,38 +292,4 @@ class Manifest:
 def _input_name(source: InputFile) -> str:
     """Return a name for an input that does not depend on the current folder."""
     frame = "" if source.frame is None else f"[{source.frame}]"
-    return "<stdin>" if source.path is None else os.path.realpath(source.path) + frame
-
-
-def _is_torn(file: BinaryIO) -> bool:
-    """Return whether the last line of an open file is incomplete."""
-    n_bytes = os.fstat(file.fileno()).st_size
-    if not n_bytes:
-        return False
-    if hasattr(os, "pread"):  # the position may be shared with other processes
-        return os.pread(file.fileno(), 1, n_bytes - 1) != b"\n"
-    file.seek(n_bytes - 1)
-    return file.read(1) != b"\n"
-
-
-def _lock_file(file: BinaryIO, *, alone: bool) -> bool:
-    """Lock an open file against other runs; return whether this system and file system can.
-
-    Raises
-    ------
-    BlockingIOError
-        Another run has locked it.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return False
-    try:
-        # flock, not lockf: forked children share the lock, and closing another handle of the file does not end it.
-        fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        # A subclass of OSError: it must pass before file systems without locks are forgiven.
-        raise
-    except OSError:
-        return False
-    return True
+    return source.url or "<stdin>" if source.path is None else os.path.realpath(source.path) + frame

@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from pathlib import Path, PurePath, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
 
-from convcli.errors import OutputError, UsageError, near_names
+from convcli.errors import ImageError, OutputError, UsageError, near_names
+
+if TYPE_CHECKING:
+    from convcli.images.files import FileState
 
 #: One file per map: a map of a single-plane kernel is named by kernel and plane, of a dense bank by kernel alone.
 MAP_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}-{channel}.{ext}"
 DENSE_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}.{ext}"
 PICTURE_TEMPLATE = "{dir}/{stem}_{bank}.{ext}"
+#: Layouts of one picture, for which maps are combined; and layouts that are drawn, with captions.
+PICTURES, PAGES = ("picture", "before-after"), ("sheet", "before-after")
 FIELDS = ("dir", "parent", "file", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
 #: Beginnings of a template that may tell inputs of one name apart, the simplest first.
 _TELLING = ("{dir}/{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")
@@ -24,9 +29,11 @@ MANIFEST_NAME = ".convcli-manifest.jsonl"
 class InputFile(NamedTuple):
     """One input: where it is, and where it stood below the folder that was searched.
 
-    ``path`` is ``None`` for standard input, whose bytes are ``data``. ``frame`` is a page or frame of a file that has
-    several. ``below`` keeps the tree of a recursive search
-    under ``--out-dir``; ``searched`` is a file that was found in a folder, not named.
+    ``path`` is ``None`` for an object of a store, which is at ``url``, and for standard input, whose bytes are in
+    ``data``. ``frame`` is a page or frame of a file that has several. ``below`` keeps the tree of a recursive search
+    under ``--out-dir``; ``searched`` is a file that was found in a folder, not named. ``etag`` is the one that a file
+    or object must have, if any; ``state`` is that of the file when it was planned; ``is_output`` is a file that a
+    search found where outputs go and that an earlier run wrote.
     """
 
     path: Path | None
@@ -34,49 +41,80 @@ class InputFile(NamedTuple):
     frame: int | None = None
     below: PurePosixPath = PurePosixPath()
     searched: bool = False
+    url: str = ""
+    etag: str = ""
+    state: FileState | None = None
+    is_output: bool = False
 
     @property
     def readable(self) -> Path | bytes:
-        """The source for ``convcli.images``: the path, or the bytes of standard input."""
-        return self.data if self.path is None else self.path
+        """The source for ``convcli.images``: the path, that of a local copy, or the bytes of standard input.
+
+        Raises
+        ------
+        ImageError
+            It has another ETag than :attr:`etag`.
+        """
+        if self.url:
+            from convcli.pipeline.staging import local_copy
+
+            path, etag = local_copy(self.url)
+        elif self.path is None:
+            return self.data
+        elif self.etag:
+            from convcli.pipeline.objects import file_etag
+
+            path, etag = self.path, file_etag(self.path)
+        else:
+            return self.path
+        # A file that has gone has no ETag: it fails where it is read, with the reason.
+        if self.etag and etag not in ("", self.etag):
+            raise ImageError("it has changed since it was listed", hint="run it again, or plan another job")
+        return path
 
     @property
     def label(self) -> str:
         """Name for messages and reports; a frame of several as ``file[3]``."""
-        name = "<stdin>" if self.path is None else str(self.path)
+        name = self.url or ("<stdin>" if self.path is None else str(self.path))
         return name if self.frame is None else f"{name}[{self.frame}]"
+
+    @property
+    def _named(self) -> PurePath:
+        """The name as a path; the scheme of a URL is a folder there."""
+        return PurePosixPath(self.url or "stdin") if self.path is None else self.path
 
     @property
     def stem(self) -> str:
         """File name without its last suffix."""
-        return "stdin" if self.path is None else self.path.stem or self.path.name
+        return self._named.stem or self._named.name
 
     @property
     def file(self) -> str:
         """File name with its suffix."""
-        return "stdin" if self.path is None else self.path.name
+        return self._named.name
 
     @property
     def suffix(self) -> str:
         """Last suffix of the file, without its dot."""
-        return "" if self.path is None else self.path.suffix.removeprefix(".")
+        return self._named.suffix.removeprefix(".")
 
     @property
     def parent(self) -> str:
         """Name of the folder that the file is in; empty for the current one and for standard input."""
         # The parent of "../a.png" is "..", which must not lead out of the output folder.
-        return "" if self.path is None else self.path.parent.name.replace("..", "")
+        return self._named.parent.name.replace("..", "")
 
 
 class MapName(NamedTuple):
-    """One output map: which kernel made it, from which planes, and whether its taps sum to zero.
+    """One output map: which kernel made it, from which planes, and the nature of its values, which decides its tone.
 
-    ``channel`` is empty for a kernel that mixes planes by taps of its own (a dense bank).
+    ``channel`` is empty for a kernel that mixes planes by taps of its own (a dense bank). ``nature`` is a key of
+    :data:`convcli.pipeline.tones.AUTO`.
     """
 
     kernel: str
     channel: str
-    zero_sum: bool
+    nature: str = "other"
 
     @property
     def label(self) -> str:
@@ -138,7 +176,7 @@ def output_path(out_dir: Path, template: str, values: Mapping[str, str]) -> Path
 
 
 def refuse_clashes(wanted: Iterable[tuple[Path, str]], *, hint: Callable[[], str]) -> None:
-    """Refuse two owners of one path, compared without case, as some file systems do.
+    """Refuse two owners of one path; names that differ in case alone are one where the disk says so.
 
     Parameters
     ----------
@@ -152,11 +190,17 @@ def refuse_clashes(wanted: Iterable[tuple[Path, str]], *, hint: Callable[[], str
     OutputError
         Names the path and both owners.
     """
-    owners: dict[str, str] = {}
+    owners: dict[str, tuple[Path, str]] = {}
     for path, owner in wanted:
-        other = owners.setdefault(str(path).casefold(), owner)
-        if other != owner:
+        other_path, other = owners.setdefault(str(path).casefold(), (path, owner))
+        if other != owner and (path == other_path or _folds_case(path.parent)):
             raise OutputError(f"{path} would be written by {other} and by {owner}", hint=hint())
+
+
+def _folds_case(folder: Path) -> bool:
+    from convcli.images.rename import folds_case
+
+    return folds_case(folder)
 
 
 def how_to_tell_apart(sources: Sequence[InputFile]) -> str:
@@ -250,10 +294,3 @@ def parse_frames(text: str, n_frames: int) -> tuple[int, ...]:
             )
         frames.update(range(int(first), end + 1))
     return tuple(sorted(frames))
-
-
-def stack_names() -> Iterable[str]:
-    """Return the names of the stacks that ship."""
-    from convcli.layers.library import shipped_stacks
-
-    return shipped_stacks()

@@ -1,4 +1,4 @@
-"""Objects by name: listed page by page, read, put whole, created once."""
+"""Objects by name: listed page by page, read, put whole, created once; and a local folder of them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from convcli.errors import ImageError, OutputError, is_url, local_path
-from convcli.images.write import PART_SUFFIX, explained
+from convcli.errors import ImageError, OutputError
+from convcli.images.files import PART_SUFFIX, explained
+from convcli.images.rename import give_new_name
 
 #: Entries of one page of a listing.
 PAGE = 1000
@@ -45,26 +46,13 @@ class Objects(Protocol):
         """Store an object whole unless there is one of this name; return whether it was stored."""
 
 
-def open_objects(text: str) -> Objects:
-    """Return the place that a path or a URL names.
-
-    Raises
-    ------
-    UsageError
-        It is a URL.
-    """
-    return Folder(local_path(text))
-
-
-def join(place: str, name: str) -> str:
-    """Return the path or URL of a name below a place.
-
-    Examples
-    --------
-    >>> join("s3://b/photos", "2020/a.jpg"), join("photos", "a.jpg")
-    ('s3://b/photos/2020/a.jpg', 'photos/a.jpg')
-    """
-    return f"{place.rstrip('/')}/{name}" if is_url(place) else os.path.join(place, name)  # noqa: PTH118 - stays a text
+def file_etag(path: Path) -> str:
+    """Return a text that changes with the content of a file; empty if it is not there."""
+    try:
+        facts = path.stat()
+    except (OSError, ValueError):  # ValueError: a NUL in it, from a list
+        return ""
+    return f"{facts.st_mtime_ns:x}-{facts.st_size:x}"
 
 
 class Folder:
@@ -102,11 +90,8 @@ class Folder:
 
     def entry(self, name: str) -> Entry:
         """Return a file's entry; one that is not there has no bytes and no ETag."""
-        try:
-            facts = (self.path / name).stat()
-        except (OSError, ValueError):  # ValueError: a NUL in it, from a list
-            return Entry(name, 0, "")
-        return Entry(name, facts.st_size, f"{facts.st_mtime_ns:x}-{facts.st_size:x}")
+        etag = file_etag(self.path / name)
+        return Entry(name, (self.path / name).stat().st_size if etag else 0, etag)
 
     def get(self, name: str) -> tuple[bytes, str]:
         """Return the bytes and the ETag of a file."""
@@ -126,8 +111,7 @@ class Folder:
     def create(self, name: str, data: bytes) -> bool:
         """Store a file whole unless there is one; return whether it was stored."""
         try:
-            # A link is the only way to give a whole file a name that must be free; it fails in one step.
-            self._store(name, data, os.link)
+            self._store(name, data, give_new_name)
         except OutputError as error:
             if isinstance(error.__cause__, FileExistsError):
                 return False

@@ -6,7 +6,8 @@ A :class:`Planner` is made once a batch: it loads the bank or the stack and answ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from convcli.pipeline.request import ApplyRequest
 
 if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
+    from convcli.images.files import FileState
     from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSelection
     from convcli.layers.stack import Stack
@@ -51,6 +53,8 @@ class Plan:
         Frames that become one picture, each planned by itself with the same single output; empty for one picture.
     keeps_report : bool
         Only some maps are made, beside others whose report stays as it is.
+    replaces : mapping of Path to FileState
+        Existing files that may be replaced without ``--overwrite``, as they were when that was decided.
     """
 
     request: ApplyRequest
@@ -63,6 +67,7 @@ class Plan:
     notes: tuple[str, ...]
     frames: tuple[Plan, ...] = ()
     keeps_report: bool = False
+    replaces: Mapping[Path, FileState] = field(default_factory=dict)
 
     @property
     def maps(self) -> tuple[MapName, ...]:
@@ -71,7 +76,14 @@ class Plan:
 
     def tones(self, depth: str) -> tuple[ToneSpec, ...]:
         """Return the tone of each map at a depth, ``auto`` resolved."""
-        return self.transform.tones(depth, on_sheet=self.outputs[0].kind == "sheet")
+        from convcli.pipeline.tones import ON_SHEET, resolve_tones
+
+        if self.request.tone == "auto" and self.outputs[0].kind == "sheet":
+            return (ON_SHEET,) * len(self.maps)
+
+        request, n_indexes = self.request, self.transform.n_indexes
+        is_normalized = request.normalize is not None
+        return resolve_tones(request.tone, self.maps, depth, n_indexes=n_indexes, is_normalized=is_normalized)
 
     @property
     def white(self) -> float:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from convcli.layers.data import row_as_dict
 from convcli.version import __version__
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def describe(plan: Plan) -> dict[str, Any]:
             "frames": len(plan.frames or plan.transform.frames) or info.n_frames,
         },
         **parts,
+        "layers": [row_as_dict(row) for row in plan.transform.walk.rows],
         **({} if plan.request.region is None else {"region": list(plan.request.region)}),
         "outputs": [output.as_dict() for output in plan.outputs],
         "notes": list(plan.notes),
@@ -98,18 +100,17 @@ def conventions(plan: Plan) -> dict[str, object]:
     return words | {"kernel": parts["kernel"]["name"], **parts["conv"]}
 
 
-#: Share of clipped samples above which the report warns.
-CLIP_WARNING = 0.001
-
-
 def image_report(
     plan: Plan, writers: Sequence[OutputWriter], sizes: list[int | None], seconds: float
 ) -> dict[str, Any]:
     """Return the plan's description with the results of the run: values, clipped samples, bytes, seconds."""
+    from convcli.pipeline.clipping import clip_messages
+
     report: dict[str, Any] = describe(plan)
     maps: dict[int, dict[str, Any]] = {}
     for writer, size, entry in zip(writers, sizes, report["outputs"], strict=True):
         entry["bytes"] = size
+        entry.update(writer.facts)
         counts = writer.counts
         raw = writer.is_raw
         tones = plan.tones(writer.output.depth)
@@ -119,11 +120,15 @@ def image_report(
                 "name": named.label,
                 "kernel": named.kernel,
                 "channel": named.channel,
+                "layer": plan.transform.layer_of(index),
                 "path": entry["path"],
                 "min": float(counts.minimum[place]),
                 "max": float(counts.maximum[place]),
                 "mean": float(counts.mean[place]),
                 "tone": "none" if raw else str(tones[index]),
+                **({"tone_reason": tones[index].reason} if tones[index].reason and not raw else {}),
+                "depth": writer.output.depth,
+                "keeps_brightness": plan.request.tone == "auto" and named.nature == "brightness",
                 "clipped_low": int(counts.n_low[place]),
                 "clipped_high": int(counts.n_high[place]),
                 "not_a_number": int(counts.n_nan[place]),
@@ -131,7 +136,9 @@ def image_report(
                 "samples": counts.n,
             }
     report["maps"] = [maps[index] for index in sorted(maps)]
-    report["warnings"] = _warnings(report["maps"])
+    notes, report["warnings"] = clip_messages(report["maps"])
+    report["notes"] += notes
+    report["notes"] += dict.fromkeys(note for writer in writers for note in writer.notes)
     report["seconds"] = round(seconds, 4)
     plain_report = plain(report)
     assert isinstance(plain_report, dict)
@@ -144,29 +151,3 @@ def _gain(writer: OutputWriter, place: int) -> dict[str, float]:
         return {}
     gain, offset, _ = writer.tone.gain_offset(place)
     return {"gain": gain, "offset": offset}
-
-
-def _warnings(maps: list[dict[str, Any]]) -> list[str]:
-    """Say where the tone clipped more than one sample in a thousand, and which flag avoids it."""
-    n_nan = sum(one["not_a_number"] for one in maps)
-    stored = "" if all(one["tone"] == "none" for one in maps) else " (stored as 0 in integers)"
-    nan = [f"{n_nan} samples are not a number{stored}"] if n_nan else []
-    clipped = [one for one in maps if one["clipped_low"] + one["clipped_high"] > CLIP_WARNING * one["samples"]]
-    if not clipped:
-        return nan
-    low, high = sum(one["clipped_low"] for one in clipped), sum(one["clipped_high"] for one in clipped)
-    share = 100 * (low + high) / sum(one["samples"] for one in clipped)
-    values = f"{min(one['min'] for one in clipped):.5g} to {max(one['max'] for one in clipped):.5g}"
-    fact = f"{low} samples clipped low and {high} high ({_percent(share)}, values {values})"
-    return [*nan, f"{fact}; --tone stretch or signed, or -o maps.npy keep them"]
-
-
-def _percent(share: float) -> str:
-    """Return a share in percent as text, with two digits.
-
-    Examples
-    --------
-    >>> _percent(100.0), _percent(62.4), _percent(0.123)
-    ('100 %', '62 %', '0.12 %')
-    """
-    return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"

@@ -5,16 +5,19 @@ read them. Values that contradict each other, are unknown or would have no effec
 Annotations are evaluated at once: they are the table.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Annotated, Any, NamedTuple
 
-from convcli.errors import UsageError, local_path, near_names
+from convcli.errors import UsageError, is_url, near_names
 from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
-from convcli.pipeline.names import check_frames, check_template, stack_names
+from convcli.pipeline.names import check_frames, check_template
+from convcli.pipeline.option import Option, stack_names
+from convcli.pipeline.option import one_of as _one_of
+from convcli.pipeline.option import switch as _switch
 
 Floats = tuple[float, ...]
 Padding = str | tuple[Pair, Pair]
@@ -23,65 +26,17 @@ SECTIONS = ("Convolution", "Input", "Output", "Running")
 _CONV, _IN, _OUT, _RUN = SECTIONS
 
 
-class Option(NamedTuple):
-    """One flag: what it takes, what it means, and what depends on it."""
-
-    section: str
-    #: How the help writes its value; empty for a switch.
-    metavar: str
-    help: str
-    #: How the help writes the default.
-    default: str = ""
-    #: (text, flag) → value; absent: one of ``values``.
-    parse: Callable[[str, str], object] | None = None
-    #: Words that completion offers.
-    values: tuple[str, ...] = ()
-    #: Text (str), a whole number (int), a switch (bool), or text that may be given several times (list).
-    kind: type = str
-    short: str = ""
-    #: Whether an output made with another value is out of date.
-    changes_pixels: bool = True
-    #: Whether it is for the encoder of the output file.
-    encodes: bool = False
-    #: Returns more words that completion offers: names that must be looked up.
-    offers: Callable[[], Iterable[str]] = tuple
-    #: The name of its field; :data:`OPTIONS` fills it in.
-    key: str = ""
-
-    @property
-    def flag(self) -> str:
-        """Long name: in the singular if the flag may be given several times."""
-        return f"--{(self.key.removesuffix('s') if self.kind is list else self.key).replace('_', '-')}"
-
-    @property
-    def meaning(self) -> str:
-        """Help text with the default."""
-        return f"{self.help.removesuffix('.')} [{self.default}].".lstrip() if self.default else self.help
-
-    def value_of(self, text: str) -> object:
-        """Return the value that ``text`` states, or raise a UsageError."""
-        return self.parse(text, self.flag) if self.parse else flags.choice(text, self.flag, self.values)
-
-
-def _switch(section: str, meaning: str, short: str = "", *, changes_pixels: bool = True) -> Option:
-    return Option(section, "", meaning, kind=bool, short=short, changes_pixels=changes_pixels)
-
-
-def _one_of(section: str, values: str, meaning: str, default: str, **others: Any) -> Option:
-    return Option(section, values, meaning, default, None, tuple(values.split("|")), **others)
-
-
 def _able(option: str) -> str:
     return ", ".join(flags.formats_with(option))
 
 
-_path, _text = flags.text_only(local_path), flags.text_only(str.strip)
+_path, _text = flags.text_only(Path), flags.text_only(str.strip)
 _positive, _whole = partial(parse_pair, minimum=1), partial(parse_pair, minimum=0)
 _number: Callable[..., Option] = partial(Option, kind=int)
 _BORDERS = ("zeros", "constant:", "replicate", "reflect", "symmetric", "circular")
 _ENGINES = ("auto", "reference", "im2col", "gemm", "direct", "separable", "fft", "torch")
 _COMBINES = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
-_TONES = ("auto", "clip", "abs", "signed", "stretch", "offset:", "scale:")
+_TONES = ("auto", "clip", "abs", "abs:", "signed", "stretch", "offset:", "scale:")
 
 
 # fmt: off
@@ -152,7 +107,10 @@ class ApplyRequest(NamedTuple):
     output: Annotated[Path | None, Option(
         _OUT, "FILE|-", "One file; its suffix is the format.", "", _path, short="-o")] = None
     out_dir: Annotated[Path, Option(_OUT, "DIR", "Where outputs go.", "here", _path, changes_pixels=False)] = Path()
-    layout: Annotated[str | None, _one_of(_OUT, "maps|picture|sheet", "", "maps; picture with -o")] = None
+    layout: Annotated[str | None, _one_of(
+        _OUT, "maps|picture|sheet|before-after",
+        "A file a map, one picture, input and kernels and maps explained, or input and result.",
+        "maps; picture with -o")] = None
     combine: Annotated[str | None, Option(
         _OUT, "OP", f"Maps of one plane into one: {', '.join(_COMBINES)}.", values=_COMBINES)] = None
     format: Annotated[str | None, Option(
@@ -163,7 +121,7 @@ class ApplyRequest(NamedTuple):
     region: Annotated[tuple[int, int, int, int] | None, Option(
         _OUT, "X,Y,W,H", "Only these samples of the output.", "", flags.parse_region)] = None
     tone: Annotated[str, Option(
-        _OUT, "TONE", "auto, clip, abs, signed, stretch, offset:V, scale:V: how values become samples.", "auto",
+        _OUT, "TONE", "auto, clip, abs, abs:V, signed, stretch, offset:V, scale:V: how values become samples.", "auto",
         flags.word, _TONES)] = "auto"
     depth: Annotated[str | None, _one_of(
         _OUT, "1|8|16|float", "Bits a stored sample; 1 is split at half of white.", "as input")] = None
@@ -189,11 +147,20 @@ class ApplyRequest(NamedTuple):
     to_stdout: bool = False
     #: Set by a job, no process of which sees all names: outputs are named by the file with its suffix.
     whole_names: bool = False
+    #: Set by an output that is a URL: outputs are written below ``stage`` and put from there below ``out_url``.
+    out_url: str = ""
+    stage: Path = Path()
 
     @property
     def is_one_file(self) -> bool:
         """Whether ``-o`` names one file, or standard output."""
         return self.output is not None or self.to_stdout
+
+    def url_of(self, path: Path | None) -> str:
+        """Return where an output goes; empty if it stays where it is written."""
+        if not self.out_url or path is None:
+            return ""
+        return f"{self.out_url}/{path.relative_to(self.stage).as_posix()}"
 
     @property
     def runs_layers(self) -> bool:
@@ -228,10 +195,11 @@ class RunFlags(NamedTuple):
     null: Annotated[bool, _switch(_IN, "Names in --files-from end in NUL.", "-0")] = False
     report: Annotated[str | None, Option(_OUT, "FILE.json|md|csv|html", "Write the report there.")] = None
     json: Annotated[bool, _switch(_OUT, "Report on stdout as JSON.")] = False
-    quiet: Annotated[bool, _switch(_OUT, "Say nothing but errors.", "-q")] = False
+    quiet: Annotated[bool, _switch(_OUT, "Say nothing but errors: no warnings about data either.", "-q")] = False
     dry_run: Annotated[bool, _switch(_RUN, "Print shapes, files and bytes; write nothing.")] = False
     jobs: Annotated[int | None, _number(_RUN, "N", "Files at a time.", "cores", short="-j")] = None
     fail_fast: Annotated[bool, _switch(_RUN, "Stop at the first bad input.")] = False
+    allow_empty: Annotated[bool, _switch(_IN, "No image in a folder, pattern or list is no error.")] = False
     resume: Annotated[bool, _switch(_RUN, "Do only what is missing or changed since the last run.")] = False
 # fmt: on
 
@@ -272,6 +240,13 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     (2, 2)
     """
     values = {key: value for key, value in given.items() if value is not None}
+    stage: dict[str, Any] = {}
+    if any(is_url(str(values.get(key, ""))) for key in ("out_dir", "output", "stack")) or "://" in repr(
+        values.get("kernels")
+    ):
+        from convcli.pipeline.staging import with_local_names
+
+        values, stage = with_local_names(values)
     rows = {row.key: row for row in OPTIONS if row.key in ApplyRequest._fields}
     for key, value in values.items():
         if key not in rows:
@@ -290,7 +265,7 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
         values["unit"] = True  # means and standard deviations of networks are of samples in 0..1
     if "output" in values:
         flags.bind_output(values)
-    request = ApplyRequest(**values)
+    request = ApplyRequest(**values, **stage)
     # A flag at its default asks for nothing: formats without it must not be refused.
     changed = [row for row in OPTIONS if row.encodes and getattr(request, row.key) != _DEFAULTS.encoding[row.key]]
     flags.refuse_contradictions(request, {row.key: row.flag for row in changed})

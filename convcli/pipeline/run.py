@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convcli.errors import ImageError
+from convcli.images import formats
+from convcli.images.files import FileState, fill
 from convcli.images.planes import view_planes
 from convcli.images.reading import open_planes, read_frames
-from convcli.images.write import save_text
+from convcli.pipeline.names import PAGES
+from convcli.pipeline.output_files import OutputFiles, output_files
 from convcli.pipeline.report import image_report, to_json
 from convcli.pipeline.transforms.base import OutputWriter, Run, Stopped, Tools
-from convcli.pipeline.writers import Job, PictureOutput, make_stamp, open_encoder, open_writer
+from convcli.pipeline.writers import Job, PictureOutput, RawOutput, make_stamp, open_encoder, unpremultiply
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from convcli.engine.plan import ConvPlan
     from convcli.engine.runner import Runner
-    from convcli.images.info import Image, LargeImage
+    from convcli.images.info import Image, ImageInfo, LargeImage
     from convcli.images.planes import PlaneSource
     from convcli.images.write import PictureWriter
+    from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.plan import Plan
+
+Settle = Callable[["Plan", dict[str, Any]], None]
+
+
+def open_writer(job: Job, output: OutputFile) -> OutputWriter:
+    """Open one output: a page, raw maps (also a map in a raw format), or a picture."""
+    if output.kind in PAGES:  # they draw with Pillow, which others do without
+        from convcli.pipeline.sheets import Tiles
+
+        return Tiles(job, output)
+    is_raw = output.kind == "raw" or output.format in formats.RAW
+    return RawOutput(job, output) if is_raw else PictureOutput(job, output)
 
 
 class Pipeline:
@@ -38,10 +52,12 @@ class Pipeline:
     ----------
     threads : int
         Strips at a time within one file, where the request does not say.
+    settle : callable
+        Called with plan and report when all files have their names; if it fails, the run has failed.
     """
 
-    def __init__(self, *, threads: int = 1) -> None:
-        self._threads = threads
+    def __init__(self, *, threads: int = 1, settle: Settle = lambda _plan, _report: None) -> None:
+        self._threads, self._settle = threads, settle
         self._is_stopping = False
         self._runners: dict[object, Runner] = {}
         self._lock = threading.Lock()
@@ -54,7 +70,7 @@ class Pipeline:
         self._is_stopping = True
 
     def run(self, plan: Plan) -> dict[str, Any]:
-        """Run one plan and return its report.
+        """Run one plan and return its report; where it fails, nothing is left of its files.
 
         Raises
         ------
@@ -66,60 +82,56 @@ class Pipeline:
             :meth:`stop` was called meanwhile.
         """
         started = time.perf_counter()
-        with _leaving_no_folders(plan):
-            writers, sizes = self._run_frames(plan) if plan.frames else self._run_picture(plan)
-        report = image_report(plan, writers, sizes, time.perf_counter() - started)
-        if plan.report_path is not None:
-            save_text(plan.report_path, to_json(report, indent=1) + "\n")
+        with output_files(plan) as files:
+            writers, sizes = self._run_frames(plan, files) if plan.frames else self.run_picture(plan, files)
+            report = image_report(plan, writers, sizes, time.perf_counter() - started)
+            if plan.report_path is not None:
+                fill(files.open(plan.report_path), f"{to_json(report, indent=1)}\n".encode())
+            files.check()
+            self._settle(plan, report)
         return report
 
-    def _run_picture(self, plan: Plan) -> tuple[list[OutputWriter], list[int | None]]:
-        """Run one picture, or the frames of a volume."""
+    def run_picture(
+        self, plan: Plan, files: OutputFiles, open_one: Callable[[Job, OutputFile], OutputWriter] = open_writer
+    ) -> tuple[list[OutputWriter], list[int | None]]:
+        """Run one picture, or the frames of a volume; return the writers, and the bytes of the files."""
         first, *others = plan.transform.frames or (plan.source.frame or 0,)
         with open_planes(plan.source.readable, frame=first, **_reading(plan)) as image:
+            _refuse_changed(plan, image.info)
             run = self._start(plan, image, others)
             # Some tones need the whole range first, which costs a pass before a sample can be stored.
-            ranges = run.ranges() if _needs_ranges(plan) else None
-            job = Job(plan, image, ranges, make_stamp(plan))
-            writers: list[OutputWriter] = []
-            try:
-                for output in plan.outputs:  # a failure half-way aborts those before it
-                    writers.append(open_writer(job, output))  # noqa: PERF401
-                run.fill(writers)
-                return writers, [writer.finish() for writer in writers]
-            except BaseException:
-                # BaseException: Ctrl-C leaves no unfinished files either.
-                for writer in writers:
-                    writer.abort()
-                raise
+            ranges = run.ranges(_finish_of(plan)) if _needs_ranges(plan) else None
+            job = Job(plan, image, ranges, make_stamp(plan), files)
+            writers = [open_one(job, output) for output in plan.outputs]
+            run.fill(writers)
+            _refuse_changed(plan)
+            return writers, [writer.finish() for writer in writers]
 
-    def _run_frames(self, plan: Plan) -> tuple[list[OutputWriter], list[int | None]]:
+    def _run_frames(self, plan: Plan, files: OutputFiles) -> tuple[list[OutputWriter], list[int | None]]:
         """Run every frame by itself and join the results in one file; tones take the range of all frames."""
         output, ranges, stamp = plan.outputs[0], None, make_stamp(plan)
         if _needs_ranges(plan):
             # The frames are read twice: all their maps in memory at once would have no bound.
-            lows, highs = zip(*(self._start(part, image).ranges() for part, image in _frames(plan)), strict=True)
+            lows, highs = zip(
+                *(self._start(part, image).ranges(_finish_of(part)) for part, image in _frames(plan)), strict=True
+            )
             ranges = np.min(lows, axis=0), np.max(highs, axis=0)
         encoder: PictureWriter | None = None
         writers: list[PictureOutput] = []
-        try:
-            for part, image in _frames(plan):
-                job = Job(part, image, ranges, stamp)
-                if encoder is None:
-                    times = [one.info.duration_ms for one in plan.frames]
-                    options = {"n_frames": len(plan.frames), "durations_ms": times, "loop": plan.info.loop}
-                    encoder = open_encoder(job, output, **options)
-                writer = PictureOutput(job, output, encoder)
-                self._start(part, image).fill([writer])
-                if writers:
-                    writers[0].counts += writer.counts
-                else:
-                    writers.append(writer)
-            return [*writers], [writer.finish() for writer in writers]
-        except BaseException:
-            if encoder is not None:
-                encoder.abort()
-            raise
+        for part, image in _frames(plan):
+            job = Job(part, image, ranges, stamp, files)
+            if encoder is None:
+                times = [one.info.duration_ms for one in plan.frames]
+                options = {"n_frames": len(plan.frames), "durations_ms": times, "loop": plan.info.loop}
+                encoder = open_encoder(job, output, **options)
+            writer = PictureOutput(job, output, encoder)
+            self._start(part, image).fill([writer])
+            if writers:
+                writers[0].counts += writer.counts
+            else:
+                writers.append(writer)
+        _refuse_changed(plan)
+        return [*writers], [writer.finish() for writer in writers]
 
     def _start(self, plan: Plan, image: Image | LargeImage, others: Sequence[int] = ()) -> Run:
         def other_frames() -> Iterator[NDArray[Any] | PlaneSource]:
@@ -146,37 +158,43 @@ class Pipeline:
             raise Stopped
 
 
-@contextlib.contextmanager
-def _leaving_no_folders(plan: Plan) -> Iterator[None]:
-    """Remove the folders of a plan's outputs again if they were made for a run that fails."""
-    # Noted before the run: folders that exist already are not ours to remove.
-    missing = [folder for folder in _folders(plan) if not os.path.exists(folder)]  # noqa: PTH110 - an error is no folder
-    try:
-        yield
-    except BaseException:
-        for folder in missing:
-            with contextlib.suppress(OSError):  # not empty: another input has put something there
-                folder.rmdir()
-        raise
-
-
-def _folders(plan: Plan) -> list[Path]:
-    """Return the folders of the outputs, the deepest first."""
-    paths = {output.path.parent for output in plan.outputs if output.path is not None}
-    every = {
-        folder for path in paths for folder in (path, *path.parents) if folder.is_relative_to(plan.request.out_dir)
-    }
-    return sorted(every, key=lambda folder: len(folder.parts), reverse=True)
-
-
 def _frames(plan: Plan) -> Iterator[tuple[Plan, Image]]:
     """Yield plan and image of every frame, read in one pass."""
     numbers = [part.source.frame or 0 for part in plan.frames]
-    yield from zip(plan.frames, read_frames(plan.source.readable, frames=numbers, **_reading(plan)), strict=True)
+    images = read_frames(plan.source.readable, frames=numbers, **_reading(plan))
+    for part, image in zip(plan.frames, images, strict=True):
+        _refuse_changed(part, image.info)
+        yield part, image
+
+
+def _refuse_changed(plan: Plan, info: ImageInfo | None = None) -> None:
+    """Refuse an input that is not the planned one any more; with its header, as it is about to be used.
+
+    Raises
+    ------
+    ImageError
+        It was replaced or written to: its samples are not those that the plan is for.
+    """
+    path, planned = plan.source.path, plan.source.state
+    if path is None or planned is None:
+        return
+    try:
+        change = planned.change(FileState.of(path))
+    except OSError:  # removed: what has been opened can still be read
+        change = ""
+    if info is not None and info.header != plan.info.header:
+        change = change or "its header says something else"
+    if change:
+        raise ImageError(f"has changed since it was planned: {change}", hint="run it again when nothing writes to it")
 
 
 def _needs_ranges(plan: Plan) -> bool:
     return any(spec.needs_range for spec in plan.tones("8"))
+
+
+def _finish_of(plan: Plan) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+    """Return the step from the maps to the values that tones see: colours are divided by alpha again."""
+    return partial(unpremultiply, plan) if plan.alpha == "premultiply" else None
 
 
 def _reading(plan: Plan) -> dict[str, Any]:

@@ -11,17 +11,19 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.errors import ConvcliError, ImageError, UsageError
-from convcli.pipeline.batch import BatchPlan, plan_file, run_batch
-from convcli.pipeline.batch_files import Outcome, failed_by_bug
+from convcli.errors import UsageError, is_url
+from convcli.pipeline.batch import BatchPlan, run_batch
+from convcli.pipeline.batch_files import Outcome
+from convcli.pipeline.batch_plan import plan_each
 from convcli.pipeline.names import InputFile
-from convcli.pipeline.objects import Entry, Folder, join, open_objects
+from convcli.pipeline.objects import Entry
+from convcli.pipeline.places import join, open_objects
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, parse_request
@@ -89,7 +91,10 @@ def run_shard(
     if task.is_whole and job.is_committed(task.shard):
         return ShardResult(0, 0, committed=False)
     entries = job.entries(task.shard)[task.first : task.end]
-    batch, labels = _plan(job, _planner(to_json(job.facts)), entries)
+    sources = [_source(job.facts["input"], entry) for entry in entries]
+    labels = {source.label: entry for source, entry in zip(sources, entries, strict=True)}
+    plans, settled = plan_each(_planner(to_json(job.facts)), sources)
+    batch = BatchPlan(plans=tuple(plans), settled=tuple(settled), finish=_finish, tolerant=True)
     found: dict[str, list[Row]] = {entry.name: [] for entry in entries}
     failed = set()
     for outcome in run_batch(batch, jobs=jobs, owns_process=owns_process):
@@ -182,28 +187,10 @@ def decode(data: dict[str, Any]) -> KernelBank | Stack:
     return KernelBank(**values)
 
 
-def _plan(job: Job, planner: Planner, entries: Sequence[Entry]) -> tuple[BatchPlan, dict[str, Entry]]:
-    """Plan every input by itself: a bad one becomes a row. Return also which label means which entry."""
-    plans: list[Plan] = []
-    settled: list[Outcome] = []
-    labels = {}
-    for entry, source in _sources(job, entries):
-        labels[source.label] = entry
-        try:
-            _refuse_changed(job, entry)
-            plans += plan_file(planner, source)
-        except ConvcliError as error:
-            settled.append(Outcome(source=source, error=error.within(source.label)))
-        except Exception as error:  # noqa: BLE001 - a bug with one input must not stop the others
-            settled.append(failed_by_bug(source, error))
-    return BatchPlan(plans=tuple(plans), settled=tuple(settled), finish=_add_digests), labels
-
-
-def _sources(job: Job, entries: Sequence[Entry]) -> Iterator[tuple[Entry, InputFile]]:
-    root = str(job.facts["input"])
-    for entry in entries:
-        path = join(root, entry.name) if root else entry.name
-        yield entry, InputFile(path=Path(path), below=below(entry.name))
+def _source(root: str, entry: Entry) -> InputFile:
+    name = join(root, entry.name) if root else entry.name
+    where: dict[str, Any] = {"path": None, "url": name} if is_url(name) else {"path": Path(name)}
+    return InputFile(**where, below=below(entry.name), etag=entry.etag)
 
 
 def below(name: str) -> PurePosixPath:
@@ -211,26 +198,23 @@ def below(name: str) -> PurePosixPath:
 
     Examples
     --------
-    >>> below("2020/a.jpg"), below("/data/a.jpg"), below("a.jpg")
-    (PurePosixPath('2020'), PurePosixPath('data'), PurePosixPath('.'))
+    >>> below("2020/a.jpg"), below("/data/a.jpg"), below("s3://b/a.jpg")
+    (PurePosixPath('2020'), PurePosixPath('data'), PurePosixPath('s3/b'))
     """
-    return PurePosixPath(name.lstrip("/")).parent
+    return PurePosixPath(name.replace("://", "/", 1).lstrip("/")).parent
 
 
-def _refuse_changed(job: Job, entry: Entry) -> None:
-    """Refuse an input that is not the one of the list."""
-    now = Folder(Path(job.facts["input"])).entry(entry.name).etag
-    if now and now != entry.etag:  # one that has gone fails where it is read
-        raise ImageError("it has changed since the job was planned", hint="plan another job for what has changed")
-
-
-def _add_digests(plan: Plan, report: dict[str, Any]) -> None:
-    """Add digests of the files, and their names below the output folder."""
+def _finish(plan: Plan, report: dict[str, Any]) -> None:
+    """Add digests of the files, and their names below the output folder; put them into their store."""
     for output, entry in zip(plan.outputs, report["outputs"], strict=True):
         assert output.path is not None, "a job has a folder of outputs"
         with output.path.open("rb") as file:
             entry["digest"] = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
         entry["name"] = Path(os.path.relpath(output.path, plan.request.out_dir)).as_posix()
+    if plan.request.out_url:
+        from convcli.pipeline.publish import publish
+
+        publish(plan, report)
 
 
 def _rows(entry: Entry, outcome: Outcome) -> list[Row]:

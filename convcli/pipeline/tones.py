@@ -5,6 +5,7 @@ A *tone* is one of
 ============  ======================================  =====================================================
 ``clip``      ``v * full / white``                    what is below 0 or above full is clipped, and counted
 ``abs``       ``|v| * full / white``                  for kernels whose taps sum to zero
+``abs:V``     ``|v| * V``                             in the units of the stored samples
 ``signed``    ``mid + v * (mid - 1) / max|v|``        0 becomes mid-grey (128, 32768); needs the map's range
 ``stretch``   ``(v - min) * full / (max - min)``      the map's own range fills the scale; needs the range
 ``offset:V``  ``v + V``                               in the units of the stored samples, unscaled
@@ -20,7 +21,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,33 +44,51 @@ if TYPE_CHECKING:
 
 _PLAIN = ("auto", "clip", "abs", "signed", "stretch")
 _WITH_VALUE = ("offset", "scale")
+_KNOWN = "auto, clip, abs, abs:V, signed, stretch, offset:V, scale:V"
 #: Stored value of white by depth.
 WHITE = {"1": 1, "8": 255, "16": 65535}
 
 
-class ToneSpec(NamedTuple):
-    """A tone in its normal form: its name, and V for ``offset`` and ``scale``."""
+@dataclass(frozen=True, slots=True)
+class ToneSpec:
+    """A tone in its normal form: its name, V for ``offset``, ``scale`` and ``abs:V``, and why ``auto`` chose it."""
 
     name: str
     value: float = 0.0
+    reason: str = field(default="", compare=False, repr=False)
 
     @property
     def needs_range(self) -> bool:
         """Whether minimum and maximum of each whole map must be known before a sample is stored."""
         return self.name in ("signed", "stretch")
 
-    def resolve(self, *, zero_sum: bool) -> ToneSpec:
-        """Return the meaning of ``auto`` for a map: ``abs`` if its taps sum to zero, else ``clip``."""
-        if self.name != "auto":
-            return self
-        return ToneSpec("abs") if zero_sum else ToneSpec("clip")
+    def resolve(self, nature: str) -> ToneSpec:
+        """Return the meaning of ``auto`` for a map of a nature, see :data:`AUTO`; other tones stay."""
+        return AUTO[nature] if self.name == "auto" else self
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.value:g}" if self.name in _WITH_VALUE else self.name
+        return f"{self.name}:{self.value:g}" if self.name in _WITH_VALUE or self.value else self.name
+
+
+#: The rule of ``auto``: the tone of a map by the nature of its values, with the reason that reports print.
+AUTO = {
+    "zero-sum": ToneSpec("abs", reason="the taps sum to zero"),
+    "brightness": ToneSpec("clip", reason="the taps keep brightness"),
+    "biased": ToneSpec("clip", reason="the taps sum to zero around the bias"),
+    "magnitude": ToneSpec("clip", reason="a magnitude starts at 0"),
+    "alpha": ToneSpec("clip", reason="it is an alpha plane"),
+    "other": ToneSpec("stretch", reason="the taps neither sum to zero nor keep brightness"),
+    "layer": ToneSpec("stretch", reason="the values of a layer have no scale of their own"),
+    "normalized": ToneSpec("stretch", reason="normalized samples have no black and no white"),
+}
+
+
+#: The maps of a sheet are not toned: one scale of colours holds their values.
+ON_SHEET = ToneSpec("colours", reason="one scale of colours for all maps of a sheet")
 
 
 def parse_tone(text: str) -> ToneSpec:
-    """Parse ``auto|clip|abs|signed|stretch|offset:V|scale:V``.
+    """Parse ``auto|clip|abs|abs:V|signed|stretch|offset:V|scale:V``.
 
     Raises
     ------
@@ -79,15 +99,14 @@ def parse_tone(text: str) -> ToneSpec:
     --------
     >>> parse_tone("offset:128")
     ToneSpec(name='offset', value=128.0)
-    >>> str(parse_tone("Abs").resolve(zero_sum=False))
-    'abs'
+    >>> str(parse_tone("Abs").resolve("other")), str(parse_tone("auto").resolve("other"))
+    ('abs', 'stretch')
     """
     name, colon, value_text = text.strip().lower().partition(":")
     if name not in _PLAIN + _WITH_VALUE:
         near = near_names(name, _PLAIN + _WITH_VALUE)
-        known = "one of auto, clip, abs, signed, stretch, offset:V, scale:V"
-        raise UsageError(f"--tone {text!r} is not a tone", hint=f"{near} {known}".strip())
-    if name in _PLAIN:
+        raise UsageError(f"--tone {text!r} is not a tone", hint=f"{near} one of {_KNOWN}".strip())
+    if name in _PLAIN and not (name == "abs" and colon):
         if colon:
             raise UsageError(f"--tone {text!r}: {name} takes no value", hint=f"--tone {name}")
         return ToneSpec(name)
@@ -95,21 +114,15 @@ def parse_tone(text: str) -> ToneSpec:
         value = float(value_text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value) or (name == "scale" and value == 0):
+    if not math.isfinite(value) or (name != "offset" and value == 0):
         raise UsageError(f"--tone {text!r}: {name} needs a finite number", hint=f"--tone {name}:128")
     return ToneSpec(name, value)
 
 
 def resolve_tones(
-    tone: str,
-    maps: tuple[MapName, ...],
-    depth: str,
-    *,
-    n_indexes: int = 0,
-    computes_alpha: bool = False,
-    on_sheet: bool = False,
+    tone: str, maps: tuple[MapName, ...], depth: str, *, n_indexes: int = 0, is_normalized: bool = False
 ) -> tuple[ToneSpec, ...]:
-    """Return the tone of each map, ``auto`` resolved: zero-sum taps ``abs``, others ``clip``.
+    """Return the tone of each map, ``auto`` resolved by :data:`AUTO`.
 
     Parameters
     ----------
@@ -120,31 +133,26 @@ def resolve_tones(
     depth : {"8", "16", "float"}
     n_indexes : int
         ``argmax`` gives indexes 0..n-1; ``auto`` spreads them over the scale, so that they can be seen. 0: no indexes.
-    computes_alpha : bool
-        Maps of plane ``a`` are the alpha of a picture, always ``clip``.
-    on_sheet : bool
-        A contact sheet is to be looked at: ``auto`` is ``signed`` for zero-sum taps, so that weak responses are seen
-        beside strong ones.
+    is_normalized : bool
+        Whether the samples were normalized: then no taps keep their brightness.
 
     Examples
     --------
     >>> from convcli.pipeline.names import MapName
-    >>> name = MapName(kernel="argmax", channel="l", zero_sum=True)
+    >>> name = MapName(kernel="argmax", channel="l")
     >>> str(resolve_tones("auto", (name,), "8", n_indexes=4)[0])
     'scale:85'
     """
     asked = parse_tone(tone)
+    highest = max(n_indexes - 1, 1)
+    spread = ToneSpec("scale", WHITE.get(depth, highest) / highest, f"indexes 0 to {n_indexes - 1} fill the scale")
     specs = []
     for named in maps:
-        spec = asked.resolve(zero_sum=named.zero_sum)
-        if asked.name == "auto" and on_sheet and named.zero_sum:
-            spec = ToneSpec("signed")
-        if asked.name == "auto" and n_indexes:
-            highest = max(n_indexes - 1, 1)
-            spec = ToneSpec("scale", WHITE.get(depth, highest) / highest)
-        if computes_alpha and named.channel == "a":
-            spec = ToneSpec("clip")
-        specs.append(spec)
+        nature = named.nature
+        if is_normalized and nature in ("brightness", "biased"):
+            nature = "normalized"
+        spec = spread if asked.name == "auto" and n_indexes else asked.resolve(nature)
+        specs.append(AUTO["alpha"] if nature == "alpha" else spec)
     return tuple(specs)
 
 
@@ -201,8 +209,8 @@ class Tone:
         full = self._full
         if spec.name == "offset":
             return 1.0, spec.value, False
-        if spec.name == "scale":
-            return spec.value, 0.0, False
+        if spec.name == "scale" or spec.value:
+            return spec.value, 0.0, spec.name == "abs"
         if spec.name in ("clip", "abs"):
             return (full / self._white if full else 1.0), 0.0, spec.name == "abs"
         assert self._ranges is not None

@@ -65,7 +65,7 @@ def _input_line(report: Mapping[str, Any]) -> str:
 
 def _stack_lines(report: Mapping[str, Any]) -> list[str]:
     shape, stack = report["shape"], report["stack"]
-    rows = [(printable(one["layer"]), _by(one["output"])) for one in stack["layers"]]
+    rows = [(printable(one["layer"]), _by(one["output"])) for one in report["layers"]]
     return [
         _input_line(report),
         f"layers   {printable(stack['name'])}  {shape['parameters']:,} parameters, {shape['macs']:,} MACs",
@@ -81,7 +81,7 @@ def _pair(values: Sequence[int]) -> str:
 def _names(names: Sequence[str]) -> str:
     # Eight names fill a line; banks from checkpoints have hundreds of kernels.
     shown = ", ".join(printable(name) for name in names[:8])
-    return f"{shown}, ... {len(names)} kernels" if len(names) > 8 else shown
+    return f"{shown}, ... {len(names)} in all" if len(names) > 8 else shown
 
 
 def render_image(report: Mapping[str, Any]) -> str:
@@ -97,9 +97,20 @@ def render_image(report: Mapping[str, Any]) -> str:
     if len(report["maps"]) > _MAX_ROWS:
         lines.append(f"... and {len(report['maps']) - _MAX_ROWS} more maps in the report")
     lines.append("")
+    lines += _tone_lines(report["maps"])
     lines += [f"note     {printable(note)}" for note in report["notes"]]
     lines.append(f"written  {_where(report['outputs'])}, {report['seconds']:.2f} s")
     return "\n".join(lines)
+
+
+def _tone_lines(maps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each choice that ``auto`` made, with its reason."""
+    groups: dict[str, list[str]] = {}
+    for one in maps:
+        if "tone_reason" in one:
+            groups.setdefault(f"{one['tone']}: {one['tone_reason']}", []).append(one["name"])
+    only = len(groups) == 1
+    return [f"tone     {choice}{'' if only else f' ({_names(names)})'}" for choice, names in groups.items()]
 
 
 def _where(outputs: Sequence[Mapping[str, Any]]) -> str:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from convcli.images.write import opened_target
+from convcli.images.files import opened_target
 from convcli.pipeline.report import to_json
 
 #: Columns of the table; a failed input has the first two and its error.

@@ -22,6 +22,7 @@ def dct(*, size: int) -> KernelBank:
     """Build the ``size²`` cosines of the DCT-II; with stride = size the maps are block coefficients."""
     index = np.arange(size)
     rows = np.cos((2 * index[None] + 1) * index[:, None] * np.pi / (2 * size)) * np.sqrt(2 / size)
+    # A constant has twice the energy of a cosine, and the basis is orthonormal.
     rows[0] = np.sqrt(1 / size)
     return _products(rows, [str(number) for number in index])
 
@@ -29,6 +30,7 @@ def dct(*, size: int) -> KernelBank:
 def haar() -> KernelBank:
     """Build the four 2x2 Haar kernels; with stride 2 they are one level of the wavelet transform."""
     signs = [[[1, 1], [1, 1]], [[1, -1], [1, -1]], [[1, 1], [-1, -1]], [[1, -1], [-1, 1]]]
+    # Halves make them orthonormal: the transposed convolution gives the picture back.
     return built(np.array(signs) / 2, ("average", "across", "down", "diagonal"))
 
 
@@ -36,6 +38,7 @@ def walsh_hadamard(*, size: int, order: str) -> KernelBank:
     """Build the ``size²`` products of Walsh rows, by their number of sign changes or in Hadamard's order."""
     rows = np.ones((1, 1))
     while len(rows) < size:
+        # Sylvester's construction of a Hadamard matrix.
         rows = np.block([[rows, rows], [rows, -rows]])
     if len(rows) != size:
         raise ValueError(f"size={size} is not a power of 2")
@@ -56,6 +59,7 @@ def gaussian_scale_space(*, sigma: float, factor: float, steps: int) -> KernelBa
     kernels = []
     for spread in sigmas:
         reach = odd_size(None, 4 * spread)
+        # Each ends at its own 4 sigmas, as it would alone; around it are zeros.
         inside = (np.abs(x) <= reach // 2) & (np.abs(y) <= reach // 2)
         kernels.append(sum_to_one(np.exp(-(x * x + y * y) / (2 * spread**2)) * inside))
     return built(np.stack(kernels), [f"sigma-{spread:.3g}" for spread in sigmas])
@@ -69,6 +73,7 @@ def laplacian_scale_space(*, sigma: float, factor: float, steps: int) -> KernelB
     kernels = []
     for spread in sigmas:
         reach = odd_size(None, 4 * spread)
+        # σ² makes the responses of all scales comparable (Lindeberg 1998, with γ = 1).
         kernels.append(pad_to(spread**2 * log_taps((reach, reach), spread), (side, side)))
     return built(np.stack(kernels), [f"sigma-{spread:.3g}" for spread in sigmas], combine="max")
 

@@ -31,6 +31,7 @@ def grid(size_hw: tuple[int, int], *, kernels: int = 1) -> tuple[Array, Array]:
     ([-1.0, 0.0, 1.0], [1.0, 0.0, -1.0])
     """
     height, width = size_hw
+    # Before memory is taken; banks ask here for all of their kernels.
     check_taps(height * width * kernels, f"a bank of {kernels} x {height}x{width}")
     down, right = np.mgrid[0:height, 0:width].astype(np.float64)
     return right - (width - 1) / 2, (height - 1) / 2 - down
@@ -38,6 +39,7 @@ def grid(size_hw: tuple[int, int], *, kernels: int = 1) -> tuple[Array, Array]:
 
 def odd_size(size: int | None, half_width: float) -> int:
     """Return the size that was given, else the odd size that reaches ``half_width`` to each side."""
+    # A half-width that is whole but for rounding is not rounded up.
     return size if size is not None else 2 * max(1, ceil(half_width - 1e-9)) + 1
 
 
@@ -49,12 +51,14 @@ def turned(x: Array, y: Array, degrees: float) -> tuple[Array, Array]:
 
 def cos_sin(degrees: float) -> tuple[float, float]:
     """Return cosine and sine of degrees: exact at multiples of 90, equally large at those of 45."""
+    # NumPy's cosine of 90° is 6e-17, and its sine and cosine of 45° differ in the last bit.
     quarter, rest = divmod(degrees, 90.0)
     if rest == 0.0:
         return ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))[int(quarter) % 4]
     if rest == 45.0:
         half = float(np.sqrt(0.5))
         return ((half, half), (-half, half), (-half, -half), (half, -half))[int(quarter) % 4]
+    # Reduced first: a thousand turns as radians would lose three digits.
     radians = np.deg2rad(degrees % 360.0)
     return float(np.cos(radians)), float(np.sin(radians))
 

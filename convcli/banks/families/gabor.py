@@ -21,6 +21,7 @@ from convcli.banks.families.built import (
 
 def sigma_of_bandwidth(wavelength: float, octaves: float) -> float:
     """Envelope sigma in pixels whose half-response band is ``octaves`` wide around ``1/wavelength``."""
+    # Petkov's relation, and scikit-image's: for one octave sigma is 0.562 wavelengths.
     ratio = 2.0**octaves
     return float(wavelength / np.pi * np.sqrt(np.log(2) / 2) * (ratio + 1) / (ratio - 1))
 
@@ -36,6 +37,7 @@ def quadrature(
     argument = 2 * np.pi * along / wavelength + np.deg2rad(phase)
     real, imaginary = envelope * np.cos(argument), envelope * np.sin(argument)
     if dc_free:
+        # Under the envelope: a constant taken off would end in a step at the kernel's edge.
         real = real - envelope * real.sum()
         imaginary = imaginary - envelope * imaginary.sum()
     return real, imaginary
@@ -55,6 +57,7 @@ def gabor(
 ) -> KernelBank:
     """Build one Gabor function, or its quadrature pair."""
     spread = sigma if sigma is not None else sigma_of_bandwidth(wavelength, bandwidth)
+    # An aspect below 1 makes the stripes longer than they are wide.
     side = odd_size(size, 3 * spread * max(1.0, 1.0 / aspect))
     real, imaginary = quadrature(
         side, wavelength=wavelength, angle=angle, sigma=spread, aspect=aspect, phase=phase, dc_free=dc_free
@@ -88,6 +91,7 @@ def gabor_skimage(
     spread = sigma_of_bandwidth(1 / frequency, bandwidth)
     wide, high = (value if value is not None else spread for value in (sigma_x, sigma_y))
     cosine, sine = cos_sin(theta)
+    # gabor_kernel's own support, whose size changes with theta.
     half_x = ceil(max(abs(n_stds * wide * cosine), abs(n_stds * high * sine), 1))
     half_y = ceil(max(abs(n_stds * high * cosine), abs(n_stds * wide * sine), 1))
     x, up = grid((2 * half_y + 1, 2 * half_x + 1), kernels=2)
@@ -111,6 +115,7 @@ def gabor_bank(
     for wavelength, spread in zip(wavelengths, spreads, strict=True):
         for step in range(orientations):
             angle = 180.0 * step / orientations
+            # Each scale ends at its own 3 sigmas, whatever the largest needs.
             own = min(side, odd_size(None, 3 * spread * max(1.0, 1 / aspect)))
             real, imaginary = quadrature(
                 own, wavelength=wavelength, angle=angle, sigma=spread, aspect=aspect, phase=0.0, dc_free=True
@@ -131,6 +136,7 @@ def wiskott(*, scales: int, orientations: int, size: int | None) -> KernelBank:
         envelope = wave**2 / sigma**2 * np.exp(-(wave**2) * squared / (2 * sigma**2))
         for step in range(orientations):
             along, _ = turned(x, y, 180.0 * step / orientations)
+            # The published term, which takes the mean out of the endless wave.
             real = envelope * (np.cos(wave * along) - np.exp(-(sigma**2) / 2))
             real = real - envelope * (real.sum() / envelope.sum())  # the rest of sampling and cutting
             name = wave_name(2 * np.pi / wave, 180.0 * step / orientations)
@@ -156,12 +162,13 @@ def manjunath(
     if low >= high:
         raise ValueError(f"low={low:g} is not below high={high:g}")
     factor, sigma_u, sigma_v = manjunath_spreads(orientations, scales, low, high)
+    # The transform of a Gaussian of sigma s is a Gaussian of sigma 1 / (2πs).
     sigma_x, sigma_y = 1 / (2 * np.pi * sigma_u), 1 / (2 * np.pi * sigma_v)
     side = odd_size(size, 3 * factor ** (scales - 1) * max(sigma_x, sigma_y))
     x, y = grid((side, side), kernels=2 * scales * orientations)
     pairs = []
     for scale in range(scales):
-        shrink = factor**-scale
+        shrink = factor**-scale  # a^-m of the paper
         for step in range(orientations):
             along, across = turned(x * shrink, y * shrink, 180.0 * step / orientations)
             envelope = np.exp(-0.5 * ((along / sigma_x) ** 2 + (across / sigma_y) ** 2))

@@ -76,6 +76,7 @@ def farid(*, taps: int, order: int) -> KernelBank:
 
 def _mirrored(half: tuple[float, ...], parity: int) -> Array:
     """Return correlation taps from the first half of convolution taps."""
+    # Turned by 180°: convolution taps become correlation taps. Adding 0.0 leaves no -0.0.
     first = np.array(half) * parity
     return np.concatenate([first, parity * first[-2::-1]]) + 0.0
 
@@ -88,6 +89,7 @@ def savitzky_golay(*, size: tuple[int, int], degree: int, dx: int, dy: int, basi
     """
     if dx + dy > degree or max(size) > 51:
         raise ValueError(f"dx+dy={dx + dy} of degree {degree}, {size[0]}x{size[1]} taps; at most the degree, 51x51")
+    # With fewer points in a row than coefficients the fit is not unique.
     if degree >= min(size):
         raise ValueError(f"degree={degree} needs more than {degree} taps each way, not {size[0]}x{size[1]}")
     if basis == "separable":
@@ -95,6 +97,7 @@ def savitzky_golay(*, size: tuple[int, int], degree: int, dx: int, dy: int, basi
     down, right = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float64)
     right, down = (right - (size[1] - 1) / 2).ravel(), (down - (size[0] - 1) / 2).ravel()
     powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+    # A row of the pseudo-inverse gives one coefficient of the fit, so it is the filter.
     fit = np.linalg.pinv(np.stack([right**i * down**j for i, j in powers], axis=1))
     return built((fit[powers.index((dx, dy))] * factorial(dx) * factorial(dy)).reshape(size))
 
@@ -102,5 +105,6 @@ def savitzky_golay(*, size: tuple[int, int], degree: int, dx: int, dy: int, basi
 def _savgol_row(size: int, degree: int, derivative: int) -> Array:
     places = np.arange(size) - (size - 1) / 2
     fit = np.linalg.pinv(places[:, None] ** np.arange(degree + 1))
+    # The n-th derivative of x^n is n!.
     row: Array = fit[derivative] * factorial(derivative)
     return row

@@ -9,6 +9,7 @@ from convcli.banks.families.built import bell, built, cos_sin, grid, odd_size, s
 
 #: Laplacians by name; the numbers are ImageMagick's ``Laplacian:type``, positive in the middle as there.
 _CROSS: list[list[float]] = [[0, 1, 0], [1, -4, 1], [0, 1, 0]]
+#: Rows and their factor, which makes the result on x² + y² the Laplacian's 4 where it is not 1.
 _VARIANTS: dict[str, tuple[list[list[float]], float]] = {
     "cross": (_CROSS, 1.0),
     "full": ([[1, 1, 1], [1, -8, 1], [1, 1, 1]], 1.0),
@@ -35,6 +36,7 @@ _VARIANTS: dict[str, tuple[list[list[float]], float]] = {
         ],
         1.0,
     ),
+    # 15 and 19 are Laplacians of a Gaussian of sigma 1.4, says morphology.c.
     "imagemagick-15": (
         [[0, 0, -1, 0, 0], [0, -1, -2, -1, 0], [-1, -2, 16, -2, -1], [0, -1, -2, -1, 0], [0, 0, -1, 0, 0]],
         1.0,
@@ -86,6 +88,7 @@ def mexican_hat(*, sigma: float, size: int | None) -> KernelBank:
 def dog(*, sigma: float, ratio: float, size: int | None) -> KernelBank:
     """Build the difference of two Gaussians of sum 1: the narrow one less the wide one."""
     side = odd_size(size, 4 * sigma * ratio)
+    # With the ratio 1.6 it comes nearest to a LoG (Marr & Hildreth 1980).
     return built(sum_to_one(bell((side, side), sigma)) - sum_to_one(bell((side, side), sigma * ratio)))
 
 
@@ -146,6 +149,7 @@ def fspecial(*, type: str, hsize: tuple[int, int] = (3, 3), sigma: float = 0.5, 
     """Build the kernels of MATLAB's ``fspecial`` that are not families of their own here."""
     if type == "gaussian":
         taps = bell(hsize, sigma)
+        # As fspecial does before it normalises.
         taps[taps < np.finfo(float).eps * taps.max()] = 0.0
         return built(sum_to_one(taps))
     if type == "log":
@@ -155,5 +159,6 @@ def fspecial(*, type: str, hsize: tuple[int, int] = (3, 3), sigma: float = 0.5, 
     if type == "unsharp":
         rows = [[-alpha, alpha - 1, -alpha], [alpha - 1, alpha + 5, alpha - 1], [-alpha, alpha - 1, -alpha]]
         return built(np.array(rows) / (alpha + 1))
+    # MATLAB's two masks are positive where the picture is brighter above.
     middle = 2.0 if type == "sobel" else 1.0
     return built(np.array([[1.0, middle, 1.0], [0, 0, 0], [-1, -middle, -1]]))

@@ -16,6 +16,7 @@ def radial(frequency: Array, centre: float, sigma_on_f: float) -> Array:
     >>> round(float(radial(np.array([0.2]), 0.1, 0.65)[0]), 6)
     0.274033
     """
+    # ln 0 is never taken: the filter has no DC by its definition.
     safe = np.where(frequency > 0, frequency, 1.0)
     gain = np.exp(-(np.log(safe / centre) ** 2) / (2 * np.log(sigma_on_f) ** 2))
     part: Array = np.where(frequency > 0, gain, 0.0)
@@ -26,10 +27,12 @@ def _pair(
     size: int, wavelength: float, angle: float, sigma_on_f: float, theta_sigma: float
 ) -> tuple[Array, Array, float]:
     """Return even and odd taps of one filter, and the share of energy that cutting to ``size`` loses."""
+    # Wide enough to die out before the plane wraps around; odd, so that it has a middle.
     n = max(2 * size + 1, int(8 * wavelength)) | 1
     frequencies = np.fft.fftfreq(n)
     right, up = frequencies[None, :], -frequencies[:, None]
     theta = np.arctan2(up, right) - np.deg2rad(angle)
+    # Directions wrap around at 180°.
     off = np.abs(np.arctan2(np.sin(theta), np.cos(theta)))
     spectrum = radial(np.hypot(right, up), 1 / wavelength, sigma_on_f) * np.exp(-(off**2) / (2 * theta_sigma**2))
     whole = np.fft.fftshift(np.fft.ifft2(spectrum))
@@ -55,6 +58,7 @@ def log_gabor(
 ) -> KernelBank:
     """Build one log-Gabor filter, or its quadrature pair."""
     side = odd_size(size, 2.5 * wavelength)
+    # The frequency plane is about twice as wide as the kernel.
     check_taps(4 * side * side, "log-gabor")
     real, imaginary, lost = _pair(side, wavelength, angle, sigma_on_f, np.pi / orientations / d_theta_on_sigma)
     return quadrature_part(real, imaginary, part, (_note(side, lost),))

@@ -13,16 +13,17 @@ from convcli.banks.families.built import built, cos_sin, grid, odd_size, sum_to_
 def gaussian(*, sigma: float, size: int | None, order: int, angle: float, ratio: float) -> KernelBank:
     """Build a sampled Gaussian of sum 1, or its derivative of order 1 to 3 in one direction.
 
-    Derivatives are SciPy's (``gaussian_filter(order=n)``): the normalised Gaussian times a polynomial, as correlation
-    taps, so that order 1 is positive where the picture brightens towards ``angle``. The rest that truncation
-    leaves in the sum of an even derivative is taken out.
+    Derivatives are those of SciPy's ``gaussian_filter(order=n)`` as correlation taps: order 1 is positive where the
+    picture brightens towards ``angle``. The sum that truncation leaves in an even derivative is taken out.
     """
+    # 4 sigmas to each side, as SciPy's truncate: a Gaussian is down to 0.03 % there.
     side = odd_size(size, 4 * sigma * max(1.0, ratio))
     x, y = grid((side, side))
     along, across = turned(x, y, angle)
     bell = sum_to_one(np.exp(-(along**2 + (across / ratio) ** 2) / (2 * sigma * sigma)))
     if order == 0:
         return built(bell)
+    # g', g'' and g''' over g (Hermite polynomials); the odd ones have the sign of correlation taps.
     polynomial = (along / sigma**2, (along**2 - sigma**2) / sigma**4, (along**3 - 3 * along * sigma**2) / sigma**6)[
         order - 1
     ]
@@ -40,6 +41,7 @@ def box(*, size: tuple[int, int]) -> KernelBank:
 
 def disk(*, radius: float) -> KernelBank:
     """Build the average of the pixels whose middles lie within a circle."""
+    # Pixels on the circle itself are in, whatever rounding says.
     side = 2 * int(radius + 1e-9) + 1
     x, y = grid((side, side))
     return built(sum_to_one((x * x + y * y <= radius * radius + 1e-9).astype(np.float64)))
@@ -56,11 +58,13 @@ def ring(*, inner: float, outer: float) -> KernelBank:
         raise ValueError(f"inner={inner:g} is not below outer={outer:g}")
     large, small = _coverage(outer), _coverage(inner)
     margin = (len(large) - len(small)) // 2
+    # Rounding may leave the difference of two whole pixels just below 0.
     return built(sum_to_one(np.clip(large - np.pad(small, margin), 0.0, None)))
 
 
 def _coverage(radius: float) -> Array:
     """Return the exact area of every pixel that lies inside a circle."""
+    # Pixel k reaches from k - 1/2 to k + 1/2.
     side = 2 * max(0, ceil(radius - 0.5 - 1e-9)) + 1
     x, y = grid((side, side))
     right, left, top, bottom = x + 0.5, x - 0.5, y + 0.5, y - 0.5
@@ -83,6 +87,7 @@ def _corner_area(x: Array, y: Array, radius: float) -> Array:
         half: Array = (position * root + radius**2 * np.arcsin(np.clip(position / radius, -1, 1))) / 2
         return half
 
+    # From the centre to here the rectangle is lower than the arc, behind it the arc is lower.
     meets = np.minimum(np.sqrt(np.clip(radius**2 - height**2, 0, None)), width)
     area: Array = np.sign(x) * np.sign(y) * (height * meets + under_arc(width) - under_arc(meets))
     return area
@@ -142,12 +147,14 @@ def comet(*, sigma: float, angle: float) -> KernelBank:
 
 def _splat(taps: Array, rows: Array, columns: Array, weights: Array) -> None:
     """Add weights at fractional places, shared among the four nearest taps; places outside are left out."""
+    # A place that is whole but for rounding is not shared with its neighbour.
     top, left = np.floor(rows + 1e-12).astype(int), np.floor(columns + 1e-12).astype(int)
     below, beside = np.clip(rows - top, 0, 1), np.clip(columns - left, 0, 1)
     for row, vertical in ((top, 1 - below), (top + 1, below)):
         for column, horizontal in ((left, 1 - beside), (left + 1, beside)):
             share = weights * vertical * horizontal
             inside = (row >= 0) & (row < taps.shape[0]) & (column >= 0) & (column < taps.shape[1])
+            # Several weights may fall on one tap, of which += would keep the last.
             np.add.at(taps, (row[inside], column[inside]), share[inside])
 
 
@@ -162,6 +169,7 @@ def shift(*, right: float, down: float) -> KernelBank:
     rows, columns = 2 * reach_rows + 1, 2 * reach_columns + 1
     check_taps(rows * columns, "shift")
     taps = np.zeros((rows, columns))
+    # A tap above the anchor reads from above, so the picture moves down.
     _splat(taps, np.array([reach_rows - down]), np.array([reach_columns - right]), np.ones(1))
     whole = right == int(right) and down == int(down)
     notes = () if whole else (f"shift by {right:g}, {down:g} pixels is interpolated bilinearly",)

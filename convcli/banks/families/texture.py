@@ -14,6 +14,7 @@ from convcli.banks.bank import Array, KernelBank
 from convcli.banks.families.built import bell, built, grid, sum_to_one
 from convcli.banks.families.laplace import log_taps
 
+#: Leung-Malik and the root filters turn in steps of 30°.
 _ORIENTATIONS = 6
 _CONV2 = (
     "the published code applies the filters with conv2, which turns the signs of the edge responses: --mode convolve"
@@ -27,6 +28,7 @@ def _normalised(taps: Array) -> Array:
 
 
 def _gauss1d(sigma: float, x: Array, order: int) -> Array:
+    # gauss1d of the Group's makeLMfilters.m and makeRFSfilters.m.
     variance = sigma * sigma
     bell: Array = np.exp(-x * x / (2 * variance)) / np.sqrt(2 * np.pi * variance)
     if order == 1:
@@ -41,6 +43,7 @@ def _oriented(size: int, sigma: float, orientation: int, order: int) -> Array:
     x, y = grid((size, size))
     angle = np.pi * orientation / _ORIENTATIONS
     cosine, sine = np.cos(angle), np.sin(angle)
+    # rotpts = [c -s; s c] * pts there, with y upward.
     along, across = cosine * x - sine * y, sine * x + cosine * y
     return _normalised(_gauss1d(3 * sigma, along, 0) * _gauss1d(sigma, across, order))
 
@@ -66,6 +69,7 @@ def _log(size: int, sigma: float) -> Array:
 def leung_malik(*, variant: str, size: int) -> KernelBank:
     """Build the 48 filters: 18 edges, 18 bars, then a Gaussian and two LoGs for each of four scales."""
     root = np.sqrt(2.0)
+    # sqrt(2).^[1:3] in Matlab; ports that have sqrt(2)*[1 2 3] make another bank.
     oriented = [root**power for power in ((1, 2, 3) if variant == "large" else (0, 1, 2))]
     round_scales = [root**power for power in ((1, 2, 3, 4) if variant == "large" else (0, 1, 2, 3))]
     kernels, names = _edges_and_bars(size, oriented)
@@ -81,6 +85,7 @@ def leung_malik(*, variant: str, size: int) -> KernelBank:
     return built(np.stack(kernels), names, notes=(_CONV2,))
 
 
+#: Across an edge or bar; along it the sigma is three times as large.
 _RFS_SIGMAS = (1.0, 2.0, 4.0)
 
 
@@ -100,11 +105,13 @@ def maximum_response(*, maps: str, size: int, response: str) -> KernelBank:
     """Build MR8, MR4 or MRS4: the root filters, and which of them share a map."""
     kernels, names = _rfs(size)
     groups: list[tuple[str, Iterable[int]]] = []
+    # Places in the root filters: 18 edges, 18 bars, the Gaussian at 36, the LoG at 37.
     for kind, first in (("edge", 0), ("bar", 18)):
         if maps == "mrs4":
             groups.append((kind, range(first, first + 18)))
             continue
         for step, sigma in enumerate(_RFS_SIGMAS):
+            # MR4 keeps the largest of the three scales.
             if maps == "mr8" or sigma == 4.0:
                 groups.append((f"{kind}-{sigma:g}", range(first + 6 * step, first + 6 * step + 6)))
     kept = [*sorted({index for _, members in groups for index in members}), 36, 37]
@@ -121,6 +128,7 @@ def maximum_response(*, maps: str, size: int, response: str) -> KernelBank:
     )
 
 
+#: (sigma, tau) of each filter, as makeSfilters.m lists them.
 _SCHMID = ((2, 1), (4, 1), (4, 2), (6, 1), (6, 2), (6, 3), (8, 1), (8, 2), (8, 3), (10, 1), (10, 2), (10, 3), (10, 4))
 
 
@@ -154,6 +162,7 @@ def laws_rows(taps: int) -> dict[str, Array]:
             "L": conv(_L3, _L3),
             "E": conv(_L3, _E3),
             "S": conv(_L3, _S3),
+            # Signs as Laws has them: W5 is -1 2 0 -2 1. Adding 0.0 leaves no -0.0.
             "W": -conv(_E3, _S3) + 0.0,
             "R": conv(_S3, _S3),
         }

@@ -40,6 +40,7 @@ class Format(NamedTuple):
     by_name: bool = False
 
 
+#: PNG, JPEG, GIF, BMP, TIFF of either byte order, PGM, PPM and PFM; WebP is a RIFF file.
 _IMAGE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P5", b"P2", b"P6", b"Pf", b"PF")
 _ZIP = b"PK\x03\x04"
 
@@ -57,11 +58,13 @@ def _is_safetensors(head: bytes, _path: Path) -> bool:
 
 
 def _is_torch(head: bytes, path: Path) -> bool:
+    # The opcode PROTO of pickle and its protocols 2 to 5: torch.save before 1.6 wrote no archive.
     pickled = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
     return pickled or (head.startswith(_ZIP) and _is_torch_archive(path))
 
 
 def _is_onnx(head: bytes, path: Path) -> bool:
+    # 0x08 begins field 1 of a ModelProto, ir_version; other protobuf messages may too.
     return path.suffix.lower() == ".onnx" or (b"\0" in head and head[:1] == b"\x08")
 
 
@@ -122,6 +125,7 @@ _READ = (
     "toml json yaml csv txt npy npz pt safetensors onnx, mat of MATLAB, Octave or libvips, images, text of ImageMagick,"
     " G'MIC, FFmpeg, MATLAB, NumPy, C, SVG, GDAL, GRASS, SExtractor"
 )
+#: Characters of an error.
 _LONGEST_MESSAGE = 400
 _BY_NAME = {row.name: row for row in FORMATS}
 

@@ -14,6 +14,7 @@ from convcli.errors import KernelError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: Kernel, plane, depth, row, column: the order of torch's weights.
 _AXES = "oidhw"
 #: Kernels are rarely larger: first axes of this size at most are taken for one that may lie in front.
 _LARGEST_SQUARE = 11
@@ -39,6 +40,7 @@ def bank_of_array(
     KernelError
         Not numbers, empty, too many dimensions or taps, or a layout that does not fit.
     """
+    # Complex numbers, text, dates and objects are no taps.
     if array.dtype.kind not in "iufb":
         raise KernelError(f"'{name}' holds {array.dtype}, not real numbers", dtype=str(array.dtype))
     if array.size == 0 or not 1 <= array.ndim <= 5:
@@ -99,6 +101,7 @@ def _axes(array: NDArray[np.generic], name: str, layout: str | None) -> tuple[st
     """Return the letter of every axis, and a note if they are an assumption."""
     if layout is not None:
         return _checked_layout(layout, array, name), ()
+    # Checkpoints hold weights of Conv1d, which have a layout of their own; files of people stacks of matrices.
     order = {1: "w", 2: "hw", 3: "ohw", 4: "oihw", 5: "oidhw"}[array.ndim]
     if order == "ohw":
         kernels = f"{len(array)} kernels of {by(array.shape[1:])}"
@@ -109,6 +112,7 @@ def _axes(array: NDArray[np.generic], name: str, layout: str | None) -> tuple[st
 
 
 def _checked_layout(layout: str, array: NDArray[np.generic], name: str) -> str:
+    # k is torch's word for the only axis of a Conv1d.
     order = layout.lower().replace("k", "w")
     if len(order) != array.ndim or len(set(order)) != len(order) or not set(order) <= set(_AXES) or "w" not in order:
         raise KernelError(

@@ -14,6 +14,7 @@ from convcli.banks.formats.literal import Literal, kernels_of_lists
 from convcli.banks.raw import FieldError, RawKernel
 from convcli.errors import KernelError
 
+#: The remark that :func:`convcli.banks.formats.source.write_glsl` puts above its flat arrays.
 _LAYOUT = re.compile(r"(?<!\d)(\d{1,6}) rows of (\d{1,6})\b")
 
 
@@ -32,6 +33,7 @@ def parse(text: str, name: str) -> Literal:
     """
     layout = _LAYOUT.search(text)
     reader = Reader(tokens_of(prepared(text)))
+    # A tap that is not finite is refused later, with its place.
     with np.errstate(all="ignore"):
         found = reader.statements()
     return _literal(found, name, reader.notes, (int(layout[1]), int(layout[2])) if layout else None)
@@ -43,6 +45,7 @@ def _literal(values: dict[str, Value], name: str, notes: list[str], layout: tupl
     kernels: list[RawKernel] = []
     for key, array in arrays.items():
         base = key.removesuffix("_bias")
+        # In GLSL several kernels share one NAME_bias, and none of them has that name.
         if base != key and (base in arrays or len(arrays) > array.size):
             continue
         if layout and array.ndim == 1 and array.size == layout[0] * layout[1]:

@@ -34,6 +34,7 @@ def combined(operator: str, left: Value, right: Value) -> Value:
         raise ValueError(f"arrays of {np.shape(left)} and {np.shape(right)} do not go together") from None
     check_taps(math.prod(shape), "the array")
     a, b = np.asarray(left, np.float64), np.asarray(right, np.float64)
+    # A column times a row is the same in NumPy, which broadcasts, and in MATLAB.
     outer = a.ndim == 2 and a.shape[1] == 1 and b.ndim in (1, 2) and (b.ndim == 1 or b.shape[0] == 1)
     if operator == "@" and not outer:
         raise ValueError("only a column times a row is read as a matrix product")
@@ -92,6 +93,7 @@ METHODS: dict[str, Callable[..., Value]] = {
     "sum": _total,
     "reshape": _reshaped,
     "view": _reshaped,
+    # torch and NumPy name the same moves differently.
     "unsqueeze": lambda value, axis: np.expand_dims(value, int(axis)),
     "squeeze": lambda value, *axis: np.squeeze(value, *map(int, axis)),
     "transpose": lambda value: np.transpose(value),

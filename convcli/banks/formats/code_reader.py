@@ -14,7 +14,7 @@ from convcli.banks.bank import by
 from convcli.banks.formats.code_calls import FUNCTIONS, KEPT, METHODS, SAME, Value, combined
 from convcli.banks.formats.code_text import Cursor, NotRunError, Token
 
-_DEEPEST = 64
+_DEEPEST = 64  # brackets and signs; each takes several calls of the thousand that Python allows
 
 
 class Reader(Cursor):
@@ -44,7 +44,7 @@ class Reader(Cursor):
                 if target in self.values or re.search(rf"\b({known})( [\[(][^()\[\]]*[\])])* [-+*/]?= ", line):
                     raise  # it would have changed a kernel
                 first = first or error
-                self.notes.append(f"not read: {error}")
+                self.notes.append(f"not read: {error}")  # it may belong to the image
         if first is not None and not any(isinstance(value, np.ndarray) for value in self.values.values()):
             raise first
         return self.values
@@ -107,7 +107,7 @@ class Reader(Cursor):
         value = self._product()
         while self.now.text in ("+", "-"):
             following = self.tokens[self.at + 1]
-            if blanks and self.now.spaced and not following.spaced:
+            if blanks and self.now.spaced and not following.spaced:  # [1 -2] of MATLAB
                 break
             if self.depth > 1 and not blanks and self.now.spaced and not following.spaced:
                 raise self.fail(f"'{self.now.text}{following.text}' behind a blank: is a comma forgotten?")
@@ -119,7 +119,7 @@ class Reader(Cursor):
         value = self._factor()
         while self.now.text in ("*", "/", ".*", "./", "@"):
             operator = self.take().text
-            value = self._binary(operator.strip("."), value, self._factor())
+            value = self._binary(operator.strip("."), value, self._factor())  # MATLAB's .* is NumPy's *
         return value
 
     def _factor(self) -> Value:
@@ -139,7 +139,7 @@ class Reader(Cursor):
     def _primary(self) -> Value:
         token = self.take()
         if token.kind == "number":
-            return float(re.sub(r"[fFlLuUhH]+$", "", token.text))
+            return float(re.sub(r"[fFlLuUhH]+$", "", token.text))  # without the suffixes of C and GLSL
         if token.kind == "text":
             return token.text
         if token.text == "[":
@@ -245,7 +245,7 @@ class Reader(Cursor):
         if self.now.text == "{":
             return self._primary()
         if self.now.text != "(":
-            if last in ("pi", "PI", "M_PI"):
+            if last in ("pi", "PI", "M_PI"):  # Python, GLSL by custom, C
                 return math.pi
             if last in ("nan", "inf", "NaN", "Inf", "NAN", "INFINITY", "Infinity"):
                 raise self.fail(f"{last} is not finite: taps must be finite")
@@ -284,7 +284,7 @@ class Reader(Cursor):
 
     def _method(self, name: str, value: Value) -> Value:
         if name in ("'", ".'", ".T", ".mT"):
-            array = np.atleast_2d(value) if name in ("'", ".'") else np.asarray(value)
+            array = np.atleast_2d(value) if name in ("'", ".'") else np.asarray(value)  # a vector is a row in MATLAB
             return array.T
         arguments: list[Value] = []
         if self.now.text == "(":

@@ -7,18 +7,24 @@ from typing import NamedTuple
 
 from convcli.errors import KernelError
 
+#: Tokens of C, GLSL, Python and MATLAB alike; a backslash before a line end counts as a blank.
 _TOKEN = re.compile(
     r"(?P<blank>[ \t\f]+|\\\n)|(?P<line>\n)|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?:[fFlLuUhH]+\b)?)"
     r"|(?P<method>\.[A-Za-z_]\w*)|(?P<name>[A-Za-z_]\w*(?:(?:\.|::)[A-Za-z_]\w*)*)"
     r"|(?P<mark>\.\*|\./|\.'|[-+*/]=|->|[-+*/@(){}\[\],;=':<>\"?&|!])"
 )
+#: The // of a URL begins none. Possessive (``*+``), so that any text takes linear time.
 _COMMENT = re.compile(r"/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z)|(?<!:)//[^\n]*|[#%][^\n]*")
+#: Every token becomes a Python object, which takes many times its characters.
 _MOST_CHARACTERS = 8_000_000
+#: MATLAB's mark of a line that goes on; a printer's stands in a line of its own, or within one.
 _CONTINUED = re.compile(r"(?<=\S)[ \t]*\.\.\.[ \t]*\n(?!\s*\.\.\.)")
+#: MATLAB shows a name and '=', perhaps a blank line and a factor for all, and then the rows.
 _DISPLAY = re.compile(
     r"(?m)^[ \t]*([A-Za-z]\w*) =[ \t]*\n(?:[ \t]*\n)*((?:[ \t]*[-+.\d][-+.\deE \t*]*\n(?:[ \t]*\n)*)+)"
 )
 _FACTOR = re.compile(r"\s*([\d.]+e[-+]?\d+)\s*\*\s*\n", re.IGNORECASE)
+#: Prompts of Python, MATLAB and IPython.
 _PROMPT = re.compile(r"(?m)^[ \t]*(>>>?|In \[\d+\]:|Out\[\d+\]:|\.\.\. )[ \t]?")
 
 
@@ -39,6 +45,7 @@ def prepared(text: str) -> str:
     """Return the text without comments and prompts, with MATLAB's display of a matrix as an assignment."""
     if len(text) > _MOST_CHARACTERS:
         raise KernelError(f"{len(text):,} characters of code are too many", hint="save the numbers as .npy or .csv")
+    # Line ends stay, so that errors name lines of the file.
     text = _COMMENT.sub(lambda found: "\n" * found.group().count("\n"), _PROMPT.sub("", text))
     if re.search(r"(?m)^\s*Columns \d+ (through|and) \d+", text):
         raise KernelError("the printer split the columns", hint="print with a wider window, or writematrix(k, 'k.csv')")
@@ -72,6 +79,7 @@ def tokens_of(text: str) -> list[Token]:
         if kind == "blank":
             spaced = True
             continue
+        # Behind a value a quote is a transpose, elsewhere it opens text.
         ends_value = bool(found) and (found[-1].kind in ("number", "name", "method") or found[-1].text in "])}'")
         if piece == '"' or (piece == "'" and (spaced or not ends_value)):
             end = text.find(piece, position)

@@ -1,15 +1,12 @@
-"""Shared by writers: their result, notes and refusals for anything without a place, and whole files (stdlib)."""
+"""Shared by writers: their result, notes and refusals for anything without a place (stdlib)."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.banks.numbers import format_number
-from convcli.errors import KernelError, OutputError
+from convcli.errors import KernelError
 
 if TYPE_CHECKING:
     from convcli.banks.bank import Array, KernelBank
@@ -74,33 +71,3 @@ def identifier(name: str) -> str:
     """
     word = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")[:60] or "kernel"
     return word if not word[0].isdigit() else f"k{word}"
-
-
-def write_whole(path: Path, data: bytes, *, overwrite: bool) -> None:
-    """Write a file by way of a temporary one beside it, whole or not at all.
-
-    Raises
-    ------
-    OutputError
-        It exists and may not be overwritten, or it cannot be written.
-    """
-    import tempfile
-
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder", hint="name a file", path=str(path))
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists", hint="--overwrite, or another name", path=str(path))
-    name = ""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # noqa: PTH101 - mkstemp makes it private
-        os.replace(name, path)  # noqa: PTH105
-    except OSError as error:
-        if name:
-            with contextlib.suppress(OSError):
-                os.unlink(name)  # noqa: PTH108
-        raise OutputError(f"cannot write {path}: {error.strerror or error}", path=str(path)) from None

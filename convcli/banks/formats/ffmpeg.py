@@ -14,6 +14,7 @@ from convcli.banks.numbers import format_number, parse_number
 from convcli.banks.raw import RawKernel
 from convcli.errors import KernelError
 
+#: Taps of its modes row and column; sizes and defaults here are those of vf_convolution.c.
 _LONGEST_ROW = 49
 #: Largest coefficient when rounding: 49 taps of it times 255 stay in FFmpeg's 32-bit sums.
 _LARGEST = 2**14
@@ -30,6 +31,7 @@ def parse(text: str, name: str) -> Literal:
     return Literal(kernels, tuple(dict.fromkeys(notes)))
 
 
+#: Options by their place, for values without a name.
 _ORDER = [f"{plane}{option}" for option in ("m", "rdiv", "bias", "mode") for plane in range(4)]
 
 
@@ -65,6 +67,7 @@ def _plane(options: dict[str, str], plane: int, name: str) -> RawKernel:
     except ValueError as error:
         raise KernelError(f"FFmpeg plane {plane}: {error}") from None
     total = sum(taps)
+    # rdiv 0 means 1 over the sum, or 1 where the sum is 0.
     scale = rdiv or (1.0 / total if total else 1.0)
     # A common divisor is divided by, not multiplied with its rounded inverse: 1/16 stays exact for 9 or 255 too.
     inverse = 1.0 / scale
@@ -105,6 +108,7 @@ def write_ffmpeg(bank: KernelBank, rounding: bool) -> Exported:
 def _fitted(taps: Array, name: str, notes: list[str]) -> tuple[Array, str]:
     """Pad to a size that FFmpeg takes, anchor in the middle: an odd square up to 7, or an odd row or column."""
     before = taps.shape
+    # A zero in front of an even axis puts the anchor, (k-1)//2, into the middle.
     taps = np.pad(taps, [(1 - size % 2, 0) for size in taps.shape])
     height, width = taps.shape
     if max(height, width) <= 7:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def parse(text: str, name: str) -> Literal:
     """Read a literal: ``;`` ends rows, ``^`` channels; several literals are several kernels."""
     parts = re.findall(r"\(([^()]*)\)", text)
+    # Text outside of the brackets is a command of G'MIC; nothing is run.
     if not parts or re.sub(r"\([^()]*\)|[\s,]", "", text):
         raise KernelError(f"'{shortened(text)}': not a G'MIC literal", hint="for example (1,0,-1;2,0,-2;1,0,-1)")
     kernels: list[RawKernel] = []
@@ -37,7 +38,7 @@ def parse(text: str, name: str) -> Literal:
 def write_gmic(bank: KernelBank, rounding: bool) -> Exported:
     """Write a literal for each kernel; planes are channels."""
     if bank.weight.ndim != 4:
-        matrices(bank, "a G'MIC literal")
+        matrices(bank, "a G'MIC literal")  # refuses 3-D kernels
     texts = [
         "^".join(";".join(",".join(map(format_number, row)) for row in plane) for plane in kernel)
         for kernel in bank.weight.tolist()

@@ -26,7 +26,7 @@ def parse(text: str, name: str) -> Literal:
                 f"'{shortened(part)}': expected 'WxH: taps'", hint="for example '3x3: 0,1,0 1,-4,1 0,1,0'"
             )
         width = int(head.group(1))
-        height = int(head.group(2) or width)
+        height = int(head.group(2) or width)  # '3: …' is 3x3
         rows = _rows(part[head.end() :], width, height, notes)
         rows = _at_origin(rows, head, notes)
         kernels += [RawKernel(name, [turned], None) for turned in _turns(rows, head.group(5))]
@@ -42,6 +42,7 @@ def _rows(text: str, width: int, height: int, notes: list[str]) -> Rows:
             expected=width * height,
             taps=len(tokens),
         )
+    # Holes are no part of the neighbourhood: for a sum they are taps of 0.
     holes = [token.lower() in ("nan", "-") for token in tokens]
     if any(holes):
         notes.append(
@@ -55,6 +56,7 @@ def _rows(text: str, width: int, height: int, notes: list[str]) -> Rows:
 
 def _at_origin(rows: Rows, head: re.Match[str], notes: list[str]) -> Rows:
     """Move the tap at the given origin to (k-1)//2 by padding zeros around."""
+    # Without an origin ImageMagick's ParseKernelArray takes (k-1)/2, as we do.
     if head.group(3) is None:
         return rows
     height, width = len(rows), len(rows[0])
@@ -85,6 +87,7 @@ def _turns(rows: Rows, flag: str | None) -> list[Rows]:
         for _ in range(7):
             turns.append(_ring_clockwise(turns[-1]))
         return turns
+    # '>' turns by 0, 90, 180, 270 degrees; '<' pairs the opposite ones: 0, 180, 90, 270.
     quarter = [rows]
     for _ in range(3):
         quarter.append([list(column) for column in zip(*reversed(quarter[-1]), strict=True)])
@@ -110,5 +113,6 @@ def write_imagemagick(bank: KernelBank, rounding: bool) -> Exported:
     texts = []
     for matrix in matrices(bank, "an ImageMagick kernel"):
         height, width = matrix.shape
+        # With its origin, so that nothing is left to a default.
         texts.append(f"{width}x{height}+{(width - 1) // 2}+{(height - 1) // 2}: {joined(matrix, ',', ' ')}")
     return text_file(texts, (*notes, *without_bias(bank, "an ImageMagick kernel", rounding)), mark="; ")

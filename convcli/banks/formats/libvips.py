@@ -24,6 +24,7 @@ def blocks_of(text: str) -> list[tuple[list[float], list[list[str]]]] | None:
             header = [parse_number(part) for part in lines[at]]
         except ValueError:
             return None
+        # A headerless table is not refused here: it is one of :mod:`convcli.banks.formats.rows`.
         if not 2 <= len(header) <= 4 or any(size != int(size) or size < 1 for size in header[:2]):
             return None
         width, height = int(header[0]), int(header[1])
@@ -47,6 +48,7 @@ def parse(text: str, name: str) -> list[RawKernel]:
         )
     kernels = []
     for index, (header, rows) in enumerate(blocks):
+        # vips conv divides the sums by the scale and adds the offset.
         scale = header[2] if len(header) > 2 else 1.0
         if scale == 0:
             raise KernelError("line 1: scale 0 in the header of a libvips matrix", line=1)
@@ -67,6 +69,7 @@ def write_libvips(bank: KernelBank, _rounding: bool) -> Exported:
     for index, matrix in enumerate(matrices(bank, "a libvips matrix")):
         odd = np.pad(matrix, [(1 - size % 2, 0) for size in matrix.shape])
         offset = format_number(bank.bias[index]) if bank.bias is not None else "0"
+        # Scale 1 and taps as they are: a division would round.
         blocks.append(f"{odd.shape[1]} {odd.shape[0]} 1 {offset}\n" + joined(odd, " ", "\n"))
     notes: tuple[str, ...] = ("run: vips conv in.png out.v kernel.mat --precision float",)
     if bank.n_kernels > 1:

@@ -54,6 +54,7 @@ def parse_literal(text: str, *, name: str = "matrix") -> Literal:
     [[[1.0, 0.0, -1.0], [2.0, 0.0, -2.0]]]
     """
     stripped = text.strip()
+    # Two brackets are JSON or Python, one is MATLAB.
     if re.match(r"\[\s*\[", stripped) and not FFMPEG.search(stripped):
         return _parse_json(stripped, name)
     module = next((module for mark, module in _SYNTAXES if mark.search(stripped)), "matlab")
@@ -86,6 +87,7 @@ def kernels_of_lists(data: Any, name: str, *, number_one: bool = False) -> list[
     Kernels of several are called by their number, from 0 or, with ``number_one``, from 1.
     """
     depth, inner = 0, data
+    # Only the first branch is followed: bank_from_data compares the others with it.
     while isinstance(inner, list) and inner:
         depth, inner = depth + 1, inner[0]
     if depth > 4:

@@ -15,6 +15,7 @@ from convcli.errors import KernelError
 if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
 
+#: ``k =``, or ``k(:,:,2) =`` of a page.
 _NAME = re.compile(r"([A-Za-z]\w*)\s*(?:\(\s*:\s*,\s*:\s*,\s*(\d+)\s*\))?\s*=\s*")
 
 
@@ -28,8 +29,10 @@ def parse(text: str, name: str) -> Literal:
         body, scale, position = _bracketed(text, start)
         rows = parse_rows(body, f"'{shortened(text)}'")
         planes = [[[tap * scale for tap in row] for row in rows] if scale != 1.0 else rows]
+        # Page 2 of k becomes the kernel k2.
         label = (match.group(2) and f"{match.group(1)}{match.group(2)}") or match.group(1) if match else None
         kernels.append(RawKernel(label or name, planes, None))
+    # Matrices without a name are counted.
     if len(kernels) > 1 and len({kernel.name for kernel in kernels}) == 1:
         kernels = [kernel._replace(name=f"{name}{index}") for index, kernel in enumerate(kernels, 1)]
     return Literal(kernels, _row_note(text, kernels))
@@ -49,6 +52,7 @@ def _bracketed(text: str, start: int) -> tuple[str, float, int]:
             scale = parse_number(f"1{behind.group(1)}{behind.group(2)}")
         except ValueError as error:
             raise KernelError(f"'{shortened(text)}': {error}") from None
+    # What else follows is refused: passed over, it could have changed the kernel.
     end = behind.end() if behind else close + 1
     if end < len(text) and not _NAME.match(text, end) and text[end] != "[":
         raise KernelError(f"'{shortened(text)}': cannot read '{shortened(text[end:])}' behind the bracket")

@@ -17,13 +17,16 @@ from convcli.errors import KernelError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: miCOMPRESSED of MathWorks, "MAT-File Format"; its data element is a zlib stream.
 _COMPRESSED = 15
+#: Cells nest, so a small file can hold any number of them.
 _MOST_CELLS = 10_000
 
 
 def _check_size(path: Path) -> None:
     """Refuse compressed variables that would unpack to more than the limit of taps, before SciPy unpacks them."""
     data = path.read_bytes()
+    # The header is 128 bytes long, and ends in the letters MI as a 16-bit number of its writer.
     order = "big" if data[126:128] == b"MI" else "little"
     position, total = 128, 0
     while position + 8 <= len(data):
@@ -32,6 +35,7 @@ def _check_size(path: Path) -> None:
         if kind == _COMPRESSED:
             unpack, packed = zlib.decompressobj(), data[position + 8 : position + 8 + size]
             while packed and not unpack.eof:
+                # Counted a MiB at a time and dropped.
                 total += len(unpack.decompress(packed, 2**20))
                 packed = unpack.unconsumed_tail
                 check_taps(total // 8, str(path))
@@ -61,6 +65,7 @@ def _collect(name: str, value: Any, found: dict[str, NDArray[np.generic]], refus
             _collect(f"{name}.{index}", cell, found, refused)
     elif value.dtype.names:
         for field in value.dtype.names:
+            # Of an array of structs only the first is read.
             for cell in value[field].ravel()[:1]:
                 _collect(f"{name}.{field}", cell, found, refused)
     elif value.dtype.kind in "iufb" and value.size:
@@ -80,6 +85,7 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
     archive = open_archive(path)
     chosen = resolve(archive, entry, path).weight
     array = archive.read(chosen)
+    # Pages last, as MATLAB stacks them; 4-D are the weights of its convolution2dLayer.
     order = layout or {3: "hwo", 4: "hwio"}.get(array.ndim)
     notes: tuple[str, ...] = ()
     if layout is None and array.ndim > 2:

@@ -31,6 +31,7 @@ def _read_npy(stream: BinaryIO, size: int, what: str) -> NDArray[np.generic]:
         raise KernelError(f"{what} holds Python objects, which need pickle: never read", hint="save plain numbers")
     if dtype.kind not in "iufb":
         raise KernelError(f"{what} holds {dtype}, not real numbers", dtype=str(dtype))
+    # A header of a hundred bytes can claim terabytes.
     count, left = math.prod(shape), size - stream.tell()
     if min(shape, default=0) < 0 or count * dtype.itemsize != left:
         raise KernelError(
@@ -47,8 +48,9 @@ def _header(stream: BinaryIO, what: str) -> tuple[tuple[int, ...], bool, np.dtyp
     """Return shape, Fortran order and type that a ``.npy`` header claims; NumPy reads it as a literal, not as code."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
             version = np.lib.format.read_magic(stream)
+            # Version 3 differs from 2 in the encoding of field names only, and fields are refused.
             reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = reader(stream)
     except Exception as error:  # noqa: BLE001 - a broken header makes NumPy's tokenizer raise many kinds
@@ -83,8 +85,10 @@ def open_archive(path: Path) -> Archive:
         names = _npz_names(archive, members)
 
     def array(name: str) -> NDArray[np.generic]:
+        # The claim of the archive, before anything is unpacked.
         check_taps(members[name].file_size // 8, f"{path}#{name}")
         with _explained(path), zipfile.ZipFile(path) as archive, archive.open(members[name]) as member:
+            # One byte more than claimed, so that a longer member is noticed.
             data = member.read(members[name].file_size + 1)
         return _read_npy(io.BytesIO(data), len(data), f"{path}#{name}")
 
@@ -96,6 +100,7 @@ def open_archive(path: Path) -> Archive:
 def _npz_shape(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> tuple[int, ...] | None:
     """Return the shape an entry's header claims; None for text, which holds kernel names."""
     with archive.open(info) as member:
+        # A header of version 1 has 65,535 bytes at most.
         head = io.BytesIO(member.read(70_000))
     shape, _, dtype = _header(head, f"{what}#{info.filename}")
     return None if dtype.kind == "U" else tuple(shape)

@@ -26,6 +26,7 @@ def _library() -> Any:
 def _graph(path: Path) -> Any:
     onnx = _library()
     try:
+        # External data may name any file of this machine.
         return onnx.load(path, load_external_data=False).graph
     except Exception as error:  # noqa: BLE001 - protobuf's DecodeError is not one class over its versions
         reason = " ".join(str(error).split())[:120] or type(error).__name__
@@ -55,6 +56,7 @@ def open_archive(path: Path) -> Archive:
 def _array(tensor: Any, name: str, path: Path) -> NDArray[np.generic]:
     onnx = _library()
     what = f"{path}#{name}"
+    # Python's integers, as sizes that overflow would look small.
     check_taps(int(np.prod([max(1, size) for size in tensor.dims], dtype=object)), what)
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return _external(tensor, what, path)

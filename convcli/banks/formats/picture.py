@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+#: Kernels of one TIFF.
 _MOST_PAGES = 4096
 #: Key of the PNG text that says how samples become taps: "scale offset".
 _TAPS_KEY = "convcli-taps"
@@ -35,6 +36,7 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
         raise KernelError(f"{path}: layout={layout} is for arrays, not for pictures")
     with path.open("rb") as file:
         is_tiff = file.read(2) in (b"II", b"MM")
+    # tifffile reads floats of 64 bits, which Pillow does not.
     planes, notes = _tiff(path) if is_tiff else _pillow(path)
     return selected(bank_of_array(planes, name=path.stem, layout="ohw", notes=tuple(notes)), entry)
 
@@ -107,6 +109,7 @@ def _grey(image: Image.Image, path: Path) -> tuple[Array, list[str]]:
     samples = np.asarray(image, dtype=np.float64)
     if samples.ndim == 3:
         colours = samples[..., :3] if samples.shape[-1] >= 3 else samples[..., :1]
+        # CMYK is refused even where three inks are equal: the fourth is black.
         if np.ptp(colours, axis=2).max() > 0 or mode == "CMYK":
             raise KernelError(
                 f"{path} is coloured ({mode}); a kernel's picture is grey", hint="save one channel as a grey picture"
@@ -204,5 +207,6 @@ def write_tiff(bank: KernelBank, _rounding: bool) -> Exported:
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer) as file:
         for matrix in bank.weight[:, 0]:
+            # Each a page of its own: tifffile would join equal ones to a series.
             file.write(np.ascontiguousarray(matrix), contiguous=False, metadata=None)
     return Exported(buffer.getvalue())

@@ -21,6 +21,7 @@ class Program(NamedTuple):
     parse: Callable[[str, str], RawBank]
 
 
+#: Possessive, as all patterns here: text of megabytes that is made to be slow takes linear time.
 _XML_COMMENT = re.compile(r"<!--(?:[^-]|-(?!->))*+(?:-->|\Z)")
 
 
@@ -75,6 +76,7 @@ def parse_svg(text: str, name: str) -> RawBank:
     kernels, notes = list[RawKernel](), list[str]()
     for found in re.finditer(r"<(?:\w+:)?feConvolveMatrix\b([^<>]*)>", text):
         what = f"line {_line(text, found.start())}: feConvolveMatrix"
+        # Defaults are those of Filter Effects, section 9.9: order 3, target at half of it.
         given = _attributes(found[1])
         order = [int(size) for size in _numbers(given.get("order", "3"), what) if size == int(size) and size > 0]
         taps = _numbers(given.get("kernelMatrix", ""), what)
@@ -86,6 +88,7 @@ def parse_svg(text: str, name: str) -> RawBank:
         y = _whole(given.get("targetY", ""), f"{what}: targetY", height // 2)
         if not (0 <= x < width and 0 <= y < height):
             raise KernelError(f"{what}: the target {x},{y} lies outside {width}x{height}")
+        # By default their sum, and 1 where that is 0.
         divisor = (_numbers(given.get("divisor", "0"), what) or [0.0])[0] or sum(taps) or 1.0
         rows = _anchored(_divided(_square(taps[::-1], width), divisor), y, x)
         bias = (_numbers(given.get("bias", "0"), what) or [0.0])[0]
@@ -97,6 +100,7 @@ def parse_svg(text: str, name: str) -> RawBank:
     if not kernels:
         raise KernelError("an XML file without <feConvolveMatrix> or <Kernel>", hint="SVG and GDAL VRT are read")
     notes.append("SVG convolves: the taps are turned by 180°; its edgeMode defaults to duplicate (replicate here)")
+    # Elements without an id are all called as the file.
     single = len({kernel.name for kernel in kernels}) == 1
     return RawBank(name, numbered(kernels) if single else kernels, source="SVG feConvolveMatrix", notes=_once(notes))
 
@@ -118,6 +122,7 @@ def parse_vrt(text: str, name: str) -> RawBank:
             raise KernelError(f"{what}: Size {size} is not an odd number")
         if len(taps) not in (size, size * size):
             raise KernelError(f"{what}: {len(taps)} coefficients, Size {size} needs {size * size} or {size}")
+        # Size * Size may be huge where the file holds one axis only.
         check_taps(size * size, what)
         normalized = _attributes(found[1]).get("normalized") or parts.get("normalized", "0")
         if _whole(normalized.strip(), f"{what}: normalized", 0):
@@ -132,6 +137,7 @@ def parse_vrt(text: str, name: str) -> RawBank:
     return RawBank(name, numbered(kernels), source="GDAL KernelFilteredSource")
 
 
+#: A filter reaches to the next TITLE or MATRIX: a file may hold several.
 _GRASS = re.compile(
     r"^[ \t]*MATRIX[ \t]+(\d+)[ \t]*\n((?:[^A-Za-z]|[eE](?=[-+\d]))*)([^\0]*?)(?=^[ \t]*(?:TITLE|MATRIX)|\Z)", re.M
 )
@@ -167,6 +173,7 @@ def parse_sextractor(text: str, name: str) -> RawBank:
     if not rows or len({len(row) for row in rows}) != 1:
         sizes = ", ".join(str(len(row)) for row in rows[:8]) or "no"
         raise KernelError(f"SExtractor mask: rows of {sizes} numbers, all need as many")
+    # SExtractor sums absolute values: the taps of a Mexican hat sum to about 0.
     total = sum(abs(tap) for row in rows for tap in row)
     notes: list[str] = []
     if "NONORM" not in head:
@@ -178,6 +185,7 @@ def parse_sextractor(text: str, name: str) -> RawBank:
     return RawBank(name, [RawKernel(name, [rows], None)], source="SExtractor convolution mask", notes=tuple(notes))
 
 
+#: Types whose numbers stand in rows, as real numbers.
 _OCTAVE_READ = re.compile(r"(float |u?int(8|16|32|64) |bool )?(matrix|scalar)\Z|bool\Z")
 
 
@@ -198,11 +206,12 @@ def parse_octave(text: str, name: str) -> RawBank:
             )
         taps = _numbers(" ".join(line for line in body.split("\n") if not line.startswith("#")), what)
         if "ndims" in fields:
+            # An array of more axes lists its sizes before its numbers.
             count, sizes = _whole(fields["ndims"], f"{what}: ndims", 0), taps
             shape = [int(size) for size in sizes[:count]]
             kernels += _pages(taps[count:], shape, variable.strip(), what)
             continue
-        height = _whole(fields.get("rows", ""), f"{what}: rows", 1)
+        height = _whole(fields.get("rows", ""), f"{what}: rows", 1)  # a scalar has no sizes
         width = _whole(fields.get("columns", ""), f"{what}: columns", 1)
         if height < 1 or width < 1 or height * width != len(taps):
             raise KernelError(f"{what}: {height}x{width} needs {max(0, height * width)} numbers, {len(taps)} are given")
@@ -230,6 +239,7 @@ def parse_matrix_market(text: str, name: str) -> RawBank:
     words = head.lower().split()[1:]
     if len(words) != 4 or words[0] != "matrix" or words[1] not in ("array", "coordinate"):
         raise KernelError(f"line 1: '{shortened(head)}' is not a matrix of Matrix Market", line=1)
+    # The banner as in Boisvert, Pozo & Remington, NISTIR 5935, 1996.
     _, layout, field, symmetry = words
     symmetries = ("general", "symmetric", "skew-symmetric")
     if field not in ("real", "integer", "double", "pattern") or symmetry not in symmetries:
@@ -239,10 +249,12 @@ def parse_matrix_market(text: str, name: str) -> RawBank:
     if len(values) < n_head or any(size != int(size) or size < 0 for size in values[:n_head]):
         raise KernelError("Matrix Market: the line of sizes is missing")
     height, width = int(values[0]), int(values[1])
+    # A sparse file of three lines may claim any size.
     check_taps(height * width, "the matrix")
     if height < 1 or width < 1 or (symmetry != "general" and height != width):
         raise KernelError(f"Matrix Market: a {symmetry} matrix of {height}x{width}")
     if layout == "array":
+        # Columns from the diagonal down, which is left out where it can only be 0.
         first = 1 if symmetry == "skew-symmetric" else 0
         cells = [(r, c) for c in range(width) for r in range(0 if symmetry == "general" else c + first, height)]
         rest = values[2:]
@@ -251,6 +263,7 @@ def parse_matrix_market(text: str, name: str) -> RawBank:
         entries = [values[at : at + step] for at in range(3, len(values), step)]
         if len(entries) != int(values[2]) or any(len(entry) != step for entry in entries):
             raise KernelError(f"Matrix Market: {int(values[2])} entries are claimed, {len(entries)} are given")
+        # Entries count from 1, and those of a place that is repeated add up.
         cells = [(int(entry[0]) - 1, int(entry[1]) - 1) for entry in entries]
         rest = [entry[2] if step == 3 else 1.0 for entry in entries]
         if any(not (0 <= r < height and 0 <= c < width) for r, c in cells):
@@ -272,5 +285,6 @@ PROGRAMS = (
     Program("SExtractor", re.compile(r"\s*CONV[ \t]*(?:NO)?(?:NORM)?[ \t]*\n"), parse_sextractor),
     Program("GRASS", re.compile(r"\s*(?:TITLE\b[^\n]*\n\s*)?MATRIX[ \t]+\d+[ \t]*\n"), parse_grass),
     Program("GDAL VRT", re.compile(r"\s*<(?=[^\0]*<Kernel\b)[^\0]*<Coefs>"), parse_vrt),
+    # Last, because it takes any XML and tells what is missing.
     Program("SVG", re.compile(r"\s*<(?=[?!\w])"), parse_svg),
 )

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
 
 _REMARK = re.compile(r"[#%]\s*(kernel|bias)\s*:(.*)")
+#: Spreadsheets of many countries write 0,5.
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?\Z")
 _QUOTED = re.compile(r'"([^"]*)"|\'([^\']*)\'')
+#: A cell of a header begins with a letter.
 _WORD = re.compile(r"[^\W\d][\w .()-]*\Z")
+#: Words that were meant as numbers: a row of them is no header.
 _NOT_FINITE = ("nan", "inf", "infinity", "na", "null", "none", "pi")
 
 
@@ -65,6 +68,7 @@ def parse(text: str, name: str) -> RawBank:
             if remark:
                 remarks[remark.group(1)] = remark.group(2).strip()
         elif not stripped.startswith(("#", "%")):
+            # A tab in front is an empty cell.
             rows.append(_cells(stripped if separator != "\t" else line.strip(" \r\n\f\v"), number, separator))
     if not blocks:
         raise KernelError("no numbers")
@@ -83,6 +87,7 @@ def _separator(lines: list[str]) -> str | None:
     """Return the mark between cells; None for blanks."""
     bare = [_QUOTED.sub("0", line).strip() for line in lines]
     bare = [line for line in bare if line and not line.startswith(("#", "%"))]
+    # At the end of lines it is C's or MATLAB's. It goes first: beside it a comma is a decimal mark.
     if any(";" in line.rstrip("; ") for line in bare):
         return ";"
     return next((mark for mark in ("\t", ",") if any(mark in line for line in bare)), None)
@@ -97,6 +102,7 @@ def _cells(line: str, number: int, separator: str | None) -> _Line:
         kept.append(found[1] if found[1] is not None else found[2])
         return f"\0{len(kept) - 1}\0"
 
+    # Separators within quotes do not count.
     bare = _QUOTED.sub(hide, line)
     cells = bare.split(separator) if separator else bare.split()
     if separator and len(cells) > 1 and not cells[-1].strip():
@@ -135,6 +141,7 @@ def one_row_note(rows: list[list[float]]) -> tuple[str, ...]:
 def _without_header(lines: list[_Line], notes: list[str]) -> list[_Line]:
     """Drop a row of words, and pandas' empty corner with its counted columns and rows."""
     first, rest = lines[0], lines[1:]
+    # DataFrame.to_csv counts rows and columns from 0.
     counted = [str(index) for index in range(len(rest))]
     if rest and first.cells[0] == "" and len(first.cells) > 1 and [line.cells[0] for line in rest] == counted:
         notes.append(f"line {first.number} and the first column are a header and an index, and are left out")
@@ -197,6 +204,7 @@ def write_text(bank: KernelBank, _rounding: bool) -> Exported:
 def _write(bank: KernelBank, mark: str) -> Exported:
     blocks = []
     for index, matrix in enumerate(matrices(bank, "a table")):
+        # A line end in a name would end the remark.
         name = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", bank.kernel_names[index])
         head = [f"# kernel: {name}"] if bank.n_kernels > 1 else []
         head += [f"# bias: {format_number(bank.bias[index])}"] if bank.bias is not None else []

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
     from convcli.banks.formats.exported import Exported
 
+#: The format's types → NumPy's, which has no bfloat16: its bits are taken as they are.
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1", "F8_E4M3": "|u1", "F8_E5M2": "|u1",
@@ -48,7 +49,7 @@ def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if size < 10 or length > min(size - 8, _LARGEST_HEADER):
+            if size < 10 or length > min(size - 8, _LARGEST_HEADER):  # the length and {}
                 raise KernelError(f"{path}: the header claims {length:,} bytes, the file has {max(0, size - 8):,}")
             header = json.loads(file.read(length))
     except OSError as error:
@@ -177,5 +178,5 @@ def write_safetensors(bank: KernelBank, _rounding: bool) -> Exported:
         header[name] = {"dtype": "F64", "shape": list(array.shape), "data_offsets": offsets}
         data += stored
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8)  # data begin at a multiple of 8, as the library writes them
     return Exported(len(text).to_bytes(8, "little") + text + data, lost_reduction(bank))

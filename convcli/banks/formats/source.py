@@ -16,6 +16,7 @@ def _about(bank: KernelBank) -> str:
     """Return one printable line: name, summary, shape and citation."""
     text = f"{bank.name}: {bank.summary or 'kernels'}; correlation taps, shape {by(bank.shape)}"
     text += f"; {bank.source}" if bank.source else ""
+    # It goes into a comment, which nothing in it may end.
     return "".join(letter if letter.isprintable() and letter.isascii() else "?" for letter in text).replace("*/", "* /")
 
 
@@ -53,6 +54,7 @@ def write_glsl(bank: KernelBank, rounding: bool) -> Exported:
     if bank.weight.ndim != 4 or bank.in_channels > 1:
         raise KernelError(f"'{bank.name}' has kernels of several planes; GLSL text holds matrices")
     height, width = bank.kernel_hw
+    # GLSL has no double before version 4.0.
     single = bank.weight.astype(np.float32)
     if not np.isfinite(single).all():
         raise KernelError(f"'{bank.name}' has taps beyond a 32-bit float")
@@ -76,5 +78,6 @@ def write_glsl(bank: KernelBank, rounding: bool) -> Exported:
 
 
 def _float32(value: np.float32) -> str:
+    # GLSL ES makes no float of an integer, so 1 is written as 1.0.
     text = format(value, "").lower() if value != int(value) or abs(value) > 2**24 else f"{int(value)}.0"
     return text if "." in text or "e" in text else f"{text}.0"

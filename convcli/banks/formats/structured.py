@@ -55,6 +55,7 @@ def _json(text: str) -> Any:
         raise ValueError(f"{word} is not finite: taps must be finite")
 
     try:
+        # JSON has no NaN and no Infinity, but Python's reader takes them.
         return json.loads(text, parse_constant=refuse)
     except json.JSONDecodeError as error:
         raise KernelError(
@@ -67,6 +68,7 @@ def _json(text: str) -> Any:
 
 def _yaml(text: str) -> Any:
     yaml = library("yaml", "reading YAML needs the pyyaml package")
+    # Written in C, and not in every build of PyYAML.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         # Aliases of aliases, nine deep, make 300 bytes into gigabytes; kernels have no use for them.
@@ -98,8 +100,9 @@ def _tables(bank: KernelBank) -> list[dict[str, object]]:
 
 def _head(bank: KernelBank) -> dict[str, object]:
     head: dict[str, object] = {"name": bank.name, "summary": bank.summary, "source": bank.source}
+    # The taps are correlation taps, whatever the file they came from declared.
     head |= {"tags": list(bank.tags), "orientation": "correlate", "combine": bank.combine}
-    if bank.dims == 1:
+    if bank.dims == 1:  # 2 is the default, and text holds no 3-D
         head["dims"] = 1
     return {key: value for key, value in head.items() if value not in ("", [])}
 

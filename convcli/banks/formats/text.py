@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Text is read whole; a bank of 48 kernels of 49x49 in text is under 3 MiB.
 _MAX_BYTES = 64 * 1024 * 1024
+#: Lines of TOML; ``k = [1 2; 3 4]`` is MATLAB's.
 _TOML = re.compile(
     r"^[ \t]*(\[\[\s*kernels?\s*\]\]|[A-Za-z_\"][\w\"-]*\s*=\s*(\"|'|\[\s*(\[|$|\"|'|[-+\d.][^;\n]*,)|[-+\d.]+\s*$"
     r"|true|false|$))",
@@ -27,6 +28,7 @@ _MATLAB = re.compile(
     r"^[ \t]*[A-Za-z]\w*\s*(\(\s*:\s*,\s*:\s*,\s*\d+\s*\))?\s*=\s*\[([^\[\]]*\]\s*;|[^\[\]]*[;\s][^\[\]]*\])", re.M
 )
 _MAGICK = re.compile(r"\s*\d+(x\d+)?([-+]\d+[-+]\d+)?[@<>]?\s*:")
+#: A list of lists, or a key and its colon.
 _YAML = re.compile(r"^[ \t]*(-\s*\[|-\s*-|-\s+\w+\s*:|[A-Za-z_]\w*\s*:(\s|$))", re.M)
 #: Code and printouts: a call of arrays, braces of C, a factor before a bracket, a transpose, nested brackets.
 _CODE = re.compile(
@@ -37,8 +39,10 @@ _CODE = re.compile(
     r"|^[ \t]*[A-Za-z]\w* =[ \t]*\n\s*([-+.\d]|Columns )|^[ \t]*[A-Za-z]\w*\s*=\s*([A-Za-z][\w.]*\(|\(\s*[(\[])",
     re.M,
 )
+#: ``[[`` or ``[(``, alone or assigned: lists of Python.
 _NESTED = re.compile(r"(?:[A-Za-z_]\w*\s*=\s*)?\[\s*[\[(]")
 _KEY = re.compile(r"^[ \t]*[\"']?([A-Za-z_][\w-]*)[\"']?\s*=(?!=)", re.M)
+#: Syntax that a suffix promises; what the file holds counts, and a note tells it.
 _EXPECTED = {".toml": "toml", ".json": "json", ".yaml": "yaml", ".yml": "yaml", ".csv": "table", ".tsv": "table"}
 
 
@@ -70,6 +74,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise KernelError(f"{path}: line {line}: not text (byte {error.start})", line=line) from None
+    # \r\r\n: text mode of Windows, applied twice. \r: line ends of old Macs.
     return re.sub(r"\r+\n|\r", "\n", text.removeprefix("\ufeff"))
 
 
@@ -86,6 +91,7 @@ def text_kind(text: str, path: Path) -> str:
     program = program_of(text)
     if program is not None:
         return program.name
+    # From the surest mark to the vaguest: a table is what nothing else claims.
     head = _without_comments(text).lstrip()
     if re.match(r"\{\s*[\"}]", head) or (path.suffix.lower() == ".json" and head.startswith("{")):
         return "json"
@@ -128,11 +134,13 @@ def _is_json(head: str) -> bool:
     try:
         json.loads(head)
     except (ValueError, RecursionError):
+        # Brackets by the hundred overflow the reader: JSON then says that they nest too deeply.
         return bool(re.search(r"[\"{:]|NaN|Infinity", head)) or head.count("[") > 200
     return True
 
 
 def _without_comments(text: str) -> str:
+    # The syntax shows early; a text of many MiB need not be searched to its end.
     return re.sub(r"(?m)^[ \t]*[#%].*$\n?", "", text[:200_000])
 
 

@@ -86,6 +86,7 @@ def _array(tensor: Any, what: str) -> NDArray[np.generic]:
     check_taps(tensor.numel(), what)
     if tensor.is_sparse or tensor.is_quantized or tensor.is_complex():
         raise KernelError(f"{what} is sparse, quantized or complex, not plain numbers", hint="save it as float32")
+    # torch makes the float64: NumPy has no bfloat16.
     array: NDArray[np.generic] = tensor.detach().double().numpy()
     return array
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from convcli.errors import GeometryError, UsageError
 from convcli.images.planes import select_planes
-from convcli.pipeline.tones import resolve_tones
+from convcli.pipeline.names import PICTURES
 from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform
-from convcli.pipeline.transforms.binding import BoundBank, Combination, bind_bank, is_picture
+from convcli.pipeline.transforms.binding import BoundBank, bind_bank, taps_of
+from convcli.pipeline.transforms.combination import Combination, is_picture
 from convcli.pipeline.transforms.strips import ConvRun, plan_engine
 
 if TYPE_CHECKING:
@@ -23,8 +27,8 @@ if TYPE_CHECKING:
     from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSource
     from convcli.layers.kinds.conv import Conv
+    from convcli.layers.walk import Walk
     from convcli.pipeline.request import ApplyRequest
-    from convcli.pipeline.tones import ToneSpec
 
 #: Plans of convolutions kept for images of the same shape.
 _PLANS_KEPT = 64
@@ -37,19 +41,24 @@ class AnyBank(Transform):
     bank: KernelBank
     bound: BoundBank
     combination: Combination
-    computes_alpha: bool = False
 
-    def tones(self, depth: str, *, on_sheet: bool) -> tuple[ToneSpec, ...]:
-        """Return the tone of each map, ``auto`` resolved; see :func:`convcli.pipeline.tones.resolve_tones`."""
-        n_indexes = self.combination.n_parts(self.bound.n_kernels) if self.combination.combine == "argmax" else 0
-        return resolve_tones(
-            self.request.tone,
-            self.maps,
-            depth,
-            n_indexes=n_indexes,
-            computes_alpha=self.computes_alpha,
-            on_sheet=on_sheet,
-        )
+    @property
+    def n_indexes(self) -> int:
+        """How many indexes the maps hold where ``argmax`` made them, else 0."""
+        return self.combination.n_parts(self.bound.n_kernels) if self.combination.combine == "argmax" else 0
+
+    def taps(self, map_index: int) -> NDArray[np.float64]:
+        """Return the taps that made a map: all planes of one kernel, or of every kernel that was combined."""
+        bound, n_kernels = self.bound, self.bound.n_kernels
+        plane, place = divmod(map_index, self.combination.n_maps(n_kernels))
+        made = [
+            taps_of(bound, plane * n_kernels + index, transposed=self.request.transposed)
+            for index in self.combination.parts(place, n_kernels)
+        ]
+        # A kernel that runs on several planes is drawn once.
+        alike = all(len(taps) > 1 and (taps == taps[0]).all() for taps in made)
+        planes = np.concatenate([taps[:1] if alike else taps for taps in made])
+        return planes.reshape(-1, *planes.shape[-2:])
 
     def weight_bytes(self) -> bytes:
         """Return everything of the bank that decides maps and their names, as bytes for a digest."""
@@ -57,15 +66,24 @@ class AnyBank(Transform):
         words = (bank.shape, bank.bias, bank.kernel_names, bank.combine, bank.reduction, bank.reduction_op)
         return repr(words).encode() + bank.weight.tobytes()
 
-    def report(self, padding: tuple[Pair, ...], border: Border, engine: str, reason: str) -> dict[str, Any]:
-        """Return kernel, convolution and shapes; keys are the words of the flags, padding is per side."""
+    @abstractmethod
+    def sides(self) -> tuple[Pair, ...]:
+        """Return the padding along each axis, (before, after)."""
+
+    @property
+    def walk(self) -> Walk:
+        """The convolution as a layer, bound to the input; its bias apart."""
+        # Counts come from the arithmetic of `convcli shape`, so that both commands agree.
         from convcli.layers.walk import walk
 
+        return walk([conv_layer(self.request, self.bound, self.sides())], self.input_shape)
+
+    def report(self, border: Border, engine: str, reason: str) -> dict[str, Any]:
+        """Return kernel, convolution and shapes; keys are the words of the flags, padding is per side."""
         request, bank = self.request, self.bank
         bias = self.bound.bias if self.late_bias is None else self.late_bias
-        # Counts come from the arithmetic of `convcli shape`, so that both commands agree.
-        (row,) = walk([conv_layer(request, self.bound, padding)], self.input_shape).rows
-        *frames, (top, bottom), (left, right) = padding
+        (row,) = self.walk.rows
+        *frames, (top, bottom), (left, right) = self.sides()
         conv: dict[str, object] = {
             "mode": request.mode,
             "stride": list(request.stride),
@@ -114,6 +132,10 @@ class Bank(AnyBank):
         """Bias per colour plane that is added behind the engine, if any."""
         return self.bound.late_bias
 
+    def sides(self) -> tuple[Pair, ...]:
+        """Return the padding of rows and columns."""
+        return self.conv.padding
+
     @property
     def uses_torch(self) -> bool:
         """Whether its engine is torch."""
@@ -122,7 +144,7 @@ class Bank(AnyBank):
     def describe(self) -> dict[str, Any]:
         """Return kernel, convolution and shapes."""
         conv = self.conv
-        return self.report(conv.padding, conv.border, conv.engine, conv.reason)
+        return self.report(conv.border, conv.engine, conv.reason)
 
     def start(self, planes: NDArray[Any] | PlaneSource, tools: Tools) -> Run:
         """Return its run, a strip at a time."""
@@ -147,6 +169,7 @@ def conv_layer(request: ApplyRequest, bound: BoundBank, padding: tuple[Pair, ...
         dilation=(*ones, *request.dilation),
         output_padding=request.output_padding,
         bias=False,
+        label="convtranspose" if request.transposed else "conv",
     )
 
 
@@ -201,9 +224,9 @@ class BankPlanner:
             )
         selection = select_planes(info.plane_names, request.channels, alpha=False)
         bound = self._bind(selection.names)
-        combination = Combination.of(bank, request.combine or (bank.combine if kind == "picture" else "none"))
+        combination = Combination.of(bank, request.combine or (bank.combine if kind in PICTURES else "none"))
         notes = list(bank.notes)
-        if kind == "picture" and not is_picture(bound, combination):
+        if kind in PICTURES and not is_picture(bound, combination):
             kind = "sheet"
             notes.append(self._why_sheet(len(combination.names(bound.maps, bound.n_kernels))))
         if request.luminance:
@@ -230,14 +253,16 @@ class BankPlanner:
 
             alpha, said = keep_alpha_of_same_size(alpha, info, conv.output_shape[-2:])
             notes += said
+        maps = combination.names(bound.maps, bound.n_kernels)
+        if alpha in ("premultiply", "filter"):
+            maps = tuple(one._replace(nature="alpha") if one.channel == "a" else one for one in maps)
         transform = Bank(
             request=request,
-            maps=combination.names(bound.maps, bound.n_kernels),
+            maps=maps,
             input_shape=(len(selection.names), info.height_px, info.width_px),
             bank=bank,
             bound=bound,
             combination=combination,
-            computes_alpha=alpha in ("premultiply", "filter"),
             conv=conv,
         )
         outputs = ((0, len(transform.maps), conv.output_shape[-2:]),)
@@ -264,6 +289,6 @@ class BankPlanner:
     def _bind(self, planes: tuple[str, ...]) -> BoundBank:
         if planes not in self._bound:
             request = self.request
-            how = {"groups": request.groups, "bias": request.bias}
+            how = {"groups": request.groups, "bias": request.bias, "stride": request.stride}
             self._bound[planes] = bind_bank(self.bank, planes, transposed=request.transposed, **how)  # type: ignore[arg-type]
         return self._bound[planes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from convcli.engine.runner import Runner
     from convcli.engine.store import ToneCounts
     from convcli.images.planes import PlaneSelection, PlaneSource
+    from convcli.layers.walk import Walk
     from convcli.pipeline.names import MapName
     from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.request import ApplyRequest
-    from convcli.pipeline.tones import Tone, ToneSpec
+    from convcli.pipeline.tones import Tone
 
 Ranges = tuple["NDArray[Any]", "NDArray[Any]"]
 
@@ -47,6 +48,9 @@ class OutputWriter(Protocol):
     tone: Tone
     is_raw: bool
     one_pass: bool
+    facts: Mapping[str, object]
+    #: Losses that only the samples show; complete after :meth:`finish`.
+    notes: tuple[str, ...]
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
@@ -60,15 +64,12 @@ class OutputWriter(Protocol):
     def finish(self) -> int | None:
         """Put the file in its place; return its bytes, if it has a place."""
 
-    def abort(self) -> None:
-        """Leave nothing behind."""
-
 
 class Run(Protocol):
     """A transform under way on one image."""
 
-    def ranges(self) -> Ranges:
-        """Return minimum and maximum of each map, which some tones need first."""
+    def ranges(self, finish: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> Ranges:
+        """Return minimum and maximum of each map, which some tones need first; ``finish`` is the last step to them."""
 
     def fill(self, writers: Sequence[OutputWriter]) -> None:
         """Give every writer the maps of its output, from top to bottom."""
@@ -113,6 +114,16 @@ class Transform(ABC):
         return (len(self.maps),)
 
     @property
+    @abstractmethod
+    def walk(self) -> Walk:
+        """Layers bound to the input: their shapes and counts."""
+
+    def layer_of(self, map_index: int) -> int:
+        """Return which row of :attr:`walk` gives a map; a bank is one layer."""
+        del map_index
+        return 0
+
+    @property
     def late_bias(self) -> NDArray[np.float64] | None:
         """Bias per colour plane that is added behind the engine, if any."""
         return None
@@ -122,9 +133,15 @@ class Transform(ABC):
         """Whether running it may load torch, of which one copy is enough."""
         return True
 
-    @abstractmethod
-    def tones(self, depth: str, *, on_sheet: bool) -> tuple[ToneSpec, ...]:
-        """Return the tone of each map at a depth, ``auto`` resolved."""
+    @property
+    def n_indexes(self) -> int:
+        """How many indexes the maps hold where ``argmax`` made them, else 0."""
+        return 0
+
+    def taps(self, map_index: int) -> NDArray[np.float64] | None:
+        """Return the taps that made a map, (planes, rows, columns), to be drawn beside it; None where layers did."""
+        del map_index
+        return None
 
     @abstractmethod
     def weight_bytes(self) -> bytes:
@@ -183,9 +200,9 @@ class WholeRun:
         self._results = results
         self._check = check
 
-    def ranges(self) -> Ranges:
+    def ranges(self, finish: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> Ranges:
         """Return minimum and maximum of each map."""
-        maps = [result for _, result in self._results]
+        maps = [finish(result) if finish else result for _, result in self._results]
         return (
             np.concatenate([one.min(axis=(1, 2)) for one in maps]),
             np.concatenate([one.max(axis=(1, 2)) for one in maps]),

@@ -1,6 +1,6 @@
 """A bank bound to the planes of one image: the weight tensor, groups and map names that will run.
 
-The rules of ``--groups``, of ``--bias`` and of ``--combine`` live here and nowhere else.
+The rules of ``--groups`` and of ``--bias`` live here and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convcli.banks.groups import check_weight_groups
-from convcli.engine.store import magnitude
 from convcli.errors import GeometryError, UsageError
 from convcli.pipeline.names import MapName
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Taps that add up to less than this part of their L1 norm sum to zero for the tone: published ones are rounded.
 ZERO_SUM = 1e-3
+#: Taps whose sum is no farther from 1 keep brightness.
+KEPT_BRIGHTNESS = 0.02
 
 
 class BoundBank(NamedTuple):
@@ -58,6 +59,7 @@ def bind_bank(
     groups: int | None = None,
     bias: tuple[float, ...] | None = None,
     transposed: bool = False,
+    stride: tuple[int, ...] = (1, 1),
 ) -> BoundBank:
     """Bind ``bank`` to planes: decide groups, repeat single-channel kernels, name the maps.
 
@@ -73,6 +75,8 @@ def bind_bank(
         One value for all maps or one per kernel; replaces the bank's own.
     transposed : bool
         The weight of a dense bank is then ``(I, O/g, kH, kW)``, as in ``ConvTranspose2d``.
+    stride : tuple of int
+        A transposed convolution spreads the taps over so many samples, which decides whether they keep brightness.
 
     Raises
     ------
@@ -92,13 +96,54 @@ def bind_bank(
     own = bank.out_bias if transposed and bank.out_bias is not None else bank.bias
     values = bias if bias is not None else own
     if values is None or not any(values):
-        return bound
+        return bound._replace(maps=_with_natures(bound, np.zeros(len(bound.maps)), transposed, stride))
     if len(values) not in (1, bound.n_kernels):
         raise UsageError(
             f"--bias has {len(values)} values for {bound.n_kernels} kernels", hint="one value, or one per kernel"
         )
     per_kernel = np.broadcast_to(np.asarray(values, np.float64), (bound.n_kernels,))
-    return bound._replace(bias=np.tile(per_kernel, len(bound.maps) // bound.n_kernels))
+    biases = np.tile(per_kernel, len(bound.maps) // bound.n_kernels)
+    return bound._replace(bias=biases, maps=_with_natures(bound, biases, transposed, stride))
+
+
+def taps_of(bound: BoundBank, index: int, *, transposed: bool = False) -> NDArray[np.float64]:
+    """Return the taps that made map ``index``, one kernel a plane that it adds up, shape (P, kH, kW).
+
+    Examples
+    --------
+    >>> from convcli.banks import load_bank
+    >>> taps_of(bind_bank(load_bank("sobel"), ("r", "g", "b")), 5)[0, 0].tolist()
+    [-1.0, -2.0, -1.0]
+    """
+    taps: NDArray[np.float64] = bound.weight[index] if not transposed else _transposed_taps(bound, index)
+    return taps
+
+
+def _transposed_taps(bound: BoundBank, index: int) -> Any:
+    rows, per_group = bound.weight.shape[0] // bound.groups, bound.weight.shape[1]
+    group, place = divmod(index, per_group)
+    return bound.weight[group * rows : (group + 1) * rows, place]
+
+
+def _with_natures(
+    bound: BoundBank, biases: NDArray[np.float64], transposed: bool, stride: tuple[int, ...]
+) -> tuple[MapName, ...]:
+    """Return the names of the maps with the nature of their values."""
+    spread = float(np.prod(stride)) if transposed else 1.0
+    natures = [
+        _nature(taps_of(bound, index, transposed=transposed), bias, spread)
+        for index, bias in enumerate(biases.tolist())
+    ]
+    # Kernels of several planes are a layer: one map whose taps add up to zero by chance keeps the tone of the others.
+    if not bound.depthwise and len(set(natures)) > 1:
+        natures = ["other"] * len(natures)
+    return tuple(named._replace(nature=nature) for named, nature in zip(bound.maps, natures, strict=True))
+
+
+def _nature(taps: NDArray[np.float64], bias: float, spread: float) -> str:
+    if is_zero_sum(taps):
+        return "zero-sum" if not bias else "biased" if bias > 0 else "other"
+    return "brightness" if abs(taps.sum() / spread - 1) <= KEPT_BRIGHTNESS else "other"
 
 
 def is_zero_sum(taps: NDArray[np.float64]) -> bool:
@@ -134,12 +179,7 @@ def _repeat_single_channel(
     else:
         tiled = np.concatenate([np.repeat(weight, per_group, axis=1)] * n_groups)
     channels = ["".join(planes[g * per_group : (g + 1) * per_group]) for g in range(n_groups)]
-    zero_sum = [is_zero_sum(taps) for taps in weight]
-    maps = tuple(
-        MapName(kernel=name, channel=channel, zero_sum=zero)
-        for channel in channels
-        for name, zero in zip(names, zero_sum, strict=True)
-    )
+    maps = tuple(MapName(kernel=name, channel=channel) for channel in channels for name in names)
     return BoundBank(weight=tiled, bias=None, groups=n_groups, maps=maps, n_kernels=n_kernels, depthwise=per_group == 1)
 
 
@@ -160,11 +200,6 @@ def _bind_dense(
             )
         n_out = weight.shape[1] * n_groups
         names = tuple(f"{bank.name}-{index}" for index in range(n_out))
-        rows, per_group = n_planes // n_groups, weight.shape[1]
-        zero = [
-            is_zero_sum(weight[index // per_group * rows : (index // per_group + 1) * rows, index % per_group])
-            for index in range(n_out)
-        ]
     else:
         n_out, n_channels = weight.shape[:2]
         n_groups = groups or max(n_planes // n_channels, 1)
@@ -179,115 +214,5 @@ def _bind_dense(
                 groups=n_groups,
             )
         names = bank.kernel_names
-        zero = [is_zero_sum(taps) for taps in weight]
-    maps = tuple(MapName(kernel=name, channel="", zero_sum=z) for name, z in zip(names, zero, strict=True))
+    maps = tuple(MapName(kernel=name, channel="") for name in names)
     return BoundBank(weight=weight, bias=None, groups=n_groups, maps=maps, n_kernels=n_out, depthwise=False)
-
-
-class Combination(NamedTuple):
-    """How the K maps of one plane become fewer: by the bank's own reduction (MR8), then by ``--combine``.
-
-    Attributes
-    ----------
-    reduction : tuple of (name, indexes)
-        The bank's own groups of kernels, each reduced by ``reduction_op`` (``max``, ``absmax`` or ``magnitude``);
-        empty for none.
-    combine : str
-        ``none``, ``magnitude``, ``max``, ``argmax``, ``min``, ``sum`` or ``mean`` over the reduced maps.
-    """
-
-    reduction: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    reduction_op: str = "max"
-    combine: str = "none"
-
-    @classmethod
-    def of(cls, bank: KernelBank, combine: str) -> Combination:
-        """Return the combination of ``bank`` under ``--combine``; one kernel needs none."""
-        reduction = bank.reduction or ()
-        single = (len(reduction) or len(bank.kernel_names)) == 1
-        return cls(
-            reduction=reduction,
-            reduction_op=bank.reduction_op or "max",
-            combine="none" if single and combine != "magnitude" else combine,
-        )
-
-    def n_parts(self, n_kernels: int) -> int:
-        """Return the maps of one plane that ``combine`` has to work on."""
-        return len(self.reduction) or n_kernels
-
-    def n_maps(self, n_kernels: int) -> int:
-        """Return the maps that K maps of one plane become."""
-        return self.n_parts(n_kernels) if self.combine == "none" else 1
-
-    def names(self, maps: tuple[MapName, ...], n_kernels: int) -> tuple[MapName, ...]:
-        """Return the names of the combined maps; they sum to zero where all their parts do."""
-        named: list[MapName] = []
-        for start in range(0, len(maps), n_kernels):
-            part = maps[start : start + n_kernels]
-            channel = part[0].channel
-            if self.reduction:
-                part = tuple(
-                    MapName(kernel=name, channel=channel, zero_sum=all(part[i].zero_sum for i in indexes))
-                    for name, indexes in self.reduction
-                )
-            if self.combine != "none":
-                zero_sum = all(one.zero_sum for one in part)
-                part = (MapName(kernel=self.combine, channel=channel, zero_sum=zero_sum),)
-            named.extend(part)
-        return tuple(named)
-
-    def apply(self, maps: NDArray[Any], n_kernels: int) -> NDArray[Any]:
-        """Combine a band of maps.
-
-        Parameters
-        ----------
-        maps : ndarray of shape (C * K, H, W)
-            Channel-major.
-        n_kernels : int
-            ``K``.
-
-        Returns
-        -------
-        ndarray of shape (C * n_maps(K), H, W)
-
-        Examples
-        --------
-        >>> maps = np.array([3.0, 4.0]).reshape(2, 1, 1)
-        >>> Combination(combine="magnitude").apply(maps, 2)
-        array([[[5.]]])
-        """
-        if not self.reduction and self.combine == "none":
-            return maps
-        grouped = maps.reshape(-1, n_kernels, *maps.shape[1:])
-        if self.reduction:
-            grouped = self._reduce(grouped)
-        if self.combine != "none":
-            return _combine(grouped, self.combine)
-        return grouped.reshape(-1, *maps.shape[1:])
-
-    def _reduce(self, grouped: NDArray[Any]) -> NDArray[Any]:
-        parts = [grouped[:, list(indexes)] for _, indexes in self.reduction]
-        how = {"max": "max", "absmax": "max", "magnitude": "magnitude"}[self.reduction_op]
-        if self.reduction_op == "absmax":
-            parts = [np.abs(part) for part in parts]
-        return np.stack([_combine(part, how) for part in parts], axis=1)
-
-
-def is_picture(bound: BoundBank, combination: Combination) -> bool:
-    """Whether maps of colour planes make one picture: a single map, or one per plane of grey or RGB."""
-    n_maps = len(combination.names(bound.maps, bound.n_kernels))
-    one_per_plane = bound.depthwise and combination.n_maps(bound.n_kernels) == 1
-    return n_maps == 1 or (one_per_plane and n_maps == 3)
-
-
-def _combine(maps: NDArray[Any], how: str) -> NDArray[Any]:
-    """Combine axis 1 of maps (C, K, H, W)."""
-    combined: NDArray[Any]
-    if how == "magnitude":
-        combined = magnitude(maps)
-    elif how == "argmax":
-        combined = maps.argmax(axis=1).astype(np.float32)
-    else:
-        reduce: Any = {"max": np.max, "min": np.min, "sum": np.sum, "mean": np.mean}[how]
-        combined = reduce(maps, axis=1)
-    return combined

@@ -37,6 +37,6 @@ def with_luminance(bound: BoundBank, request: ApplyRequest, planes: tuple[str, .
     # The same change added to red, green and blue moves Y alone: Cb and Cr are differences from Y.
     change = np.multiply.outer(LUMA_601, kernel - centre)
     weight = np.stack([change] * 3) + np.eye(3)[:, :, None, None] * centre
-    # The identity is in the taps now, so they do not sum to zero and the tone must not be abs.
-    maps = tuple(named._replace(zero_sum=False) for named in bound.maps)
+    # The identity is in the taps now: whatever the kernel, the result is a picture.
+    maps = tuple(named._replace(nature="brightness") for named in bound.maps)
     return bound._replace(weight=weight, groups=1, maps=maps, depthwise=False)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from convcli.errors import UsageError
 from convcli.images.planes import select_planes
 from convcli.layers.library import is_model, open_stack
-from convcli.pipeline.names import MapName
+from convcli.pipeline.names import PICTURES, MapName
 from convcli.pipeline.request import ApplyRequest
 from convcli.pipeline.transforms.alpha import leave_out_alpha
 from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform, WholeRun, crop, whole
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from convcli.layers.layer import Numbers, Shape
     from convcli.layers.stack import Stack
     from convcli.layers.walk import Walk
-    from convcli.pipeline.tones import ToneSpec
 
 #: Flags of one convolution: they mean nothing to a stack.
 _CONV_FLAGS = (
@@ -66,14 +65,6 @@ class StackTransform(Transform):
     wanted: tuple[tuple[str, slice], ...]
     numbers: Sequence[Numbers]
 
-    def tones(self, depth: str, *, on_sheet: bool) -> tuple[ToneSpec, ...]:
-        """Return the tone of each map; ``auto`` stretches each map: the scale of a layer's values is not known."""
-        del depth, on_sheet
-        from convcli.pipeline.tones import ToneSpec, parse_tone
-
-        asked = parse_tone(self.request.tone)
-        return (ToneSpec("stretch") if asked.name == "auto" else asked,) * len(self.maps)
-
     def weight_bytes(self) -> bytes:
         """Return the layers and all their numbers as bytes, for a digest."""
         from convcli.layers.dump import dump_stack
@@ -91,7 +82,6 @@ class StackTransform(Transform):
             "stack": {
                 "name": self.stack.name,
                 "path": self.request.stack,
-                "layers": [{"layer": row.layer.label, "output": list(row.output)} for row in self.shape.rows],
             },
             "shape": {
                 "input": list(self.input_shape),
@@ -101,6 +91,17 @@ class StackTransform(Transform):
                 "macs": self.shape.macs,
             },
         }
+
+    @property
+    def walk(self) -> Walk:
+        """Layers bound to the input."""
+        return self.shape
+
+    def layer_of(self, map_index: int) -> int:
+        """Return the row of the output that a map belongs to."""
+        name = next(name for name, span in self.wanted if span.start <= map_index < span.stop)
+        names = self.stack.result_names
+        return names.index(name) if name in names else 0  # the input has no layer: the first stands for it
 
     def start(self, planes: NDArray[Any] | PlaneSource, tools: Tools) -> Run:
         """Run the stack."""
@@ -173,14 +174,14 @@ class StackPlanner:
             outputs.append((len(maps), len(maps) + n_maps, (height, width)))
             # Leading zeros: file managers sort names as text.
             digits = len(str(n_maps - 1))
-            maps += [MapName(kernel=f"{name}-{i:0{digits}}", channel="", zero_sum=False) for i in range(n_maps)]
+            maps += [MapName(kernel=f"{name}-{i:0{digits}}", channel="", nature="layer") for i in range(n_maps)]
         notes = leave_out_alpha(request, info)
         if kind != "maps" and len(outputs) > 1:
             raise UsageError(
                 f"one file cannot hold {len(outputs)} outputs of different sizes",
                 hint="--out-dir DIR, or --outputs last",
             )
-        if kind == "picture" and len(maps) not in (1, 3):
+        if kind in PICTURES and len(maps) not in (1, 3):
             kind = "sheet"
             notes.append(f"{len(maps)} maps are no picture: drawn as a labelled sheet")
         transform = StackTransform(

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSource
     from convcli.pipeline.request import ApplyRequest
-    from convcli.pipeline.transforms.binding import BoundBank, Combination
+    from convcli.pipeline.transforms.binding import BoundBank
+    from convcli.pipeline.transforms.combination import Combination
 
 T = TypeVar("T")
 
@@ -145,11 +146,12 @@ class ConvRun:
         self._left, self._top, self._width, self._height = request.region or (0, 0, width, height)
         self._n_maps = len(bound.maps) // bound.n_kernels * combination.n_maps(bound.n_kernels)
 
-    def ranges(self) -> Ranges:
+    def ranges(self, finish: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> Ranges:
         """Return minimum and maximum of each combined map, in a pass of its own."""
 
         def extremes(top: int, bottom: int) -> Ranges:
             maps = self._maps(top, bottom)
+            maps = finish(maps) if finish else maps
             if self._has_gaps:  # minimum and maximum of the values that are there
                 return np.fmin.reduce(maps, axis=(1, 2)), np.fmax.reduce(maps, axis=(1, 2))
             return maps.min(axis=(1, 2)), maps.max(axis=(1, 2))

@@ -182,8 +182,21 @@ function convolve(photo, settings) {
     const parts = maps.map((map) => map[at]), combine = COMBINE[settings.combine];
     return Float32Array.from(parts[0], (_value, place) => combine(parts.map((part) => part[place])));
   });
-  const tone = settings.tone === "auto" ? (used.every(({ taps }) => isZeroSum(taps)) ? "abs" : "clip") : settings.tone;
+  const tone = settings.tone === "auto" ? autoTone(used, settings, groups[0].length) : settings.tone;
   return { rows, columns, planes, groups, border, used, maps, result, tone, ...store(result, tone) };
+}
+
+/** Choose the tone that auto means; the rule is that of convcli/pipeline/tones.py. */
+function autoTone(used, settings, nPlanes) {
+  const spread = settings.transposed ? settings.stride[0] * settings.stride[1] : 1;
+  const natures = new Set(used.map(({ taps }) => {
+    if (isZeroSum(taps)) return settings.bias === 0 ? "zero-sum" : settings.bias > 0 ? "biased" : "other";
+    const sum = taps.flat().reduce((a, b) => a + b, 0);
+    return Math.abs((sum * nPlanes) / spread - 1) <= 0.02 ? "brightness" : "other";
+  }));
+  if (settings.combine === "magnitude") return "clip";
+  if (natures.size > 1 || (settings.combine === "sum" && natures.has("brightness"))) return "stretch";
+  return { "zero-sum": "abs", brightness: "clip", biased: "clip", other: "stretch" }[[...natures][0]];
 }
 
 /** Round half to even. */

@@ -1,0 +1,99 @@
+"""The files of one input: opened as they are needed, all of them removed again where one fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convcli.images.files import TargetFile, discard_parts, vanished
+from convcli.process import ending
+from convcli.process.streams import binary_output
+
+if TYPE_CHECKING:
+    from convcli.pipeline.plan import Plan
+
+
+class OutputFiles:
+    """The files that one plan writes.
+
+    Parameters
+    ----------
+    plan : Plan
+        It says which existing files may be replaced.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._opened: list[TargetFile] = []
+
+    def open(self, path: Path | None) -> TargetFile:
+        """Open a file, its folder made, or standard output."""
+        # Without --overwrite only a file that the plan knows may be replaced: not one that has appeared since.
+        replaces = self._plan.replaces.get(path) if path else None
+        overwrite = self._plan.request.overwrite
+        file = TargetFile(path or binary_output(), overwrite=overwrite, replaces=replaces, makes_folder=True)
+        self._opened.append(file)
+        return file
+
+    def check(self) -> None:
+        """Refuse to call the plan done if one of its files has gone.
+
+        Raises
+        ------
+        OutputError
+            Its folder was removed or renamed while the others were written.
+        """
+        for path in self._plan.written_paths:
+            if not os.path.lexists(path):
+                raise vanished(path)
+
+    def discard(self) -> None:
+        """Remove every file, those with names too: half of the maps would look like all of them."""
+        for file in self._opened:
+            file.discard()
+
+
+@contextlib.contextmanager
+def output_files(plan: Plan) -> Iterator[OutputFiles]:
+    """Open the files of a plan inside the ``with``; an error removes them, and the folders made for them."""
+    # Noted before the run: folders that exist already are not ours to remove.
+    missing = [folder for folder in _folders(plan) if not os.path.exists(folder)]  # noqa: PTH110 - an error is no folder
+    files = OutputFiles(plan)
+
+    def discard() -> None:
+        files.discard()
+        for folder in missing:
+            with contextlib.suppress(OSError):  # not empty: another input has put something there
+                folder.rmdir()
+
+    ending.at_end(discard)
+    try:
+        yield files
+    except BaseException:
+        # BaseException: Ctrl-C leaves no half of the maps either.
+        discard()
+        raise
+    finally:
+        ending.no_more(discard)
+
+
+def discard_lost(plan: Plan, pid: int) -> None:
+    """Remove unfinished files, and empty folders below ``--out-dir``, of a process that has died at work on a plan."""
+    folders = _folders(plan)
+    discard_parts(folders, pid)
+    for folder in folders:
+        if folder != plan.request.out_dir:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _folders(plan: Plan) -> list[Path]:
+    """Return the folders of the outputs, the deepest first."""
+    paths = {output.path.parent for output in plan.outputs if output.path is not None}
+    every = {
+        folder for path in paths for folder in (path, *path.parents) if folder.is_relative_to(plan.request.out_dir)
+    }
+    return sorted(every, key=lambda folder: len(folder.parts), reverse=True)

@@ -1,0 +1,59 @@
+"""Places by their text: a local folder, or a store, which only then is imported."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+from convcli.errors import UsageError, is_url
+from convcli.pipeline.objects import Folder, Objects
+
+
+def open_objects(text: str) -> Objects:
+    """Return the place that a path or a URL names.
+
+    Raises
+    ------
+    UsageError
+        It is a URL, and its scheme or the extra for it is not there.
+    """
+    return _store(text.rstrip("/")) if is_url(text) else Folder(Path(text))
+
+
+@cache
+def _store(url: str) -> Objects:
+    """Return a store, opened once in a process: it keeps its connections."""
+    from convcli.pipeline.storage import Store
+
+    return Store(url)
+
+
+def join(place: str, name: str) -> str:
+    """Return the path or URL of a name below a place.
+
+    Examples
+    --------
+    >>> join("s3://b/photos", "2020/a.jpg"), join("photos", "a.jpg")
+    ('s3://b/photos/2020/a.jpg', 'photos/a.jpg')
+    """
+    return f"{place.rstrip('/')}/{name}" if is_url(place) else os.path.join(place, name)  # noqa: PTH118 - stays a text
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Return the place and the name of an object.
+
+    Raises
+    ------
+    UsageError
+        There is no name.
+
+    Examples
+    --------
+    >>> split_url("s3://b/photos/a.jpg")
+    ('s3://b/photos', 'a.jpg')
+    """
+    place, _, name = url.rpartition("/")
+    if not name or not is_url(place) or place.endswith("//"):
+        raise UsageError(f"{url} names no object", hint="s3://bucket/name")
+    return place, name

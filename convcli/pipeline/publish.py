@@ -1,0 +1,65 @@
+"""Inputs from a store and outputs into one, for a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convcli.errors import ImageError, OutputError
+from convcli.pipeline.places import open_objects
+from convcli.pipeline.staging import KEPT, local_copy
+
+if TYPE_CHECKING:
+    from convcli.pipeline.names import InputFile
+    from convcli.pipeline.plan import Plan
+
+
+def ahead(sources: Sequence[InputFile]) -> Iterator[InputFile]:
+    """Yield inputs; objects of a store are copied before, several at once. One that fails does so when it is read."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        for first in range(0, len(sources), KEPT):
+            some = sources[first : first + KEPT]
+            for _ in pool.map(_tried, [source.url for source in some if source.url]):
+                pass
+            yield from some
+
+
+def _tried(url: str) -> None:
+    try:
+        local_copy(url)
+    except ImageError:
+        return
+
+
+def publish(plan: Plan, report: dict[str, Any]) -> None:
+    """Put the outputs of a plan into their store, and remove them here.
+
+    Raises
+    ------
+    OutputError
+        An object of that name is there already, and may not be replaced; or the store refuses it.
+    """
+    del report
+    request = plan.request
+    store = open_objects(request.out_url)
+    for path in plan.written_paths:
+        name = path.relative_to(request.stage).as_posix()
+        data = path.read_bytes()
+        if request.overwrite:
+            store.put(name, data)
+        elif not store.create(name, data):
+            raise OutputError(f"{request.out_url}/{name} exists", hint="--overwrite replaces it")
+        path.unlink()
+
+
+def published(plans: Sequence[Plan]) -> set[Path]:
+    """Return those paths of plans whose objects exist."""
+    request = plans[0].request
+    store = open_objects(request.out_url)
+    wanted = {path.relative_to(request.stage).as_posix(): path for plan in plans for path in plan.written_paths}
+    if len(wanted) <= 16:  # a few questions cost less than a listing
+        return {path for name, path in wanted.items() if store.exists(name)}
+    return {wanted[entry.name] for page in store.pages() for entry in page if entry.name in wanted}

@@ -1,0 +1,138 @@
+"""Objects of S3, Google Cloud Storage, Azure or a web server, through ``obstore``; nothing else imports it.
+
+Credentials come from the environment of the process, never from a URL: it is written into reports and jobs. A process
+that has used a store must not be forked, because the threads of the library do not survive it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from convcli.errors import ConvcliError, ImageError, OutputError, UsageError
+from convcli.pipeline.objects import PAGE, Entry
+
+try:
+    import obstore
+    from obstore import exceptions
+    from obstore.store import from_url
+except ImportError:
+    obstore = None
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+#: A store that does not answer is given up after this, not after the library's three minutes.
+_RETRIES = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+_CREDENTIALS = "credentials come from the environment: AWS_ACCESS_KEY_ID, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_…"
+
+
+class Store:
+    """Objects below a URL.
+
+    Parameters
+    ----------
+    url : str
+        ``s3://bucket/prefix`` and the like.
+
+    Raises
+    ------
+    UsageError
+        The extra is not installed, the scheme is unknown, or the URL holds a password.
+
+    Examples
+    --------
+    >>> store = Store("memory:///photos")  # doctest: +SKIP
+    >>> store.create("a.txt", b"first"), store.create("a.txt", b"second")  # doctest: +SKIP
+    (True, False)
+    """
+
+    def __init__(self, url: str) -> None:
+        if obstore is None:
+            raise UsageError(
+                f"{url} is a URL, which needs the package obstore", hint="pip install 'convcli[cloud]', or a local file"
+            )
+        self.text = url.rstrip("/")
+        scheme, _, rest = self.text.partition("://")
+        host, _, path = rest.partition("/")
+        if "@" in host:
+            raise UsageError("a URL with a name or password in it would be written into reports", hint=_CREDENTIALS)
+        # Names of objects hold characters that mean something in a URL.
+        self._store: ObjectStore = self._opened(f"{scheme}://{host}/{quote(path)}")
+
+    def _opened(self, url: str) -> ObjectStore:
+        scheme, options = url.partition(":")[0], dict[str, Any](retry_config=_RETRIES)
+        if scheme in ("file", "memory"):
+            options = {"mkdir": True} if scheme == "file" else {}
+        elif scheme == "http":
+            options["client_options"] = {"allow_http": True}
+        try:
+            return from_url(url, **options)
+        except (exceptions.BaseError, ValueError, TypeError) as error:
+            raise UsageError(
+                f"{self.text}: {_first_line(error)}", hint=f"s3://, gs://, az://, https://; {_CREDENTIALS}"
+            ) from None
+
+    def pages(self, below: str = "") -> Iterator[list[Entry]]:
+        """Yield the objects under a name, a page at a time as the store sends them, hidden ones left out."""
+        try:
+            for page in obstore.list(self._store, prefix=below or None, chunk_size=PAGE):
+                entries = [Entry(one["path"], one["size"], one["e_tag"] or "") for one in page]
+                yield [entry for entry in entries if not entry.name.rpartition("/")[2].startswith(".")]
+        except FileNotFoundError:
+            return
+        except (exceptions.BaseError, OSError) as error:
+            raise self._explained(error, "", ImageError) from None
+
+    def get(self, name: str) -> tuple[bytes, str]:
+        """Return the bytes and the ETag of an object."""
+        try:
+            answer = obstore.get(self._store, name)
+            return bytes(answer.bytes()), answer.meta["e_tag"] or ""
+        except (exceptions.BaseError, OSError) as error:
+            raise self._explained(error, name, ImageError) from None
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is an object of this name."""
+        try:
+            obstore.head(self._store, name)
+        except FileNotFoundError:
+            return False
+        except (exceptions.BaseError, OSError) as error:
+            raise self._explained(error, name, OutputError) from None
+        return True
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store an object in one request, in place of another."""
+        self._put(name, data, "overwrite")
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Store an object in one request unless there is one of this name; return whether it was stored."""
+        return self._put(name, data, "create")
+
+    def _put(self, name: str, data: bytes, mode: Any) -> bool:
+        try:
+            obstore.put(self._store, name, data, mode=mode, use_multipart=False)
+        except exceptions.AlreadyExistsError:
+            return False
+        except exceptions.NotSupportedError:
+            raise OutputError(
+                f"{self.text}: this kind of store is for inputs only",
+                hint="outputs go to s3://, gs://, az:// or a folder",
+            ) from None
+        except (exceptions.BaseError, OSError) as error:
+            raise self._explained(error, name, OutputError) from None
+        return True
+
+    def _explained(self, error: Exception, name: str, kind: type[ConvcliError]) -> ConvcliError:
+        where = f"{self.text}/{name}" if name else self.text
+        if isinstance(error, FileNotFoundError):
+            return kind("there is no such object", hint="check the bucket and the name").within(where)
+        return kind(_first_line(error), hint=_CREDENTIALS).within(where)
+
+
+def _first_line(error: Exception) -> str:
+    """Return the fact of an error; below it the library prints its own state."""
+    return str(error).strip().partition("\n")[0].removesuffix(":")[:300]

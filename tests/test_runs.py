@@ -1,0 +1,351 @@
+"""Runs beside each other and beside other programs: nothing is replaced unasked, nothing is lost without a word."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import HeldBatch, load_image, run_cli, save_image
+
+from convcli.errors import OutputError
+from convcli.images import reading, rename
+from convcli.images.files import PART_SUFFIX, TargetFile
+from convcli.pipeline.run import Pipeline
+
+OTHERS = b"another program's"
+
+
+@pytest.fixture
+def grey(tmp_path: Path, rng: np.random.Generator) -> Path:
+    return save_image(tmp_path / "p.png", rng.integers(0, 256, (20, 30), dtype=np.uint8))
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(params=["link", "system call", "claim"])
+def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Disks that have hard links, only a rename that refuses existing names, or neither."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if request.param != "link":
+        monkeypatch.setattr(os, "link", refused)
+    if request.param == "claim":
+        monkeypatch.setattr(rename, "_renamed", lambda *_: False)
+    kind: str = request.param
+    return kind
+
+
+def test_of_many_writers_of_one_name_one_succeeds(tmp_path: Path, disk: str) -> None:
+    n_writers = 8
+    for number in range(20):
+        path, start = tmp_path / str(number), Barrier(n_writers)
+
+        def write(writer: int, path: Path = path, start: Barrier = start) -> bool:
+            file = TargetFile(path)
+            file.file.write(bytes([writer]) * 1000)
+            start.wait()
+            try:
+                file.commit()
+            except OutputError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(n_writers) as pool:
+            won = list(pool.map(write, range(n_writers)))
+        assert won.count(True) == 1
+        assert path.read_bytes() == bytes([won.index(True)]) * 1000
+    assert len(list(tmp_path.iterdir())) == 20
+
+
+def test_a_name_that_anything_has_is_refused(tmp_path: Path, disk: str) -> None:
+    (tmp_path / "file").write_bytes(OTHERS)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "broken link").symlink_to("nowhere")
+    for path in list(tmp_path.iterdir()):
+        file = TargetFile(path)
+        with pytest.raises(OutputError, match="exists"):
+            file.commit()
+    assert files(tmp_path) == {"file"}
+    assert (tmp_path / "file").read_bytes() == OTHERS
+    assert (tmp_path / "broken link").is_symlink()
+
+
+def test_only_the_one_file_that_was_meant_is_replaced(tmp_path: Path) -> None:
+    from convcli.images.files import FileState
+
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    meant = FileState.of(path)
+    file = TargetFile(path, replaces=meant)
+    path.unlink()
+    path.write_bytes(OTHERS)
+    with pytest.raises(OutputError):
+        file.commit()
+    assert path.read_bytes() == OTHERS
+    file = TargetFile(path, replaces=FileState.of(path))
+    file.file.write(b"new")
+    file.commit()
+    assert path.read_bytes() == b"new"
+
+
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "picture": ("apply", "p.png", "-k", "box", "-o", "o/a.png"),
+    "raw": ("apply", "p.png", "-k", "box", "-o", "o/a.npy"),
+    "sidecar": ("apply", "p.png", "-k", "box", "-o", "o/a.bmp"),
+    "map": ("apply", "p.png", "-k", "sobel", "--out-dir", "o"),
+    "sheet": ("apply", "p.png", "-k", "sobel", "--layout", "sheet", "--out-dir", "o"),
+    "animation": ("apply", "p.gif", "-k", "box", "-o", "o/a.gif"),
+    "report": ("apply", "p.png", "-k", "box", "-o", "b.png", "--report", "o/r.html"),
+    "play": ("play", "p.png", "--size", "16", "-o", "o/p.html"),
+    "animate": ("animate", "3x3", "conv:1,k=2", "-o", "o/s.svg"),
+    "explain": ("explain", "p.png", "-k", "box", "--at", "1,1", "--html", "o/e.html"),
+    "export": ("kernels", "export", "box", "-o", "o/k.toml"),
+    "show": ("kernels", "show", "box", "--png", "o/k.png"),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_appears_while_a_command_works_is_not_replaced(
+    name: str, grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    Image.open(grey).save(tmp_path / "p.gif", save_all=True, append_images=[Image.new("L", (30, 20), 7)])
+    commit = TargetFile.commit
+    last = {"sidecar": "a.bmp.json", "map": "report.json"}.get(name, "")
+    appeared: list[Path] = []
+
+    def others_first(self: TargetFile) -> None:
+        if self.path is not None and self.path.parent.name in ("o", "p_sobel") and self.path.name.endswith(last):
+            self.path.write_bytes(OTHERS)
+            appeared.append(tmp_path / self.path)
+        commit(self)
+
+    (tmp_path / "o").mkdir()
+    monkeypatch.setattr(TargetFile, "commit", others_first)
+    result = run_cli(*COMMANDS[name], cwd=tmp_path)
+    assert result.exit_code == 6, result.stderr
+    assert "exists: it was made while this run was at work" in result.stderr
+    assert "hint:" in result.stderr
+    [path] = appeared
+    assert path.read_bytes() == OTHERS
+    assert files(tmp_path / "o") == {str(path.relative_to(tmp_path / "o"))}, "nothing is left beside it"
+    monkeypatch.undo()
+    if name != "explain":
+        run_cli(*COMMANDS[name], "--overwrite", cwd=tmp_path).ok()
+        assert path.read_bytes() != OTHERS
+
+
+def test_two_runs_with_skip_existing_share_the_work(
+    grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = save_image(tmp_path / "q.png", load_image(grey))
+    flags = ("-k", "box", "--layout", "picture", "--out-dir", tmp_path / "o", "--skip-existing", "-q", "--json")
+    commit = TargetFile.commit
+
+    def others_first(self: TargetFile) -> None:
+        if self.path is not None and self.path.name == "p_box.png":
+            self.path.write_bytes(OTHERS)
+        commit(self)
+
+    monkeypatch.setattr(TargetFile, "commit", others_first)
+    lines = run_cli("apply", grey, other, *flags, "-j", "1").ok().json_lines
+    assert lines[0]["reason"] == "another run has made its outputs meanwhile"
+    assert (tmp_path / "o" / "p_box.png").read_bytes() == OTHERS
+
+
+def test_an_input_that_fails_leaves_none_of_its_maps(
+    grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = TargetFile.commit
+
+    def full(self: TargetFile) -> None:
+        if self.path is not None and self.path.name == "y-l.png":
+            raise OutputError("the disk is full")
+        commit(self)
+
+    monkeypatch.setattr(TargetFile, "commit", full)
+    flags = ("apply", grey, "-k", "sobel", "--out-dir", tmp_path / "o")
+    assert run_cli(*flags).exit_code == 6
+    assert not (tmp_path / "o").exists()
+    monkeypatch.undo()
+    run_cli(*flags).ok()
+
+
+def swap_size(path: Path) -> None:
+    save_image(path, np.zeros((21, 30), np.uint8))
+
+
+def swap_samples(path: Path) -> None:
+    samples, before = load_image(path), path.stat()
+    save_image(path.with_suffix(".new.png"), samples[::-1]).replace(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def touch_in_place(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(path.read_bytes())
+    os.utime(path, (1, 1))
+
+
+def lie_about_time(path: Path) -> None:
+    """The same file, bytes and time, but wider and less high."""
+    before = path.stat()
+    header = bytearray(path.read_bytes())
+    header[3:8] = b"30 20"
+    with path.open("r+b") as file:
+        file.write(header)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("swap", [swap_size, swap_samples, touch_in_place, lie_about_time])
+@pytest.mark.parametrize("when", ["before it is opened", "while it is read"])
+def test_an_input_that_changes_between_plan_and_run_fails(
+    swap: Callable[[Path], None], when: str, grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if swap is lie_about_time:
+        if when == "while it is read":
+            pytest.skip("the samples that were read are those of the plan")
+        (tmp_path / "p.pgm").write_bytes(b"P5 20 30 255\n" + bytes(600))
+        grey = tmp_path / "p.pgm"
+    method = "_run_picture" if when == "before it is opened" else "_start"
+    run: Any = getattr(Pipeline, method)
+
+    def swapped(self: Pipeline, *args: Any, **options: Any) -> Any:
+        swap(grey)
+        return run(self, *args, **options)
+
+    monkeypatch.setattr(Pipeline, method, swapped)
+    result = run_cli("apply", grey, "-k", "box", "-o", tmp_path / "o.png")
+    assert result.exit_code == 3
+    assert "has changed since it was planned" in result.stderr
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_frames_that_change_between_plan_and_run_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    path = tmp_path / "a.gif"
+    frames = [Image.new("L", (9, 8), shade) for shade in (0, 100, 200)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    read_frames = reading.read_frames
+
+    def swapped(*args: Any, **options: Any) -> Any:
+        os.utime(path, (1, 1))
+        return read_frames(*args, **options)
+
+    monkeypatch.setattr("convcli.pipeline.run.read_frames", swapped)
+    result = run_cli("apply", path, "-k", "box", "-o", tmp_path / "o.gif")
+    assert result.exit_code == 3
+    assert "has changed since it was planned" in result.stderr
+
+
+@pytest.mark.subprocess
+@pytest.mark.skipif(os.name == "nt" or not hasattr(os, "fork"), reason="batches work in threads there")
+@pytest.mark.parametrize("how", ["removed", "renamed", "emptied"])
+def test_an_output_folder_that_goes_is_said_and_resume_works_after(
+    how: str, tmp_path: Path, rng: np.random.Generator, held_batch: Callable[..., HeldBatch]
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for index in range(8):
+        save_image(folder / f"{index:02}.png", rng.integers(0, 256, (40, 50), dtype=np.uint8))
+    batch = held_batch(folder, out, 3)
+    if how == "renamed":
+        out.rename(tmp_path / "elsewhere")
+    elif how == "removed":
+        shutil.rmtree(out)
+    else:
+        for place in out.glob("0*"):
+            shutil.rmtree(place)
+    code, errors = batch.end()
+    assert code in (6, 7), errors
+    assert "Traceback" not in errors
+    assert "removed" in errors
+    assert "--resume makes what is missing" in errors or how == "emptied"
+    run_cli("apply", folder, "-k", "sobel", "--out-dir", out, "-q", "--resume").ok()
+    assert len(list(out.rglob("*.png"))) == 16
+    assert len(list(out.rglob("report.json"))) == 8
+    assert not list(out.rglob(f"*{PART_SUFFIX}"))
+
+
+def test_outputs_that_go_without_their_folder_are_said(
+    grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = save_image(tmp_path / "q.png", load_image(grey))
+    run = Pipeline.run
+
+    def removing(self: Pipeline, plan: Any) -> Any:
+        shutil.rmtree(tmp_path / "o" / "p_box", ignore_errors=True)
+        return run(self, plan)
+
+    monkeypatch.setattr(Pipeline, "run", removing)
+    flags = ("apply", grey, other, "-k", "box", "--out-dir", tmp_path / "o", "-q", "-j", "1")
+    result = run_cli(*flags)
+    assert result.exit_code == 6
+    assert "gone since this run wrote them" in result.stderr
+    monkeypatch.undo()
+    assert run_cli(*flags, "--resume", "--json").ok().json_lines[-1]["done"] == 1
+
+
+def test_resume_notices_an_output_that_was_altered_at_its_size(grey: Path, tmp_path: Path) -> None:
+    flags = ("apply", grey, "-k", "box", "--layout", "picture", "--out-dir", tmp_path / "o", "--resume", "--json")
+    run_cli(*flags).ok()
+    made = tmp_path / "o" / "p_box.png"
+    right = made.read_bytes()
+    assert run_cli(*flags).ok().json["status"] == "skipped"
+    made.write_bytes(bytes(len(right)))
+    again = run_cli(*flags).ok().json
+    assert again["status"] == "done"
+    assert any("had been changed" in note for note in again["notes"])
+    np.testing.assert_array_equal(load_image(made), load_image(made))
+    assert made.read_bytes()[:4] == right[:4]
+
+
+def test_resume_does_not_replace_what_another_has_made_since_its_own_failed(
+    grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("apply", grey, "-k", "box", "--layout", "picture", "--out-dir", tmp_path / "o", "--resume")
+
+    def broken(self: Pipeline, *_: object) -> None:
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(Pipeline, "_run_picture", broken)
+    assert run_cli(*flags).exit_code == 6
+    monkeypatch.undo()
+    made = tmp_path / "o" / "p_box.png"
+    made.write_bytes(OTHERS)
+    assert run_cli(*flags).exit_code == 6
+    assert made.read_bytes() == OTHERS
+    made.unlink()
+    run_cli(*flags).ok()
+
+
+@pytest.mark.parametrize("flags", [["-o", "a.npy"], ["-o", "a.bmp"], ["--out-dir", "."]])
+def test_a_report_left_alone_does_not_block_the_next_run(flags: list[str], grey: Path, tmp_path: Path) -> None:
+    command = ("apply", grey, "-k", "sobel" if flags[0] == "--out-dir" else "box", *flags)
+    run_cli(*command, cwd=tmp_path).ok()
+    made = sorted(files(tmp_path) - {"p.png"})
+    reports = [name for name in made if name.endswith(".json")]
+    assert len(reports) == 1
+    for name in set(made) - set(reports):
+        assert run_cli(*command, cwd=tmp_path).exit_code == 6
+        (tmp_path / name).unlink()
+    run_cli(*command, cwd=tmp_path).ok()
+    assert sorted(files(tmp_path) - {"p.png"}) == made
+    for name in set(made) - set(reports):
+        (tmp_path / name).unlink()
+    (tmp_path / reports[0]).write_text(json.dumps({"outputs": [{"path": "a.npy"}]}))
+    assert run_cli(*command, cwd=tmp_path).exit_code == 6, "not a report of ours"
