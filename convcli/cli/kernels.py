@@ -39,9 +39,9 @@ def list_(
 
     \b
     Examples:
-      convcli kernels list edge         everything about edges
-      convcli kernels list --tag blur   kernels that blur
-      convcli kernels list gabor --json parameters with defaults and bounds
+      convcli kernels list edge          everything about edges
+      convcli kernels list --tag blur    kernels that blur
+      convcli kernels list gabor --json  parameters with defaults and bounds
     """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.banks.library import list_kernels
     from convcli.errors import KernelError, near_names
@@ -104,9 +104,9 @@ def show(
     \b
     Examples:
       convcli kernels show sobel
-      convcli kernels show gabor                        parameters: unit, default, range
-      convcli kernels show gaussian:sigma=2 --png g.png a picture of taps and response
-      convcli kernels show net.safetensors#conv1.weight the kernels of a checkpoint
+      convcli kernels show gabor                         parameters too
+      convcli kernels show gaussian:sigma=2 --png g.png  a picture
+      convcli kernels show net.safetensors#conv1.weight  of a checkpoint
     """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.banks.library import families_of, family_of_same_name
     from convcli.banks.load import load_bank
@@ -205,10 +205,6 @@ def check(
         raise bad[-1]
 
 
-def _formats(incomplete: str) -> list[str]:
-    return [name for name in WRITTEN if name.startswith(incomplete)]
-
-
 def export(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="A name, family:param=value, file or matrix.")],
     format_: Annotated[
@@ -218,7 +214,6 @@ def export(
             "-f",
             metavar="FORMAT",
             help=f"{' '.join(WRITTEN)}; by the suffix of -o if not given.",
-            autocompletion=_formats,
         ),
     ] = None,
     output: Annotated[

@@ -92,6 +92,11 @@ def _run(arguments: list[str], owns_process: bool) -> None:
         if (call := read_plain(arguments[1:])) is not None:
             program.apply(call)
             sys.exit()
+    if "_CONVCLI_COMPLETE" in os.environ or any("-completion" in word for word in arguments):
+        from convcli.cli.completion import take_request
+
+        if take_request(arguments):
+            sys.exit()
     from convcli.cli.app import build_app
 
     build_app(arguments)(arguments, prog_name="convcli", obj=program)
