@@ -12,7 +12,8 @@ from generate_docs import REPOSITORY
 from typer.main import get_command
 
 from convcli.cli.app import COMMANDS, build_app
-from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError
+from convcli.errors import EXIT_PARTIAL, ConvcliError
+from convcli.process.ending import EXIT_INTERRUPTED
 from convcli.version import __version__
 
 PAGE = REPOSITORY / "convcli" / "cli" / "convcli.1"

@@ -36,7 +36,11 @@ def examples() -> list[str]:
         lines = run_cli(*words, "--help").ok().stdout.splitlines()
         # A remark stands behind two spaces.
         found += [line.strip().partition("  ")[0] for line in lines if line.startswith("    convcli ")]
-    return [line for line in found if not re.search(r"net\.safetensors|stack\.toml", line) and not line.startswith("convcli job")]
+    return [
+        line
+        for line in found
+        if not re.search(r"net\.safetensors|stack\.toml", line) and not line.startswith("convcli job")
+    ]
 
 
 def test_there_are_examples() -> None:

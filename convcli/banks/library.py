@@ -233,10 +233,9 @@ def _parsed(path: Path, _changed_ns: int) -> RawBank:
 
 
 def list_kernels() -> list[KernelEntry]:
-    """List every kernel that can be named: files of all folders and the families, by name.
+    """List every kernel that can be named, sorted by name: files of all folders, and families.
 
-    Sorted by name; a family follows a file of the same name. An unreadable file is listed with the reason as its
-    summary.
+    A family follows a file of the same name. An unreadable file has the reason as its summary.
 
     Examples
     --------

@@ -263,8 +263,8 @@ def turned(bank: KernelBank) -> KernelBank:
 def half_turned(taps: Array, n_axes: int = 2) -> Array:
     """Turn taps declared as ``convolve`` into correlation taps; even sizes keep their anchor by a row or column of 0.
 
-    A convolution's anchor is on the tap at ``(k-1)//2`` of the taps as written. Turned by 180° it would sit one
-    further along an even axis, so those axes get one zero behind.
+    A convolution's anchor is the tap at ``(k-1)//2`` as written. Turned, it would sit one further along an even axis,
+    which therefore gets one zero behind.
     """
     axes = tuple(range(-n_axes, 0))
     anchor = tuple(size - 1 - (size - 1) // 2 for size in taps.shape[-n_axes:])

@@ -8,17 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from convcli.errors import ConvcliError, OutputError, UsageError, near_names
-from convcli.render.messages import say
+from convcli.errors import ConvcliError
 
-#: Set by the scripts, to the name of their shell.
-VARIABLE = "_CONVCLI_COMPLETE"
-SHELLS = ("bash", "zsh", "fish", "powershell")
 #: Words that shells take as they are: others would have to be quoted in each shell's own way.
 _PLAIN = re.compile(r"[\w.,:=#+/@%-]+\Z")
 Pairs = Iterable[tuple[str, str]]
@@ -35,7 +29,7 @@ def answer(shell: str, words: Sequence[str]) -> str:
     """
     if shell == "bash" and words:
         words = split_line(words[0])
-    elif os.environ.get(f"{VARIABLE}_EMPTY"):  # PowerShell leaves empty words out
+    elif os.environ.get("_CONVCLI_COMPLETE_EMPTY"):  # PowerShell leaves empty words out
         words = [*words, ""]
     begun = words[-1] if words else ""
     found = [pair for pair in complete(words) if pair[0].startswith(begun) and _PLAIN.match(pair[0])]
@@ -55,6 +49,7 @@ def split_line(line: str) -> list[str]:
     >>> split_line("convcli apply 'my cat.png' -k gab"), split_line("convcli apply ")
     (['apply', 'my cat.png', '-k', 'gab'], ['apply', ''])
     """
+    # shlex would refuse a line that ends within quotes, as lines do that are being typed.
     words: list[str] = []
     word, quote, begun = "", "", False
     for mark in line:
@@ -85,10 +80,11 @@ def complete(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     from convcli.cli.app import build_app
 
     *before, begun = words or [""]
+    # Typer's own commands: flags that are added to them are completed without a word here.
     node: Any = get_command(build_app(before))
     place, option = 0, None
     for word in before:
-        if option is not None:
+        if option is not None:  # this word is its value
             option = None
         elif word.startswith("-") and word != "-":
             option = None if "=" in word else _option(node, word)
@@ -106,6 +102,7 @@ def complete(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     elif hasattr(node, "commands"):
         yield from ((name, command.get_short_help_str(60)) for name, command in node.commands.items())
     else:
+        # The last argument of a command may take all further words.
         arguments = [one for one in node.params if one.param_type_name == "argument"]
         if arguments:
             yield from _values(arguments[min(place, len(arguments) - 1)], begun, command=node.name)
@@ -140,7 +137,7 @@ def _values(parameter: Any, begun: str, *, command: str = "") -> Pairs:
     row = next((row for row in OPTIONS if row.key == name), None)
     if row is not None and row.values:
         return [(word, "") for word in row.values]
-    # Words by bars are all there is: `float32|float64`.
+    # Other metavars, such as FILE.json|md, hold no words: words by bars are all there is: `float32|float64`.
     words = (parameter.metavar or "").split("|")
     return [(word, "") for word in words] if len(words) > 1 and all(map(str.islower, words)) else []
 
@@ -172,6 +169,7 @@ def _parameters(family: Any, head: str, rest: str) -> Pairs:
                 values = one.choices or (("true", "false") if one.kind == "flag" else (one.default_text,))
                 return [(f"{head}:{begin}{name}={value}", one.about) for value in values]
         return []
+    # A parameter that is given twice is refused.
     taken = {one.partition("=")[0] for one in given}
     free = [one for one in family.parameters if one.name not in taken]
     return [(f"{head}:{begin}{one.name}=", f"{one.about} [{one.default_text} {one.unit}]") for one in free]
@@ -180,6 +178,7 @@ def _parameters(family: Any, head: str, rest: str) -> Pairs:
 def _kernels_of(head: str) -> Pairs:
     from convcli.banks.load import load_bank
 
+    # A file that is no bank has no kernels to offer, and a shell has no place for its error.
     try:
         return [(f"{head}#{name}", "") for name in load_bank(head).kernel_names]
     except ConvcliError:
@@ -212,86 +211,3 @@ def _colormaps(begun: str) -> Pairs:
 
     del begun
     return [(name, "") for name in COLORMAPS]
-
-
-def take_request(arguments: Sequence[str]) -> bool:
-    """Answer a script, or do what ``--install-completion [SHELL]`` or ``--show-completion [SHELL]`` asks.
-
-    Returns
-    -------
-    bool
-        Whether it was one of these.
-
-    Raises
-    ------
-    UsageError
-        The shell is unknown.
-    OutputError
-        A file of the shell cannot be written.
-    """
-    if VARIABLE in os.environ:
-        say(answer(os.environ[VARIABLE], arguments))
-        return True
-    for index, word in enumerate(arguments):
-        flag, equals, value = word.partition("=")
-        if flag in ("--install-completion", "--show-completion"):
-            follows = arguments[index + 1] if len(arguments) > index + 1 else ""
-            shell = _known_shell(value if equals else follows)
-            if flag == "--show-completion":
-                say(script_of(shell).rstrip("\n"))
-            else:
-                say(_install(shell))
-            return True
-        if not word.startswith("-"):  # what follows is for a command
-            break
-    return False
-
-
-def _known_shell(name: str) -> str:
-    """Return the shell of a name, or the one that is running."""
-    shell = name.lower() or ("powershell" if sys.platform == "win32" else Path(os.environ.get("SHELL", "")).name)
-    shell = "powershell" if shell == "pwsh" else shell
-    if shell not in SHELLS:
-        near = near_names(shell, SHELLS) or f"--install-completion {' | '.join(SHELLS)}"
-        raise UsageError(f"no completion for the shell {shell!r}" if shell else "which shell?", hint=near)
-    return shell
-
-
-def script_of(shell: str) -> str:
-    """Return the script of a shell."""
-    return Path(__file__).with_name(f"completion.{shell}").read_text(encoding="utf-8")
-
-
-def _install(shell: str) -> str:
-    """Write the script of a shell to where it looks, and return what was done."""
-    home = Path.home()
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
-    if shell == "fish":  # reads this folder by itself
-        target = config / "fish" / "completions" / "convcli.fish"
-        _write(target, script_of(shell))
-        return f"fish completion is in {target}; a new terminal has it"
-    data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "convcli"
-    target = data / f"completion.{'ps1' if shell == 'powershell' else shell}"
-    if shell == "bash":
-        start = home / ".bashrc"
-    elif shell == "zsh":
-        start = Path(os.environ.get("ZDOTDIR") or home) / ".zshrc"
-    else:
-        place = home / "Documents" / "PowerShell" if sys.platform == "win32" else config / "powershell"
-        start = place / "Microsoft.PowerShell_profile.ps1"
-    _write(target, script_of(shell))
-    line = f'. "{target}"'
-    old = start.read_text(encoding="utf-8") if start.is_file() else ""
-    if line not in old.splitlines():
-        _write(start, f"{old}{'' if old.endswith(chr(10)) or not old else chr(10)}{line}\n")
-    return f"{shell} completion is in {target}, and {start} loads it; a new terminal has it"
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror}", hint="--show-completion prints the script"
-        ) from None

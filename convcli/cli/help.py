@@ -19,6 +19,7 @@ class SectionedCommand(TyperCommand):
             if record is None:
                 continue
             panel = getattr(parameter, "rich_help_panel", None)
+            # Arguments come first whatever panel Typer puts them in.
             place = "Arguments" if parameter.param_type_name == "argument" else panel
             (sections.setdefault(place, []) if place else rest).append(record)
         for name, records in [*sections.items(), ("Other", rest)]:

@@ -130,6 +130,7 @@ def _model_kind(word: str) -> str:
     low = word.lower()
     if low.endswith((*CHECKPOINTS, ".pth.tar", ".pt2", ".index.json", ".onnx")):
         return "onnx" if low.endswith(".onnx") else "checkpoint"
+    # Layers written as text: the disk is not asked for them.
     if ":" in word or "(" in word or "." not in word or low.endswith(".toml"):
         return ""
     from pathlib import Path
@@ -140,6 +141,7 @@ def _model_kind(word: str) -> str:
             head = file.read(128)
     except OSError:
         return ""
+    # safetensors, a bare pickle, an archive of torch; ONNX by the first two fields of a ModelProto.
     if (head[8:9] == b"{" and head[5:8] == b"\0\0\0") or head[:2] == b"\x80\x02" or b"data.pkl" in head:
         return "checkpoint"
     return "onnx" if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x3a", b"\x42") else ""
@@ -231,7 +233,7 @@ def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, chan
         return read_onnx(onnx, input_shape).shape()
     if input_shape is None:
         return _walk_stack_file(words)
-    layers = _read_layers(words, len(input_shape) - 1)
+    layers = _read_layers(words, len(input_shape) - 1)  # axes besides the channels
     if not layers:
         raise UsageError("no layer given", hint=f"convcli shape {input_text} conv:64,k=7,s=2,p=3")
     return walk_or_fit(layers, input_shape)
@@ -290,5 +292,5 @@ def _render(stack: "Walk", how: str, formula: bool) -> str:
         from convcli.render.shape_formula import render_formulas
 
         sums = render_formulas(stack)
-        text += f"\n\n```\n{sums}\n```" if how == "markdown" else f"\n\n{sums}"
+        text += f"\n\n```\n{sums}\n```" if how == "markdown" else f"\n\n{sums}"  # Markdown would take * for emphasis
     return text

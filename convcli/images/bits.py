@@ -1,4 +1,4 @@
-"""Facts of headers that Pillow does not tell: bits of stored samples, chunks of a PNG."""
+"""Facts of files that Pillow does not tell: bits of stored samples, chunks of a PNG, plays and ends of animations."""
 
 from __future__ import annotations
 
@@ -50,3 +50,25 @@ def has_chunk(file: BinaryIO, name: bytes) -> bool:
             return bool(kind == name)
         file.seek(n_bytes + 4, 1)
     return False
+
+
+def plays(file: BinaryIO, name: str, loop: object) -> int | None:
+    """Return how often an animation is shown, 0 for ever; a GIF counts repetitions after the first time, others all."""
+    if name == "avif":
+        from convcli.images.avif import plays_of
+
+        file.seek(0)
+        return plays_of(file.read())
+    if name == "gif":
+        return loop + 1 if isinstance(loop, int) and loop else 0 if loop == 0 else 1
+    return loop if isinstance(loop, int) else None
+
+
+def ends_well(file: BinaryIO) -> bool:
+    """Return whether a GIF ends with its trailer, give or take padding."""
+    place = file.tell()
+    size = file.seek(0, 2)
+    file.seek(max(0, size - 64))
+    tail = file.read().rstrip(b"\0")
+    file.seek(place)
+    return tail.endswith(b";")

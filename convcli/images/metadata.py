@@ -12,7 +12,7 @@ from convcli.images.info import Metadata
 if TYPE_CHECKING:
     from PIL.Image import Exif
 
-ORIENTATION_TAG = 0x0112
+ORIENTATION_TAG = 0x0112  # of TIFF, and so of EXIF
 #: White point and primaries of sRGB, as a PNG's cHRM has them.
 _SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 #: Tags of a TIFF that point to EXIF and GPS, that hold XMP and IPTC; Photoshop's number of IPTC within a JPEG.

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from convcli.errors import ImageError
 from convcli.images import formats
@@ -152,8 +152,7 @@ def open_planes(
     Image or LargeImage
         Both have ``info`` and ``planes``, shape (P, H, W); windows live as long as the ``with``.
     """
-    where = _name_of(source)
-    asked = Limits(**limits)
+    where, asked = _name_of(source), Limits(**limits)
     with translating(where):
         file = _open_file(source)
     with file:
@@ -234,7 +233,12 @@ def _decoded(decoder: Decoder, file: BinaryIO, limits: Limits) -> Image:
     info = decoder.info
     check_size(info, limits.max_pixels)
     check_plausible(info, file)
-    samples = decoder.decode()
+    if info.format == "jpeg" and not limits.accept_damaged:
+        from convcli.images.jpeg import decode_checked
+
+        samples = decode_checked(cast("PillowDecoder", decoder), file)
+    else:
+        samples = decoder.decode()
     promised = (info.height_px, info.width_px, info.n_planes)
     if samples.shape != promised or samples.dtype != info.dtype:
         raise ImageError(
@@ -242,10 +246,6 @@ def _decoded(decoder: Decoder, file: BinaryIO, limits: Limits) -> Image:
             hint="the file is damaged",
         )
     check_white(samples, info.white)
-    if info.format == "jpeg" and not limits.accept_damaged:
-        from convcli.images.jpeg import check_scan
-
-        check_scan(file, samples)
     samples.flags.writeable = False
     return Image(info, samples)
 

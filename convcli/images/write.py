@@ -42,6 +42,11 @@ class PictureWriter:
         #: Whether bands reach the file as they come (else the samples are collected until :meth:`close`).
         self.streams = streams
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Losses that only the samples show, one line each; complete after :meth:`close`."""
+        return tuple(getattr(self._encoder, "notes", ()))
+
     def encode(self, rows: NDArray[Any]) -> Any:
         """Turn a band of samples (h, W, P) or (h, W) into what :meth:`append` takes; safe in any thread, any order."""
         return self._encoder.encode(rows)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from convcli.errors import UsageError
 from convcli.images import formats
+from convcli.images.losses import timing_notes
 from convcli.pipeline.names import InputFile
 from convcli.pipeline.outputs import OutputFile, choose_depth, output_notes
 from convcli.pipeline.plan import Plan
@@ -101,7 +102,7 @@ def _join(source: InputFile, plans: list[Plan]) -> Plan:
     frames = tuple(replace(plan, outputs=(joined,), notes=_notes(plan, joined)) for plan in plans)
     # Frames mostly have the same notes; a dict keeps their order, a set would not.
     notes = dict.fromkeys(note for frame in frames for note in frame.notes)
-    timing = formats.timing_notes(output_format, [plan.info.duration_ms for plan in plans])
+    timing = timing_notes(output_format, [plan.info.duration_ms for plan in plans], first.info.loop)
     own = (*notes, f"{len(plans)} frames, each by itself", *timing)
     return replace(first, source=source, outputs=(joined,), notes=own, frames=frames)
 

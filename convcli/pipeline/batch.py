@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, UsageError
@@ -44,6 +45,8 @@ class BatchPlan(NamedTuple):
     resume: bool = False
     #: Called with the plan and the report of every input that is done, in the process that did it.
     finish: Callable[[Plan, dict[str, Any]], None] | None = None
+    #: Files that a search has passed over, by kind.
+    not_read: Mapping[str, int] = MappingProxyType({})
     #: Whether a bug with a single input is its outcome too.
     tolerant: bool = False
 
@@ -77,10 +80,11 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
         The flags fit none of several inputs, for the same reason.
     """
     planner = Planner(request)
-    plans, settled = plan_each(planner, sources, tolerant=len(sources) > 1)
+    photographs = [source for source in sources if not source.is_output]
+    plans, settled = plan_each(planner, photographs, tolerant=len(sources) > 1)
     _refuse_misuse(plans, settled)
     # Before names are checked: an output of the last run that a search found is an input that would be replaced.
-    plans, skipped = leave_own_outputs(plans)
+    plans, skipped = leave_own_outputs(plans, [source for source in sources if source.is_output])
     settled += skipped
     own = {outcome.source.path for outcome in skipped}
     refuse_bad_names(plans, [source for source in sources if source.path not in own])
@@ -206,15 +210,18 @@ def _run_apart(
 ) -> Generator[Outcome, None, None]:
     """Run plans in processes; outcomes come back without their source, which may be a whole file."""
     from convcli.pipeline.pool import work_apart
+    from convcli.process import ending
+
+    ending.unwatch()
 
     def run_far(plan: Plan) -> tuple[Any, ...]:
         return run_one(plan)[1:]
 
     def lost(plan: Plan, pid: int, code: int) -> tuple[Any, ...]:
-        from convcli.images.files import discard_parts
+        from convcli.pipeline.output_files import discard_lost
 
         # A killed child cannot remove its unfinished files; their names hold its process number.
-        discard_parts({path.parent for path in plan.written_paths}, pid)
+        discard_lost(plan, pid)
         return _lost(code)
 
     results = work_apart(plans, run_far, n_jobs, stop=pipeline.stop, lost=lost)
@@ -229,7 +236,8 @@ def _run_apart(
 
 def _lost(code: int) -> tuple[Any, ...]:
     """Return the outcome, without its source, of an input whose process has died."""
-    how = f"was killed (signal {-code})" if code < 0 else f"ended early (exit code {code})"
+    number = -code if code < 0 else code - 128
+    how = f"was killed (signal {number})" if number > 0 else f"ended early (exit code {code})"
     hint = "not enough memory for several files at a time? -j 1 runs one"
     return Outcome(InputFile(None), error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]
 

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, OutputError, UsageError
 from convcli.images.files import FileState
-from convcli.pipeline.inputs import is_special
 from convcli.pipeline.names import MANIFEST_NAME, InputFile, how_to_tell_apart, refuse_clashes
 from convcli.pipeline.own import is_orphan, is_output
 from convcli.pipeline.plan import Plan
+from convcli.pipeline.search import is_special
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from convcli.pipeline.manifest import Manifest
+
+OWN = "an output of this command"
 
 
 class Outcome(NamedTuple):
@@ -69,16 +71,17 @@ def _set_aside(plans: Sequence[Plan], reason: str, aside: Callable[[Plan], bool]
     return kept, skipped
 
 
-def leave_own_outputs(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
-    """Split off inputs that a search found and this batch writes: outputs of an earlier run into the same place."""
+def leave_own_outputs(plans: Sequence[Plan], sources: Sequence[InputFile] = ()) -> tuple[list[Plan], list[Outcome]]:
+    """Split off inputs that a search found and this batch writes; say of other outputs, not planned, what they are."""
     # Real paths: the input folder and --out-dir may reach one place by different links.
     written = {os.path.realpath(path) for plan in plans for path in plan.written_paths}
 
-    def is_own(plan: Plan) -> bool:
-        source = plan.source
+    def is_own(source: InputFile) -> bool:
         return source.searched and _real(source) in written and source.path is not None and is_output(source.path)
 
-    return _set_aside(plans, "an output of this command", is_own)
+    kept, skipped = _set_aside(plans, OWN, lambda plan: is_own(plan.source))
+    reasons = ((source, OWN if is_own(source) else "an output of an earlier run") for source in sources)
+    return kept, [*skipped, *(Outcome(source=source, skipped=reason) for source, reason in reasons)]
 
 
 def leave_done(plans: Sequence[Plan], manifest: Manifest) -> tuple[list[Plan], list[Outcome]]:

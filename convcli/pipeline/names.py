@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MAP_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}-{channel}.{ext}"
 DENSE_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}.{ext}"
 PICTURE_TEMPLATE = "{dir}/{stem}_{bank}.{ext}"
+#: Layouts of one picture, for which maps are combined; and layouts that are drawn, with captions.
+PICTURES, PAGES = ("picture", "before-after"), ("sheet", "before-after")
 FIELDS = ("dir", "parent", "file", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
 #: Beginnings of a template that may tell inputs of one name apart, the simplest first.
 _TELLING = ("{dir}/{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")
@@ -30,7 +32,8 @@ class InputFile(NamedTuple):
     ``path`` is ``None`` for an object of a store, which is at ``url``, and for standard input, whose bytes are in
     ``data``. ``frame`` is a page or frame of a file that has several. ``below`` keeps the tree of a recursive search
     under ``--out-dir``; ``searched`` is a file that was found in a folder, not named. ``etag`` is the one that a file
-    or object must have, if any; ``state`` is that of the file when it was planned.
+    or object must have, if any; ``state`` is that of the file when it was planned; ``is_output`` is a file that a
+    search found where outputs go and that an earlier run wrote.
     """
 
     path: Path | None
@@ -41,6 +44,7 @@ class InputFile(NamedTuple):
     url: str = ""
     etag: str = ""
     state: FileState | None = None
+    is_output: bool = False
 
     @property
     def readable(self) -> Path | bytes:
@@ -172,7 +176,7 @@ def output_path(out_dir: Path, template: str, values: Mapping[str, str]) -> Path
 
 
 def refuse_clashes(wanted: Iterable[tuple[Path, str]], *, hint: Callable[[], str]) -> None:
-    """Refuse two owners of one path, compared without case, as some file systems do.
+    """Refuse two owners of one path; names that differ in case alone are one where the disk says so.
 
     Parameters
     ----------
@@ -186,11 +190,17 @@ def refuse_clashes(wanted: Iterable[tuple[Path, str]], *, hint: Callable[[], str
     OutputError
         Names the path and both owners.
     """
-    owners: dict[str, str] = {}
+    owners: dict[str, tuple[Path, str]] = {}
     for path, owner in wanted:
-        other = owners.setdefault(str(path).casefold(), owner)
-        if other != owner:
+        other_path, other = owners.setdefault(str(path).casefold(), (path, owner))
+        if other != owner and (path == other_path or _folds_case(path.parent)):
             raise OutputError(f"{path} would be written by {other} and by {owner}", hint=hint())
+
+
+def _folds_case(folder: Path) -> bool:
+    from convcli.images.rename import folds_case
+
+    return folds_case(folder)
 
 
 def how_to_tell_apart(sources: Sequence[InputFile]) -> str:

@@ -110,6 +110,7 @@ def image_report(
     maps: dict[int, dict[str, Any]] = {}
     for writer, size, entry in zip(writers, sizes, report["outputs"], strict=True):
         entry["bytes"] = size
+        entry.update(writer.facts)
         counts = writer.counts
         raw = writer.is_raw
         tones = plan.tones(writer.output.depth)
@@ -137,6 +138,7 @@ def image_report(
     report["maps"] = [maps[index] for index in sorted(maps)]
     notes, report["warnings"] = clip_messages(report["maps"])
     report["notes"] += notes
+    report["notes"] += dict.fromkeys(note for writer in writers for note in writer.notes)
     report["seconds"] = round(seconds, 4)
     plain_report = plain(report)
     assert isinstance(plain_report, dict)

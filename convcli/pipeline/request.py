@@ -15,58 +15,15 @@ from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_paddi
 from convcli.images import formats
 from convcli.pipeline import flags
 from convcli.pipeline.names import check_frames, check_template
+from convcli.pipeline.option import Option
+from convcli.pipeline.option import one_of as _one_of
+from convcli.pipeline.option import switch as _switch
 
 Floats = tuple[float, ...]
 Padding = str | tuple[Pair, Pair]
 #: Sections of the help and of the README's table, in their order.
 SECTIONS = ("Convolution", "Input", "Output", "Running")
 _CONV, _IN, _OUT, _RUN = SECTIONS
-
-
-class Option(NamedTuple):
-    """One flag: what it takes, what it means, and what depends on it."""
-
-    section: str
-    #: How the help writes its value; empty for a switch.
-    metavar: str
-    help: str
-    #: How the help writes the default.
-    default: str = ""
-    #: (text, flag) → value; absent: one of ``values``.
-    parse: Callable[[str, str], object] | None = None
-    #: Words that completion offers.
-    values: tuple[str, ...] = ()
-    #: Text (str), a whole number (int), a switch (bool), or text that may be given several times (list).
-    kind: type = str
-    short: str = ""
-    #: Whether an output made with another value is out of date.
-    changes_pixels: bool = True
-    #: Whether it is for the encoder of the output file.
-    encodes: bool = False
-    #: The name of its field; :data:`OPTIONS` fills it in.
-    key: str = ""
-
-    @property
-    def flag(self) -> str:
-        """Long name: in the singular if the flag may be given several times."""
-        return f"--{(self.key.removesuffix('s') if self.kind is list else self.key).replace('_', '-')}"
-
-    @property
-    def meaning(self) -> str:
-        """Help text with the default."""
-        return f"{self.help.removesuffix('.')} [{self.default}].".lstrip() if self.default else self.help
-
-    def value_of(self, text: str) -> object:
-        """Return the value that ``text`` states, or raise a UsageError."""
-        return self.parse(text, self.flag) if self.parse else flags.choice(text, self.flag, self.values)
-
-
-def _switch(section: str, meaning: str, short: str = "", *, changes_pixels: bool = True) -> Option:
-    return Option(section, "", meaning, kind=bool, short=short, changes_pixels=changes_pixels)
-
-
-def _one_of(section: str, values: str, meaning: str, default: str, **others: Any) -> Option:
-    return Option(section, values, meaning, default, None, tuple(values.split("|")), **others)
 
 
 def _able(option: str) -> str:
@@ -144,7 +101,10 @@ class ApplyRequest(NamedTuple):
     output: Annotated[Path | None, Option(
         _OUT, "FILE|-", "One file; its suffix is the format.", "", _path, short="-o")] = None
     out_dir: Annotated[Path, Option(_OUT, "DIR", "Where outputs go.", "here", _path, changes_pixels=False)] = Path()
-    layout: Annotated[str | None, _one_of(_OUT, "maps|picture|sheet", "", "maps; picture with -o")] = None
+    layout: Annotated[str | None, _one_of(
+        _OUT, "maps|picture|sheet|before-after",
+        "A file a map, one picture, input and kernels and maps explained, or input and result.",
+        "maps; picture with -o")] = None
     combine: Annotated[str | None, Option(
         _OUT, "OP", f"Maps of one plane into one: {', '.join(_COMBINES)}.", values=_COMBINES)] = None
     format: Annotated[str | None, Option(
@@ -224,10 +184,11 @@ class RunFlags(NamedTuple):
     null: Annotated[bool, _switch(_IN, "Names in --files-from end in NUL.", "-0")] = False
     report: Annotated[str | None, Option(_OUT, "FILE.json|md|csv|html", "Write the report there.")] = None
     json: Annotated[bool, _switch(_OUT, "Report on stdout as JSON.")] = False
-    quiet: Annotated[bool, _switch(_OUT, "Say nothing but errors.", "-q")] = False
+    quiet: Annotated[bool, _switch(_OUT, "Say nothing but errors: no warnings about data either.", "-q")] = False
     dry_run: Annotated[bool, _switch(_RUN, "Print shapes, files and bytes; write nothing.")] = False
     jobs: Annotated[int | None, _number(_RUN, "N", "Files at a time.", "cores", short="-j")] = None
     fail_fast: Annotated[bool, _switch(_RUN, "Stop at the first bad input.")] = False
+    allow_empty: Annotated[bool, _switch(_IN, "No image in a folder, pattern or list is no error.")] = False
     resume: Annotated[bool, _switch(_RUN, "Do only what is missing or changed since the last run.")] = False
 # fmt: on
 

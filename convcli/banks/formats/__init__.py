@@ -38,6 +38,7 @@ class Format(NamedTuple):
     by_name: bool = False
 
 
+#: PNG, JPEG, GIF, BMP, TIFF of either byte order, PGM, PPM and PFM; WebP is a RIFF file.
 _IMAGE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P5", b"P2", b"P6", b"Pf", b"PF")
 _ZIP = b"PK\x03\x04"
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
     from convcli.banks.formats.exported import Exported
 
+#: The format's types → NumPy's, which has no bfloat16: its bits are taken as they are.
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",

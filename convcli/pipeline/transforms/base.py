@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -48,6 +48,9 @@ class OutputWriter(Protocol):
     tone: Tone
     is_raw: bool
     one_pass: bool
+    facts: Mapping[str, object]
+    #: Losses that only the samples show; complete after :meth:`finish`.
+    notes: tuple[str, ...]
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
