@@ -154,10 +154,9 @@ def test_a_stack_is_a_file_a_name_or_standard_input(photo, tmp_path):
 
 
 def test_completion_offers_the_stacks_that_ship():
-    from convcli.pipeline.request import OPTIONS
+    from convcli.cli.completion import complete
 
-    row = next(row for row in OPTIONS if row.key == "stack")
-    assert set(row.offers()) == set(shipped_stacks())
+    assert {word for word, _ in complete(["apply", "--stack", ""])} == set(shipped_stacks())
 
 
 def test_python_makes_a_stack_of_text_and_layers(photo, tmp_path):

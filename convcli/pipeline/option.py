@@ -1,6 +1,6 @@
 """One flag of ``apply`` as a row of data; :mod:`convcli.pipeline.request` has the rows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from convcli.pipeline import flags
@@ -26,8 +26,6 @@ class Option(NamedTuple):
     changes_pixels: bool = True
     #: Whether it is for the encoder of the output file.
     encodes: bool = False
-    #: Returns more words that completion offers: names that must be looked up.
-    offers: Callable[[], Iterable[str]] = tuple
     #: The name of its field; :data:`convcli.pipeline.request.OPTIONS` fills it in.
     key: str = ""
 
@@ -54,10 +52,3 @@ def switch(section: str, meaning: str, short: str = "", *, changes_pixels: bool 
 def one_of(section: str, values: str, meaning: str, default: str, **others: Any) -> Option:
     """Return the row of a flag that takes one of several words, separated by bars."""
     return Option(section, values, meaning, default, None, tuple(values.split("|")), **others)
-
-
-def stack_names() -> Iterable[str]:
-    """Return the names of the stacks that ship."""
-    from convcli.layers.library import shipped_stacks
-
-    return shipped_stacks()

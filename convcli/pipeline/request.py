@@ -15,7 +15,7 @@ from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_paddi
 from convcli.images import formats
 from convcli.pipeline import flags
 from convcli.pipeline.names import check_frames, check_template
-from convcli.pipeline.option import Option, stack_names
+from convcli.pipeline.option import Option
 from convcli.pipeline.option import one_of as _one_of
 from convcli.pipeline.option import switch as _switch
 
@@ -51,8 +51,7 @@ class ApplyRequest(NamedTuple):
     layers: Annotated[str | None, Option(
         _CONV, "'WORD WORD'", "Run layers: 'conv:sobel maxpool:2 relu', words as of shape.", "", _text)] = None
     stack: Annotated[str | None, Option(
-        _CONV, "FILE|NAME|-", "Run a stack: TOML, one that ships, or an ONNX model.", "", _text,
-        offers=stack_names)] = None
+        _CONV, "FILE|NAME|-", "Run a stack: TOML, one that ships, or an ONNX model.", "", _text)] = None
     until: Annotated[str | None, Option(_CONV, "NODE", "Last node of the ONNX model.", "", _text)] = None
     outputs: Annotated[str, Option(
         _CONV, "last|all|input|NAMES", "Of layers: which maps.", "last", _text, ("last", "all", "input"))] = "last"
