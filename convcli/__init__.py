@@ -11,11 +11,9 @@ Examples
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
 from convcli.version import __version__ as __version__
 
+TYPE_CHECKING = False  # as type checkers know it: modules that load before signals are caught are few
 if TYPE_CHECKING:
     from convcli.banks import KernelBank, list_kernels, load_bank
     from convcli.engine import (
@@ -91,6 +89,8 @@ def __getattr__(name: str) -> object:
     # ``from convcli import cli`` asks here first, and imports the submodule only after this very exception.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(_HOME.get(name, "convcli.engine")), name)
 
 

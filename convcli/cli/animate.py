@@ -35,6 +35,7 @@ def animate(
     fps: Annotated[float, typer.Option("--fps", metavar="F", help="Windows a second.")] = 1.25,
     cell: Annotated[int, typer.Option("--cell", min=12, max=120, metavar="PX", help="Size of a sample.")] = 34,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Say where it is as JSON.")] = False,
 ) -> None:
     """Draw the window of a layer as it slides over its input, one output sample a frame.
 
@@ -62,11 +63,11 @@ def animate(
     if suffix == ".gif":
         from convcli.render.pages.slide_gif import draw_gif
 
-        write_page(output, draw_gif(scene, seconds=1 / fps), overwrite=overwrite)
+        write_page(output, draw_gif(scene, seconds=1 / fps), overwrite=overwrite, json=json)
     else:
         from convcli.render.pages.slide_svg import draw_svg
 
-        write_page(output, draw_svg(scene, seconds=1 / fps), overwrite=overwrite)
+        write_page(output, draw_svg(scene, seconds=1 / fps), overwrite=overwrite, json=json)
 
 
 def _matrix(spec: str | None) -> NDArray[np.float64] | None:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from convcli.errors import ConvcliError, UsageError, near_names
 from convcli.version import __version__
 
 #: Summary of each command. All but ``apply`` have a module of that name with ``register(app)``.
@@ -23,6 +24,46 @@ COMMANDS = {
     "job": "Cut a batch into shards that any scheduler can run.",
     "animate": "Draw the sliding window of a layer as SVG or GIF.",
 }
+
+
+def run_app(argv: Sequence[str], program: object) -> int:
+    """Run the command that ``argv`` names, in a :class:`~convcli.cli.main.Program`; return the exit code.
+
+    Raises
+    ------
+    ConvcliError
+        Of the command, or a UsageError where its words do not fit it.
+    """
+    try:
+        code = build_app(argv)(argv, prog_name="convcli", obj=program, standalone_mode=False)
+    except ConvcliError:
+        raise
+    except Exception as error:
+        # The classes of these exceptions have no public name in Typer, their method has.
+        if not hasattr(error, "format_message"):
+            raise
+        said = error.format_message()
+        if "\n" in said:  # no words at all: the help
+            typer.echo(said, err=True)
+            return UsageError.exit_code
+        command = next((word for word in argv if word in COMMANDS), "")
+        raise _usage_error(error, said, command) from None
+    return code if isinstance(code, int) else 0
+
+
+def _usage_error(error: Exception, said: str, command: str) -> UsageError:
+    """Return a mistake that Typer has found, in our words: the fact, and what to do."""
+    context = getattr(error, "ctx", None)
+    hint = f"{context.command_path if context else f'convcli {command}'.strip()} --help"
+    possible = getattr(error, "possibilities", None)
+    if possible:
+        near = near_names(str(getattr(error, "option_name", "")), possible, limit=2)
+        fact = said.partition(" (Possible options: ")[0]
+    else:
+        fact, _, names = said.partition(" Did you mean ")
+        near = names and f"did you mean {names}".replace("'", "")
+    fact = fact.removesuffix(".")
+    return UsageError(fact[:1].lower() + fact[1:], hint=f"{near} {hint} lists all" if near else hint)
 
 
 def build_app(argv: Sequence[str]) -> typer.Typer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import time
 from collections import Counter
@@ -14,14 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
-from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError, is_url
+from convcli.errors import EXIT_PARTIAL, OutputError, UsageError, is_url
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
 from convcli.pipeline.places import open_objects, split_url
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
 from convcli.pipeline.search import count_passed
-from convcli.render.messages import complain, say
+from convcli.process import ending, streams
+from convcli.render.messages import complain, interrupted_json, say
 
 if TYPE_CHECKING:
     from convcli.pipeline.batch import BatchPlan
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from convcli.render.progress import Tally
 
 
-#: How long an interrupted run may take to end before another signal cuts it short, in seconds.
-PATIENCE_S = 2.0
 #: How long a thread keeps Python to itself while another waits, in seconds.
 SWITCH_S = 0.0002
 
@@ -69,14 +67,14 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         _print_plan(batch, run, single=single)
         return
     # After the dry run, which has nothing to end in order.
-    _end_in_order(owns_process)
+    ending.in_order()
     outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast, owns_process=owns_process)
     if single:
         try:
             with closing(outcomes):  # the record is unlocked before anything is said
                 outcome = next(outcomes)
         except KeyboardInterrupt:
-            raise _interrupted(0, 1) from None
+            raise _interrupted(0, 1, run) from None
         _write_report(batch, [outcome.as_dict()], request, call)
         _finish_single(outcome, request, run)
     else:
@@ -87,6 +85,8 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
     is_report = run.report is None or Path(run.report).suffix in (".json", ".md", ".csv", ".html")
     refuse([
         ("" in words, "an input name is empty", "a variable of the shell that is not set? name a file, or ."),
+        (request.to_stdout and streams.is_terminal() and not run.dry_run,
+         "-o - writes a picture, and standard output is a terminal", "-o FILE, or a pipe: -o - | display"),
         (request.to_stdout and run.json, "-o - and --json both want standard output", "--report FILE.json"),
         ("-" in words and run.files_from == "-", "standard input cannot be the image and the list", "name one of them"),
         (run.null and not run.files_from, "-0 goes with --files-from",
@@ -158,35 +158,15 @@ def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> No
         raise OutputError(f"--report {path} exists", hint="--overwrite replaces it")
 
 
-def _end_in_order(owns_process: bool) -> None:
-    """Have SIGTERM, and Ctrl-C in a process of ours, end the run in order, once.
-
-    A second signal would interrupt the clean-up and leave half-written files: it ends the process after a while only.
-    """
-    first: list[float] = []
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        if not first:
-            first.append(time.monotonic())
-            raise KeyboardInterrupt
-        if time.monotonic() > first[0] + PATIENCE_S:
-            os._exit(EXIT_INTERRUPTED)  # processes of the batch end with this one
-
-    signal.signal(signal.SIGTERM, interrupt)
-    # Only the default handler is replaced: in a background job or a host program Ctrl-C is not ours.
-    if owns_process and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupt)
-
-
 def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
     from convcli.render.apply import plan_as_dict, render_plan
 
     failed = [outcome.error for outcome in batch.settled if outcome.error is not None]
+    if single and failed:
+        raise failed[0]
     # JSON comes first and even for failures, so that a script that reads it learns of them.
     if run.json:
         say(to_json(plan_as_dict(batch)))
-    if single and failed:
-        raise failed[0]
     if not run.quiet and not run.json:
         say(render_plan(batch))
     for error in failed:
@@ -200,6 +180,7 @@ def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> No
     if run.json:
         say(to_json(outcome.as_dict()))
     if outcome.error is not None:
+        outcome.error.is_told = run.json
         raise outcome.error
     if run.quiet:
         return
@@ -220,10 +201,13 @@ def _say(lines: Sequence[str], what: str) -> None:
         say(f"convcli: {what}: {printable(str(line))}", err=True)
 
 
-def _interrupted(n_done: int, n_inputs: int) -> SystemExit:
+def _interrupted(n_done: int, n_inputs: int, run: RunFlags) -> SystemExit:
     """Say how many inputs are done; the others have left no partial files."""
-    say(f"convcli: interrupted, {n_done} of {n_inputs} done", err=True)
-    return SystemExit(EXIT_INTERRUPTED)
+    message = f"interrupted, {n_done} of {n_inputs} done"
+    if run.json:
+        say(interrupted_json(message))
+    say(f"convcli: {message}", err=True)
+    return SystemExit(ending.EXIT_INTERRUPTED)
 
 
 def _finish_batch(
@@ -250,9 +234,8 @@ def _finish_batch(
     bugs = [failed.bug for failed in tally.failed if failed.bug]
     if bugs:
         say(f"{bugs[0]}convcli: this is a bug; please report it with the lines above", err=True)
-        raise SystemExit(ConvcliError.exit_code)
-    if tally.failed:
-        raise SystemExit(EXIT_PARTIAL)
+    if tally.exit_code:
+        raise SystemExit(tally.exit_code)
 
 
 def _follow(
@@ -279,7 +262,7 @@ def _follow(
                     reports.append(outcome.as_dict())
                 progress.advance(outcome)
     except KeyboardInterrupt:  # caught here: Typer would exit without a word
-        raise _interrupted(tally.n_done, batch.n_inputs) from None
+        raise _interrupted(tally.n_done, batch.n_inputs, run) from None
     return tally, reports
 
 

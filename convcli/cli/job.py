@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
     summary = "Cut a batch into shards that any scheduler can run."
     group = typer.Typer(name="job", no_args_is_help=True, rich_markup_mode=None, help=summary)
     # Options that decide the results, and those that find the inputs.
-    keys = {*ApplyRequest._fields, "recursive", "files_from", "null", "quiet"}
+    keys = {*ApplyRequest._fields, "recursive", "files_from", "null", "quiet", "json"}
     group.command(name="plan")(with_options(plan, keys))
     group.command(name="run")(run)
     group.command(name="status")(status)
@@ -48,14 +48,17 @@ def plan(
     from convcli.pipeline.inputs import read_list
     from convcli.pipeline.jobs import plan_job
     from convcli.pipeline.places import open_objects
+    from convcli.pipeline.report import to_json
     from convcli.pipeline.shards import parse_shard_size
 
     words, values, how = make_call(inputs, flags)
     size = parse_shard_size(shard)
     listed = read_list(how.files_from, null=how.null) if how.files_from else []
     planned = plan_job(open_objects(job), words, values, size, recursive=how.recursive, listed=listed)
-    if not how.quiet:
-        facts, last = planned.facts, planned.n_shards - 1
+    facts, last = planned.facts, planned.n_shards - 1
+    if how.json:
+        typer.echo(to_json({"inputs": facts["inputs"], "bytes": facts["bytes"], "shards": planned.n_shards}))
+    elif not how.quiet:
         typer.echo(f"{facts['inputs']} inputs, {facts['bytes']} bytes, {planned.n_shards} shards: 0 to {last}")
         typer.echo(f"convcli job run {job} --shard N")
 
@@ -71,6 +74,7 @@ def run(
         int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Inputs at a time [cores].")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="A line of JSON a shard.")] = False,
 ) -> None:
     """Run shards that are not done; a shard that is done is left alone, so any number of runs may be started.
 
@@ -84,15 +88,16 @@ def run(
     shards = job_status(opened).missing if shard is None else _parse_shards(shard, opened.n_shards)
     n_failed = 0
     for number in shards:
-        n_failed += _run_one(job, number, jobs, quiet=quiet, owns_process=context.obj.owns_process)
-    if not shards and not quiet:
+        n_failed += _run_one(job, number, jobs, quiet=quiet, json=json, owns_process=context.obj.owns_process)
+    if not shards and not quiet and not json:
         typer.echo(f"all {opened.n_shards} shards are done", err=True)
     if n_failed:
         raise typer.Exit(EXIT_PARTIAL)
 
 
-def _run_one(job: str, number: int, jobs: int | None, *, quiet: bool, owns_process: bool) -> int:
+def _run_one(job: str, number: int, jobs: int | None, *, quiet: bool, json: bool, owns_process: bool) -> int:
     """Run one shard, say how it went, and return the number of its failed inputs."""
+    from convcli.pipeline.report import to_json
     from convcli.pipeline.shard_run import ShardTask, run_shard
     from convcli.render.messages import complain
 
@@ -103,7 +108,10 @@ def _run_one(job: str, number: int, jobs: int | None, *, quiet: bool, owns_proce
         owns_process=owns_process,
         watch=lambda outcome: complain(outcome.error) if outcome.error else None,
     )
-    if quiet:
+    if json:
+        counts = {"inputs": result.n_inputs, "failed": result.n_failed, "committed": result.committed}
+        typer.echo(to_json({"shard": number, **counts}))
+    if quiet or json:
         return result.n_failed
     if not result.committed:
         typer.echo(f"shard {number}: done before", err=True)

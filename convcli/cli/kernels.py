@@ -74,10 +74,11 @@ def _print_json(data: object) -> None:
 def _terminal_width() -> int | None:
     """Return the columns of the terminal, or None if standard output is none."""
     import shutil
-    import sys
+
+    from convcli.process.streams import is_terminal
 
     # Lines are cut for people only: a pipe gets them whole.
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return shutil.get_terminal_size().columns if is_terminal() else None
 
 
 def show(
@@ -147,10 +148,11 @@ def _first_of(spec: str) -> str:
 
 def _on_terminal() -> bool:
     import os
-    import sys
+
+    from convcli.process.streams import is_terminal
 
     # NO_COLOR counts whatever its value (no-color.org).
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    return is_terminal() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def check(
@@ -184,6 +186,7 @@ def check(
     for earlier in bad[:-1]:
         typer.echo(f"convcli: error: {printable(str(earlier))}", err=True)
     if bad:
+        bad[-1].is_told = json
         raise bad[-1]
 
 
@@ -212,19 +215,21 @@ def export(
     ] = False,
     max_taps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Raise the limit of taps.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Say where it is, and the notes, as JSON.")] = False,
 ) -> None:
     """Write kernels in another format.
 
     Taps are written as correlation taps unless --convolve; losses are refused unless --round.
     """
-    import sys
-
     from convcli.banks.formats import export_bank
     from convcli.banks.load import load_bank
     from convcli.errors import UsageError
     from convcli.pipeline.report import printable
+    from convcli.process.streams import is_terminal, write_output
 
     to_stdout = output is None or str(output) == "-"
+    if to_stdout and json:
+        raise UsageError("the kernels and --json both want standard output", hint="-o FILE")
     # A guessed format would write a file that another program misreads.
     if format_ is None and (to_stdout or output is None or output.suffix.lower() not in SUFFIXES):
         where = "standard output" if to_stdout else f"'{output}'"
@@ -234,17 +239,16 @@ def export(
     bank = load_bank(spec, max_taps=max_taps)
     exported = export_bank(bank, str(format_), rounding=round_, turn=convolve)
     # Notes go to standard error: standard output may be the exported file.
-    for note in dict.fromkeys((*bank.notes, *exported.notes)):
+    notes = list(dict.fromkeys((*bank.notes, *exported.notes)))
+    for note in [] if json else notes:
         typer.echo(f"note: {printable(note)}", err=True)
     if output is None or to_stdout:
-        # Control bytes can leave a terminal unreadable.
-        if sys.stdout.isatty() and b"\0" in exported.data:
+        if is_terminal() and b"\0" in exported.data:
             raise UsageError(f"{format_} is binary and standard output is a terminal", hint="-o FILE, or a pipe")
-        # Text and bytes have separate buffers: without flush they may come out in the wrong order.
-        sys.stdout.flush()
-        sys.stdout.buffer.write(exported.data)
-        sys.stdout.buffer.flush()
+        write_output(exported.data)
         return
     from convcli.images.files import save_bytes
 
     save_bytes(output, exported.data, overwrite=overwrite)
+    if json:
+        _print_json({"path": str(output), "format": format_, "bytes": len(exported.data), "notes": notes})

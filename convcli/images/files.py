@@ -14,9 +14,12 @@ from typing import BinaryIO, NamedTuple
 
 from convcli.errors import OutputError
 from convcli.images.rename import give_new_name
+from convcli.process import ending
 
 #: Temporary files end so; a run that was killed leaves them, the next one may remove them.
 PART_SUFFIX = ".convcli-part"
+#: Files that this process has begun, for a signal that comes at any step.
+_begun: set[Path] = set()
 #: Marks this run's parts; processes that are forked have the same.
 _RUN = os.urandom(4).hex()
 #: How often a folder is made again that another run removes, empty, before a file is in it.
@@ -89,6 +92,7 @@ class TargetFile:
             self.file: BinaryIO = target  # type: ignore[assignment]
             return
         self._part = part_name(self.path)
+        _begun.add(self._part)
         with self.explained():
             self.file = _open_new(self._part, makes_folder)
 
@@ -117,6 +121,7 @@ class TargetFile:
         except BaseException:
             self.discard()
             raise
+        _begun.discard(self._part)
         self._part = None
 
     def _place(self, part: Path, path: Path) -> None:
@@ -139,6 +144,7 @@ class TargetFile:
                 self.file.close()
             with contextlib.suppress(OSError):
                 self._part.unlink(missing_ok=True)
+            _begun.discard(self._part)
             self._part = None
         if self._new is not None and self.path is not None:
             with contextlib.suppress(OSError):
@@ -237,6 +243,14 @@ def save_bytes(path: Path, data: bytes, *, overwrite: bool = False, makes_folder
 def part_name(path: Path) -> Path:
     """Return a temporary name beside a file: two runs never share one, and it is short, as long names stay valid."""
     return path.with_name(f"{_part_begin(os.getpid())}{os.urandom(3).hex()}{PART_SUFFIX}")
+
+
+def _discard_begun() -> None:
+    for part in tuple(_begun):
+        part.unlink(missing_ok=True)
+
+
+ending.at_end(_discard_begun)
 
 
 def _part_begin(pid: int) -> str:

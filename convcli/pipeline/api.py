@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -122,10 +121,11 @@ def open_one(image: str, flags: Mapping[str, Any]) -> Iterator[OneImage]:
     from convcli.images.reading import open_planes
     from convcli.pipeline.names import InputFile
     from convcli.pipeline.plan import Planner
+    from convcli.process.streams import read_input
 
     request = parse_request(flags)
     planner = Planner(request)
-    source = InputFile(None, data=sys.stdin.buffer.read()) if image == "-" else InputFile(Path(image))
+    source = InputFile(None, data=read_input()) if image == "-" else InputFile(Path(image))
     with open_planes(source.readable) as opened:
         plan = planner.plan(source, opened.info)
         white = opened.info.white

@@ -214,15 +214,18 @@ def _run_apart(
 ) -> Generator[Outcome, None, None]:
     """Run plans in processes; outcomes come back without their source, which may be a whole file."""
     from convcli.pipeline.pool import work_apart
+    from convcli.process import ending
+
+    ending.unwatch()
 
     def run_far(plan: Plan) -> tuple[Any, ...]:
         return run_one(plan)[1:]
 
     def lost(plan: Plan, pid: int, code: int) -> tuple[Any, ...]:
-        from convcli.images.files import discard_parts
+        from convcli.pipeline.output_files import discard_lost
 
         # A killed child cannot remove its unfinished files; their names hold its process number.
-        discard_parts({path.parent for path in plan.written_paths}, pid)
+        discard_lost(plan, pid)
         return _lost(code)
 
     results = work_apart(plans, run_far, n_jobs, stop=pipeline.stop, lost=lost)
@@ -237,7 +240,8 @@ def _run_apart(
 
 def _lost(code: int) -> tuple[Any, ...]:
     """Return the outcome, without its source, of an input whose process has died."""
-    how = f"was killed (signal {-code})" if code < 0 else f"ended early (exit code {code})"
+    number = -code if code < 0 else code - 128
+    how = f"was killed (signal {number})" if number > 0 else f"ended early (exit code {code})"
     hint = "not enough memory for several files at a time? -j 1 runs one"
     return Outcome(InputFile(None), error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ from convcli.errors import ImageError, UsageError, is_url
 from convcli.images import formats
 from convcli.pipeline.names import InputFile
 from convcli.pipeline.search import Asked, is_special, search_folder, search_store
+from convcli.process.streams import read_input
 
 
 def find_inputs(
@@ -76,7 +76,7 @@ def _each(words: Sequence[str], asked: Asked) -> Iterator[InputFile]:
     # os.path, not Path: a name too long or in a locked folder is False there, and no exception
     for word in words:
         if word == "-":
-            yield InputFile(path=None, data=sys.stdin.buffer.read())
+            yield InputFile(path=None, data=read_input())
         elif is_folder_url(word):
             yield from search_store(word, asked)
         elif os.path.isdir(word):  # noqa: PTH112
@@ -118,7 +118,7 @@ def read_list(name: str, *, null: bool, allow_empty: bool = False) -> list[str]:
         It names nothing, and that is not allowed.
     """
     try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        data = read_input() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise ImageError(f"--files-from {name}: {error.strerror}", hint="a text file of names, or -") from None
     # Without this check a list from find -print0 would be read as a single absurd name.

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MAP_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}-{channel}.{ext}"
 DENSE_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}.{ext}"
 PICTURE_TEMPLATE = "{dir}/{stem}_{bank}.{ext}"
+#: Layouts of one picture, for which maps are combined; and layouts that are drawn, with captions.
+PICTURES, PAGES = ("picture", "before-after"), ("sheet", "before-after")
 FIELDS = ("dir", "parent", "file", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
 #: What may stand in a template for {stem} and tell inputs of one name apart, the simplest first.
 _TELLING = ("{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")

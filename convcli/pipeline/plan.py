@@ -77,7 +77,10 @@ class Plan:
 
     def tones(self, depth: str) -> tuple[ToneSpec, ...]:
         """Return the tone of each map at a depth, ``auto`` resolved."""
-        from convcli.pipeline.tones import resolve_tones
+        from convcli.pipeline.tones import ON_SHEET, resolve_tones
+
+        if self.request.tone == "auto" and self.outputs[0].kind == "sheet":
+            return (ON_SHEET,) * len(self.maps)
 
         request, n_indexes = self.request, self.transform.n_indexes
         is_normalized = request.normalize is not None

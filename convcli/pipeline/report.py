@@ -112,6 +112,7 @@ def image_report(
     maps: dict[int, dict[str, Any]] = {}
     for writer, size, entry in zip(writers, sizes, report["outputs"], strict=True):
         entry["bytes"] = size
+        entry.update(writer.facts)
         counts = writer.counts
         raw = writer.is_raw
         tones = plan.tones(writer.output.depth)

@@ -103,7 +103,10 @@ class ApplyRequest(NamedTuple):
     output: Annotated[Path | None, Option(
         _OUT, "FILE|-", "One file; its suffix is the format.", "", _path, short="-o")] = None
     out_dir: Annotated[Path, Option(_OUT, "DIR", "Where outputs go.", "here", _path, changes_pixels=False)] = Path()
-    layout: Annotated[str | None, _one_of(_OUT, "maps|picture|sheet", "", "maps; picture with -o")] = None
+    layout: Annotated[str | None, _one_of(
+        _OUT, "maps|picture|sheet|before-after",
+        "A file a map, one picture, input and kernels and maps explained, or input and result.",
+        "maps; picture with -o")] = None
     combine: Annotated[str | None, Option(
         _OUT, "OP", f"Maps of one plane into one: {', '.join(_COMBINES)}.", values=_COMBINES)] = None
     format: Annotated[str | None, Option(
@@ -193,7 +196,7 @@ class RunFlags(NamedTuple):
     null: Annotated[bool, _switch(_IN, "Names in --files-from end in NUL.", "-0")] = False
     report: Annotated[str | None, Option(_OUT, "FILE.json|md|csv|html", "Write the report there.")] = None
     json: Annotated[bool, _switch(_OUT, "Report on stdout as JSON.")] = False
-    quiet: Annotated[bool, _switch(_OUT, "Say nothing but errors.", "-q")] = False
+    quiet: Annotated[bool, _switch(_OUT, "Say nothing but errors: no warnings about data either.", "-q")] = False
     dry_run: Annotated[bool, _switch(_RUN, "Print shapes, files and bytes; write nothing.")] = False
     jobs: Annotated[int | None, _number(_RUN, "N", "Files at a time.", "cores", short="-j")] = None
     fail_fast: Annotated[bool, _switch(_RUN, "Stop at the first bad input.")] = False

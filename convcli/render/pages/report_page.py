@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 #: Inputs of a batch that have pictures on the page; the others are in its table.
 MOST_INPUTS = 12
+#: Nothing is loaded or run: the style is known by its hash, pictures stand in the page.
 _POLICY = "default-src 'none'; style-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'"
+#: Left for the name of a layer, right for numbers.
 _SHAPE_ALIGN = "lrrrrrrrrrrr"
 
 
