@@ -146,6 +146,8 @@ def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_for
         return "float"
     if request.depth is not None:
         return request.depth
+    if request.output is not None and request.output.suffix.lower() == ".pbm":
+        return "1"
     if request.colormap is not None or layout in PAGES:
         return "8"
     # Maps have negative and large values, which TIFF can keep; a picture of bytes stays a picture of bytes.
