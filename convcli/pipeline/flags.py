@@ -297,4 +297,4 @@ def refuse_contradictions(request: Any, encoding: Mapping[str, str]) -> None:
         (request.nodata is not None and request.device != "cpu", f"--nodata does not run on {request.device}",
          "no --device"),
     ])  # fmt: skip
-    check_format(request.format or "png", depth, encoding, raw=raw)
+    check_format(request.format or "png", None if request.follows_input else depth, encoding, raw=raw)

@@ -93,6 +93,8 @@ def conventions(plan: Plan) -> dict[str, object]:
     words: dict[str, object] = {"input": plan.source.stem, "tone": plan.request.tone}
     if plan.request.region is not None:
         words["region"] = list(plan.request.region)
+    if plan.request.in_place:
+        words["in_place"] = True  # it is a photograph still
     parts = plan.transform.describe()
     if plan.request.runs_layers:
         return words | {"stack": plan.request.layers or plan.request.stack}
