@@ -83,12 +83,16 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
 
 
 def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
+    loose = [word for word in words if request.layers is not None and _is_layer(word)]
     is_report = run.report is None or Path(run.report).suffix in (".json", ".md", ".csv", ".html")
     refuse([
         ("" in words, "an input name is empty", "a variable of the shell that is not set? name a file, or ."),
         (request.to_stdout and streams.is_terminal() and not run.dry_run,
          "-o - writes a picture, and standard output is a terminal", "-o FILE, or a pipe: -o - | display"),
         (request.to_stdout and run.json, "-o - and --json both want standard output", "--report FILE.json"),
+        (loose, f"{' '.join(loose)} stands among the inputs",
+         f"layers are one value, in quotes: --layers '{' '.join([request.layers or '', *loose])}'"),
+        ("-" in words and request.stack == "-", "standard input cannot be the image and the stack", "name one of them"),
         ("-" in words and run.files_from == "-", "standard input cannot be the image and the list", "name one of them"),
         (run.null and not run.files_from, "-0 goes with --files-from",
          "find ... -print0 | convcli apply --files-from - -0"),
@@ -97,10 +101,22 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
         (run.resume and request.is_one_file, "--resume is for batches into --out-dir, not for -o",
          "--layout picture --out-dir DIR"),
         (run.resume and request.out_url, "--resume is for local folders", "convcli job plan, or --skip-existing"),
+        (run.resume and request.in_place, "--resume cannot tell a picture that is changed from one that is not yet",
+         "--backup SUFFIX keeps the old files"),
         (run.jobs is not None and run.jobs < 1, f"--jobs {run.jobs} is less than 1",
          "--jobs 1, or leave it out for all cores"),
         (not is_report, f"--report {run.report}: unknown suffix", "FILE.json, FILE.md, FILE.csv or FILE.html"),
     ])  # fmt: skip
+
+
+def _is_layer(word: str) -> bool:
+    """Whether a word that is no file begins as a layer does."""
+    from convcli.layers.text import find_kind
+
+    try:
+        return not os.path.exists(word) and bool(find_kind(word.partition(":")[0].partition("(")[0], 2))  # noqa: PTH110
+    except UsageError:
+        return False
 
 
 def _find(
@@ -109,7 +125,12 @@ def _find(
     """Return the inputs, and whether one file was named, by itself; count what a search passes over."""
     listed = read_list(run.files_from, null=run.null, allow_empty=run.allow_empty) if run.files_from else []
     own: list[Path] = []
-    where: dict[str, Any] = {"out_dir": request.out_dir, "out_url": request.out_url, "skipped": own, "passed": passed}
+    where: dict[str, Any] = {
+        "out_dir": None if request.in_place else request.out_dir,
+        "out_url": request.out_url,
+        "skipped": own,
+        "passed": passed,
+    }
     sources = find_inputs(words, recursive=run.recursive, listed=listed, allow_empty=run.allow_empty, **where)
     if own and not run.quiet:
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"

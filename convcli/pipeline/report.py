@@ -93,9 +93,11 @@ def conventions(plan: Plan) -> dict[str, object]:
     words: dict[str, object] = {"input": plan.source.stem, "tone": plan.request.tone}
     if plan.request.region is not None:
         words["region"] = list(plan.request.region)
-    if plan.request.stack is not None:
-        return words | {"stack": str(plan.request.stack)}
+    if plan.request.in_place:
+        words["in_place"] = True  # it is a photograph still
     parts = plan.transform.describe()
+    if plan.request.runs_layers:
+        return words | {"stack": plan.request.layers or plan.request.stack}
     del parts["conv"]["reason"]  # how many cores there were says nothing about the samples
     return words | {"kernel": parts["kernel"]["name"], **parts["conv"]}
 
