@@ -169,21 +169,26 @@ def _replaceable(plan: Plan, manifest: Manifest | None) -> dict[Path, FileState]
     return found
 
 
+def existing_outputs(plans: Sequence[Plan]) -> tuple[Path | str, ...]:
+    """Return the outputs that exist, except those that a plan may replace."""
+    is_there = _existence(plans)
+    return tuple(
+        plan.request.url_of(path) or path
+        for plan in plans
+        for path in plan.written_paths
+        if is_there(path) and path not in plan.replaces
+    )
+
+
 def refuse_existing(plans: Sequence[Plan], *, resume: bool) -> None:
-    """Refuse files that exist, except those that a plan may replace.
+    """Refuse :func:`existing_outputs`.
 
     Raises
     ------
     OutputError
         With ``n_existing``.
     """
-    is_there = _existence(plans)
-    existing = [
-        plan.request.url_of(path) or path
-        for plan in plans
-        for path in plan.written_paths
-        if is_there(path) and path not in plan.replaces
-    ]
+    existing = existing_outputs(plans)
     if existing:
         more = f" and {len(existing) - 1} more outputs exist" if len(existing) > 1 else " exists"
         begun = not resume and os.path.lexists(plans[0].request.out_dir / MANIFEST_NAME)

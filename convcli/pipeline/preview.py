@@ -135,6 +135,8 @@ class _Blocks:
 class _Kept:
     """An encoder that hands the samples back."""
 
+    notes = ()
+
     def encode(self, samples: NDArray[Any]) -> NDArray[Any]:
         return samples
 
