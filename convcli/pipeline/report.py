@@ -158,6 +158,7 @@ def image_report(
                 "min": float(counts.minimum[place]),
                 "max": float(counts.maximum[place]),
                 "mean": float(counts.mean[place]),
+                "std": float(counts.std[place]),
                 "tone": "none" if raw else str(tones[index]),
                 **({"tone_reason": tones[index].reason} if tones[index].reason and not raw else {}),
                 "depth": writer.output.depth,

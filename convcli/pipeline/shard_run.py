@@ -227,6 +227,6 @@ def _rows(entry: Entry, outcome: Outcome) -> list[Row]:
         file = files[one["path"]]
         row: Row = {"input": entry.name, "etag": entry.etag, "output": file["name"], "bytes": file["bytes"]}
         row["digest"] = file["digest"]
-        values = ("kernel", "channel", "min", "max", "mean", "clipped_low", "clipped_high", "not_a_number")
+        values = ("kernel", "channel", "min", "max", "mean", "std", "clipped_low", "clipped_high", "not_a_number")
         rows.append(row | {key: one[key] for key in values})
     return rows

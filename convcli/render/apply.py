@@ -86,14 +86,14 @@ def _names(names: Sequence[str]) -> str:
 
 def render_image(report: Mapping[str, Any]) -> str:
     """Return the report of one image as text."""
-    numbers = ("min", "max", "mean")
+    numbers = ("min", "max", "mean", "std")
     others = ("tone", "clipped_low", "clipped_high")
     rows = [
         (printable(one["name"]), *(_number(one[key]) for key in numbers), *(one[key] for key in others))
         for one in report["maps"][:_MAX_ROWS]
     ]
-    headings = ("map", "min", "max", "mean", "tone", "clipped low", "clipped high")
-    lines = [*shape_lines(report), "", render_table(headings, rows, align="lrrrlrr")]
+    headings = ("map", "min", "max", "mean", "std", "tone", "clipped low", "clipped high")
+    lines = [*shape_lines(report), "", render_table(headings, rows, align="lrrrrlrr")]
     if len(report["maps"]) > _MAX_ROWS:
         lines.append(f"... and {len(report['maps']) - _MAX_ROWS} more maps in the report")
     lines.append("")
