@@ -96,6 +96,8 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
         (run.resume and request.is_one_file, "--resume is for batches into --out-dir, not for -o",
          "--layout picture --out-dir DIR"),
         (run.resume and request.out_url, "--resume is for local folders", "convcli job plan, or --skip-existing"),
+        (run.resume and request.in_place, "--resume cannot tell a picture that is changed from one that is not yet",
+         "--backup SUFFIX keeps the old files"),
         (run.jobs is not None and run.jobs < 1, f"--jobs {run.jobs} is less than 1",
          "--jobs 1, or leave it out for all cores"),
         (not is_report, f"--report {run.report}: unknown suffix", "FILE.json, FILE.md, FILE.csv or FILE.html"),
@@ -108,7 +110,12 @@ def _find(
     """Return the inputs, and whether one file was named, by itself; count what a search passes over."""
     listed = read_list(run.files_from, null=run.null, allow_empty=run.allow_empty) if run.files_from else []
     own: list[Path] = []
-    where: dict[str, Any] = {"out_dir": request.out_dir, "out_url": request.out_url, "skipped": own, "passed": passed}
+    where: dict[str, Any] = {
+        "out_dir": None if request.in_place else request.out_dir,
+        "out_url": request.out_url,
+        "skipped": own,
+        "passed": passed,
+    }
     sources = find_inputs(words, recursive=run.recursive, listed=listed, allow_empty=run.allow_empty, **where)
     if own and not run.quiet:
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"

@@ -25,10 +25,11 @@ Keys: k kernel_size, s stride, p padding, d dilation, g groups, m multiplier,
   op output_padding, f scale_factor, bias, ceil, mode, name, from (a+b)
 
 \b
-convcli shape 3x304x228 conv:64,k=7,s=2,p=3 maxpool:k=3,s=2,p=1
-convcli shape photo.jpg --out-channels 6 --kernel-size 3 --formula
-convcli shape 3x304x228 'conv:64,k=7,s=2,p=?' --target 152x114
-convcli shape stack.toml --input 3x224x224
+Examples:
+  convcli shape 3x304x228 conv:64,k=7,s=2,p=3 maxpool:k=3,s=2,p=1
+  convcli shape photo.jpg --out-channels 6 --kernel-size 3 --formula
+  convcli shape 3x304x228 'conv:64,k=7,s=2,p=?' --target 152x114
+  convcli shape stack.toml --input 3x224x224
 """
 _SIZES = "N|HxW"
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from convcli.images.info import DEFAULT_MAX_PIXELS, Image, ImageInfo, LargeImage, Metadata
     from convcli.images.losses import picture_notes
     from convcli.images.reading import open_planes, probe, probe_frames, read, read_frames
-    from convcli.images.sheet import make_sheet
     from convcli.images.write import open_picture, write_picture
 
 #: Module → names that are loaded from it.
@@ -26,7 +25,6 @@ _NAMES = {
     "losses": ("picture_notes",),
     "info": ("DEFAULT_MAX_PIXELS", "Image", "ImageInfo", "LargeImage", "Metadata"),
     "reading": ("open_planes", "probe", "probe_frames", "read", "read_frames"),
-    "sheet": ("make_sheet",),
     "write": ("open_picture", "write_picture"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
@@ -39,7 +37,6 @@ __all__ = [
     "LargeImage",
     "Metadata",
     "apply_colormap",
-    "make_sheet",
     "open_animation",
     "open_picture",
     "open_planes",

@@ -18,6 +18,7 @@ from convcli.pipeline.batch_files import (
     leave_done,
     leave_existing,
     leave_own_outputs,
+    leave_second_names,
     note_altered,
     refuse_bad_names,
     refuse_existing,
@@ -93,6 +94,9 @@ def plan_batch(
     # Before names are checked: an output of the last run that a search found is an input that would be replaced.
     plans, skipped = leave_own_outputs(plans, [source for source in sources if source.is_output])
     settled += skipped
+    if request.in_place:
+        plans, skipped = leave_second_names(plans)
+        settled += skipped
     own = {outcome.source.path for outcome in skipped}
     refuse_bad_names(plans, [source for source in sources if source.path not in own])
     manifest = _open_manifest(request, resume or len(sources) > 1)
@@ -128,7 +132,7 @@ def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
 
 def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
     """Return the record of the output folder, where there is one or it is wanted."""
-    if request.is_one_file or request.out_url:
+    if request.is_one_file or request.out_url or request.in_place:
         return None
     # A single input needs no record. One that is there must learn of it, or --resume would trust an old entry.
     if not wanted and not os.path.lexists(request.out_dir / MANIFEST_NAME):

@@ -9,6 +9,7 @@ from typing import Any
 from convcli.errors import UsageError, near_names
 from convcli.geometry.sizes import parse_count
 from convcli.images import formats
+from convcli.pipeline.names import PAGES, PICTURES
 
 SUBSAMPLINGS = ("444", "422", "420")
 #: Means and standard deviations of ImageNet's red, green and blue, as torchvision documents them.
@@ -276,14 +277,14 @@ def refuse_contradictions(request: Any, encoding: Mapping[str, str]) -> None:
         (raw and request.tone != "auto", "--tone does nothing to raw maps", "a picture format, or no --tone"),
         (raw and request.colormap is not None, "--colormap does nothing to raw maps", "a picture format"),
         (raw and depth in ("1", "8", "16"), "raw maps are float32", "--depth float, or a picture format"),
-        (raw and request.layout in ("picture", "sheet"), f"{request.format} holds raw maps", "a picture format"),
+        (raw and request.layout in (*PICTURES, *PAGES), f"{request.format} holds raw maps", "a picture format"),
         (request.kind != "picture" and request.alpha != "premultiply", "--alpha is for pictures", "--layout picture"),
-        (request.kind == "sheet" and depth not in (None, "8"), "a sheet has 8 bits", "leave --depth out"),
+        (request.kind in PAGES and depth not in (None, "8"), f"a {request.kind} has 8 bits", "leave --depth out"),
         (request.colormap is not None and depth not in (None, "8"), "colours have 8 bits", "no --depth"),
         (request.dtype == "float64" and request.device == "mps", "mps has no float64", "--dtype float32"),
         (request.output_padding != (0, 0) and not request.transposed, "--output-padding needs --transposed",
          "add --transposed, or leave it out"),
-        (request.luminance and request.kind != "picture", "--luminance is for pictures",
+        (request.luminance and request.kind not in PICTURES, "--luminance is for pictures",
          "-o FILE, or --layout picture"),
         (request.luminance and request.channels, "--luminance takes all colours", "no --channels"),
         (request.luminance and request.groups is not None, "--luminance decides the groups", "no --groups"),
@@ -292,4 +293,4 @@ def refuse_contradictions(request: Any, encoding: Mapping[str, str]) -> None:
         (request.nodata is not None and request.device != "cpu", f"--nodata does not run on {request.device}",
          "no --device"),
     ])  # fmt: skip
-    check_format(request.format or "png", depth, encoding, raw=raw)
+    check_format(request.format or "png", None if request.follows_input else depth, encoding, raw=raw)

@@ -101,8 +101,9 @@ def _tile_outputs(plan: Plan) -> tuple[OutputFile, ...]:
     made = []
     for output in plan.outputs:
         # Other depths have no bytes to show; one bit is kept, for its tone splits at half of white.
-        bytes_only = output._replace(path=None, depth="1" if output.depth == "1" else "8", format="png")
-        parts = [output.maps] if output.kind == "picture" else [(index,) for index in output.maps]
+        kind = {"sheet": "map", "before-after": "picture"}.get(output.kind, output.kind)
+        bytes_only = output._replace(path=None, kind=kind, depth="1" if output.depth == "1" else "8", format="png")
+        parts = [output.maps] if kind == "picture" else [(index,) for index in output.maps]
         made += [bytes_only._replace(maps=part) for part in parts]
     return tuple(made)
 

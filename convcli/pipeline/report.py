@@ -127,6 +127,8 @@ def conventions(plan: Plan) -> dict[str, object]:
     words: dict[str, object] = {"input": plan.source.stem, "tone": plan.request.tone}
     if plan.request.region is not None:
         words["region"] = list(plan.request.region)
+    if plan.request.in_place:
+        words["in_place"] = True  # it is a photograph still
     if plan.request.stack is not None:
         return words | {"stack": str(plan.request.stack)}
     parts = plan.transform.describe()
@@ -144,6 +146,7 @@ def image_report(
     maps: dict[int, dict[str, Any]] = {}
     for writer, size, entry in zip(writers, sizes, report["outputs"], strict=True):
         entry["bytes"] = size
+        entry.update(writer.facts)
         counts = writer.counts
         raw = writer.is_raw
         tones = plan.tones(writer.output.depth)

@@ -14,7 +14,9 @@ from convcli.errors import UsageError, is_url, near_names
 from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
-from convcli.pipeline.names import check_frames, check_template
+from convcli.pipeline.frames import check_frames
+from convcli.pipeline.in_place_flags import SUFFIX_END, contradictions, parse_backup
+from convcli.pipeline.names import check_template
 from convcli.pipeline.option import Option
 from convcli.pipeline.option import one_of as _one_of
 from convcli.pipeline.option import switch as _switch
@@ -101,7 +103,10 @@ class ApplyRequest(NamedTuple):
     output: Annotated[Path | None, Option(
         _OUT, "FILE|-", "One file; its suffix is the format.", "", _path, short="-o")] = None
     out_dir: Annotated[Path, Option(_OUT, "DIR", "Where outputs go.", "here", _path, changes_pixels=False)] = Path()
-    layout: Annotated[str | None, _one_of(_OUT, "maps|picture|sheet", "", "maps; picture with -o")] = None
+    layout: Annotated[str | None, _one_of(
+        _OUT, "maps|picture|sheet|before-after",
+        "A file a map, one picture, input and kernels and maps explained, or input and result.",
+        "maps; picture with -o")] = None
     combine: Annotated[str | None, Option(
         _OUT, "OP", f"Maps of one plane into one: {', '.join(_COMBINES)}.", values=_COMBINES)] = None
     format: Annotated[str | None, Option(
@@ -126,6 +131,11 @@ class ApplyRequest(NamedTuple):
     subsampling: Annotated[str | None, Option(
         _OUT, "444|422|420", f"Resolution of colours in {_able('subsampling')}.", "444", flags.parse_subsampling,
         flags.SUBSAMPLINGS, encodes=True)] = None
+    in_place: Annotated[bool, _switch(
+        _OUT, "Replace the inputs, in their format; mode and owner are kept.", changes_pixels=False)] = False
+    backup: Annotated[str | None, Option(
+        _OUT, "SUFFIX", "Keep the old files of --in-place beside, with this at the end.", "",
+        flags.text_only(parse_backup), changes_pixels=False)] = None
     overwrite: Annotated[bool, _switch(_OUT, "Replace existing outputs.", changes_pixels=False)] = False
     skip_existing: Annotated[bool, _switch(_OUT, "Leave inputs whose outputs exist.", changes_pixels=False)] = False
 
@@ -170,7 +180,12 @@ class ApplyRequest(NamedTuple):
         is_array = self.format in formats.RAW or self.layout == "maps"
         if self.is_one_file and (is_array or (self.format, self.layout, self.depth) == ("tiff", None, None)):
             return "raw"
-        return self.layout or ("picture" if self.is_one_file else "maps")
+        return self.layout or ("picture" if self.is_one_file or self.in_place else "maps")
+
+    @property
+    def follows_input(self) -> bool:
+        """Whether each output has the format of its input."""
+        return self.in_place or (self.name is not None and self.name.endswith(SUFFIX_END))
 
 
 class RunFlags(NamedTuple):
@@ -254,5 +269,7 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     request = ApplyRequest(**values, **stage)
     # A flag at its default asks for nothing: formats without it must not be refused.
     changed = [row for row in OPTIONS if row.encodes and getattr(request, row.key) != _DEFAULTS.encoding[row.key]]
-    flags.refuse_contradictions(request, {row.key: row.flag for row in changed})
+    flags.refuse(contradictions(request))
+    # Outputs that follow their inputs have many formats: each input is planned with the options that its format takes.
+    flags.refuse_contradictions(request, {} if request.follows_input else {row.key: row.flag for row in changed})
     return request

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli.errors import ImageError
+from convcli.images import formats
 from convcli.images.files import FileState, fill
 from convcli.images.planes import view_planes
 from convcli.images.reading import open_planes, read_frames
+from convcli.pipeline.names import PAGES
 from convcli.pipeline.output_files import OutputFiles, output_files
 from convcli.pipeline.report import image_report, to_json
 from convcli.pipeline.transforms.base import OutputWriter, Run, Stopped, Tools
-from convcli.pipeline.writers import Job, PictureOutput, make_stamp, open_encoder, open_writer, unpremultiply
+from convcli.pipeline.writers import Job, PictureOutput, RawOutput, make_stamp, open_encoder, unpremultiply
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +33,16 @@ if TYPE_CHECKING:
     from convcli.pipeline.plan import Plan
 
 Settle = Callable[["Plan", dict[str, Any]], None]
+
+
+def open_writer(job: Job, output: OutputFile) -> OutputWriter:
+    """Open one output: a page, raw maps (also a map in a raw format), or a picture."""
+    if output.kind in PAGES:  # they draw with Pillow, which others do without
+        from convcli.pipeline.sheets import Tiles
+
+        return Tiles(job, output)
+    is_raw = output.kind == "raw" or output.format in formats.RAW
+    return RawOutput(job, output) if is_raw else PictureOutput(job, output)
 
 
 class Pipeline:

@@ -83,6 +83,10 @@ AUTO = {
 }
 
 
+#: The maps of a sheet are not toned: one scale of colours holds their values.
+ON_SHEET = ToneSpec("colours", reason="one scale of colours for all maps of a sheet")
+
+
 def parse_tone(text: str) -> ToneSpec:
     """Parse ``auto|clip|abs|abs:V|signed|stretch|offset:V|scale:V``.
 

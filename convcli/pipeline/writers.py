@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convcli.engine.store import ToneCounts
-from convcli.images import formats
 from convcli.images.files import vanished
 from convcli.images.planes import select_planes, view_planes
 from convcli.images.write import open_picture
-from convcli.pipeline.outputs import TILE_PX, tile_factor
+from convcli.pipeline.names import PAGES, PICTURES
 from convcli.pipeline.report import conventions, to_json
 from convcli.pipeline.tones import WHITE, Tone, ToneSpec
-from convcli.pipeline.transforms.base import Band, OutputWriter, Ranges
+from convcli.pipeline.transforms.base import Band, Ranges
 from convcli.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from convcli.images.info import Image, LargeImage, Metadata
@@ -49,8 +50,8 @@ def make_stamp(plan: Plan) -> str:
 
 def bind_tone(plan: Plan, output: OutputFile, ranges: Ranges | None) -> Tone:
     """Return the tone of the maps of one output; ``ranges`` are of all maps."""
-    depth = "8" if output.kind == "sheet" else output.depth
-    if ranges is not None and output.kind == "picture":  # one scale for its colours
+    depth = "8" if output.kind in PAGES else output.depth
+    if ranges is not None and output.kind in PICTURES:  # one scale for its colours
         lows, highs = (part.copy() for part in ranges)
         colours = slice(output.maps[0], output.maps[-1] + 1 - (plan.alpha in ("premultiply", "filter")))
         lows[colours], highs[colours] = lows[colours].min(), highs[colours].max()
@@ -63,7 +64,8 @@ def bind_tone(plan: Plan, output: OutputFile, ranges: Ranges | None) -> Tone:
     )
 
 
-def _n_bytes(output: OutputFile) -> int | None:
+def n_bytes(output: OutputFile) -> int | None:
+    """Return the bytes of a finished file, if it has a place."""
     if output.path is None:
         return None
     try:
@@ -81,7 +83,7 @@ def open_encoder(job: Job, output: OutputFile, **frames: Any) -> PictureWriter:
         "width_px": output.size_hw[1],
         "n_planes": 3 if _colormap(plan, output) else len(output.maps) + _keeps_alpha(plan, output),
         "depth": output.depth,
-        "metadata": _metadata(job, output),
+        "metadata": metadata_of(job, output),
         **plan.request.encoding,
     }
     if not frames:
@@ -96,7 +98,7 @@ def _keeps_alpha(plan: Plan, output: OutputFile) -> bool:
     return output.kind == "picture" and plan.alpha in ("keep", "premultiply-keep")
 
 
-def _metadata(job: Job, output: OutputFile) -> Metadata:
+def metadata_of(job: Job, output: OutputFile) -> Metadata:
     """Return stamp, profile, resolution and EXIF; a map has only the stamp, for its colours mean nothing."""
     from convcli.images.info import Metadata
 
@@ -109,7 +111,7 @@ def _colormap(plan: Plan, output: OutputFile) -> str | None:
     return plan.request.colormap if output.kind == "map" or len(output.maps) == 1 else None
 
 
-class _Writer:
+class Writer:
     """The common part: an encoder that takes band after band."""
 
     is_raw = False
@@ -119,6 +121,7 @@ class _Writer:
 
     def __init__(self, plan: Plan, output: OutputFile, tone: Tone) -> None:
         self.output, self.tone, self._plan = output, tone, plan
+        self.facts: Mapping[str, object] = {}  # more about its file for the report
         self.counts = ToneCounts.zero(len(output.maps))
 
     def append(self, band: Band) -> None:
@@ -134,10 +137,10 @@ class _Writer:
         """Put the file in its place; return its bytes, if it has a place."""
         self._encoder.close()
         self.notes = self._encoder.notes
-        return _n_bytes(self.output)
+        return n_bytes(self.output)
 
 
-class PictureOutput(_Writer):
+class PictureOutput(Writer):
     """A picture of one map, or of a map per plane, with its alpha.
 
     Parameters
@@ -195,7 +198,7 @@ def unpremultiply(plan: Plan, maps: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([colour, alpha[None]])
 
 
-class RawOutput(_Writer):
+class RawOutput(Writer):
     """All maps as float32, as they are before any tone."""
 
     is_raw = True
@@ -212,7 +215,7 @@ class RawOutput(_Writer):
             names=tuple(plan.maps[index].label for index in output.maps),
             height_px=height,
             width_px=width,
-            stamp=_metadata(job, output).stamp,
+            stamp=metadata_of(job, output).stamp,
             dtype=plan.request.dtype,
             leading=plan.transform.leading if output.kind == "raw" else (),
         )
@@ -222,62 +225,3 @@ class RawOutput(_Writer):
         del top
         _, counts = self.tone.apply(maps)  # nothing is clipped: maps are stored as they are
         return Band(self._encoder.encode(maps), counts)
-
-
-class SheetOutput(_Writer):
-    """Every map as a labelled tile of one picture; large maps are averaged down by a whole factor."""
-
-    def __init__(self, job: Job, output: OutputFile) -> None:
-        super().__init__(job.plan, output, bind_tone(job.plan, output, job.ranges))
-        self._metadata, self._files = _metadata(job, output), job.files
-        height, width = output.size_hw
-        self.factor = factor = tile_factor(output.size_hw)
-        self._sums = np.zeros((len(output.maps), -(-height // factor), -(-width // factor)), np.float32)
-        rows = np.bincount(np.arange(height) // factor)
-        columns = np.bincount(np.arange(width) // factor)
-        self._areas = rows[:, None] * columns
-
-    def encode(self, maps: NDArray[Any], top: int) -> Band:
-        """Tone the maps and add up each block of factor x factor samples."""
-        samples, counts = self.tone.apply(maps)
-        n_rows, n_columns = samples.shape[1:]
-        columns = np.add.reduceat(samples, np.arange(0, n_columns, self.factor), axis=2, dtype=np.float32)
-        tile_rows = (top + np.arange(n_rows)) // self.factor
-        starts = np.flatnonzero(np.diff(tile_rows, prepend=-1))
-        return Band((tile_rows[starts], np.add.reduceat(columns, starts, axis=1)), counts)
-
-    def append(self, band: Band) -> None:
-        """Add a band's blocks to the tiles."""
-        rows, sums = band.payload
-        self._sums[:, rows] += sums
-        self.counts += band.counts
-
-    def finish(self) -> int | None:
-        """Draw the sheet and put the file in its place; return its bytes, if it has a place."""
-        from convcli.images.colormaps import apply_colormap
-        from convcli.images.sheet import make_sheet
-        from convcli.images.write import write_picture
-
-        tiles = np.rint(self._sums / self._areas).astype(np.uint8)
-        labels = [named.label for named in self._plan.maps]
-        output, request = self.output, self._plan.request
-        drawn = [apply_colormap(tile, request.colormap) for tile in tiles] if request.colormap else list(tiles)
-        sheet = make_sheet(drawn, labels, tile_px=TILE_PX)
-        options = {"picture_format": output.format, "metadata": self._metadata, **request.encoding}
-        write_picture(self._files.open(output.path), sheet, **options)
-        return _n_bytes(output)
-
-
-#: The writer of each kind of output; a map in a raw format is written as raw.
-_WRITERS: dict[str, Any] = {
-    "map": PictureOutput,
-    "picture": PictureOutput,
-    "sheet": SheetOutput,
-    "raw": RawOutput,
-}
-
-
-def open_writer(job: Job, output: OutputFile) -> OutputWriter:
-    """Open one output."""
-    writer: OutputWriter = _WRITERS["raw" if output.format in formats.RAW else output.kind](job, output)
-    return writer

@@ -11,6 +11,7 @@ import numpy as np
 
 from convcli.errors import GeometryError, UsageError
 from convcli.images.planes import select_planes
+from convcli.pipeline.names import PICTURES
 from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform
 from convcli.pipeline.transforms.binding import BoundBank, bind_bank, taps_of
 from convcli.pipeline.transforms.combination import Combination, is_picture
@@ -56,7 +57,8 @@ class AnyBank(Transform):
         ]
         # A kernel that runs on several planes is drawn once.
         alike = all(len(taps) > 1 and (taps == taps[0]).all() for taps in made)
-        return np.concatenate([taps[:1] if alike else taps for taps in made])
+        planes = np.concatenate([taps[:1] if alike else taps for taps in made])
+        return planes.reshape(-1, *planes.shape[-2:])
 
     def weight_bytes(self) -> bytes:
         """Return everything of the bank that decides maps and their names, as bytes for a digest."""
@@ -222,9 +224,9 @@ class BankPlanner:
             )
         selection = select_planes(info.plane_names, request.channels, alpha=False)
         bound = self._bind(selection.names)
-        combination = Combination.of(bank, request.combine or (bank.combine if kind == "picture" else "none"))
+        combination = Combination.of(bank, request.combine or (bank.combine if kind in PICTURES else "none"))
         notes = list(bank.notes)
-        if kind == "picture" and not is_picture(bound, combination):
+        if kind in PICTURES and not is_picture(bound, combination):
             kind = "sheet"
             notes.append(self._why_sheet(len(combination.names(bound.maps, bound.n_kernels))))
         if request.luminance:

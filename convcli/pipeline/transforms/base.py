@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -48,6 +48,7 @@ class OutputWriter(Protocol):
     tone: Tone
     is_raw: bool
     one_pass: bool
+    facts: Mapping[str, object]
     #: Losses that only the samples show; complete after :meth:`finish`.
     notes: tuple[str, ...]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.errors import UsageError
 from convcli.images.planes import select_planes
-from convcli.pipeline.names import MapName
+from convcli.pipeline.names import PICTURES, MapName
 from convcli.pipeline.request import ApplyRequest
 from convcli.pipeline.transforms.alpha import leave_out_alpha
 from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform, WholeRun, crop, whole
@@ -161,7 +161,7 @@ class StackPlanner:
                 f"one file cannot hold {len(outputs)} outputs of different sizes",
                 hint="--out-dir DIR, or --outputs last",
             )
-        if kind == "picture" and len(maps) not in (1, 3):
+        if kind in PICTURES and len(maps) not in (1, 3):
             kind = "sheet"
             notes.append(f"{len(maps)} maps are no picture: drawn as a labelled sheet")
         transform = StackTransform(
