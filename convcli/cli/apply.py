@@ -82,12 +82,16 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
 
 
 def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
+    loose = [word for word in words if request.layers is not None and _is_layer(word)]
     is_report = run.report is None or Path(run.report).suffix in (".json", ".md", ".csv", ".html")
     refuse([
         ("" in words, "an input name is empty", "a variable of the shell that is not set? name a file, or ."),
         (request.to_stdout and streams.is_terminal() and not run.dry_run,
          "-o - writes a picture, and standard output is a terminal", "-o FILE, or a pipe: -o - | display"),
         (request.to_stdout and run.json, "-o - and --json both want standard output", "--report FILE.json"),
+        (loose, f"{' '.join(loose)} stands among the inputs",
+         f"layers are one value, in quotes: --layers '{' '.join([request.layers or '', *loose])}'"),
+        ("-" in words and request.stack == "-", "standard input cannot be the image and the stack", "name one of them"),
         ("-" in words and run.files_from == "-", "standard input cannot be the image and the list", "name one of them"),
         (run.null and not run.files_from, "-0 goes with --files-from",
          "find ... -print0 | convcli apply --files-from - -0"),
@@ -102,6 +106,16 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
          "--jobs 1, or leave it out for all cores"),
         (not is_report, f"--report {run.report}: unknown suffix", "FILE.json, FILE.md, FILE.csv or FILE.html"),
     ])  # fmt: skip
+
+
+def _is_layer(word: str) -> bool:
+    """Whether a word that is no file begins as a layer does."""
+    from convcli.layers.text import find_kind
+
+    try:
+        return not os.path.exists(word) and bool(find_kind(word.partition(":")[0].partition("(")[0], 2))  # noqa: PTH110
+    except UsageError:
+        return False
 
 
 def _find(

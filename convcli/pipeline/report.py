@@ -129,9 +129,9 @@ def conventions(plan: Plan) -> dict[str, object]:
         words["region"] = list(plan.request.region)
     if plan.request.in_place:
         words["in_place"] = True  # it is a photograph still
-    if plan.request.stack is not None:
-        return words | {"stack": str(plan.request.stack)}
     parts = plan.transform.describe()
+    if plan.request.runs_layers:
+        return words | {"stack": plan.request.layers or plan.request.stack}
     del parts["conv"]["reason"]  # how many cores there were says nothing about the samples
     return words | {"kernel": parts["kernel"]["name"], **parts["conv"]}
 

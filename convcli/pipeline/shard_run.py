@@ -158,7 +158,8 @@ def refuse_other_versions(planned: dict[str, str]) -> None:
 
 def encode(loaded: KernelBank | Stack) -> dict[str, object]:
     """Return a bank, every bit of its taps, or the text of a stack, as plain data."""
-    from convcli.layers.stack import Stack, dump_stack
+    from convcli.layers.dump import dump_stack
+    from convcli.layers.stack import Stack
 
     if isinstance(loaded, Stack):
         # Files of weights stay where they are: workers must see them under the same name.

@@ -68,7 +68,7 @@ def _stack_lines(report: Mapping[str, Any]) -> list[str]:
     rows = [(printable(one["layer"]), _by(one["output"])) for one in report["layers"]]
     return [
         _input_line(report),
-        f"stack    {printable(stack['name'])}  {shape['parameters']:,} parameters, {shape['macs']:,} MACs",
+        f"layers   {printable(stack['name'])}  {shape['parameters']:,} parameters, {shape['macs']:,} MACs",
         "",
         render_table(("layer", "output"), rows, align="lr"),
     ]
