@@ -11,11 +11,9 @@ Examples
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
 from convcli.version import __version__ as __version__
 
+TYPE_CHECKING = False  # as type checkers know it: modules that load before signals are caught are few
 if TYPE_CHECKING:
     from convcli.banks import KernelBank, list_kernels, load_bank
     from convcli.engine import (
@@ -39,10 +37,13 @@ if TYPE_CHECKING:
     from convcli.layers.stack import Stack, load_stack
     from convcli.layers.walk import output_shape, receptive_field
     from convcli.pipeline.api import apply
+    from convcli.pipeline.result import Report, Result
 
 __all__ = [
     "ConvcliError",
     "KernelBank",
+    "Report",
+    "Result",
     "Stack",
     "__version__",
     "apply",
@@ -72,6 +73,8 @@ __all__ = [
 _HOME = {
     "ConvcliError": "convcli.errors",
     "KernelBank": "convcli.banks",
+    "Report": "convcli.pipeline.result",
+    "Result": "convcli.pipeline.result",
     "Stack": "convcli.layers.stack",
     "apply": "convcli.pipeline.api",
     "list_kernels": "convcli.banks",
@@ -86,4 +89,11 @@ def __getattr__(name: str) -> object:
     # ``from convcli import cli`` asks here first, and imports the submodule only after this very exception.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(_HOME.get(name, "convcli.engine")), name)
+
+
+def __dir__() -> list[str]:
+    # Names that load on first use are no globals yet, and completion would not offer them.
+    return __all__

@@ -6,7 +6,6 @@ garbage takes 5 ms, and freeing them one by one at the end takes 20 ms more.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import sys
@@ -14,6 +13,13 @@ import sys
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    # Before all other imports, within which a signal would be a traceback.
+    from convcli.process import ending
+
+    ending.catch()
+    from convcli.process import streams
+
+    streams.secure()
     gc.disable()  # a batch enables it again
     from convcli.cli import main as run
 
@@ -26,8 +32,10 @@ def main() -> None:
 def _leave(code: str | int | None) -> None:
     """Flush and end the process at once; by now files are closed and threads have ended."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or absent
+        try:
             stream.flush()
+        except (OSError, ValueError, AttributeError):  # closed, or absent
+            continue
     # A text in place of a code means 1 and no code 0, as for sys.exit.
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 

@@ -41,6 +41,8 @@ class ConvcliError(Exception):
         self.hint = hint
         self.facts = facts
         self.where: str | None = None
+        #: Whether the command has told it on standard output, as ``--json`` asks.
+        self.is_told = False
 
     def within(self, where: str) -> ConvcliError:
         """Set where it happened, unless that is already set: context is added once, by the innermost caller."""
@@ -100,8 +102,6 @@ class OutputError(ConvcliError):
 
 #: Exit code of a batch in which some inputs failed and others did not (a result, not an exception).
 EXIT_PARTIAL = 7
-#: Exit code after Ctrl-C (128 + SIGINT).
-EXIT_INTERRUPTED = 130
 
 
 def near_names(name: str, known: Iterable[str], *, limit: int = 3) -> str:

@@ -90,7 +90,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 HELD = """
 import os, re, signal, sys, time
-from convcli.cli import apply as command
+from convcli.process import ending
 from convcli.images.files import TargetFile
 from convcli.pipeline.run import Pipeline
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
@@ -106,7 +106,7 @@ def stop_and_tell(self):
     stop(self)
     open({gate!r} + "-stopped-" + str(os.getpid()), "w").close()
 Pipeline.stop = stop_and_tell
-command.PATIENCE_S = 1e9  # else a second signal that comes late would count as impatience
+ending.GRACE_S = 1e6  # else held workers would be killed
 sys.argv[1:] = {args!r}
 from convcli.__main__ import main
 main()

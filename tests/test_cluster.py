@@ -182,7 +182,7 @@ def test_slurm_gets_jobs_that_it_is_told_of(tmp_path: Path, monkeypatch: pytest.
     pytest.importorskip("dask_jobqueue", reason="the extra cluster is not installed")
     # Stands for SLURM: starts the script that it is given, and ends its group of processes.
     for name, lines in {
-        "sbatch": 'for script; do :; done; cp "$script" "$0-script"; setsid sh "$0-script" > "$0-log" 2>&1 & echo Job $!',
+        "sbatch": 'for script; do :; done; cp "$script" "$0-script"; setsid sh "$0-script" > "$0-log" 2>&1 & echo $!',
         "scancel": 'for id; do kill -- -$id; done; echo "$@" > "$0-ids"',
     }.items():
         program = tmp_path / "bin" / name

@@ -20,7 +20,6 @@ from convcli.images import (
     COLORMAPS,
     Metadata,
     apply_colormap,
-    make_sheet,
     open_picture,
     open_raw,
     picture_notes,
@@ -32,7 +31,6 @@ from convcli.images import (
 from convcli.images.files import PART_SUFFIX, TargetFile
 from convcli.images.formats import FORMATS
 from convcli.images.png import adler32_combine
-from convcli.images.sheet import plan_sheet
 
 RNG = np.random.default_rng(11)
 RULES = {row.name: row for row in FORMATS if row.planes}
@@ -330,31 +328,6 @@ def test_raw_maps_that_stop_half_way(tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(OutputError, match="raw maps"):
         open_raw(tmp_path / "a", raw_format="png", names=NAMES, height_px=1, width_px=1)
-
-
-def test_sheet_shows_every_tile_in_its_place():
-    tiles = [np.full((40, 60), 10 * index + 5, np.uint8) for index in range(5)]
-    sheet = make_sheet(tiles, [f"map {index}" for index in range(5)], columns=2)
-    layout = plan_sheet(5, 40, 60, columns=2)
-    assert sheet.shape == (layout.height_px, layout.width_px)
-    for index in range(5):
-        row, column = divmod(index, 2)
-        top, left = 6 + row * (40 + layout.label_px + 6), 6 + column * 66
-        assert (sheet[top : top + 40, left : left + 60] == 10 * index + 5).all()
-        label = sheet[top + 40 : top + 40 + layout.label_px, left : left + 60]
-        assert label.max() > 150, "the label has ink"
-
-
-def test_sheet_averages_large_maps_and_shortens_labels():
-    tile = np.zeros((400, 800, 3), np.uint8)
-    tile[:, ::2] = 200
-    sheet = make_sheet(
-        [tile] * 4, ["a label that is far too long for its tile " * 9, "\x1b[31m", "日本", ""], tile_px=100
-    )
-    layout = plan_sheet(4, 400, 800, tile_px=100)
-    assert layout.factor == 8
-    assert sheet.shape == (layout.height_px, layout.width_px, 3)
-    assert (sheet[6:56, 6:106] == 100).all()
 
 
 def test_colormaps_are_tables_of_256():

@@ -126,6 +126,8 @@ class KernelBank:
         One name for each of the O kernels, all different as file names.
     bias : tuple of float or None
         Added to each kernel's sums, in units of the samples.
+    out_bias : tuple of float or None
+        Bias of the maps of a transposed layer, whose weight is (in, out/groups, …); used by ``--transposed``.
     combine : str
         How the maps become one picture: ``magnitude`` for gradients, ``max`` for compass masks, ``none`` where no
         combination is natural.
@@ -161,6 +163,7 @@ class KernelBank:
     weight: Array
     kernel_names: tuple[str, ...]
     bias: tuple[float, ...] | None = None
+    out_bias: tuple[float, ...] | None = None
     combine: str = "none"
     orientation: str = "correlate"
     source: str = ""
@@ -192,6 +195,12 @@ class KernelBank:
     def __repr__(self) -> str:
         """Return name, shape and kernels, not the taps."""
         return f"KernelBank({self.name!r}, {by(self.shape)}, {', '.join(self.kernel_names[:8])})"
+
+    def _repr_html_(self) -> str:
+        """Return the kernels as coloured taps for a notebook."""
+        from convcli.render.pages.notebook import draw_bank
+
+        return draw_bank(self)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: Pi to 40 digits, as many as the arithmetic keeps.
 _PI = "3.141592653589793238462643383279502884197"
 _TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|(sqrt|pi|π|√)|([-+*/()]))")
+#: Texts that float() reads to the last bit by itself.
 _PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\Z")
 #: "0 -1" is two numbers, not a difference.
 _ACROSS_BLANKS = re.compile(r"[\w.)]\s+[-+]|[\w.)][-+]\s+[\w.(]")

@@ -13,10 +13,9 @@ from convcli.banks.numbers import format_number
 def rotate_taps(taps: Array, degrees: float) -> tuple[Array, str | None]:
     """Turn kernels counter-clockwise, as seen on the screen, about their middle.
 
-    Multiples of 90° move every tap to its new place. Odd multiples of 45° on odd squares move the taps along their
-    rings, as compass masks are made. Every other angle samples the positive and the negative taps bilinearly on a grid
-    that holds them all and rescales each to its former sum, so that the kernel's sum stays. Returns kernels of shape
-    (..., kH', kW'), and a note if taps were moved along rings of a large kernel or interpolated.
+    Multiples of 90° move taps exactly. Odd multiples of 45° move those of odd squares along their rings, as compass
+    masks are made. Other angles interpolate bilinearly on a grid that holds all taps; the sum stays. Returns kernels
+    (..., kH', kW'), and a note where taps were interpolated, or moved along the rings of a large kernel.
 
     Examples
     --------

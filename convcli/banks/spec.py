@@ -43,7 +43,9 @@ MODIFIERS = {
 MAGICK_HEAD = re.compile(r"\s*(\d+)(?:x(\d+))?([-+]\d+)?([-+]\d+)?([@<>])?\s*:\s*")
 #: Only an FFmpeg ``convolution`` text has these.
 FFMPEG = re.compile(r"(?:^|[\s'\"])convolution\s*=|(?:^|[\s:'\"=])[0-3](?:m|rdiv|bias|mode)\s*=")
+#: A word and '=', behind a blank or a mark; the '==' of code is none.
 _PARAMETER = re.compile(r"(?:^|(?<=[\s,:)\]'\"]))([A-Za-z_][\w-]*)\s*=(?!=)")
+#: Text that can only be taps.
 _MATRIX = re.compile(r"(?:[-+\d.,;/()\[\]\s|^*]|[eE](?=[-+\d])|sqrt|pi|nan|inf|√|π)+\Z", re.IGNORECASE)
 _ON_BRACKETS = re.compile(r"\]\s*[-+*]|[\d.)]\s*[-+*]\s*\[")  # [1 2] * [3 4] is an expression, not taps
 _MATLAB = re.compile(r"\s*[A-Za-z]\w*\s*=\s*\[")

@@ -35,13 +35,17 @@ def animate(
     fps: Annotated[float, typer.Option("--fps", metavar="F", help="Windows a second.")] = 1.25,
     cell: Annotated[int, typer.Option("--cell", min=12, max=120, metavar="PX", help="Size of a sample.")] = 34,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Say where it is as JSON.")] = False,
 ) -> None:
     """Draw the window of a layer as it slides over its input, one output sample a frame.
 
     With --values and -k each frame is written out with its numbers.
 
-    convcli animate 5x5 conv:1,k=3,s=2,p=1 -o slide.svg
-    """
+    \b
+    Examples:
+      convcli animate 5x5 conv:1,k=3,s=2,p=1 -o slide.svg
+      convcli animate 3x3 convtranspose:1,k=3,s=2 -o up.gif
+    """  # noqa: D301 - the mark that keeps the lines below apart
     # Imports stand in the functions: Typer imports this module for its help too, which needs none of them.
     from pathlib import Path
 
@@ -62,11 +66,11 @@ def animate(
     if suffix == ".gif":
         from convcli.render.pages.slide_gif import draw_gif
 
-        write_page(output, draw_gif(scene, seconds=1 / fps), overwrite=overwrite)
+        write_page(output, draw_gif(scene, seconds=1 / fps), overwrite=overwrite, json=json)
     else:
         from convcli.render.pages.slide_svg import draw_svg
 
-        write_page(output, draw_svg(scene, seconds=1 / fps), overwrite=overwrite)
+        write_page(output, draw_svg(scene, seconds=1 / fps), overwrite=overwrite, json=json)
 
 
 def _matrix(spec: str | None) -> NDArray[np.float64] | None:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
-from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, ConvcliError, OutputError, UsageError, is_url
+from convcli.errors import EXIT_PARTIAL, OutputError, UsageError, is_url
+from convcli.images.folders import is_folder
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
 from convcli.pipeline.places import open_objects, split_url
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
-from convcli.render.messages import complain, say
+from convcli.pipeline.search import count_passed
+from convcli.process import ending, streams
+from convcli.process.limits import raise_file_limit
+from convcli.render.messages import complain, interrupted_json, say
 
 if TYPE_CHECKING:
     from convcli.pipeline.batch import BatchPlan
@@ -28,8 +32,6 @@ if TYPE_CHECKING:
     from convcli.render.progress import Tally
 
 
-#: How long an interrupted run may take to end before another signal cuts it short, in seconds.
-PATIENCE_S = 2.0
 #: How long a thread keeps Python to itself while another waits, in seconds.
 SWITCH_S = 0.0002
 
@@ -56,40 +58,48 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     if run.cluster is not None:
         from convcli.cli.cluster import apply_on_cluster
 
-        end_in_order(owns_process)
+        ending.in_order()
         apply_on_cluster(call)
         return
-    sources, single = _find(request, words, run)
+    passed: Counter[str] = Counter()
+    sources, single = _find(request, words, run, passed)
     # Before workers are forked: they inherit the limit.
-    _raise_file_limit()
+    raise_file_limit()
     from convcli.pipeline.batch import plan_batch, run_batch
 
-    batch = plan_batch(request, sources, resume=run.resume)
+    batch = plan_batch(request, sources, resume=run.resume, dry_run=run.dry_run)._replace(not_read=passed)
     # A file of several frames may have become several inputs.
     single = single and batch.n_inputs == 1
     _refuse_report(batch, request, run)
     if run.dry_run:
-        _print_plan(batch, run, single=single)
+        _print_plan(batch, request, run, single=single)
         return
     # After the dry run, which has nothing to end in order.
-    end_in_order(owns_process)
+    ending.in_order()
     outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast, owns_process=owns_process)
     if single:
         try:
             with closing(outcomes):  # the record is unlocked before anything is said
                 outcome = next(outcomes)
         except KeyboardInterrupt:
-            raise _interrupted(0, 1) from None
+            raise _interrupted(0, 1, run) from None
+        _write_report(batch, [outcome.as_dict()], request, call)
         _finish_single(outcome, request, run)
     else:
-        _finish_batch(batch, outcomes, request, run)
+        _finish_batch(batch, outcomes, request, call)
 
 
 def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
+    loose = [word for word in words if request.layers is not None and _is_layer(word)]
     is_report = run.report is None or Path(run.report).suffix in (".json", ".md", ".csv", ".html")
     refuse([
         ("" in words, "an input name is empty", "a variable of the shell that is not set? name a file, or ."),
+        (request.to_stdout and streams.is_terminal() and not run.dry_run,
+         "-o - writes a picture, and standard output is a terminal", "-o FILE, or a pipe: -o - | display"),
         (request.to_stdout and run.json, "-o - and --json both want standard output", "--report FILE.json"),
+        (loose, f"{' '.join(loose)} stands among the inputs",
+         f"layers are one value, in quotes: --layers '{' '.join([request.layers or '', *loose])}'"),
+        ("-" in words and request.stack == "-", "standard input cannot be the image and the stack", "name one of them"),
         ("-" in words and run.files_from == "-", "standard input cannot be the image and the list", "name one of them"),
         (run.null and not run.files_from, "-0 goes with --files-from",
          "find ... -print0 | convcli apply --files-from - -0"),
@@ -100,39 +110,47 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
         (run.resume and request.out_url and not run.cluster, "--resume is for local folders",
          "--cluster local:8, or --skip-existing"),
         (not run.cluster and (run.shard or run.job), "--shard and --job go with --cluster", "--cluster local:8"),
+        (run.resume and request.in_place, "--resume cannot tell a picture that is changed from one that is not yet",
+         "--backup SUFFIX keeps the old files"),
         (run.jobs is not None and run.jobs < 1, f"--jobs {run.jobs} is less than 1",
          "--jobs 1, or leave it out for all cores"),
         (not is_report, f"--report {run.report}: unknown suffix", "FILE.json, FILE.md, FILE.csv or FILE.html"),
     ])  # fmt: skip
 
 
-def _find(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> tuple[list[InputFile], bool]:
-    """Return the inputs, and whether one file was named, by itself."""
-    listed = read_list(run.files_from, null=run.null) if run.files_from else []
+def _is_layer(word: str) -> bool:
+    """Whether a word that is no file begins as a layer does."""
+    from convcli.layers.text import find_kind
+
+    try:
+        return not os.path.exists(word) and bool(find_kind(word.partition(":")[0].partition("(")[0], 2))  # noqa: PTH110
+    except UsageError:
+        return False
+
+
+def _find(
+    request: ApplyRequest, words: Sequence[str], run: RunFlags, passed: Counter[str]
+) -> tuple[list[InputFile], bool]:
+    """Return the inputs, and whether one file was named, by itself; count what a search passes over."""
+    listed = read_list(run.files_from, null=run.null, allow_empty=run.allow_empty) if run.files_from else []
     own: list[Path] = []
-    where: dict[str, Any] = {"out_dir": request.out_dir, "out_url": request.out_url, "skipped": own}
-    sources = find_inputs(words, recursive=run.recursive, listed=listed, **where)
+    where: dict[str, Any] = {
+        "out_dir": None if request.in_place else request.out_dir,
+        "out_url": request.out_url,
+        "skipped": own,
+        "passed": passed,
+    }
+    sources = find_inputs(words, recursive=run.recursive, listed=listed, allow_empty=run.allow_empty, **where)
     if own and not run.quiet:
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
-        _say([f"{outputs} not read again (first {own[0]}); name its folder to read it"], "note")
+        _say([f"{outputs} not read again (first {own[0]}); another --out-dir reads them"], "note")
+    if passed and not run.quiet:
+        _say([f"not read: {count_passed(passed)}"], "note")
     if request.is_one_file and len(sources) > 1:
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
-    named = len(words) == 1 and not listed and not run.recursive and not is_folder_url(words[0])
-    return sources, named and not os.path.isdir(words[0])  # noqa: PTH112 - raises nothing
-
-
-def _raise_file_limit() -> None:
-    """Allow as many open files as the system permits: every map of a bank is one."""
-    try:
-        import resource
-    except ImportError:  # not a POSIX system
-        return
-    # The limit must be a number: macOS refuses an infinite one.
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    named = len(words) == 1 and not listed and not is_folder_url(words[0])
+    return sources, named and not is_folder(words[0])
 
 
 def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> None:
@@ -147,41 +165,23 @@ def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> No
     taken |= {os.path.realpath(plan.source.path) for plan in batch.plans if plan.source.path is not None}
     if os.path.realpath(path) in taken:
         raise OutputError(f"--report {path} is an input or another output", hint="choose another name")
-    if os.path.lexists(path) and not request.overwrite:
+    if os.path.lexists(path) and not (request.overwrite or run.dry_run):
         raise OutputError(f"--report {path} exists", hint="--overwrite replaces it")
 
 
-def end_in_order(owns_process: bool) -> None:
-    """Have SIGTERM, and Ctrl-C in a process of ours, end the run in order, once.
-
-    A second signal would interrupt the clean-up and leave half-written files: it ends the process after a while only.
-    """
-    first: list[float] = []
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        if not first:
-            first.append(time.monotonic())
-            raise KeyboardInterrupt
-        if time.monotonic() > first[0] + PATIENCE_S:
-            os._exit(EXIT_INTERRUPTED)  # processes of the batch end with this one
-
-    signal.signal(signal.SIGTERM, interrupt)
-    # Only the default handler is replaced: in a background job or a host program Ctrl-C is not ours.
-    if owns_process and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupt)
-
-
-def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
+def _print_plan(batch: BatchPlan, request: ApplyRequest, run: RunFlags, *, single: bool) -> None:
     from convcli.render.apply import plan_as_dict, render_plan
 
+    if run.report and os.path.lexists(run.report):
+        batch = batch._replace(existing=(*batch.existing, run.report))
     failed = [outcome.error for outcome in batch.settled if outcome.error is not None]
+    if single and failed:
+        raise failed[0]
     # JSON comes first and even for failures, so that a script that reads it learns of them.
     if run.json:
         say(to_json(plan_as_dict(batch)))
-    if single and failed:
-        raise failed[0]
     if not run.quiet and not run.json:
-        say(render_plan(batch))
+        say(render_plan(batch, overwrite=request.overwrite))
     for error in failed:
         complain(error)
     if failed:
@@ -192,8 +192,8 @@ def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> No
     """Print the report of the only input, or raise its error."""
     if run.json:
         say(to_json(outcome.as_dict()))
-    _write_report([outcome.as_dict()], run, request)
     if outcome.error is not None:
+        outcome.error.is_told = run.json
         raise outcome.error
     if run.quiet:
         return
@@ -214,24 +214,27 @@ def _say(lines: Sequence[str], what: str) -> None:
         say(f"convcli: {what}: {printable(str(line))}", err=True)
 
 
-def _interrupted(n_done: int, n_inputs: int) -> SystemExit:
+def _interrupted(n_done: int, n_inputs: int, run: RunFlags) -> SystemExit:
     """Say how many inputs are done; the others have left no partial files."""
-    say(f"convcli: interrupted, {n_done} of {n_inputs} done", err=True)
-    return SystemExit(EXIT_INTERRUPTED)
+    message = f"interrupted, {n_done} of {n_inputs} done"
+    if run.json:
+        say(interrupted_json(message))
+    say(f"convcli: {message}", err=True)
+    return SystemExit(ending.EXIT_INTERRUPTED)
 
 
 def _finish_batch(
-    batch: BatchPlan, outcomes: Generator[Outcome, None, None], request: ApplyRequest, run: RunFlags
+    batch: BatchPlan, outcomes: Generator[Outcome, None, None], request: ApplyRequest, call: ApplyCall
 ) -> None:
     """Print a line per input, then notes, warnings and a summary; exit 7 if an input failed."""
-    started = time.perf_counter()
+    started, run = time.perf_counter(), call.run
     tally, reports = _follow(batch, outcomes, run)
-    summary = tally.summary(batch.n_inputs, time.perf_counter() - started)
+    summary = {**tally.summary(batch.n_inputs, time.perf_counter() - started), "not_read": batch.not_read}
     if run.report:
         order = {plan.source.label: index for index, plan in enumerate(batch.plans)}
         # Inputs end in any order; the report has the order of the command line, failures of planning first.
         reports.sort(key=lambda one: order.get(one["input"]["path"], -1))
-        _write_report([*reports, summary], run, request)
+        _write_report(batch, [*reports, summary], request, call)
     if run.json:
         say(to_json(summary))
     for failed in tally.failed:
@@ -244,9 +247,8 @@ def _finish_batch(
     bugs = [failed.bug for failed in tally.failed if failed.bug]
     if bugs:
         say(f"{bugs[0]}convcli: this is a bug; please report it with the lines above", err=True)
-        raise SystemExit(ConvcliError.exit_code)
-    if tally.failed:
-        raise SystemExit(EXIT_PARTIAL)
+    if tally.exit_code:
+        raise SystemExit(tally.exit_code)
 
 
 def _follow(
@@ -273,19 +275,21 @@ def _follow(
                     reports.append(outcome.as_dict())
                 progress.advance(outcome)
     except KeyboardInterrupt:  # caught here: Typer would exit without a word
-        raise _interrupted(tally.n_done, batch.n_inputs) from None
+        raise _interrupted(tally.n_done, batch.n_inputs, run) from None
     return tally, reports
 
 
-def _write_report(reports: list[dict[str, Any]], run: RunFlags, request: ApplyRequest) -> None:
-    from convcli.render.reports import write_report
+def _write_report(batch: BatchPlan, reports: list[dict[str, Any]], request: ApplyRequest, call: ApplyCall) -> None:
+    path = call.run.report
+    if path is None:
+        return
+    from convcli.pipeline.command import command_line
+    from convcli.render.reports import report_text, write_report
 
-    if run.report and is_url(run.report):
-        from convcli.pipeline.staging import new_folder
-
-        place, name = split_url(run.report)
-        local = new_folder() / name
-        write_report(reports, local)
-        open_objects(place).put(name, local.read_bytes())
-    elif run.report:
-        write_report(reports, Path(run.report), overwrite=request.overwrite)
+    line = command_line(call.words, {**call.flags, **call.run._asdict()})
+    text = report_text(reports, Path(path).suffix, plans=batch.plans, command=line)
+    if is_url(path):
+        place, name = split_url(path)
+        open_objects(place).put(name, text.encode("utf-8", "surrogateescape"))
+    else:
+        write_report(text, Path(path), overwrite=request.overwrite)

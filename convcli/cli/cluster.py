@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from convcli.cli.options import ApplyCall
-from convcli.errors import EXIT_INTERRUPTED, EXIT_PARTIAL
+from convcli.errors import EXIT_PARTIAL
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import read_list
 from convcli.pipeline.job_drive import drive
@@ -17,7 +17,8 @@ from convcli.pipeline.places import join, open_objects
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.runners.dask import open_cluster
 from convcli.pipeline.shards import parse_shard_size
-from convcli.render.messages import say
+from convcli.process.ending import EXIT_INTERRUPTED
+from convcli.render.messages import interrupted_json, say
 from convcli.render.progress import Progress
 
 JOB_FOLDER = ".convcli-job"
@@ -56,7 +57,7 @@ def apply_on_cluster(call: ApplyCall) -> None:
     else:
         job = plan_job(open_objects(place), batch, parse_shard_size(run.shard or "1000,256M"))
     started = time.perf_counter()
-    counts = run_shards(place, job_status(job).missing, run.cluster or "", quiet=run.quiet)
+    counts = run_shards(place, job_status(job).missing, run.cluster or "", quiet=run.quiet, json=run.json)
     seconds = round(time.perf_counter() - started, 3)
     if run.json:
         totals = {"inputs": job.facts["inputs"], "done": counts.n_done, "failed": counts.n_failed}
@@ -69,7 +70,7 @@ def apply_on_cluster(call: ApplyCall) -> None:
         raise SystemExit(EXIT_PARTIAL)
 
 
-def run_shards(place: str, shards: Sequence[int], cluster: str, *, quiet: bool) -> Counts:
+def run_shards(place: str, shards: Sequence[int], cluster: str, *, quiet: bool, json: bool = False) -> Counts:
     """Run shards of a job on a cluster.
 
     Raises
@@ -89,22 +90,28 @@ def run_shards(place: str, shards: Sequence[int], cluster: str, *, quiet: bool) 
 
     # Workers on other machines, and those in other folders, must find the job too.
     where = place if "://" in place else _absolute(place)
-    try:
-        with (
-            open_cluster(cluster, tell) as runner,
-            closing(drive(where, runner, shards)) as outcomes,
-            Progress(len(shards), shown=not quiet) as progress,
-        ):
+    with (
+        open_cluster(cluster, tell) as runner,
+        closing(drive(where, runner, shards)) as outcomes,
+        Progress(len(shards), shown=not quiet) as progress,
+    ):
+        try:
             for shard, result in outcomes:
                 n_shards += 1
                 n_failed += result.n_failed
                 n_done += result.n_inputs - result.n_failed
-                failed = f", {result.n_failed} failed" if result.n_failed else ""
-                progress.step(f"shard {shard}: {result.n_inputs} inputs{failed}")
-    except KeyboardInterrupt:
-        how = f"convcli job run {printable(place)} goes on, or the same command with --resume"
-        say(f"convcli: interrupted, {n_shards} of {len(shards)} shards done; {how}", err=True)
-        raise SystemExit(EXIT_INTERRUPTED) from None
+                progress.step(failed=result.n_failed > 0)
+                if json:
+                    counts = {"inputs": result.n_inputs, "failed": result.n_failed, "committed": result.committed}
+                    say(to_json({"shard": shard, **counts}))
+        except KeyboardInterrupt:
+            # Said before the cluster is closed, which may take longer than a signal leaves.
+            how = f"convcli job run {printable(place)} goes on, or the same command with --resume"
+            message = f"interrupted, {n_shards} of {len(shards)} shards done"
+            if json:
+                say(interrupted_json(message))
+            say(f"convcli: {message}; {how}", err=True)
+            raise SystemExit(EXIT_INTERRUPTED) from None
     return Counts(n_done, n_failed)
 
 

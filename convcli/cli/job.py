@@ -21,7 +21,8 @@ def register(app: typer.Typer) -> None:
     """Add the group of commands to the program."""
     summary = "Cut a batch into shards that any scheduler can run."
     group = typer.Typer(name="job", no_args_is_help=True, rich_markup_mode=None, help=summary)
-    keys = {*ApplyRequest._fields, "recursive", "files_from", "null", "quiet", "shard"}
+    # Options that decide the results, and those that find the inputs.
+    keys = {*ApplyRequest._fields, "recursive", "files_from", "null", "quiet", "json", "shard"}
     group.command(name="plan")(with_options(plan, keys))
     group.command(name="run")(run)
     group.command(name="status")(status)
@@ -43,14 +44,17 @@ def plan(
     from convcli.pipeline.inputs import read_list
     from convcli.pipeline.jobs import Batch, plan_job
     from convcli.pipeline.places import open_objects
+    from convcli.pipeline.report import to_json
     from convcli.pipeline.shards import parse_shard_size
 
     words, values, how = make_call(inputs, flags)
     size = parse_shard_size(how.shard or "1000,256M")
     listed = read_list(how.files_from, null=how.null) if how.files_from else []
     planned = plan_job(open_objects(job), Batch(words, values, listed, how.recursive), size)
-    if not how.quiet:
-        facts, last = planned.facts, planned.n_shards - 1
+    facts, last = planned.facts, planned.n_shards - 1
+    if how.json:
+        typer.echo(to_json({"inputs": facts["inputs"], "bytes": facts["bytes"], "shards": planned.n_shards}))
+    elif not how.quiet:
         typer.echo(f"{facts['inputs']} inputs, {facts['bytes']} bytes, {planned.n_shards} shards: 0 to {last}")
         typer.echo(f"convcli job run {job} --shard N")
 
@@ -70,6 +74,7 @@ def run(
         int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Inputs at a time [cores].")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="A line of JSON a shard.")] = False,
 ) -> None:
     """Run shards that are not done; a shard that is done is left alone, so any number of runs may be started.
 
@@ -79,23 +84,24 @@ def run(
     from convcli.pipeline.jobs import job_status, open_job
 
     opened = open_job(job)
+    # Others may run some of these meanwhile: run_shard then leaves them alone.
     shards = job_status(opened).missing if shard is None else _parse_shards(shard, opened.n_shards)
-    if not shards and not quiet:
+    if not shards and not quiet and not json:
         typer.echo(f"all {opened.n_shards} shards are done", err=True)
     if cluster is not None and shards:
         from convcli.cli.cluster import run_shards
 
-        n_failed = run_shards(job, shards, cluster, quiet=quiet).n_failed
+        n_failed = run_shards(job, shards, cluster, quiet=quiet, json=json).n_failed
     else:
-        n_failed = sum(
-            _run_one(job, number, jobs, quiet=quiet, owns_process=context.obj.owns_process) for number in shards
-        )
+        how: dict[str, Any] = {"quiet": quiet, "json": json, "owns_process": context.obj.owns_process}
+        n_failed = sum(_run_one(job, number, jobs, **how) for number in shards)
     if n_failed:
         raise typer.Exit(EXIT_PARTIAL)
 
 
-def _run_one(job: str, number: int, jobs: int | None, *, quiet: bool, owns_process: bool) -> int:
+def _run_one(job: str, number: int, jobs: int | None, *, quiet: bool, json: bool, owns_process: bool) -> int:
     """Run one shard, say how it went, and return the number of its failed inputs."""
+    from convcli.pipeline.report import to_json
     from convcli.pipeline.shard_run import ShardTask, run_shard
     from convcli.render.messages import complain
 
@@ -106,7 +112,10 @@ def _run_one(job: str, number: int, jobs: int | None, *, quiet: bool, owns_proce
         owns_process=owns_process,
         watch=lambda outcome: complain(outcome.error) if outcome.error else None,
     )
-    if quiet:
+    if json:
+        counts = {"inputs": result.n_inputs, "failed": result.n_failed, "committed": result.committed}
+        typer.echo(to_json({"shard": number, **counts}))
+    if quiet or json:
         return result.n_failed
     if not result.committed:
         typer.echo(f"shard {number}: done before", err=True)
@@ -121,6 +130,7 @@ def _parse_shards(text: str, n_shards: int) -> range:
     from convcli.errors import UsageError
 
     first, dash, last = text.strip().partition("-")
+    # isdigit would take ², which int refuses.
     if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
         raise UsageError(f"--shard {text!r} is no shard", hint="a number such as 17, or a range such as 10-19")
     found = range(int(first), int(last or first) + 1)

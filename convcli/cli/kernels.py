@@ -23,6 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="WORD...", help="Only kernels with each of these words.")
+    ] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="TAG", help="Only kernels with this tag: edge, blur, texture, basis …")
     ] = None,
@@ -32,7 +35,14 @@ def list_(
     source: Annotated[bool, typer.Option("--source", help="Paper, book or program too: wide lines.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")] = False,
 ) -> None:
-    """List the kernels that have names, and their use."""
+    """List the kernels that have names, and their use.
+
+    \b
+    Examples:
+      convcli kernels list edge          everything about edges
+      convcli kernels list --tag blur    kernels that blur
+      convcli kernels list gabor --json  parameters with defaults and bounds
+    """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.banks.library import list_kernels
     from convcli.errors import KernelError, near_names
 
@@ -44,21 +54,16 @@ def list_(
             near = near_names(word, known) or f"tags are {', '.join(sorted(known))}"
             raise KernelError(f"no kernel has the tag '{word}'", hint=near, tag=word)
     entries = [entry for entry in entries if set(tag or ()) <= set(entry.tags)]
-    if grep is not None:
-        wanted = grep.lower()
-        entries = [
-            entry
-            for entry in entries
-            if wanted in " ".join((entry.name, entry.summary, entry.source, *entry.tags, *entry.parameters)).lower()
-        ]
+    wanted = [*(words or ()), *([] if grep is None else [grep])]
+    entries = [entry for entry in entries if all(map(entry.has, wanted))]
     if json:
         _print_json([entry.as_dict() for entry in entries])
         return
     if not entries:
         from convcli.pipeline.report import printable
 
-        asked = [*(tag or ()), *([] if grep is None else [grep])]
-        typer.echo(f"nothing matches {' and '.join(repr(printable(each)) for each in asked)}", err=True)
+        asked = " and ".join(repr(printable(each)) for each in (*(tag or ()), *wanted))
+        typer.echo(f"nothing matches {asked}", err=True)
         return
     from convcli.render.kernels import render_list
 
@@ -74,10 +79,11 @@ def _print_json(data: object) -> None:
 def _terminal_width() -> int | None:
     """Return the columns of the terminal, or None if standard output is none."""
     import shutil
-    import sys
+
+    from convcli.process.streams import is_terminal
 
     # Lines are cut for people only: a pipe gets them whole.
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return shutil.get_terminal_size().columns if is_terminal() else None
 
 
 def show(
@@ -94,9 +100,16 @@ def show(
     """Show taps, norms, rank, symmetry, cost and response.
 
     For each kernel: taps, sum, norms, rank and factors, symmetry, range of the output, cost, gain and
-    frequency response.
-    """
-    from convcli.banks.library import family_of_same_name
+    frequency response; of a family its parameters too.
+
+    \b
+    Examples:
+      convcli kernels show sobel
+      convcli kernels show gabor                         parameters too
+      convcli kernels show gaussian:sigma=2 --png g.png  a picture
+      convcli kernels show net.safetensors#conv1.weight  of a checkpoint
+    """  # noqa: D301 - the mark that keeps the lines below apart
+    from convcli.banks.library import families_of, family_of_same_name
     from convcli.banks.load import load_bank
     from convcli.banks.stats import bank_stats
     from convcli.errors import UsageError
@@ -115,9 +128,13 @@ def show(
         from convcli.render.kernels_sheet import draw_sheet
 
         save_bytes(png, draw_sheet(bank, stats), overwrite=overwrite)
+    named = [family for family in families_of(spec) if family.parameters]
     if json:
-        _print_json({**bank.as_dict(taps=True), "kernels": [one.as_dict() for one in stats]})
+        parameters = {family.name: [one.as_dict() for one in family.parameters] for family in named}
+        facts = {**bank.as_dict(taps=True), "kernels": [one.as_dict() for one in stats]}
+        _print_json(facts | ({"parameters": parameters} if parameters else {}))
         return
+    from convcli.render.families import parameter_table
     from convcli.render.kernels import MOST_IN_FULL, render_bank
 
     in_full = all_ or bank.n_kernels <= MOST_IN_FULL
@@ -127,6 +144,8 @@ def show(
         print_bank(bank, stats, forced=color is True)
     else:
         typer.echo(render_bank(bank, stats, in_full=in_full, first=_first_of(spec)))
+    for one in named:
+        typer.echo(f"\n{parameter_table(one, width=_terminal_width() or 110)}")
     if png is not None:
         from convcli.pipeline.report import printable
 
@@ -147,10 +166,11 @@ def _first_of(spec: str) -> str:
 
 def _on_terminal() -> bool:
     import os
-    import sys
+
+    from convcli.process.streams import is_terminal
 
     # NO_COLOR counts whatever its value (no-color.org).
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    return is_terminal() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def check(
@@ -184,11 +204,8 @@ def check(
     for earlier in bad[:-1]:
         typer.echo(f"convcli: error: {printable(str(earlier))}", err=True)
     if bad:
+        bad[-1].is_told = json
         raise bad[-1]
-
-
-def _formats(incomplete: str) -> list[str]:
-    return [name for name in WRITTEN if name.startswith(incomplete)]
 
 
 def export(
@@ -200,7 +217,6 @@ def export(
             "-f",
             metavar="FORMAT",
             help=f"{' '.join(WRITTEN)}; by the suffix of -o if not given.",
-            autocompletion=_formats,
         ),
     ] = None,
     output: Annotated[
@@ -212,19 +228,21 @@ def export(
     ] = False,
     max_taps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Raise the limit of taps.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Say where it is, and the notes, as JSON.")] = False,
 ) -> None:
     """Write kernels in another format.
 
     Taps are written as correlation taps unless --convolve; losses are refused unless --round.
     """
-    import sys
-
     from convcli.banks.formats import export_bank
     from convcli.banks.load import load_bank
     from convcli.errors import UsageError
     from convcli.pipeline.report import printable
+    from convcli.process.streams import is_terminal, write_output
 
     to_stdout = output is None or str(output) == "-"
+    if to_stdout and json:
+        raise UsageError("the kernels and --json both want standard output", hint="-o FILE")
     # A guessed format would write a file that another program misreads.
     if format_ is None and (to_stdout or output is None or output.suffix.lower() not in SUFFIXES):
         where = "standard output" if to_stdout else f"'{output}'"
@@ -234,17 +252,16 @@ def export(
     bank = load_bank(spec, max_taps=max_taps)
     exported = export_bank(bank, str(format_), rounding=round_, turn=convolve)
     # Notes go to standard error: standard output may be the exported file.
-    for note in dict.fromkeys((*bank.notes, *exported.notes)):
+    notes = list(dict.fromkeys((*bank.notes, *exported.notes)))
+    for note in [] if json else notes:
         typer.echo(f"note: {printable(note)}", err=True)
     if output is None or to_stdout:
-        # Control bytes can leave a terminal unreadable.
-        if sys.stdout.isatty() and b"\0" in exported.data:
+        if is_terminal() and b"\0" in exported.data:
             raise UsageError(f"{format_} is binary and standard output is a terminal", hint="-o FILE, or a pipe")
-        # Text and bytes have separate buffers: without flush they may come out in the wrong order.
-        sys.stdout.flush()
-        sys.stdout.buffer.write(exported.data)
-        sys.stdout.buffer.flush()
+        write_output(exported.data)
         return
     from convcli.images.files import save_bytes
 
     save_bytes(output, exported.data, overwrite=overwrite)
+    if json:
+        _print_json({"path": str(output), "format": format_, "bytes": len(exported.data), "notes": notes})

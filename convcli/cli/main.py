@@ -1,15 +1,16 @@
-"""Run a command line and turn every error into an exit code."""
+"""Run a command line and turn every error into an exit code, and into an object for ``--json``."""
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from convcli.errors import EXIT_INTERRUPTED, ConvcliError, OutputError
-from convcli.render.messages import complain, say
+from convcli.errors import ConvcliError
+from convcli.process import ending, streams
+from convcli.process.ending import EXIT_INTERRUPTED
+from convcli.render.messages import complain, failure_json, interrupted_json, say
 
 if TYPE_CHECKING:
     from convcli.cli.options import ApplyCall
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> No
     argv : sequence of str, optional
         Arguments without the program name; ``sys.argv[1:]`` if absent.
     owns_process : bool
-        Whether nothing else runs in this process, so that it may be forked.
+        Whether nothing else runs in this process, so that it may be forked, and its signals and streams are ours.
 
     Raises
     ------
@@ -47,35 +48,50 @@ def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> No
     for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # What follows -- is a name, whatever it looks like.
+    flags = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    json = "--json" in flags
+    if owns_process:
+        ending.catch(f"{interrupted_json()}\n".encode() if json else b"")
+    code = _finish(arguments, owns_process, json=json, debug="--debug" in flags)
+    # A library may have taken the interrupt for a failure of its own.
+    if ending.was_asked() and owns_process:
+        ending.clean_up()
+        code = EXIT_INTERRUPTED
+    sys.exit(code)
+
+
+def _finish(arguments: list[str], owns_process: bool, *, json: bool, debug: bool) -> int:
+    """Run the command line to its end; tell its error, here and nowhere else, and return the exit code."""
     try:
-        # Errors are told here and nowhere else: whatever runs below may raise at any depth.
-        _run(arguments, owns_process)
+        code = _run(arguments, owns_process)
+        if code == 0:
+            streams.check_output()
+        return code
     except ConvcliError as error:
-        if "--debug" in arguments:
+        if debug:
             import traceback
 
             traceback.print_exc()
+        if json and not error.is_told:
+            say(failure_json(error))
         complain(error)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except KeyboardInterrupt:
+        if json:
+            say(interrupted_json())
         say("convcli: interrupted", err=True)
-        sys.exit(EXIT_INTERRUPTED)
-    except OSError as error:
-        # Only errors of writing standard output: any other OSError at this place is a bug.
-        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EPIPE):
-            raise
-        # Buffered output cannot be written either, and Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        if error.errno == errno.EPIPE:  # the reader has closed the pipe
-            sys.exit(1)
-        complain(OutputError(f"cannot write standard output: {error.strerror}", hint="check where it goes"))
-        sys.exit(OutputError.exit_code)
-    except Exception:  # noqa: BLE001 - an unexpected exception is a bug: say so
+        return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - an unexpected exception is a bug: say so
+        if ending.was_asked():
+            return EXIT_INTERRUPTED
         import traceback
 
+        if json:
+            say(failure_json(ConvcliError(f"this is a bug ({type(error).__name__}: {error})", hint="please report it")))
         traceback.print_exc()
         say("convcli: this is a bug; please report it with the lines above", err=True)
-        sys.exit(1)
+        return 1
     finally:
         if "convcli.pipeline.staging" in sys.modules:  # URLs were used
             from convcli.pipeline.staging import remove_all
@@ -83,15 +99,27 @@ def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> No
             remove_all()
 
 
-def _run(arguments: list[str], owns_process: bool) -> None:
+def _run(arguments: list[str], owns_process: bool) -> int:
+    """Run the command; return the exit code that a command line, its help or its batch ends with."""
+    # The others compute nothing that takes long.
+    if owns_process and arguments[:1] in (["apply"], ["compare"], ["explain"], ["kernels"], ["play"], ["job"]):
+        ending.watch()
     program = Program(owns_process)
-    # A plain line does without Typer, whose start is a third of the time of a small picture.
-    if arguments[:1] == ["apply"] and "_CONVCLI_COMPLETE" not in os.environ:
-        from convcli.cli.options import read_plain
+    try:
+        # A plain line does without Typer, whose start is a third of the time of a small picture.
+        if arguments[:1] == ["apply"] and "_CONVCLI_COMPLETE" not in os.environ:
+            from convcli.cli.options import read_plain
 
-        if (call := read_plain(arguments[1:])) is not None:
-            program.apply(call)
-            sys.exit()
-    from convcli.cli.app import build_app
+            if (call := read_plain(arguments[1:])) is not None:
+                program.apply(call)
+                return 0
+        if "_CONVCLI_COMPLETE" in os.environ or any("-completion" in word for word in arguments):
+            from convcli.cli.shells import take_request
 
-    build_app(arguments)(arguments, prog_name="convcli", obj=program)
+            if take_request(arguments):
+                return 0
+        from convcli.cli.app import run_app
+
+        return run_app(arguments, program)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

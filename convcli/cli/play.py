@@ -29,23 +29,27 @@ def play(
         int, typer.Option("--size", min=16, max=1600, metavar="PX", help="Longest side of the photo on the page.")
     ] = 400,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if it exists.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Say where it is as JSON.")] = False,
 ) -> None:
     """Write a page on which kernels can be tried: no server, no network, one file.
 
     The photo and the library's kernels are in it. Taps, stride, padding, dilation, border and tone can be changed;
     pointing at an output sample shows patch, taps, products and sum, as convcli explain does.
 
-    convcli play photo.jpg -k sobel
-    """
-    import sys
+    \b
+    Examples:
+      convcli play photo.jpg -k sobel
+      convcli play photo.jpg -k gabor:wavelength=8 -k "1 0 -1" -o mine.html
+    """  # noqa: D301 - the mark that keeps the lines below apart
     from pathlib import Path
 
+    from convcli.process.streams import read_input
     from convcli.render.pages.photo import DEFAULT, load_photo
     from convcli.render.pages.play import play_page
 
-    source = None if photo is None else sys.stdin.buffer.read() if photo == "-" else Path(photo)
+    source = None if photo is None else read_input() if photo == "-" else Path(photo)
     shown = load_photo(source, name=photo or DEFAULT, longest_px=size)
-    write_page(output, play_page(shown, kernel or (), longest_px=size), overwrite=overwrite)
+    write_page(output, play_page(shown, kernel or (), longest_px=size), overwrite=overwrite, json=json)
 
 
 def write_explained(output: str, one: OneImage, map_index: int, at: tuple[int, int], *, overwrite: bool) -> None:
@@ -76,22 +80,23 @@ def write_explained(output: str, one: OneImage, map_index: int, at: tuple[int, i
     write_page(output, page, overwrite=overwrite, err=True)
 
 
-def write_page(output: str, page: str | bytes, *, overwrite: bool, err: bool = False) -> None:
+def write_page(output: str, page: str | bytes, *, overwrite: bool, err: bool = False, json: bool = False) -> None:
     """Write a page, or an animation, to a file or to standard output, and say where it is."""
-    import sys
-
-    from convcli.errors import local_path
+    from convcli.errors import UsageError, local_path
     from convcli.images.files import save_bytes
-    from convcli.pipeline.report import printable
+    from convcli.pipeline.report import printable, to_json
+    from convcli.process.streams import write_output
 
     content = page if isinstance(page, bytes) else page.encode("utf-8")
+    if output == "-" and json:
+        raise UsageError("-o - and --json both want standard output", hint="-o FILE")
     if output == "-":
-        # Bytes bypass the buffer of text, which must be empty before them.
-        sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+        write_output(content)
         return
     save_bytes(local_path(output), content, overwrite=overwrite)
+    if json:
+        typer.echo(to_json({"path": output, "bytes": len(content)}))
+        return
     typer.echo(
         f"{printable(output)}: {len(content) / 1024:.0f} KiB"
         + ("" if isinstance(page, bytes) else ", open it in a browser"),

@@ -10,12 +10,12 @@ import typer
 
 from convcli.errors import GeometryError, UsageError, local_path
 from convcli.layers.kinds import NAMES
+from convcli.layers.library import is_stack, open_stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from convcli.layers.layer import Layer, Shape
-    from convcli.layers.stack import Stack
     from convcli.layers.walk import Walk
 
 _EPILOG = f"""Layers: {", ".join(NAMES)}; 1d, 2d and 3d follow the input
@@ -25,10 +25,11 @@ Keys: k kernel_size, s stride, p padding, d dilation, g groups, m multiplier,
   op output_padding, f scale_factor, bias, ceil, mode, name, from (a+b)
 
 \b
-convcli shape 3x304x228 conv:64,k=7,s=2,p=3 maxpool:k=3,s=2,p=1
-convcli shape photo.jpg --out-channels 6 --kernel-size 3 --formula
-convcli shape 3x304x228 'conv:64,k=7,s=2,p=?' --target 152x114
-convcli shape stack.toml --input 3x224x224
+Examples:
+  convcli shape 3x304x228 conv:64,k=7,s=2,p=3 maxpool:k=3,s=2,p=1
+  convcli shape photo.jpg --out-channels 6 --kernel-size 3 --formula
+  convcli shape 3x304x228 'conv:64,k=7,s=2,p=?' --target 152x114
+  convcli shape stack.toml --input 3x224x224
 """
 _SIZES = "N|HxW"
 
@@ -108,7 +109,7 @@ def shape(
     first = rest[0].lower() if rest else ""
     if onnx is not None and input_text is None and len(rest) == 1:
         input_text = rest.pop()
-    elif input_text is None and rest and not first.endswith(".toml"):
+    elif input_text is None and rest and not is_stack(first):
         input_text = rest.pop(0)
     if given or transposed:
         if rest or onnx:
@@ -124,11 +125,12 @@ def shape(
 
 def _model_kind(word: str) -> str:
     """Return ``onnx`` or ``checkpoint`` for the name of such a file, by its name or else its content."""
-    from convcli.layers.text import CHECKPOINTS
+    from convcli.layers.sources import CHECKPOINTS
 
     low = word.lower()
     if low.endswith((*CHECKPOINTS, ".pth.tar", ".pt2", ".index.json", ".onnx")):
         return "onnx" if low.endswith(".onnx") else "checkpoint"
+    # Layers written as text: the disk is not asked for them.
     if ":" in word or "(" in word or "." not in word or low.endswith(".toml"):
         return ""
     from pathlib import Path
@@ -139,6 +141,7 @@ def _model_kind(word: str) -> str:
             head = file.read(128)
     except OSError:
         return ""
+    # safetensors, a bare pickle, an archive of torch; ONNX by the first two fields of a ModelProto.
     if (head[8:9] == b"{" and head[5:8] == b"\0\0\0") or head[:2] == b"\x80\x02" or b"data.pkl" in head:
         return "checkpoint"
     return "onnx" if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x3a", b"\x42") else ""
@@ -201,20 +204,18 @@ def _read_input(text: str, channels_last: bool) -> "Shape":
 
 
 def _read_layers(words: "Sequence[str]", n_axes: int) -> "list[Layer]":
-    """Return the layers of words and stack files, one after the other."""
+    """Return the layers of words and stacks, one after the other."""
     from convcli.layers.text import parse_layers
+    from convcli.layers.words import split_words
 
     layers: list[Layer] = []
     for word in words:
-        layers += _load(word, n_axes).layers if word.lower().endswith(".toml") else parse_layers(word, n_axes)
+        if is_stack(word):
+            layers += open_stack(word, n_axes=n_axes).layers
+            continue
+        for each in split_words(word):  # a whole chain in quotes, as for --layers
+            layers += parse_layers(each, n_axes)
     return layers
-
-
-def _load(path: str, n_axes: int | None = None) -> "Stack":
-    """Return the stack of a file."""
-    from convcli.layers.stack import load_stack
-
-    return load_stack(path, n_axes=n_axes)
 
 
 def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, channels_last: bool) -> "Walk":
@@ -230,7 +231,7 @@ def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, chan
         return read_onnx(onnx, input_shape).shape()
     if input_shape is None:
         return _walk_stack_file(words)
-    layers = _read_layers(words, len(input_shape) - 1)
+    layers = _read_layers(words, len(input_shape) - 1)  # axes besides the channels
     if not layers:
         raise UsageError("no layer given", hint=f"convcli shape {input_text} conv:64,k=7,s=2,p=3")
     return walk_or_fit(layers, input_shape)
@@ -242,7 +243,7 @@ def _walk_stack_file(words: "Sequence[str]") -> "Walk":
 
     if not words:
         raise UsageError("no input given", hint="convcli shape 3x304x228 conv:64,k=7,s=2,p=3")
-    first = _load(words[0])
+    first = open_stack(words[0])
     if not first.input:
         raise UsageError(f"{words[0]} says no input", hint="--input 3x224x224")
     return walk_or_fit([*first.layers, *_read_layers(words[1:], len(first.input) - 1)], first.input)
@@ -289,5 +290,5 @@ def _render(stack: "Walk", how: str, formula: bool) -> str:
         from convcli.render.shape_formula import render_formulas
 
         sums = render_formulas(stack)
-        text += f"\n\n```\n{sums}\n```" if how == "markdown" else f"\n\n{sums}"
+        text += f"\n\n```\n{sums}\n```" if how == "markdown" else f"\n\n{sums}"  # Markdown would take * for emphasis
     return text

@@ -78,6 +78,7 @@ def check_axes(samples: NDArray[Any], n_axes: int) -> None:
     """Refuse samples that are not (C, …) or (N, C, …); a batch may be empty, an image not."""
     if any(size != size for size in samples.shape):  # dask's NaN
         raise UsageError("input has chunks of unknown size", hint="input.compute_chunk_sizes()")
+    # torch takes a batch of no images, and so do we.
     if samples.ndim not in (n_axes + 1, n_axes + 2) or 0 in samples.shape[-n_axes - 1 :]:
         raise GeometryError(
             f"input of shape {samples.shape}: {n_axes + 1} axes (C, …) or {n_axes + 2} (N, C, …) are needed, none empty"
@@ -156,5 +157,5 @@ def word(value: object, name: str) -> str:
 def _is_sequence(value: object) -> bool:
     """Whether there may be several numbers in it."""
     if isinstance(value, np.ndarray):
-        return value.ndim > 0
+        return value.ndim > 0  # an array without axes is a number
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)

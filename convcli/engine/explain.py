@@ -72,7 +72,7 @@ def explain_sample(
     if plan.transposed:
         taps = as_correlation(taps, plan.groups)
     n_in, n_out = taps.shape[1], taps.shape[0] // plan.groups
-    first = map_index // n_out * n_in
+    first = map_index // n_out * n_in  # planes of the map's group
     # A transposed convolution has one phase per residue of the output's place: exactly one makes this sample.
     vertical, horizontal = next(
         phase
@@ -112,6 +112,7 @@ def _patch(
     _, height, width = plan.input_shape
     from_rows = map_positions(rows, height, plan.border.mode)
     from_columns = map_positions(columns, width, plan.border.mode)
+    # Positions below 0 lie in a border of one value, and keep it.
     patch = np.full((channels.stop - channels.start, len(rows), len(columns)), plan.border.value)
     there = np.flatnonzero(from_columns >= 0)
     for position, row in enumerate(from_rows.tolist()):

@@ -183,7 +183,7 @@ def plan_conv(
         raise UsageError(f"--engine {engine} runs on the CPU only", hint=f"--engine torch, or no --device {device}")
     kernel_hw = (weight.shape[2], weight.shape[3])
     if transposed:
-        weight = as_correlation(weight, groups)
+        weight = as_correlation(weight, groups)  # from here on both kinds are correlations
     facts = tap_facts(weight, groups)
     phases = phases_of(kernel_hw, padding, stride, dilation, output_shape[1:], transposed)
     limit, bound = facts.sum_limit(input_dtype, border.value), facts.map_bound(input_dtype, border.value)
@@ -207,7 +207,7 @@ def plan_conv(
     )
     possible, excluded, short = _candidates(problem)
     chosen, reason = _choose(possible, excluded, short, engine, device)
-    exact_below = {"float32": 2.0**24, "float64": 2.0**53}[chosen.sums]
+    exact_below = {"float32": 2.0**24, "float64": 2.0**53}[chosen.sums]  # whole numbers have no gaps up to there
     return ConvPlan(
         input_shape=input_shape,
         output_shape=output_shape,
@@ -261,6 +261,7 @@ def _candidates(problem: Problem) -> tuple[list[Candidate], dict[str, str], dict
 
 def available_threads() -> int:
     """Return how many threads this process may run at once."""
+    # A container or taskset may leave fewer processors than the machine has.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -94,7 +94,7 @@ def check_range(bound: float, dtype: str, what: str) -> None:
 def too_little(what: str, n_bytes: int) -> UsageError:
     """Return the refusal of a convolution that needs at least ``n_bytes`` of memory."""
     words = format_bytes(n_bytes)
-    flag = words.replace(" bytes", "").replace(" KiB", "K").replace(" MiB", "M")
+    flag = words.replace(" bytes", "").replace(" KiB", "K").replace(" MiB", "M")  # as --memory reads it
     return UsageError(f"{what} needs at least {words} of memory", hint=f"--memory {flag}")
 
 
@@ -209,6 +209,7 @@ def tap_facts(weight: NDArray[Any], groups: int) -> TapFacts:
     """
     n_out, n_in, kernel_h, kernel_w = weight.shape
     by_group = weight.reshape(groups, n_out // groups, n_in, kernel_h, kernel_w)
+    # Kernels that all groups share are prepared once.
     shared = n_in == 1 and all(np.array_equal(kernels, by_group[0]) for kernels in by_group[1:])
     counts = [_count(kernel) for kernel in (by_group[0] if shared else weight)]
     return TapFacts(

@@ -92,6 +92,7 @@ def conv_transpose_output_px(
     >>> conv_transpose_output_px(112, 3, stride=2, dilation=1, pad_px=2, output_padding=1)
     224
     """
+    # torch's bound: smaller than either the stride or the dilation.
     limit = max(stride, dilation)
     if not 0 <= output_padding < limit:
         message = f"output padding {output_padding} must be below max(stride {stride}, dilation {dilation}) = {limit}"
@@ -219,6 +220,7 @@ def resolve_transpose_padding(
     pairs = []
     for kernel, step, gap, extra in zip(kernel_px, stride, dilation, output_padding, strict=True):
         window = window_px(kernel, gap)
+        # Relation 14, solved for the padding of an output of input * stride.
         total = window + extra - step
         if total < 0:
             fault = f"a window of {window} px with stride {step} leaves gaps"

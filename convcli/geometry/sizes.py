@@ -29,6 +29,7 @@ def parse_count(text: str, name: str, *, minimum: int, at: int = 0) -> int:
     3
     """
     digits = text.strip().removeprefix("-")
+    # isdigit takes ² and the digits of other scripts too.
     if not (digits.isascii() and digits.isdigit()):
         reason = f"{text.strip()!r} is not a whole number" if text.strip() else "a number is missing"
         raise UsageError(f"{name}: {reason}", hint=f"{name} is a whole number, at least {minimum}", position=at)
@@ -92,7 +93,7 @@ def parse_axes_padding(text: str, n_axes: int, *, at: int = 0) -> Padding:
     sides = ("before,after", "top,bottom,left,right", "front,back,top,bottom,left,right")[n_axes - 1]
     word = text.strip().lower().replace("-", "_")
     if word in (*PADDING_WORDS, "same_upper"):
-        return "same" if word == "same_upper" else word
+        return "same" if word == "same_upper" else word  # ONNX's word for same
     if any(letter.isalpha() and letter != "x" for letter in word):
         hint = near_names(word, PADDING_WORDS) or f"a number, one per axis (1x2), {sides} or {', '.join(PADDING_WORDS)}"
         raise UsageError(f"unknown padding {text.strip()!r}", hint=hint, position=at)

@@ -12,20 +12,19 @@ if TYPE_CHECKING:
     from convcli.images.animation import open_animation
     from convcli.images.arrays import open_raw, write_raw
     from convcli.images.colormaps import COLORMAPS, apply_colormap
-    from convcli.images.formats import picture_notes
     from convcli.images.info import DEFAULT_MAX_PIXELS, Image, ImageInfo, LargeImage, Metadata
+    from convcli.images.losses import picture_notes
     from convcli.images.reading import open_planes, probe, probe_frames, read, read_frames
-    from convcli.images.sheet import make_sheet
     from convcli.images.write import open_picture, write_picture
 
+#: Module → names that are loaded from it.
 _NAMES = {
     "animation": ("open_animation",),
     "arrays": ("open_raw", "write_raw"),
     "colormaps": ("COLORMAPS", "apply_colormap"),
-    "formats": ("picture_notes",),
+    "losses": ("picture_notes",),
     "info": ("DEFAULT_MAX_PIXELS", "Image", "ImageInfo", "LargeImage", "Metadata"),
     "reading": ("open_planes", "probe", "probe_frames", "read", "read_frames"),
-    "sheet": ("make_sheet",),
     "write": ("open_picture", "write_picture"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
@@ -38,7 +37,6 @@ __all__ = [
     "LargeImage",
     "Metadata",
     "apply_colormap",
-    "make_sheet",
     "open_animation",
     "open_picture",
     "open_planes",

@@ -1,4 +1,4 @@
-"""Pictures of several frames or pages: animated GIF, WebP and PNG through Pillow, TIFF pages through our own writer.
+"""Pictures of several frames or pages: GIF, WebP, AVIF and PNG through Pillow, TIFF pages through our own writer.
 
 To the caller the frames are one tall picture: rows of the first frame, then of the second, and so on.
 """
@@ -51,10 +51,12 @@ def open_animation(
     if not is_tiff and picture.depth != "8":
         raise OutputError(f"an animated {name} has 8 bits a sample", hint="--depth 8, or --format tiff")
     picture = picture.checked()
-    times = [time or formats.DURATION_MS for time in (*durations_ms, *[None] * n_frames)][:n_frames]
+    # One for each frame, however many are known.
+    times = [*durations_ms, *[None] * n_frames][:n_frames]
     with opened_target(target) as file:
         if is_tiff:
             encoder: Encoder = open_tiff(file.file, picture, n_pages=n_frames)
         else:
             encoder = PillowWriter(file.file, picture, times, loop)
+        # Pillow takes all frames at once.
         return PictureWriter(file, encoder, streams=is_tiff and file.is_seekable)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: dispose_op and blend_op of fcTL; 0 leaves a frame as it is, or replaces what was there.
 _CLEAR, _PREVIOUS = 1, 2
 _OVER = 1
 
@@ -41,6 +42,7 @@ class _Frame(NamedTuple):
 
     @property
     def duration_ms(self) -> float | None:
+        # A denominator of 0 means hundredths of a second (fcTL).
         return 1000 * self.delay / (self.per_second or 100) or None
 
 
@@ -112,6 +114,7 @@ class ApngDecoder:
         has_alpha = self._names[-1] == "a" and frame.blend == _OVER
         self._canvas[place] = _over(drawn, before, self.info.white) if has_alpha else drawn
         shown = self._canvas.copy()
+        # Nothing precedes the first frame: its "previous" is clear (fcTL).
         if frame.dispose == _CLEAR or (frame.dispose == _PREVIOUS and is_first):
             self._canvas[place] = 0
         elif frame.dispose == _PREVIOUS:
@@ -173,7 +176,7 @@ def _read_chunks(file: BinaryIO) -> tuple[list[tuple[bytes, bytes]], list[_Frame
         elif kind == b"IDAT" and frames:  # without a frame before it, the picture is not one of them
             frames[-1].data.append((offset, n_bytes))
         elif kind == b"fdAT" and frames:
-            frames[-1].data.append((offset + 4, n_bytes - 4))
+            frames[-1].data.append((offset + 4, n_bytes - 4))  # behind a sequence number
         file.seek(offset + n_bytes + 4)
     return head, frames, plays, claims
 

@@ -43,7 +43,7 @@ def open_raw(
     Parameters
     ----------
     target : path or binary file
-    raw_format : {"npy", "npz", "safetensors", "tiff"}
+    raw_format : {"npy", "npz", "safetensors", "tiff", "zarr"}
     names : tuple of str
         Of the O maps. ``.npy`` has no room for names or stamp.
     height_px, width_px : int
@@ -69,8 +69,12 @@ def open_raw(
     """
     if raw_format not in RAW_FORMATS:
         raise OutputError(f"{raw_format} cannot store raw maps", hint=f"--format {' or '.join(RAW_FORMATS)}")
+    shape = (*(leading or (len(names),)), height_px, width_px)
+    if raw_format == "zarr":
+        from convcli.images.zarr_store import open_zarr
+
+        return open_zarr(target, names, shape, stamp, np.dtype(dtype))
     with opened_target(target) as file:
-        shape = (*(leading or (len(names),)), height_px, width_px)
         block = _BlockWriter(file, raw_format, names, shape, stamp, np.dtype(dtype))
         return PictureWriter(file, block, streams=block.streams)
 
@@ -105,6 +109,7 @@ class _BlockWriter:
     ) -> None:
         self._target, self._format, self._names, self._stamp = target, raw_format, names, stamp
         self._stored_shape, self._shape = shape, (len(names), *shape[-2:])
+        # Little-endian on every machine: safetensors has no other order.
         self._dtype = dtype.newbyteorder("<")
         self._row = 0
         self.streams = target.is_seekable and raw_format != "npz"
@@ -113,7 +118,7 @@ class _BlockWriter:
         self._tiff = None
         if raw_format == "npy":
             header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(self._file, header)
+            np.lib.format.write_array_header_1_0(self._file, header)  # every NumPy reads version 1
         elif raw_format == "safetensors":
             self._file.write(self._safetensors_header())
         elif raw_format == "tiff":
@@ -135,6 +140,7 @@ class _BlockWriter:
         if self._kept is not None:
             self._kept[:, self._row : self._row + band.shape[1]] = band
         else:
+            # Maps lie one behind the other, so a band has a place in each.
             row_bytes = width * self._dtype.itemsize
             for index in range(n_maps):
                 self._file.seek(self._start + (index * height + self._row) * row_bytes)
@@ -149,8 +155,10 @@ class _BlockWriter:
             maps = self._kept.reshape(self._stored_shape)
             np.savez(self._file, maps=maps, names=np.array(self._names), stamp=np.array(self._stamp))
         elif self._tiff is not None:
+            # Rows are in their places already; pages are only described.
             self._tiff.adopt_pages()
             self._tiff.finish()
+        # Made in memory: an .npz, or a target that cannot seek.
         if self._file is not self._target.file:
             assert isinstance(self._file, io.BytesIO)
             self._target.file.write(self._file.getbuffer())
@@ -166,5 +174,6 @@ class _BlockWriter:
             },
         }
         text = json.dumps(header).encode()
+        # Data begin at a multiple of 8, as the library writes them.
         text += b" " * (-len(text) % 8)
         return struct.pack("<Q", len(text)) + text

@@ -1,4 +1,4 @@
-"""Facts of headers that Pillow does not tell: bits of stored samples, chunks of a PNG."""
+"""Facts of files that Pillow does not tell: bits of stored samples, chunks of a PNG, plays and ends of animations."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ def stored_bits(file: BinaryIO, name: str, otherwise: int) -> int:
     if name not in ("png", "sgi", "avif", "jp2"):
         return otherwise
     file.seek(0)
+    # Zeros behind it: a header that is cut gives a wrong number here and an error of its decoder later.
     head = file.read(1 << 16).ljust(64, b"\0") + bytes(64)
     if name in ("png", "sgi"):
+        # SGI counts bytes; a PNG's palette has 8 bits a colour, whatever its indexes have.
         return 8 * head[3] if name == "sgi" else head[24] if head[25] != 3 else 8
     at = head.find(b"av1C" if name == "avif" else b"\xff\x4f\xff\x51")
     if at < 0:
         return otherwise
     if name == "avif":
+        # Third byte of av1C: tier, high_bitdepth, twelve_bit.
         return 12 if head[at + 6] & 0x20 else 10 if head[at + 6] & 0x40 else 8
+    # Ssiz of the first component: its bits less one, and a bit for the sign.
     return (head[at + 42] & 0x7F) + 1
 
 
@@ -46,3 +50,25 @@ def has_chunk(file: BinaryIO, name: bytes) -> bool:
             return bool(kind == name)
         file.seek(n_bytes + 4, 1)
     return False
+
+
+def plays(file: BinaryIO, name: str, loop: object) -> int | None:
+    """Return how often an animation is shown, 0 for ever; a GIF counts repetitions after the first time, others all."""
+    if name == "avif":
+        from convcli.images.avif import plays_of
+
+        file.seek(0)
+        return plays_of(file.read())
+    if name == "gif":
+        return loop + 1 if isinstance(loop, int) and loop else 0 if loop == 0 else 1
+    return loop if isinstance(loop, int) else None
+
+
+def ends_well(file: BinaryIO) -> bool:
+    """Return whether a GIF ends with its trailer, give or take padding."""
+    place = file.tell()
+    size = file.seek(0, 2)
+    file.seek(max(0, size - 64))
+    tail = file.read().rstrip(b"\0")
+    file.seek(place)
+    return tail.endswith(b";")

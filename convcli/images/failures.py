@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 from convcli.errors import ImageError, OutputError
+from convcli.process.streams import unwritable
 
 #: Errors that Pillow and its plugins raise for damaged files, found by feeding them thousands.
 _DECODER_ERRORS = (
@@ -45,9 +46,11 @@ def explain(error: Exception, where: str) -> ImageError | None:
     lower = text.lower()
     if "cannot identify image file" in lower or "unidentified" in type(error).__name__.lower():
         return ImageError("is not an image that convcli reads", hint=_name_hint(where))
+    # Pillow's word for a frame behind the last one.
     if isinstance(error, EOFError):
         return ImageError(f"has no such frame ({text})", hint="frames count from 0")
     if type(error).__name__ == "DecompressionBombError":
+        # Twice Image.MAX_IMAGE_PIXELS, where a warning of Pillow becomes an error.
         return ImageError("has more pixels than Pillow decodes (178,956,970)", hint="convert it to TIFF or PPM first")
     if isinstance(error, ImportError):
         return ImageError(f"cannot be decoded without the package {error.name}", hint=f"pip install {error.name}")
@@ -76,10 +79,9 @@ def explain_opening(error: OSError | ValueError, path: Path) -> ImageError:
 
 def explain_writing(error: OSError, path: Path | None) -> OutputError:
     """Return the failure to write ``path`` in words."""
-    if isinstance(error, BrokenPipeError):
-        return OutputError("the reader of standard output has gone", hint="it took only a part of it")
-    where = str(path) if path else "standard output"
-    folder = str(path.parent) if path else "."
+    if path is None:
+        return unwritable(error)
+    folder = str(path.parent)
     hints = {
         errno.ENOENT: f"make the folder first: mkdir -p {folder}",
         errno.EACCES: f"no permission to write into {folder}; choose another with --out-dir",
@@ -92,7 +94,7 @@ def explain_writing(error: OSError, path: Path | None) -> OutputError:
         errno.ENOTDIR: f"part of {folder} is a file",
     }
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return OutputError(f"cannot write {where}: {reason}", hint=hints.get(error.errno or 0, "check the path"))
+    return OutputError(f"cannot write {path}: {reason}", hint=hints.get(error.errno or 0, "check the path"))
 
 
 def _name_hint(where: str) -> str:

@@ -14,9 +14,12 @@ from typing import BinaryIO, NamedTuple
 
 from convcli.errors import OutputError
 from convcli.images.rename import give_new_name
+from convcli.process import ending
 
 #: Temporary files end so; a run that was killed leaves them, the next one may remove them.
 PART_SUFFIX = ".convcli-part"
+#: Files that this process has begun, for a signal that comes at any step.
+_begun: set[Path] = set()
 #: Marks this run's parts; processes that are forked have the same.
 _RUN = os.urandom(4).hex()
 #: How often a folder is made again that another run removes, empty, before a file is in it.
@@ -88,10 +91,13 @@ class TargetFile:
         if self.path is None:
             self.file: BinaryIO = target  # type: ignore[assignment]
             return
-        # A name of its own, so that two runs never share one; short, so that a long name stays valid.
-        self._part = self.path.with_name(f"{_part_begin(os.getpid())}{os.urandom(3).hex()}{PART_SUFFIX}")
+        self._part = part_name(self.path)
+        _begun.add(self._part)
         with self.explained():
-            self.file = _open_new(self._part, makes_folder)
+            self._begin(self._part, makes_folder)
+
+    def _begin(self, part: Path, makes_folder: bool) -> None:
+        self.file = _open_new(part, makes_folder)
 
     @property
     def is_seekable(self) -> bool:
@@ -118,6 +124,7 @@ class TargetFile:
         except BaseException:
             self.discard()
             raise
+        _begun.discard(self._part)
         self._part = None
 
     def _place(self, part: Path, path: Path) -> None:
@@ -140,6 +147,7 @@ class TargetFile:
                 self.file.close()
             with contextlib.suppress(OSError):
                 self._part.unlink(missing_ok=True)
+            _begun.discard(self._part)
             self._part = None
         if self._new is not None and self.path is not None:
             with contextlib.suppress(OSError):
@@ -235,6 +243,19 @@ def save_bytes(path: Path, data: bytes, *, overwrite: bool = False, makes_folder
     fill(TargetFile(path, overwrite=overwrite, makes_folder=makes_folder), data)
 
 
+def part_name(path: Path) -> Path:
+    """Return a temporary name beside a file: two runs never share one, and it is short, as long names stay valid."""
+    return path.with_name(f"{_part_begin(os.getpid())}{os.urandom(3).hex()}{PART_SUFFIX}")
+
+
+def _discard_begun() -> None:
+    for part in tuple(_begun):
+        part.unlink(missing_ok=True)
+
+
+ending.at_end(_discard_begun)
+
+
 def _part_begin(pid: int) -> str:
     return f".{_RUN}-{pid}-"
 
@@ -244,4 +265,9 @@ def discard_parts(folders: Iterable[Path], pid: int) -> None:
     for folder in folders:
         for part in folder.glob(f"{_part_begin(pid)}*{PART_SUFFIX}"):
             with contextlib.suppress(OSError):
-                part.unlink()
+                if part.is_dir():
+                    import shutil
+
+                    shutil.rmtree(part, ignore_errors=True)
+                else:
+                    part.unlink()

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from convcli.errors import OutputError
 from convcli.images.info import NO_METADATA, Metadata
-from convcli.images.metadata import orientation_block
 
 
 class Format(NamedTuple):
@@ -39,12 +38,19 @@ class Format(NamedTuple):
     quality: int | None = None
     #: Whether several frames or pages can be written.
     animated: bool = False
+    #: Unit of a frame's time and the longest one, in milliseconds; 0: frames have no times.
+    time_unit_ms: int = 0
+    most_ms: int = 0
+    #: Most plays of an animation that can be written, beside for ever.
+    most_plays: int = 0
     #: Whether a large file can be read in parts.
     windows: bool = False
     #: Whether alpha is stored with one bit.
     alpha_is_bit: bool = False
     #: Whether it holds arrays instead of pictures.
     raw: bool = False
+    #: Whether it is a folder of files, which is written and read by tiles.
+    folder: bool = False
     #: The extra that reads it: then ``plugin`` names a module of another package than Pillow.
     extra: str = ""
     #: Largest side that can be written, in pixels.
@@ -80,23 +86,25 @@ _PFM_MAGIC = tuple(b"P%b%b" % (letter, blank) for letter in (b"F", b"f") for bla
 FORMATS = (
     Format(
         "png", (".png", ".apng"), (b"\x89PNG\r\n\x1a\n",), ("PngImagePlugin", "PngImageFile"), _ANY_PLANES,
-        ("8", "16", "1"), _ALL, _COMPRESS, animated=True,
+        ("8", "16", "1"), _ALL, _COMPRESS, animated=True, time_unit_ms=1, most_ms=2**16 - 1, most_plays=2**31 - 1,
     ),
     Format(
         "jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), (b"\xff\xd8\xff",), ("JpegImagePlugin", "JpegImageFile"), (1, 3),
         keeps=_ALL, options=_EVERY_OPTION, quality=92, most_px=65500,
     ),
     Format(
-        "tiff", (".tif", ".tiff"), _TIFF_MAGIC, (), _ANY_PLANES, ("8", "16", "float"),
+        "tiff", (".tif", ".tiff"), _TIFF_MAGIC, (), _ANY_PLANES, ("8", "16", "1", "float"),
         frozenset({"icc", "dpi", "stamp"}), _COMPRESS, animated=True, windows=True,
     ),
     Format(
         "webp", (".webp",), (b"RIFF????WEBP",), ("WebPImagePlugin", "WebPImageFile"), _ANY_PLANES,
-        keeps=frozenset({"icc", "exif", "stamp"}), options=_QUALITY, animated=True, most_px=16383,
+        keeps=frozenset({"icc", "exif", "stamp"}), options=_QUALITY, animated=True, most_px=16383, time_unit_ms=1,
+        most_ms=2**24 - 1, most_plays=2**16 - 1,
     ),
     Format(
         "avif", (".avif",), (b"????ftypavif", b"????ftypavis"), ("AvifImagePlugin", "AvifImageFile"), _ANY_PLANES,
         keeps=frozenset({"icc", "exif", "stamp"}), options=_EVERY_OPTION, quality=90, most_px=65536,
+        animated=True, time_unit_ms=1, most_ms=2**31 - 1, most_plays=2**31 - 1,
     ),
     Format("heic", (".heic", ".heif"), _HEIF_MAGIC, ("pillow_heif", "HeifImageFile"), extra="heif"),
     Format(
@@ -107,16 +115,18 @@ FORMATS = (
     Format("bmp", (".bmp", ".dib"), (b"BM",), ("BmpImagePlugin", "BmpImageFile"), (1, 3), keeps=frozenset({"dpi"})),
     Format("tga", (".tga",), (), ("TgaImagePlugin", ""), (1, 3, 4), options=_COMPRESS, most_px=65535),
     Format(
-        "ppm", (".ppm", ".pgm", ".pbm", ".pnm"), _PPM_MAGIC, (), (1, 3), ("8", "16"), frozenset({"stamp"}),
+        "ppm", (".ppm", ".pgm", ".pbm", ".pnm"), _PPM_MAGIC, (), (1, 3), ("8", "16", "1"), frozenset({"stamp"}),
         windows=True,
     ),
     Format("pfm", (".pfm",), _PFM_MAGIC, (), (1, 3), ("float",), windows=True),
     Format(
         "gif", (".gif",), (b"GIF87a", b"GIF89a"), ("GifImagePlugin", "GifImageFile"), _ANY_PLANES,
-        keeps=frozenset({"stamp"}), animated=True, most_px=65535, alpha_is_bit=True,
+        keeps=frozenset({"stamp"}), animated=True, most_px=65535, alpha_is_bit=True, time_unit_ms=10,
+        most_ms=655_350, most_plays=2**16,
         note="GIF holds 256 colours: colour is quantised",
     ),
     Format("npy", (".npy",), depths=("float",), raw=True),
+    Format("zarr", (".zarr",), depths=("float",), keeps=frozenset({"stamp"}), raw=True, windows=True, folder=True),
     Format("npz", (".npz",), depths=("float",), keeps=frozenset({"stamp"}), raw=True),
     Format("safetensors", (".safetensors",), depths=("float",), keeps=frozenset({"stamp"}), raw=True),
 )  # fmt: skip
@@ -150,11 +160,15 @@ def sniff(head: bytes) -> Format | None:
     >>> sniff(b"BM....").name, sniff(b"P5 2 2 255 ").name, sniff(b"hello")
     ('bmp', 'ppm', None)
     """
-    for row in FORMATS:
-        for magic in row.magic:
-            if all(want in (have, 63) for want, have in zip(magic, head, strict=False)) and len(head) >= len(magic):
-                return row
-    return None
+    return next((row for row in FORMATS if begins(head, row.magic)), None)
+
+
+def begins(head: bytes, magics: Iterable[bytes]) -> bool:
+    """Return whether ``head`` begins with one of ``magics``, in which ``?`` stands for any byte."""
+    return any(
+        len(head) >= len(magic) and all(want in (have, 63) for want, have in zip(magic, head, strict=False))
+        for magic in magics
+    )
 
 
 class Picture(NamedTuple):
@@ -168,7 +182,7 @@ class Picture(NamedTuple):
     depth: str = "8"
     #: A name of :data:`FORMATS` that can be written.
     picture_format: str = "png"
-    #: :func:`picture_notes` tells which of it the format cannot keep.
+    #: :mod:`convcli.images.losses` tells which of it the format cannot keep.
     metadata: Metadata = NO_METADATA
     #: ``fast``, ``default`` or ``small``.
     compress: str = "fast"
@@ -200,6 +214,10 @@ def check_picture(picture_format: str, n_planes: int, depth: str, size_hw: tuple
         others = able("planes", n_planes)
         hint = f"--format {' or '.join(others)}" if others else "--format npy, or --layout maps"
         raise OutputError(f"{picture_format} cannot store {n_planes} planes", hint=hint)
+    if depth == "1" and n_planes != 1:
+        raise OutputError(
+            f"{picture_format} stores 1 bit in one plane, not {n_planes}", hint="--channels luma, or --layout maps"
+        )
     if depth == "16" and row.deep_planes and n_planes not in row.deep_planes:
         raise OutputError(
             f"{picture_format} cannot store {n_planes} planes of 16 bits", hint="--depth 8, or --format png or tiff"
@@ -209,72 +227,21 @@ def check_picture(picture_format: str, n_planes: int, depth: str, size_hw: tuple
         raise OutputError(f"{picture_format} cannot store {size}: at most {row.most_px} a side", hint="--format png")
 
 
-#: Time of a frame where the input has none, and the unit in which animations store times.
+#: Time of a frame where the input has none.
 DURATION_MS = 100
-TIME_UNIT_MS = {"gif": 10, "webp": 1, "png": 1}
-_TITLES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jp2": "JPEG 2000"}
-#: EXIF that a TIFF keeps: nothing but an orientation.
-_TIFF_EXIF = tuple(orientation_block(orientation) for orientation in range(1, 9))
-_KEPT_NAMES = {"icc": "ICC profile", "dpi": "DPI", "exif": "EXIF", "stamp": "text stamp"}
 
 
-def picture_notes(
-    picture_format: str,
-    n_planes: int,
-    metadata: Metadata,
-    *,
-    quality: int | None = None,
-    subsampling: str | None = None,
-) -> tuple[str, ...]:
-    """Return the losses of a picture in a format, one line each; known before a pixel is read.
+def stored_ms(picture_format: str, duration_ms: float | None) -> int:
+    """Return the time of a frame as a format stores it, in milliseconds.
 
     Examples
     --------
-    >>> picture_notes("bmp", 3, Metadata(icc=b"profile"))
-    ('bmp cannot keep the ICC profile',)
-    >>> picture_notes("avif", 3, Metadata(), subsampling="4:2:0")
-    ('AVIF is lossy (quality 90, chroma 4:2:0)',)
+    >>> stored_ms("gif", 33.3), stored_ms("png", 33.3), stored_ms("gif", None), stored_ms("png", 1e6)
+    (30, 33, 100, 65535)
     """
     row = BY_NAME[picture_format]
-    notes = [
-        f"{picture_format} cannot keep the {_KEPT_NAMES[field]}"
-        for field in _KEPT_NAMES
-        if getattr(metadata, field) and field not in row.keeps
-        if not (field == "exif" and picture_format == "tiff" and metadata.exif in _TIFF_EXIF)
-    ]
-    if metadata.icc and "icc" in row.keeps and fitting_icc(metadata, n_planes).icc is None:
-        space = metadata.icc[16:20].decode("ascii", "replace").strip()
-        notes.append(f"the ICC profile is of {space} and is left out of a picture of {n_planes} planes")
-    if metadata.left_out:
-        notes.append(f"left out of the picture: {', '.join(metadata.left_out)}")
-    quality = row.quality if quality is None else quality
-    if "quality" in row.options and quality is not None:
-        chroma = "no chroma subsampling" if subsampling in (None, "4:4:4") else f"chroma {subsampling}"
-        chroma = {"webp": ", chroma 4:2:0", "jp2": ""}.get(picture_format, f", {chroma}")
-        notes.append(f"{_TITLES[picture_format]} is lossy (quality {quality}{chroma})")
-    if row.note and not (picture_format == "gif" and n_planes < 3):
-        notes.append(row.note)
-    if row.alpha_is_bit and n_planes in (2, 4):
-        notes.append("GIF's alpha has 1 bit: below half of white it becomes clear, else opaque")
-    if picture_format == "webp" and n_planes < 3:
-        notes.append("webp has no grey: the plane is stored three times")
-    return tuple(notes)
-
-
-def timing_notes(picture_format: str, durations_ms: Iterable[float | None]) -> tuple[str, ...]:
-    """Note when a format cannot keep the times of frames exactly.
-
-    Examples
-    --------
-    >>> timing_notes("gif", (40.0, 75.0)), timing_notes("webp", (40.0, 75.0, None))
-    (('frame times are rounded to 10 ms',), ('1 frames have no time: 100 ms each',))
-    """
-    unit, times = TIME_UNIT_MS.get(picture_format, 0), list(durations_ms)
-    n_missing = times.count(None) if unit else 0
-    notes = [f"{n_missing} frames have no time: {DURATION_MS} ms each"] if n_missing else []
-    if unit and any(time is not None and time % unit for time in times):
-        notes.append(f"frame times are rounded to {unit} ms")
-    return tuple(notes)
+    units = round((duration_ms or DURATION_MS) / row.time_unit_ms)
+    return min(max(units, 1) * row.time_unit_ms, row.most_ms)
 
 
 def fitting_icc(metadata: Metadata, n_planes: int) -> Metadata:

@@ -1,10 +1,13 @@
-"""A check of JPEG data that the decoder mends in silence: scans cut short, restart markers lost.
+"""A check of JPEG data that the decoder mends in silence: scans cut short or overwritten, restart markers lost.
 
-libjpeg counts damage as a warning and fills the rest with grey, and Pillow passes no warning on. Signs of a cut are
-restart markers that are too few or out of order (ITU-T T.81 §E.1.3), a grey corner, and in a progressive picture
-coefficients that no scan completes (§G.1.1.1). A grey corner is confirmed: bytes appended to a scan that is cut short
-are taken as data and change the picture; after a whole scan they are skipped. Progressive pictures, whose last scan
-leaves no grey, are all tried so. A scan that ends within the last unit of a picture is not noticed.
+libjpeg counts damage as a warning, fills what is missing with grey and skips what is left over; Pillow passes no
+warning on. How far the decoder reads tells it, though. Data of a single scan are handed out in pieces
+(:class:`ScanFeed`): a sound scan is whole with its last byte, neither sooner nor later. Restart markers too few
+or out of order are a cut as well (ITU-T T.81 §E.1.3).
+
+Pictures of several scans are decoded when all are read. There, coefficients that no scan completes (§G.1.1.1) are a
+cut, and bytes appended to the last scan are taken as data if it is cut short: the picture changes. Damage that leaves
+the number of units and the bits of each as they were, as a changed coefficient does, is not noticed.
 """
 
 from __future__ import annotations
@@ -17,15 +20,21 @@ import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
 from convcli.errors import ImageError
-from convcli.images.pillow import pixels_of
+from convcli.images.pillow import PillowDecoder, pixels_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: End of image, start of scan, restart interval (T.81 table B.1).
 _EOI, _SOS, _DRI = b"\xff\xd9", 0xDA, 0xDD
 _BASELINE, _PROGRESSIVE = (0xC0, 0xC1), (0xC2,)
+#: Markers that begin a frame; C4, C8 and CC are something else (T.81 table B.1).
 _FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
+#: Without FF, which would begin a marker.
 _FILLER = bytes(range(1, 251)) * 40
+#: What a decoder looks ahead: 64 bits.
+_AHEAD = bytes(range(1, 9))
+_CUT = "is damaged: its data end before the picture does"
 _HINT = "copy or download the file again"
 
 
@@ -40,19 +49,56 @@ class _Scans(NamedTuple):
     end: int
 
 
-def check_scan(file: BinaryIO, samples: NDArray[Any]) -> None:
-    """Raise ``ImageError`` for a JPEG of which a part of ``samples`` (H, W, P) was not decoded from data."""
+class ScanFeed(io.BytesIO):
+    """A JPEG of one scan that notes how far it is read.
+
+    Pillow asks for more bytes while the picture is not whole. A piece ends before the last byte of the scan, another
+    after a few bytes of filler, which the decoder needs to look ahead and skips where the scan is sound.
+    """
+
+    def __init__(self, data: bytes, end: int) -> None:
+        super().__init__(b"".join((memoryview(data)[:end], _AHEAD, _EOI)))
+        # Some cameras pad a scan; fill bytes before a marker are allowed (§B.1.1.2).
+        tail = data[max(0, end - 65536) : end]
+        self._last = end - len(tail) + len(tail.rstrip(b"\0\xff")) - 1
+        self._after = end + len(_AHEAD)
+        self._asked_at = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return bytes up to the next of the two places."""
+        self._asked_at = place = self.tell()
+        stops = [stop - place for stop in (self._last, self._after) if stop > place]
+        wanted = [] if size is None or size < 0 else [size]
+        return super().read(min((*stops[:1], *wanted), default=-1))
+
+    def check(self) -> None:
+        """Raise ``ImageError`` if the picture was whole before the last byte, or not with it."""
+        if self._asked_at < self._last:
+            raise ImageError("is damaged: its picture is whole before its data end", hint=_HINT)
+        if self._asked_at >= self._after:
+            raise ImageError(_CUT, hint=_HINT)
+
+
+def decode_checked(decoder: PillowDecoder, file: BinaryIO) -> NDArray[Any]:
+    """Decode a JPEG; raise ``ImageError`` for one of which a part was not decoded from data."""
     file.seek(0)
     data = file.read()
     scans = _find_scans(data)
     if scans is None:
-        return
+        return decoder.decode()
     if scans.kind in _BASELINE and scans.interval:
         _check_restarts(data, scans)
-    is_progressive = scans.kind in _PROGRESSIVE
-    suspect = is_progressive or _has_grey_corner(samples)
-    if (is_progressive and _lacks_scans(data, scans)) or (suspect and _is_cut(data, scans.end, samples)):
-        raise ImageError("is damaged: its data end before the picture does", hint=_HINT)
+    if scans.kind in _BASELINE and data[scans.start + 4] == len(scans.components):
+        feed = ScanFeed(data, scans.end)
+        decoder.reopen(feed)
+        samples = decoder.decode()
+        feed.check()
+        return samples
+    samples = decoder.decode()
+    lacks = scans.kind in _PROGRESSIVE and _lacks_scans(data, scans)
+    if lacks or _is_cut(data, scans.end, samples):
+        raise ImageError(_CUT, hint=_HINT)
+    return samples
 
 
 def _find_scans(data: bytes) -> _Scans | None:
@@ -60,7 +106,7 @@ def _find_scans(data: bytes) -> _Scans | None:
     at, interval, kind, n_units, components = 2, 0, 0, 0, b""
     while at + 4 <= len(data) and data[at] == 0xFF:
         code, length = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
-        if code == 0xFF:
+        if code == 0xFF:  # any number of FF may precede a marker (§B.1.1.2)
             at += 1
             continue
         if code == _DRI:
@@ -86,13 +132,6 @@ def _check_restarts(data: bytes, scans: _Scans) -> None:
     n_wanted = -(-scans.n_units // scans.interval) - 1
     if len(restarts) != n_wanted or ((restarts - 0xD0) != np.arange(len(restarts)) % 8).any():
         raise ImageError(f"is damaged: {len(restarts)} restart markers of {n_wanted}, or not in order", hint=_HINT)
-
-
-def _has_grey_corner(samples: NDArray[Any]) -> bool:
-    corners = (
-        samples[rows, columns] for rows in (slice(4), slice(-4, None)) for columns in (slice(4), slice(-4, None))
-    )
-    return any((corner == 128).all() for corner in corners)
 
 
 def _lacks_scans(data: bytes, scans: _Scans) -> bool:

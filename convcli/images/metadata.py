@@ -12,7 +12,7 @@ from convcli.images.info import Metadata
 if TYPE_CHECKING:
     from PIL.Image import Exif
 
-ORIENTATION_TAG = 0x0112
+ORIENTATION_TAG = 0x0112  # of TIFF, and so of EXIF
 #: White point and primaries of sRGB, as a PNG's cHRM has them.
 _SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 #: Tags of a TIFF that point to EXIF and GPS, that hold XMP and IPTC; Photoshop's number of IPTC within a JPEG.
@@ -22,6 +22,7 @@ _EXIF_TAGS, _XMP_TAG, _IPTC_TAG, _IPTC_RESOURCE = (34665, 34853), 700, 33723, 0x
 def left_out(info: Mapping[Any, Any], tags: Container[int]) -> tuple[str, ...]:
     """Name the metadata in a file that no picture keeps."""
     photoshop, gamma, primaries = info.get("photoshop"), info.get("gamma"), info.get("chromaticity")
+    # A profile outranks gAMA and cHRM, and those of sRGB tell nothing new (PNG specification).
     is_srgb = primaries is None or all(abs(one - two) < 0.001 for one, two in zip(primaries, _SRGB, strict=False))
     has = {
         "EXIF": any(tag in tags for tag in _EXIF_TAGS),
@@ -98,3 +99,18 @@ def _dpi(info: Mapping[Any, Any]) -> tuple[float, float] | None:
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
     return (across, down) if 1 < across < 1e6 and 1 < down < 1e6 else None
+
+
+def tiff_metadata(page: Any, orientation: int) -> Metadata:
+    """Return the metadata of a page as tifffile sees it, with an orientation that pictures keep."""
+    icc, dpi, exif = page.tags.valueof(34675), None, None
+    try:
+        across, down = page.get_resolution(unit=2)
+        if 1 < across < 1e6 and 1 < down < 1e6:
+            dpi = (float(across), float(down))
+    except (KeyError, ValueError, ZeroDivisionError, TypeError):
+        pass
+    if orientation != 1:
+        exif = orientation_block(orientation)
+    icc = icc if isinstance(icc, bytes) and icc else None
+    return Metadata(icc=icc, dpi=dpi, exif=exif, left_out=left_out({}, page.tags))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: Magic -> planes. P1 to P3 are text, P1 and P4 bits, Pf and PF float.
 _PLANES = {b"P1": 1, b"P2": 1, b"P3": 3, b"P4": 1, b"P5": 1, b"P6": 3, b"Pf": 1, b"PF": 3}
+#: Searched for the header, which may hold remarks of any length.
 _HEAD_BYTES = 65536
 _COMMENT = re.compile(rb"#[^\n]*\n?")
 _GAP = rb"(?:\s|#[^\n]*\n)+"
@@ -55,12 +56,14 @@ class NetpbmDecoder:
             white = 255 if is_bits else _number(tokens[2], "maxval")
             if white > 65535:
                 raise ImageError(f"has maxval {white}", hint="PGM and PPM go to 65535")
+            # Two bytes a sample, the high one first, from maxval 256 on: pgm(5).
             stored = np.dtype("u1" if white < 256 else ">u2")
         shape = (height, width, _PLANES[self._kind])
         self._check_length(shape, stored, is_bits=is_bits)
         said = "1-bit samples are read as 0 and 255" if is_bits else f"white is maxval {white}"
         self._rows = None
         if self._kind in (b"P5", b"P6", b"Pf", b"PF"):
+            # A PFM has its bottom row first.
             self._rows = RawRows(file, self._offset, shape, stored, upside_down=is_float)
         self.info = ImageInfo(
             format="pfm" if is_float else "ppm",
@@ -103,6 +106,7 @@ class NetpbmDecoder:
         height, width = self.info.height_px, self.info.width_px
         row_bytes = -(-width // 8)
         packed = np.frombuffer(self._file.read(height * row_bytes), np.uint8).reshape(height, row_bytes)
+        # 1 is black in a PBM.
         return (1 - np.unpackbits(packed, axis=1, count=width))[:, :, None] * np.uint8(255)
 
     def _parse_text(self) -> NDArray[Any]:
@@ -145,7 +149,7 @@ def _float_type(token: bytes) -> np.dtype[Any]:
 
 
 class PpmWriter:
-    """Write binary PGM (P5) or PPM (P6), 8 or 16 bits, row by row.
+    """Write binary PBM (P4), PGM (P5) or PPM (P6), 1, 8 or 16 bits, row by row.
 
     The text stamp becomes comment lines.
     """
@@ -154,13 +158,16 @@ class PpmWriter:
         self._file = file
         self._dtype = np.dtype(">u2" if picture.depth == "16" else "u1")
         comments = "".join(f"# {line}\n" for line in picture.metadata.stamp.splitlines())
-        maxval = 65535 if picture.depth == "16" else 255
-        kind = "P6" if picture.n_planes == 3 else "P5"
-        head = f"{kind}\n{comments}{picture.width_px} {picture.height_px}\n{maxval}\n"
+        self._is_bit = picture.depth == "1"
+        maxval = {"1": "", "8": "255\n", "16": "65535\n"}[picture.depth]
+        kind = "P4" if self._is_bit else "P6" if picture.n_planes == 3 else "P5"
+        head = f"{kind}\n{comments}{picture.width_px} {picture.height_px}\n{maxval}"
         file.write(head.encode("utf-8", "replace"))
 
     def encode(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Return the rows in the file's byte order."""
+        """Return the rows in the file's byte order; in a PBM 1 is black."""
+        if self._is_bit:
+            return np.packbits(rows.reshape(len(rows), -1) == 0, axis=1)
         return np.array(rows, dtype=self._dtype, order="C")
 
     def append(self, band: NDArray[Any]) -> None:
@@ -178,6 +185,7 @@ class PfmWriter:
         self._file = file
         self._bands: list[NDArray[np.float32]] = []
         kind = "PF" if picture.n_planes == 3 else "Pf"
+        # The sign of the scale says little-endian.
         self._head = f"{kind}\n{picture.width_px} {picture.height_px}\n-1.0\n".encode()
 
     def encode(self, rows: NDArray[Any]) -> NDArray[np.float32]:

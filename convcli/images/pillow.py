@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from convcli.errors import ImageError
-from convcli.images.bits import bits_notes, has_chunk, stored_bits
+from convcli.images.bits import bits_notes, ends_well, has_chunk, plays, stored_bits
 from convcli.images.formats import Format
 from convcli.images.info import ImageInfo
 from convcli.images.metadata import read_metadata
 from convcli.images.planes import turn_upright
+from convcli.images.png_check import check_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +57,9 @@ _PACKED = {
 }
 #: rawmode suffix that takes the other byte of each 16-bit sample
 _OTHER_BYTE = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B" if np.little_endian else ";16L"}
+#: Raw modes of 16-bit colour, of which Pillow would keep 8 bits.
 _DEEP = {f"{mode}{order}" for mode in ("RGB", "RGBA") for order in _OTHER_BYTE} | {"LA;16B"}
+#: Bytes copied at once, which stay in the cache; see :func:`pixels_of`.
 _STRIP_BYTES = 1 << 16
 
 
@@ -70,6 +73,8 @@ class PillowDecoder:
     def __init__(self, file: BinaryIO, row: Format | None, frame: int, orientation: str) -> None:
         self._file, self._row, self._orientation = file, row, orientation
         self._image = self._open(frame)
+        self._name = row.name if row else (self._image.format or "unknown").lower()
+        self._plays = plays(file, self._name, self._image.info.get("loop"))
         self._describe(frame)
 
     def seek(self, frame: int) -> bool:
@@ -78,10 +83,17 @@ class PillowDecoder:
         self._describe(frame)
         return True
 
+    def reopen(self, file: BinaryIO) -> None:
+        """Decode from another file of the same picture."""
+        self._file = file
+        self._image = self._open(self._frame)
+
     def decode(self) -> NDArray[Any]:
         """Return the samples, shape (H, W, P), in ``info.dtype``."""
         info = self.info
         samples = self._decode_deep() if self._deep else pixels_of(_converted(self._image, info))
+        if self._name == "png":
+            check_rows(self._file, samples)
         if self._shift:
             samples >>= self._shift
         if self._key is not None:
@@ -103,7 +115,7 @@ class PillowDecoder:
         """Read the header of the frame: :attr:`info`, and how to decode it."""
         image, notes = self._image, list[str]()
         self._frame = frame
-        name = self._row.name if self._row else (image.format or "unknown").lower()
+        name = self._name
         n_frames = max(1, int(getattr(image, "n_frames", 1)))
         if name == "psd" and n_frames > 1:
             notes.append(f"{n_frames} layers are not read: the merged picture is")
@@ -122,7 +134,7 @@ class PillowDecoder:
             width, height = height, width
         if self._orientation == "ignore" and orientation != 1:
             notes.append(f"orientation {orientation} is ignored")
-        if name == "gif" and n_frames > 1 and not _ends_well(self._file):
+        if name == "gif" and n_frames > 1 and not ends_well(self._file):
             notes.append("the GIF ends without its trailer: later frames may be missing")
         if len(sizes := image.info.get("sizes", ())) > 1:
             notes.append(f"{len(sizes) - 1} smaller pictures in the file are not read")
@@ -141,7 +153,7 @@ class PillowDecoder:
             metadata=metadata,
             notes=tuple(notes),
             duration_ms=_positive(image.info.get("duration")),
-            loop=_plays(image, name) if n_frames > 1 else None,
+            loop=self._plays if n_frames > 1 else None,
         )
 
     def _plan_samples(self, name: str, n_frames: int, notes: list[str]) -> tuple[tuple[str, ...], str, float]:
@@ -198,6 +210,7 @@ def open_plugin(file: BinaryIO, row: Format | None) -> PillowImage.Image:
         return image
     from PIL import Image
 
+    # No row of ours: every plugin may look at the file.
     Image.init()
     return Image.open(file, formats=[name for name in Image.ID if name not in _REFUSED])
 
@@ -270,24 +283,6 @@ def _colour_key(image: PillowImage.Image, bits: int, dtype: str) -> NDArray[Any]
         return None
     kept: NDArray[Any] = np.asarray(key) & (2**bits - 1)
     return (kept * (255 // (2**bits - 1)) if bits < 8 else kept).astype(dtype)
-
-
-def _plays(image: PillowImage.Image, name: str) -> int | None:
-    """Return how often an animation is shown; a GIF counts repetitions after the first time, others count all."""
-    loop = image.info.get("loop")
-    if name == "gif":
-        return loop + 1 if isinstance(loop, int) and loop else 0 if loop == 0 else 1
-    return loop if isinstance(loop, int) else None
-
-
-def _ends_well(file: BinaryIO) -> bool:
-    """Return whether a GIF ends with its trailer, give or take padding."""
-    place = file.tell()
-    size = file.seek(0, 2)
-    file.seek(max(0, size - 64))
-    tail = file.read().rstrip(b"\0")
-    file.seek(place)
-    return tail.endswith(b";")
 
 
 def _positive(value: object) -> float | None:

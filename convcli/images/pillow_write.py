@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import io
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from convcli.images.formats import BY_NAME, TIME_UNIT_MS, Picture
+from convcli.errors import OutputError
+from convcli.images.formats import BY_NAME, Picture, stored_ms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,13 +31,20 @@ class PillowWriter:
     """
 
     def __init__(
-        self, file: BinaryIO, picture: Picture, durations_ms: Sequence[float] | None = None, loop: int | None = None
+        self,
+        file: BinaryIO,
+        picture: Picture,
+        durations_ms: Sequence[float | None] | None = None,
+        loop: int | None = None,
     ) -> None:
         self._file, self._picture, self._metadata = file, picture, picture.metadata
         self._format = picture.picture_format
         self._quality = BY_NAME[self._format].quality if picture.quality is None else picture.quality
         self._durations, self._loop = durations_ms, loop
         self._bands: list[NDArray[Any]] = []
+        self._n_half_clear = self._n_alpha = 0
+        #: Losses that show in the samples only; complete after :meth:`finish`.
+        self.notes: list[str] = []
 
     def encode(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return a copy of the rows, as the caller may reuse their memory."""
@@ -48,18 +57,50 @@ class PillowWriter:
 
     def finish(self) -> None:
         """Encode the picture or the animation."""
-        importlib.import_module(f"PIL.{BY_NAME[self._format].plugin[0]}")
+        importlib.import_module(f"PIL.{BY_NAME[self._format].plugin[0]}")  # which registers how to save
         samples = np.concatenate(self._bands) if len(self._bands) > 1 else self._bands[0]
         self._bands = []
         step = self._picture.height_px
         first, *others = (self._image(samples[top : top + step]) for top in range(0, len(samples), step))
         options = getattr(self, f"_{self._format}")()
-        if self._durations is not None:
-            options |= {"save_all": True, "append_images": others, "duration": self._whole_ms(self._durations)}
-            options |= self._repetitions()
         buffer = io.BytesIO()  # Pillow seeks while it writes; standard output cannot
-        first.save(buffer, _PILLOW_NAME.get(self._format, self._format.upper()), **options)
+        name = _PILLOW_NAME.get(self._format, self._format.upper())
+        if self._durations is None:
+            first.save(buffer, name, **options)
+        else:
+            self._save_frames(buffer, [first, *others], options)
+        if self._n_half_clear:
+            counts = f"{self._n_half_clear:,} of {self._n_alpha:,} alpha samples"
+            self.notes.append(f"{counts} were neither clear nor opaque, and are stored as one of them")
         self._file.write(buffer.getbuffer())
+
+    def _save_frames(self, buffer: io.BytesIO, frames: list[PillowImage.Image], options: dict[str, Any]) -> None:
+        """Encode an animation; Pillow joins frames that equal the one before."""
+        times = [stored_ms(self._format, ms) for ms in self._durations or ()]
+        plays = 1 if self._loop is None else min(self._loop, BY_NAME[self._format].most_plays)
+        loop = {"gif": {"loop": max(plays - 1, 0)} if plays != 1 else {}, "avif": {}}  # a GIF counts repetitions
+        options |= {"save_all": True, "append_images": frames[1:], "duration": times}
+        options |= loop.get(self._format, {"loop": plays})
+        try:
+            frames[0].save(buffer, self._format.upper(), **options)
+        except (struct.error, OverflowError):
+            most = BY_NAME[self._format].most_ms
+            raise OutputError(
+                f"{self._format} cannot show equal frames, which it joins, for more than {most:,} ms",
+                hint="--frames leaves some of them out, or --format tiff",
+            ) from None
+        if self._format == "avif" and plays:
+            from convcli.images.avif import set_plays
+
+            set_plays(buffer.getbuffer(), plays)
+        with self._plugin_class()(io.BytesIO(buffer.getbuffer())) as written:
+            n_joined = len(frames) - int(getattr(written, "n_frames", 1))
+        if n_joined:
+            self.notes.append(f"{n_joined} frames equal the one before and are joined with it; their times are added")
+
+    def _plugin_class(self) -> Any:
+        module, name = BY_NAME[self._format].plugin
+        return getattr(importlib.import_module(f"PIL.{module}"), name)
 
     def _image(self, samples: NDArray[Any]) -> PillowImage.Image:
         from PIL import Image
@@ -67,25 +108,20 @@ class PillowWriter:
         height, width, n_planes = samples.shape
         if samples.dtype == np.uint16:
             return Image.frombuffer("I;16", (width, height), samples.astype("<u2"), "raw", "I;16", 0, 1)
+        # A colour of a GIF is clear or it is not.
         if self._format == "gif" and n_planes in (2, 4):
-            samples[..., -1] = np.where(samples[..., -1] < 128, 0, 255)
+            alpha = samples[..., -1]
+            self._n_alpha += alpha.size
+            self._n_half_clear += int(np.count_nonzero((alpha > 0) & (alpha < 255)))
+            alpha[:] = np.where(alpha < 128, 0, 255)
         image = Image.frombuffer(_MODE[n_planes], (width, height), samples, "raw", _MODE[n_planes], 0, 1)
+        # WebP has no grey, GIF no grey with alpha.
         if n_planes < 3 and (self._format == "webp" or (self._format == "gif" and n_planes == 2)):
             image = image.convert("RGB" if n_planes == 1 else "RGBA")
         return image
 
-    def _whole_ms(self, durations_ms: Sequence[float]) -> list[int]:
-        unit = TIME_UNIT_MS[self._format]
-        return [max(unit, round(ms / unit) * unit) for ms in durations_ms]
-
-    def _repetitions(self) -> dict[str, int]:
-        """Return how often an animation is played: a GIF counts repetitions after the first time."""
-        plays = 1 if self._loop is None else self._loop
-        if self._format == "gif":
-            return {"loop": max(plays - 1, 0)} if plays != 1 else {}
-        return {"loop": plays}
-
     def _jpeg(self) -> dict[str, Any]:
+        # Pillow's own default, 4:2:0, halves the resolution of colours.
         chroma = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}[self._picture.subsampling or "4:4:4"]
         options = {
             "quality": self._quality,
@@ -134,6 +170,7 @@ class PillowWriter:
 
     def _profile(self) -> dict[str, Any]:
         icc, exif = self._metadata.icc, self._metadata.exif
+        # The prefix is JPEG's; for other formats Pillow takes it off.
         return ({"icc_profile": icc} if icc else {}) | ({"exif": b"Exif\0\0" + exif} if exif else {})
 
     def _dots(self) -> dict[str, Any]:
@@ -142,6 +179,7 @@ class PillowWriter:
 
     def _comment(self) -> dict[str, Any]:
         stamp = self._metadata.stamp
+        # A segment of a JPEG holds 65,533 bytes.
         return {"comment": stamp.encode("utf-8", "replace")[:65000]} if stamp else {}
 
     def _description(self) -> dict[str, Any]:

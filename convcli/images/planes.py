@@ -136,11 +136,16 @@ class PlaneView:
 
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
         """Return rows ``[top, bottom)``, shape (C, bottom - top, W)."""
-        source = self._source
-        everything = source[:, top:bottom] if isinstance(source, np.ndarray) else source.rows(top, bottom)
+        return self.window(slice(top, bottom), slice(None))
+
+    def window(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return a window, shape (C, rows, columns)."""
+        everything = read_window(self._source, rows, columns)
         band = everything[self._pick]
+        # Compared in the units of the file, before anything is computed.
         missing = None if self._nodata is None else band == self._nodata
         if self._luma is not None:
+            # Luma of a missing colour is missing.
             missing = None if missing is None else missing.any(axis=0, keepdims=True)
             band = (band * self._luma).sum(axis=0, keepdims=True)
         if self.is_plain:
@@ -158,6 +163,16 @@ class PlaneView:
         if missing is not None:
             band[missing] = np.nan
         return band
+
+
+def read_window(source: NDArray[Any] | PlaneSource, rows: slice, columns: slice) -> NDArray[Any]:
+    """Return a window of planes (C, H, W); sources of whole rows read these."""
+    if isinstance(source, np.ndarray):
+        return source[:, rows, columns]
+    window = getattr(source, "window", None)
+    if window is not None:
+        return np.asarray(window(rows, columns))
+    return source.rows(rows.start, rows.stop)[:, :, columns]
 
 
 def _as_slice(indexes: tuple[int, ...]) -> slice | list[int]:
@@ -192,7 +207,7 @@ def turn_upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
     >>> turn_upright(np.array([[1, 2], [3, 4]])[:, :, None], 6)[:, :, 0].tolist()
     [[3, 1], [4, 2]]
     """
-    if orientation >= 5:
+    if orientation >= 5:  # rows become columns
         samples = samples.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         samples = samples[::-1]
@@ -210,6 +225,7 @@ def reverse_grey(samples: NDArray[Any], white: float) -> NDArray[Any]:
     ([255, 0], [127, -128])
     """
     exact = samples if samples.dtype.kind == "f" else samples.astype(np.int64)
+    # -1 - x swaps the ends of two's complement, where white - x would overflow.
     return ((-1 if samples.dtype.kind == "i" else white) - exact).astype(samples.dtype)
 
 
@@ -217,6 +233,7 @@ def inks_to_rgb(samples: NDArray[Any], white: float) -> NDArray[Any]:
     """Return unsigned samples (H, W, 4) of cyan, magenta, yellow and black as RGB, without a profile."""
     most = int(white)
     light = most - samples[:, :, 3:].astype(np.int64)
+    # (white - ink) (white - black) / white, rounded to the nearest.
     return (light - (samples[:, :, :3] * light + most // 2) // most).astype(samples.dtype)
 
 
@@ -224,6 +241,7 @@ def divide_alpha(samples: NDArray[Any], white: float) -> NDArray[Any]:
     """Return samples of which the last plane is alpha with the other planes divided by it."""
     alpha = samples[:, :, -1:].astype(np.float64) / white
     colours = np.divide(samples[:, :, :-1], alpha, out=np.zeros(samples[:, :, :-1].shape), where=alpha > 0)
+    # Colours above their alpha are damage, and would wrap around.
     colours = colours if samples.dtype.kind == "f" else np.minimum(np.rint(colours), white)
     return np.concatenate([colours.astype(samples.dtype), samples[:, :, -1:]], axis=2)
 

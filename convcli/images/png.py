@@ -24,7 +24,9 @@ from convcli.images.info import Metadata
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: Planes → colour type in IHDR: grey, grey with alpha, RGB, RGBA.
 _COLOR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
+#: Largest prime below 2^16 (RFC 1950).
 _ADLER_BASE = 65521
 _END_OF_DEFLATE = b"\x03\x00"  # an empty last block: bands need not know which of them is the last
 
@@ -57,15 +59,17 @@ class PngWriter:
     def __init__(self, file: BinaryIO, picture: Picture) -> None:
         self._file = file
         self._bits = bits = int(picture.depth)
+        # Filters look a whole byte back where a pixel has less.
         self._pixel_bytes = max(1, picture.n_planes * bits // 8)
         self._row_bytes = (picture.width_px * picture.n_planes * bits + 7) // 8
         self._compress = picture.compress
         self._local = threading.local()
-        self._adler = 1
+        self._adler = 1  # of no bytes (RFC 1950)
         self._rows_left = picture.height_px
         size = picture.width_px, picture.height_px
         header = struct.pack(">IIBBBBB", *size, bits, _COLOR_TYPE[picture.n_planes], 0, 0, 0)
         file.write(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _metadata_chunks(picture.metadata))
+        # The zlib header: deflate with a window of 32 KiB.
         file.write(_chunk(b"IDAT", b"\x78\x01"))
 
     def encode(self, rows: NDArray[Any]) -> PngBand:
@@ -108,6 +112,7 @@ class PngWriter:
             from isal import isal_zlib
 
             local.deflater = (
+                # Raw deflate: header and checksum are those of the whole picture.
                 zlib.compressobj(9, zlib.DEFLATED, -15, 9)
                 if self._compress == "small"
                 else isal_zlib.compressobj(3 if self._compress == "default" else 1, zlib.DEFLATED, -15)
@@ -136,6 +141,7 @@ def _filter_best(data: NDArray[np.uint8], pixel_bytes: int) -> NDArray[np.uint8]
     corner[1:] = left[:-1]
     average = ((left.astype(np.uint16) + above) >> 1).astype(np.uint8)
     candidates = [data, data - left, data - above, data - average, data - _paeth(left, above, corner)]
+    # Differences wrap at 256: as signed bytes they are small on both sides of 0.
     costs = np.stack([np.abs(one.view(np.int8).astype(np.int16)).sum(axis=1, dtype=np.int64) for one in candidates])
     best = costs.argmin(axis=0)
     best[0] = 0 if best[0] >= 2 else best[0]  # nothing above the first row of a band
@@ -152,6 +158,7 @@ def _paeth(left: NDArray[np.uint8], above: NDArray[np.uint8], corner: NDArray[np
     a, b, c = (part.astype(np.int16) for part in (left, above, corner))
     to_left, to_above = np.abs(b - c), np.abs(a - c)
     to_corner = np.abs(a + b - c - c)
+    # Ties go to the left, then above, as the specification has it.
     nearest = np.where(to_above <= to_corner, above, corner)
     return np.where((to_left <= to_above) & (to_left <= to_corner), left, nearest)
 
@@ -166,6 +173,7 @@ def adler32_combine(first: int, second: int, second_bytes: int) -> int:
     """
     low_1, high_1 = first & 0xFFFF, first >> 16
     low_2, high_2 = second & 0xFFFF, second >> 16
+    # Each sum began with 1; as zlib's adler32_combine.
     low = (low_1 + low_2 - 1) % _ADLER_BASE
     high = (high_1 + high_2 + (low_1 - 1) * second_bytes) % _ADLER_BASE
     return high << 16 | low
@@ -184,6 +192,7 @@ def _metadata_chunks(metadata: Metadata) -> bytes:
     if metadata.icc:
         parts.append(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc, 6)))
     if metadata.dpi:
+        # PNG's integers end at 2^31 - 1; 0 dots would make no sense.
         per_metre = [min(max(round(dots / 0.0254), 1), 0x7FFFFFFF) for dots in metadata.dpi]
         parts.append(_chunk(b"pHYs", struct.pack(">IIB", *per_metre, 1)))
     if metadata.exif:
@@ -191,7 +200,7 @@ def _metadata_chunks(metadata: Metadata) -> bytes:
     if metadata.stamp:
         try:
             text = metadata.stamp.encode("latin-1")
-            parts.append(_chunk(b"tEXt", b"Description\0" + text))
+            parts.append(_chunk(b"tEXt", b"Description\0" + text))  # Latin-1 only; iTXt is UTF-8
         except UnicodeEncodeError:
             body = b"Description\0\0\0\0\0" + metadata.stamp.encode("utf-8", "replace")
             parts.append(_chunk(b"iTXt", body))

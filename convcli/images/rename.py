@@ -1,7 +1,11 @@
-"""Give a file a name that nothing has: the system decides, so that no other program can come in between."""
+"""Names on a disk: give a file one that nothing has, and learn whether capitals make another name.
+
+The system decides about the first, so that no other program can come in between.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -65,3 +69,32 @@ def _claim(part: Path, path: Path) -> None:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def folds_case(folder: Path) -> bool:
+    """Return whether names in a folder, which need not exist yet, are the same in capitals.
+
+    The folder is asked by a name in it, or by its own, and its parents where neither has a letter; nothing is written.
+
+    Examples
+    --------
+    >>> folds_case(Path("examples/none/yet"))
+    False
+    """
+    for place in (folder, *folder.absolute().parents):
+        if not os.path.isdir(place):  # noqa: PTH112 - no exception
+            continue
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            name = next((entry.name for entry in entries if entry.name != entry.name.swapcase()), None)
+            if name is not None:
+                return _is_same(place / name)
+        if place.name != place.name.swapcase():
+            return _is_same(place)
+    return False
+
+
+def _is_same(path: Path) -> bool:
+    """Return whether a file has its name in the other case too."""
+    with contextlib.suppress(OSError):
+        return os.path.samefile(path, path.with_name(path.name.swapcase()))  # noqa: PTH121
+    return False

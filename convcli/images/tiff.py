@@ -1,4 +1,4 @@
-"""A TIFF writer that takes pages and bands of rows in order: 8 and 16 bits, 32-bit float, any number of planes.
+"""A TIFF writer that takes pages and bands of rows in order: 1, 8 and 16 bits, 32-bit float, any number of planes.
 
 Pillow cannot store 16-bit or float colour. Baseline TIFF 6.0 is small enough to write out: each band becomes a strip,
 the directory of tags follows the strips of its page, and the pointers before it are filled in last. Files past 4 GiB
@@ -21,11 +21,15 @@ from convcli.images.metadata import ORIENTATION_TAG, parse_exif
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: Types of tags, and bytes of a value (TIFF 6.0 §2; LONG8 is BigTIFF's).
 _SHORT, _LONG, _ASCII, _RATIONAL, _UNDEFINED, _LONG8 = 3, 4, 2, 5, 7, 16
 _BYTES_OF = {_SHORT: 2, _LONG: 4, _ASCII: 1, _RATIONAL: 8, _UNDEFINED: 1, _LONG8: 8}
+#: NumPy's kind of a type → SampleFormat.
 _SAMPLE_FORMAT = {"u": 1, "i": 2, "f": 3}
-_DTYPE = {"8": np.uint8, "16": np.uint16, "float": np.float32}
+_DTYPE = {"1": np.uint8, "8": np.uint8, "16": np.uint16, "float": np.float32}
+#: Compression by zlib; 32946 is an older number for the same.
 _DEFLATE = 8
+#: Bytes of samples beyond which offsets need 64 bits; a MiB is left for tags.
 _BIG = 2**32 - 2**20
 
 
@@ -64,6 +68,7 @@ class TiffWriter:
         self._file = file
         self._width, self._height, self._n_planes = picture.width_px, picture.height_px, picture.n_planes
         self._dtype = np.dtype(dtype or _DTYPE[picture.depth]).newbyteorder("<")
+        self._bits = 1 if picture.depth == "1" else self._dtype.itemsize * 8
         self._metadata = picture.metadata
         self._level = {"fast": 0, "default": 6, "small": 9}[picture.compress]
         self._n_pages, self._page_names = n_pages, page_names
@@ -71,14 +76,19 @@ class TiffWriter:
         self._page = 0
         self._rows_left = self._height
         self._strips: list[tuple[int, int, int]] = []
+        # BigTIFF: version 43 and offsets of 8 bytes. The first directory is not known yet.
         head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 0) if self.is_big else struct.pack("<2sHI", b"II", 42, 0)
         file.write(head)
         self._end = len(head)
+        # Where the next directory is to be named: here at first, later behind the one before.
         self._pointer = len(head) - (8 if self.is_big else 4)
 
     def encode(self, rows: NDArray[Any]) -> TiffBand:
         """Turn a band of rows (h, W, P) or (h, W) into a strip; may run in any thread."""
-        data = np.ascontiguousarray(rows, dtype=self._dtype)
+        if self._bits == 1:
+            data = np.packbits(rows.reshape(len(rows), -1) != 0, axis=1)
+        else:
+            data = np.ascontiguousarray(rows, dtype=self._dtype)
         raw = data.reshape(-1).view(np.uint8).data
         return TiffBand(zlib.compress(raw, self._level) if self._level else bytes(raw), len(data))
 
@@ -110,6 +120,7 @@ class TiffWriter:
         rows_per_strip = {n_rows for _, _, n_rows in self._strips[:-1]} or {self._strips[0][2]}
         if len(rows_per_strip) != 1 or self._strips[-1][2] > min(rows_per_strip):
             raise ValueError("TIFF strips need one height; only the last may be lower")
+        # A directory begins on an even byte, that of a BigTIFF at a multiple of 8.
         padding = -self._end % 8
         self._file.write(b"\0" * padding)
         at = self._end + padding
@@ -126,7 +137,7 @@ class TiffWriter:
 
     def _directory(self, at: int, rows_per_strip: int) -> tuple[bytes, int]:
         """Return the directory of the page with the values that do not fit into it, and where its next-pointer is."""
-        entries = sorted(self._tags(rows_per_strip))
+        entries = sorted(self._tags(rows_per_strip))  # tags rise (TIFF 6.0 §2)
         entry_bytes, inline, n_format = (20, 8, "<Q") if self.is_big else (12, 4, "<H")
         head = struct.pack(n_format, len(entries))
         pointer = len(head) + entry_bytes * len(entries)
@@ -143,11 +154,12 @@ class TiffWriter:
     def _tags(self, rows_per_strip: int) -> list[tuple[int, int, bytes]]:
         kind, code = (_LONG8, "Q") if self.is_big else (_LONG, "I")
         n_planes, n_strips = self._n_planes, len(self._strips)
+        # 256, 257 size; 258 bits; 259 compression; 262 grey or RGB; 273, 278, 279 strips; 277 planes; 284 interleaved.
         colour = 3 if n_planes in (3, 4) else 1
         tags = [
             (256, _LONG, struct.pack("<I", self._width)),
             (257, _LONG, struct.pack("<I", self._height)),
-            (258, _SHORT, struct.pack(f"<{n_planes}H", *[self._dtype.itemsize * 8] * n_planes)),
+            (258, _SHORT, struct.pack(f"<{n_planes}H", *[self._bits] * n_planes)),
             (259, _SHORT, struct.pack("<H", _DEFLATE if self._level else 1)),
             (262, _SHORT, struct.pack("<H", 2 if colour == 3 else 1)),
             (273, kind, struct.pack(f"<{n_strips}{code}", *(start for start, _, _ in self._strips))),
@@ -158,9 +170,10 @@ class TiffWriter:
             (339, _SHORT, struct.pack(f"<{n_planes}H", *[_SAMPLE_FORMAT[self._dtype.kind]] * n_planes)),
         ]
         if n_planes > colour:
+            # ExtraSamples: alpha that is not premultiplied, then planes without a meaning.
             extra = [2] + [0] * (n_planes - colour - 1)
             tags.append((338, _SHORT, struct.pack(f"<{len(extra)}H", *extra)))
-        if self._n_pages > 1:
+        if self._n_pages > 1:  # PageNumber; it holds 16 bits
             tags.append((297, _SHORT, struct.pack("<HH", min(self._page, 65535), min(self._n_pages, 65535))))
         if self._page < len(self._page_names):
             tags.append((285, _ASCII, _ascii(self._page_names[self._page])))
@@ -169,19 +182,20 @@ class TiffWriter:
 
 def _metadata_tags(metadata: Metadata, *, first: bool) -> list[tuple[int, int, bytes]]:
     tags = []
+    # ImageDescription: the stamp speaks of the whole file.
     if metadata.stamp and first:
         tags.append((270, _ASCII, _ascii(metadata.stamp)))
     if metadata.dpi:
         from fractions import Fraction
 
         for tag, dots in zip((282, 283), metadata.dpi, strict=True):
-            exact = Fraction(dots).limit_denominator(10_000)
+            exact = Fraction(dots).limit_denominator(10_000)  # RATIONAL: two integers of 32 bits
             tags.append((tag, _RATIONAL, struct.pack("<II", exact.numerator, exact.denominator)))
-        tags.append((296, _SHORT, struct.pack("<H", 2)))
+        tags.append((296, _SHORT, struct.pack("<H", 2)))  # dots per inch
     if metadata.exif and (orientation := parse_exif(metadata.exif)[0]) != 1:
         tags.append((ORIENTATION_TAG, _SHORT, struct.pack("<H", orientation)))
     if metadata.icc:
-        tags.append((34675, _UNDEFINED, metadata.icc))
+        tags.append((34675, _UNDEFINED, metadata.icc))  # the ICC profile
     return tags
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from convcli.errors import ImageError
-from convcli.images.planes import check_white
+from convcli.images.planes import check_white, read_window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,6 +96,7 @@ class SegmentRows:
         self._locks: dict[int, threading.Lock] = {}
         self._lock = threading.Lock()
         segment_bytes = max(1, segment_rows * shape[1] * shape[2] * dtype.itemsize)
+        # A band straddles two segments, so each thread needs two; small ones are kept up to 32 MiB.
         self._n_kept = max(2 * (os.cpu_count() or 1), min(64, (32 << 20) // segment_bytes))
 
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
@@ -139,6 +140,13 @@ class NamedRows:
             check_white(rows, self._white)
         return rows
 
+    def window(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return a window of every plane, shape (P, rows, columns)."""
+        with self._guard():
+            samples = read_window(self._rows, rows, columns)
+            check_white(samples, self._white)
+        return samples
+
 
 def open_tiff_page(file: BinaryIO, frame: int) -> TiffImageFile:
     """Open a page with Pillow, for compressions that only libtiff decodes."""
@@ -155,6 +163,7 @@ def decode_lzw(data: bytes, rows: int, row_bytes: int, fill_order: int) -> bytes
     """Decode an LZW strip to bytes: Pillow reads it as the only strip of a grey picture ``row_bytes`` wide."""
     from PIL.TiffImagePlugin import TiffImageFile
 
+    # Size, bits, LZW, grey, order of bits, and the one strip: 8 bytes in, as long as its data.
     tags = (
         (256, row_bytes), (257, rows), (258, 8), (259, 5), (262, 1), (266, fill_order), (273, 8), (277, 1),
         (278, rows), (279, len(data)),
@@ -173,3 +182,23 @@ def unpack_bits(data: bytes, rows: int, width: int, n_planes: int, bits: int) ->
     packed = np.frombuffer(data, np.uint8, rows * n_row).reshape(rows, n_row)
     single = np.unpackbits(packed, axis=1, count=width * n_planes * bits).reshape(rows, width, n_planes, bits)
     return single @ (1 << np.arange(bits - 1, -1, -1, dtype=np.int64))
+
+
+def undo_float_predictor(data: bytes, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return float samples (H, W, P) of TIFF's predictor 3 (Adobe's TIFF Technical Note 3).
+
+    The bytes of a row lie apart, all first ones before all second ones, and each is a difference from the pixel before.
+
+    Examples
+    --------
+    >>> undo_float_predictor(bytes([63, 0, 65, 64, 0, 0, 0, 0]), (1, 2, 1), np.dtype("f4")).ravel()
+    array([1., 3.], dtype=float32)
+    """
+    rows, width, n_planes = shape
+    n_bytes = rows * width * n_planes * dtype.itemsize
+    if len(data) < n_bytes:
+        raise ImageError(f"is truncated: {n_bytes - len(data):,} bytes missing", hint="copy it again")
+    differences = np.frombuffer(data, np.uint8, n_bytes).reshape(rows, -1, n_planes)
+    apart = np.add.accumulate(differences, axis=1, dtype=np.uint8).reshape(rows, dtype.itemsize, -1)
+    together = np.ascontiguousarray(apart.swapaxes(1, 2)).view(dtype.newbyteorder(">"))
+    return together.reshape(shape).astype(dtype.newbyteorder("="))

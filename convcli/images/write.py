@@ -39,8 +39,15 @@ class PictureWriter:
         self._target = target
         self._encoder = encoder
         self._done = False
+        #: Side of the tiles that :meth:`put` takes; 0 where there are bands only.
+        self.tile_px = 0
         #: Whether bands reach the file as they come (else the samples are collected until :meth:`close`).
         self.streams = streams
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Losses that only the samples show, one line each; complete after :meth:`close`."""
+        return tuple(getattr(self._encoder, "notes", ()))
 
     def encode(self, rows: NDArray[Any]) -> Any:
         """Turn a band of samples (h, W, P) or (h, W) into what :meth:`append` takes; safe in any thread, any order."""
@@ -50,6 +57,10 @@ class PictureWriter:
         """Write an encoded band; bands are appended from top to bottom."""
         with self._target.explained():
             self._encoder.append(band)
+
+    def put(self, maps: NDArray[Any], top: int, left: int) -> None:
+        """Write a tile of maps (O, h, w), in any order and from any thread, where there is a ``tile_px``."""
+        raise NotImplementedError
 
     def write(self, rows: NDArray[Any]) -> None:
         """Encode and append the next rows."""
@@ -69,7 +80,7 @@ class PictureWriter:
             with self._target.explained():
                 self._encoder.finish()
             self._target.commit()
-        except BaseException:
+        except BaseException:  # Ctrl-C too leaves no half of a file
             self.abort()
             raise
         self._done = True
@@ -150,6 +161,7 @@ def write_picture(target: Target, samples: NDArray[Any], **options: Any) -> None
     n_planes = samples.shape[2] if samples.ndim == 3 else 1
     options.setdefault("depth", depth)
     with open_picture(target, width_px=width, height_px=height, n_planes=n_planes, **options) as writer:
+        # Bands of about 256 KiB, so that a large picture is not copied whole.
         rows = max(1, (1 << 18) // max(1, samples[0].nbytes))
         for top in range(0, height, rows):
             writer.write(samples[top : top + rows])

@@ -55,6 +55,12 @@ class Walk(NamedTuple):
         """Bytes of all outputs together, as float32."""
         return sum(row.activation_bytes for row in self.rows)
 
+    def _repr_html_(self) -> str:
+        """Return the table of shapes for a notebook."""
+        from convcli.render.pages.notebook import draw_walk
+
+        return draw_walk(self)
+
 
 class ReceptiveField(NamedTuple):
     """The part of the input that an output sees, in pixels per axis; see :mod:`convcli.geometry.receptive`."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from convcli.errors import UsageError
 from convcli.images import formats
+from convcli.images.losses import timing_notes
 from convcli.pipeline.names import InputFile
 from convcli.pipeline.outputs import OutputFile, choose_depth, output_notes
 from convcli.pipeline.plan import Plan
@@ -41,7 +42,7 @@ def join_frames(source: InputFile, plans: list[Plan]) -> list[Plan]:
     if len(plans) < 2:
         return plans
     request = plans[0].request
-    to_file = request.output is not None or request.to_stdout
+    to_file = request.output is not None or request.to_stdout or request.in_place
     # Maps, sheets and --name templates make a file for each frame: only plain pictures are joined.
     if not to_file and (plans[0].outputs[0].kind != "picture" or request.name is not None):
         return plans
@@ -92,7 +93,9 @@ def _join(source: InputFile, plans: list[Plan]) -> Plan:
     first, output_format = plans[0], _joined_format(plans)
     old = first.outputs[0]
     path = old.path
-    if path is not None and first.request.output is None:  # drop the frame's number, take the format's suffix
+    if (
+        path is not None and first.request.output is None and not first.request.in_place
+    ):  # drop the frame's number, take the format's suffix
         stem = path.name.rpartition("_")[0]
         path = path.with_name(f"{stem}.{formats.BY_NAME[output_format].suffixes[0][1:]}")
     # The depth was chosen for a file of one frame, perhaps in another format: choose it again.
@@ -101,7 +104,7 @@ def _join(source: InputFile, plans: list[Plan]) -> Plan:
     frames = tuple(replace(plan, outputs=(joined,), notes=_notes(plan, joined)) for plan in plans)
     # Frames mostly have the same notes; a dict keeps their order, a set would not.
     notes = dict.fromkeys(note for frame in frames for note in frame.notes)
-    timing = formats.timing_notes(output_format, [plan.info.duration_ms for plan in plans])
+    timing = timing_notes(output_format, [plan.info.duration_ms for plan in plans], first.info.loop)
     own = (*notes, f"{len(plans)} frames, each by itself", *timing)
     return replace(first, source=source, outputs=(joined,), notes=own, frames=frames)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,17 +14,18 @@ if TYPE_CHECKING:
     from convcli.engine.borders import Planes
     from convcli.engine.plan import ConvPlan
     from convcli.pipeline.plan import Plan
+    from convcli.pipeline.result import Result
     from convcli.pipeline.transforms.bank import Bank
 
 
 def apply(
     inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    kernel: str | Sequence[str],
+    kernel: str | Sequence[str] = (),
     *,
     recursive: bool = False,
     jobs: int | None = None,
     **flags: Any,
-) -> list[dict[str, Any]]:
+) -> Result:
     """Apply a kernel bank to images, as ``convcli apply`` does.
 
     Parameters
@@ -33,7 +33,7 @@ def apply(
     inputs : path or sequence of paths
         Files, glob patterns or folders.
     kernel : str or sequence of str
-        Kernel specs; several make one bank.
+        Kernel specs; several make one bank. Left out where ``layers`` or ``stack`` run.
     recursive : bool
         Search folders below folders; their tree is kept below ``out_dir``.
     jobs : int, optional
@@ -43,8 +43,9 @@ def apply(
 
     Returns
     -------
-    list of dict
-        One report per input, in order of completion.
+    Result
+        A report per input, in order of completion: a sequence of dicts, and for one input a mapping too. In a notebook
+        it shows input, kernels, maps, shapes and what was clipped.
 
     Raises
     ------
@@ -55,28 +56,32 @@ def apply(
     --------
     >>> import convcli, tempfile
     >>> folder = tempfile.mkdtemp()
-    >>> [report] = convcli.apply("examples/camera.png", "sobel", out_dir=folder)
-    >>> report["shape"]["output"]
-    [2, 512, 512]
+    >>> result = convcli.apply("examples/camera.png", "sobel", out_dir=folder)
+    >>> result["shape"]["output"], [path.name for path in result.paths]
+    ([2, 512, 512], ['x-l.png', 'y-l.png'])
     """
     # Not at the top: a look at ``convcli.apply`` must not load NumPy and the codecs.
     from convcli.pipeline.batch import plan_batch, run_batch
     from convcli.pipeline.inputs import find_inputs
+    from convcli.pipeline.result import Report, Result
 
     words = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     kernels = (kernel,) if isinstance(kernel, str) else tuple(kernel)
     request = parse_request({"kernels": kernels, **{key: _as_flag(value) for key, value in flags.items()}})
     where: dict[str, Any] = {"out_dir": request.out_dir, "out_url": request.out_url}
     sources = find_inputs([os.fspath(word) for word in words], recursive=recursive, **where)
-    reports = []
+    reports, batch = [], plan_batch(request, sources)
+    plans = {plan.source: plan for plan in batch.plans}
     # Closing the generator stops the workers and removes unfinished files before the caller sees the error.
-    with closing(run_batch(plan_batch(request, sources), jobs=jobs, fail_fast=True)) as outcomes:
+    with closing(run_batch(batch, jobs=jobs, fail_fast=True)) as outcomes:
         for outcome in outcomes:
             if outcome.error is not None:
                 raise outcome.error
             if outcome.report is not None:
-                reports.append(outcome.report)
-    return reports
+                report = Report(outcome.report)
+                report.plan = plans.get(outcome.source)
+                reports.append(report)
+    return Result(reports)
 
 
 def _as_flag(value: object) -> object:
@@ -116,10 +121,11 @@ def open_one(image: str, flags: Mapping[str, Any]) -> Iterator[OneImage]:
     from convcli.images.reading import open_planes
     from convcli.pipeline.names import InputFile
     from convcli.pipeline.plan import Planner
+    from convcli.process.streams import read_input
 
     request = parse_request(flags)
     planner = Planner(request)
-    source = InputFile(None, data=sys.stdin.buffer.read()) if image == "-" else InputFile(Path(image))
+    source = InputFile(None, data=read_input()) if image == "-" else InputFile(Path(image))
     with open_planes(source.readable) as opened:
         plan = planner.plan(source, opened.info)
         white = opened.info.white

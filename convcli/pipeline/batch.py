@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, UsageError
 from convcli.pipeline.batch_files import (
     Outcome,
+    existing_outputs,
     failed_by_bug,
     leave_done,
     leave_existing,
     leave_own_outputs,
+    leave_second_names,
     note_altered,
     refuse_bad_names,
     refuse_existing,
@@ -44,6 +47,10 @@ class BatchPlan(NamedTuple):
     resume: bool = False
     #: Called with the plan and the report of every input that is done, in the process that did it.
     finish: Callable[[Plan, dict[str, Any]], None] | None = None
+    #: Files that a search has passed over, by kind.
+    not_read: Mapping[str, int] = MappingProxyType({})
+    #: Of a dry run: outputs that exist, which the run would refuse, or replace with ``--overwrite``.
+    existing: tuple[object, ...] = ()
     #: Whether a bug with a single input is its outcome too.
     tolerant: bool = False
     #: Cores to use; all if absent.
@@ -55,7 +62,9 @@ class BatchPlan(NamedTuple):
         return len(self.plans) + len(self.settled)
 
 
-def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: bool = False) -> BatchPlan:
+def plan_batch(
+    request: ApplyRequest, sources: Sequence[InputFile], *, resume: bool = False, dry_run: bool = False
+) -> BatchPlan:
     """Read every header, plan every image and name every file before anything is written.
 
     Parameters
@@ -64,6 +73,8 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     sources : sequence of InputFile
     resume : bool
         Skip inputs that the manifest of ``--out-dir`` has as done; replace outputs that it has as begun.
+    dry_run : bool
+        List outputs that exist, and do not refuse them.
 
     Returns
     -------
@@ -79,11 +90,15 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
         The flags fit none of several inputs, for the same reason.
     """
     planner = Planner(request)
-    plans, settled = plan_each(planner, sources, tolerant=len(sources) > 1)
+    photographs = [source for source in sources if not source.is_output]
+    plans, settled = plan_each(planner, photographs, tolerant=len(sources) > 1)
     _refuse_misuse(plans, settled)
     # Before names are checked: an output of the last run that a search found is an input that would be replaced.
-    plans, skipped = leave_own_outputs(plans)
+    plans, skipped = leave_own_outputs(plans, [source for source in sources if source.is_output])
     settled += skipped
+    if request.in_place:
+        plans, skipped = leave_second_names(plans)
+        settled += skipped
     own = {outcome.source.path for outcome in skipped}
     refuse_bad_names(plans, [source for source in sources if source.path not in own])
     manifest = _open_manifest(request, resume or len(sources) > 1)
@@ -96,9 +111,10 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     if request.skip_existing:
         plans, skipped = leave_existing(plans)
         settled += skipped
-    elif not request.overwrite:
+    elif not (request.overwrite or dry_run):
         refuse_existing(plans, resume=resume)
-    batch = BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
+    there = existing_outputs(plans) if dry_run else ()
+    batch = BatchPlan(tuple(plans), tuple(settled), manifest=manifest, resume=resume, existing=there)
     if not request.out_url:
         return batch
     from convcli.pipeline.publish import publish
@@ -118,7 +134,7 @@ def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
 
 def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
     """Return the record of the output folder, where there is one or it is wanted."""
-    if request.is_one_file or request.out_url:
+    if request.is_one_file or request.out_url or request.in_place:
         return None
     # A single input needs no record. One that is there must learn of it, or --resume would trust an old entry.
     if not wanted and not os.path.lexists(request.out_dir / MANIFEST_NAME):
@@ -209,15 +225,18 @@ def _run_apart(
 ) -> Generator[Outcome, None, None]:
     """Run plans in processes; outcomes come back without their source, which may be a whole file."""
     from convcli.pipeline.pool import work_apart
+    from convcli.process import ending
+
+    ending.unwatch()
 
     def run_far(plan: Plan) -> tuple[Any, ...]:
         return run_one(plan)[1:]
 
     def lost(plan: Plan, pid: int, code: int) -> tuple[Any, ...]:
-        from convcli.images.files import discard_parts
+        from convcli.pipeline.output_files import discard_lost
 
         # A killed child cannot remove its unfinished files; their names hold its process number.
-        discard_parts({path.parent for path in plan.written_paths}, pid)
+        discard_lost(plan, pid)
         return _lost(code)
 
     results = work_apart(plans, run_far, n_jobs, stop=pipeline.stop, lost=lost)
@@ -232,7 +251,8 @@ def _run_apart(
 
 def _lost(code: int) -> tuple[Any, ...]:
     """Return the outcome, without its source, of an input whose process has died."""
-    how = f"was killed (signal {-code})" if code < 0 else f"ended early (exit code {code})"
+    number = -code if code < 0 else code - 128
+    how = f"was killed (signal {number})" if number > 0 else f"ended early (exit code {code})"
     hint = "not enough memory for several files at a time? -j 1 runs one"
     return Outcome(InputFile(None), error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]
 

@@ -1,6 +1,4 @@
-"""The row of a flag, from which parsers, help, completion and tables are made."""
-
-from __future__ import annotations
+"""One flag of ``apply`` as a row of data; :mod:`convcli.pipeline.request` has the rows."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,7 +29,7 @@ class Option(NamedTuple):
     changes_pixels: bool = True
     #: Whether it is for the encoder of the output file.
     encodes: bool = False
-    #: The name of its field; :data:`OPTIONS` fills it in.
+    #: The name of its field; :data:`convcli.pipeline.request.OPTIONS` fills it in.
     key: str = ""
 
     @property
@@ -55,5 +53,5 @@ def switch(section: str, meaning: str, short: str = "", *, changes_pixels: bool 
 
 
 def one_of(section: str, values: str, meaning: str, default: str, **others: Any) -> Option:
-    """Return the row of a flag that takes one of some words."""
+    """Return the row of a flag that takes one of several words, separated by bars."""
     return Option(section, values, meaning, default, None, tuple(values.split("|")), **others)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convcli.images.files import TargetFile, vanished
+from convcli.images import formats
+from convcli.images.files import TargetFile, discard_parts, vanished
+from convcli.pipeline.in_place_flags import backup_of
+from convcli.process import ending
+from convcli.process.streams import binary_output
 
 if TYPE_CHECKING:
     from convcli.pipeline.plan import Plan
@@ -28,12 +31,24 @@ class OutputFiles:
         self._plan = plan
         self._opened: list[TargetFile] = []
 
-    def open(self, path: Path | None) -> TargetFile:
-        """Open a file, its folder made, or standard output."""
+    def open(self, path: Path | None, output_format: str = "png") -> TargetFile:
+        """Open a file, or a folder where that is the format; or standard output."""
+        request, state = self._plan.request, self._plan.source.state
+        if request.in_place and path is not None and state is not None:
+            from convcli.images.in_place import InPlaceFile
+
+            backup = backup_of(request, path)
+            self._opened.append(InPlaceFile(path, planned=state, backup=backup, overwrite=request.overwrite))
+            return self._opened[-1]
         # Without --overwrite only a file that the plan knows may be replaced: not one that has appeared since.
         replaces = self._plan.replaces.get(path) if path else None
-        overwrite = self._plan.request.overwrite
-        file = TargetFile(path or sys.stdout.buffer, overwrite=overwrite, replaces=replaces, makes_folder=True)
+        stream = path or binary_output()
+        kind: type[TargetFile] = TargetFile
+        if formats.BY_NAME[output_format].folder:
+            from convcli.images.folders import TargetFolder
+
+            kind = TargetFolder
+        file = kind(stream, overwrite=request.overwrite, replaces=replaces, makes_folder=True)
         self._opened.append(file)
         return file
 
@@ -61,15 +76,32 @@ def output_files(plan: Plan) -> Iterator[OutputFiles]:
     # Noted before the run: folders that exist already are not ours to remove.
     missing = [folder for folder in _folders(plan) if not os.path.exists(folder)]  # noqa: PTH110 - an error is no folder
     files = OutputFiles(plan)
-    try:
-        yield files
-    except BaseException:
-        # BaseException: Ctrl-C leaves no half of the maps either.
+
+    def discard() -> None:
         files.discard()
         for folder in missing:
             with contextlib.suppress(OSError):  # not empty: another input has put something there
                 folder.rmdir()
+
+    ending.at_end(discard)
+    try:
+        yield files
+    except BaseException:
+        # BaseException: Ctrl-C leaves no half of the maps either.
+        discard()
         raise
+    finally:
+        ending.no_more(discard)
+
+
+def discard_lost(plan: Plan, pid: int) -> None:
+    """Remove unfinished files, and empty folders below ``--out-dir``, of a process that has died at work on a plan."""
+    folders = _folders(plan)
+    discard_parts(folders, pid)
+    for folder in folders:
+        if folder != plan.request.out_dir:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _folders(plan: Plan) -> list[Path]:

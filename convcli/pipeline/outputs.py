@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import OutputError, UsageError
 from convcli.images import formats
-from convcli.pipeline.names import DENSE_TEMPLATE, MAP_TEMPLATE, PICTURE_TEMPLATE, InputFile, MapName, output_path
+from convcli.pipeline.in_place_flags import place_of
+from convcli.pipeline.names import (
+    DENSE_TEMPLATE,
+    MAP_TEMPLATE,
+    PAGES,
+    PICTURE_TEMPLATE,
+    PICTURES,
+    InputFile,
+    MapName,
+    output_path,
+)
 from convcli.pipeline.request import ApplyRequest
 
 if TYPE_CHECKING:
     from convcli.images.info import ImageInfo
-
-#: Longest side of one tile of a contact sheet, in pixels; larger maps are averaged down by a whole factor.
-TILE_PX = 320
 
 
 class OutputFile(NamedTuple):
@@ -25,7 +32,7 @@ class OutputFile(NamedTuple):
     ----------
     path : Path or None
         ``None`` is standard output.
-    kind : {"map", "picture", "sheet", "raw"}
+    kind : {"map", "picture", "sheet", "before-after", "raw"}
     maps : tuple of int
         Which maps, after combining, it holds; neighbours.
     format : str
@@ -78,6 +85,8 @@ class OutputNames(NamedTuple):
         request, source = self.request, self.source
         if request.to_stdout or request.output is not None:
             return request.output
+        if request.in_place and source.path is not None:
+            return place_of(source.path)
         from convcli.banks.bank import safe_name
 
         output_format = request.format or "png"
@@ -137,7 +146,9 @@ def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_for
         return "float"
     if request.depth is not None:
         return request.depth
-    if request.colormap is not None or layout == "sheet":
+    if request.output is not None and request.output.suffix.lower() == ".pbm":
+        return "1"
+    if request.colormap is not None or layout in PAGES:
         return "8"
     # Maps have negative and large values, which TIFF can keep; a picture of bytes stays a picture of bytes.
     if output_format == "tiff" and (layout == "maps" or info.dtype.startswith("float")):
@@ -155,24 +166,16 @@ def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: M
     if not kept or is_bit:
         stored = f"{output.depth} bit{'' if is_bit else 's'} as {output.format}"
         notes.append(f"{info.dtype} samples are stored with {stored}; --format tiff keeps float32")
-    factor = tile_factor(output.size_hw)
     if output.kind == "raw" and output.format == "tiff":
         notes.append("tiff holds the raw float maps, a page each; --depth 8 or 16 makes it a picture")
-    if output.kind == "sheet" and factor > 1:
-        notes.append(f"tiles are averages over {factor}x{factor} samples")
     if output.kind == "picture":
-        from convcli.images.formats import picture_notes
+        from convcli.images.losses import picture_notes
 
         metadata = info.metadata._replace(stamp="")  # formats without room for it have a sidecar
         # --compress changes the bytes on disk, never the samples.
         lossy = {key: value for key, value in encoding.items() if key != "compress"}
         notes += picture_notes(output.format, n_planes, metadata, **lossy)
     return notes
-
-
-def tile_factor(size_hw: tuple[int, int]) -> int:
-    """Return the whole factor that brings a map to at most :data:`TILE_PX` pixels a side."""
-    return -(-max(size_hw) // TILE_PX)
 
 
 def check_outputs(request: ApplyRequest, info: ImageInfo, n_colours: int, outputs: tuple[OutputFile, ...]) -> None:
@@ -210,7 +213,7 @@ def _check_output(request: ApplyRequest, info: ImageInfo, output: OutputFile, li
             f"the output would be {height} x {width}, {height * width:,} pixels a map; the limit is {limit:,}",
             hint=f"--max-pixels {height * width} if you mean it",
         )
-    if output.kind == "picture" and request.colormap is not None and len(output.maps) > 1:
+    if output.kind in PICTURES and request.colormap is not None and len(output.maps) > 1:
         raise UsageError(
             f"--colormap colours single maps, and this picture has {len(output.maps)} planes", hint="--channels luma"
         )

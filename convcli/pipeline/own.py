@@ -11,11 +11,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+from convcli.images.files import PART_SUFFIX
+from convcli.pipeline.names import MANIFEST_NAME
+
 #: A stamp as :func:`convcli.pipeline.writers.make_stamp` writes it, in any format that has room for text.
 _STAMP = re.compile(rb'convcli [0-9]\S* (?=\{"input": ")')
 #: Text stands before the pixels, in some formats behind them.
 _HEAD_BYTES, _TAIL_BYTES = 1 << 18, 1 << 16
 _MOST_REPORT_BYTES = 1 << 26
+_REPORT_BEGIN = b'{\n "convcli": "'
 
 
 def read_stamp(path: Path) -> dict[str, Any] | None:
@@ -62,6 +66,17 @@ def is_output(path: Path) -> bool:
         return "in_place" not in stamp  # a photograph that was changed in its place is still one
     reports = (path.with_name(f"{path.name}.json"), path.with_name("report.json"))
     return any(path.name in _listed_in(report) for report in reports)
+
+
+def is_record(path: Path) -> bool:
+    """Return whether a file is a record of ours, or unfinished: nobody expects a search to take it."""
+    if path.suffix == ".json":
+        try:
+            with path.open("rb") as file:
+                return file.read(len(_REPORT_BEGIN)) == _REPORT_BEGIN
+        except OSError:
+            return False
+    return path.name == MANIFEST_NAME or path.suffix == PART_SUFFIX
 
 
 def is_orphan(report: Path) -> bool:

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import Connection, wait
@@ -19,12 +20,12 @@ from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any, Generic, TypeVar
 
 from convcli.pipeline.transforms.base import Stopped
+from convcli.process import ending
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _PR_SET_PDEATHSIG = 1
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Worker:
@@ -47,9 +48,16 @@ class _Worker:
 class _Crew(Generic[T, R]):
     """Children that do the tasks they are sent until they are told to stop."""
 
-    def __init__(self, tasks: Sequence[T], work: Callable[[T], R], stop: Callable[[], None]) -> None:
-        self._tasks, self._work, self._stop = tasks, work, stop
+    def __init__(
+        self,
+        tasks: Sequence[T],
+        work: Callable[[T], R],
+        stop: Callable[[], None],
+        lost: Callable[[T, int, int], R],
+    ) -> None:
+        self._tasks, self._work, self._stop, self.lost = tasks, work, stop, lost
         self.workers: list[_Worker] = []
+        self._stopped_by = 0
 
     def start_one(self) -> None:
         """Fork one more child."""
@@ -57,7 +65,7 @@ class _Crew(Generic[T, R]):
         receiving, orders = context.Pipe(duplex=False)
         answers, sending = context.Pipe(duplex=False)
         ends = (receiving, sending, os.getpid())
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until both sides have handlers
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ending.SIGNALS)  # until both sides have handlers
         try:
             process = context.Process(target=self._serve, args=ends, daemon=True)
             worker = _Worker(process, orders, answers)
@@ -95,18 +103,31 @@ class _Crew(Generic[T, R]):
             return worker, None
 
     def stop(self) -> None:
-        """Let every child end its task, and wait for that."""
+        """Let every child end its task, and wait for that, though not long."""
         for worker in self.workers:
             worker.close()  # one that is about to answer must not wait for a reader
             worker.process.terminate()
+        end = time.monotonic() + ending.GRACE_S
         for worker in self.workers:
-            worker.process.join()
+            worker.process.join(max(end - time.monotonic(), 0))
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the children that are at work, and remove what they leave."""
+        for worker in self.workers:
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+                for number in worker.pending:
+                    self.lost(self._tasks[number], worker.process.pid or 0, -signal.SIGKILL)
 
     def _serve(self, receiving: Connection, sending: Connection, parent: int) -> None:
         """Do tasks, in the child, until there are no more."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
-        signal.signal(signal.SIGTERM, lambda _signal, _frame: self._stop())
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        for number in ending.SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                # Ctrl-C goes to all; the parent decides.
+                signal.signal(number, signal.SIG_IGN if number in ending.OF_TERMINAL else self._stop_for)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ending.SIGNALS)
         # A killed parent cannot end its children: the kernel does it.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         # The parent died before prctl: no signal will come any more.
@@ -118,6 +139,13 @@ class _Crew(Generic[T, R]):
             while True:
                 number = receiving.recv()
                 sending.send((number, self._answer(self._tasks[number])))
+        # Seen by the parent only where it has not sent the signal itself.
+        if self._stopped_by:
+            raise SystemExit(128 + self._stopped_by)
+
+    def _stop_for(self, number: int, _frame: object) -> None:
+        self._stopped_by = number
+        self._stop()
 
     def _answer(self, task: T) -> R | BaseException:
         try:
@@ -161,7 +189,8 @@ def work_apart(
     >>> sorted(work_apart([1, 2, 3], lambda task: task * task, 2, stop=lambda: None, lost=lambda *_: None))
     [(1, 1), (2, 4), (3, 9)]
     """
-    crew = _Crew(tasks, work, stop)
+    crew = _Crew(tasks, work, stop, lost)
+    ending.at_end(crew.kill)
     todo = deque(range(len(tasks)))
     try:
         with contextlib.suppress(OSError):  # no more processes, memory or files than the system allows
@@ -175,7 +204,7 @@ def work_apart(
                     crew.start_one()
                 if worker.pending:
                     number = worker.pending.popleft()
-                    message = number, lost(tasks[number], worker.process.pid or 0, worker.process.exitcode or 0)
+                    message = number, crew.lost(tasks[number], worker.process.pid or 0, worker.process.exitcode or 0)
                 # The task that its process died of is not tried again; the task behind it is.
                 todo.extendleft(reversed(worker.pending))
             else:
@@ -191,3 +220,4 @@ def work_apart(
             yield tasks[number], work(tasks[number])
     finally:
         crew.stop()
+        ending.no_more(crew.kill)

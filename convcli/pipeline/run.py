@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli.errors import ImageError
+from convcli.images import formats
 from convcli.images.files import FileState, fill
 from convcli.images.planes import view_planes
 from convcli.images.reading import open_planes, read_frames
+from convcli.pipeline.names import PAGES
 from convcli.pipeline.output_files import OutputFiles, output_files
 from convcli.pipeline.report import image_report, to_json
 from convcli.pipeline.transforms.base import OutputWriter, Run, Stopped, Tools
-from convcli.pipeline.writers import Job, PictureOutput, make_stamp, open_encoder, open_writer, unpremultiply
+from convcli.pipeline.writers import Job, PictureOutput, RawOutput, make_stamp, open_encoder, unpremultiply
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,9 +29,20 @@ if TYPE_CHECKING:
     from convcli.images.info import Image, ImageInfo, LargeImage
     from convcli.images.planes import PlaneSource
     from convcli.images.write import PictureWriter
+    from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.plan import Plan
 
 Settle = Callable[["Plan", dict[str, Any]], None]
+
+
+def open_writer(job: Job, output: OutputFile) -> OutputWriter:
+    """Open one output: a page, raw maps (also a map in a raw format), or a picture."""
+    if output.kind in PAGES:  # they draw with Pillow, which others do without
+        from convcli.pipeline.sheets import Tiles
+
+        return Tiles(job, output)
+    is_raw = output.kind == "raw" or output.format in formats.RAW
+    return RawOutput(job, output) if is_raw else PictureOutput(job, output)
 
 
 class Pipeline:
@@ -70,7 +83,7 @@ class Pipeline:
         """
         started = time.perf_counter()
         with output_files(plan) as files:
-            writers, sizes = self._run_frames(plan, files) if plan.frames else self._run_picture(plan, files)
+            writers, sizes = self._run_frames(plan, files) if plan.frames else self.run_picture(plan, files)
             report = image_report(plan, writers, sizes, time.perf_counter() - started)
             if plan.report_path is not None:
                 fill(files.open(plan.report_path), f"{to_json(report, indent=1)}\n".encode())
@@ -78,8 +91,10 @@ class Pipeline:
             self._settle(plan, report)
         return report
 
-    def _run_picture(self, plan: Plan, files: OutputFiles) -> tuple[list[OutputWriter], list[int | None]]:
-        """Run one picture, or the frames of a volume."""
+    def run_picture(
+        self, plan: Plan, files: OutputFiles, open_one: Callable[[Job, OutputFile], OutputWriter] = open_writer
+    ) -> tuple[list[OutputWriter], list[int | None]]:
+        """Run one picture, or the frames of a volume; return the writers, and the bytes of the files."""
         first, *others = plan.transform.frames or (plan.source.frame or 0,)
         with open_planes(plan.source.readable, frame=first, **_reading(plan)) as image:
             _refuse_changed(plan, image.info)
@@ -87,7 +102,7 @@ class Pipeline:
             # Some tones need the whole range first, which costs a pass before a sample can be stored.
             ranges = run.ranges(_finish_of(plan)) if _needs_ranges(plan) else None
             job = Job(plan, image, ranges, make_stamp(plan), files)
-            writers = [open_writer(job, output) for output in plan.outputs]
+            writers = [open_one(job, output) for output in plan.outputs]
             run.fill(writers)
             _refuse_changed(plan)
             return writers, [writer.finish() for writer in writers]

@@ -12,11 +12,13 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from convcli.errors import ImageError, KernelError, UsageError, is_url
 from convcli.pipeline.places import open_objects, split_url
+from convcli.process import ending
 
 #: Bytes of copies that are kept; the newest are, whatever they hold, because they are being read.
 _KEPT_BYTES, KEPT = 1 << 30, 64
@@ -38,6 +40,9 @@ def new_folder() -> Path:
             # The prefix has no character that means something in the text of a kernel.
             _folder = Path(tempfile.mkdtemp(prefix="convcli_"))
             atexit.register(remove_all)
+            ending.at_end(remove_all)
+            # Without the lock, which the thread that a signal interrupts may hold.
+            ending.at_end(partial(shutil.rmtree, _folder, ignore_errors=True))
         _n_made += 1
         made = _folder / str(_n_made)
     made.mkdir()

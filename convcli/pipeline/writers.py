@@ -15,13 +15,15 @@ from convcli.images import formats
 from convcli.images.files import vanished
 from convcli.images.planes import select_planes, view_planes
 from convcli.images.write import open_picture
-from convcli.pipeline.outputs import TILE_PX, tile_factor
+from convcli.pipeline.names import PAGES, PICTURES
 from convcli.pipeline.report import conventions, to_json
 from convcli.pipeline.tones import WHITE, Tone, ToneSpec
-from convcli.pipeline.transforms.base import Band, OutputWriter, Ranges
+from convcli.pipeline.transforms.base import Band, Ranges
 from convcli.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from convcli.images.info import Image, LargeImage, Metadata
@@ -49,8 +51,8 @@ def make_stamp(plan: Plan) -> str:
 
 def bind_tone(plan: Plan, output: OutputFile, ranges: Ranges | None) -> Tone:
     """Return the tone of the maps of one output; ``ranges`` are of all maps."""
-    depth = "8" if output.kind == "sheet" else output.depth
-    if ranges is not None and output.kind == "picture":  # one scale for its colours
+    depth = "8" if output.kind in PAGES else output.depth
+    if ranges is not None and output.kind in PICTURES:  # one scale for its colours
         lows, highs = (part.copy() for part in ranges)
         colours = slice(output.maps[0], output.maps[-1] + 1 - (plan.alpha in ("premultiply", "filter")))
         lows[colours], highs[colours] = lows[colours].min(), highs[colours].max()
@@ -63,10 +65,13 @@ def bind_tone(plan: Plan, output: OutputFile, ranges: Ranges | None) -> Tone:
     )
 
 
-def _n_bytes(output: OutputFile) -> int | None:
+def n_bytes(output: OutputFile) -> int | None:
+    """Return the bytes of a finished file, if it has a place."""
     if output.path is None:
         return None
     try:
+        if formats.BY_NAME[output.format].folder:
+            return sum(file.stat().st_size for file in output.path.rglob("*") if file.is_file())
         return output.path.stat().st_size
     except FileNotFoundError:
         raise vanished(output.path) from None
@@ -81,7 +86,7 @@ def open_encoder(job: Job, output: OutputFile, **frames: Any) -> PictureWriter:
         "width_px": output.size_hw[1],
         "n_planes": 3 if _colormap(plan, output) else len(output.maps) + _keeps_alpha(plan, output),
         "depth": output.depth,
-        "metadata": _metadata(job, output),
+        "metadata": metadata_of(job, output),
         **plan.request.encoding,
     }
     if not frames:
@@ -96,7 +101,7 @@ def _keeps_alpha(plan: Plan, output: OutputFile) -> bool:
     return output.kind == "picture" and plan.alpha in ("keep", "premultiply-keep")
 
 
-def _metadata(job: Job, output: OutputFile) -> Metadata:
+def metadata_of(job: Job, output: OutputFile) -> Metadata:
     """Return stamp, profile, resolution and EXIF; a map has only the stamp, for its colours mean nothing."""
     from convcli.images.info import Metadata
 
@@ -109,15 +114,18 @@ def _colormap(plan: Plan, output: OutputFile) -> str | None:
     return plan.request.colormap if output.kind == "map" or len(output.maps) == 1 else None
 
 
-class _Writer:
+class Writer:
     """The common part: an encoder that takes band after band."""
 
     is_raw = False
     one_pass = False
+    tile_px = 0
+    notes: tuple[str, ...] = ()
     _encoder: PictureWriter
 
     def __init__(self, plan: Plan, output: OutputFile, tone: Tone) -> None:
         self.output, self.tone, self._plan = output, tone, plan
+        self.facts: Mapping[str, object] = {}  # more about its file for the report
         self.counts = ToneCounts.zero(len(output.maps))
 
     def append(self, band: Band) -> None:
@@ -129,13 +137,18 @@ class _Writer:
         """Make a band of stored samples ready, where they may be made in one pass."""
         raise NotImplementedError
 
+    def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
+        """Write a tile, where there is a ``tile_px``."""
+        raise NotImplementedError
+
     def finish(self) -> int | None:
         """Put the file in its place; return its bytes, if it has a place."""
         self._encoder.close()
-        return _n_bytes(self.output)
+        self.notes = self._encoder.notes
+        return n_bytes(self.output)
 
 
-class PictureOutput(_Writer):
+class PictureOutput(Writer):
     """A picture of one map, or of a map per plane, with its alpha.
 
     Parameters
@@ -153,14 +166,14 @@ class PictureOutput(_Writer):
             alpha = select_planes(plan.info.plane_names, ("a",), alpha=True)
             self._alpha = view_planes(job.image.planes, alpha, white=plan.info.white)
         self._alpha_scale = WHITE.get(output.depth, 1) / plan.info.white
-        self._unpremultiply = plan.alpha == "premultiply"
-        self.one_pass = self.tone.depth == "8" and not self._unpremultiply
+        self.divides_by_alpha = plan.alpha == "premultiply"
+        self.one_pass = self.tone.depth == "8" and not self.divides_by_alpha
         self._colormap = _colormap(plan, output)
         self._encoder = encoder or open_encoder(job, output)
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
-        if self._unpremultiply:
+        if self.divides_by_alpha:
             maps = unpremultiply(self._plan, maps)
         samples = np.empty((*maps.shape[1:], len(maps)), self.tone.dtype)
         _, counts = self.tone.apply(maps, samples.transpose(2, 0, 1), inplace=True)
@@ -193,7 +206,7 @@ def unpremultiply(plan: Plan, maps: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([colour, alpha[None]])
 
 
-class RawOutput(_Writer):
+class RawOutput(Writer):
     """All maps as float32, as they are before any tone."""
 
     is_raw = True
@@ -205,15 +218,16 @@ class RawOutput(_Writer):
 
         height, width = output.size_hw
         self._encoder = open_raw(
-            job.files.open(output.path),
+            job.files.open(output.path, output.format),
             raw_format=output.format,
             names=tuple(plan.maps[index].label for index in output.maps),
             height_px=height,
             width_px=width,
-            stamp=_metadata(job, output).stamp,
+            stamp=metadata_of(job, output).stamp,
             dtype=plan.request.dtype,
             leading=plan.transform.leading if output.kind == "raw" else (),
         )
+        self.tile_px = self._encoder.tile_px
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Convert to the stored type and count."""
@@ -221,61 +235,8 @@ class RawOutput(_Writer):
         _, counts = self.tone.apply(maps)  # nothing is clipped: maps are stored as they are
         return Band(self._encoder.encode(maps), counts)
 
-
-class SheetOutput(_Writer):
-    """Every map as a labelled tile of one picture; large maps are averaged down by a whole factor."""
-
-    def __init__(self, job: Job, output: OutputFile) -> None:
-        super().__init__(job.plan, output, bind_tone(job.plan, output, job.ranges))
-        self._metadata, self._files = _metadata(job, output), job.files
-        height, width = output.size_hw
-        self.factor = factor = tile_factor(output.size_hw)
-        self._sums = np.zeros((len(output.maps), -(-height // factor), -(-width // factor)), np.float32)
-        rows = np.bincount(np.arange(height) // factor)
-        columns = np.bincount(np.arange(width) // factor)
-        self._areas = rows[:, None] * columns
-
-    def encode(self, maps: NDArray[Any], top: int) -> Band:
-        """Tone the maps and add up each block of factor x factor samples."""
-        samples, counts = self.tone.apply(maps)
-        n_rows, n_columns = samples.shape[1:]
-        columns = np.add.reduceat(samples, np.arange(0, n_columns, self.factor), axis=2, dtype=np.float32)
-        tile_rows = (top + np.arange(n_rows)) // self.factor
-        starts = np.flatnonzero(np.diff(tile_rows, prepend=-1))
-        return Band((tile_rows[starts], np.add.reduceat(columns, starts, axis=1)), counts)
-
-    def append(self, band: Band) -> None:
-        """Add a band's blocks to the tiles."""
-        rows, sums = band.payload
-        self._sums[:, rows] += sums
-        self.counts += band.counts
-
-    def finish(self) -> int | None:
-        """Draw the sheet and put the file in its place; return its bytes, if it has a place."""
-        from convcli.images.colormaps import apply_colormap
-        from convcli.images.sheet import make_sheet
-        from convcli.images.write import write_picture
-
-        tiles = np.rint(self._sums / self._areas).astype(np.uint8)
-        labels = [named.label for named in self._plan.maps]
-        output, request = self.output, self._plan.request
-        drawn = [apply_colormap(tile, request.colormap) for tile in tiles] if request.colormap else list(tiles)
-        sheet = make_sheet(drawn, labels, tile_px=TILE_PX)
-        options = {"picture_format": output.format, "metadata": self._metadata, **request.encoding}
-        write_picture(self._files.open(output.path), sheet, **options)
-        return _n_bytes(output)
-
-
-#: The writer of each kind of output; a map in a raw format is written as raw.
-_WRITERS: dict[str, Any] = {
-    "map": PictureOutput,
-    "picture": PictureOutput,
-    "sheet": SheetOutput,
-    "raw": RawOutput,
-}
-
-
-def open_writer(job: Job, output: OutputFile) -> OutputWriter:
-    """Open one output."""
-    writer: OutputWriter = _WRITERS["raw" if output.format in formats.RAW else output.kind](job, output)
-    return writer
+    def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
+        """Write a tile of the maps; safe in any thread."""
+        _, counts = self.tone.apply(maps)
+        self._encoder.put(maps, top, left)
+        return counts

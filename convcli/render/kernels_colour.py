@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from convcli.render.kernels import Rows, fits, head_lines, kernel_blocks, tap_texts
+from convcli.render.taps import colour, ink
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -67,20 +68,6 @@ def coloured_grid(rows: Rows, *, few: bool = False) -> list[Text]:
     return lines
 
 
-def colour(share: float) -> str:
-    """Return the colour of a tap by its share of the largest: white at 0, red up, blue down.
-
-    Examples
-    --------
-    >>> colour(0.0), colour(1.0), colour(-1.0)
-    ('#f7f7f7', '#b2182b', '#2166ac')
-    """
-    end = (178, 24, 43) if share > 0 else (33, 102, 172)
-    strength = min(1.0, abs(share)) ** 0.6  # small taps still show
-    red, green, blue = (round(247 + (part - 247) * strength) for part in end)
-    return f"#{red:02x}{green:02x}{blue:02x}"
-
-
 def _one_of_three(share: float) -> str:
     return "white" if abs(share) < 0.02 else ("red" if share > 0 else "blue")
 
@@ -88,9 +75,4 @@ def _one_of_three(share: float) -> str:
 def _style(share: float, few: bool) -> str:
     if few:
         return "default" if abs(share) < 0.02 else f"bold white on {_one_of_three(share)}"
-    return f"{_ink(share)} on {colour(share)}"
-
-
-def _ink(share: float) -> str:
-    # Dark cells need light digits.
-    return "#ffffff" if abs(share) > 0.5 else "#202020"
+    return f"{ink(share)} on {colour(share)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from convcli.errors import ConvcliError
+from convcli.process.ending import EXIT_INTERRUPTED
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -14,6 +15,27 @@ def say(text: str, *, err: bool = False) -> None:
         stream.write(f"{text}\n")
         # Both streams may go to one terminal or log: without flush their lines change order.
         stream.flush()
+
+
+def failure_json(error: ConvcliError) -> str:
+    """Return a failure as one line of JSON, for ``--json``.
+
+    Examples
+    --------
+    >>> failure_json(ConvcliError("no", hint="yes"))
+    '{"status": "failed", "error": {"kind": "error", "exit_code": 1, "message": "no", "hint": "yes"}}'
+    """
+    from convcli.pipeline.report import to_json
+
+    return to_json({"status": "failed", "error": error.as_dict()})
+
+
+def interrupted_json(message: str = "interrupted") -> str:
+    """Return an interrupt as one line of JSON, as :func:`failure_json` tells failures."""
+    from convcli.pipeline.report import to_json
+
+    error = {"kind": "interrupted", "exit_code": EXIT_INTERRUPTED, "message": message, "hint": None}
+    return to_json({"status": "failed", "error": error})
 
 
 def complain(error: ConvcliError) -> None:

@@ -1,31 +1,38 @@
-"""Progress of a batch on standard error: a bar on a terminal, plain lines elsewhere (Rich, only for the bar)."""
+"""Progress of a batch on standard error: a bar on a terminal, a line a minute elsewhere (Rich, only for the bar)."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from convcli.errors import EXIT_PARTIAL, ConvcliError
 from convcli.pipeline.clipping import clip_messages
-from convcli.pipeline.report import printable
+from convcli.render.messages import say
 
 if TYPE_CHECKING:
     from convcli.pipeline.batch_files import Outcome
 
 #: The bar is drawn no more often than that, in seconds.
 REDRAW_S = 0.1
+#: A log gets a line no more often than that, in seconds.
+LINE_S = 60.0
 
 
 class Progress:
     """Counts outcomes of a batch of ``total`` inputs; shows nothing unless ``shown``."""
 
-    def __init__(self, total: int, *, shown: bool) -> None:
+    def __init__(self, total: int, *, shown: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._total = total
         self._done = 0
         self._shown = shown
         self._bar: Any = None
         self._drawn = 0.0
+        self._n_failed = 0
+        self._clock = clock
+        self._started = self._told = clock()
 
     def __enter__(self) -> Progress:
         if self._shown and sys.stderr is not None and sys.stderr.isatty():
@@ -51,12 +58,12 @@ class Progress:
 
     def advance(self, outcome: Outcome) -> None:
         """Count one outcome."""
-        state = "failed" if outcome.error else "left alone" if outcome.skipped else "done"
-        self.step(f"{outcome.source.label}: {state}")
+        self.step(failed=outcome.error is not None)
 
-    def step(self, line: str) -> None:
-        """Count one of all; the line is for where there is no bar."""
+    def step(self, *, failed: bool) -> None:
+        """Count one of all."""
         self._done += 1
+        self._n_failed += failed
         if self._bar is not None:
             task = self._bar.tasks[0]
             rate = f"{task.finished_speed or task.speed or 0:.1f}/s"
@@ -65,8 +72,23 @@ class Progress:
             if self._done == self._total or time.monotonic() > self._drawn + REDRAW_S:
                 self._bar.refresh()
                 self._drawn = time.monotonic()
-        elif self._shown and sys.stderr is not None:  # closed by the shell
-            sys.stderr.write(f"{self._done}/{self._total} {printable(line)}\n")
+        elif self._shown and self._done < self._total and self._clock() >= self._told + LINE_S:
+            self._told = self._clock()
+            say(f"convcli: {self._line(self._told - self._started)}", err=True)
+
+    def _line(self, seconds: float) -> str:
+        """Return what is done, and how long the rest will take at that speed."""
+        rate = self._done / seconds
+        left_s = (self._total - self._done) / rate
+        left = (
+            f"{left_s:.0f} s"
+            if left_s < 100
+            else f"{left_s / 60:.0f} min"
+            if left_s < 6000
+            else f"{left_s / 3600:.0f} h"
+        )
+        failed = f", {self._n_failed} failed" if self._n_failed else ""
+        return f"{self._done} of {self._total}{failed}, {rate:.3g} a second, about {left} left"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -120,6 +142,13 @@ class Tally:
         where = f" in {len(self._clipped)} of {self.n_done} inputs (first {self._clipped[0][0]})"
         return clip_messages([one for _, maps in self._clipped for one in maps], where=where)
 
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the batch."""
+        if any(outcome.bug for outcome in self.failed):
+            return ConvcliError.exit_code
+        return EXIT_PARTIAL if self.failed else 0
+
     def summary(self, n_inputs: int, seconds: float) -> dict[str, object]:
         """Return the totals as plain data."""
         return {
@@ -128,6 +157,7 @@ class Tally:
             "done": self.n_done,
             "skipped": self.n_skipped,
             "failed": len(self.failed),
+            "exit_code": self.exit_code,
             "failures": [outcome.as_dict() for outcome in self.failed],
             "seconds": round(seconds, 3),
         }

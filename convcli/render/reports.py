@@ -3,66 +3,74 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convcli.pipeline.report import printable, to_json
+from convcli.render.report_rows import MAP_HEADINGS, SHAPE_HEADINGS, map_rows, shape_row
 from convcli.render.table import render_markdown
 
-_HEADINGS = ("input", "map", "path", "min", "max", "mean", "tone", "clipped low", "clipped high")
-_HTML = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>convcli report</title>
-<style>body{{font:14px sans-serif;margin:2em}}table{{border-collapse:collapse}}
-td,th{{border:1px solid #bbb;padding:.2em .6em;text-align:right}}
-td:first-child,td:nth-child(2),td:nth-child(3){{text-align:left}}</style></head>
-<body><h1>convcli report</h1>
-{body}
-</body></html>
-"""
+if TYPE_CHECKING:
+    from convcli.pipeline.plan import Plan
+
+_NO_SHAPE = ("",) * len(SHAPE_HEADINGS)
 
 
-def _rows(reports: Sequence[Mapping[str, Any]]) -> list[tuple[object, ...]]:
-    """Return a row per map; an input that failed or was left alone has one row that says so."""
-    rows: list[tuple[object, ...]] = []
-    for report in reports:
-        source = report.get("input", {}).get("path", "")
-        if report.get("status") == "failed":
-            rows.append((source, "failed", report["error"]["message"], *[""] * 6))
-        elif report.get("status") == "skipped":
-            rows.append((source, "left alone", report["reason"], *[""] * 6))
-        for one in report.get("maps", ()):
-            numbers = (one["min"], one["max"], one["mean"], one["tone"], one["clipped_low"], one["clipped_high"])
-            rows.append((source, one["name"], one.get("path", ""), *numbers))
-    return rows
+def report_text(
+    reports: Sequence[Mapping[str, Any]], suffix: str, *, plans: Sequence[Plan] = (), command: str = ""
+) -> str:
+    """Return the reports in the format of a suffix: ``.json``, ``.csv``, ``.md`` or ``.html``.
 
-
-def report_text(reports: Sequence[Mapping[str, Any]], suffix: str) -> str:
-    """Return the reports in the format of a suffix: ``.json``, ``.csv``, ``.md`` or ``.html``."""
+    The page runs ``plans`` again for its pictures; without them it has none. ``command`` is the line that made it all.
+    """
     if suffix == ".json":
         # One input gives an object: a script for single pictures need not unpack a list.
         return to_json(reports[0] if len(reports) == 1 else reports, indent=1) + "\n"
-    # File names may hold escape codes, which a terminal that shows the table would obey.
-    rows = [tuple(printable(cell) if isinstance(cell, str) else cell for cell in row) for row in _rows(reports)]
     if suffix == ".csv":
         text = io.StringIO()
         # By default csv ends lines in CR LF, and Unix tools take the CR for a part of the last cell.
         writer = csv.writer(text, lineterminator="\n")
         # Headings without spaces can be names of columns in SQL and data frames.
-        writer.writerow([heading.replace(" ", "_") for heading in _HEADINGS])
-        writer.writerows(rows)
+        writer.writerow([heading.replace(" ", "_") for heading in (*MAP_HEADINGS, *SHAPE_HEADINGS)])
+        writer.writerows(_csv_rows(reports))
         return text.getvalue()
     if suffix == ".md":
-        return render_markdown(_HEADINGS, rows, align="lllrrrlrr") + "\n"
-    head = "".join(f"<th>{heading}</th>" for heading in _HEADINGS)
-    # Escaped: a file may be called <script>.
-    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
-    return _HTML.format(body=f"<table><tr>{head}</tr>\n{body}</table>")
+        return _markdown(reports, command)
+    from convcli.render.pages.report_page import report_page
+
+    return report_page(reports, plans=plans, command=command)
 
 
-def write_report(reports: Sequence[Mapping[str, Any]], path: Path, *, overwrite: bool = False) -> None:
+def _csv_rows(reports: Sequence[Mapping[str, Any]]) -> Iterator[tuple[object, ...]]:
+    """Yield a row per map with the shapes of its layer, and a row for each layer without maps."""
+    for report in reports:
+        told = {one["layer"] for one in report.get("maps", ())}
+        source = printable(str(report.get("input", {}).get("path", "")))
+        for index, layer in enumerate(report.get("layers", ())):
+            if index not in told:
+                yield (source, *[""] * (len(MAP_HEADINGS) - 1), *shape_row(layer))
+        for row, layer in map_rows([report]):
+            yield (*row, *(_NO_SHAPE if layer is None else shape_row(layer)))
+
+
+def _markdown(reports: Sequence[Mapping[str, Any]], command: str) -> str:
+    """Return the command, the layers with their shapes, and the maps."""
+    shapes = [
+        (printable(str(report["input"]["path"])), *shape_row(layer))
+        for report in reports
+        for layer in report.get("layers", ())
+    ]
+    # Indented and not between fences: the line may hold one.
+    parts = [f"    {printable(command)}"] if command else []
+    if shapes:
+        parts.append(render_markdown(("input", *SHAPE_HEADINGS), shapes, align="llrrrrrrlrrrr"))
+    parts.append(render_markdown(MAP_HEADINGS, [row for row, _ in map_rows(reports)], align="lllrrrrlrr"))
+    return "\n\n".join(parts) + "\n"
+
+
+def write_report(text: str, path: Path, *, overwrite: bool = False) -> None:
     """Write a report file, whole or not at all.
 
     Raises
@@ -72,5 +80,4 @@ def write_report(reports: Sequence[Mapping[str, Any]], path: Path, *, overwrite:
     """
     from convcli.images.files import save_bytes
 
-    data = report_text(reports, path.suffix).encode("utf-8", "surrogateescape")
-    save_bytes(path, data, overwrite=overwrite, makes_folder=True)
+    save_bytes(path, text.encode("utf-8", "surrogateescape"), overwrite=overwrite, makes_folder=True)

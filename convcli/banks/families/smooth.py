@@ -13,9 +13,8 @@ from convcli.banks.families.built import built, cos_sin, grid, odd_size, sum_to_
 def gaussian(*, sigma: float, size: int | None, order: int, angle: float, ratio: float) -> KernelBank:
     """Build a sampled Gaussian of sum 1, or its derivative of order 1 to 3 in one direction.
 
-    Derivatives are SciPy's (``gaussian_filter(order=n)``): the normalised Gaussian times a polynomial, as correlation
-    taps, so that order 1 is positive where the picture brightens towards ``angle``. The rest that truncation
-    leaves in the sum of an even derivative is taken out.
+    Derivatives are those of SciPy's ``gaussian_filter(order=n)`` as correlation taps: order 1 is positive where the
+    picture brightens towards ``angle``. The sum that truncation leaves in an even derivative is taken out.
     """
     # 4 sigmas to each side, as SciPy's truncate: a Gaussian is down to 0.03 % there.
     side = odd_size(size, 4 * sigma * max(1.0, ratio))

@@ -44,6 +44,7 @@ def steering_weights(order: str, degrees: float) -> Array:
     return np.array(weights[order])
 
 
+#: The basis kernels as the paper calls them.
 _NAMES = {"g1": ("g1x", "g1y"), "g2": ("g2a", "g2b", "g2c"), "h2": ("h2a", "h2b", "h2c", "h2d")}
 
 

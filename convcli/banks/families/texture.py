@@ -85,6 +85,7 @@ def leung_malik(*, variant: str, size: int) -> KernelBank:
     return built(np.stack(kernels), names, notes=(_CONV2,))
 
 
+#: Across an edge or bar; along it the sigma is three times as large.
 _RFS_SIGMAS = (1.0, 2.0, 4.0)
 
 

@@ -36,7 +36,7 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
         raise KernelError(f"{path}: layout={layout} is for arrays, not for pictures")
     with path.open("rb") as file:
         is_tiff = file.read(2) in (b"II", b"MM")
-    # tifffile keeps 64-bit floats, which Pillow rounds to 32 bits.
+    # tifffile reads floats of 64 bits, which Pillow does not.
     planes, notes = _tiff(path) if is_tiff else _pillow(path)
     return selected(bank_of_array(planes, name=path.stem, layout="ohw", notes=tuple(notes)), entry)
 

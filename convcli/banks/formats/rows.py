@@ -23,6 +23,7 @@ _REMARK = re.compile(r"[#%]\s*(kernel|bias)\s*:(.*)")
 #: Spreadsheets of many countries write 0,5.
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?\Z")
 _QUOTED = re.compile(r'"([^"]*)"|\'([^\']*)\'')
+#: A cell of a header begins with a letter.
 _WORD = re.compile(r"[^\W\d][\w .()-]*\Z")
 #: Words that were meant as numbers: a row of them is no header.
 _NOT_FINITE = ("nan", "inf", "infinity", "na", "null", "none", "pi")

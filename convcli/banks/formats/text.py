@@ -28,6 +28,7 @@ _MATLAB = re.compile(
     r"^[ \t]*[A-Za-z]\w*\s*(\(\s*:\s*,\s*:\s*,\s*\d+\s*\))?\s*=\s*\[([^\[\]]*\]\s*;|[^\[\]]*[;\s][^\[\]]*\])", re.M
 )
 _MAGICK = re.compile(r"\s*\d+(x\d+)?([-+]\d+[-+]\d+)?[@<>]?\s*:")
+#: A list of lists, or a key and its colon.
 _YAML = re.compile(r"^[ \t]*(-\s*\[|-\s*-|-\s+\w+\s*:|[A-Za-z_]\w*\s*:(\s|$))", re.M)
 #: Code and printouts: a call of arrays, braces of C, a factor before a bracket, a transpose, nested brackets.
 _CODE = re.compile(
@@ -38,6 +39,7 @@ _CODE = re.compile(
     r"|^[ \t]*[A-Za-z]\w* =[ \t]*\n\s*([-+.\d]|Columns )|^[ \t]*[A-Za-z]\w*\s*=\s*([A-Za-z][\w.]*\(|\(\s*[(\[])",
     re.M,
 )
+#: ``[[`` or ``[(``, alone or assigned: lists of Python.
 _NESTED = re.compile(r"(?:[A-Za-z_]\w*\s*=\s*)?\[\s*[\[(]")
 _KEY = re.compile(r"^[ \t]*[\"']?([A-Za-z_][\w-]*)[\"']?\s*=(?!=)", re.M)
 #: Syntax that a suffix promises; what the file holds counts, and a note tells it.

@@ -104,7 +104,9 @@ def _submit(number: int, say: Callable[[str], None]) -> Any:
     # Queue, account, time and memory are the site's: ~/.config/dask/jobqueue.yaml names them.
     ours = {"cores": 1, "processes": 1, "memory": "4GiB"}
     given = {key: dask.config.get(f"jobqueue.slurm.{key}", None) for key in ours}
-    cluster = SLURMCluster(**{key: given[key] or value for key, value in ours.items()})
+    # No dashboard: its usual port may be another's, on a node where many work.
+    options = {key: given[key] or value for key, value in ours.items()}
+    cluster = SLURMCluster(**options, scheduler_options={"dashboard": False, "dashboard_address": ":0"})
     say(f"sbatch gets {number} of this job; ~/.config/dask/jobqueue.yaml changes it:")
     for line in cluster.job_script().splitlines():
         say(f"  {line}")

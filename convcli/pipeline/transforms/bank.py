@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli.errors import GeometryError, UsageError
+from convcli.images import formats
 from convcli.images.planes import select_planes
+from convcli.pipeline.names import PICTURES
 from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform
 from convcli.pipeline.transforms.binding import BoundBank, bind_bank, taps_of
 from convcli.pipeline.transforms.combination import Combination, is_picture
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSource
     from convcli.layers.kinds.conv import Conv
+    from convcli.layers.walk import Walk
     from convcli.pipeline.request import ApplyRequest
 
 #: Plans of convolutions kept for images of the same shape.
@@ -54,7 +58,8 @@ class AnyBank(Transform):
         ]
         # A kernel that runs on several planes is drawn once.
         alike = all(len(taps) > 1 and (taps == taps[0]).all() for taps in made)
-        return np.concatenate([taps[:1] if alike else taps for taps in made])
+        planes = np.concatenate([taps[:1] if alike else taps for taps in made])
+        return planes.reshape(-1, *planes.shape[-2:])
 
     def weight_bytes(self) -> bytes:
         """Return everything of the bank that decides maps and their names, as bytes for a digest."""
@@ -62,15 +67,24 @@ class AnyBank(Transform):
         words = (bank.shape, bank.bias, bank.kernel_names, bank.combine, bank.reduction, bank.reduction_op)
         return repr(words).encode() + bank.weight.tobytes()
 
-    def report(self, padding: tuple[Pair, ...], border: Border, engine: str, reason: str) -> dict[str, Any]:
-        """Return kernel, convolution and shapes; keys are the words of the flags, padding is per side."""
+    @abstractmethod
+    def sides(self) -> tuple[Pair, ...]:
+        """Return the padding along each axis, (before, after)."""
+
+    @property
+    def walk(self) -> Walk:
+        """The convolution as a layer, bound to the input; its bias apart."""
+        # Counts come from the arithmetic of `convcli shape`, so that both commands agree.
         from convcli.layers.walk import walk
 
+        return walk([conv_layer(self.request, self.bound, self.sides())], self.input_shape)
+
+    def report(self, border: Border, engine: str, reason: str) -> dict[str, Any]:
+        """Return kernel, convolution and shapes; keys are the words of the flags, padding is per side."""
         request, bank = self.request, self.bank
         bias = self.bound.bias if self.late_bias is None else self.late_bias
-        # Counts come from the arithmetic of `convcli shape`, so that both commands agree.
-        (row,) = walk([conv_layer(request, self.bound, padding)], self.input_shape).rows
-        *frames, (top, bottom), (left, right) = padding
+        (row,) = self.walk.rows
+        *frames, (top, bottom), (left, right) = self.sides()
         conv: dict[str, object] = {
             "mode": request.mode,
             "stride": list(request.stride),
@@ -119,6 +133,10 @@ class Bank(AnyBank):
         """Bias per colour plane that is added behind the engine, if any."""
         return self.bound.late_bias
 
+    def sides(self) -> tuple[Pair, ...]:
+        """Return the padding of rows and columns."""
+        return self.conv.padding
+
     @property
     def uses_torch(self) -> bool:
         """Whether its engine is torch."""
@@ -127,12 +145,16 @@ class Bank(AnyBank):
     def describe(self) -> dict[str, Any]:
         """Return kernel, convolution and shapes."""
         conv = self.conv
-        return self.report(conv.padding, conv.border, conv.engine, conv.reason)
+        return self.report(conv.border, conv.engine, conv.reason)
 
     def start(self, planes: NDArray[Any] | PlaneSource, tools: Tools) -> Run:
         """Return its run, a strip at a time."""
         request = self.request
         tools = tools._replace(threads=request.threads or tools.threads)
+        if request.format and formats.BY_NAME[request.format].folder:
+            from convcli.pipeline.transforms.tiled import TiledRun
+
+            return TiledRun(self.conv, self.bound, self.combination, planes=planes, tools=tools, request=request)
         return ConvRun(self.conv, self.bound, self.combination, planes=planes, tools=tools, request=request)
 
 
@@ -152,6 +174,7 @@ def conv_layer(request: ApplyRequest, bound: BoundBank, padding: tuple[Pair, ...
         dilation=(*ones, *request.dilation),
         output_padding=request.output_padding,
         bias=False,
+        label="convtranspose" if request.transposed else "conv",
     )
 
 
@@ -206,9 +229,9 @@ class BankPlanner:
             )
         selection = select_planes(info.plane_names, request.channels, alpha=False)
         bound = self._bind(selection.names)
-        combination = Combination.of(bank, request.combine or (bank.combine if kind == "picture" else "none"))
+        combination = Combination.of(bank, request.combine or (bank.combine if kind in PICTURES else "none"))
         notes = list(bank.notes)
-        if kind == "picture" and not is_picture(bound, combination):
+        if kind in PICTURES and not is_picture(bound, combination):
             kind = "sheet"
             notes.append(self._why_sheet(len(combination.names(bound.maps, bound.n_kernels))))
         if request.luminance:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from convcli.engine.runner import Runner
     from convcli.engine.store import ToneCounts
     from convcli.images.planes import PlaneSelection, PlaneSource
+    from convcli.layers.walk import Walk
     from convcli.pipeline.names import MapName
     from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.request import ApplyRequest
@@ -47,6 +48,14 @@ class OutputWriter(Protocol):
     tone: Tone
     is_raw: bool
     one_pass: bool
+    facts: Mapping[str, object]
+    #: Losses that only the samples show; complete after :meth:`finish`.
+    notes: tuple[str, ...]
+    #: Side of the tiles that :meth:`put` takes in any order; 0: bands only.
+    tile_px: int
+
+    def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
+        """Write a tile of its maps (M, h, W) at a row and column; in any thread."""
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
@@ -108,6 +117,16 @@ class Transform(ABC):
     def leading(self) -> tuple[int, ...]:
         """Axes before rows and columns of a raw file of all maps."""
         return (len(self.maps),)
+
+    @property
+    @abstractmethod
+    def walk(self) -> Walk:
+        """Layers bound to the input: their shapes and counts."""
+
+    def layer_of(self, map_index: int) -> int:
+        """Return which row of :attr:`walk` gives a map; a bank is one layer."""
+        del map_index
+        return 0
 
     @property
     def late_bias(self) -> NDArray[np.float64] | None:

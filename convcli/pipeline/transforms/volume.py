@@ -16,7 +16,7 @@ from convcli.errors import GeometryError
 from convcli.geometry.arithmetic import Pair, resolve_padding
 from convcli.images.planes import select_planes
 from convcli.pipeline.flags import refuse
-from convcli.pipeline.names import MapName
+from convcli.pipeline.names import PICTURES, MapName
 from convcli.pipeline.transforms.alpha import leave_out_alpha
 from convcli.pipeline.transforms.bank import AnyBank, conv_layer
 from convcli.pipeline.transforms.base import Planned, Run, Tools, WholeRun, crop, whole
@@ -54,13 +54,21 @@ class Volume(AnyBank):
         """Maps and frames, the axes of a raw file before rows and columns."""
         return (len(self.maps) // self.n_out_frames, self.n_out_frames)
 
+    def taps(self, map_index: int) -> NDArray[np.float64]:
+        """Return the taps that made a map: every frame has the same kernels."""
+        return AnyBank.taps(self, map_index % (len(self.maps) // self.n_out_frames))
+
+    def sides(self) -> tuple[Pair, ...]:
+        """Return the padding along frames, rows and columns."""
+        return self.padding
+
     def describe(self) -> dict[str, Any]:
         """Return kernel, convolution and shapes, in the words of a bank's report."""
         from convcli.engine.borders import parse_border
 
         border = parse_border(self.request.padding_mode or "replicate")
         reason = "3-D: a sum of 2-D convolutions over the kernel's depth"
-        report = self.report(self.padding, border, self.request.engine, reason)
+        report = self.report(border, self.request.engine, reason)
         # The layer knows nothing of --combine, which leaves fewer maps.
         report["shape"]["output"][:2] = self.leading
         return report
@@ -119,10 +127,10 @@ def plan_volume(request: ApplyRequest, bank: KernelBank, infos: list[ImageInfo],
     padding = _resolve_padding(request, input_shape[1:], bank.weight.shape[2:])
     n_frames, height, width = conv_layer(request, bound, padding).sizes(input_shape[1:])[1]
     kind = request.kind
-    combination = Combination.of(bank, request.combine or (bank.combine if kind == "picture" else "none"))
+    combination = Combination.of(bank, request.combine or (bank.combine if kind in PICTURES else "none"))
     maps = _name_maps(combination.names(bound.maps, bound.n_kernels), n_frames, by_kernel=kind == "raw")
     notes = [*bank.notes, *leave_out_alpha(request, info), f"{len(frames)} frames are one volume"]
-    if kind == "picture" and not (n_frames == 1 and is_picture(bound, combination)):
+    if kind in PICTURES and not (n_frames == 1 and is_picture(bound, combination)):
         kind = "sheet"
         notes.append(f"{len(maps)} maps of {n_frames} frames are no single picture: drawn as a labelled sheet")
     transform = Volume(

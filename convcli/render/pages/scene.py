@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+#: Pixels around the scene, of the title, between grid and outputs, of a line.
 _MARGIN, _TITLE, _GAP, _LINE = 16, 34, 56, 26
 #: Width of a letter as a share of the size of the type, on the safe side.
 _LETTER = 0.6

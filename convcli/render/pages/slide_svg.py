@@ -6,6 +6,7 @@ import html
 
 from convcli.render.pages.scene import Cell, Scene, type_size
 
+#: The sheet of an SVG stands in the file itself, so that one file is enough.
 _STYLE = """\
 svg{--paper:#fff;--ink:#1b1f24;--line:#8a96a3;--input:#cfe3f8;--hole:#f3f5f7;--output:#d3f0e2;--window:#1f5fa8;--here:#0f8a5f;--tap:#8a2a06}
 @media (prefers-color-scheme:dark){svg{--paper:#14171b;--ink:#eef1f4;--line:#66717d;--input:#27466b;--hole:#1c2127;\

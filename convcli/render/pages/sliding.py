@@ -180,11 +180,11 @@ def make_slide(
         raise UsageError(f"{layer_text!r} has no window of its own to draw", hint=f"one of {', '.join(KINDS)}")
     layer = layers[0]
     if layer.kind in ("conv", "convtranspose"):
-        layer = replace(layer, out_channels=1, groups=1, bias=False)
+        layer = replace(layer, out_channels=1, groups=1, bias=False)  # one plane and one map are drawn
     padding, outputs, _ = layer.sizes(sizes)
     axes = [_axis(layer, axis, size, padding[axis], outputs[axis]) for axis, size in enumerate(sizes)]
     if len(axes) == 1:
-        axes.insert(0, AxisSlide(1, 1, 1, 1, 0, 0, (0,)))
+        axes.insert(0, AxisSlide(1, 1, 1, 1, 0, 0, (0,)))  # one row
     slide = Slide(layer, sizes, outputs, axes[0], axes[1])
     _check_size(slide)
     return slide if values is None and taps is None else _with_numbers(slide, values, taps)
@@ -280,7 +280,7 @@ def number(value: float) -> str:
     >>> number(3.0), number(-1 / 9), number(-0.0)
     ('3', '-0.1111', '0')
     """
-    return f"{value + 0.0:.4g}"
+    return f"{value + 0.0:.4g}"  # no -0
 
 
 def _factor(tap: float) -> str:

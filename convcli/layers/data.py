@@ -1,4 +1,4 @@
-"""A stack's shapes as plain data, which JSON and Markdown reports hold."""
+"""A stack's shapes as plain data, which JSON and the reports of ``apply`` hold."""
 
 from __future__ import annotations
 
