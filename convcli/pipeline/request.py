@@ -14,6 +14,7 @@ from convcli.errors import UsageError, is_url, near_names
 from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
+from convcli.pipeline.contradictions import refuse_contradictions
 from convcli.pipeline.frames import check_frames
 from convcli.pipeline.in_place_flags import SUFFIX_END, contradictions, parse_backup
 from convcli.pipeline.names import check_template
@@ -70,7 +71,8 @@ class ApplyRequest(NamedTuple):
     transposed: Annotated[bool, _switch(_CONV, "Transposed convolution.")] = False
     output_padding: Annotated[Pair, Option(_CONV, "N|HxW", "Of a transposed convolution.", "0", _whole)] = (0, 0)
     bias: Annotated[Floats | None, Option(
-        _CONV, "V[,V...]", "Added to every map, or one value per kernel.", "", flags.parse_floats)] = None
+        _CONV, "V[,V...]|false", "Added to every map, or one value per kernel; false: none.", "",
+        flags.parse_bias)] = None
     mode: Annotated[str, _one_of(
         _CONV, "correlate|convolve", "convolve rotates taps by 180 deg.", "correlate")] = "correlate"
     anchor: Annotated[Pair | None, Option(_CONV, "N|HxW", "Tap over the output sample.", "(k-1)//2", _whole)] = None
@@ -281,5 +283,5 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     changed = [row for row in OPTIONS if row.encodes and getattr(request, row.key) != _DEFAULTS.encoding[row.key]]
     flags.refuse(contradictions(request))
     # Outputs that follow their inputs have many formats: each input is planned with the options that its format takes.
-    flags.refuse_contradictions(request, {} if request.follows_input else {row.key: row.flag for row in changed})
+    refuse_contradictions(request, {} if request.follows_input else {row.key: row.flag for row in changed})
     return request
