@@ -293,4 +293,6 @@ def refuse_contradictions(request: Any, encoding: Mapping[str, str]) -> None:
         (request.nodata is not None and request.device != "cpu", f"--nodata does not run on {request.device}",
          "no --device"),
     ])  # fmt: skip
-    check_format(request.format or "png", depth, encoding, raw=raw)
+    # A picture keeps the format of its input, which only the plan knows.
+    if request.format is not None or request.kind != "picture":
+        check_format(request.format or "png", depth, encoding, raw=raw)
