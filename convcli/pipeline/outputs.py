@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import OutputError, UsageError
 from convcli.images import formats
+from convcli.pipeline.in_place_flags import place_of
 from convcli.pipeline.names import (
     DENSE_TEMPLATE,
     MAP_TEMPLATE,
@@ -85,6 +86,8 @@ class OutputNames(NamedTuple):
         request, source = self.request, self.source
         if request.to_stdout or request.output is not None:
             return request.output
+        if request.in_place and source.path is not None:
+            return place_of(source.path)
         from convcli.banks.bank import safe_name
 
         values = {
