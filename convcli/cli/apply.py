@@ -7,8 +7,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
 from convcli.pipeline.search import count_passed
 from convcli.process import ending, streams
-from convcli.render.messages import complain, interrupted_json, say
+from convcli.render.messages import complain, interrupted_json, say, tell, warn
 
 if TYPE_CHECKING:
     from convcli.pipeline.batch import BatchPlan
@@ -68,17 +68,40 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         return
     # After the dry run, which has nothing to end in order.
     ending.in_order()
-    outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast, owns_process=owns_process)
+    options: dict[str, Any] = {"jobs": run.jobs, "fail_fast": run.fail_fast, "owns_process": owns_process}
     if single:
-        try:
-            with closing(outcomes):  # the record is unlocked before anything is said
-                outcome = next(outcomes)
-        except KeyboardInterrupt:
-            raise _interrupted(0, 1, run) from None
+        outcome = _run_single(batch, request, run, options)
         _write_report(batch, [outcome.as_dict()], request, call)
         _finish_single(outcome, request, run)
     else:
-        _finish_batch(batch, outcomes, request, call)
+        _finish_batch(batch, run_batch(batch, **options), request, call)
+
+
+def _run_single(batch: BatchPlan, request: ApplyRequest, run: RunFlags, options: dict[str, Any]) -> Outcome:
+    """Run the only input; its plan is told before it runs, and a bar is shown while it takes long."""
+    from convcli.pipeline.batch import run_batch
+
+    if batch.plans and not run.quiet and not run.json and not request.to_stdout:
+        from convcli.pipeline.report import describe
+        from convcli.render.apply import shape_lines
+
+        tell("\n".join(shape_lines(describe(batch.plans[0]))))
+    try:
+        with _bar(batch, run) as watch, closing(run_batch(batch, watch=watch, **options)) as outcomes:
+            return next(outcomes)  # the record is unlocked before anything more is said
+    except KeyboardInterrupt:
+        raise _interrupted(0, 1, run) from None
+
+
+def _bar(batch: BatchPlan, run: RunFlags) -> AbstractContextManager[Callable[[float], None] | None]:
+    """Return the bar of a single input, which only people at a terminal see."""
+    if run.quiet or not batch.plans or streams.columns(err=True) is None:
+        return nullcontext()
+    from convcli.render.progress import JobBar
+
+    plan = batch.plans[0]
+    n_samples = sum(len(one.maps) * one.size_hw[0] * one.size_hw[1] for one in plan.outputs)
+    return JobBar(plan.source.label.rpartition("/")[2], n_samples)
 
 
 def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
@@ -161,7 +184,7 @@ def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
     if run.json:
         say(to_json(plan_as_dict(batch)))
     if not run.quiet and not run.json:
-        say(render_plan(batch))
+        tell(render_plan(batch))
     for error in failed:
         complain(error)
     if failed:
@@ -180,9 +203,9 @@ def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> No
     if outcome.report is None:
         say(f"{printable(outcome.source.label)}: left alone, {outcome.skipped}", err=True)
     elif not run.json and not request.to_stdout:
-        from convcli.render.apply import render_image
+        from convcli.render.apply import render_result
 
-        say(render_image(outcome.report))
+        tell(render_result(outcome.report))
     elif not run.json:
         _say(outcome.report["notes"], "note")
     if outcome.report is not None:
@@ -191,7 +214,7 @@ def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> No
 
 def _say(lines: Sequence[str], what: str) -> None:
     for line in lines:
-        say(f"convcli: {what}: {printable(str(line))}", err=True)
+        warn(what, str(line))
 
 
 def _interrupted(n_done: int, n_inputs: int, run: RunFlags) -> SystemExit:
