@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from convcli.errors import UsageError
-from convcli.pipeline.names import check_frames, parse_frames
+from convcli.pipeline.frames import check_frames, parse_frames
 
 PAGES = [np.zeros((16, 12), np.uint8), np.full((16, 12), 255, np.uint8), np.full((16, 12), 90, np.uint8)]
 

@@ -47,6 +47,33 @@ class Parameter(NamedTuple):
             return str(self.default).lower()
         return str(self.default)
 
+    def as_dict(self) -> dict[str, object]:
+        """Return plain data: numbers as numbers; null where a bound or the default depends on the other parameters."""
+        default = list(self.default) if isinstance(self.default, tuple) else self.default
+        whole = self.kind in ("int", "odd", "size")
+        low, high = (int(end) if whole and end is not None else end for end in (self.low, self.high))
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "default": default,
+            "default_text": self.default_text,
+            "unit": self.unit,
+            "low": low,
+            "high": high,
+            "choices": list(self.choices),
+            "about": self.about,
+        }
+
+    @property
+    def range_text(self) -> str:
+        """The values that it takes, as a user would write them."""
+        if self.choices or self.kind == "flag":
+            return ", ".join(self.choices or ("true", "false"))
+        if self.low is None or self.high is None:
+            return ""
+        odd = ", odd" if self.kind == "odd" else ""
+        return f"{format_number(self.low)} to {format_number(self.high)}{odd}"
+
     def read(self, text: str, family: str) -> object:
         """Return the value of ``text``, or raise an error with the bounds and the default."""
         try:
@@ -119,14 +146,6 @@ class Family(NamedTuple):
     aliases: tuple[str, ...] = ()
     fixed: tuple[tuple[str, object], ...] = ()
 
-    @property
-    def parameter_texts(self) -> tuple[str, ...]:
-        """``name=default unit`` for every parameter."""
-        return tuple(
-            f"{parameter.name}={parameter.default_text}{' ' + parameter.unit if parameter.unit else ''}"
-            for parameter in self.parameters
-        )
-
     def read_parameters(self, given: tuple[tuple[str, str], ...]) -> dict[str, object]:
         """Return the value of every parameter, given or default.
 
@@ -163,8 +182,8 @@ def families() -> dict[str, Family]:
 
     Examples
     --------
-    >>> families()["gaussian"].parameter_texts[0]
-    'sigma=1.0 px'
+    >>> families()["gaussian"].parameters[0].default_text
+    '1.0'
     """
     found = {}
     for path in sorted((Path(__file__).parent / "families").glob("*.txt")):

@@ -59,12 +59,12 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     _raise_file_limit()
     from convcli.pipeline.batch import plan_batch, run_batch
 
-    batch = plan_batch(request, sources, resume=run.resume)._replace(not_read=passed)
+    batch = plan_batch(request, sources, resume=run.resume, dry_run=run.dry_run)._replace(not_read=passed)
     # A file of several frames may have become several inputs.
     single = single and batch.n_inputs == 1
     _refuse_report(batch, request, run)
     if run.dry_run:
-        _print_plan(batch, run, single=single)
+        _print_plan(batch, request, run, single=single)
         return
     # After the dry run, which has nothing to end in order.
     ending.in_order()
@@ -105,12 +105,16 @@ def _bar(batch: BatchPlan, run: RunFlags) -> AbstractContextManager[Callable[[fl
 
 
 def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
+    loose = [word for word in words if request.layers is not None and _is_layer(word)]
     is_report = run.report is None or Path(run.report).suffix in (".json", ".md", ".csv", ".html")
     refuse([
         ("" in words, "an input name is empty", "a variable of the shell that is not set? name a file, or ."),
         (request.to_stdout and streams.is_terminal() and not run.dry_run,
          "-o - writes a picture, and standard output is a terminal", "-o FILE, or a pipe: -o - | display"),
         (request.to_stdout and run.json, "-o - and --json both want standard output", "--report FILE.json"),
+        (loose, f"{' '.join(loose)} stands among the inputs",
+         f"layers are one value, in quotes: --layers '{' '.join([request.layers or '', *loose])}'"),
+        ("-" in words and request.stack == "-", "standard input cannot be the image and the stack", "name one of them"),
         ("-" in words and run.files_from == "-", "standard input cannot be the image and the list", "name one of them"),
         (run.null and not run.files_from, "-0 goes with --files-from",
          "find ... -print0 | convcli apply --files-from - -0"),
@@ -119,10 +123,22 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
         (run.resume and request.is_one_file, "--resume is for batches into --out-dir, not for -o",
          "--layout picture --out-dir DIR"),
         (run.resume and request.out_url, "--resume is for local folders", "convcli job plan, or --skip-existing"),
+        (run.resume and request.in_place, "--resume cannot tell a picture that is changed from one that is not yet",
+         "--backup SUFFIX keeps the old files"),
         (run.jobs is not None and run.jobs < 1, f"--jobs {run.jobs} is less than 1",
          "--jobs 1, or leave it out for all cores"),
         (not is_report, f"--report {run.report}: unknown suffix", "FILE.json, FILE.md, FILE.csv or FILE.html"),
     ])  # fmt: skip
+
+
+def _is_layer(word: str) -> bool:
+    """Whether a word that is no file begins as a layer does."""
+    from convcli.layers.text import find_kind
+
+    try:
+        return not os.path.exists(word) and bool(find_kind(word.partition(":")[0].partition("(")[0], 2))  # noqa: PTH110
+    except UsageError:
+        return False
 
 
 def _find(
@@ -131,7 +147,12 @@ def _find(
     """Return the inputs, and whether one file was named, by itself; count what a search passes over."""
     listed = read_list(run.files_from, null=run.null, allow_empty=run.allow_empty) if run.files_from else []
     own: list[Path] = []
-    where: dict[str, Any] = {"out_dir": request.out_dir, "out_url": request.out_url, "skipped": own, "passed": passed}
+    where: dict[str, Any] = {
+        "out_dir": None if request.in_place else request.out_dir,
+        "out_url": request.out_url,
+        "skipped": own,
+        "passed": passed,
+    }
     sources = find_inputs(words, recursive=run.recursive, listed=listed, allow_empty=run.allow_empty, **where)
     if own and not run.quiet:
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
@@ -170,13 +191,15 @@ def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> No
     taken |= {os.path.realpath(plan.source.path) for plan in batch.plans if plan.source.path is not None}
     if os.path.realpath(path) in taken:
         raise OutputError(f"--report {path} is an input or another output", hint="choose another name")
-    if os.path.lexists(path) and not request.overwrite:
+    if os.path.lexists(path) and not (request.overwrite or run.dry_run):
         raise OutputError(f"--report {path} exists", hint="--overwrite replaces it")
 
 
-def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
+def _print_plan(batch: BatchPlan, request: ApplyRequest, run: RunFlags, *, single: bool) -> None:
     from convcli.render.apply import plan_as_dict, render_plan
 
+    if run.report and os.path.lexists(run.report):
+        batch = batch._replace(existing=(*batch.existing, run.report))
     failed = [outcome.error for outcome in batch.settled if outcome.error is not None]
     if single and failed:
         raise failed[0]
@@ -184,7 +207,7 @@ def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
     if run.json:
         say(to_json(plan_as_dict(batch)))
     if not run.quiet and not run.json:
-        tell(render_plan(batch))
+        tell(render_plan(batch, overwrite=request.overwrite))
     for error in failed:
         complain(error)
     if failed:

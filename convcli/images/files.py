@@ -91,8 +91,7 @@ class TargetFile:
         if self.path is None:
             self.file: BinaryIO = target  # type: ignore[assignment]
             return
-        # A name of its own, so that two runs never share one; short, so that a long name stays valid.
-        self._part = self.path.with_name(f"{_part_begin(os.getpid())}{os.urandom(3).hex()}{PART_SUFFIX}")
+        self._part = part_name(self.path)
         _begun.add(self._part)
         with self.explained():
             self.file = _open_new(self._part, makes_folder)
@@ -239,6 +238,11 @@ def save_bytes(path: Path, data: bytes, *, overwrite: bool = False, makes_folder
     if not overwrite and os.path.lexists(path):
         raise OutputError(f"{path} exists", hint="--overwrite, or another name", path=str(path))
     fill(TargetFile(path, overwrite=overwrite, makes_folder=makes_folder), data)
+
+
+def part_name(path: Path) -> Path:
+    """Return a temporary name beside a file: two runs never share one, and it is short, as long names stay valid."""
+    return path.with_name(f"{_part_begin(os.getpid())}{os.urandom(3).hex()}{PART_SUFFIX}")
 
 
 def _discard_begun() -> None:

@@ -91,7 +91,7 @@ FORMATS = (
         keeps=_ALL, options=_EVERY_OPTION, quality=92, most_px=65500,
     ),
     Format(
-        "tiff", (".tif", ".tiff"), _TIFF_MAGIC, (), _ANY_PLANES, ("8", "16", "float"),
+        "tiff", (".tif", ".tiff"), _TIFF_MAGIC, (), _ANY_PLANES, ("8", "16", "1", "float"),
         frozenset({"icc", "dpi", "stamp"}), _COMPRESS, animated=True, windows=True,
     ),
     Format(
@@ -113,7 +113,7 @@ FORMATS = (
     Format("bmp", (".bmp", ".dib"), (b"BM",), ("BmpImagePlugin", "BmpImageFile"), (1, 3), keeps=frozenset({"dpi"})),
     Format("tga", (".tga",), (), ("TgaImagePlugin", ""), (1, 3, 4), options=_COMPRESS, most_px=65535),
     Format(
-        "ppm", (".ppm", ".pgm", ".pbm", ".pnm"), _PPM_MAGIC, (), (1, 3), ("8", "16"), frozenset({"stamp"}),
+        "ppm", (".ppm", ".pgm", ".pbm", ".pnm"), _PPM_MAGIC, (), (1, 3), ("8", "16", "1"), frozenset({"stamp"}),
         windows=True,
     ),
     Format("pfm", (".pfm",), _PFM_MAGIC, (), (1, 3), ("float",), windows=True),
@@ -211,6 +211,10 @@ def check_picture(picture_format: str, n_planes: int, depth: str, size_hw: tuple
         others = able("planes", n_planes)
         hint = f"--format {' or '.join(others)}" if others else "--format npy, or --layout maps"
         raise OutputError(f"{picture_format} cannot store {n_planes} planes", hint=hint)
+    if depth == "1" and n_planes != 1:
+        raise OutputError(
+            f"{picture_format} stores 1 bit in one plane, not {n_planes}", hint="--channels luma, or --layout maps"
+        )
     if depth == "16" and row.deep_planes and n_planes not in row.deep_planes:
         raise OutputError(
             f"{picture_format} cannot store {n_planes} planes of 16 bits", hint="--depth 8, or --format png or tiff"

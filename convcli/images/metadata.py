@@ -99,3 +99,18 @@ def _dpi(info: Mapping[Any, Any]) -> tuple[float, float] | None:
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
     return (across, down) if 1 < across < 1e6 and 1 < down < 1e6 else None
+
+
+def tiff_metadata(page: Any, orientation: int) -> Metadata:
+    """Return the metadata of a page as tifffile sees it, with an orientation that pictures keep."""
+    icc, dpi, exif = page.tags.valueof(34675), None, None
+    try:
+        across, down = page.get_resolution(unit=2)
+        if 1 < across < 1e6 and 1 < down < 1e6:
+            dpi = (float(across), float(down))
+    except (KeyError, ValueError, ZeroDivisionError, TypeError):
+        pass
+    if orientation != 1:
+        exif = orientation_block(orientation)
+    icc = icc if isinstance(icc, bytes) and icc else None
+    return Metadata(icc=icc, dpi=dpi, exif=exif, left_out=left_out({}, page.tags))

@@ -149,7 +149,7 @@ def _float_type(token: bytes) -> np.dtype[Any]:
 
 
 class PpmWriter:
-    """Write binary PGM (P5) or PPM (P6), 8 or 16 bits, row by row.
+    """Write binary PBM (P4), PGM (P5) or PPM (P6), 1, 8 or 16 bits, row by row.
 
     The text stamp becomes comment lines.
     """
@@ -158,13 +158,16 @@ class PpmWriter:
         self._file = file
         self._dtype = np.dtype(">u2" if picture.depth == "16" else "u1")
         comments = "".join(f"# {line}\n" for line in picture.metadata.stamp.splitlines())
-        maxval = 65535 if picture.depth == "16" else 255
-        kind = "P6" if picture.n_planes == 3 else "P5"
-        head = f"{kind}\n{comments}{picture.width_px} {picture.height_px}\n{maxval}\n"
+        self._is_bit = picture.depth == "1"
+        maxval = {"1": "", "8": "255\n", "16": "65535\n"}[picture.depth]
+        kind = "P4" if self._is_bit else "P6" if picture.n_planes == 3 else "P5"
+        head = f"{kind}\n{comments}{picture.width_px} {picture.height_px}\n{maxval}"
         file.write(head.encode("utf-8", "replace"))
 
     def encode(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Return the rows in the file's byte order."""
+        """Return the rows in the file's byte order; in a PBM 1 is black."""
+        if self._is_bit:
+            return np.packbits(rows.reshape(len(rows), -1) == 0, axis=1)
         return np.array(rows, dtype=self._dtype, order="C")
 
     def append(self, band: NDArray[Any]) -> None:

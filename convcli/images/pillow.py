@@ -18,6 +18,7 @@ from convcli.images.formats import Format
 from convcli.images.info import ImageInfo
 from convcli.images.metadata import read_metadata
 from convcli.images.planes import turn_upright
+from convcli.images.png_check import check_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,6 +92,8 @@ class PillowDecoder:
         """Return the samples, shape (H, W, P), in ``info.dtype``."""
         info = self.info
         samples = self._decode_deep() if self._deep else pixels_of(_converted(self._image, info))
+        if self._name == "png":
+            check_rows(self._file, samples)
         if self._shift:
             samples >>= self._shift
         if self._key is not None:

@@ -1,4 +1,4 @@
-"""A TIFF writer that takes pages and bands of rows in order: 8 and 16 bits, 32-bit float, any number of planes.
+"""A TIFF writer that takes pages and bands of rows in order: 1, 8 and 16 bits, 32-bit float, any number of planes.
 
 Pillow cannot store 16-bit or float colour. Baseline TIFF 6.0 is small enough to write out: each band becomes a strip,
 the directory of tags follows the strips of its page, and the pointers before it are filled in last. Files past 4 GiB
@@ -26,7 +26,7 @@ _SHORT, _LONG, _ASCII, _RATIONAL, _UNDEFINED, _LONG8 = 3, 4, 2, 5, 7, 16
 _BYTES_OF = {_SHORT: 2, _LONG: 4, _ASCII: 1, _RATIONAL: 8, _UNDEFINED: 1, _LONG8: 8}
 #: NumPy's kind of a type → SampleFormat.
 _SAMPLE_FORMAT = {"u": 1, "i": 2, "f": 3}
-_DTYPE = {"8": np.uint8, "16": np.uint16, "float": np.float32}
+_DTYPE = {"1": np.uint8, "8": np.uint8, "16": np.uint16, "float": np.float32}
 #: Compression by zlib; 32946 is an older number for the same.
 _DEFLATE = 8
 #: Bytes of samples beyond which offsets need 64 bits; a MiB is left for tags.
@@ -68,6 +68,7 @@ class TiffWriter:
         self._file = file
         self._width, self._height, self._n_planes = picture.width_px, picture.height_px, picture.n_planes
         self._dtype = np.dtype(dtype or _DTYPE[picture.depth]).newbyteorder("<")
+        self._bits = 1 if picture.depth == "1" else self._dtype.itemsize * 8
         self._metadata = picture.metadata
         self._level = {"fast": 0, "default": 6, "small": 9}[picture.compress]
         self._n_pages, self._page_names = n_pages, page_names
@@ -84,7 +85,10 @@ class TiffWriter:
 
     def encode(self, rows: NDArray[Any]) -> TiffBand:
         """Turn a band of rows (h, W, P) or (h, W) into a strip; may run in any thread."""
-        data = np.ascontiguousarray(rows, dtype=self._dtype)
+        if self._bits == 1:
+            data = np.packbits(rows.reshape(len(rows), -1) != 0, axis=1)
+        else:
+            data = np.ascontiguousarray(rows, dtype=self._dtype)
         raw = data.reshape(-1).view(np.uint8).data
         return TiffBand(zlib.compress(raw, self._level) if self._level else bytes(raw), len(data))
 
@@ -155,7 +159,7 @@ class TiffWriter:
         tags = [
             (256, _LONG, struct.pack("<I", self._width)),
             (257, _LONG, struct.pack("<I", self._height)),
-            (258, _SHORT, struct.pack(f"<{n_planes}H", *[self._dtype.itemsize * 8] * n_planes)),
+            (258, _SHORT, struct.pack(f"<{n_planes}H", *[self._bits] * n_planes)),
             (259, _SHORT, struct.pack("<H", _DEFLATE if self._level else 1)),
             (262, _SHORT, struct.pack("<H", 2 if colour == 3 else 1)),
             (273, kind, struct.pack(f"<{n_strips}{code}", *(start for start, _, _ in self._strips))),

@@ -16,11 +16,11 @@ import tifffile  # noqa: TID253
 
 from convcli.errors import ImageError
 from convcli.images.bits import bits_notes
-from convcli.images.info import ImageInfo, Metadata, check_count
-from convcli.images.metadata import ORIENTATION_TAG, left_out, orientation_block
+from convcli.images.info import ImageInfo, check_count
+from convcli.images.metadata import ORIENTATION_TAG, tiff_metadata
 from convcli.images.pillow import pixels_of
 from convcli.images.planes import divide_alpha, inks_to_rgb, reverse_grey, turn_upright
-from convcli.images.windows import RawRows, SegmentRows, decode_lzw, open_tiff_page, unpack_bits
+from convcli.images.windows import RawRows, SegmentRows, decode_lzw, open_tiff_page, undo_float_predictor, unpack_bits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +29,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # without a han
 _READABLE = {"uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64", "bool"}
 #: PhotometricInterpretation, tag 262.
 _WHITE_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 2, 3, 5, 6, (8, 9)
+_FLOAT_PREDICTOR = 3
 _LZW, _PILLOW = 5, (2, 3, 4, 6, 7, 50001)  # faxes, both kinds of JPEG, WebP
 #: Sizes of samples that tifffile unpacks; others are unpacked here.
 _WHOLE_BITS = (1, 8, 16, 32, 64)
@@ -70,13 +71,18 @@ class TiffDecoder:
         found = page.tags.valueof(ORIENTATION_TAG, default=1)
         self._found = found if found in range(1, 9) else 1
         self._turn = self._found if self._orientation == "apply" else 1
+        if self._compression == 1:
+            page.predictor = 1  # the tag is for compressed data (TIFF 6.0 §14)
+        # tifffile undoes it with imagecodecs only.
+        is_apart = page.predictor == _FLOAT_PREDICTOR and page.dtype is not None and page.dtype.kind == "f"
+        self._own_floats = is_apart and _FLOAT_PREDICTOR not in tifffile.TIFF.UNPREDICTORS
         self._check_kind()
         # The same pictures come out whether imagecodecs is there or not; it is needed for JPEG of 12 bits.
         for_pillow = self._compression in _PILLOW and (self._bits in (1, 8) or not self._can_decode())
         subsampled = self._photometric == _YCBCR and self._compression not in _PILLOW
         self._pillow = open_tiff_page(self._file, frame) if for_pillow or subsampled else None
         # tifffile is told that LZW strips are not compressed: it gets them decoded, and undoes predictor and byte order
-        self._own_lzw = self._compression == _LZW and not self._can_decode()
+        self._own_lzw = self._compression == _LZW and _LZW not in tifffile.TIFF.DECOMPRESSORS
         if self._own_lzw:
             page.compression = 1
         self._describe(n_pages)
@@ -90,7 +96,7 @@ class TiffDecoder:
             samples = pixels_of(plain)  # Pillow turns a TIFF upright by itself
             return samples if self._turn != 1 else turn_upright(samples, {6: 8, 8: 6}.get(self._found, self._found))
         page = self._page
-        if self._own_lzw or self._bits not in _WHOLE_BITS:
+        if self._own_lzw or self._own_floats or self._bits not in _WHOLE_BITS:
             n_rows = -(-page.imagelength // self._segment_rows())
             samples = np.concatenate([self._decode_row(index) for index in range(n_rows)])
         else:
@@ -128,7 +134,7 @@ class TiffDecoder:
             raise ImageError(f"cannot be decoded ({self._bits} bits a sample)", hint="store it with 8, 16 or 32 bits")
         if self._photometric == _PALETTE and (n_planes != 1 or self._bits > 8):
             raise ImageError("cannot be decoded (TIFF palette of this kind)", hint="convert it to RGB first")
-        if self._compression not in (1, _LZW, *_PILLOW) and not self._can_decode():
+        if self._compression not in _PILLOW and not self._can_decode():
             raise ImageError(
                 f"cannot be decoded (compression {self._compression}, predictor {int(page.predictor)})",
                 hint="pip install imagecodecs, or store it uncompressed",
@@ -139,9 +145,9 @@ class TiffDecoder:
 
     def _can_decode(self) -> bool:
         """Return whether tifffile decodes the page with the packages there are."""
-        known, undone = tifffile.TIFF.DECOMPRESSORS, tifffile.TIFF.UNPREDICTORS
+        is_known = self._compression in (1, _LZW) or self._compression in tifffile.TIFF.DECOMPRESSORS
         predictor = self._page.predictor
-        return (self._compression == 1 or self._compression in known) and (predictor == 1 or predictor in undone)
+        return is_known and (predictor == 1 or self._own_floats or predictor in tifffile.TIFF.UNPREDICTORS)
 
     def _sample_notes(self, n_pages: int, dtype: str) -> list[str]:
         """Note what the tags leave open, and what reading changes."""
@@ -186,7 +192,7 @@ class TiffDecoder:
             height, width = width, height
         if self._orientation == "ignore" and self._found != 1:
             notes.append(f"orientation {self._found} is ignored")
-        metadata = _metadata(page, self._found if self._orientation == "keep" else 1)
+        metadata = tiff_metadata(page, self._found if self._orientation == "keep" else 1)
         if mode == "CMYK":
             metadata = metadata._replace(icc=None)  # it describes inks that are gone
         self.info = ImageInfo(
@@ -274,23 +280,11 @@ class TiffDecoder:
         n_planes = 1 if page.axes == "SYX" else page.samplesperpixel
         if self._own_lzw and data:
             data = decode_lzw(data, rows, -(-width * n_planes * self._bits // 8), int(page.fillorder))
-        if self._bits in _WHOLE_BITS:
+        if self._bits in _WHOLE_BITS and not self._own_floats:
             segment, _, shape = page.decode(data, at, jpegtables=page.jpegtables)
             return None if segment is None else segment.reshape(shape[1], shape[2], -1)
         if not self._own_lzw and self._compression != 1:
             data = tifffile.TIFF.DECOMPRESSORS[self._compression](data)
+        if self._own_floats:
+            return undo_float_predictor(data, (rows, width, n_planes), page.dtype) if data else None
         return unpack_bits(data, rows, width, n_planes, self._bits).astype(page.dtype)
-
-
-def _metadata(page: tifffile.TiffPage, orientation: int) -> Metadata:
-    icc, dpi, exif = page.tags.valueof(34675), None, None
-    try:
-        across, down = page.get_resolution(unit=2)
-        if 1 < across < 1e6 and 1 < down < 1e6:
-            dpi = (float(across), float(down))
-    except (KeyError, ValueError, ZeroDivisionError, TypeError):
-        pass
-    if orientation != 1:
-        exif = orientation_block(orientation)
-    icc = icc if isinstance(icc, bytes) and icc else None
-    return Metadata(icc=icc, dpi=dpi, exif=exif, left_out=left_out({}, page.tags))

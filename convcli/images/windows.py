@@ -175,3 +175,23 @@ def unpack_bits(data: bytes, rows: int, width: int, n_planes: int, bits: int) ->
     packed = np.frombuffer(data, np.uint8, rows * n_row).reshape(rows, n_row)
     single = np.unpackbits(packed, axis=1, count=width * n_planes * bits).reshape(rows, width, n_planes, bits)
     return single @ (1 << np.arange(bits - 1, -1, -1, dtype=np.int64))
+
+
+def undo_float_predictor(data: bytes, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return float samples (H, W, P) of TIFF's predictor 3 (Adobe's TIFF Technical Note 3).
+
+    The bytes of a row lie apart, all first ones before all second ones, and each is a difference from the pixel before.
+
+    Examples
+    --------
+    >>> undo_float_predictor(bytes([63, 0, 65, 64, 0, 0, 0, 0]), (1, 2, 1), np.dtype("f4")).ravel()
+    array([1., 3.], dtype=float32)
+    """
+    rows, width, n_planes = shape
+    n_bytes = rows * width * n_planes * dtype.itemsize
+    if len(data) < n_bytes:
+        raise ImageError(f"is truncated: {n_bytes - len(data):,} bytes missing", hint="copy it again")
+    differences = np.frombuffer(data, np.uint8, n_bytes).reshape(rows, -1, n_planes)
+    apart = np.add.accumulate(differences, axis=1, dtype=np.uint8).reshape(rows, dtype.itemsize, -1)
+    together = np.ascontiguousarray(apart.swapaxes(1, 2)).view(dtype.newbyteorder(">"))
+    return together.reshape(shape).astype(dtype.newbyteorder("="))

@@ -265,15 +265,19 @@ def refuse_contradictions(request: Any, encoding: Mapping[str, str]) -> None:
     raw = request.kind == "raw" or request.format in formats.RAW
     one_file, depth = request.is_one_file, request.depth
     refuse([
-        (not request.kernels and not request.stack, "no kernel given",
+        (not request.kernels and not request.runs_layers, "no kernel given",
          "-k sobel; `convcli kernels list` shows the names"),
-        (request.kernels and request.stack, "--kernel and --stack exclude each other",
-         "put the kernel into the stack file"),
+        (request.kernels and request.runs_layers, "--kernel excludes --layers and --stack",
+         "--layers 'conv:KERNEL maxpool:2'"),
+        (request.layers is not None and request.stack is not None, "--layers and --stack exclude each other",
+         "put all layers into one of them"),
+        (request.until is not None and request.stack is None, "--until is for ONNX models", "--stack MODEL.onnx"),
         (request.overwrite and request.skip_existing, "--overwrite and --skip-existing exclude each other",
          "keep one of them"),
         (one_file and request.out_dir != Path(), "--out-dir does nothing beside -o", "keep one of them"),
         (one_file and request.name is not None, "--name does nothing beside -o", "keep one of them"),
-        (request.outputs != "last" and request.stack is None, "--outputs is for stacks", "add --stack FILE"),
+        (request.outputs != "last" and not request.runs_layers, "--outputs is for layers",
+         "--layers 'conv:sobel relu', or --stack FILE"),
         (raw and request.tone != "auto", "--tone does nothing to raw maps", "a picture format, or no --tone"),
         (raw and request.colormap is not None, "--colormap does nothing to raw maps", "a picture format"),
         (raw and depth in ("1", "8", "16"), "raw maps are float32", "--depth float, or a picture format"),
@@ -293,4 +297,4 @@ def refuse_contradictions(request: Any, encoding: Mapping[str, str]) -> None:
         (request.nodata is not None and request.device != "cpu", f"--nodata does not run on {request.device}",
          "no --device"),
     ])  # fmt: skip
-    check_format(request.format or "png", depth, encoding, raw=raw)
+    check_format(request.format or "png", None if request.follows_input else depth, encoding, raw=raw)

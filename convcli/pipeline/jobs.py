@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError, is_url
 from convcli.images import formats
+from convcli.layers.library import is_model
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import is_folder_url
 from convcli.pipeline.objects import PAGE, Entry, Folder, Objects
@@ -73,6 +74,8 @@ def _checked(request: ApplyRequest, flags: Mapping[str, Any]) -> dict[str, Any]:
     refuse([
         (request.is_one_file, "-o is one file, and a job has many inputs", "--layout picture --out-dir DIR"),
         ("out_dir" not in flags, "a job needs a folder for its outputs", "--out-dir DIR"),
+        (is_model(request.stack), "a job holds layers, and a model's depend on the image's size",
+         "convcli apply, or its first layers as a stack file"),
         (request.skip_existing, "--skip-existing does nothing to a job", "a job does what is missing"),
         (request.name is not None and not _TELLS_APART.match(request.name or ""),
          f"--name {request.name!r} could give two inputs one name, and a job cannot see them together",
@@ -84,7 +87,9 @@ def _checked(request: ApplyRequest, flags: Mapping[str, Any]) -> dict[str, Any]:
     if is_url(str(given.get("stack", ""))):
         given["stack"] = str(given["stack"]).rpartition("/")[2]
     for key in {"out_dir", "stack"} & given.keys():
-        given[key] = _whole(str(given[key]))
+        # A stack that ships has a name and no path.
+        if key == "out_dir" or Path(given[key]).exists():
+            given[key] = _whole(str(given[key]))
     return given
 
 

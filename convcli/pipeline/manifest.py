@@ -49,7 +49,7 @@ def parameter_key(plan: Plan) -> str:
     """Return a digest of what decides an output's pixels besides the input: flags, taps, version."""
     values = plan.request._asdict()
     flags = {row.key: values[row.key] for row in OPTIONS if row.changes_pixels and row.key in values}
-    digest = hashlib.blake2b(to_json([__version__, flags]).encode(), digest_size=16)
+    digest = hashlib.blake2b(to_json([__version__, flags], exact=True).encode(), digest_size=16)
     digest.update(plan.transform.weight_bytes())
     return digest.hexdigest()
 
@@ -278,7 +278,7 @@ class Manifest:
 
     def _append(self, entry: dict[str, object]) -> None:
         assert self._file is not None, "the record is not locked"
-        line = f"{to_json({**entry, 'run': self._run})}\n".encode(errors="surrogateescape")
+        line = f"{to_json({**entry, 'run': self._run}, exact=True)}\n".encode(errors="surrogateescape")
         try:
             with self._lock:
                 append_line(self._file, line)

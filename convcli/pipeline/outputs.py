@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import OutputError, UsageError
 from convcli.images import formats
+from convcli.pipeline.in_place_flags import place_of
 from convcli.pipeline.names import (
     DENSE_TEMPLATE,
     MAP_TEMPLATE,
@@ -84,6 +85,8 @@ class OutputNames(NamedTuple):
         request, source = self.request, self.source
         if request.to_stdout or request.output is not None:
             return request.output
+        if request.in_place and source.path is not None:
+            return place_of(source.path)
         from convcli.banks.bank import safe_name
 
         output_format = request.format or "png"
@@ -143,6 +146,8 @@ def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_for
         return "float"
     if request.depth is not None:
         return request.depth
+    if request.output is not None and request.output.suffix.lower() == ".pbm":
+        return "1"
     if request.colormap is not None or layout in PAGES:
         return "8"
     # Maps have negative and large values, which TIFF can keep; a picture of bytes stays a picture of bytes.

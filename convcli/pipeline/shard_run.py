@@ -93,7 +93,7 @@ def run_shard(
     entries = job.entries(task.shard)[task.first : task.end]
     sources = [_source(job.facts["input"], entry) for entry in entries]
     labels = {source.label: entry for source, entry in zip(sources, entries, strict=True)}
-    plans, settled = plan_each(_planner(to_json(job.facts)), sources)
+    plans, settled = plan_each(_planner(to_json(job.facts, exact=True)), sources)
     batch = BatchPlan(plans=tuple(plans), settled=tuple(settled), finish=_finish, tolerant=True)
     found: dict[str, list[Row]] = {entry.name: [] for entry in entries}
     failed = set()
@@ -158,7 +158,8 @@ def refuse_other_versions(planned: dict[str, str]) -> None:
 
 def encode(loaded: KernelBank | Stack) -> dict[str, object]:
     """Return a bank, every bit of its taps, or the text of a stack, as plain data."""
-    from convcli.layers.stack import Stack, dump_stack
+    from convcli.layers.dump import dump_stack
+    from convcli.layers.stack import Stack
 
     if isinstance(loaded, Stack):
         # Files of weights stay where they are: workers must see them under the same name.
@@ -227,6 +228,6 @@ def _rows(entry: Entry, outcome: Outcome) -> list[Row]:
         file = files[one["path"]]
         row: Row = {"input": entry.name, "etag": entry.etag, "output": file["name"], "bytes": file["bytes"]}
         row["digest"] = file["digest"]
-        values = ("kernel", "channel", "min", "max", "mean", "clipped_low", "clipped_high", "not_a_number")
+        values = ("kernel", "channel", "min", "max", "mean", "std", "clipped_low", "clipped_high", "not_a_number")
         rows.append(row | {key: one[key] for key in values})
     return rows

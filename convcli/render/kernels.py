@@ -28,6 +28,8 @@ MOST_IN_FULL = 9
 _WIDTH = 100
 #: Columns of a list that a shape may fill.
 _LONGEST_SHAPE = 21
+#: Characters of a use with other names: lines stay within 120 columns.
+_LONGEST_USE = 71
 #: Marks a row of a picture of taps; two columns of text each.
 _MOST_MARKS = 64
 #: From faint to heavy; no sign is in both, so that a picture can be read without colours.
@@ -54,12 +56,22 @@ def render_list(entries: Sequence[KernelEntry], *, source: bool = False) -> str:
                 f"{entry.name}:{entry.first_parameter}=…" if entry.parameters and entry.name in fixed else entry.name
             ),
             entry.shape if len(entry.shape) <= _LONGEST_SHAPE else f"{entry.shape[: _LONGEST_SHAPE - 1]}…",
-            printable(entry.summary),
+            printable(_use(entry)),
             *([printable(entry.source)] if source else []),
         )
         for entry in entries
     ]
     return render_table(("name", "shape", "what for", "source")[: 3 + source], rows)
+
+
+def _use(entry: KernelEntry) -> str:
+    """Return the use of a kernel, with its other names as far as the line has room."""
+    for count in range(len(entry.aliases), 0, -1):
+        more = ", …" if count < len(entry.aliases) else ""
+        text = f"{entry.summary} (also {', '.join(entry.aliases[:count])}{more})"
+        if len(text) <= _LONGEST_USE:
+            return text
+    return entry.summary
 
 
 def render_bank(bank: KernelBank, stats: Sequence[KernelStats], *, in_full: bool, first: str) -> str:
