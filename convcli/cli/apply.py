@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
 from convcli.errors import EXIT_PARTIAL, OutputError, UsageError, is_url
+from convcli.images.folders import is_folder
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
 from convcli.pipeline.places import open_objects, split_url
@@ -163,7 +164,7 @@ def _find(
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
     named = len(words) == 1 and not listed and not is_folder_url(words[0])
-    return sources, named and not os.path.isdir(words[0])  # noqa: PTH112 - raises nothing
+    return sources, named and not is_folder(words[0])
 
 
 def _raise_file_limit() -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError, is_url
 from convcli.images import formats
+from convcli.images.folders import is_folder
 from convcli.layers.library import is_model
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import is_folder_url
@@ -110,7 +111,7 @@ def find_source(
     UsageError
         There is no input.
     """
-    if len(words) == 1 and not listed and (is_folder_url(words[0]) or Path(words[0]).is_dir()):
+    if len(words) == 1 and not listed and (is_folder_url(words[0]) or is_folder(words[0])):
         stored = is_url(words[0])
         root = _whole(words[0].rstrip("/") or "/")
         left = [f"{each.removeprefix(root).strip('/')}/" for each in leave if each.startswith(root)]
@@ -138,7 +139,7 @@ def _named(names: Sequence[str]) -> Iterator[list[Entry]]:
     for first in range(0, len(names), PAGE):
         page = []
         for name in names[first : first + PAGE]:
-            if name == "-" or is_folder_url(name) or Path(name).is_dir():
+            if name == "-" or is_folder_url(name) or is_folder(name):
                 kind = "standard input" if name == "-" else "a folder beside other inputs"
                 raise ImageError(f"{name} is {kind}", hint="one folder, or names of files, or --files-from FILE")
             path = _whole(name)

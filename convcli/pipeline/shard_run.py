@@ -7,7 +7,6 @@ are kept for the next shard of the same job in this process.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import UsageError, is_url
+from convcli.images.folders import digest_of
 from convcli.pipeline.batch import BatchPlan, run_batch
 from convcli.pipeline.batch_files import Outcome
 from convcli.pipeline.batch_plan import plan_each
@@ -208,8 +208,7 @@ def _finish(plan: Plan, report: dict[str, Any]) -> None:
     """Add digests of the files, and their names below the output folder; put them into their store."""
     for output, entry in zip(plan.outputs, report["outputs"], strict=True):
         assert output.path is not None, "a job has a folder of outputs"
-        with output.path.open("rb") as file:
-            entry["digest"] = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        entry["digest"] = digest_of(output.path)
         entry["name"] = Path(os.path.relpath(output.path, plan.request.out_dir)).as_posix()
     if plan.request.out_url:
         from convcli.pipeline.publish import publish
