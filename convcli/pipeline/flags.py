@@ -258,10 +258,7 @@ def check_format(name: str, depth: str | None, encoding: Mapping[str, str], *, r
 
 
 def refuse_contradictions(request: Any, encoding: Mapping[str, str]) -> None:
-    """Refuse flags that exclude each other, and flags that would be ignored.
-
-    ``request`` is an ``ApplyRequest``; ``encoding`` has the flags of the encoder that were given, by field.
-    """
+    """Refuse flags of a request that exclude each other or would be ignored; ``encoding`` has those of the encoder."""
     raw = request.kind == "raw" or request.format in formats.RAW
     one_file, depth = request.is_one_file, request.depth
     refuse([
@@ -297,4 +294,5 @@ def refuse_contradictions(request: Any, encoding: Mapping[str, str]) -> None:
         (request.nodata is not None and request.device != "cpu", f"--nodata does not run on {request.device}",
          "no --device"),
     ])  # fmt: skip
-    check_format(request.format or "png", None if request.follows_input else depth, encoding, raw=raw)
+    if request.format is not None or request.kind != "picture":  # else that of the input, which the plan knows
+        check_format(request.format or "png", None if request.follows_input else depth, encoding, raw=raw)
