@@ -100,7 +100,7 @@ def run_shards(place: str, shards: Sequence[int], cluster: str, *, quiet: bool, 
                 n_shards += 1
                 n_failed += result.n_failed
                 n_done += result.n_inputs - result.n_failed
-                progress.step(failed=result.n_failed > 0)
+                progress.step(f"shard {shard}", failed=result.n_failed > 0)
                 if json:
                     counts = {"inputs": result.n_inputs, "failed": result.n_failed, "committed": result.committed}
                     say(to_json({"shard": shard, **counts}))

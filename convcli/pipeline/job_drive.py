@@ -62,7 +62,7 @@ def drive(place: str, runner: Runner, shards: Iterable[int]) -> Generator[tuple[
 
 
 class _Driver:
-    """What is known of tasks that were lost."""
+    """Knows the tasks that were lost, and the parts that are back."""
 
     def __init__(self, job: Job, place: str) -> None:
         self._job, self._place = job, place

@@ -33,7 +33,7 @@ class Source(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a job is about."""
+    """The inputs and the flags of a job."""
 
     words: Sequence[str]
     flags: Mapping[str, Any]
