@@ -1,4 +1,4 @@
-"""Run the commands in README.md's console blocks, put their output in, and write its table of options anew.
+"""Run the commands in README.md's console blocks, put their output in, write its table of options and the man page.
 
 ``test_docs`` checks that none drifts.
 """
@@ -87,3 +87,6 @@ def masked(text: str) -> str:
 if __name__ == "__main__":
     README.write_text(fresh_readme(README.read_text(encoding="utf-8")), encoding="utf-8")
     print(f"{README.name}: {len(console_blocks(README.read_text()))} blocks made anew")
+    from generate_man import PAGE, man_page
+
+    PAGE.write_text(man_page(), encoding="utf-8")

@@ -113,20 +113,20 @@ def test_the_hint_for_inputs_of_one_name_helps(
     for name in names:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (20, 20)).save(name)
-    flags = ["-k", "box", "--layout", "picture", "--out-dir", "out"]
+    flags = ["-k", "box", "--layout", "picture", "--format", "png", "--out-dir", "out"]
     said = refused(*names, *flags, code=6)
     if template is None:
         assert "another --out-dir, one folder at a time" in said
         return
-    assert f"--name '{template}...' keeps them apart" in said
-    run_cli("apply", *names, *flags, "--name", f"{template}.{{ext}}", "-q").ok()
+    assert f"--name '{template}_{{bank}}.{{ext}}' keeps them apart" in said
+    run_cli("apply", *names, *flags, "--name", f"{template}_{{bank}}.{{ext}}", "-q").ok()
     assert len(list(Path("out").rglob("*.png"))) == len(names)
 
 
 def test_pages_of_one_file_are_told_apart_by_their_number() -> None:
     pages = [InputFile(Path("a.tif"), frame=number) for number in range(3)]
-    assert how_to_tell_apart(pages) == "put {frame} into --name"
-    assert how_to_tell_apart([*pages, InputFile(Path("b.tif"))]).startswith("--name '{dir}/{stem}...'")
+    assert how_to_tell_apart(pages, "a.{ext}") == "--name 'a_{frame}.{ext}' keeps them apart"
+    assert how_to_tell_apart([*pages, InputFile(Path("b.tif"))]).startswith("--name '{stem}_{bank}.{ext}'")
 
 
 def test_lists_from_other_programs(grey: Path, tmp_path: Path) -> None:

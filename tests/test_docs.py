@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, load_image, run_cli
 from generate_docs import README, console_blocks, fresh_readme, masked
+from generate_man import PAGE, man_page
 
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
 
@@ -20,6 +21,10 @@ def test_readme_output_is_current() -> None:
     text = README.read_text(encoding="utf-8")
     assert len(console_blocks(text)) >= 8
     assert masked(fresh_readme(text)) == masked(text), "run `make docs`"
+
+
+def test_the_man_page_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == man_page(), "run `make docs`"
 
 
 def test_every_flag_of_apply_has_help() -> None:

@@ -53,6 +53,62 @@ def test_a_tree_from_find_is_kept(tmp_path: Path, rng: np.random.Generator) -> N
 
 
 @pytest.mark.subprocess
+def test_edges_of_a_folder_keep_its_tree_and_what_exists(tmp_path: Path, rng: np.random.Generator) -> None:
+    photos = tmp_path / "-pho tos"
+    for place in ("", "a/deep er/"):
+        (photos / place).mkdir(parents=True, exist_ok=True)
+        for name in NAMES:
+            save_image(photos / (place + name), rng.integers(0, 256, (8, 9), np.uint8))
+    for _ in range(2):
+        done = script(tmp_path, "edges-of-a-folder.sh", "-pho tos", "out")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        stems = {name.removesuffix(".png") for name in NAMES}
+        assert files(tmp_path / "out") == {f"{place}{stem}_sobel.png" for stem in stems for place in ("", "a/deep er/")}
+    assert script(tmp_path, "edges-of-a-folder.sh", "out").returncode == 2
+
+
+@pytest.mark.subprocess
+def test_half_size_copies_keep_names_and_formats(tmp_path: Path, rng: np.random.Generator) -> None:
+    (tmp_path / "-pho tos" / "sub").mkdir(parents=True)
+    for name in ("a.png", "sub/b c.jpg"):
+        save_image(tmp_path / "-pho tos" / name, rng.integers(0, 256, (8, 11), np.uint8))
+    for _ in range(2):
+        done = script(tmp_path, "half-size.sh", "-pho tos", "out")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert {name: load_image(tmp_path / "out" / name).shape for name in files(tmp_path / "out")} == {
+            "a.png": (4, 6),
+            "sub/b c.jpg": (4, 6),
+        }
+
+
+@pytest.mark.subprocess
+def test_a_tree_is_sharpened_in_its_place_once(tmp_path: Path, rng: np.random.Generator) -> None:
+    photos = tmp_path / "-pho tos"
+    before = {}
+    for place in ("", "sub/"):
+        (photos / place).mkdir(parents=True, exist_ok=True)
+        for name in NAMES:
+            before[place + name] = rng.integers(0, 256, (8, 9), np.uint8)
+            save_image(photos / (place + name), before[place + name])
+    (photos / "plain.png").chmod(0o600)
+    done = script(tmp_path, "sharpen-in-place.sh", "-pho tos")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert files(photos) == set(before) | {f"{name}.orig" for name in before}
+    for name, photo in before.items():
+        expected = np.clip(correlate(photo.astype(int), SHARPEN, mode="nearest"), 0, 255)
+        np.testing.assert_array_equal(load_image(photos / name), expected)
+        np.testing.assert_array_equal(load_image(photos / f"{name}.orig"), photo)
+    assert (photos / "plain.png").stat().st_mode & 0o777 == 0o600
+    after = {name: (photos / name).read_bytes() for name in before}
+    assert script(tmp_path, "sharpen-in-place.sh", "-pho tos").returncode == 6
+    assert {name: (photos / name).read_bytes() for name in before} == after
+    undo = "find '-pho tos' -name '*.orig' -exec sh -c 'for old do mv -- \"$old\" \"${old%.orig}\"; done' sh {} +"
+    assert run(tmp_path, "sh", "-c", undo.replace("'-pho", "'./-pho", 1)).returncode == 0
+    assert files(photos) == set(before)
+    np.testing.assert_array_equal(load_image(photos / "plain.png"), before["plain.png"])
+
+
+@pytest.mark.subprocess
 def test_a_tree_from_find_does_not_search_its_own_output(tmp_path: Path, photo: Path) -> None:
     shutil.copy(photo, tmp_path / "a.png")
     for _ in range(2):

@@ -150,10 +150,14 @@ def test_a_value_cannot_climb_out_of_the_folder() -> None:
         output_path(Path("out"), "{dir}/{stem}.{ext}", {"dir": "../..", "stem": "a", "ext": "png"})
 
 
-def test_clashes_are_found_without_case() -> None:
-    refuse_clashes([(Path("a"), "1"), (Path("b"), "2"), (Path("a"), "1")], hint=lambda: "")
+def test_clashes_are_found_without_case_where_the_disk_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    cased = [(Path("a.png"), "1"), (Path("A.png"), "2")]
+    refuse_clashes([(Path("a"), "1"), (Path("b"), "2"), (Path("a"), "1"), *cased], hint=lambda: "")
+    with pytest.raises(OutputError, match=r"a\.png would be written by 1 and by 3"):
+        refuse_clashes([*cased, (Path("a.png"), "3")], hint=lambda: "")
+    monkeypatch.setattr("convcli.images.rename.folds_case", lambda _folder: True)
     with pytest.raises(OutputError, match=r"A\.png would be written by 1 and by 2"):
-        refuse_clashes([(Path("a.png"), "1"), (Path("A.png"), "2")], hint=lambda: "")
+        refuse_clashes(cased, hint=lambda: "")
 
 
 def test_stdin_has_a_name() -> None:

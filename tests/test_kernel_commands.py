@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,50 @@ def test_list_filters() -> None:
 def test_list_json_has_parameters() -> None:
     entries = run_cli("kernels", "list", "--json", "--grep", "gaussian").ok().json
     family = next(entry for entry in entries if entry["name"] == "gaussian" and entry["kind"] == "family")
-    assert "sigma=1.0 px" in family["parameters"]
+    sigma, size = family["parameters"][:2]
+    assert (sigma["name"], sigma["default"], sigma["unit"], sigma["low"], sigma["high"]) == (
+        "sigma",
+        1.0,
+        "px",
+        0.1,
+        500,
+    )
+    assert (size["default"], size["default_text"], size["low"]) == (None, "2*ceil(4*sigma)+1", 1)
+    (order,) = (
+        one for one in run_cli("kernels", "list", "walsh", "--json").ok().json[0]["parameters"] if one["choices"]
+    )
+    assert (order["default"], order["choices"]) == ("sequency", ["sequency", "hadamard"])
+
+
+def test_words_filter_the_list() -> None:
+    def names(*words: str) -> set[str]:
+        return {line.split()[0] for line in run_cli("kernels", "list", *words).ok().stdout.splitlines()[2:]}
+
+    assert "sobel" in names("edge")
+    assert names("edge", "pillow") < names("edge")
+    assert names("blur", "--tag", "pillow") == names("--grep", "blur", "--tag", "pillow")
+    assert "pillow-blur" in names("blur")
+    assert "nothing matches 'no-such' and 'word'" in run_cli("kernels", "list", "no-such", "word").ok().stderr
+
+
+def test_show_lists_the_parameters_of_a_family() -> None:
+    lines = run_cli("kernels", "show", "gabor").ok().stdout.splitlines()
+    (row,) = (line for line in lines if line.startswith("wavelength"))
+    assert re.split(r"  +", row) == ["wavelength", "8.0", "px", "2 to 2000", "of the wave"]
+    assert any(line.startswith("part ") and "real, imaginary, pair" in line for line in lines)
+    given = run_cli("kernels", "show", "gabor:wavelength=4 + 2*gaussian:sigma=1").ok().stdout
+    assert given.index("parameters of gabor") < given.index("parameters of gaussian")
+    assert "parameters of" not in run_cli("kernels", "show", "kirsch").ok().stdout
+    shown = run_cli("kernels", "show", "log:sigma=2", "--json").ok().json
+    assert [one["name"] for one in shown["parameters"]["log"]] == ["sigma", "size"]
+
+
+def test_an_alias_says_whose_it_is(photo: Path, tmp_path: Path) -> None:
+    assert "blur is another name of pillow-blur (Pillow ImageFilter.BLUR)" in run_cli("kernels", "show", "blur").stdout
+    result = run_cli("apply", photo, "-k", "blur", "-o", tmp_path / "b.png").ok()
+    assert "note     blur is another name of pillow-blur" in result.stdout
+    assert "hadamard is another name of walsh-hadamard" in run_cli("kernels", "show", "hadamard").stdout
+    assert "another name" not in run_cli("kernels", "show", "pillow-blur").stdout
 
 
 def test_unknown_tag_is_an_error() -> None:

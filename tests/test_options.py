@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,14 +51,6 @@ def test_words_that_completion_offers_are_understood() -> None:
         parse_border(f"{border}1" if border.endswith(":") else border)
     for tone in ROWS["tone"].values:
         parse_tone(f"{tone}1" if tone.endswith(":") else tone)
-
-
-@pytest.mark.subprocess
-def test_completion_offers_the_words_of_a_row() -> None:
-    words = {"COMP_WORDS": "convcli apply --subsampling 4", "COMP_CWORD": "3", "_CONVCLI_COMPLETE": "complete_bash"}
-    command = [sys.executable, "-m", "convcli"]
-    result = subprocess.run(command, env=os.environ | words, capture_output=True, text=True, check=False)
-    assert result.stdout.split() == ["444", "422", "420"]
 
 
 def test_options_of_encoders_are_those_of_the_formats_and_writers() -> None:

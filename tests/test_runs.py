@@ -220,7 +220,7 @@ def test_an_input_that_changes_between_plan_and_run_fails(
             pytest.skip("the samples that were read are those of the plan")
         (tmp_path / "p.pgm").write_bytes(b"P5 20 30 255\n" + bytes(600))
         grey = tmp_path / "p.pgm"
-    method = "_run_picture" if when == "before it is opened" else "_start"
+    method = "run_picture" if when == "before it is opened" else "_start"
     run: Any = getattr(Pipeline, method)
 
     def swapped(self: Pipeline, *args: Any, **options: Any) -> Any:
@@ -322,7 +322,7 @@ def test_resume_does_not_replace_what_another_has_made_since_its_own_failed(
     def broken(self: Pipeline, *_: object) -> None:
         raise OutputError("the disk is full")
 
-    monkeypatch.setattr(Pipeline, "_run_picture", broken)
+    monkeypatch.setattr(Pipeline, "run_picture", broken)
     assert run_cli(*flags).exit_code == 6
     monkeypatch.undo()
     made = tmp_path / "o" / "p_box.png"

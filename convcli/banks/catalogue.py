@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from convcli.banks.numbers import format_number, parse_flag, parse_number
+from convcli.banks.numbers import format_number, init_word, parse_flag, parse_number
 from convcli.errors import KernelError, near_names
 
 
@@ -47,6 +47,33 @@ class Parameter(NamedTuple):
             return str(self.default).lower()
         return str(self.default)
 
+    def as_dict(self) -> dict[str, object]:
+        """Return plain data: numbers as numbers; null where a bound or the default depends on the other parameters."""
+        default = list(self.default) if isinstance(self.default, tuple) else self.default
+        whole = self.kind in ("int", "odd", "size")
+        low, high = (int(end) if whole and end is not None else end for end in (self.low, self.high))
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "default": default,
+            "default_text": self.default_text,
+            "unit": self.unit,
+            "low": low,
+            "high": high,
+            "choices": list(self.choices),
+            "about": self.about,
+        }
+
+    @property
+    def range_text(self) -> str:
+        """The values that it takes, as a user would write them."""
+        if self.choices or self.kind == "flag":
+            return ", ".join(self.choices or ("true", "false"))
+        if self.low is None or self.high is None:
+            return ""
+        odd = ", odd" if self.kind == "odd" else ""
+        return f"{format_number(self.low)} to {format_number(self.high)}{odd}"
+
     def read(self, text: str, family: str) -> object:
         """Return the value of ``text``, or raise an error with the bounds and the default."""
         try:
@@ -61,9 +88,10 @@ class Parameter(NamedTuple):
 
     def _read(self, text: str) -> object:
         if self.kind == "choice":
-            if text.lower().replace("_", "-") not in self.choices:
+            word = init_word(text) if self.name == "init" else text.lower().replace("_", "-")
+            if word not in self.choices:
                 raise ValueError(f"not one of {', '.join(self.choices)}")
-            return text.lower().replace("_", "-")
+            return word
         if self.kind == "flag":
             return parse_flag(text)
         # Only a default that depends on other parameters has anything automatic.
@@ -105,6 +133,14 @@ class Parameter(NamedTuple):
         return f" ({low} to {high}{unit})"
 
 
+#: Names of layers' parameters, short ones too → the names that families have for them.
+_LAYER_WORDS = {
+    **dict.fromkeys(("kernel_size", "k"), ("size", "hsize", "taps")),
+    "out": ("out_channels",),
+    "in": ("in_channels",),
+}
+
+
 class Family(NamedTuple):
     """A kernel or bank with parameters; ``builder`` is ``module:function`` under ``convcli.banks.families``."""
 
@@ -119,13 +155,18 @@ class Family(NamedTuple):
     aliases: tuple[str, ...] = ()
     fixed: tuple[tuple[str, object], ...] = ()
 
-    @property
-    def parameter_texts(self) -> tuple[str, ...]:
-        """``name=default unit`` for every parameter."""
-        return tuple(
-            f"{parameter.name}={parameter.default_text}{' ' + parameter.unit if parameter.unit else ''}"
-            for parameter in self.parameters
-        )
+    def full_name(self, key: str) -> str:
+        """Return a parameter's name here for its name in a layer: ``kernel_size`` or ``k`` for ``size``.
+
+        Examples
+        --------
+        >>> families()["gaussian"].full_name("kernel_size"), families()["random"].full_name("out")
+        ('size', 'out_channels')
+        """
+        known = [parameter.name for parameter in self.parameters]
+        if key in known:
+            return key
+        return next((name for name in _LAYER_WORDS.get(key, ()) if name in known), key)
 
     def read_parameters(self, given: tuple[tuple[str, str], ...]) -> dict[str, object]:
         """Return the value of every parameter, given or default.
@@ -138,7 +179,8 @@ class Family(NamedTuple):
         known = {parameter.name: parameter for parameter in self.parameters}
         values: dict[str, object] = {name: parameter.default for name, parameter in known.items()}
         seen: set[str] = set()
-        for key, text in given:
+        for word, text in given:
+            key = self.full_name(word)
             if key not in known:
                 # A slip may be that of a modifier: rotat=45 belongs to the SPEC.
                 from convcli.banks.spec import MODIFIERS
@@ -163,8 +205,8 @@ def families() -> dict[str, Family]:
 
     Examples
     --------
-    >>> families()["gaussian"].parameter_texts[0]
-    'sigma=1.0 px'
+    >>> families()["gaussian"].parameters[0].default_text
+    '1.0'
     """
     found = {}
     for path in sorted((Path(__file__).parent / "families").glob("*.txt")):

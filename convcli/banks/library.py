@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from convcli.errors import KernelError, near_names
 
 if TYPE_CHECKING:
+    from convcli.banks.catalogue import Family, Parameter
     from convcli.banks.raw import RawBank
 
 #: A name in its one form: no separator and no leading dot, so that it cannot leave the folders.
@@ -28,7 +29,7 @@ class KernelEntry(NamedTuple):
 
     ``kind`` is ``file`` (fixed taps), ``family`` (parameters, one kernel) or ``bank`` (parameters, several kernels);
     ``shape`` is ``OxkHxkW`` for files, ``OxIxkHxkW`` if kernels read several planes, words for families; ``source`` is
-    a citation; ``parameters`` are texts such as ``sigma=1 px``; ``path`` is the file of a ``file``.
+    a citation; ``parameters`` are those of a family; ``path`` is the file of a ``file``; ``aliases`` are other names.
     """
 
     name: str
@@ -37,17 +38,26 @@ class KernelEntry(NamedTuple):
     summary: str
     source: str
     tags: tuple[str, ...]
-    parameters: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
     path: str | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def first_parameter(self) -> str:
         """The name of a family's first parameter; empty for files."""
-        return self.parameters[0].partition("=")[0] if self.parameters else ""
+        return self.parameters[0].name if self.parameters else ""
+
+    def has(self, word: str) -> bool:
+        """Whether name, use, citation, tags, aliases or names of parameters contain a word."""
+        names = (parameter.name for parameter in self.parameters)
+        return (
+            word.lower() in " ".join((self.name, self.summary, self.source, *self.tags, *self.aliases, *names)).lower()
+        )
 
     def as_dict(self) -> dict[str, object]:
         """Return plain data for ``--json``."""
-        return {**self._asdict(), "tags": list(self.tags), "parameters": list(self.parameters)}
+        lists = {"tags": list(self.tags), "aliases": list(self.aliases)}
+        return {**self._asdict(), **lists, "parameters": [parameter.as_dict() for parameter in self.parameters]}
 
 
 def builtin_folder() -> Path:
@@ -141,6 +151,28 @@ def family_of_same_name(spec: str) -> str | None:
     return f"{family.name}:{family.parameters[0].name}=…"
 
 
+def families_of(spec: str) -> list[Family]:
+    """Return the families that a SPEC names, also where a plain name means the fixed table of the same name.
+
+    Examples
+    --------
+    >>> [family.name for family in families_of("gaussian + gabor:wavelength=4")], families_of("kirsch")
+    (['gaussian', 'gabor'], [])
+    """
+    from convcli.banks.catalogue import find_family
+    from convcli.banks.spec import Operation, parse_spec
+
+    found: dict[str, Family] = {}
+    nodes = [parse_spec(spec, is_known=is_known)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, Operation):
+            nodes += [node.right, node.left]
+        elif not node.is_matrix and (family := find_family(normal_name(node.head.partition("#")[0]))) is not None:
+            found.setdefault(family.name, family)
+    return list(found.values())
+
+
 def find_alias(name: str) -> Path | None:
     """Return the file with ``name`` among its aliases; reads every file, so only for names not found."""
     wanted = normal_name(name)
@@ -215,7 +247,14 @@ def list_kernels() -> list[KernelEntry]:
     entries = [_file_entry(path) for path in _all_files()]
     entries += [
         KernelEntry(
-            family.name, family.kind, family.shape, family.summary, family.source, family.tags, family.parameter_texts
+            family.name,
+            family.kind,
+            family.shape,
+            family.summary,
+            family.source,
+            family.tags,
+            family.parameters,
+            aliases=family.aliases,
         )
         for family in families().values()
     ]
@@ -235,4 +274,5 @@ def _file_entry(path: Path) -> KernelEntry:
     height = max(len(kernel.planes[0]) for kernel in raw.kernels)
     width = max(len(kernel.planes[0][0]) for kernel in raw.kernels)
     sizes = [len(raw.kernels), *([len(planes)] if len(planes) > 1 else []), height, width]
-    return KernelEntry(name, "file", "x".join(map(str, sizes)), raw.summary, raw.source, raw.tags, (), str(path))
+    shape = "x".join(map(str, sizes))
+    return KernelEntry(name, "file", shape, raw.summary, raw.source, raw.tags, (), str(path), raw.aliases)

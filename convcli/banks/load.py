@@ -132,7 +132,8 @@ def _atom(node: Atom, parameters: tuple[tuple[str, str], ...], layout: str | Non
     alias = find_alias(name)
     if alias is not None:
         _refuse_parameters(f"'{name}'", parameters)
-        return bank_of_file(alias, entry=entry, layout=layout)
+        bank = bank_of_file(alias, entry=entry, layout=layout)
+        return bank.noted(f"{name} is another name of {bank.name} ({bank.source})")
     raise unknown_kernel(name)
 
 
@@ -185,6 +186,8 @@ def _family(name: str, parameters: tuple[tuple[str, str], ...], entry: str) -> K
     # 'kernel' is what a builder leaves that gives no name of its own.
     names = (full,) if bank.n_kernels == 1 and bank.kernel_names == ("kernel",) else bank.kernel_names
     bank = replace(bank, name=full, kernel_names=names, source=family.source, summary=family.summary, tags=family.tags)
+    if normal_name(name) in family.aliases:
+        bank = bank.noted(f"{name} is another name of {family.name}")
     return selected(bank, entry)
 
 
@@ -193,7 +196,9 @@ def selected(bank: KernelBank, entry: str) -> KernelBank:
     return _modified(bank, (("select", entry),)) if entry else bank
 
 
-def bank_of_file(path: Path, *, entry: str = "", layout: str | None = None) -> KernelBank:
+def bank_of_file(
+    path: Path, *, entry: str = "", layout: str | None = None, with_bias: bool | None = None
+) -> KernelBank:
     """Read a kernel file of any format, TOML without loading the others.
 
     Arguments and errors are those of :func:`convcli.banks.formats.read_bank`.
@@ -204,7 +209,7 @@ def bank_of_file(path: Path, *, entry: str = "", layout: str | None = None) -> K
             return selected(bank, entry)
     from convcli.banks.formats import read_bank
 
-    return read_bank(path, entry=entry, layout=layout)
+    return read_bank(path, entry=entry, layout=layout, with_bias=with_bias)
 
 
 def bank_of_raw(raw: RawBank) -> KernelBank:

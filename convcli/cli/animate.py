@@ -41,8 +41,11 @@ def animate(
 
     With --values and -k each frame is written out with its numbers.
 
-    convcli animate 5x5 conv:1,k=3,s=2,p=1 -o slide.svg
-    """
+    \b
+    Examples:
+      convcli animate 5x5 conv:1,k=3,s=2,p=1 -o slide.svg
+      convcli animate 3x3 convtranspose:1,k=3,s=2 -o up.gif
+    """  # noqa: D301 - the mark that keeps the lines below apart
     # Imports stand in the functions: Typer imports this module for its help too, which needs none of them.
     from pathlib import Path
 

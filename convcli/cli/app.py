@@ -3,7 +3,6 @@
 Annotations are not postponed: Typer would evaluate each of them again at every start.
 """
 
-import os
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated
@@ -12,6 +11,8 @@ import typer
 
 from convcli.errors import ConvcliError, UsageError, near_names
 from convcli.version import __version__
+
+_SHELLS = "bash, zsh, fish, powershell"
 
 #: Summary of each command. All but ``apply`` have a module of that name with ``register(app)``.
 COMMANDS = {
@@ -77,6 +78,7 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
         rich_markup_mode=None,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        add_completion=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
 
@@ -86,18 +88,38 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
             bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
         ] = False,
         debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of expected errors too.")] = False,
+        # Only for the help: convcli.cli.completion takes both, with or without the name of a shell.
+        install_completion: Annotated[
+            bool,
+            typer.Option(
+                "--install-completion",
+                metavar="[SHELL]",
+                help=f"For your shell, or the one named behind it: {_SHELLS}.",
+            ),
+        ] = False,
+        show_completion: Annotated[
+            bool, typer.Option("--show-completion", metavar="[SHELL]", help="Print the script instead.")
+        ] = False,
     ) -> None:
-        """Convolve images with kernel banks, compute shapes without a model."""
+        """Convolve images with kernel banks, compute shapes without a model.
+
+        \b
+        Three commands to begin with:
+          convcli apply photo.jpg -k sobel             feature maps and a shape report
+          convcli shape 3x224x224 conv:64,k=7,s=2,p=3  output shape, parameters, MACs
+          convcli kernels list edge                    kernels that find edges
+
+        convcli COMMAND --help shows the flags and more examples.
+        """  # noqa: D301 - the mark that keeps the lines below apart
 
     asked = next((word for word in argv if not word.startswith("-")), None)
-    # A shell that completes a word needs the flags of every command, whichever is typed.
-    completing = "_CONVCLI_COMPLETE" in os.environ
     for name, summary in COMMANDS.items():
-        if name == "apply" and (asked == "apply" or completing):
+        if name == asked == "apply":
+            from convcli.cli.help import SectionedCommand
             from convcli.cli.options import with_options
 
-            app.command(name)(with_options(_apply))
-        elif name == asked or completing:
+            app.command(name, cls=SectionedCommand)(with_options(_apply))
+        elif name == asked:
             import_module(f"convcli.cli.{name}").register(app)
         elif asked not in COMMANDS:
             app.command(name, help=summary)(_nothing)
@@ -115,8 +137,15 @@ def _apply(
     """Apply a kernel bank to images: one feature map per kernel and plane, and a shape report.
 
     \b
-    convcli apply photo.jpg -k sobel                 maps and a report in photo_sobel/
-    convcli apply photo.jpg -k sharpen -o sharp.jpg  one picture
+    Examples:
+      convcli apply photo.jpg -k sobel                 maps, in photo_sobel/
+      convcli apply photo.jpg -k sharpen -o sharp.jpg  one picture
+      convcli apply photo.jpg -k gabor:angle=45 -o maps.npy
+                                                       the raw values
+      convcli apply photo.jpg -k "1 0 -1" --stride 2 --report r.html
+                                                       a page that shows all
+      convcli apply photos/ -r -k box --layout picture --out-dir soft
+                                                       every picture of a folder
     """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.cli.options import make_call
 

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
+from convcli.cli.single import finish_single, interrupted, run_single, say_each
 from convcli.errors import EXIT_PARTIAL, OutputError, UsageError, is_url
+from convcli.images.folders import is_folder
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
 from convcli.pipeline.places import open_objects, split_url
-from convcli.pipeline.report import printable, to_json
+from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
 from convcli.pipeline.search import count_passed
 from convcli.process import ending, streams
-from convcli.render.messages import complain, interrupted_json, say
+from convcli.render.messages import complain, say, tell
 
 if TYPE_CHECKING:
     from convcli.pipeline.batch import BatchPlan
@@ -59,35 +61,35 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     _raise_file_limit()
     from convcli.pipeline.batch import plan_batch, run_batch
 
-    batch = plan_batch(request, sources, resume=run.resume)._replace(not_read=passed)
+    batch = plan_batch(request, sources, resume=run.resume, dry_run=run.dry_run)._replace(not_read=passed)
     # A file of several frames may have become several inputs.
     single = single and batch.n_inputs == 1
     _refuse_report(batch, request, run)
     if run.dry_run:
-        _print_plan(batch, run, single=single)
+        _print_plan(batch, request, run, single=single)
         return
     # After the dry run, which has nothing to end in order.
     ending.in_order()
-    outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast, owns_process=owns_process)
+    options: dict[str, Any] = {"jobs": run.jobs, "fail_fast": run.fail_fast, "owns_process": owns_process}
     if single:
-        try:
-            with closing(outcomes):  # the record is unlocked before anything is said
-                outcome = next(outcomes)
-        except KeyboardInterrupt:
-            raise _interrupted(0, 1, run) from None
+        outcome = run_single(batch, request, run, options)
         _write_report(batch, [outcome.as_dict()], request, call)
-        _finish_single(outcome, request, run)
+        finish_single(outcome, request, run)
     else:
-        _finish_batch(batch, outcomes, request, call)
+        _finish_batch(batch, run_batch(batch, **options), request, call)
 
 
 def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
+    loose = [word for word in words if request.layers is not None and _is_layer(word)]
     is_report = run.report is None or Path(run.report).suffix in (".json", ".md", ".csv", ".html")
     refuse([
         ("" in words, "an input name is empty", "a variable of the shell that is not set? name a file, or ."),
         (request.to_stdout and streams.is_terminal() and not run.dry_run,
          "-o - writes a picture, and standard output is a terminal", "-o FILE, or a pipe: -o - | display"),
         (request.to_stdout and run.json, "-o - and --json both want standard output", "--report FILE.json"),
+        (loose, f"{' '.join(loose)} stands among the inputs",
+         f"layers are one value, in quotes: --layers '{' '.join([request.layers or '', *loose])}'"),
+        ("-" in words and request.stack == "-", "standard input cannot be the image and the stack", "name one of them"),
         ("-" in words and run.files_from == "-", "standard input cannot be the image and the list", "name one of them"),
         (run.null and not run.files_from, "-0 goes with --files-from",
          "find ... -print0 | convcli apply --files-from - -0"),
@@ -96,10 +98,22 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
         (run.resume and request.is_one_file, "--resume is for batches into --out-dir, not for -o",
          "--layout picture --out-dir DIR"),
         (run.resume and request.out_url, "--resume is for local folders", "convcli job plan, or --skip-existing"),
+        (run.resume and request.in_place, "--resume cannot tell a picture that is changed from one that is not yet",
+         "--backup SUFFIX keeps the old files"),
         (run.jobs is not None and run.jobs < 1, f"--jobs {run.jobs} is less than 1",
          "--jobs 1, or leave it out for all cores"),
         (not is_report, f"--report {run.report}: unknown suffix", "FILE.json, FILE.md, FILE.csv or FILE.html"),
     ])  # fmt: skip
+
+
+def _is_layer(word: str) -> bool:
+    """Whether a word that is no file begins as a layer does."""
+    from convcli.layers.text import find_kind
+
+    try:
+        return not os.path.exists(word) and bool(find_kind(word.partition(":")[0].partition("(")[0], 2))  # noqa: PTH110
+    except UsageError:
+        return False
 
 
 def _find(
@@ -108,18 +122,23 @@ def _find(
     """Return the inputs, and whether one file was named, by itself; count what a search passes over."""
     listed = read_list(run.files_from, null=run.null, allow_empty=run.allow_empty) if run.files_from else []
     own: list[Path] = []
-    where: dict[str, Any] = {"out_dir": request.out_dir, "out_url": request.out_url, "skipped": own, "passed": passed}
+    where: dict[str, Any] = {
+        "out_dir": None if request.in_place else request.out_dir,
+        "out_url": request.out_url,
+        "skipped": own,
+        "passed": passed,
+    }
     sources = find_inputs(words, recursive=run.recursive, listed=listed, allow_empty=run.allow_empty, **where)
     if own and not run.quiet:
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
-        _say([f"{outputs} not read again (first {own[0]}); another --out-dir reads them"], "note")
+        say_each([f"{outputs} not read again (first {own[0]}); another --out-dir reads them"], "note")
     if passed and not run.quiet:
-        _say([f"not read: {count_passed(passed)}"], "note")
+        say_each([f"not read: {count_passed(passed)}"], "note")
     if request.is_one_file and len(sources) > 1:
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
     named = len(words) == 1 and not listed and not is_folder_url(words[0])
-    return sources, named and not os.path.isdir(words[0])  # noqa: PTH112 - raises nothing
+    return sources, named and not is_folder(words[0])
 
 
 def _raise_file_limit() -> None:
@@ -147,13 +166,15 @@ def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> No
     taken |= {os.path.realpath(plan.source.path) for plan in batch.plans if plan.source.path is not None}
     if os.path.realpath(path) in taken:
         raise OutputError(f"--report {path} is an input or another output", hint="choose another name")
-    if os.path.lexists(path) and not request.overwrite:
+    if os.path.lexists(path) and not (request.overwrite or run.dry_run):
         raise OutputError(f"--report {path} exists", hint="--overwrite replaces it")
 
 
-def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
+def _print_plan(batch: BatchPlan, request: ApplyRequest, run: RunFlags, *, single: bool) -> None:
     from convcli.render.apply import plan_as_dict, render_plan
 
+    if run.report and os.path.lexists(run.report):
+        batch = batch._replace(existing=(*batch.existing, run.report))
     failed = [outcome.error for outcome in batch.settled if outcome.error is not None]
     if single and failed:
         raise failed[0]
@@ -161,46 +182,11 @@ def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
     if run.json:
         say(to_json(plan_as_dict(batch)))
     if not run.quiet and not run.json:
-        say(render_plan(batch))
+        tell(render_plan(batch, overwrite=request.overwrite))
     for error in failed:
         complain(error)
     if failed:
         raise SystemExit(EXIT_PARTIAL)
-
-
-def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> None:
-    """Print the report of the only input, or raise its error."""
-    if run.json:
-        say(to_json(outcome.as_dict()))
-    if outcome.error is not None:
-        outcome.error.is_told = run.json
-        raise outcome.error
-    if run.quiet:
-        return
-    if outcome.report is None:
-        say(f"{printable(outcome.source.label)}: left alone, {outcome.skipped}", err=True)
-    elif not run.json and not request.to_stdout:
-        from convcli.render.apply import render_image
-
-        say(render_image(outcome.report))
-    elif not run.json:
-        _say(outcome.report["notes"], "note")
-    if outcome.report is not None:
-        _say(outcome.report["warnings"], "warning")
-
-
-def _say(lines: Sequence[str], what: str) -> None:
-    for line in lines:
-        say(f"convcli: {what}: {printable(str(line))}", err=True)
-
-
-def _interrupted(n_done: int, n_inputs: int, run: RunFlags) -> SystemExit:
-    """Say how many inputs are done; the others have left no partial files."""
-    message = f"interrupted, {n_done} of {n_inputs} done"
-    if run.json:
-        say(interrupted_json(message))
-    say(f"convcli: {message}", err=True)
-    return SystemExit(ending.EXIT_INTERRUPTED)
 
 
 def _finish_batch(
@@ -221,8 +207,8 @@ def _finish_batch(
         if failed.error is not None:
             complain(failed.error)
     if not run.quiet:
-        _say(tally.notes(), "note")
-        _say(tally.warnings(), "warning")
+        say_each(tally.notes(), "note")
+        say_each(tally.warnings(), "warning")
         say(tally.line(batch.n_inputs, summary["seconds"]), err=run.json or request.to_stdout)
     bugs = [failed.bug for failed in tally.failed if failed.bug]
     if bugs:
@@ -255,7 +241,7 @@ def _follow(
                     reports.append(outcome.as_dict())
                 progress.advance(outcome)
     except KeyboardInterrupt:  # caught here: Typer would exit without a word
-        raise _interrupted(tally.n_done, batch.n_inputs, run) from None
+        raise interrupted(tally.n_done, batch.n_inputs, run) from None
     return tally, reports
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convcli.cli.help import SectionedCommand
 from convcli.cli.options import CONVOLUTION, with_options
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ _LIMIT = "Leave out engines that would take longer [30]."
 def register(app: typer.Typer) -> None:
     """Add the ``compare`` command."""
     keys = CONVOLUTION | {"dtype", "device", "threads", "memory"}
-    app.command("compare")(with_options(compare, keys))
+    app.command("compare", cls=SectionedCommand)(with_options(compare, keys))
 
 
 def compare(
@@ -27,8 +28,12 @@ def compare(
 ) -> None:
     """Run every engine that can do the job; print time, memory and the difference from a float64 reference.
 
-    The experiment of "is my hand-made convolution the same as PyTorch's?": convcli compare photo.jpg -k sobel
-    """
+    The experiment of "is my hand-made convolution the same as PyTorch's?"
+
+    \b
+    Examples:
+      convcli compare photo.jpg -k sobel
+    """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.engine.compare import compare_engines
     from convcli.errors import UsageError
     from convcli.pipeline.api import open_one
@@ -53,7 +58,9 @@ def compare(
     if json:
         typer.echo(to_json({**job, **comparison_as_dict(found)}))
     else:
-        typer.echo(render_comparison(found, label, kernel))
+        from convcli.render.messages import tell
+
+        tell(render_comparison(found, label, kernel))
     if not found.agree:
         # A script that compares engines learns from the exit code that they disagree.
         raise typer.Exit(1)

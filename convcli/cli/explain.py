@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convcli.cli.help import SectionedCommand
 from convcli.cli.options import CONVOLUTION, with_options
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ _MAP = "Which map: x-r, x, or its number [the first]."
 
 def register(app: typer.Typer) -> None:
     """Add the ``explain`` command."""
-    app.command("explain")(with_options(explain, CONVOLUTION | {"anchor", "unit"}))
+    app.command("explain", cls=SectionedCommand)(with_options(explain, CONVOLUTION | {"anchor", "unit"}))
 
 
 def explain(
@@ -31,8 +32,11 @@ def explain(
 ) -> None:
     """Write one output sample out: the patch of the image, the taps, their products, and the sum.
 
-    convcli explain photo.jpg -k sobel --at 120,80
-    """
+    \b
+    Examples:
+      convcli explain photo.jpg -k sobel --at 120,80
+      convcli explain photo.jpg -k sobel --at 120,80 --html why.html
+    """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.engine.explain import explain_sample
     from convcli.engine.runner import prepare
     from convcli.pipeline.api import open_one
@@ -56,7 +60,9 @@ def explain(
     if json:
         typer.echo(to_json(explanation_as_dict(told, conv, name, values)))
     else:
-        typer.echo(render_explanation(told, conv, label, name, planes, values))
+        from convcli.render.messages import tell
+
+        tell(render_explanation(told, conv, label, name, planes, values))
 
 
 def _parse_at(text: str) -> tuple[int, int]:

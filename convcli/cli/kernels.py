@@ -23,6 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="WORD...", help="Only kernels with each of these words.")
+    ] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="TAG", help="Only kernels with this tag: edge, blur, texture, basis …")
     ] = None,
@@ -32,7 +35,14 @@ def list_(
     source: Annotated[bool, typer.Option("--source", help="Paper, book or program too: wide lines.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")] = False,
 ) -> None:
-    """List the kernels that have names, and their use."""
+    """List the kernels that have names, and their use.
+
+    \b
+    Examples:
+      convcli kernels list edge          everything about edges
+      convcli kernels list --tag blur    kernels that blur
+      convcli kernels list gabor --json  parameters with defaults and bounds
+    """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.banks.library import list_kernels
     from convcli.errors import KernelError, near_names
 
@@ -44,41 +54,27 @@ def list_(
             near = near_names(word, known) or f"tags are {', '.join(sorted(known))}"
             raise KernelError(f"no kernel has the tag '{word}'", hint=near, tag=word)
     entries = [entry for entry in entries if set(tag or ()) <= set(entry.tags)]
-    if grep is not None:
-        wanted = grep.lower()
-        entries = [
-            entry
-            for entry in entries
-            if wanted in " ".join((entry.name, entry.summary, entry.source, *entry.tags, *entry.parameters)).lower()
-        ]
+    wanted = [*(words or ()), *([] if grep is None else [grep])]
+    entries = [entry for entry in entries if all(map(entry.has, wanted))]
     if json:
         _print_json([entry.as_dict() for entry in entries])
         return
     if not entries:
         from convcli.pipeline.report import printable
 
-        asked = [*(tag or ()), *([] if grep is None else [grep])]
-        typer.echo(f"nothing matches {' and '.join(repr(printable(each)) for each in asked)}", err=True)
+        asked = " and ".join(repr(printable(each)) for each in (*(tag or ()), *wanted))
+        typer.echo(f"nothing matches {asked}", err=True)
         return
     from convcli.render.kernels import render_list
+    from convcli.render.messages import tell
 
-    typer.echo(render_list(entries, width=_terminal_width(), source=source))
+    tell(render_list(entries, source=source))
 
 
 def _print_json(data: object) -> None:
     from convcli.pipeline.report import to_json
 
     typer.echo(to_json(data, indent=2))
-
-
-def _terminal_width() -> int | None:
-    """Return the columns of the terminal, or None if standard output is none."""
-    import shutil
-
-    from convcli.process.streams import is_terminal
-
-    # Lines are cut for people only: a pipe gets them whole.
-    return shutil.get_terminal_size().columns if is_terminal() else None
 
 
 def show(
@@ -95,9 +91,16 @@ def show(
     """Show taps, norms, rank, symmetry, cost and response.
 
     For each kernel: taps, sum, norms, rank and factors, symmetry, range of the output, cost, gain and
-    frequency response.
-    """
-    from convcli.banks.library import family_of_same_name
+    frequency response; of a family its parameters too.
+
+    \b
+    Examples:
+      convcli kernels show sobel
+      convcli kernels show gabor                         parameters too
+      convcli kernels show gaussian:sigma=2 --png g.png  a picture
+      convcli kernels show net.safetensors#conv1.weight  of a checkpoint
+    """  # noqa: D301 - the mark that keeps the lines below apart
+    from convcli.banks.library import families_of, family_of_same_name
     from convcli.banks.load import load_bank
     from convcli.banks.stats import bank_stats
     from convcli.errors import UsageError
@@ -116,18 +119,27 @@ def show(
         from convcli.render.kernels_sheet import draw_sheet
 
         save_bytes(png, draw_sheet(bank, stats), overwrite=overwrite)
+    named = [family for family in families_of(spec) if family.parameters]
     if json:
-        _print_json({**bank.as_dict(taps=True), "kernels": [one.as_dict() for one in stats]})
+        parameters = {family.name: [one.as_dict() for one in family.parameters] for family in named}
+        facts = {**bank.as_dict(taps=True), "kernels": [one.as_dict() for one in stats]}
+        _print_json(facts | ({"parameters": parameters} if parameters else {}))
         return
+    from convcli.process.streams import takes_colours
+    from convcli.render.families import parameter_table
     from convcli.render.kernels import MOST_IN_FULL, render_bank
 
     in_full = all_ or bank.n_kernels <= MOST_IN_FULL
-    if in_full and (_on_terminal() if color is None else color):
+    if in_full and (takes_colours() if color is None else color):
         from convcli.render.kernels_colour import print_bank
 
         print_bank(bank, stats, forced=color is True)
     else:
-        typer.echo(render_bank(bank, stats, in_full=in_full, first=_first_of(spec)))
+        from convcli.render.messages import tell
+
+        tell(render_bank(bank, stats, in_full=in_full, first=_first_of(spec)))
+    for one in named:
+        typer.echo(f"\n{parameter_table(one)}")
     if png is not None:
         from convcli.pipeline.report import printable
 
@@ -144,15 +156,6 @@ def _first_of(spec: str) -> str:
     # select=0 binds tighter than an operation: without brackets it would choose from the last operand.
     whole = f"({spec})" if isinstance(parse_spec(spec, is_known=is_known), Operation) else spec
     return shlex.quote(f"{whole.strip()} select=0")
-
-
-def _on_terminal() -> bool:
-    import os
-
-    from convcli.process.streams import is_terminal
-
-    # NO_COLOR counts whatever its value (no-color.org).
-    return is_terminal() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def check(
@@ -190,10 +193,6 @@ def check(
         raise bad[-1]
 
 
-def _formats(incomplete: str) -> list[str]:
-    return [name for name in WRITTEN if name.startswith(incomplete)]
-
-
 def export(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="A name, family:param=value, file or matrix.")],
     format_: Annotated[
@@ -203,7 +202,6 @@ def export(
             "-f",
             metavar="FORMAT",
             help=f"{' '.join(WRITTEN)}; by the suffix of -o if not given.",
-            autocompletion=_formats,
         ),
     ] = None,
     output: Annotated[

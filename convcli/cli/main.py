@@ -113,6 +113,11 @@ def _run(arguments: list[str], owns_process: bool) -> int:
             if (call := read_plain(arguments[1:])) is not None:
                 program.apply(call)
                 return 0
+        if "_CONVCLI_COMPLETE" in os.environ or any("-completion" in word for word in arguments):
+            from convcli.cli.shells import take_request
+
+            if take_request(arguments):
+                return 0
         from convcli.cli.app import run_app
 
         return run_app(arguments, program)

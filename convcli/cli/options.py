@@ -116,16 +116,12 @@ def _parameter(row: Option) -> Parameter:
 
     import typer
 
-    def complete(incomplete: str) -> list[str]:
-        return [value for value in row.values if value.startswith(incomplete)]
-
     option = typer.Option(
         *filter(None, (row.short, row.flag)),
         help=row.meaning,
         metavar=row.metavar or None,
         rich_help_panel=row.section,
         show_default=False,
-        autocompletion=complete if row.values else None,
     )
     kind: Any = {str: str | None, int: int | None, bool: bool, list: list[str] | None}[row.kind]
     default = False if row.kind is bool else None

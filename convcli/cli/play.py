@@ -36,8 +36,11 @@ def play(
     The photo and the library's kernels are in it. Taps, stride, padding, dilation, border and tone can be changed;
     pointing at an output sample shows patch, taps, products and sum, as convcli explain does.
 
-    convcli play photo.jpg -k sobel
-    """
+    \b
+    Examples:
+      convcli play photo.jpg -k sobel
+      convcli play photo.jpg -k gabor:wavelength=8 -k "1 0 -1" -o mine.html
+    """  # noqa: D301 - the mark that keeps the lines below apart
     from pathlib import Path
 
     from convcli.process.streams import read_input

@@ -91,11 +91,13 @@ class TargetFile:
         if self.path is None:
             self.file: BinaryIO = target  # type: ignore[assignment]
             return
-        # A name of its own, so that two runs never share one; short, so that a long name stays valid.
-        self._part = self.path.with_name(f"{_part_begin(os.getpid())}{os.urandom(3).hex()}{PART_SUFFIX}")
+        self._part = part_name(self.path)
         _begun.add(self._part)
         with self.explained():
-            self.file = _open_new(self._part, makes_folder)
+            self._begin(self._part, makes_folder)
+
+    def _begin(self, part: Path, makes_folder: bool) -> None:
+        self.file = _open_new(part, makes_folder)
 
     @property
     def is_seekable(self) -> bool:
@@ -241,6 +243,11 @@ def save_bytes(path: Path, data: bytes, *, overwrite: bool = False, makes_folder
     fill(TargetFile(path, overwrite=overwrite, makes_folder=makes_folder), data)
 
 
+def part_name(path: Path) -> Path:
+    """Return a temporary name beside a file: two runs never share one, and it is short, as long names stay valid."""
+    return path.with_name(f"{_part_begin(os.getpid())}{os.urandom(3).hex()}{PART_SUFFIX}")
+
+
 def _discard_begun() -> None:
     for part in tuple(_begun):
         part.unlink(missing_ok=True)
@@ -258,4 +265,9 @@ def discard_parts(folders: Iterable[Path], pid: int) -> None:
     for folder in folders:
         for part in folder.glob(f"{_part_begin(pid)}*{PART_SUFFIX}"):
             with contextlib.suppress(OSError):
-                part.unlink()
+                if part.is_dir():
+                    import shutil
+
+                    shutil.rmtree(part, ignore_errors=True)
+                else:
+                    part.unlink()

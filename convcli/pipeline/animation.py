@@ -42,7 +42,7 @@ def join_frames(source: InputFile, plans: list[Plan]) -> list[Plan]:
     if len(plans) < 2:
         return plans
     request = plans[0].request
-    to_file = request.output is not None or request.to_stdout
+    to_file = request.output is not None or request.to_stdout or request.in_place
     # Maps, sheets and --name templates make a file for each frame: only plain pictures are joined.
     if not to_file and (plans[0].outputs[0].kind != "picture" or request.name is not None):
         return plans
@@ -93,7 +93,9 @@ def _join(source: InputFile, plans: list[Plan]) -> Plan:
     first, output_format = plans[0], _joined_format(plans)
     old = first.outputs[0]
     path = old.path
-    if path is not None and first.request.output is None:  # drop the frame's number, take the format's suffix
+    if (
+        path is not None and first.request.output is None and not first.request.in_place
+    ):  # drop the frame's number, take the format's suffix
         stem = path.name.rpartition("_")[0]
         path = path.with_name(f"{stem}.{formats.BY_NAME[output_format].suffixes[0][1:]}")
     # The depth was chosen for a file of one frame, perhaps in another format: choose it again.

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from convcli.errors import ConvcliError, UsageError
 from convcli.pipeline.batch_files import (
     Outcome,
+    existing_outputs,
     failed_by_bug,
     leave_done,
     leave_existing,
     leave_own_outputs,
+    leave_second_names,
     note_altered,
     refuse_bad_names,
     refuse_existing,
@@ -47,6 +49,8 @@ class BatchPlan(NamedTuple):
     finish: Callable[[Plan, dict[str, Any]], None] | None = None
     #: Files that a search has passed over, by kind.
     not_read: Mapping[str, int] = MappingProxyType({})
+    #: Of a dry run: outputs that exist, which the run would refuse, or replace with ``--overwrite``.
+    existing: tuple[object, ...] = ()
     #: Whether a bug with a single input is its outcome too.
     tolerant: bool = False
 
@@ -56,7 +60,9 @@ class BatchPlan(NamedTuple):
         return len(self.plans) + len(self.settled)
 
 
-def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: bool = False) -> BatchPlan:
+def plan_batch(
+    request: ApplyRequest, sources: Sequence[InputFile], *, resume: bool = False, dry_run: bool = False
+) -> BatchPlan:
     """Read every header, plan every image and name every file before anything is written.
 
     Parameters
@@ -65,6 +71,8 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     sources : sequence of InputFile
     resume : bool
         Skip inputs that the manifest of ``--out-dir`` has as done; replace outputs that it has as begun.
+    dry_run : bool
+        List outputs that exist, and do not refuse them.
 
     Returns
     -------
@@ -86,6 +94,9 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     # Before names are checked: an output of the last run that a search found is an input that would be replaced.
     plans, skipped = leave_own_outputs(plans, [source for source in sources if source.is_output])
     settled += skipped
+    if request.in_place:
+        plans, skipped = leave_second_names(plans)
+        settled += skipped
     own = {outcome.source.path for outcome in skipped}
     refuse_bad_names(plans, [source for source in sources if source.path not in own])
     manifest = _open_manifest(request, resume or len(sources) > 1)
@@ -98,9 +109,10 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     if request.skip_existing:
         plans, skipped = leave_existing(plans)
         settled += skipped
-    elif not request.overwrite:
+    elif not (request.overwrite or dry_run):
         refuse_existing(plans, resume=resume)
-    batch = BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
+    there = existing_outputs(plans) if dry_run else ()
+    batch = BatchPlan(tuple(plans), tuple(settled), manifest=manifest, resume=resume, existing=there)
     if not request.out_url:
         return batch
     from convcli.pipeline.publish import publish
@@ -120,7 +132,7 @@ def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
 
 def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
     """Return the record of the output folder, where there is one or it is wanted."""
-    if request.is_one_file or request.out_url:
+    if request.is_one_file or request.out_url or request.in_place:
         return None
     # A single input needs no record. One that is there must learn of it, or --resume would trust an old entry.
     if not wanted and not os.path.lexists(request.out_dir / MANIFEST_NAME):
@@ -131,7 +143,12 @@ def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
 
 
 def run_batch(
-    batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = False, owns_process: bool = False
+    batch: BatchPlan,
+    *,
+    jobs: int | None = None,
+    fail_fast: bool = False,
+    owns_process: bool = False,
+    watch: Callable[[float], None] | None = None,
 ) -> Generator[Outcome, None, None]:
     """Run every plan and yield outcomes as they come; inputs that were settled by planning come first.
 
@@ -144,6 +161,8 @@ def run_batch(
         Start nothing more after the first failure.
     owns_process : bool
         Whether nothing else runs in this process, so that it may be forked: files at a time then do not share Python.
+    watch : callable, optional
+        Called with the share of the work that is done, while a batch of a single plan runs.
 
     Yields
     ------
@@ -161,12 +180,14 @@ def run_batch(
             # Runs that only add inputs may share a folder; --resume decides from the record and needs it unchanged.
             batch.manifest.lock(alone=batch.resume)
             batch.manifest.sweep({path.parent for plan in batch.plans for path in plan.written_paths})
-            yield from while_there(_run(batch, jobs, fail_fast, owns_process), batch.manifest)
+            yield from while_there(_run(batch, jobs, fail_fast, owns_process, watch), batch.manifest)
     else:
-        yield from _run(batch, jobs, fail_fast, owns_process)
+        yield from _run(batch, jobs, fail_fast, owns_process, watch)
 
 
-def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool) -> Generator[Outcome, None, None]:
+def _run(
+    batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool, watch: Callable[[float], None] | None
+) -> Generator[Outcome, None, None]:
     for outcome in batch.settled:
         yield outcome
         if fail_fast and outcome.error is not None:
@@ -177,7 +198,7 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_jobs = max(1, min(jobs or cores, len(batch.plans)))
     # Files at a time scale better than strips within one: threads get the cores that files leave over.
-    pipeline = Pipeline(threads=max(1, cores // n_jobs), settle=partial(_settle, batch))
+    pipeline = Pipeline(threads=max(1, cores // n_jobs), settle=partial(_settle, batch), watch=watch)
 
     def run_one(plan: Plan) -> Outcome:
         return _run_one(plan, pipeline, batch)

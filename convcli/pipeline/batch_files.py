@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, OutputError, UsageError
 from convcli.images.files import FileState
-from convcli.pipeline.names import MANIFEST_NAME, InputFile, how_to_tell_apart, refuse_clashes
+from convcli.pipeline.in_place_flags import backup_of
+from convcli.pipeline.names import (
+    DENSE_TEMPLATE,
+    MANIFEST_NAME,
+    MAP_TEMPLATE,
+    PICTURE_TEMPLATE,
+    InputFile,
+    before_end,
+    how_to_tell_apart,
+    refuse_clashes,
+)
 from convcli.pipeline.own import is_orphan, is_output
 from convcli.pipeline.plan import Plan
 from convcli.pipeline.search import is_special
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from convcli.pipeline.manifest import Manifest
 
 OWN = "an output of this command"
@@ -74,7 +85,7 @@ def _set_aside(plans: Sequence[Plan], reason: str, aside: Callable[[Plan], bool]
 def leave_own_outputs(plans: Sequence[Plan], sources: Sequence[InputFile] = ()) -> tuple[list[Plan], list[Outcome]]:
     """Split off inputs that a search found and this batch writes; say of other outputs, not planned, what they are."""
     # Real paths: the input folder and --out-dir may reach one place by different links.
-    written = {os.path.realpath(path) for plan in plans for path in plan.written_paths}
+    written = {os.path.realpath(path) for plan in plans if not plan.request.in_place for path in plan.written_paths}
 
     def is_own(source: InputFile) -> bool:
         return source.searched and _real(source) in written and source.path is not None and is_output(source.path)
@@ -82,6 +93,17 @@ def leave_own_outputs(plans: Sequence[Plan], sources: Sequence[InputFile] = ()) 
     kept, skipped = _set_aside(plans, OWN, lambda plan: is_own(plan.source))
     reasons = ((source, OWN if is_own(source) else "an output of an earlier run") for source in sources)
     return kept, [*skipped, *(Outcome(source=source, skipped=reason) for source, reason in reasons)]
+
+
+def leave_second_names(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
+    """Split off inputs to be replaced that are the same file as an earlier one: it must not be changed twice."""
+    kept: dict[str, Plan] = {}
+    skipped = []
+    for plan in plans:
+        first = kept.setdefault(_real(plan.source), plan)
+        if first is not plan:
+            skipped.append(Outcome(source=plan.source, skipped=f"the same file as {first.source.label}"))
+    return list(kept.values()), skipped
 
 
 def leave_done(plans: Sequence[Plan], manifest: Manifest) -> tuple[list[Plan], list[Outcome]]:
@@ -106,22 +128,43 @@ def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> Non
         Names the file and who would write it.
     """
     wanted = [(path, f"{plan.source.label}") for plan in plans for path in plan.written_paths]
+    if plans and plans[0].request.in_place:
+        return
     # Without data: the hint would hash the bytes of standard input, which may be a whole file.
-    refuse_clashes(wanted, hint=lambda: how_to_tell_apart([plan.source._replace(data=b"") for plan in plans]))
+    sources_of = [plan.source._replace(data=b"") for plan in plans]
+    refuse_clashes(wanted, hint=lambda: how_to_tell_apart(sources_of, _template(plans[0])))
     for plan in plans:  # within one input, a template without {kernel} or {channel} makes maps share a file
         named = [(output.path, f"map {index}") for index, output in enumerate(plan.outputs) if output.path]
-        refuse_clashes(named, hint=lambda: "put {kernel}, {channel} or {index} into --name")
+        refuse_clashes(named, hint=partial(_how_to_tell_maps_apart, plan))
     # mkdir would fail only in the middle of the batch.
     for folder in {path.parent for path, _ in wanted}:
         _refuse_file_as_folder(folder)
     inputs = {_real(source) for source in sources}
     for path, owner in wanted:
         if os.path.realpath(path) in inputs:
-            raise OutputError(f"{path} is an input and would be replaced (from {owner})", hint="choose another output")
+            raise OutputError(
+                f"{path} is an input and would be replaced (from {owner})",
+                hint="choose another output; --in-place is for replacing inputs",
+            )
         if _holds_no_file(path):
             raise OutputError(
                 f"{path} is a pipe or a device, and would be replaced by a file", hint=f"-o - > {path} writes into it"
             )
+
+
+def _template(plan: Plan) -> str:
+    """Return the template by which the outputs of a plan are named, its maps told apart."""
+    name, is_map = plan.request.name, plan.outputs[0].kind == "map"
+    if name is None:
+        return PICTURE_TEMPLATE if not is_map else MAP_TEMPLATE if plan.maps[0].channel else DENSE_TEMPLATE
+    if len({output.path for output in plan.outputs}) == len(plan.outputs):
+        return name
+    labels = {one.label.casefold() for one in plan.maps}
+    return before_end(name, "-{kernel}-{channel}" if len(labels) == len(plan.maps) else "-{index}")
+
+
+def _how_to_tell_maps_apart(plan: Plan) -> str:
+    return f"--name {shlex.quote(_template(plan))} keeps them apart"
 
 
 def _holds_no_file(path: Path) -> bool:
@@ -160,6 +203,8 @@ def note_altered(plans: Sequence[Plan], manifest: Manifest) -> list[Plan]:
 
 
 def _replaceable(plan: Plan, manifest: Manifest | None) -> dict[Path, FileState]:
+    if plan.request.in_place:
+        return {}
     found = {}
     for path in plan.written_paths:
         is_ours = (manifest is not None and manifest.owns(path)) or (path == plan.report_path and is_orphan(path))
@@ -169,27 +214,44 @@ def _replaceable(plan: Plan, manifest: Manifest | None) -> dict[Path, FileState]
     return found
 
 
+def existing_outputs(plans: Sequence[Plan]) -> tuple[Path | str, ...]:
+    """Return the outputs that exist, except those that a plan may replace; in place, the backups."""
+    if plans and plans[0].request.in_place:
+        return tuple(backup for plan in plans for backup in _backups(plan) if os.path.lexists(backup))
+    is_there = _existence(plans)
+    return tuple(
+        plan.request.url_of(path) or path
+        for plan in plans
+        for path in plan.written_paths
+        if is_there(path) and path not in plan.replaces
+    )
+
+
 def refuse_existing(plans: Sequence[Plan], *, resume: bool) -> None:
-    """Refuse files that exist, except those that a plan may replace.
+    """Refuse :func:`existing_outputs`.
 
     Raises
     ------
     OutputError
         With ``n_existing``.
     """
-    is_there = _existence(plans)
-    existing = [
-        plan.request.url_of(path) or path
-        for plan in plans
-        for path in plan.written_paths
-        if is_there(path) and path not in plan.replaces
-    ]
+    existing = existing_outputs(plans)
+    if existing and plans[0].request.in_place:
+        from convcli.images.in_place import backup_exists
+
+        raise backup_exists(Path(existing[0]))
     if existing:
         more = f" and {len(existing) - 1} more outputs exist" if len(existing) > 1 else " exists"
         begun = not resume and os.path.lexists(plans[0].request.out_dir / MANIFEST_NAME)
         more_hint = ", --resume goes on where a batch ended" if begun else ""
         hint = f"--overwrite replaces, --skip-existing leaves them{more_hint}"
         raise OutputError(f"{existing[0]}{more}", hint=hint, n_existing=len(existing))
+
+
+def _backups(plan: Plan) -> list[Path]:
+    """Return the backups that replacing would make, except the name that the very file has already."""
+    paths = [(path, backup_of(plan.request, path)) for path in plan.written_paths]
+    return [backup for path, backup in paths if backup and not (backup.exists() and backup.samefile(path))]
 
 
 def leave_existing(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from convcli.errors import ConvcliError
 from convcli.images.files import FileState
 from convcli.pipeline.batch_files import Outcome, failed_by_bug
-from convcli.pipeline.names import parse_frames
+from convcli.pipeline.frames import parse_frames
 
 if TYPE_CHECKING:
     from convcli.pipeline.names import InputFile

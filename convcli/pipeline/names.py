@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError, near_names
+from convcli.pipeline.in_place_flags import SUFFIX_END
 
 if TYPE_CHECKING:
     from convcli.images.files import FileState
@@ -20,8 +21,8 @@ PICTURE_TEMPLATE = "{dir}/{stem}_{bank}.{ext}"
 #: Layouts of one picture, for which maps are combined; and layouts that are drawn, with captions.
 PICTURES, PAGES = ("picture", "before-after"), ("sheet", "before-after")
 FIELDS = ("dir", "parent", "file", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
-#: Beginnings of a template that may tell inputs of one name apart, the simplest first.
-_TELLING = ("{dir}/{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")
+#: What may stand in a template for {stem} and tell inputs of one name apart, the simplest first.
+_TELLING = ("{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")
 #: The record of a batch in its output folder: :mod:`convcli.pipeline.manifest`.
 MANIFEST_NAME = ".convcli-manifest.jsonl"
 
@@ -146,9 +147,10 @@ def check_template(template: str) -> str:
             raise UsageError(f"--name {template!r}: {{{name}}} is not a field", hint=hint)
     path = PurePosixPath(template)
     # A fixed suffix could contradict --format, which decides the content.
-    if path.suffix and path.suffix != ".{ext}":
+    if path.suffix and path.suffix not in (".{ext}", SUFFIX_END):
         raise UsageError(
-            f"--name {template!r} ends in {path.suffix}", hint="end it in .{ext}; --format names the format"
+            f"--name {template!r} ends in {path.suffix}",
+            hint="end it in .{ext}, --format names the format; or in .{suffix}, which is the input's",
         )
     if path.is_absolute() or ".." in path.parts or "\0" in template or not template.strip("/ "):
         raise UsageError(f"--name {template!r} leaves the output folder", hint="a relative path without '..'")
@@ -190,107 +192,49 @@ def refuse_clashes(wanted: Iterable[tuple[Path, str]], *, hint: Callable[[], str
     OutputError
         Names the path and both owners.
     """
+    from convcli.images.rename import folds_case
+
     owners: dict[str, tuple[Path, str]] = {}
     for path, owner in wanted:
         other_path, other = owners.setdefault(str(path).casefold(), (path, owner))
-        if other != owner and (path == other_path or _folds_case(path.parent)):
+        if other != owner and (path == other_path or folds_case(path.parent)):
             raise OutputError(f"{path} would be written by {other} and by {owner}", hint=hint())
 
 
-def _folds_case(folder: Path) -> bool:
-    from convcli.images.rename import folds_case
-
-    return folds_case(folder)
-
-
-def how_to_tell_apart(sources: Sequence[InputFile]) -> str:
-    """Return a hint: the template whose fields differ for all inputs, if there is one.
+def how_to_tell_apart(sources: Sequence[InputFile], template: str = PICTURE_TEMPLATE) -> str:
+    """Return a hint: a template like the given one whose fields differ for all inputs, if there is one.
 
     Examples
     --------
-    >>> how_to_tell_apart([InputFile(Path("a/p.jpg")), InputFile(Path("b/p.jpg"))])
-    "--name '{parent}/{stem}...' keeps them apart; or another --out-dir"
+    >>> how_to_tell_apart([InputFile(Path("a/p.jpg")), InputFile(Path("b/p.jpg"))], "{stem}.{ext}")
+    "--name '{parent}/{stem}.{ext}' keeps them apart; or another --out-dir"
     """
     files = {one._replace(frame=None) for one in sources}
     if len(files) == 1:
-        return "put {frame} into --name"
+        return f"--name {shlex.quote(before_end(template, '_{frame}'))} keeps them apart"
     values = [{"dir": str(one.below), "parent": one.parent, "stem": one.stem, "suffix": one.suffix} for one in files]
-    for template in _TELLING:
-        if len({template.format_map(value).casefold() for value in values}) == len(values):
-            return f"--name '{template}...' keeps them apart; or another --out-dir"
+    # The tree of a search is kept, also by a template that has lost it.
+    tree = "{dir}/" if any(value["dir"] != "." for value in values) else ""
+    base = template.removeprefix("{dir}/")
+    for telling in _TELLING:
+        wanted = tree + (base.replace("{stem}", telling, 1) if "{stem}" in base else f"{telling}-{base}")
+        if len({wanted.format_map(_Some(value)).casefold() for value in values}) == len(values):
+            return f"--name {shlex.quote(wanted)} keeps them apart; or another --out-dir"
     return "another --out-dir, one folder at a time"
 
 
-#: A frame, or a range of them whose end may be open; more digits are no frame of any file.
-_PART = re.compile(r"([0-9]{1,9})(?:\s*(-)\s*([0-9]{1,9})?)?")
-_HINT = "all, first, 3, 2-5 or 0,4,8-"
+class _Some(dict[str, str]):
+    """Values of some fields; the others stay as they are."""
+
+    def __missing__(self, key: str) -> str:
+        return f"{{{key}}}"
 
 
-def check_frames(text: str) -> str:
-    """Return ``--frames`` in its normal form, without knowing the file.
+def before_end(template: str, addition: str) -> str:
+    """Return a template with an addition before its suffix.
 
-    Raises
-    ------
-    UsageError
-        It does not parse, or a range runs backwards.
-
-    Examples
-    --------
-    >>> check_frames(" All "), check_frames("0, 4,8-")
-    ('all', '0,4,8-')
+    >>> before_end("{stem}.{ext}", "-{kernel}")
+    '{stem}-{kernel}.{ext}'
     """
-    word = text.strip().lower()
-    if word in ("all", "first"):
-        return word
-    return ",".join(f"{first}{dash}{last}" for first, dash, last in _parts(text))
-
-
-def _parts(text: str) -> list[tuple[str, str, str]]:
-    """Return (first, "-" or "", last or "") of every part between commas."""
-    parts = []
-    for part in text.split(","):
-        found = _PART.fullmatch(part.strip())
-        if found is None:
-            raise UsageError(f"--frames {text!r}: {part!r} is not a frame", hint=_HINT)
-        first, dash, last = found.group(1), found.group(2) or "", found.group(3) or ""
-        if last and int(last) < int(first):
-            raise UsageError(f"--frames {text!r}: {part!r} runs backwards", hint=f"{last}-{first}")
-        parts.append((first, dash, last))
-    return parts
-
-
-def parse_frames(text: str, n_frames: int) -> tuple[int, ...]:
-    """Return the frames that ``--frames`` means, counted from 0, each once and in the order of the file.
-
-    Parameters
-    ----------
-    text : str
-        ``all``, ``first``, ``3``, ``2-5``, ``0,4,8-``.
-    n_frames : int
-        Frames that the file has.
-
-    Raises
-    ------
-    UsageError
-        It does not parse, or names a frame that the file does not have.
-
-    Examples
-    --------
-    >>> parse_frames("all", 3), parse_frames("1-", 4), parse_frames("2,0", 3)
-    ((0, 1, 2), (1, 2, 3), (0, 2))
-    """
-    word = check_frames(text)
-    if word == "all":
-        return tuple(range(n_frames))
-    if word == "first":
-        return (0,)
-    frames: set[int] = set()
-    for first, dash, last in _parts(word):
-        end = int(last) if last else n_frames - 1 if dash else int(first)
-        if end >= n_frames or int(first) > end:
-            raise UsageError(
-                f"--frames {text!r}: there is no {first}{dash}{last} in {n_frames} frames",
-                hint=f"0 to {n_frames - 1}" if n_frames > 1 else "0, first or all",
-            )
-        frames.update(range(int(first), end + 1))
-    return tuple(sorted(frames))
+    end = next((end for end in (".{ext}", SUFFIX_END) if template.endswith(end)), "")
+    return f"{template.removesuffix(end)}{addition}{end}"

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.errors import UsageError
 from convcli.images import formats
-from convcli.pipeline.flags import choice
+from convcli.pipeline.flags import check_format, choice
+from convcli.pipeline.in_place import check_in_place, follow
 from convcli.pipeline.names import InputFile, MapName
 from convcli.pipeline.outputs import (
     OutputFile,
     OutputNames,
     check_outputs,
     choose_depth,
+    choose_format,
     map_files,
     one_file,
     output_notes,
@@ -99,7 +101,7 @@ class Plan:
     def report_path(self) -> Path | None:
         """``report.json`` beside the maps of a folder of their own; a sidecar where a format holds no stamp."""
         first = self.outputs[0]
-        if first.path is None or self.keeps_report:
+        if first.path is None or self.keeps_report or self.request.in_place:
             return None
         if first.kind == "map":
             # With --name several inputs may write into one folder: a single report.json would not fit.
@@ -136,6 +138,8 @@ class Planner:
         check_words(request)
         self.request = request
         self._kind = _kind_of(request, loaded)
+        #: For inputs that outputs follow: a format each.
+        self._kinds = {request: self._kind}
 
     @property
     def loaded(self) -> KernelBank | Stack:
@@ -152,7 +156,11 @@ class Planner:
         UsageError
             The image lacks a plane that was asked for, or the output cannot hold the results.
         """
-        return self._finish(source, info, self._kind.plan(source.label, info))
+        request, notes = follow(self.request, source, info)
+        if request not in self._kinds:
+            self._kinds[request] = _kind_of(request, self.loaded)
+        part = self._kinds[request].plan(source.label, info)
+        return self._finish(request, source, info, part._replace(notes=(*notes, *part.notes)))
 
     def plan_volume(self, source: InputFile, infos: list[ImageInfo], frames: tuple[int, ...]) -> Plan | None:
         """Plan a 3-D bank on frames of a file from their headers; None for transforms that run on each frame."""
@@ -161,18 +169,29 @@ class Planner:
             return None
         from convcli.pipeline.transforms.volume import plan_volume
 
-        return self._finish(source, infos[0], plan_volume(self.request, bank, infos, frames))
+        request, _ = follow(self.request, source, infos[0])
+        return self._finish(request, source, infos[0], plan_volume(request, bank, infos, frames))
 
-    def _finish(self, source: InputFile, info: ImageInfo, part: Planned) -> Plan:
+    def _finish(self, request: ApplyRequest, source: InputFile, info: ImageInfo, part: Planned) -> Plan:
         """Name the files, check that they can hold the maps, and collect the notes."""
-        request, maps = self.request, part.transform.maps
+        maps = part.transform.maps
         if request.region is not None:
             part = _in_region(part, request.region)
-        outputs = _name_outputs(request, source, info, part)
+        n_planes = len(maps) + (part.alpha in ("keep", "premultiply-keep"))
+        output_format, moved = choose_format(request, info, part.kind, n_planes, part.outputs[0][2])
+        if part.kind == "picture":  # flags of the encoder wait for it
+            check_format(output_format, request.depth, request.encoder_flags, raw=False)
+        outputs = _name_outputs(OutputNames(request, source, part.folder, output_format), info, part)
         # --normalize has means for colours; an alpha plane that is filtered along has none.
         check_outputs(request, info, len(part.selection.names) - (part.alpha == "filter"), outputs)
-        n_planes = len(maps) + (part.alpha in ("keep", "premultiply-keep"))
-        notes = [*info.notes, *part.notes, *output_notes(outputs[0], info, n_planes, request.encoding)]
+        notes = [
+            *info.notes,
+            *part.notes,
+            *([moved] if moved else []),
+            *output_notes(outputs[0], info, n_planes, request.encoding),
+        ]
+        if request.in_place:
+            notes += check_in_place(request, info, outputs[0], source)
         return Plan(
             request=request,
             source=source,
@@ -188,7 +207,7 @@ class Planner:
 def _kind_of(request: ApplyRequest, loaded: Any) -> BankPlanner | StackPlanner:
     """Return the planner of the kind of transform that a request names."""
     # Imported where it is needed: each kind loads modules that the other does without, and start-up time counts.
-    if request.stack is None:
+    if not request.runs_layers:
         from convcli.pipeline.transforms.bank import BankPlanner
 
         return BankPlanner(request, loaded)
@@ -212,10 +231,9 @@ def _in_region(part: Planned, region: tuple[int, int, int, int]) -> Planned:
     return part._replace(outputs=outputs, notes=(*part.notes, note))
 
 
-def _name_outputs(request: ApplyRequest, source: InputFile, info: ImageInfo, part: Planned) -> tuple[OutputFile, ...]:
+def _name_outputs(names: OutputNames, info: ImageInfo, part: Planned) -> tuple[OutputFile, ...]:
     """Return a file per map, or the one file of all maps."""
-    names = OutputNames(request=request, source=source, bank=part.folder)
-    depth = choose_depth(request, info, part.kind, request.format or "png")
+    depth = choose_depth(names.request, info, part.kind, names.format)
     maps = part.transform.maps
     if part.kind != "maps":
         return (one_file(names, part.kind, part.kernel, len(maps), depth, part.outputs[0][2]),)

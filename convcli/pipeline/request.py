@@ -7,14 +7,17 @@ Annotations are evaluated at once: they are the table.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, NamedTuple
 
 from convcli.errors import UsageError, is_url, near_names
 from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
-from convcli.pipeline.names import check_frames, check_template
+from convcli.pipeline.contradictions import refuse_contradictions
+from convcli.pipeline.frames import check_frames
+from convcli.pipeline.in_place_flags import SUFFIX_END, contradictions, parse_backup
+from convcli.pipeline.names import check_template
 from convcli.pipeline.option import Option
 from convcli.pipeline.option import one_of as _one_of
 from convcli.pipeline.option import switch as _switch
@@ -48,8 +51,13 @@ class ApplyRequest(NamedTuple):
 
     kernels: Annotated[tuple[str, ...], Option(
         _CONV, "SPEC", "Name, family:key=value, file[#entry] or matrix; repeatable.", kind=list, short="-k")] = ()
-    stack: Annotated[Path | None, Option(_CONV, "FILE.toml", "Run a stack of layers instead.", "", _path)] = None
-    outputs: Annotated[str, Option(_CONV, "last|all|NAMES", "Of a stack: which maps.", "last", _text)] = "last"
+    layers: Annotated[str | None, Option(
+        _CONV, "'WORD WORD'", "Run layers: 'conv:sobel maxpool:2 relu', words as of shape.", "", _text)] = None
+    stack: Annotated[str | None, Option(
+        _CONV, "FILE|NAME|-", "Run a stack: TOML, one that ships, or an ONNX model.", "", _text)] = None
+    until: Annotated[str | None, Option(_CONV, "NODE", "Last node of the ONNX model.", "", _text)] = None
+    outputs: Annotated[str, Option(
+        _CONV, "last|all|input|NAMES", "Of layers: which maps.", "last", _text, ("last", "all", "input"))] = "last"
     stride: Annotated[Pair, Option(_CONV, "N|HxW", "Step between windows.", "1", _positive)] = (1, 1)
     padding: Annotated[Padding, Option(
         _CONV, "N|HxW|T,B,L,R|WORD", "Or same, same_lower, valid, full.", "same",
@@ -63,7 +71,8 @@ class ApplyRequest(NamedTuple):
     transposed: Annotated[bool, _switch(_CONV, "Transposed convolution.")] = False
     output_padding: Annotated[Pair, Option(_CONV, "N|HxW", "Of a transposed convolution.", "0", _whole)] = (0, 0)
     bias: Annotated[Floats | None, Option(
-        _CONV, "V[,V...]", "Added to every map, or one value per kernel.", "", flags.parse_floats)] = None
+        _CONV, "V[,V...]|false", "Added to every map, or one value per kernel; false: none.", "",
+        flags.parse_bias)] = None
     mode: Annotated[str, _one_of(
         _CONV, "correlate|convolve", "convolve rotates taps by 180 deg.", "correlate")] = "correlate"
     anchor: Annotated[Pair | None, Option(_CONV, "N|HxW", "Tap over the output sample.", "(k-1)//2", _whole)] = None
@@ -108,7 +117,8 @@ class ApplyRequest(NamedTuple):
     combine: Annotated[str | None, Option(
         _OUT, "OP", f"Maps of one plane into one: {', '.join(_COMBINES)}.", values=_COMBINES)] = None
     format: Annotated[str | None, Option(
-        _OUT, "FMT", f"{' '.join(formats.WRITTEN)}.", "", flags.parse_format, formats.WRITTEN)] = None
+        _OUT, "FMT", f"{' '.join(formats.WRITTEN)}.", "png; pictures: as the input", flags.parse_format,
+        formats.WRITTEN)] = None
     name: Annotated[str | None, Option(
         _OUT, "TEMPLATE", "'{dir}/{stem}/{kernel}-{channel}.{ext}' and the like.", "",
         flags.text_only(check_template))] = None
@@ -129,6 +139,11 @@ class ApplyRequest(NamedTuple):
     subsampling: Annotated[str | None, Option(
         _OUT, "444|422|420", f"Resolution of colours in {_able('subsampling')}.", "444", flags.parse_subsampling,
         flags.SUBSAMPLINGS, encodes=True)] = None
+    in_place: Annotated[bool, _switch(
+        _OUT, "Replace the inputs, in their format; mode and owner are kept.", changes_pixels=False)] = False
+    backup: Annotated[str | None, Option(
+        _OUT, "SUFFIX", "Keep the old files of --in-place beside, with this at the end.", "",
+        flags.text_only(parse_backup), changes_pixels=False)] = None
     overwrite: Annotated[bool, _switch(_OUT, "Replace existing outputs.", changes_pixels=False)] = False
     skip_existing: Annotated[bool, _switch(_OUT, "Leave inputs whose outputs exist.", changes_pixels=False)] = False
 
@@ -157,9 +172,21 @@ class ApplyRequest(NamedTuple):
         return f"{self.out_url}/{path.relative_to(self.stage).as_posix()}"
 
     @property
+    def runs_layers(self) -> bool:
+        """Whether layers run, and no bank."""
+        return self.layers is not None or self.stack is not None
+
+    @property
     def encoding(self) -> dict[str, Any]:
         """Keyword arguments for the encoder of an output."""
         return {row.key: getattr(self, row.key) for row in OPTIONS if row.encodes}
+
+    @property
+    def encoder_flags(self) -> dict[str, str]:
+        """Flags of the encoder that are not at their defaults, by field."""
+        # A flag at its default asks for nothing: formats without it must not be refused.
+        usual = _DEFAULTS.encoding
+        return {row.key: row.flag for row in OPTIONS if row.encodes and getattr(self, row.key) != usual[row.key]}
 
     @property
     def limits(self) -> dict[str, Any]:
@@ -173,7 +200,12 @@ class ApplyRequest(NamedTuple):
         is_array = self.format in formats.RAW or self.layout == "maps"
         if self.is_one_file and (is_array or (self.format, self.layout, self.depth) == ("tiff", None, None)):
             return "raw"
-        return self.layout or ("picture" if self.is_one_file else "maps")
+        return self.layout or ("picture" if self.is_one_file or self.in_place else "maps")
+
+    @property
+    def follows_input(self) -> bool:
+        """Whether each output has the format of its input."""
+        return self.in_place or (self.name is not None and self.name.endswith(SUFFIX_END))
 
 
 class RunFlags(NamedTuple):
@@ -248,14 +280,14 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
         if rows[key].kind is list:
             values[key] = (value,) if isinstance(value, str) else tuple(value)
         # Numbers go the way of text, so that Python callers meet the checks of the command line.
-        elif isinstance(value, str | int) and not isinstance(value, bool):
+        elif isinstance(value, str | int | PurePath) and not isinstance(value, bool):
             values[key] = rows[key].value_of(str(value))
     if "normalize" in values:
         values["unit"] = True  # means and standard deviations of networks are of samples in 0..1
     if "output" in values:
         flags.bind_output(values)
     request = ApplyRequest(**values, **stage)
-    # A flag at its default asks for nothing: formats without it must not be refused.
-    changed = [row for row in OPTIONS if row.encodes and getattr(request, row.key) != _DEFAULTS.encoding[row.key]]
-    flags.refuse_contradictions(request, {row.key: row.flag for row in changed})
+    flags.refuse(contradictions(request))
+    # Outputs that follow their inputs have many formats: each input is planned with the options that its format takes.
+    refuse_contradictions(request, {} if request.follows_input else request.encoder_flags)
     return request

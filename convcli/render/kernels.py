@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from convcli.pipeline.report import printable
+from convcli.process.streams import columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +28,8 @@ MOST_IN_FULL = 9
 _WIDTH = 100
 #: Columns of a list that a shape may fill.
 _LONGEST_SHAPE = 21
+#: Characters of a use with other names: lines stay within 120 columns.
+_LONGEST_USE = 71
 #: Marks a row of a picture of taps; two columns of text each.
 _MOST_MARKS = 64
 #: From faint to heavy; no sign is in both, so that a picture can be read without colours.
@@ -39,8 +42,8 @@ def by(sizes: Sequence[int]) -> str:
     return "x".join(map(str, sizes))
 
 
-def render_list(entries: Sequence[KernelEntry], *, width: int | None = None, source: bool = False) -> str:
-    """Return the list as a table: name, shape, use, and if asked the citation; lines are cut to ``width`` if given.
+def render_list(entries: Sequence[KernelEntry], *, source: bool = False) -> str:
+    """Return the list as a table: name, shape, use, and if asked the citation.
 
     A family with the name of a fixed table is shown with its first parameter, which selects it.
     """
@@ -53,16 +56,22 @@ def render_list(entries: Sequence[KernelEntry], *, width: int | None = None, sou
                 f"{entry.name}:{entry.first_parameter}=…" if entry.parameters and entry.name in fixed else entry.name
             ),
             entry.shape if len(entry.shape) <= _LONGEST_SHAPE else f"{entry.shape[: _LONGEST_SHAPE - 1]}…",
-            printable(entry.summary),
+            printable(_use(entry)),
             *([printable(entry.source)] if source else []),
         )
         for entry in entries
     ]
-    table = render_table(("name", "shape", "what for", "source")[: 3 + source], rows)
-    if width is None:
-        return table
-    # A wrapped line would break the columns; its end is the least important part.
-    return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in table.splitlines())
+    return render_table(("name", "shape", "what for", "source")[: 3 + source], rows)
+
+
+def _use(entry: KernelEntry) -> str:
+    """Return the use of a kernel, with its other names as far as the line has room."""
+    for count in range(len(entry.aliases), 0, -1):
+        more = ", …" if count < len(entry.aliases) else ""
+        text = f"{entry.summary} (also {', '.join(entry.aliases[:count])}{more})"
+        if len(text) <= _LONGEST_USE:
+            return text
+    return entry.summary
 
 
 def render_bank(bank: KernelBank, stats: Sequence[KernelStats], *, in_full: bool, first: str) -> str:
@@ -164,7 +173,7 @@ def _grid_lines(rows: Rows) -> list[str]:
 
 def fits(rows: Rows, width: int) -> bool:
     """Whether a grid of numbers of this width fits."""
-    return len(rows[0]) * (width + 1) <= _WIDTH and len(rows) <= 25
+    return len(rows[0]) * (width + 1) <= min(_WIDTH, columns() or _WIDTH) and len(rows) <= 25
 
 
 def tap_texts(rows: Rows) -> list[list[str]]:
