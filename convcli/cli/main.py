@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from convcli.errors import ConvcliError
 from convcli.process import ending, streams
 from convcli.process.ending import EXIT_INTERRUPTED
+from convcli.process.system import check_address_space, shortage
 from convcli.render.messages import complain, failure_json, interrupted_json, say
 
 if TYPE_CHECKING:
@@ -85,6 +86,11 @@ def _finish(arguments: list[str], owns_process: bool, *, json: bool, debug: bool
     except Exception as error:  # noqa: BLE001 - an unexpected exception is a bug: say so
         if ending.was_asked():
             return EXIT_INTERRUPTED
+        if (scarce := shortage(error)) is not None:
+            if json:
+                say(failure_json(scarce))
+            complain(scarce)
+            return scarce.exit_code
         import traceback
 
         if json:
@@ -104,6 +110,8 @@ def _run(arguments: list[str], owns_process: bool) -> int:
     # The others compute nothing that takes long.
     if owns_process and arguments[:1] in (["apply"], ["compare"], ["explain"], ["kernels"], ["play"], ["job"]):
         ending.watch()
+        if arguments[:2] != ["kernels", "list"]:
+            check_address_space()
     program = Program(owns_process)
     try:
         # A plain line does without Typer, whose start is a third of the time of a small picture.

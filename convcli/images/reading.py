@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from convcli.errors import ImageError
+from convcli.errors import ConvcliError, ImageError
 from convcli.images import formats
 from convcli.images.bits import has_chunk
 from convcli.images.info import (
@@ -263,7 +263,7 @@ def translating(where: str) -> Iterator[None]:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         yield
-    except ImageError as error:
+    except ConvcliError as error:
         raise (error.within(where) if where else error) from None
     except Exception as error:
         from convcli.images.failures import explain

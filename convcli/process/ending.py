@@ -85,8 +85,13 @@ def watch() -> None:
             if number in SIGNALS:
                 _end_late()
 
-    _watching.append((Thread(target=wait, name="signals", daemon=True), writing))
-    _watching[-1][0].start()
+    thread = Thread(target=wait, name="signals", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the system starts no more threads
+        signal.set_wakeup_fd(-1)
+        return
+    _watching.append((thread, writing))
 
 
 def unwatch() -> None:
@@ -132,7 +137,9 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     if len(_asked) > 1:
         return
     if not _watching:
+        from contextlib import suppress
         from threading import Thread
 
-        Thread(target=_end_late, name="late end", daemon=True).start()
+        with suppress(RuntimeError):  # no more threads: the end in order has to do
+            Thread(target=_end_late, name="late end", daemon=True).start()
     raise KeyboardInterrupt
