@@ -53,6 +53,10 @@ def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> No
     flags = arguments[: arguments.index("--")] if "--" in arguments else arguments
     json = "--json" in flags
     if owns_process:
+        if not sys.warnoptions:  # what users are to know is said by us, with numbers
+            import warnings
+
+            warnings.simplefilter("ignore")
         ending.catch(f"{interrupted_json()}\n".encode() if json else b"")
     code = _finish(arguments, owns_process, json=json, debug="--debug" in flags)
     # A library may have taken the interrupt for a failure of its own.

@@ -63,7 +63,14 @@ def explain(error: Exception, where: str) -> ConvcliError | None:
         return shortage(error)
     if any(word in lower for word in ("truncated", "not enough", "unexpected end", "broken")):
         return ImageError(f"is truncated or damaged ({text})", hint="copy or download the file again")
-    if isinstance(error, (TypeError, KeyError, IndexError, AttributeError, AssertionError, ValueError)):
+    if "max_text" in lower:  # Pillow's bounds against texts that unpack into gigabytes
+        size = "64 MiB of texts" if "memory" in lower else "1 MiB of colour profile, XMP or text in one piece"
+        return ImageError(
+            f"holds more than {size}, which Pillow does not read", hint="magick IN.png -strip OUT.png takes it out"
+        )
+    if isinstance(error, ValueError):
+        text = f"its header makes no sense to Pillow: {text}"
+    elif isinstance(error, (TypeError, KeyError, IndexError, AttributeError, AssertionError)):
         text = "its header makes no sense"
     return ImageError(f"cannot be decoded ({text})", hint="the file is damaged, or of a kind that Pillow does not read")
 

@@ -16,7 +16,7 @@ from convcli.images import formats
 from convcli.pipeline import flags
 from convcli.pipeline.frames import check_frames
 from convcli.pipeline.in_place_flags import SUFFIX_END, contradictions, parse_backup
-from convcli.pipeline.names import check_template
+from convcli.pipeline.names import check_template, parse_output
 from convcli.pipeline.option import Option
 from convcli.pipeline.option import one_of as _one_of
 from convcli.pipeline.option import switch as _switch
@@ -106,7 +106,7 @@ class ApplyRequest(NamedTuple):
         _IN, "N", "Refuse larger kernels.", "33554432", flags.parse_limit, changes_pixels=False)] = None
 
     output: Annotated[Path | None, Option(
-        _OUT, "FILE|-", "One file; its suffix is the format.", "", _path, short="-o")] = None
+        _OUT, "FILE|-", "One file; its suffix is the format.", "", parse_output, short="-o")] = None
     out_dir: Annotated[Path, Option(_OUT, "DIR", "Where outputs go.", "here", _path, changes_pixels=False)] = Path()
     layout: Annotated[str | None, _one_of(
         _OUT, "maps|picture|sheet|before-after",

@@ -157,7 +157,7 @@ def sniff(path: Path) -> str:
     try:
         size = path.stat().st_size
         if path.is_dir():
-            raise KernelError(f"{path} is a folder, not a kernel file", path=str(path))
+            raise KernelError(f"{path} is a folder, not a kernel file", hint="name a file in it", path=str(path))
         with path.open("rb") as file:
             head = file.read(4096)
     except OSError as error:
