@@ -14,6 +14,7 @@ from convcli.errors import UsageError, is_url, near_names
 from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
+from convcli.pipeline.contradictions import refuse_contradictions
 from convcli.pipeline.frames import check_frames
 from convcli.pipeline.in_place_flags import SUFFIX_END, contradictions, parse_backup
 from convcli.pipeline.names import check_template
@@ -70,7 +71,8 @@ class ApplyRequest(NamedTuple):
     transposed: Annotated[bool, _switch(_CONV, "Transposed convolution.")] = False
     output_padding: Annotated[Pair, Option(_CONV, "N|HxW", "Of a transposed convolution.", "0", _whole)] = (0, 0)
     bias: Annotated[Floats | None, Option(
-        _CONV, "V[,V...]", "Added to every map, or one value per kernel.", "", flags.parse_floats)] = None
+        _CONV, "V[,V...]|false", "Added to every map, or one value per kernel; false: none.", "",
+        flags.parse_bias)] = None
     mode: Annotated[str, _one_of(
         _CONV, "correlate|convolve", "convolve rotates taps by 180 deg.", "correlate")] = "correlate"
     anchor: Annotated[Pair | None, Option(_CONV, "N|HxW", "Tap over the output sample.", "(k-1)//2", _whole)] = None
@@ -115,7 +117,8 @@ class ApplyRequest(NamedTuple):
     combine: Annotated[str | None, Option(
         _OUT, "OP", f"Maps of one plane into one: {', '.join(_COMBINES)}.", values=_COMBINES)] = None
     format: Annotated[str | None, Option(
-        _OUT, "FMT", f"{' '.join(formats.WRITTEN)}.", "", flags.parse_format, formats.WRITTEN)] = None
+        _OUT, "FMT", f"{' '.join(formats.WRITTEN)}.", "png; pictures: as the input", flags.parse_format,
+        formats.WRITTEN)] = None
     name: Annotated[str | None, Option(
         _OUT, "TEMPLATE", "'{dir}/{stem}/{kernel}-{channel}.{ext}' and the like.", "",
         flags.text_only(check_template))] = None
@@ -177,6 +180,13 @@ class ApplyRequest(NamedTuple):
     def encoding(self) -> dict[str, Any]:
         """Keyword arguments for the encoder of an output."""
         return {row.key: getattr(self, row.key) for row in OPTIONS if row.encodes}
+
+    @property
+    def encoder_flags(self) -> dict[str, str]:
+        """Flags of the encoder that are not at their defaults, by field."""
+        # A flag at its default asks for nothing: formats without it must not be refused.
+        usual = _DEFAULTS.encoding
+        return {row.key: row.flag for row in OPTIONS if row.encodes and getattr(self, row.key) != usual[row.key]}
 
     @property
     def limits(self) -> dict[str, Any]:
@@ -277,9 +287,7 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     if "output" in values:
         flags.bind_output(values)
     request = ApplyRequest(**values, **stage)
-    # A flag at its default asks for nothing: formats without it must not be refused.
-    changed = [row for row in OPTIONS if row.encodes and getattr(request, row.key) != _DEFAULTS.encoding[row.key]]
     flags.refuse(contradictions(request))
     # Outputs that follow their inputs have many formats: each input is planned with the options that its format takes.
-    flags.refuse_contradictions(request, {} if request.follows_input else {row.key: row.flag for row in changed})
+    refuse_contradictions(request, {} if request.follows_input else request.encoder_flags)
     return request
