@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from convcli.errors import ImageError
-from convcli.images.planes import check_white
+from convcli.images.planes import check_white, read_window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -140,6 +140,13 @@ class NamedRows:
             check_white(rows, self._white)
         return rows
 
+    def window(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return a window of every plane, shape (P, rows, columns)."""
+        with self._guard():
+            samples = read_window(self._rows, rows, columns)
+            check_white(samples, self._white)
+        return samples
+
 
 def open_tiff_page(file: BinaryIO, frame: int) -> TiffImageFile:
     """Open a page with Pillow, for compressions that only libtiff decodes."""
@@ -184,7 +191,7 @@ def undo_float_predictor(data: bytes, shape: tuple[int, int, int], dtype: np.dty
 
     Examples
     --------
-    >>> undo_float_predictor(bytes([63, 0, 65, 64, 0, 0, 0, 0]), (1, 2, 1), np.dtype("f4")).ravel()
+    >>> undo_float_predictor(bytes([63, 1, 64, 192, 192, 0, 0, 0]), (1, 2, 1), np.dtype("f4")).ravel()
     array([1., 3.], dtype=float32)
     """
     rows, width, n_planes = shape

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from convcli.errors import ImageError, OutputError
 from convcli.images.files import PART_SUFFIX, FileState, vanished
+from convcli.images.folders import digest_of
 from convcli.pipeline.names import MANIFEST_NAME
 from convcli.pipeline.record_file import append_line, lock_file
 from convcli.pipeline.report import to_json
@@ -40,9 +41,7 @@ def content_key(source: InputFile) -> str:
     readable = source.readable
     if isinstance(readable, bytes):
         return hashlib.blake2b(readable, digest_size=16).hexdigest()
-    # file_digest reads in blocks: an image may be larger than memory.
-    with readable.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    return digest_of(readable)
 
 
 def parameter_key(plan: Plan) -> str:

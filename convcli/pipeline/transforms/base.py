@@ -51,6 +51,11 @@ class OutputWriter(Protocol):
     facts: Mapping[str, object]
     #: Losses that only the samples show; complete after :meth:`finish`.
     notes: tuple[str, ...]
+    #: Side of the tiles that :meth:`put` takes in any order; 0: bands only.
+    tile_px: int
+
+    def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
+        """Write a tile of its maps (M, h, W) at a row and column; in any thread."""
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
@@ -86,6 +91,8 @@ class Tools(NamedTuple):
     prepare: Callable[[ConvPlan, NDArray[Any], NDArray[Any] | None], Runner]
     #: Yield the planes of the other frames of a volume.
     other_frames: Callable[[], Iterator[NDArray[Any] | PlaneSource]]
+    #: Called with the share of a pass that was just done.
+    advance: Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
