@@ -72,7 +72,7 @@ def was_asked() -> bool:
 
 
 def watch() -> None:
-    """Wait for signals in a thread, too, from now on: for a main thread that computes by itself."""
+    """Wait for signals in a thread too, if the system starts one: for a main thread that computes by itself."""
     from threading import Thread
 
     reading, writing = os.pipe()
@@ -88,7 +88,7 @@ def watch() -> None:
     thread = Thread(target=wait, name="signals", daemon=True)
     try:
         thread.start()
-    except RuntimeError:  # the system starts no more threads
+    except RuntimeError:
         signal.set_wakeup_fd(-1)
         return
     _watching.append((thread, writing))
@@ -140,6 +140,6 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
         from contextlib import suppress
         from threading import Thread
 
-        with suppress(RuntimeError):  # no more threads: the end in order has to do
+        with suppress(RuntimeError):
             Thread(target=_end_late, name="late end", daemon=True).start()
     raise KeyboardInterrupt

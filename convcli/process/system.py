@@ -23,7 +23,7 @@ def check_address_space() -> None:
     """
     try:
         import resource
-    except ImportError:  # not a POSIX system
+    except ImportError:
         return
     allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
     if allowed != resource.RLIM_INFINITY and allowed < _LEAST_BYTES:
@@ -43,7 +43,6 @@ def shortage(error: BaseException) -> UsageError | None:
     >>> shortage(ImportError("No module named 'onnx'")) is None
     True
     """
-    # A MemoryError may have no message at all.
     texts = [str(one).strip() for one in (error.__cause__, error) if one is not None]
     text = next((line for text in texts for line in text.splitlines() if any(w in line.lower() for w in _WORDS)), "")
     if not text and not isinstance(error, MemoryError):
