@@ -20,6 +20,7 @@ from convcli.images.info import ImageInfo, check_count
 from convcli.images.metadata import ORIENTATION_TAG, tiff_metadata
 from convcli.images.pillow import pixels_of
 from convcli.images.planes import divide_alpha, inks_to_rgb, reverse_grey, turn_upright
+from convcli.images.unread import parts_notes
 from convcli.images.windows import RawRows, SegmentRows, decode_lzw, open_tiff_page, undo_float_predictor, unpack_bits
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class TiffDecoder:
 
     def _sample_notes(self, n_pages: int, dtype: str) -> list[str]:
         """Note what the tags leave open, and what reading changes."""
-        page, bits, notes = self._page, self._bits, list(bits_notes(self._bits, dtype))
+        page, bits, notes = self._page, self._bits, [*bits_notes(self._bits, dtype), *parts_notes(self._page.tags)]
         if page.dtype.name == "float16":
             notes.append("float16 samples are read as float32")
         if bits == 1:

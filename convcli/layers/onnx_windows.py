@@ -37,9 +37,8 @@ class OnnxMaxPool(MaxPool):
 
 
 class OnnxAvgPool(AvgPool):
-    """AveragePool without torch's bound on padding, dilated from opset 19 on."""
+    """AveragePool without torch's bound on padding."""
 
-    parameters = tuple(dict.fromkeys((*AvgPool.parameters, "dilation")))  # type: ignore[assignment]
     length = OnnxMaxPool.length
 
 

@@ -64,7 +64,8 @@ class AnyBank(Transform):
     def weight_bytes(self) -> bytes:
         """Return everything of the bank that decides maps and their names, as bytes for a digest."""
         bank = self.bank
-        words = (bank.shape, bank.bias, bank.kernel_names, bank.combine, bank.reduction, bank.reduction_op)
+        biases, combined = (bank.bias, bank.out_bias), (bank.combine, bank.reduction, bank.reduction_op)
+        words = (bank.shape, biases, bank.kernel_names, combined)
         return repr(words).encode() + bank.weight.tobytes()
 
     @abstractmethod
