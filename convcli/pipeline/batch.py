@@ -53,6 +53,8 @@ class BatchPlan(NamedTuple):
     existing: tuple[object, ...] = ()
     #: Whether a bug with a single input is its outcome too.
     tolerant: bool = False
+    #: Cores to use; all if absent.
+    cores: int | None = None
 
     @property
     def n_inputs(self) -> int:
@@ -195,7 +197,8 @@ def _run(
     if not batch.plans:
         return
     # A container or taskset grants fewer cores than os.cpu_count() reports.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    granted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = batch.cores or granted
     n_jobs = max(1, min(jobs or cores, len(batch.plans)))
     # Files at a time scale better than strips within one: threads get the cores that files leave over.
     pipeline = Pipeline(threads=max(1, cores // n_jobs), settle=partial(_settle, batch), watch=watch)
