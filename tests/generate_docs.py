@@ -1,4 +1,4 @@
-"""Run the commands of README.md and the tutorials, put output and pictures in; write the options table and the man page.
+"""Run the commands of README.md and the tutorials, put output and pictures in; write options table and man page.
 
 ``test_docs`` checks that none drifts.
 """
