@@ -173,6 +173,11 @@ class ApplyRequest(NamedTuple):
         return self.layers is not None or self.stack is not None
 
     @property
+    def is_raw(self) -> bool:
+        """Whether files hold float maps, which are no pictures."""
+        return self.kind == "raw" or self.format in formats.RAW
+
+    @property
     def encoding(self) -> dict[str, Any]:
         """Keyword arguments for the encoder of an output."""
         return {row.key: getattr(self, row.key) for row in OPTIONS if row.encodes}
@@ -211,6 +216,7 @@ class RunFlags(NamedTuple):
     files_from: Annotated[str | None, Option(_IN, "FILE|-", "Read input names from a file.")] = None
     null: Annotated[bool, switch(_IN, "Names in --files-from end in NUL.", "-0")] = False
     report: Annotated[str | None, Option(_OUT, "FILE.json|md|csv|html", "Write the report there.")] = None
+    show: Annotated[bool, switch(_OUT, "Draw the result of one input in the terminal.")] = False
     json: Annotated[bool, switch(_OUT, "Report on stdout as JSON.")] = False
     quiet: Annotated[bool, switch(_OUT, "Say nothing but errors: no warnings about data either.", "-q")] = False
     dry_run: Annotated[bool, switch(_RUN, "Print shapes, files and bytes; write nothing.")] = False
