@@ -146,6 +146,7 @@ LOSSES: list[tuple[str, Callable[[], bytes] | bytes, str, str, str]] = [
         "float32 samples are stored with 16 bits as ppm",
     ),
     ("double", lambda: tiff(GREY / 255), "o.npy", "", "float64 samples are rounded to 24 bits unless --dtype float64"),
+    ("fax", lambda: pillow("TIFF", "1", compression="group4"), "o.png", "", "damage of fax data is not noticed"),
     ("32-bit integers", lambda: tiff(GREY.astype(np.uint32)), "o.npy", "", "uint32 samples are rounded to 24 bits"),
     ("half", lambda: tiff(GREY.astype(np.float16)), "o.npy", "", "float16 samples are read as float32"),
     ("JPEG", PNG, "o.jpg", "", "JPEG is lossy (quality 92, no chroma subsampling)"),

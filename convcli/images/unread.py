@@ -13,6 +13,7 @@ _STAMP = b"convcli "
 #: Tags of a TIFF that hold texts of people, GeoTIFF's keys, and Photoshop's layers.
 _TEXT_TAGS = {269: "DocumentName", 270: "ImageDescription", 315: "Artist", 33432: "Copyright"}
 _GEO_TAG, _LAYERS_TAG, _SUB_IFDS_TAG = 34735, 37724, 330
+_COMPRESSION_TAG, _FAXES = 259, (2, 3, 4)
 #: Descriptions in which programs keep the shape of an array.
 _SHAPES = (b'{"shape"', b"shape=", b"ImageJ=")
 #: Keys of a PNG's texts that are other metadata.
@@ -54,8 +55,10 @@ def unread_tags(tags: Any) -> tuple[str, ...]:
 
 
 def parts_notes(tags: Any) -> list[str]:
-    """Note pictures within a TIFF page that are not read, by its tags (tifffile's)."""
+    """Note pictures within a TIFF page that are not read, and data that are not checked, by its tags (tifffile's)."""
     notes = []
+    if tags.valueof(_COMPRESSION_TAG) in _FAXES:
+        notes.append("damage of fax data is not noticed: libtiff tells the terminal only")
     if _SUB_IFDS_TAG in tags:
         notes.append(f"pictures below the page are not read (SubIFDs: {tags.get(_SUB_IFDS_TAG).count})")
     if _LAYERS_TAG in tags:
