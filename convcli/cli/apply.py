@@ -23,6 +23,7 @@ from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
 from convcli.pipeline.search import count_passed
 from convcli.process import ending, streams
+from convcli.process.limits import raise_file_limit
 from convcli.render.messages import complain, say, tell
 
 if TYPE_CHECKING:
@@ -55,15 +56,23 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     words, values, run = call
     request = parse_request(values)
     _refuse(request, words, run)
+    if run.cluster is not None:
+        from convcli.cli.cluster import apply_on_cluster
+
+        ending.in_order()
+        apply_on_cluster(call)
+        return
     passed: Counter[str] = Counter()
     sources, single = _find(request, words, run, passed)
     # Before workers are forked: they inherit the limit.
-    _raise_file_limit()
+    raise_file_limit()
     from convcli.pipeline.batch import plan_batch, run_batch
 
     batch = plan_batch(request, sources, resume=run.resume, dry_run=run.dry_run)._replace(not_read=passed)
     # A file of several frames may have become several inputs.
     single = single and batch.n_inputs == 1
+    if run.show and not single:
+        raise UsageError(f"--show draws the result of one input, not of {batch.n_inputs}", hint="name one file")
     _refuse_report(batch, request, run)
     if run.dry_run:
         _print_plan(batch, request, run, single=single)
@@ -93,11 +102,18 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
         ("-" in words and run.files_from == "-", "standard input cannot be the image and the list", "name one of them"),
         (run.null and not run.files_from, "-0 goes with --files-from",
          "find ... -print0 | convcli apply --files-from - -0"),
+        (run.show and (request.to_stdout or run.json), "--show and another flag want standard output",
+         "no -o -, no --json"),
+        (run.show and request.is_raw, f"--show draws pictures, and {request.format} holds raw maps",
+         "a picture format, or no --show"),
+        (run.show and request.out_url, "--show draws files of this machine", "a local --out-dir, or no --show"),
         (run.resume and request.skip_existing, "--resume and --skip-existing exclude each other",
          "--resume also sees what changed"),
         (run.resume and request.is_one_file, "--resume is for batches into --out-dir, not for -o",
          "--layout picture --out-dir DIR"),
-        (run.resume and request.out_url, "--resume is for local folders", "convcli job plan, or --skip-existing"),
+        (run.resume and request.out_url and not run.cluster, "--resume is for local folders",
+         "--cluster local:8, or --skip-existing"),
+        (not run.cluster and (run.shard or run.job), "--shard and --job go with --cluster", "--cluster local:8"),
         (run.resume and request.in_place, "--resume cannot tell a picture that is changed from one that is not yet",
          "--backup SUFFIX keeps the old files"),
         (run.jobs is not None and run.jobs < 1, f"--jobs {run.jobs} is less than 1",
@@ -139,19 +155,6 @@ def _find(
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
     named = len(words) == 1 and not listed and not is_folder_url(words[0])
     return sources, named and not is_folder(words[0])
-
-
-def _raise_file_limit() -> None:
-    """Allow as many open files as the system permits: every map of a bank is one."""
-    try:
-        import resource
-    except ImportError:  # not a POSIX system
-        return
-    # The limit must be a number: macOS refuses an infinite one.
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> None:

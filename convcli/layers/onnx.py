@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convcli.errors import ConvcliError, KernelError
+from convcli.errors import ConvcliError, KernelError, UsageError
 from convcli.geometry import receptive
 from convcli.geometry.receptive import Step
 from convcli.layers.layer import Layer, Row, Shape
@@ -21,6 +21,7 @@ from convcli.layers.onnx_graph import Tensors, Visit, input_shape_of
 from convcli.layers.onnx_kinds import read_kind, read_step
 from convcli.layers.onnx_windows import WINDOWS, bias_of, read_window
 from convcli.layers.walk import Walk, peak_bytes, with_fields
+from convcli.process.system import import_optional
 
 #: Operators with numbers of their own: each float constant of more than one number that they read is counted.
 _WEIGHTED = frozenset({
@@ -71,11 +72,9 @@ def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
     UsageError
         The graph's input has open sizes and ``input_shape`` is None, or differs in channels or axes.
     """
-    try:
-        import onnx
-        from onnx import inliner
-    except ImportError:
-        raise ConvcliError("reading ONNX needs the onnx package", hint="pip install 'convcli[formats]'") from None
+    what, hint = "reading ONNX needs the onnx package", "pip install 'convcli[formats]'"
+    onnx = import_optional("onnx", UsageError, what, hint=hint)
+    inliner = import_optional("onnx.inliner", UsageError, what, hint=hint)
     try:
         model = onnx.load(str(path), load_external_data=False)
         model = inliner.inline_local_functions(model) if len(model.functions) else model

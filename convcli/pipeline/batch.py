@@ -30,6 +30,7 @@ from convcli.pipeline.names import MANIFEST_NAME, InputFile
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.run import Pipeline
 from convcli.pipeline.transforms.base import Stopped
+from convcli.process.system import shortage
 
 if TYPE_CHECKING:
     from convcli.pipeline.manifest import Manifest
@@ -53,6 +54,8 @@ class BatchPlan(NamedTuple):
     existing: tuple[object, ...] = ()
     #: Whether a bug with a single input is its outcome too.
     tolerant: bool = False
+    #: Cores to use; all if absent.
+    cores: int | None = None
 
     @property
     def n_inputs(self) -> int:
@@ -195,7 +198,8 @@ def _run(
     if not batch.plans:
         return
     # A container or taskset grants fewer cores than os.cpu_count() reports.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    granted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = batch.cores or granted
     n_jobs = max(1, min(jobs or cores, len(batch.plans)))
     # Files at a time scale better than strips within one: threads get the cores that files leave over.
     pipeline = Pipeline(threads=max(1, cores // n_jobs), settle=partial(_settle, batch), watch=watch)
@@ -285,6 +289,6 @@ def _run_one(plan: Plan, pipeline: Pipeline, batch: BatchPlan) -> Outcome:
             return Outcome(source=plan.source, skipped="another run has made its outputs meanwhile")
         return Outcome(source=plan.source, error=error.within(plan.source.label))
     except Exception as error:
-        if batch.n_inputs == 1 and not batch.tolerant and not isinstance(error, MemoryError):
+        if batch.n_inputs == 1 and not batch.tolerant and shortage(error) is None:
             raise
         return failed_by_bug(plan.source, error)

@@ -49,12 +49,15 @@ class Progress:
 
     def advance(self, outcome: Outcome) -> None:
         """Count one outcome."""
+        self.step(outcome.source.label.rpartition("/")[2], failed=outcome.error is not None)
+
+    def step(self, name: str, *, failed: bool) -> None:
+        """Count one of all, by its name."""
         self._done += 1
-        self._n_failed += outcome.error is not None
+        self._n_failed += failed
         if self._bar is not None:
             task = self._bar.tasks[0]
             rate = f"{task.finished_speed or task.speed or 0:.1f}/s"
-            name = outcome.source.label.rpartition("/")[2]
             self._bar.update(self._task, advance=1, rate=rate, description=printable(name))
             # Small files end faster than a terminal can draw: the bar must not slow the batch down.
             if self._done == self._total or time.monotonic() > self._drawn + REDRAW_S:
