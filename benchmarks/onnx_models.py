@@ -1,4 +1,4 @@
-"""Real models: is every convolution and pooling of ONNX files measured, with ONNX's sizes and all parameters?
+"""Measure real models: every convolution and pooling of ONNX files, against ONNX's sizes and the stored numbers.
 
     pip download --no-deps rapidocr-onnxruntime basic-pitch silero-vad     # and unpack the wheels
     python benchmarks/onnx_models.py FOLDER [--input 3x640x640]

@@ -126,7 +126,7 @@ class Subtract(Add):
 
 
 class Multiply(Add):
-    """The product of several inputs; one of a single sample a channel weighs whole planes, as squeeze-and-excitation."""
+    """The product of several inputs; single samples weigh whole planes, as in squeeze-and-excitation."""
 
     kind = "multiply"
     aliases = ("mul",)
