@@ -71,6 +71,8 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     batch = plan_batch(request, sources, resume=run.resume, dry_run=run.dry_run)._replace(not_read=passed)
     # A file of several frames may have become several inputs.
     single = single and batch.n_inputs == 1
+    if run.show and not single:
+        raise UsageError(f"--show draws the result of one input, not of {batch.n_inputs}", hint="name one file")
     _refuse_report(batch, request, run)
     if run.dry_run:
         _print_plan(batch, request, run, single=single)
@@ -100,6 +102,11 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
         ("-" in words and run.files_from == "-", "standard input cannot be the image and the list", "name one of them"),
         (run.null and not run.files_from, "-0 goes with --files-from",
          "find ... -print0 | convcli apply --files-from - -0"),
+        (run.show and (request.to_stdout or run.json), "--show and another flag want standard output",
+         "no -o -, no --json"),
+        (run.show and request.is_raw, f"--show draws pictures, and {request.format} holds raw maps",
+         "a picture format, or no --show"),
+        (run.show and request.out_url, "--show draws files of this machine", "a local --out-dir, or no --show"),
         (run.resume and request.skip_existing, "--resume and --skip-existing exclude each other",
          "--resume also sees what changed"),
         (run.resume and request.is_one_file, "--resume is for batches into --out-dir, not for -o",
