@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli.errors import ImageError, OutputError
-from convcli.images.files import opened_target
+from convcli.images.files import explained, opened_target
 from convcli.images.folders import TargetFolder
 from convcli.images.info import ImageInfo, check_count
 from convcli.images.windows import SegmentRows
@@ -215,12 +215,38 @@ class ZarrBlock:
 
     def put(self, maps: NDArray[Any], top: int, left: int) -> None:
         """Write a window of every map, from any thread."""
-        height, width = maps.shape[1:]
-        block = maps.reshape(*self._array.shape[:-2], height, width)
-        self._array[(..., slice(top, top + height), slice(left, left + width))] = block
+        _put(self._array, maps, top, left)
 
     def finish(self) -> None:
         """Nothing is left to be written."""
+
+
+def _put(array: Any, maps: NDArray[Any], top: int, left: int) -> None:
+    height, width = maps.shape[1:]
+    block = maps.reshape(*array.shape[:-2], height, width)
+    array[(..., slice(top, top + height), slice(left, left + width))] = block
+
+
+class ZarrTiles:
+    """The maps of a store that :class:`ZarrBlock` has made, to be filled by tiles from several processes.
+
+    Raises
+    ------
+    OutputError
+        There is no such store, or zarr is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        zarr = _zarr(OutputError)
+        try:
+            self._array = zarr.open_array(path / "0", mode="r+")
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{path} is gone ({error})", hint="plan the job again") from None
+
+    def put(self, maps: NDArray[Any], top: int, left: int) -> None:
+        """Write a window of every map."""
+        with explained(Path(str(self._array.store_path))):
+            _put(self._array, maps, top, left)
 
 
 class ZarrWriter(PictureWriter):
