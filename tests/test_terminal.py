@@ -16,19 +16,9 @@ from conftest import REPOSITORY, run_cli, save_image, wait_until
 from convcli.render.messages import folded
 from convcli.render.table import render_table
 
-pty = pytest.importorskip("pty", reason="terminals of POSIX")
-fcntl, struct, termios = (pytest.importorskip(name) for name in ("fcntl", "struct", "termios"))
+terminal = pytest.importorskip("terminal", reason="terminals of POSIX")
+Terminal, show = terminal.Terminal, terminal.show
 
-#: Runs several command lines in one process, for each start takes a while.
-SEVERAL = """
-import sys
-from convcli.cli import main
-for command in {commands!r}:
-    try:
-        main(command)
-    except SystemExit:
-        print("=====", flush=True)
-"""
 #: Waits for a file before it runs; the bar comes at once.
 GATED = """
 import os, sys, time
@@ -45,46 +35,6 @@ sys.argv[1:] = {args!r}
 from convcli.__main__ import main
 main()
 """
-
-
-class Terminal:
-    """A process whose standard streams are a terminal of so many columns."""
-
-    def __init__(self, script: str, columns: int, cwd: Path, **environment: str) -> None:
-        self._own, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-        path = {"PYTHONPATH": str(REPOSITORY), "TERM": "xterm-256color"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", script],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            cwd=cwd,
-            env={**kept, **path, **environment},
-        )
-        os.close(theirs)
-        self.seen = ""
-
-    def read(self, until: str | None = None) -> str:
-        """Return what was shown, up to a word or to the end."""
-        while until is None or until not in self.seen:
-            try:
-                data = os.read(self._own, 65536)
-            except OSError:  # Linux: the other side is closed
-                data = b""
-            if not data:
-                break
-            self.seen += data.decode().replace("\r\n", "\n")
-        if until is None:
-            self._process.wait()
-            os.close(self._own)
-        return self.seen
-
-
-def show(commands: list[list[str]], columns: int, cwd: Path, **environment: str) -> list[str]:
-    """Return what each command shows."""
-    return Terminal(SEVERAL.format(commands=commands), columns, cwd, **environment).read().split("=====\n")[:-1]
 
 
 @pytest.fixture

@@ -54,14 +54,14 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         With 7 if some inputs of several failed.
     """
     words, values, run = call
-    request = parse_request(values)
-    _refuse(request, words, run)
     if run.cluster is not None:
         from convcli.cli.cluster import apply_on_cluster
 
         ending.in_order()
         apply_on_cluster(call)
         return
+    request = parse_request(values)
+    _refuse(request, words, run)
     passed: Counter[str] = Counter()
     sources, single = _find(request, words, run, passed)
     # Before workers are forked: they inherit the limit.
@@ -71,6 +71,8 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     batch = plan_batch(request, sources, resume=run.resume, dry_run=run.dry_run)._replace(not_read=passed)
     # A file of several frames may have become several inputs.
     single = single and batch.n_inputs == 1
+    if run.show and not single:
+        raise UsageError(f"--show draws the result of one input, not of {batch.n_inputs}", hint="name one file")
     _refuse_report(batch, request, run)
     if run.dry_run:
         _print_plan(batch, request, run, single=single)
@@ -100,13 +102,19 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
         ("-" in words and run.files_from == "-", "standard input cannot be the image and the list", "name one of them"),
         (run.null and not run.files_from, "-0 goes with --files-from",
          "find ... -print0 | convcli apply --files-from - -0"),
+        (run.show and (request.to_stdout or run.json), "--show and another flag want standard output",
+         "no -o -, no --json"),
+        (run.show and request.is_raw, f"--show draws pictures, and {request.format} holds raw maps",
+         "a picture format, or no --show"),
+        (run.show and request.out_url, "--show draws files of this machine", "a local --out-dir, or no --show"),
         (run.resume and request.skip_existing, "--resume and --skip-existing exclude each other",
          "--resume also sees what changed"),
         (run.resume and request.is_one_file, "--resume is for batches into --out-dir, not for -o",
          "--layout picture --out-dir DIR"),
-        (run.resume and request.out_url and not run.cluster, "--resume is for local folders",
+        (run.resume and request.out_url, "--resume is for local folders",
          "--cluster local:8, or --skip-existing"),
-        (not run.cluster and (run.shard or run.job), "--shard and --job go with --cluster", "--cluster local:8"),
+        (run.shard or run.job or run.stats, "--shard, --job and --stats go with --cluster",
+         "--cluster local:8"),
         (run.resume and request.in_place, "--resume cannot tell a picture that is changed from one that is not yet",
          "--backup SUFFIX keeps the old files"),
         (run.jobs is not None and run.jobs < 1, f"--jobs {run.jobs} is less than 1",

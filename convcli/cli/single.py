@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +51,8 @@ def finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> Non
         outcome.error.is_told = run.json
         raise outcome.error
     if run.quiet:
-        return
-    if outcome.report is None:
+        pass
+    elif outcome.report is None:
         say(f"{printable(outcome.source.label)}: left alone, {outcome.skipped}", err=True)
     elif not run.json and not request.to_stdout:
         from convcli.render.apply import render_result
@@ -60,8 +60,22 @@ def finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> Non
         tell(render_result(outcome.report))
     elif not run.json:
         say_each(outcome.report["notes"], "note")
-    if outcome.report is not None:
+    if outcome.report is None:
+        return
+    if not run.quiet:
         say_each(outcome.report["warnings"], "warning")
+    if run.show:
+        show(outcome.report)
+
+
+def show(report: Mapping[str, Any]) -> None:
+    """Draw the pictures of a report, unless no terminal is there to draw on."""
+    if not streams.is_terminal():
+        warn("note", "--show draws on a terminal, and standard output is none")
+        return
+    from convcli.render.show import show_outputs
+
+    show_outputs(report)
 
 
 def say_each(lines: Sequence[str], what: str) -> None:

@@ -27,7 +27,7 @@ def plan_each(
     plans: list[Plan] = []
     settled: list[Outcome] = []
     every: Iterable[InputFile] = sources
-    if any(source.url for source in sources):
+    if any(source.is_stored for source in sources):
         from convcli.pipeline.publish import ahead
 
         every = ahead(sources)

@@ -13,7 +13,7 @@ from convcli.pipeline.names import PAGES, PICTURES
 
 def refuse_contradictions(request: Any, encoding: Mapping[str, str]) -> None:
     """Refuse flags of a request that exclude each other or would be ignored; ``encoding`` has those of the encoder."""
-    raw = request.kind == "raw" or request.format in formats.RAW
+    raw = request.is_raw
     one_file, depth = request.is_one_file, request.depth
     refuse([
         (not request.kernels and not request.runs_layers, "no kernel given",

@@ -17,7 +17,7 @@ from convcli.pipeline import flags
 from convcli.pipeline.contradictions import refuse_contradictions
 from convcli.pipeline.frames import check_frames
 from convcli.pipeline.in_place_flags import SUFFIX_END, contradictions, parse_backup
-from convcli.pipeline.names import check_template
+from convcli.pipeline.names import check_template, parse_output
 from convcli.pipeline.option import SECTIONS, Option, one_of, switch
 
 Floats = tuple[float, ...]
@@ -104,7 +104,7 @@ class ApplyRequest(NamedTuple):
         _IN, "N", "Refuse larger kernels.", "33554432", flags.parse_limit, changes_pixels=False)] = None
 
     output: Annotated[Path | None, Option(
-        _OUT, "FILE|-", "One file; its suffix is the format.", "", _path, short="-o")] = None
+        _OUT, "FILE|-", "One file; its suffix is the format.", "", parse_output, short="-o")] = None
     out_dir: Annotated[Path, Option(_OUT, "DIR", "Where outputs go.", "here", _path, changes_pixels=False)] = Path()
     layout: Annotated[str | None, one_of(
         _OUT, "maps|picture|sheet|before-after",
@@ -173,6 +173,11 @@ class ApplyRequest(NamedTuple):
         return self.layers is not None or self.stack is not None
 
     @property
+    def is_raw(self) -> bool:
+        """Whether files hold float maps, which are no pictures."""
+        return self.kind == "raw" or self.format in formats.RAW
+
+    @property
     def encoding(self) -> dict[str, Any]:
         """Keyword arguments for the encoder of an output."""
         return {row.key: getattr(self, row.key) for row in OPTIONS if row.encodes}
@@ -211,6 +216,7 @@ class RunFlags(NamedTuple):
     files_from: Annotated[str | None, Option(_IN, "FILE|-", "Read input names from a file.")] = None
     null: Annotated[bool, switch(_IN, "Names in --files-from end in NUL.", "-0")] = False
     report: Annotated[str | None, Option(_OUT, "FILE.json|md|csv|html", "Write the report there.")] = None
+    show: Annotated[bool, switch(_OUT, "Draw the result of one input in the terminal.")] = False
     json: Annotated[bool, switch(_OUT, "Report on stdout as JSON.")] = False
     quiet: Annotated[bool, switch(_OUT, "Say nothing but errors: no warnings about data either.", "-q")] = False
     dry_run: Annotated[bool, switch(_RUN, "Print shapes, files and bytes; write nothing.")] = False
@@ -221,6 +227,7 @@ class RunFlags(NamedTuple):
     cluster: Annotated[str | None, Option(
         _RUN, "local:N|tcp://...|FILE.json|slurm:N", "Run shards of the batch on a Dask cluster.")] = None
     shard: Annotated[str | None, Option(_RUN, "N|SIZE", "Inputs and bytes a shard.", "1000,256M")] = None
+    stats: Annotated[str | None, one_of(_RUN, "jsonl|parquet", "Rows of shards.", "jsonl")] = None
     job: Annotated[str | None, Option(_RUN, "DIR", "Keeps what --cluster has done.", "in --out-dir")] = None
 # fmt: on
 
