@@ -6,7 +6,6 @@ decoding twice, for the high bytes and for the low bytes, gives all 16.
 
 from __future__ import annotations
 
-import importlib
 import logging
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -20,6 +19,7 @@ from convcli.images.metadata import read_metadata
 from convcli.images.planes import turn_upright
 from convcli.images.png_check import check_rows
 from convcli.images.unread import unread
+from convcli.process.system import import_optional
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -204,11 +204,8 @@ def open_plugin(file: BinaryIO, row: Format | None) -> PillowImage.Image:
     """Open a file with the one Pillow plugin of its format: ``PIL.Image.open`` would import five to look at it."""
     if row is not None and row.plugin:
         module, name = row.plugin
-        try:
-            found = importlib.import_module(module if row.extra else f"PIL.{module}")
-        except ImportError:
-            hint = f"pip install 'convcli[{row.extra}]'"
-            raise ImageError(f"is {row.name.upper()}, which needs {module}", hint=hint) from None
+        needs, hint = f"is {row.name.upper()}, which needs {module}", f"pip install 'convcli[{row.extra}]'"
+        found = import_optional(module if row.extra else f"PIL.{module}", ImageError, needs, hint=hint)
         image: PillowImage.Image = getattr(found, name)(file)
         return image
     from PIL import Image

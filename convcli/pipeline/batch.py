@@ -30,6 +30,7 @@ from convcli.pipeline.names import MANIFEST_NAME, InputFile
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.run import Pipeline
 from convcli.pipeline.transforms.base import Stopped
+from convcli.process.system import shortage
 
 if TYPE_CHECKING:
     from convcli.pipeline.manifest import Manifest
@@ -288,6 +289,6 @@ def _run_one(plan: Plan, pipeline: Pipeline, batch: BatchPlan) -> Outcome:
             return Outcome(source=plan.source, skipped="another run has made its outputs meanwhile")
         return Outcome(source=plan.source, error=error.within(plan.source.label))
     except Exception as error:
-        if batch.n_inputs == 1 and not batch.tolerant and not isinstance(error, MemoryError):
+        if batch.n_inputs == 1 and not batch.tolerant and shortage(error) is None:
             raise
         return failed_by_bug(plan.source, error)

@@ -55,6 +55,8 @@ def parse_format(text: str, flag: str) -> str:
     ('jpeg', 'ppm')
     """
     name = word(text, flag).lstrip(".")
+    if name.partition(":")[0] == "tar":
+        raise UsageError(f"{flag} tar holds the outputs of a shard", hint="--cluster local:8, or convcli job plan")
     row = formats.BY_SUFFIX.get(f".{name}")
     return choice(row.name if row else name, flag, formats.WRITTEN)
 
@@ -208,8 +210,8 @@ def parse_groups(text: str, flag: str) -> int | None:
 def parse_channels(text: str, flag: str) -> tuple[str, ...]:
     """Return the names of planes, in lower case."""
     names = tuple(word.strip().lower() for word in text.split(",") if word.strip())
-    if not names or len(set(names)) != len(names):
-        raise UsageError(f"{flag} {text!r}: each plane once, by commas", hint=f"{flag} r,g,b or luma or a")
+    if not names:
+        raise UsageError(f"{flag} {text!r} names no plane", hint=f"{flag} r,g,b or luma or a")
     return names
 
 
@@ -227,7 +229,7 @@ def bind_output(values: dict[str, object]) -> None:
     if "format" not in values:
         if not to_stdout and not output.suffix:
             raise UsageError(f"-o {output} has no suffix to name its format", hint="-o edges.png, or --format png")
-        values["format"] = "png" if to_stdout else parse_format(output.suffix, "-o")
+        values["format"] = "png" if to_stdout else parse_format(output.suffix, f"-o {output}: format")
     named = formats.BY_SUFFIX.get(output.suffix.lower())
     if not to_stdout and named is not None and named.name != values["format"]:
         raise UsageError(f"-o {output} and --format {values['format']} disagree", hint="keep one of them")

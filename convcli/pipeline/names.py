@@ -56,6 +56,8 @@ class InputFile(NamedTuple):
         ImageError
             It has another ETag than :attr:`etag`.
         """
+        if self.data:  # of standard input, or of a tar
+            return self.data
         if self.url:
             from convcli.pipeline.staging import local_copy
 
@@ -72,6 +74,11 @@ class InputFile(NamedTuple):
         if self.etag and etag not in ("", self.etag):
             raise ImageError("it has changed since it was listed", hint="run it again, or plan another job")
         return path
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it has to be copied from a store before it can be read."""
+        return bool(self.url) and not self.data
 
     @property
     def label(self) -> str:
@@ -238,3 +245,12 @@ def before_end(template: str, addition: str) -> str:
     """
     end = next((end for end in (".{ext}", SUFFIX_END) if template.endswith(end)), "")
     return f"{template.removesuffix(end)}{addition}{end}"
+
+
+def parse_output(text: str, _flag: str) -> Path:
+    """Return the file that ``-o`` names."""
+    path = Path(text)
+    if text.endswith("/") or path.is_dir():
+        hint = f"--out-dir {path} for a file a map, or -o {path / 'edges.png'}"
+        raise UsageError(f"-o {text} is a folder, and one file is asked for", hint=hint)
+    return path

@@ -17,7 +17,7 @@ from convcli.pipeline import flags
 from convcli.pipeline.contradictions import refuse_contradictions
 from convcli.pipeline.frames import check_frames
 from convcli.pipeline.in_place_flags import SUFFIX_END, contradictions, parse_backup
-from convcli.pipeline.names import check_template
+from convcli.pipeline.names import check_template, parse_output
 from convcli.pipeline.option import SECTIONS, Option, one_of, switch
 
 Floats = tuple[float, ...]
@@ -104,7 +104,7 @@ class ApplyRequest(NamedTuple):
         _IN, "N", "Refuse larger kernels.", "33554432", flags.parse_limit, changes_pixels=False)] = None
 
     output: Annotated[Path | None, Option(
-        _OUT, "FILE|-", "One file; its suffix is the format.", "", _path, short="-o")] = None
+        _OUT, "FILE|-", "One file; its suffix is the format.", "", parse_output, short="-o")] = None
     out_dir: Annotated[Path, Option(_OUT, "DIR", "Where outputs go.", "here", _path, changes_pixels=False)] = Path()
     layout: Annotated[str | None, one_of(
         _OUT, "maps|picture|sheet|before-after",
@@ -227,6 +227,7 @@ class RunFlags(NamedTuple):
     cluster: Annotated[str | None, Option(
         _RUN, "local:N|tcp://...|FILE.json|slurm:N", "Run shards of the batch on a Dask cluster.")] = None
     shard: Annotated[str | None, Option(_RUN, "N|SIZE", "Inputs and bytes a shard.", "1000,256M")] = None
+    stats: Annotated[str | None, one_of(_RUN, "jsonl|parquet", "Rows of shards.", "jsonl")] = None
     job: Annotated[str | None, Option(_RUN, "DIR", "Keeps what --cluster has done.", "in --out-dir")] = None
 # fmt: on
 

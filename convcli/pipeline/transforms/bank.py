@@ -243,7 +243,7 @@ class BankPlanner:
         if info.has_alpha and request.channels is None:
             from convcli.pipeline.transforms.alpha import choose_alpha, with_plain_alpha
 
-            alpha, said = choose_alpha(request, kind, bound)
+            alpha, said = choose_alpha(request, info, kind, bound)
             notes += said
             if alpha in ("premultiply", "filter"):
                 selection = select_planes(info.plane_names, None, alpha=True)
