@@ -17,7 +17,8 @@ import numpy as np
 from convcli.errors import ConvcliError, ImageError, is_url
 from convcli.images.folders import store_header
 from convcli.images.reading import probe
-from convcli.images.zarr_store import ZarrTiles, open_zarr
+from convcli.images.zarr_store import open_zarr
+from convcli.images.zarr_tiles import ZarrTiles
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.job_facts import encode, versions
 from convcli.pipeline.names import InputFile
