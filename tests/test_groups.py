@@ -11,8 +11,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from convcli.banks.groups import check_weight_groups
 from convcli.errors import GeometryError, KernelError
+from convcli.layers.dump import dump_stack
 from convcli.layers.run import run_stack
-from convcli.layers.stack import dump_stack, parse_stack
+from convcli.layers.stack import parse_stack
 
 
 @pytest.mark.parametrize("transposed", [False, True])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from convcli.layers.stack import Stack, dump_stack, parse_stack
+from convcli.layers.dump import dump_stack
+from convcli.layers.stack import Stack, parse_stack
 from convcli.layers.text import parse_layers
 from convcli.layers.walk import Walk, walk
 

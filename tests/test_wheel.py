@@ -94,6 +94,8 @@ def test_the_wheel_holds_every_kernel_file_and_nothing_else_of_that_folder(wheel
     names = zipfile.ZipFile(wheel).namelist()
     shipped = {name.removeprefix("convcli/kernels/") for name in names if name.startswith("convcli/kernels/")}
     assert shipped == {path.name for path in (REPOSITORY / "kernels").glob("*.toml")}
+    stacks = {name.removeprefix("convcli/stacks/") for name in names if name.startswith("convcli/stacks/")}
+    assert stacks == {path.name for path in (REPOSITORY / "examples" / "stacks").glob("*.toml")}
     families = {path.name for path in (REPOSITORY / "convcli/banks/families").glob("*.txt")}
     assert families == {
         Path(name).name for name in names if name.startswith("convcli/banks/families/") and name.endswith(".txt")
@@ -126,3 +128,5 @@ def test_the_wheel_runs_from_a_folder_of_its_own(wheel: Path, photo: Path, tmp_p
     assert result.returncode == 0, result.stderr
     assert str(tmp_path / "site") in result.stderr
     assert len(list((tmp_path / "out" / "coffee_sobel").glob("*.png"))) == 6
+    flags = ["--stack", "resnet-stem", "-o", str(tmp_path / "stem.npy")]
+    subprocess.run([sys.executable, "-c", code, "apply", str(photo), *flags], env=environment, cwd=tmp_path, check=True)

@@ -45,6 +45,9 @@ def modify(bank: KernelBank, modifiers: Iterable[tuple[str, str]]) -> KernelBank
         except ValueError as error:
             raise KernelError(f"'{bank.name}': {name}={value}: {error}", modifier=name, value=value) from None
         named = changed.name if name == "name" else f"{bank.name}{':' if ':' not in bank.name else ','}{name}={value}"
+        if changed.out_bias is not None and name != "name":
+            note = f"the transposed layer's bias is left out after {name}={value}"
+            changed = replace(changed, out_bias=None).noted(note)
         # A single kernel called as its bank is renamed with it: maps are named after kernels.
         alone = changed.n_kernels == 1 and bank.kernel_names == (bank.name,) == changed.kernel_names
         bank = replace(changed, name=named, kernel_names=(named,) if alone else changed.kernel_names)

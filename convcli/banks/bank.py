@@ -126,6 +126,8 @@ class KernelBank:
         One name for each of the O kernels, all different as file names.
     bias : tuple of float or None
         Added to each kernel's sums, in units of the samples.
+    out_bias : tuple of float or None
+        Bias of the maps of a transposed layer, whose weight is (in, out/groups, …); used by ``--transposed``.
     combine : str
         How the maps become one picture: ``magnitude`` for gradients, ``max`` for compass masks, ``none`` where no
         combination is natural.
@@ -161,6 +163,7 @@ class KernelBank:
     weight: Array
     kernel_names: tuple[str, ...]
     bias: tuple[float, ...] | None = None
+    out_bias: tuple[float, ...] | None = None
     combine: str = "none"
     orientation: str = "correlate"
     source: str = ""

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convcli.banks.bank import KernelBank
-from convcli.banks.formats import guarded, module_of, read_bank, sniff
+from convcli.banks.formats import ARCHIVES, guarded, read_bank, sniff
+from convcli.banks.formats.entries import open_archive
 from convcli.banks.library import normal_name
 from convcli.banks.load import bank_of_raw
 from convcli.banks.raw import RawBank
@@ -54,9 +55,8 @@ def check_file(path: Path) -> CheckResult:
 def _checked(path: Path) -> CheckResult:
     kind = sniff(path)
     # These hold many arrays: their names are the answer, unless one alone can be the kernel.
-    if kind in ("safetensors", "torch", "onnx", "mat"):
-        reader = module_of(kind)
-        entries: dict[str, tuple[int, ...]] = reader.listing(path)
+    if kind in ARCHIVES and kind != "npz":
+        entries = dict(open_archive(path).shapes)
         # A matrix is a kernel in MATLAB, and the weight of a Linear layer in a checkpoint.
         least = 2 if kind == "mat" else 3
         usable = [name for name, shape in entries.items() if least <= len(shape) <= 5]
@@ -65,7 +65,7 @@ def _checked(path: Path) -> CheckResult:
         if len(usable) != 1:
             warnings = () if usable else ("no entry has 3 to 5 dimensions: none is a convolution's weight",)
             return CheckResult(str(path), kind, None, entries, warnings)
-        return CheckResult(str(path), kind, reader.read(path, entry=usable[0], layout=None), entries, ())
+        return CheckResult(str(path), kind, read_bank(path, entry=usable[0]), entries, ())
     if kind == "text":
         return _check_text(path)
     bank = read_bank(path)

@@ -196,7 +196,9 @@ def selected(bank: KernelBank, entry: str) -> KernelBank:
     return _modified(bank, (("select", entry),)) if entry else bank
 
 
-def bank_of_file(path: Path, *, entry: str = "", layout: str | None = None) -> KernelBank:
+def bank_of_file(
+    path: Path, *, entry: str = "", layout: str | None = None, with_bias: bool | None = None
+) -> KernelBank:
     """Read a kernel file of any format, TOML without loading the others.
 
     Arguments and errors are those of :func:`convcli.banks.formats.read_bank`.
@@ -207,7 +209,7 @@ def bank_of_file(path: Path, *, entry: str = "", layout: str | None = None) -> K
             return selected(bank, entry)
     from convcli.banks.formats import read_bank
 
-    return read_bank(path, entry=entry, layout=layout)
+    return read_bank(path, entry=entry, layout=layout, with_bias=with_bias)
 
 
 def bank_of_raw(raw: RawBank) -> KernelBank:

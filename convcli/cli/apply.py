@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
 from convcli.errors import EXIT_PARTIAL, OutputError, UsageError, is_url
+from convcli.images.folders import is_folder
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
 from convcli.pipeline.places import open_objects, split_url
@@ -58,12 +59,12 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     _raise_file_limit()
     from convcli.pipeline.batch import plan_batch, run_batch
 
-    batch = plan_batch(request, sources, resume=run.resume)._replace(not_read=passed)
+    batch = plan_batch(request, sources, resume=run.resume, dry_run=run.dry_run)._replace(not_read=passed)
     # A file of several frames may have become several inputs.
     single = single and batch.n_inputs == 1
     _refuse_report(batch, request, run)
     if run.dry_run:
-        _print_plan(batch, run, single=single)
+        _print_plan(batch, request, run, single=single)
         return
     # After the dry run, which has nothing to end in order.
     ending.in_order()
@@ -81,12 +82,16 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
 
 
 def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
+    loose = [word for word in words if request.layers is not None and _is_layer(word)]
     is_report = run.report is None or Path(run.report).suffix in (".json", ".md", ".csv", ".html")
     refuse([
         ("" in words, "an input name is empty", "a variable of the shell that is not set? name a file, or ."),
         (request.to_stdout and streams.is_terminal() and not run.dry_run,
          "-o - writes a picture, and standard output is a terminal", "-o FILE, or a pipe: -o - | display"),
         (request.to_stdout and run.json, "-o - and --json both want standard output", "--report FILE.json"),
+        (loose, f"{' '.join(loose)} stands among the inputs",
+         f"layers are one value, in quotes: --layers '{' '.join([request.layers or '', *loose])}'"),
+        ("-" in words and request.stack == "-", "standard input cannot be the image and the stack", "name one of them"),
         ("-" in words and run.files_from == "-", "standard input cannot be the image and the list", "name one of them"),
         (run.null and not run.files_from, "-0 goes with --files-from",
          "find ... -print0 | convcli apply --files-from - -0"),
@@ -101,6 +106,16 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
          "--jobs 1, or leave it out for all cores"),
         (not is_report, f"--report {run.report}: unknown suffix", "FILE.json, FILE.md, FILE.csv or FILE.html"),
     ])  # fmt: skip
+
+
+def _is_layer(word: str) -> bool:
+    """Whether a word that is no file begins as a layer does."""
+    from convcli.layers.text import find_kind
+
+    try:
+        return not os.path.exists(word) and bool(find_kind(word.partition(":")[0].partition("(")[0], 2))  # noqa: PTH110
+    except UsageError:
+        return False
 
 
 def _find(
@@ -127,7 +142,7 @@ def _find(
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
     named = len(words) == 1 and not listed and not is_folder_url(words[0])
-    return sources, named and not os.path.isdir(words[0])  # noqa: PTH112 - raises nothing
+    return sources, named and not is_folder(words[0])
 
 
 def _raise_file_limit() -> None:
@@ -155,13 +170,15 @@ def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> No
     taken |= {os.path.realpath(plan.source.path) for plan in batch.plans if plan.source.path is not None}
     if os.path.realpath(path) in taken:
         raise OutputError(f"--report {path} is an input or another output", hint="choose another name")
-    if os.path.lexists(path) and not request.overwrite:
+    if os.path.lexists(path) and not (request.overwrite or run.dry_run):
         raise OutputError(f"--report {path} exists", hint="--overwrite replaces it")
 
 
-def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
+def _print_plan(batch: BatchPlan, request: ApplyRequest, run: RunFlags, *, single: bool) -> None:
     from convcli.render.apply import plan_as_dict, render_plan
 
+    if run.report and os.path.lexists(run.report):
+        batch = batch._replace(existing=(*batch.existing, run.report))
     failed = [outcome.error for outcome in batch.settled if outcome.error is not None]
     if single and failed:
         raise failed[0]
@@ -169,7 +186,7 @@ def _print_plan(batch: BatchPlan, run: RunFlags, *, single: bool) -> None:
     if run.json:
         say(to_json(plan_as_dict(batch)))
     if not run.quiet and not run.json:
-        say(render_plan(batch))
+        say(render_plan(batch, overwrite=request.overwrite))
     for error in failed:
         complain(error)
     if failed:

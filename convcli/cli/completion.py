@@ -128,6 +128,8 @@ def _values(parameter: Any, begun: str, *, command: str = "") -> Pairs:
         "spec": kernel_specs,
         "words": _layers if command == "shape" else _tags,
         "layer": _layers,
+        "layers": _layers,
+        "stack": _stacks,
         "tag": _tags,
         "format_": _bank_formats,
         "colormap": _colormaps,
@@ -190,6 +192,13 @@ def _layers(begun: str) -> Pairs:
 
     del begun
     return [(name, "") for name in NAMES]
+
+
+def _stacks(begun: str) -> Pairs:
+    from convcli.layers.library import shipped_stacks
+
+    del begun
+    return [(name, "") for name in shipped_stacks()]
 
 
 def _tags(begun: str) -> Pairs:

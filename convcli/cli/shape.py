@@ -10,12 +10,12 @@ import typer
 
 from convcli.errors import GeometryError, UsageError, local_path
 from convcli.layers.kinds import NAMES
+from convcli.layers.library import is_stack, open_stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from convcli.layers.layer import Layer, Shape
-    from convcli.layers.stack import Stack
     from convcli.layers.walk import Walk
 
 _EPILOG = f"""Layers: {", ".join(NAMES)}; 1d, 2d and 3d follow the input
@@ -109,7 +109,7 @@ def shape(
     first = rest[0].lower() if rest else ""
     if onnx is not None and input_text is None and len(rest) == 1:
         input_text = rest.pop()
-    elif input_text is None and rest and not first.endswith(".toml"):
+    elif input_text is None and rest and not is_stack(first):
         input_text = rest.pop(0)
     if given or transposed:
         if rest or onnx:
@@ -125,7 +125,7 @@ def shape(
 
 def _model_kind(word: str) -> str:
     """Return ``onnx`` or ``checkpoint`` for the name of such a file, by its name or else its content."""
-    from convcli.layers.text import CHECKPOINTS
+    from convcli.layers.sources import CHECKPOINTS
 
     low = word.lower()
     if low.endswith((*CHECKPOINTS, ".pth.tar", ".pt2", ".index.json", ".onnx")):
@@ -204,20 +204,18 @@ def _read_input(text: str, channels_last: bool) -> "Shape":
 
 
 def _read_layers(words: "Sequence[str]", n_axes: int) -> "list[Layer]":
-    """Return the layers of words and stack files, one after the other."""
+    """Return the layers of words and stacks, one after the other."""
     from convcli.layers.text import parse_layers
+    from convcli.layers.words import split_words
 
     layers: list[Layer] = []
     for word in words:
-        layers += _load(word, n_axes).layers if word.lower().endswith(".toml") else parse_layers(word, n_axes)
+        if is_stack(word):
+            layers += open_stack(word, n_axes=n_axes).layers
+            continue
+        for each in split_words(word):  # a whole chain in quotes, as for --layers
+            layers += parse_layers(each, n_axes)
     return layers
-
-
-def _load(path: str, n_axes: int | None = None) -> "Stack":
-    """Return the stack of a file."""
-    from convcli.layers.stack import load_stack
-
-    return load_stack(path, n_axes=n_axes)
 
 
 def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, channels_last: bool) -> "Walk":
@@ -245,7 +243,7 @@ def _walk_stack_file(words: "Sequence[str]") -> "Walk":
 
     if not words:
         raise UsageError("no input given", hint="convcli shape 3x304x228 conv:64,k=7,s=2,p=3")
-    first = _load(words[0])
+    first = open_stack(words[0])
     if not first.input:
         raise UsageError(f"{words[0]} says no input", hint="--input 3x224x224")
     return walk_or_fit([*first.layers, *_read_layers(words[1:], len(first.input) - 1)], first.input)

@@ -6,6 +6,7 @@ finite, or so far from the scale that float32 is too coarse.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,8 +29,8 @@ class ToneCounts(NamedTuple):
     """Statistics of the samples of each map; ``+`` adds up bands.
 
     ``n`` samples a map, of which ``n_low`` were clipped to 0, ``n_high`` to the highest value, and ``n_nan`` were NaN,
-    toned as 0 (kept with depth ``float``); ``minimum``, ``maximum`` and ``total`` are of the values before the tone,
-    without NaN.
+    toned as 0 (kept with depth ``float``); ``minimum``, ``maximum``, ``total`` and ``squares``, the sum of squared
+    differences from the mean, are of the values before the tone, without NaN.
     """
 
     n: int
@@ -39,6 +40,7 @@ class ToneCounts(NamedTuple):
     minimum: NDArray[np.float64]
     maximum: NDArray[np.float64]
     total: NDArray[np.float64]
+    squares: NDArray[np.float64]
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -46,10 +48,20 @@ class ToneCounts(NamedTuple):
         counted: NDArray[np.float64] = self.total / np.maximum(self.n - self.n_nan, 1)
         return counted
 
+    @property
+    def std(self) -> NDArray[np.float64]:
+        """Standard deviation of each map before the tone, of all samples (not of an estimate from some)."""
+        deviation: NDArray[np.float64] = np.sqrt(self.squares / np.maximum(self.n - self.n_nan, 1))
+        return deviation
+
     def __add__(self, other: object) -> ToneCounts:
         """Return the counts of two bands together."""
         if not isinstance(other, ToneCounts):
             return NotImplemented
+        n_own, n_other = self.n - self.n_nan, other.n - other.n_nan
+        # Chan, Golub, LeVeque, 1979: squares about each mean, and about the common one between them.
+        with np.errstate(invalid="ignore", over="ignore"):
+            apart = (other.mean - self.mean) ** 2 * (n_own * n_other / np.maximum(n_own + n_other, 1))
         return ToneCounts(
             self.n + other.n,
             self.n_low + other.n_low,
@@ -58,13 +70,14 @@ class ToneCounts(NamedTuple):
             np.minimum(self.minimum, other.minimum),
             np.maximum(self.maximum, other.maximum),
             self.total + other.total,
+            self.squares + other.squares + np.where((n_own > 0) & (n_other > 0), apart, 0),
         )
 
     @classmethod
     def zero(cls, n_maps: int) -> ToneCounts:
         """Return the counts of no samples at all."""
         low, high, nan = np.zeros((3, n_maps), np.int64)
-        return cls(0, low, high, nan, np.full(n_maps, np.inf), np.full(n_maps, -np.inf), np.zeros(n_maps))
+        return cls(0, low, high, nan, np.full(n_maps, np.inf), np.full(n_maps, -np.inf), *np.zeros((2, n_maps)))
 
 
 def stored_range(low: float, high: float, gain: float, offset: float, absolute: bool) -> tuple[float, float]:
@@ -102,6 +115,31 @@ def total_of(values: NDArray[Any]) -> float:
         return float(values.sum(axis=0, dtype=np.int32 if narrow else np.int64).sum(dtype=np.int64))
     total = float(values.sum(axis=1).sum(dtype=np.float64))
     return total if np.isfinite(total) else float(values.sum(dtype=np.float64))
+
+
+def moments_of(values: NDArray[Any]) -> tuple[float, float]:
+    """Return the sum of a band, and the sum of squared differences from its mean.
+
+    Examples
+    --------
+    >>> moments_of(np.float32([[1, 2, 3, 6]]))
+    (12.0, 14.0)
+    """
+    total = total_of(values)
+    if values.dtype.kind == "f" or values.itemsize <= 2:
+        # Differences from about the mean keep the digits that single precision has for a small deviation.
+        shift = np.float32(total / values.size)
+        apart = np.subtract(values, shift, dtype=np.result_type(values.dtype, np.float32))
+        rest = float(apart.sum(axis=-1).sum(dtype=np.float64))
+        np.multiply(apart, apart, out=apart)
+        squares = float(apart.sum(axis=-1).sum(dtype=np.float64)) - rest * rest / values.size
+        if math.isfinite(squares):
+            # A sum of whole numbers in single precision is exact, one of values far from 0 is coarse.
+            if values.dtype.kind == "f" and squares < 1e-4 * total * total / values.size:
+                total = values.size * float(shift) + rest
+            return total, max(squares, 0.0)
+    wide = values.astype(np.float64) - total / values.size
+    return total, float(np.vdot(wide, wide))
 
 
 def store_float(values: NDArray[Any], out: NDArray[Any], gain: float, offset: float, absolute: bool) -> None:
@@ -202,8 +240,10 @@ def _is_dense(array: NDArray[Any], n_axes: int) -> bool:
 
 def counts_of(found: list[tuple[float, ...]], n: int) -> ToneCounts:
     """Return the counts of the compiled loops, a tuple a map, of ``n`` samples each."""
-    least, most, total, n_low, n_high, n_nan = (np.array(column) for column in zip(*found, strict=True))
-    return ToneCounts(n, n_low, n_high, n_nan, least, most, total)
+    least, most, total, n_low, n_high, n_nan, shift, squares = (np.array(column) for column in zip(*found, strict=True))
+    with np.errstate(invalid="ignore", over="ignore"):
+        about_mean = np.maximum(squares - n * (total / max(n, 1) - shift) ** 2, 0)
+    return ToneCounts(n, n_low, n_high, n_nan, least, most, total, about_mean)
 
 
 def is_reliable(counts: ToneCounts, tones: Sequence[tuple[float, float, bool]]) -> bool:

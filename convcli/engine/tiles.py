@@ -94,6 +94,8 @@ def spread(block: NDArray[Any], windows: Sequence[Window], border_value: float) 
             block = np.take(block, window.places, axis=axis - n_axes)
             outside = window.places < 0
             if outside.any():
+                if np.asarray(border_value).astype(block.dtype) != border_value:  # 0.5 around bytes
+                    block = block.astype(np.result_type(block.dtype, np.float32))
                 block.swapaxes(axis - n_axes, -1)[..., outside] = border_value
     return block
 

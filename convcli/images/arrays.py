@@ -43,7 +43,7 @@ def open_raw(
     Parameters
     ----------
     target : path or binary file
-    raw_format : {"npy", "npz", "safetensors", "tiff"}
+    raw_format : {"npy", "npz", "safetensors", "tiff", "zarr"}
     names : tuple of str
         Of the O maps. ``.npy`` has no room for names or stamp.
     height_px, width_px : int
@@ -69,8 +69,12 @@ def open_raw(
     """
     if raw_format not in RAW_FORMATS:
         raise OutputError(f"{raw_format} cannot store raw maps", hint=f"--format {' or '.join(RAW_FORMATS)}")
+    shape = (*(leading or (len(names),)), height_px, width_px)
+    if raw_format == "zarr":
+        from convcli.images.zarr_store import open_zarr
+
+        return open_zarr(target, names, shape, stamp, np.dtype(dtype))
     with opened_target(target) as file:
-        shape = (*(leading or (len(names),)), height_px, width_px)
         block = _BlockWriter(file, raw_format, names, shape, stamp, np.dtype(dtype))
         return PictureWriter(file, block, streams=block.streams)
 

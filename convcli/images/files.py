@@ -94,7 +94,10 @@ class TargetFile:
         self._part = part_name(self.path)
         _begun.add(self._part)
         with self.explained():
-            self.file = _open_new(self._part, makes_folder)
+            self._begin(self._part, makes_folder)
+
+    def _begin(self, part: Path, makes_folder: bool) -> None:
+        self.file = _open_new(part, makes_folder)
 
     @property
     def is_seekable(self) -> bool:
@@ -262,4 +265,9 @@ def discard_parts(folders: Iterable[Path], pid: int) -> None:
     for folder in folders:
         for part in folder.glob(f"{_part_begin(pid)}*{PART_SUFFIX}"):
             with contextlib.suppress(OSError):
-                part.unlink()
+                if part.is_dir():
+                    import shutil
+
+                    shutil.rmtree(part, ignore_errors=True)
+                else:
+                    part.unlink()

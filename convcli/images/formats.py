@@ -49,6 +49,8 @@ class Format(NamedTuple):
     alpha_is_bit: bool = False
     #: Whether it holds arrays instead of pictures.
     raw: bool = False
+    #: Whether it is a folder of files, which is written and read by tiles.
+    folder: bool = False
     #: The extra that reads it: then ``plugin`` names a module of another package than Pillow.
     extra: str = ""
     #: Largest side that can be written, in pixels.
@@ -124,6 +126,7 @@ FORMATS = (
         note="GIF holds 256 colours: colour is quantised",
     ),
     Format("npy", (".npy",), depths=("float",), raw=True),
+    Format("zarr", (".zarr",), depths=("float",), keeps=frozenset({"stamp"}), raw=True, windows=True, folder=True),
     Format("npz", (".npz",), depths=("float",), keeps=frozenset({"stamp"}), raw=True),
     Format("safetensors", (".safetensors",), depths=("float",), keeps=frozenset({"stamp"}), raw=True),
 )  # fmt: skip

@@ -136,8 +136,11 @@ class PlaneView:
 
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
         """Return rows ``[top, bottom)``, shape (C, bottom - top, W)."""
-        source = self._source
-        everything = source[:, top:bottom] if isinstance(source, np.ndarray) else source.rows(top, bottom)
+        return self.window(slice(top, bottom), slice(None))
+
+    def window(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return a window, shape (C, rows, columns)."""
+        everything = read_window(self._source, rows, columns)
         band = everything[self._pick]
         # Compared in the units of the file, before anything is computed.
         missing = None if self._nodata is None else band == self._nodata
@@ -160,6 +163,16 @@ class PlaneView:
         if missing is not None:
             band[missing] = np.nan
         return band
+
+
+def read_window(source: NDArray[Any] | PlaneSource, rows: slice, columns: slice) -> NDArray[Any]:
+    """Return a window of planes (C, H, W); sources of whole rows read these."""
+    if isinstance(source, np.ndarray):
+        return source[:, rows, columns]
+    window = getattr(source, "window", None)
+    if window is not None:
+        return np.asarray(window(rows, columns))
+    return source.rows(rows.start, rows.stop)[:, :, columns]
 
 
 def _as_slice(indexes: tuple[int, ...]) -> slice | list[int]:

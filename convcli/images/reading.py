@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from convcli.errors import ImageError
 from convcli.images import formats
 from convcli.images.bits import has_chunk
+from convcli.images.folders import STORE_HEADERS
 from convcli.images.info import (
     Image,
     ImageInfo,
@@ -25,6 +24,7 @@ from convcli.images.info import (
     check_size,
     decoder_bytes,
 )
+from convcli.images.opening import Source, name_of, open_file, opened, translating
 from convcli.images.planes import check_white
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from convcli.images.netpbm import NetpbmDecoder
     from convcli.images.pillow import PillowDecoder
     from convcli.images.tiff_read import TiffDecoder
+    from convcli.images.zarr_store import ZarrDecoder
 
     #: Each has ``info``, ``seek(frame)`` (False if the file must be opened anew), ``decode()`` and ``window()``.
-    Decoder = ApngDecoder | NetpbmDecoder | PillowDecoder | TiffDecoder
+    Decoder = ApngDecoder | NetpbmDecoder | PillowDecoder | TiffDecoder | ZarrDecoder
 
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 ORIENTATIONS = ("apply", "keep", "ignore")
 
 
@@ -61,7 +61,7 @@ def probe(source: Source, *, frame: int = 0, orientation: str = "apply", **limit
         The file is missing, unreadable, not an image, its header is damaged, or it claims too much.
     """
     asked = Limits(**limits)
-    with _opened(source) as file:
+    with opened(source) as file:
         return open_decoder(file, frame, orientation, asked).info
 
 
@@ -78,7 +78,7 @@ def probe_frames(
         Frames, from 0; any order, rising is fastest. The first bad one raises as :func:`probe`.
     """
     asked = Limits(**limits)
-    with _opened(source) as file:
+    with opened(source) as file:
         return [decoder.info for decoder in _at_frames(file, frames, orientation, asked)]
 
 
@@ -103,7 +103,7 @@ def read(source: Source, *, frame: int = 0, orientation: str = "apply", **limits
         As for :func:`probe`; also truncated or damaged data, and more pixels than ``max_pixels``.
     """
     asked = Limits(**limits)
-    with _opened(source) as file:
+    with opened(source) as file:
         return _decoded(open_decoder(file, frame, orientation, asked), file, asked)
 
 
@@ -125,7 +125,7 @@ def read_frames(
         Each frame complete, as it is shown; pages may differ in size and type. A bad one raises as :func:`read`.
     """
     asked = Limits(**limits)
-    with _opened(source) as file:
+    with opened(source) as file:
         if frames is None:
             frames = range(open_decoder(file, 0, orientation, asked).info.n_frames)
         for decoder in _at_frames(file, frames, orientation, asked):
@@ -152,9 +152,9 @@ def open_planes(
     Image or LargeImage
         Both have ``info`` and ``planes``, shape (P, H, W); windows live as long as the ``with``.
     """
-    where, asked = _name_of(source), Limits(**limits)
+    where, asked = name_of(source), Limits(**limits)
     with translating(where):
-        file = _open_file(source)
+        file = open_file(source)
     with file:
         with translating(where):
             decoder = open_decoder(file, frame, orientation, asked)
@@ -199,6 +199,10 @@ def _decoder_of(
     file: BinaryIO, row: formats.Format | None, frame: int, orientation: str, max_planes: int | None
 ) -> Decoder:
     name = row.name if row is not None else ""
+    if os.path.basename(str(getattr(file, "name", ""))) in STORE_HEADERS:  # noqa: PTH119 - may be a number
+        from convcli.images.zarr_store import ZarrDecoder
+
+        return ZarrDecoder(Path(file.name).parent, frame, max_planes)
     if name in ("ppm", "pfm"):
         from convcli.images.netpbm import NetpbmDecoder
 
@@ -248,53 +252,3 @@ def _decoded(decoder: Decoder, file: BinaryIO, limits: Limits) -> Image:
     check_white(samples, info.white)
     samples.flags.writeable = False
     return Image(info, samples)
-
-
-@contextmanager
-def translating(where: str) -> Iterator[None]:
-    """Turn errors of decoders inside the ``with`` into an ``ImageError`` that names ``where``.
-
-    >>> with translating("a.gif"):
-    ...     raise OSError("image file is truncated")
-    Traceback (most recent call last):
-    convcli.errors.ImageError: a.gif: is truncated or damaged (image file is truncated)
-    """
-    # Pillow warns about damaged metadata, which counts as absent; samples are checked by decoding.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    try:
-        yield
-    except ImageError as error:
-        raise (error.within(where) if where else error) from None
-    except Exception as error:
-        from convcli.images.failures import explain
-
-        explained = explain(error, where)
-        if explained is None:
-            raise
-        raise (explained.within(where) if where else explained) from error
-
-
-@contextmanager
-def _opened(source: Source) -> Iterator[BinaryIO]:
-    """Open a source; an error inside the ``with`` becomes an ``ImageError`` that names it."""
-    with translating(_name_of(source)), _open_file(source) as file:
-        yield file
-
-
-def _name_of(source: Source) -> str:
-    return "" if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source)
-
-
-def _open_file(source: Source) -> BinaryIO:
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return io.BytesIO(source)
-    path = Path(source)
-    try:
-        kind = path.stat().st_mode
-        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-            raise ImageError("is a pipe or a device, not a file", hint="convcli apply - reads standard input")
-        return path.open("rb")
-    except (OSError, ValueError) as error:
-        from convcli.images.failures import explain_opening
-
-        raise explain_opening(error, path) from None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from convcli.errors import ImageError
-from convcli.images.planes import check_white
+from convcli.images.planes import check_white, read_window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -139,6 +139,13 @@ class NamedRows:
             rows = self._rows.rows(top, bottom)
             check_white(rows, self._white)
         return rows
+
+    def window(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return a window of every plane, shape (P, rows, columns)."""
+        with self._guard():
+            samples = read_window(self._rows, rows, columns)
+            check_white(samples, self._white)
+        return samples
 
 
 def open_tiff_page(file: BinaryIO, frame: int) -> TiffImageFile:

@@ -39,6 +39,8 @@ class PictureWriter:
         self._target = target
         self._encoder = encoder
         self._done = False
+        #: Side of the tiles that :meth:`put` takes; 0 where there are bands only.
+        self.tile_px = 0
         #: Whether bands reach the file as they come (else the samples are collected until :meth:`close`).
         self.streams = streams
 
@@ -55,6 +57,10 @@ class PictureWriter:
         """Write an encoded band; bands are appended from top to bottom."""
         with self._target.explained():
             self._encoder.append(band)
+
+    def put(self, maps: NDArray[Any], top: int, left: int) -> None:
+        """Write a tile of maps (O, h, w), in any order and from any thread, where there is a ``tile_px``."""
+        raise NotImplementedError
 
     def write(self, rows: NDArray[Any]) -> None:
         """Encode and append the next rows."""

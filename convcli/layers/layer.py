@@ -195,6 +195,7 @@ class Layer(Word):
                 raise UsageError(f"from {value!r} is not a name", hint="from=first+second", position=at)
             return tuple(item.strip() for item in names)
         if name in SOURCES[:2]:
+            value = {"kind": value} if name == "init" and isinstance(value, str) else value
             if not isinstance(value, Mapping):
                 hint = f"{name} = {{ … }} in a stack file"
                 raise UsageError(f"{name} {value!r} is not a table", hint=hint, position=at)
@@ -214,7 +215,11 @@ class Layer(Word):
         """Raise if the layer asks for another number of input channels."""
         if self.in_channels not in (0, channels):
             message = f"takes {self.in_channels} input channels and gets {channels}"
-            raise GeometryError(message, hint=f"in_channels={channels}", in_channels=channels)
+            from_weight = (
+                f"its weight reads {self.in_channels} channels: --channels, or the layer before, must give them"
+            )
+            hint = from_weight if dict(self.weights).get("weight") else f"in_channels={channels}"
+            raise GeometryError(message, hint=hint, in_channels=channels)
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
         """Return (resolved padding, output sizes, unused input), each per axis."""

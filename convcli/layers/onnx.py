@@ -40,12 +40,13 @@ class Operator(Layer):
 
 
 class Graph(NamedTuple):
-    """The rows of a model, its input's shape, notes, and why the walk is partial, if it is."""
+    """The rows of a model, its input's shape, notes, why the walk is partial, if it is, and the graph's own nodes."""
 
     rows: tuple[Row, ...]
     input: Shape
     notes: tuple[str, ...]
     partial: str
+    nodes: tuple[Any, ...] = ()
 
     def shape(self) -> Walk:
         """Return every shape and count."""
@@ -103,7 +104,7 @@ def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
         raise KernelError(f"{str(path)!r} has a damaged graph: {type(error).__name__} {str(error)[:80]}") from None
     if not reading.rows:
         raise KernelError(f"{str(path)!r} has no layer that follows from its input")
-    return reading.finish(shape)
+    return reading.finish(shape)._replace(nodes=tuple(model.graph.node))
 
 
 class _Reading:

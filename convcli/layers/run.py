@@ -37,8 +37,8 @@ def run_stack(
     planes : ndarray of shape (C, H, W), float32 or float64
         Input in its own units (or (C, L), (C, D, H, W) for stacks of 1 or 3 axes); other types become float32.
     outputs : str or sequence of str
-        ``last``: the last layer; ``all``: the stack's ``outputs`` (every named layer, if it has none) and the last;
-        or names of layers.
+        ``last``: the last layer; ``all``: the stack's ``outputs`` and the last (without ``outputs``: every named layer,
+        or every layer if none is named); ``input``: the planes as they arrive; or names of layers.
     engine, threads
         For the convolutions, as in :func:`convcli.conv2d`.
     numbers : sequence of Numbers, optional
@@ -47,7 +47,7 @@ def run_stack(
     Returns
     -------
     dict of str to ndarray
-        Maps by the name of their layer, in running order; the last layer is called ``output`` if it has no name.
+        Maps by the name of their layer, in running order, see :attr:`convcli.layers.stack.Stack.result_names`.
 
     Raises
     ------
@@ -68,21 +68,20 @@ def run_stack(
         planes = planes.astype(np.float32)
     shape = stack.shape(planes.shape)
     rows = shape.rows
-    wanted = wanted_outputs(stack, outputs)
+    names, wanted = stack.result_names, wanted_outputs(stack, outputs)
     numbers = load_numbers(stack, shape) if numbers is None else numbers
     how = {"engine": engine, "threads": threads}
     # A branch's maps can be hundreds of megabytes: each lives only until its last reader.
     last_use = {source: index for index, row in enumerate(rows) for source in row.sources}
     alive: dict[int, Array] = {-1: planes}
-    found: dict[str, Array] = {}
+    found: dict[str, Array] = {"input": planes} if "input" in wanted else {}
     for index, row in enumerate(rows):
         inputs = [alive[source] for source in row.sources]
         maps = np.asarray(row.layer.run(row, inputs, numbers[index], how))
         if maps.shape != row.output:
             raise AssertionError(f"layer {index + 1} ({row.layer.label}) made {maps.shape}, not {row.output}")
-        name = row.layer.name or ("output" if index == len(rows) - 1 else "")
-        if name in wanted:
-            found[name] = maps
+        if names[index] in wanted:
+            found[names[index]] = maps
         alive[index] = maps
         # Results that nothing reads (last_use -2) go at the next layer, not at the end.
         alive = {node: each for node, each in alive.items() if last_use.get(node, -2) > index or node == index}
@@ -97,16 +96,21 @@ def wanted_outputs(stack: Stack, outputs: str | Sequence[str]) -> tuple[str, ...
     >>> from convcli.layers.stack import parse_stack
     >>> wanted_outputs(parse_stack('layers = [{layer = "relu", name = "a"}, "relu"]'), "all")
     ('a', 'output')
+    >>> wanted_outputs(parse_stack('layers = ["relu", "maxpool:2", "relu"]'), "input,relu")
+    ('input', 'relu')
     """
-    names = [layer.name for layer in stack.layers[:-1] if layer.name]
-    names.append(stack.layers[-1].name or "output")
-    if outputs == "last":
-        return (names[-1],)
-    if outputs == "all":
-        return tuple(name for name in names if name in (stack.outputs or names) or name == names[-1])
-    asked = outputs.split(",") if isinstance(outputs, str) else outputs
+    names = stack.result_names
+    own = [layer.name for layer in stack.layers if layer.name]
+    asked = [each.strip() for each in outputs.split(",")] if isinstance(outputs, str) else list(outputs)
+    words = {
+        "last": names[-1:],
+        "all": [name for name in names if name in (stack.outputs or own or names)] + [names[-1]],
+    }
+    found: dict[str, None] = {}
     for name in asked:
-        if name not in names:
-            hint = near_names(name, names) or f"last, all, or {', '.join(names)}"
+        if name not in (*names, "input", *words):
+            hint = near_names(name, names) or f"last, all, input, or {', '.join(names)}"
             raise UsageError(f"the stack has no output {name!r}", hint=hint)
-    return tuple(asked)
+        # A layer may be called "last": its own name wins over the word.
+        found |= dict.fromkeys([name] if name in names else words.get(name, [name]))
+    return tuple(name for name in ("input", *names) if name in found)

@@ -8,15 +8,17 @@ a table with ``type`` and every parameter by name. Relative file names in ``weig
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from convcli.errors import ConvcliError, UsageError, near_names
 from convcli.geometry.sizes import parse_sizes
-from convcli.layers.layer import SOURCES, Layer, Shape
-from convcli.layers.text import find_kind, layers_from_values, load_word, make_layer, parse_layers, split_layer
+from convcli.layers.layer import Layer, Shape
+from convcli.layers.sources import anchored
+from convcli.layers.text import find_kind, layers_from_values, load_word, split_layer
 from convcli.layers.walk import Walk, walk_or_fit
+from convcli.layers.words import split_words
 
 #: Keys of a stack file: type and description of the value.
 KEYS = {
@@ -26,7 +28,7 @@ KEYS = {
     "input": (str, "text such as 3x224x224"),
     "dims": (int, "1, 2 or 3"),
     "outputs": (list, "a list of layers' names"),
-    "init": (dict, "a table such as {kind = 'kaiming', seed = 0}"),
+    "init": (dict | str, "a table such as {kind = 'kaiming', seed = 0}"),
     "layers": (list, "a list of layers"),
 }
 
@@ -37,8 +39,9 @@ class Stack:
 
     Parameters
     ----------
-    layers : tuple of Layer
-        In the order in which they run.
+    layers : sequence of Layer, str or dict, or str
+        In the order in which they run: layers, words such as ``"conv:sobel,p=1"``, or entries of a stack file; a text
+        may hold several words.
     name, summary, source : str
         Its name, its purpose, and its author or paper.
     input : tuple of int
@@ -49,9 +52,18 @@ class Stack:
         The initialiser of layers without weights of their own: ``kind``, ``seed``, …; empty for none.
     folder : Path or None
         Where relative file names of weights start; not compared.
+    dims : int
+        Axes besides the channels of layers that are text; those of ``input``, or 2, if absent.
+
+    Examples
+    --------
+    >>> Stack("conv:sobel maxpool:2 relu").shape((3, 64, 64)).output
+    (6, 31, 31)
+    >>> Stack(["conv:64,k=7,s=2,p=3", "relu"], input=(3, 224, 224)).result_names
+    ('conv', 'output')
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer, ...] = field(kw_only=False)
     name: str = "stack"
     summary: str = ""
     source: str = ""
@@ -59,6 +71,39 @@ class Stack:
     outputs: tuple[str, ...] = ()
     init: tuple[tuple[str, object], ...] = ()
     folder: Path | None = field(default=None, compare=False)
+    dims: InitVar[int] = 0
+
+    def __post_init__(self, dims: int) -> None:
+        """Read text and tables, and check the names."""
+        n_axes = dims or (len(self.input) - 1 if self.input else 2)
+        given: Any = self.layers
+        layers: list[Layer] = []
+        for number, entry in enumerate(
+            given if isinstance(given, Sequence) and not isinstance(given, str) else [given], 1
+        ):
+            words = split_words(entry) if isinstance(entry, str) else [entry]
+            layers += [layer for word in words for layer in _entry(word, number, n_axes, self.folder)]
+        if not layers:
+            raise UsageError("no layers", hint='layers = ["conv:64,k=7,s=2,p=3", "relu"]')
+        object.__setattr__(self, "layers", tuple(layers))
+        init: Any = self.init
+        init = {"kind": init} if isinstance(init, str) else dict(init)
+        object.__setattr__(self, "init", tuple(sorted(init.items())))
+        _check_names(layers, self.outputs)
+
+    @property
+    def result_names(self) -> tuple[str, ...]:
+        """Name of each layer's result: its own, else its word, counted from the second on; the last is ``output``."""
+        taken = {layer.name for layer in self.layers}
+        names = []
+        for layer in self.layers[:-1]:
+            word, name, number = layer.label or layer.kind, layer.name, 1
+            while not name:
+                name = word if number == 1 else f"{word}-{number}"
+                name, number = ("" if name in taken | {"output", "input"} else name), number + 1
+            taken.add(name)
+            names.append(name)
+        return (*names, self.layers[-1].name or "output")
 
     def shape(self, input_shape: Shape | None = None) -> Walk:
         """Return every shape and count for an input, by default the stack's own."""
@@ -130,31 +175,28 @@ def parse_stack(text: str, *, n_axes: int | None = None, name: str = "stack", fo
     if dims not in (1, 2, 3) or (input_shape and len(input_shape) != dims + 1):
         message = f"dims {dims!r} and input {data.get('input', 'none')!r} do not agree"
         raise UsageError(message, hint="dims is 1, 2 or 3")
-    if not data.get("layers"):
-        raise UsageError("no layers", hint='layers = ["conv:64,k=7,s=2,p=3", "relu"]')
-    layers = tuple(layer for number, entry in enumerate(data["layers"], 1) for layer in _entry(entry, number, dims))
-    outputs = tuple(map(str, data.get("outputs", ())))
-    _check_names(layers, outputs)
+    data.setdefault("layers", [])
     return Stack(
-        layers=layers,
+        data["layers"],
         name=data.get("name", name),
         summary=data.get("summary", ""),
         source=data.get("source", ""),
         input=input_shape,
-        outputs=outputs,
-        init=tuple(sorted(data.get("init", {}).items())),
+        outputs=tuple(map(str, data.get("outputs", ()))),
+        init=data.get("init", ()),
         folder=folder,
+        dims=dims,
     )
 
 
-def _entry(entry: object, number: int, n_axes: int) -> tuple[Layer, ...]:
-    """Return the layers of one entry: text, or a table."""
+def _entry(entry: object, number: int, n_axes: int, folder: Path | None) -> tuple[Layer, ...]:
+    """Return the layers of one entry: text, a table, or a layer as it is."""
     try:
-        if isinstance(entry, str):
-            return parse_layers(entry, n_axes)
-        if not isinstance(entry, dict):
+        if isinstance(entry, Layer):
+            return (entry,)
+        if not isinstance(entry, str | dict):
             raise UsageError(f"{entry!r} is neither text nor a table")
-        return _table(dict(entry), n_axes)
+        return _table({"layer": entry} if isinstance(entry, str) else dict(entry), n_axes, folder)
     except ConvcliError as error:
         raise _inside(error, f"layer {number}") from None
 
@@ -165,7 +207,7 @@ def _inside(error: ConvcliError, where: str) -> ConvcliError:
     return error
 
 
-def _table(entry: dict[str, object], n_axes: int) -> tuple[Layer, ...]:
+def _table(entry: dict[str, object], n_axes: int, folder: Path | None) -> tuple[Layer, ...]:
     """Return the layers of a table with ``layer`` (text) or ``type`` (and every parameter by name)."""
     if ("layer" in entry) == ("type" in entry):
         raise UsageError("a layer has either layer (its text) or type", hint='{layer = "conv:64,k=3", name = "first"}')
@@ -182,6 +224,8 @@ def _table(entry: dict[str, object], n_axes: int) -> tuple[Layer, ...]:
         if name in values:
             raise UsageError(f"{name} is given twice: in {text!r} and beside it")
         values[name] = value
+    if "weight" in values and "kernel_size" not in values:  # the weight is looked at now, and its file must be found
+        values["weight"] = anchored(str(values["weight"]), folder)
     # A fault can lie in a value from the table, and then a position in the text would point at the wrong place.
     text = "" if entry else text
     return layers_from_values(kind, values, n_axes=n_axes, label=word, at=positions, text=text)
@@ -200,75 +244,3 @@ def _check_names(layers: Sequence[Layer], outputs: Sequence[str]) -> None:
         if output not in names - {"input"}:
             hint = near_names(output, names) or f"names: {', '.join(sorted(names - {'input'})) or 'none'}"
             raise UsageError(f"outputs: no layer is called {output!r}", hint=hint)
-
-
-def dump_stack(stack: Stack) -> str:
-    """Return a stack as TOML text that :func:`parse_stack` reads back to an equal one.
-
-    Examples
-    --------
-    >>> stem = parse_stack('layers = ["conv:64,k=7,s=2,p=3", "relu"]')
-    >>> parse_stack(dump_stack(stem)) == stem
-    True
-    """
-    values = {
-        "name": stack.name,
-        "summary": stack.summary,
-        "source": stack.source,
-        "input": "x".join(map(str, stack.input)),
-        "dims": stack.layers[0].n_axes,
-        "outputs": list(stack.outputs),
-        "init": dict(stack.init),
-    }
-    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if value or key == "name"]
-    return "\n".join([*lines, "layers = [", *(f"  {_toml(layer_as_table(layer))}," for layer in stack.layers), "]", ""])
-
-
-def layer_as_table(layer: Layer) -> dict[str, object]:
-    """Return a layer's type, and the parameters that are not the default.
-
-    Examples
-    --------
-    >>> layer_as_table(parse_layers("conv:64,k=7,s=2,p=3")[0])
-    {'type': 'conv', 'out_channels': 64, 'kernel_size': [7, 7], 'stride': [2, 2], 'padding': [[3, 3], [3, 3]]}
-    """
-    # conv needs out_channels, which a layer of one group per channel leaves to its input.
-    kind = "depthwise" if layer.kind == "conv" and not layer.groups and not layer.out_channels else layer.kind
-    word = load_word(kind)
-    values = {name: _plain(layer, name) for name in (word.bare, *word.parameters) if name and name not in SOURCES}
-    needed: dict[str, object] = {name: values[name] for name in word.needed}
-    inputs: dict[str, object] = {"from": list(layer.inputs)} if layer.inputs else {}
-    # Comparison with a layer of defaults keeps files short, and finds defaults that depend on the kind.
-    default = make_layer(kind, needed | inputs, n_axes=layer.n_axes)
-    changed = {name: value for name, value in values.items() if name in needed or value != _plain(default, name)}
-    return {"type": kind} | ({"name": layer.name} if layer.name else {}) | inputs | changed | dict(layer.weights)
-
-
-def _plain(layer: Layer, name: str) -> object:
-    """Return a parameter as lists and numbers."""
-    value = getattr(layer, "mode" if name == "padding_mode" else name)
-    if name == "padding" and not isinstance(value, str):
-        return [list(pair) for pair in value]
-    if name == "groups":
-        return value or "auto"
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _toml(value: object) -> str:
-    """Return a value as TOML."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        import json
-
-        # TOML's basic strings are JSON's, except that TOML forbids a bare DEL.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
-    # Tables became sorted pairs when the layer was read; an empty tuple comes out as an empty table.
-    if isinstance(value, tuple) and all(isinstance(item, tuple) and isinstance(item[0], str) for item in value):
-        return _toml(dict(value))
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    # repr of a float is the shortest text that reads back to the same number.
-    return repr(value)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from convcli.errors import UsageError
+from convcli.errors import GeometryError, KernelError, UsageError
 from convcli.geometry.sizes import parse_sizes
 from convcli.layers.kinds import NAMES, WORDS
 from convcli.layers.layer import LOADED, NOWHERE, SHORT, Layer, Positions, Shape, Values, Word
-
-#: Files that list their convolution weights.
-CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+from convcli.layers.sources import continues_spec, takes_spec
+from convcli.layers.words import split_values, unquoted
 
 
 def fault(text: str, at: int, message: str, hint: str | None = None) -> UsageError:
@@ -121,6 +120,8 @@ def layers_from_values(
             raise
         position = error.facts.get("position")
         raise fault(text, position if isinstance(position, int) else 0, error.message, error.hint) from None
+    except (KernelError, GeometryError) as error:
+        raise (error.within(repr(text)) if text else error) from None
 
 
 def find_kind(word: str, n_axes: int) -> str:
@@ -186,16 +187,19 @@ def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], d
     keys = f"{kind} takes {', '.join(short.get(name, name) for name in row.known())}"
     values = {}
     positions = {"": 0}
-    at, last = len(word) + 1, row.bare
+    start, last = len(word) + 1, row.bare
     # Positions are counted along the text, so that an error points at the character the user typed.
-    for number, part in enumerate(rest.split(",") if colon else []):
+    for number, (offset, part) in enumerate(split_values(rest) if colon else []):
+        at = start + offset
         key, equals, value = part.partition("=")
         name = row.full_name(key) if equals else last
         value_at = at + len(key) + 1 if equals else at
+        if (not number and takes_spec(row, part)) or (number and continues_spec(values.get("weight"), row, part, last)):
+            name, value_at, equals = "weight", at, ""
         # Only padding has several sides, so only after it does a bare number continue the value before.
-        if not equals and number and last != "padding":
+        elif not equals and number and last != "padding":
             raise fault(text, at, f"{part!r} has no key", f"a parameter is key=value, such as k=3: {keys}")
-        if not equals and not last:
+        elif not equals and not last:
             raise fault(text, at, f"{kind} takes no bare value", keys)
         if name in values and equals:
             raise fault(text, at, f"{name} is given twice")
@@ -203,8 +207,8 @@ def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], d
             raise fault(text, value_at, f"{name or 'a value'}: nothing given", keys)
         positions.setdefault(name, value_at)
         positions.setdefault(f"{name}=", at)
-        values[name] = f"{values[name]},{part}" if name in values else (value if equals else part)
-        at, last = at + len(part) + 1, name
+        values[name] = f"{values[name]},{part}" if name in values else unquoted(value if equals else part)
+        last = name
     return kind, word, values, positions
 
 

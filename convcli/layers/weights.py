@@ -19,10 +19,10 @@ from convcli.banks.initial import (
     find_init,
     initial,
 )
-from convcli.errors import KernelError, UsageError, near_names
+from convcli.errors import KernelError, UsageError
 from convcli.layers.layer import Numbers
+from convcli.layers.sources import anchored, is_checkpoint, load_weight
 from convcli.layers.stack import Stack
-from convcli.layers.text import CHECKPOINTS
 from convcli.layers.walk import Walk
 
 if TYPE_CHECKING:
@@ -61,58 +61,62 @@ class NumberSources(NamedTuple):
     def initial(self) -> tuple[Array, Array | None]:
         """Return the weight and bias that the stack's or the layer's ``init`` gives."""
         if self.drawn is None:
-            raise UsageError("has no weights", hint="weight = 'sobel', weight = 'file.safetensors#entry' or init = {…}")
+            hint = "conv:sobel, weight=file.safetensors#entry, or init=default,seed=0 for random ones"
+            raise UsageError("has no weights", hint=hint)
         return self.drawn
 
-    def kernel(self, spec: str, wanted: tuple[int, ...], copies: int, *, with_bias: bool) -> tuple[Array, Array | None]:
+    def kernel(
+        self, spec: str, wanted: tuple[int, ...], copies: int, *, with_bias: bool, is_transposed: bool = False
+    ) -> tuple[Array, Array | None]:
         """Return weight and bias of a bank or of a checkpoint's entry, in the shape ``wanted``.
 
         A depthwise layer repeats a bank's kernels ``copies`` times, once a channel. 1 adds a kernel of one channel over
         all planes; 0 takes weights as they are.
         """
-        if spec.partition("#")[0].lower().endswith(CHECKPOINTS):
-            weight = self.tensor(spec)
-            # A layer may ask for a bias that the checkpoint's own layer was built without.
-            bias = self.tensor(f"{spec.removesuffix('weight')}bias", missing_ok=True) if with_bias else None
-            if weight.shape != wanted:
-                raise _other_shape(spec, weight.shape, wanted)
-            return weight, bias
-        from convcli.banks.load import load_bank
-
-        bank = load_bank(self._anchored(spec))
+        spec = anchored(spec, self.stack.folder)
+        bank = load_weight(spec, with_bias=with_bias)
         weight = np.asarray(bank.weight, np.float64)
         # Banks hold kernels of two axes; a signal's kernel is a row of one, and volumes get a depth of 1.
         weight = weight.reshape(*weight.shape[:2], *_strip(weight.shape[2:], len(wanted) - 2))
+        own = bank.bias if bank.out_bias is None else bank.out_bias
+        bias = None if own is None else np.asarray(own, np.float64)
+        if is_checkpoint(spec):
+            if weight.shape != wanted:
+                raise _other_shape(spec, weight.shape, wanted, notes=bank.notes)
+            return weight, bias
         # The error below shows the bank's own shape, not the repeated one.
-        repeated = weight
-        if weight.shape[1] == 1 and wanted[1] == 1 and wanted[0] == copies * len(weight):
+        repeated, is_transposed = weight, is_transposed and copies > 1
+        if is_transposed and wanted[:2] == (copies, len(weight)):
+            repeated = np.repeat(weight.swapaxes(0, 1), copies, axis=0)  # (in, out/groups): every kernel on each plane
+        elif weight.shape[1] == 1 and wanted[1] == 1 and wanted[0] == copies * len(weight):
             repeated = np.tile(weight, (copies, 1, *(1,) * (weight.ndim - 2)))  # each kernel on each plane: c*K + k
         elif weight.shape[1] == 1 and copies == 1 and wanted[0] == len(weight):
             repeated = np.repeat(weight, wanted[1], axis=1)  # one kernel on every plane, added up
         if repeated.shape != wanted:
             raise _other_shape(spec, weight.shape, wanted, notes=bank.notes)
-        bias = None if bank.bias is None else np.resize(np.asarray(bank.bias, np.float64), wanted[0])
-        return repeated, bias
+        return repeated, None if bias is None else np.resize(bias, copies * len(weight))
 
     def tensor(self, spec: str, *, missing_ok: bool = False) -> Any:
         """Return one tensor of a checkpoint as float64; None if it is missing and may be."""
-        name, _, entry = self._anchored(spec).partition("#")
-        tensors = _read_arrays(Path(name))
-        if entry in tensors:
-            return np.asarray(tensors[entry], np.float64)
-        if missing_ok:
-            return None
-        hint = near_names(entry, tensors) or f"entries: {', '.join(list(tensors)[:8])}"
-        raise KernelError(f"{name!r} has no entry {entry!r}" if entry else f"{spec!r} names no entry", hint=hint)
+        try:
+            return read_tensor(anchored(spec, self.stack.folder))
+        except KernelError:
+            if missing_ok:
+                return None
+            raise
 
-    def _anchored(self, spec: str) -> str:
-        """Return a SPEC with its file name in the stack's folder, if there is such a file."""
-        name, mark, entry = spec.partition("#")
-        folder = self.stack.folder
-        # A bank's name (sobel) is no file of the folder and stays as it is.
-        if folder is not None and not Path(name).is_absolute() and (folder / name).is_file():
-            return f"{folder / name}{mark}{entry}"
-        return spec
+
+def read_tensor(spec: str) -> Any:
+    """Return one array of a checkpoint as float64: ``net.pt#bn1.running_mean``."""
+    from convcli.banks.formats.entries import open_archive, resolve
+
+    name, _, entry = spec.partition("#")
+    if not Path(name).is_file():
+        raise KernelError(f"no file {name!r}")
+    if not entry:
+        raise KernelError(f"{spec!r} names no entry", hint=f"{name}#ENTRY; `convcli shape {name}` lists them")
+    archive = open_archive(Path(name))
+    return np.asarray(archive.read(resolve(archive, entry, name).weight), np.float64)
 
 
 def _strip(sizes: tuple[int, ...], n_axes: int) -> tuple[int, ...]:
@@ -132,17 +136,6 @@ def _other_shape(
     return KernelError(
         f"{spec!r} has shape {text[0]}, and the layer needs {text[1]} (out, in/groups, kernel)", hint=hint
     )
-
-
-def _read_arrays(path: Path) -> Mapping[str, Array]:
-    """Return the tensors of a checkpoint by name, under the names that ``convcli shape`` lists."""
-    if not path.is_file():
-        raise KernelError(f"no file {str(path)!r}")
-    if path.suffix.lower() == ".safetensors":
-        from convcli.banks.formats.safetensors_file import read_arrays
-    else:
-        from convcli.banks.formats.torch_file import read_arrays
-    return read_arrays(path)
 
 
 class _Init(NamedTuple):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def apply(
     inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    kernel: str | Sequence[str],
+    kernel: str | Sequence[str] = (),
     *,
     recursive: bool = False,
     jobs: int | None = None,
@@ -33,7 +33,7 @@ def apply(
     inputs : path or sequence of paths
         Files, glob patterns or folders.
     kernel : str or sequence of str
-        Kernel specs; several make one bank.
+        Kernel specs; several make one bank. Left out where ``layers`` or ``stack`` run.
     recursive : bool
         Search folders below folders; their tree is kept below ``out_dir``.
     jobs : int, optional

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from convcli.errors import ConvcliError, UsageError
 from convcli.pipeline.batch_files import (
     Outcome,
+    existing_outputs,
     failed_by_bug,
     leave_done,
     leave_existing,
@@ -48,6 +49,8 @@ class BatchPlan(NamedTuple):
     finish: Callable[[Plan, dict[str, Any]], None] | None = None
     #: Files that a search has passed over, by kind.
     not_read: Mapping[str, int] = MappingProxyType({})
+    #: Of a dry run: outputs that exist, which the run would refuse, or replace with ``--overwrite``.
+    existing: tuple[object, ...] = ()
     #: Whether a bug with a single input is its outcome too.
     tolerant: bool = False
 
@@ -57,7 +60,9 @@ class BatchPlan(NamedTuple):
         return len(self.plans) + len(self.settled)
 
 
-def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: bool = False) -> BatchPlan:
+def plan_batch(
+    request: ApplyRequest, sources: Sequence[InputFile], *, resume: bool = False, dry_run: bool = False
+) -> BatchPlan:
     """Read every header, plan every image and name every file before anything is written.
 
     Parameters
@@ -66,6 +71,8 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     sources : sequence of InputFile
     resume : bool
         Skip inputs that the manifest of ``--out-dir`` has as done; replace outputs that it has as begun.
+    dry_run : bool
+        List outputs that exist, and do not refuse them.
 
     Returns
     -------
@@ -102,9 +109,10 @@ def plan_batch(request: ApplyRequest, sources: Sequence[InputFile], *, resume: b
     if request.skip_existing:
         plans, skipped = leave_existing(plans)
         settled += skipped
-    elif not request.overwrite:
+    elif not (request.overwrite or dry_run):
         refuse_existing(plans, resume=resume)
-    batch = BatchPlan(plans=tuple(plans), settled=tuple(settled), manifest=manifest, resume=resume)
+    there = existing_outputs(plans) if dry_run else ()
+    batch = BatchPlan(tuple(plans), tuple(settled), manifest=manifest, resume=resume, existing=there)
     if not request.out_url:
         return batch
     from convcli.pipeline.publish import publish

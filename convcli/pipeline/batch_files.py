@@ -28,8 +28,6 @@ from convcli.pipeline.names import (
 from convcli.pipeline.plan import Plan
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from convcli.pipeline.manifest import Manifest
 
 OWN = "an output of this command"
@@ -225,38 +223,38 @@ def _is_orphan(path: Path) -> bool:
     return is_orphan(path)
 
 
+def existing_outputs(plans: Sequence[Plan]) -> tuple[Path | str, ...]:
+    """Return the outputs that exist, except those that a plan may replace; in place, the backups."""
+    if plans and plans[0].request.in_place:
+        return tuple(backup for plan in plans for backup in _backups(plan) if os.path.lexists(backup))
+    is_there = _existence(plans)
+    return tuple(
+        plan.request.url_of(path) or path
+        for plan in plans
+        for path in plan.written_paths
+        if is_there(path) and path not in plan.replaces
+    )
+
+
 def refuse_existing(plans: Sequence[Plan], *, resume: bool) -> None:
-    """Refuse files that exist, except those that a plan may replace.
+    """Refuse :func:`existing_outputs`.
 
     Raises
     ------
     OutputError
         With ``n_existing``.
     """
-    if plans and plans[0].request.in_place:
-        _refuse_backups(plans)
-        return
-    is_there = _existence(plans)
-    existing = [
-        plan.request.url_of(path) or path
-        for plan in plans
-        for path in plan.written_paths
-        if is_there(path) and path not in plan.replaces
-    ]
+    existing = existing_outputs(plans)
+    if existing and plans[0].request.in_place:
+        from convcli.images.in_place import backup_exists
+
+        raise backup_exists(Path(existing[0]))
     if existing:
         more = f" and {len(existing) - 1} more outputs exist" if len(existing) > 1 else " exists"
         begun = not resume and os.path.lexists(plans[0].request.out_dir / MANIFEST_NAME)
         more_hint = ", --resume goes on where a batch ended" if begun else ""
         hint = f"--overwrite replaces, --skip-existing leaves them{more_hint}"
         raise OutputError(f"{existing[0]}{more}", hint=hint, n_existing=len(existing))
-
-
-def _refuse_backups(plans: Sequence[Plan]) -> None:
-    """Refuse backups whose names are taken."""
-    from convcli.images.in_place import backup_exists
-
-    for path in (backup for plan in plans for backup in _backups(plan) if os.path.lexists(backup)):
-        raise backup_exists(path)
 
 
 def _backups(plan: Plan) -> list[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from convcli.errors import ImageError, UsageError, is_url
 from convcli.images import formats
+from convcli.images.folders import is_folder
 from convcli.pipeline.names import Asked, InputFile, is_special
 from convcli.process.streams import read_input
 
@@ -72,7 +73,6 @@ def find_inputs(
 
 
 def _each(words: Sequence[str], asked: Asked) -> Iterator[InputFile]:
-    # os.path, not Path: a name too long or in a locked folder is False there, and no exception
     for word in words:
         if word == "-":
             yield InputFile(path=None, data=read_input())
@@ -80,14 +80,14 @@ def _each(words: Sequence[str], asked: Asked) -> Iterator[InputFile]:
             from convcli.pipeline.search import search_store
 
             yield from search_store(word, asked)
-        elif os.path.isdir(word):  # noqa: PTH112
+        elif is_folder(word):
             from convcli.pipeline.search import search_folder
 
             yield from search_folder(Path(word), asked)
         # A file may be called "a[1].png": a name that exists is not a pattern.
         elif not os.path.lexists(word) and glob.has_magic(word):
             matches = glob.glob(word, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
-            names = sorted(name for name in matches if not (os.path.isdir(name) or is_special(name)))  # noqa: PTH112
+            names = sorted(name for name in matches if not (is_folder(name) or is_special(name)))
             if not names and not asked.allow_empty:
                 raise ImageError(f"no file matches {word!r}", hint="quote the pattern and check the folder's name")
             yield from (InputFile(path=Path(name)) for name in names)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError, is_url
 from convcli.images import formats
+from convcli.images.folders import is_folder
+from convcli.layers.library import is_model
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import is_folder_url
 from convcli.pipeline.objects import PAGE, Entry, Folder, Objects
@@ -73,6 +75,8 @@ def _checked(request: ApplyRequest, flags: Mapping[str, Any]) -> dict[str, Any]:
     refuse([
         (request.is_one_file, "-o is one file, and a job has many inputs", "--layout picture --out-dir DIR"),
         ("out_dir" not in flags, "a job needs a folder for its outputs", "--out-dir DIR"),
+        (is_model(request.stack), "a job holds layers, and a model's depend on the image's size",
+         "convcli apply, or its first layers as a stack file"),
         (request.skip_existing, "--skip-existing does nothing to a job", "a job does what is missing"),
         (request.name is not None and not _TELLS_APART.match(request.name or ""),
          f"--name {request.name!r} could give two inputs one name, and a job cannot see them together",
@@ -84,7 +88,9 @@ def _checked(request: ApplyRequest, flags: Mapping[str, Any]) -> dict[str, Any]:
     if is_url(str(given.get("stack", ""))):
         given["stack"] = str(given["stack"]).rpartition("/")[2]
     for key in {"out_dir", "stack"} & given.keys():
-        given[key] = _whole(str(given[key]))
+        # A stack that ships has a name and no path.
+        if key == "out_dir" or Path(given[key]).exists():
+            given[key] = _whole(str(given[key]))
     return given
 
 
@@ -105,7 +111,7 @@ def find_source(
     UsageError
         There is no input.
     """
-    if len(words) == 1 and not listed and (is_folder_url(words[0]) or Path(words[0]).is_dir()):
+    if len(words) == 1 and not listed and (is_folder_url(words[0]) or is_folder(words[0])):
         stored = is_url(words[0])
         root = _whole(words[0].rstrip("/") or "/")
         left = [f"{each.removeprefix(root).strip('/')}/" for each in leave if each.startswith(root)]
@@ -133,7 +139,7 @@ def _named(names: Sequence[str]) -> Iterator[list[Entry]]:
     for first in range(0, len(names), PAGE):
         page = []
         for name in names[first : first + PAGE]:
-            if name == "-" or is_folder_url(name) or Path(name).is_dir():
+            if name == "-" or is_folder_url(name) or is_folder(name):
                 kind = "standard input" if name == "-" else "a folder beside other inputs"
                 raise ImageError(f"{name} is {kind}", hint="one folder, or names of files, or --files-from FILE")
             path = _whole(name)

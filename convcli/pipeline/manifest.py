@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from convcli.errors import ImageError, OutputError
 from convcli.images.files import PART_SUFFIX, FileState, vanished
+from convcli.images.folders import digest_of
 from convcli.pipeline.names import MANIFEST_NAME
 from convcli.pipeline.record_file import append_line, lock_file
 from convcli.pipeline.report import to_json
@@ -40,16 +41,14 @@ def content_key(source: InputFile) -> str:
     readable = source.readable
     if isinstance(readable, bytes):
         return hashlib.blake2b(readable, digest_size=16).hexdigest()
-    # file_digest reads in blocks: an image may be larger than memory.
-    with readable.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    return digest_of(readable)
 
 
 def parameter_key(plan: Plan) -> str:
     """Return a digest of what decides an output's pixels besides the input: flags, taps, version."""
     values = plan.request._asdict()
     flags = {row.key: values[row.key] for row in OPTIONS if row.changes_pixels and row.key in values}
-    digest = hashlib.blake2b(to_json([__version__, flags]).encode(), digest_size=16)
+    digest = hashlib.blake2b(to_json([__version__, flags], exact=True).encode(), digest_size=16)
     digest.update(plan.transform.weight_bytes())
     return digest.hexdigest()
 
@@ -278,7 +277,7 @@ class Manifest:
 
     def _append(self, entry: dict[str, object]) -> None:
         assert self._file is not None, "the record is not locked"
-        line = f"{to_json({**entry, 'run': self._run})}\n".encode(errors="surrogateescape")
+        line = f"{to_json({**entry, 'run': self._run}, exact=True)}\n".encode(errors="surrogateescape")
         try:
             with self._lock:
                 append_line(self._file, line)

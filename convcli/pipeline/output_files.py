@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convcli.images import formats
 from convcli.images.files import TargetFile, discard_parts, vanished
 from convcli.pipeline.in_place_flags import backup_of
 from convcli.process import ending
@@ -30,8 +31,8 @@ class OutputFiles:
         self._plan = plan
         self._opened: list[TargetFile] = []
 
-    def open(self, path: Path | None) -> TargetFile:
-        """Open a file, its folder made, or standard output."""
+    def open(self, path: Path | None, output_format: str = "png") -> TargetFile:
+        """Open a file, or a folder where that is the format; or standard output."""
         request, state = self._plan.request, self._plan.source.state
         if request.in_place and path is not None and state is not None:
             from convcli.images.in_place import InPlaceFile
@@ -42,7 +43,12 @@ class OutputFiles:
         # Without --overwrite only a file that the plan knows may be replaced: not one that has appeared since.
         replaces = self._plan.replaces.get(path) if path else None
         stream = path or binary_output()
-        file = TargetFile(stream, overwrite=request.overwrite, replaces=replaces, makes_folder=True)
+        kind: type[TargetFile] = TargetFile
+        if formats.BY_NAME[output_format].folder:
+            from convcli.images.folders import TargetFolder
+
+            kind = TargetFolder
+        file = kind(stream, overwrite=request.overwrite, replaces=replaces, makes_folder=True)
         self._opened.append(file)
         return file
 

@@ -207,7 +207,7 @@ class Planner:
 def _kind_of(request: ApplyRequest, loaded: Any) -> BankPlanner | StackPlanner:
     """Return the planner of the kind of transform that a request names."""
     # Imported where it is needed: each kind loads modules that the other does without, and start-up time counts.
-    if request.stack is None:
+    if not request.runs_layers:
         from convcli.pipeline.transforms.bank import BankPlanner
 
         return BankPlanner(request, loaded)

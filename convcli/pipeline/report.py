@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from convcli.pipeline.transforms.base import OutputWriter
 
 
+#: A byte of a name that is not UTF-8 (PEP 383), and halves of characters.
+_LONE = re.compile(r"[\ud800-\udfff]")
+
+
 def printable(text: str) -> str:
     r"""Return ``text`` with control characters as escapes, so that a file name cannot drive the terminal.
 
@@ -22,42 +27,71 @@ def printable(text: str) -> str:
     --------
     >>> printable("a\x1b[31m b\n")
     'a\\x1b[31m b\\n'
+    >>> printable("caf\udce9.png")
+    'caf\\xe9.png'
     """
-    # surrogatepass: file names that are not UTF-8 arrive with lone surrogates.
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
-def plain(value: object) -> object:
+def _escape(character: str) -> str:
+    # A byte is written as that byte: `printf %b` makes the name of it again.
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode()
+
+
+def as_text(name: str) -> str:
+    r"""Return a name as text of whole characters: bytes that are not UTF-8 become escapes, and then ``\`` too.
+
+    Examples
+    --------
+    >>> as_text("caf\udce9\\1.png"), as_text("a\\1.png")
+    ('caf\\xe9\\\\1.png', 'a\\1.png')
+    """
+    if name.isascii() or not _LONE.search(name):
+        return name
+    return _LONE.sub(lambda found: _escape(found[0]), name.replace("\\", "\\\\"))
+
+
+def plain(value: object, *, exact: bool = True) -> object:
     """Return ``value`` as JSON types: NumPy scalars and paths become numbers and text, NaN and inf become text.
+
+    Where it need not be exact, names of files go through :func:`as_text`.
 
     Examples
     --------
     >>> plain({"shape": (3, 4), "mean": float("nan")})
     {'shape': [3, 4], 'mean': 'nan'}
     """
-    if value is None or isinstance(value, bool | int | str):
+    if isinstance(value, str):
+        return value if exact else as_text(value)
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(plain(str(key), exact=exact)): plain(item, exact=exact) for key, item in value.items()}
     if isinstance(value, Sequence | set | frozenset):
-        return [plain(item) for item in value]
+        return [plain(item, exact=exact) for item in value]
     # This recognises NumPy scalars without importing NumPy, which `convcli shape` does without.
     item = getattr(value, "item", None)
-    return plain(item()) if callable(item) else str(value)
+    return plain(item() if callable(item) else str(value), exact=exact)
 
 
-def to_json(value: object, *, indent: int | None = None) -> str:
-    """Return ``value`` as JSON text in ASCII, which any stream takes; one line unless ``indent`` is given.
+def to_json(value: object, *, indent: int | None = None, exact: bool = False) -> str:
+    r"""Return ``value`` as JSON text in ASCII, which any stream takes; one line unless ``indent`` is given.
+
+    Only Python reads halves of characters, as names that are not UTF-8 have them: they are written where ``exact``.
 
     Examples
     --------
     >>> to_json({"stride": (2, 2)})
     '{"stride": [2, 2]}'
+    >>> print(to_json("caf\udce9.png"), to_json("caf\udce9.png", exact=True))
+    "caf\\xe9.png" "caf\udce9.png"
     """
     # Bare NaN is not JSON and stops other parsers: plain() has made it text, and a slip raises here.
-    return json.dumps(plain(value), indent=indent, allow_nan=False)
+    return json.dumps(plain(value, exact=exact), indent=indent, allow_nan=False)
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -95,9 +129,9 @@ def conventions(plan: Plan) -> dict[str, object]:
         words["region"] = list(plan.request.region)
     if plan.request.in_place:
         words["in_place"] = True  # it is a photograph still
-    if plan.request.stack is not None:
-        return words | {"stack": str(plan.request.stack)}
     parts = plan.transform.describe()
+    if plan.request.runs_layers:
+        return words | {"stack": plan.request.layers or plan.request.stack}
     del parts["conv"]["reason"]  # how many cores there were says nothing about the samples
     return words | {"kernel": parts["kernel"]["name"], **parts["conv"]}
 
@@ -127,6 +161,7 @@ def image_report(
                 "min": float(counts.minimum[place]),
                 "max": float(counts.maximum[place]),
                 "mean": float(counts.mean[place]),
+                "std": float(counts.std[place]),
                 "tone": "none" if raw else str(tones[index]),
                 **({"tone_reason": tones[index].reason} if tones[index].reason and not raw else {}),
                 "depth": writer.output.depth,

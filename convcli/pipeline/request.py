@@ -7,7 +7,7 @@ Annotations are evaluated at once: they are the table.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, NamedTuple
 
 from convcli.errors import UsageError, is_url, near_names
@@ -50,8 +50,13 @@ class ApplyRequest(NamedTuple):
 
     kernels: Annotated[tuple[str, ...], Option(
         _CONV, "SPEC", "Name, family:key=value, file[#entry] or matrix; repeatable.", kind=list, short="-k")] = ()
-    stack: Annotated[Path | None, Option(_CONV, "FILE.toml", "Run a stack of layers instead.", "", _path)] = None
-    outputs: Annotated[str, Option(_CONV, "last|all|NAMES", "Of a stack: which maps.", "last", _text)] = "last"
+    layers: Annotated[str | None, Option(
+        _CONV, "'WORD WORD'", "Run layers: 'conv:sobel maxpool:2 relu', words as of shape.", "", _text)] = None
+    stack: Annotated[str | None, Option(
+        _CONV, "FILE|NAME|-", "Run a stack: TOML, one that ships, or an ONNX model.", "", _text)] = None
+    until: Annotated[str | None, Option(_CONV, "NODE", "Last node of the ONNX model.", "", _text)] = None
+    outputs: Annotated[str, Option(
+        _CONV, "last|all|input|NAMES", "Of layers: which maps.", "last", _text, ("last", "all", "input"))] = "last"
     stride: Annotated[Pair, Option(_CONV, "N|HxW", "Step between windows.", "1", _positive)] = (1, 1)
     padding: Annotated[Padding, Option(
         _CONV, "N|HxW|T,B,L,R|WORD", "Or same, same_lower, valid, full.", "same",
@@ -164,6 +169,11 @@ class ApplyRequest(NamedTuple):
         return f"{self.out_url}/{path.relative_to(self.stage).as_posix()}"
 
     @property
+    def runs_layers(self) -> bool:
+        """Whether layers run, and no bank."""
+        return self.layers is not None or self.stack is not None
+
+    @property
     def encoding(self) -> dict[str, Any]:
         """Keyword arguments for the encoder of an output."""
         return {row.key: getattr(self, row.key) for row in OPTIONS if row.encodes}
@@ -260,7 +270,7 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
         if rows[key].kind is list:
             values[key] = (value,) if isinstance(value, str) else tuple(value)
         # Numbers go the way of text, so that Python callers meet the checks of the command line.
-        elif isinstance(value, str | int) and not isinstance(value, bool):
+        elif isinstance(value, str | int | PurePath) and not isinstance(value, bool):
             values[key] = rows[key].value_of(str(value))
     if "normalize" in values:
         values["unit"] = True  # means and standard deviations of networks are of samples in 0..1

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from convcli.errors import ImageError
 from convcli.images import formats
+from convcli.images.folders import is_folder
 from convcli.images.recognise import HIDDEN, NO_SUFFIX, SPECIAL, extra_for, passed_over
 from convcli.pipeline.names import MANIFEST_NAME, Asked, InputFile, is_special
 from convcli.pipeline.own import is_output, is_record
@@ -45,7 +46,7 @@ def search_folder(folder: Path, asked: Asked) -> Iterator[InputFile]:
     for place, name in search.files():
         path = place / name
         kind = HIDDEN if name.startswith(".") else SPECIAL if is_special(path) else passed_over(path)
-        if kind:
+        if kind and path not in search.stores:
             if not is_record(path):
                 asked.passed[kind] += 1
             continue
@@ -109,6 +110,8 @@ class _Search:
         Output folders of other batches that were met.
     unreadable : list of Path
         Folders that could not be listed.
+    stores : set of Path
+        Folders that are Zarr stores: images, not places to search.
     """
 
     def __init__(self, folder: Path, asked: Asked) -> None:
@@ -116,6 +119,7 @@ class _Search:
         self.left_out: list[Path] = []
         self.others: list[Path] = []
         self.unreadable: list[Path] = []
+        self.stores: set[Path] = set()
         self._root = os.path.realpath(folder)
         out_dir = asked.out_dir
         self._own = os.path.realpath(out_dir) if out_dir is not None else None
@@ -144,8 +148,10 @@ class _Search:
                 self.others.append(place)
                 self._leave_out_outputs_of(place)
             # Assigned in place: os.walk descends into this very list.
-            folders[:] = sorted(name for name in folders if self._is_wanted(place, name))
-            for name in sorted(files):
+            stores = [name for name in folders if not (name.startswith(".") or is_folder(place / name))]
+            self.stores.update(place / name for name in stores)
+            folders[:] = sorted(name for name in folders if name not in stores and self._is_wanted(place, name))
+            for name in sorted([*files, *stores]):
                 yield place, name
 
     def _leave_out_outputs_of(self, out_dir: Path) -> None:

@@ -7,7 +7,6 @@ are kept for the next shard of the same job in this process.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import UsageError, is_url
+from convcli.images.folders import digest_of
 from convcli.pipeline.batch import BatchPlan, run_batch
 from convcli.pipeline.batch_files import Outcome
 from convcli.pipeline.batch_plan import plan_each
@@ -93,7 +93,7 @@ def run_shard(
     entries = job.entries(task.shard)[task.first : task.end]
     sources = [_source(job.facts["input"], entry) for entry in entries]
     labels = {source.label: entry for source, entry in zip(sources, entries, strict=True)}
-    plans, settled = plan_each(_planner(to_json(job.facts)), sources)
+    plans, settled = plan_each(_planner(to_json(job.facts, exact=True)), sources)
     batch = BatchPlan(plans=tuple(plans), settled=tuple(settled), finish=_finish, tolerant=True)
     found: dict[str, list[Row]] = {entry.name: [] for entry in entries}
     failed = set()
@@ -158,7 +158,8 @@ def refuse_other_versions(planned: dict[str, str]) -> None:
 
 def encode(loaded: KernelBank | Stack) -> dict[str, object]:
     """Return a bank, every bit of its taps, or the text of a stack, as plain data."""
-    from convcli.layers.stack import Stack, dump_stack
+    from convcli.layers.dump import dump_stack
+    from convcli.layers.stack import Stack
 
     if isinstance(loaded, Stack):
         # Files of weights stay where they are: workers must see them under the same name.
@@ -207,8 +208,7 @@ def _finish(plan: Plan, report: dict[str, Any]) -> None:
     """Add digests of the files, and their names below the output folder; put them into their store."""
     for output, entry in zip(plan.outputs, report["outputs"], strict=True):
         assert output.path is not None, "a job has a folder of outputs"
-        with output.path.open("rb") as file:
-            entry["digest"] = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        entry["digest"] = digest_of(output.path)
         entry["name"] = Path(os.path.relpath(output.path, plan.request.out_dir)).as_posix()
     if plan.request.out_url:
         from convcli.pipeline.publish import publish
@@ -227,6 +227,6 @@ def _rows(entry: Entry, outcome: Outcome) -> list[Row]:
         file = files[one["path"]]
         row: Row = {"input": entry.name, "etag": entry.etag, "output": file["name"], "bytes": file["bytes"]}
         row["digest"] = file["digest"]
-        values = ("kernel", "channel", "min", "max", "mean", "clipped_low", "clipped_high", "not_a_number")
+        values = ("kernel", "channel", "min", "max", "mean", "std", "clipped_low", "clipped_high", "not_a_number")
         rows.append(row | {key: one[key] for key in values})
     return rows

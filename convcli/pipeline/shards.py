@@ -87,7 +87,7 @@ def list_name(shard: int) -> str:
 
 def lines_of(rows: Iterable[Mapping[str, object]]) -> bytes:
     """Return rows as JSON lines."""
-    return "".join(f"{to_json(row)}\n" for row in rows).encode()
+    return "".join(f"{to_json(row, exact=True)}\n" for row in rows).encode()
 
 
 class Job:
@@ -175,6 +175,6 @@ def write_job(
         raise ImageError(f"{facts.get('input') or 'the list'}: no image", hint="--recursive searches folders below")
     counts = {"shards": n_shards, "inputs": n_inputs, "bytes": n_bytes}
     whole = {"format": FORMAT, **facts, **counts}
-    if not place.create(JOB_NAME, f"{to_json(whole, indent=1)}\n".encode()):
+    if not place.create(JOB_NAME, f"{to_json(whole, indent=1, exact=True)}\n".encode()):
         raise OutputError(f"{place.text} holds a job", hint="name another place")
     return whole

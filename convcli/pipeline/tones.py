@@ -29,11 +29,11 @@ import numpy as np
 from convcli.engine.store import (
     ToneCounts,
     is_far,
+    moments_of,
     store_bytes,
     store_float,
     store_rounded,
     stored_range,
-    total_of,
 )
 from convcli.errors import UsageError, near_names
 
@@ -275,13 +275,14 @@ class Tone:
             n_nan = int(is_nan.sum())
             known = values[~is_nan]
             low, high = (known.min(), known.max()) if known.size else (np.inf, -np.inf)
-            counts.total[index] = known.sum(dtype=np.float64)
+            if known.size:
+                counts.total[index], counts.squares[index] = moments_of(known[None].astype(np.float64))
             if self._full:
                 # NaN has no integer: the result of the cast differs from processor to processor.
                 values = np.where(is_nan, 0, values)
                 inplace = True
         else:
-            counts.total[index] = total_of(values)
+            counts.total[index], counts.squares[index] = moments_of(values)
         counts.n_nan[index] = n_nan
         counts.minimum[index], counts.maximum[index] = low, high
         gain, offset, absolute = self.gain_offset(index)

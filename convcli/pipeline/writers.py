@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convcli.engine.store import ToneCounts
+from convcli.images import formats
 from convcli.images.files import vanished
 from convcli.images.planes import select_planes, view_planes
 from convcli.images.write import open_picture
@@ -69,6 +70,8 @@ def n_bytes(output: OutputFile) -> int | None:
     if output.path is None:
         return None
     try:
+        if formats.BY_NAME[output.format].folder:
+            return sum(file.stat().st_size for file in output.path.rglob("*") if file.is_file())
         return output.path.stat().st_size
     except FileNotFoundError:
         raise vanished(output.path) from None
@@ -116,6 +119,7 @@ class Writer:
 
     is_raw = False
     one_pass = False
+    tile_px = 0
     notes: tuple[str, ...] = ()
     _encoder: PictureWriter
 
@@ -131,6 +135,10 @@ class Writer:
 
     def encode_samples(self, samples: NDArray[Any], counts: ToneCounts, top: int) -> Band:
         """Make a band of stored samples ready, where they may be made in one pass."""
+        raise NotImplementedError
+
+    def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
+        """Write a tile, where there is a ``tile_px``."""
         raise NotImplementedError
 
     def finish(self) -> int | None:
@@ -210,7 +218,7 @@ class RawOutput(Writer):
 
         height, width = output.size_hw
         self._encoder = open_raw(
-            job.files.open(output.path),
+            job.files.open(output.path, output.format),
             raw_format=output.format,
             names=tuple(plan.maps[index].label for index in output.maps),
             height_px=height,
@@ -219,9 +227,16 @@ class RawOutput(Writer):
             dtype=plan.request.dtype,
             leading=plan.transform.leading if output.kind == "raw" else (),
         )
+        self.tile_px = self._encoder.tile_px
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Convert to the stored type and count."""
         del top
         _, counts = self.tone.apply(maps)  # nothing is clipped: maps are stored as they are
         return Band(self._encoder.encode(maps), counts)
+
+    def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
+        """Write a tile of the maps; safe in any thread."""
+        _, counts = self.tone.apply(maps)
+        self._encoder.put(maps, top, left)
+        return counts

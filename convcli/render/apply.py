@@ -68,7 +68,7 @@ def _stack_lines(report: Mapping[str, Any]) -> list[str]:
     rows = [(printable(one["layer"]), _by(one["output"])) for one in report["layers"]]
     return [
         _input_line(report),
-        f"stack    {printable(stack['name'])}  {shape['parameters']:,} parameters, {shape['macs']:,} MACs",
+        f"layers   {printable(stack['name'])}  {shape['parameters']:,} parameters, {shape['macs']:,} MACs",
         "",
         render_table(("layer", "output"), rows, align="lr"),
     ]
@@ -86,14 +86,14 @@ def _names(names: Sequence[str]) -> str:
 
 def render_image(report: Mapping[str, Any]) -> str:
     """Return the report of one image as text."""
-    numbers = ("min", "max", "mean")
+    numbers = ("min", "max", "mean", "std")
     others = ("tone", "clipped_low", "clipped_high")
     rows = [
         (printable(one["name"]), *(_number(one[key]) for key in numbers), *(one[key] for key in others))
         for one in report["maps"][:_MAX_ROWS]
     ]
-    headings = ("map", "min", "max", "mean", "tone", "clipped low", "clipped high")
-    lines = [*shape_lines(report), "", render_table(headings, rows, align="lrrrlrr")]
+    headings = ("map", "min", "max", "mean", "std", "tone", "clipped low", "clipped high")
+    lines = [*shape_lines(report), "", render_table(headings, rows, align="lrrrrlrr")]
     if len(report["maps"]) > _MAX_ROWS:
         lines.append(f"... and {len(report['maps']) - _MAX_ROWS} more maps in the report")
     lines.append("")
@@ -136,18 +136,20 @@ def plan_as_dict(batch: BatchPlan) -> dict[str, object]:
         "files": sum(len(plan.written_paths) for plan in batch.plans),
         # Before compression: the bytes of a file are known only once it is written.
         "sample_bytes": sum(output.n_bytes for plan in batch.plans for output in plan.outputs),
+        "existing": list(batch.existing),
         "settled": [outcome.as_dict() for outcome in batch.settled],
     }
 
 
-def render_plan(batch: BatchPlan) -> str:
+def render_plan(batch: BatchPlan, *, overwrite: bool) -> str:
     """Return the plan of a batch as text: the whole plan of one image, a line each of several."""
     total: dict[str, Any] = plan_as_dict(batch)
     lines: list[str] = []
+    there = set(batch.existing)
     if len(batch.plans) == 1:
         lines += shape_lines(total["images"][0])
         lines += [f"note     {printable(note)}" for note in batch.plans[0].notes]
-        lines += [f"would write {printable(str(path))}" for path in batch.plans[0].written_paths]
+        lines += [f"would write {printable(str(path))}" for path in batch.plans[0].written_paths if path not in there]
     else:
         rows = [
             (
@@ -160,5 +162,16 @@ def render_plan(batch: BatchPlan) -> str:
             for plan in batch.plans
         ]
         lines.append(render_table(("input", "shape", "output", "files", "first file"), rows, align="lrrrl"))
+    if batch.existing:
+        lines += _existing_lines(batch.existing, overwrite=overwrite)
     lines.append(f"{total['files']} files, {_size(total['sample_bytes'])} before compression; nothing written")
     return "\n".join(lines)
+
+
+def _existing_lines(existing: Sequence[object], *, overwrite: bool) -> list[str]:
+    """List files that the run would refuse or replace."""
+    verb = "would replace" if overwrite else "exists     "
+    shown = [f"{verb} {printable(str(path))}" for path in existing[:_MAX_ROWS]]
+    more = [f"... and {len(existing) - _MAX_ROWS} more that exist"] if len(existing) > _MAX_ROWS else []
+    hint = "the run would end with 6; --overwrite replaces, --skip-existing leaves them"
+    return [*shown, *more, *([] if overwrite else [f"{len(existing)} exist: {hint}"])]

@@ -12,7 +12,7 @@ from convcli.pipeline.report import to_json
 
 #: Columns of the table; a failed input has the first two and its error.
 COLUMNS = (
-    *("input", "etag", "output", "bytes", "digest", "kernel", "channel", "min", "max", "mean"),
+    *("input", "etag", "output", "bytes", "digest", "kernel", "channel", "min", "max", "mean", "std"),
     *("clipped_low", "clipped_high", "not_a_number", "error"),
 )
 

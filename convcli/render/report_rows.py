@@ -8,7 +8,7 @@ from typing import Any
 from convcli.pipeline.report import printable
 from convcli.render.shape import axes_text, padding_text, shape_text
 
-MAP_HEADINGS = ("input", "map", "path", "min", "max", "mean", "tone", "clipped low", "clipped high")
+MAP_HEADINGS = ("input", "map", "path", "min", "max", "mean", "std", "tone", "clipped low", "clipped high")
 SHAPE_HEADINGS = (
     "layer", "input shape", "kernel", "stride", "padding", "dilation", "groups", "output shape", "parameters", "macs",
     "receptive field", "unused input",
@@ -49,10 +49,10 @@ def map_rows(reports: Sequence[Mapping[str, Any]]) -> Iterator[tuple[tuple[objec
     for report in reports:
         source = printable(str(report.get("input", {}).get("path", "")))
         if report.get("status") == "failed":
-            yield (source, "failed", printable(str(report["error"]["message"])), *[""] * 6), None
+            yield (source, "failed", printable(str(report["error"]["message"])), *[""] * 7), None
         elif report.get("status") == "skipped":
-            yield (source, "left alone", printable(str(report["reason"])), *[""] * 6), None
+            yield (source, "left alone", printable(str(report["reason"])), *[""] * 7), None
         for one in report.get("maps", ()):
-            numbers = (one["min"], one["max"], one["mean"], one["tone"], one["clipped_low"], one["clipped_high"])
+            numbers = [one[key] for key in ("min", "max", "mean", "std", "tone", "clipped_low", "clipped_high")]
             layer = report["layers"][one["layer"]]
             yield (source, printable(one["name"]), printable(str(one.get("path", ""))), *numbers), layer

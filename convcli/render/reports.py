@@ -66,7 +66,7 @@ def _markdown(reports: Sequence[Mapping[str, Any]], command: str) -> str:
     parts = [f"    {printable(command)}"] if command else []
     if shapes:
         parts.append(render_markdown(("input", *SHAPE_HEADINGS), shapes, align="llrrrrrrlrrrr"))
-    parts.append(render_markdown(MAP_HEADINGS, [row for row, _ in map_rows(reports)], align="lllrrrlrr"))
+    parts.append(render_markdown(MAP_HEADINGS, [row for row, _ in map_rows(reports)], align="lllrrrrlrr"))
     return "\n\n".join(parts) + "\n"
 
 

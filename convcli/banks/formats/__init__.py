@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,7 +28,8 @@ class Format(NamedTuple):
     """One format.
 
     ``module`` is the file here with ``write_NAME(bank, rounding)`` and, for binary formats, ``read(path, entry,
-    layout)``. ``suffixes`` mean this format for ``-o``. ``sniff`` tells a binary format by its first bytes; it is None
+    layout)`` or, for named arrays, ``open_archive(path)``.
+    ``suffixes`` mean this format for ``-o``. ``sniff`` tells a binary format by its first bytes; it is None
     for text, and for formats that are only written. ``by_name`` finds files in a kernel folder without their suffix.
     """
 
@@ -76,11 +78,16 @@ def _is_torch_archive(path: Path) -> bool:
         raise KernelError(f"{path} is a broken archive: {error}", path=str(path)) from None
     if any(name.endswith(("/data.pkl", "/constants.pkl")) or name == "data.pkl" for name in names):
         return True
+    # Exported programs are torch's too, though not read: that reader says so.
+    if any("serialized_exported_program" in name or "/models/" in name for name in names):
+        return True
     if any(name.endswith(".npy") for name in names):
         return False
     raise KernelError(f"{path} is an archive without arrays", hint="np.savez or torch.save make one", path=str(path))
 
 
+#: Formats that hold named arrays, see :mod:`convcli.banks.formats.entries`.
+ARCHIVES = ("npz", "safetensors", "shards", "torch", "onnx", "mat")
 #: Sniffed in this order; suffixes of a name in a folder are tried in this order too.
 FORMATS = (
     Format("toml", "structured", (".toml",), by_name=True),
@@ -90,6 +97,7 @@ FORMATS = (
     Format("npz", "numpy_file", (".npz",), _is_npz, by_name=True),
     Format("image", "picture", (), _is_image),
     Format("safetensors", "safetensors_file", (".safetensors",), _is_safetensors, by_name=True),
+    Format("shards", "safetensors_file", (), lambda _, path: path.name.lower().endswith(".index.json")),
     Format("torch", "torch_file", (".pt", ".pth"), _is_torch),
     Format("onnx", "onnx_file", (".onnx",), _is_onnx),
     Format("mat", "matlab_file", (), lambda head, _: head.startswith(b"MATLAB 5.0")),
@@ -108,7 +116,7 @@ FORMATS = (
     Format("glsl", "source", (".glsl", ".frag")),
 )
 #: Formats that can be written. Pictures of every kind are read as "image".
-WRITTEN = tuple(row.name for row in FORMATS if row.name not in ("image", "mat"))
+WRITTEN = tuple(row.name for row in FORMATS if row.name not in ("image", "mat", "shards"))
 #: Suffix → format, for ``-o FILE`` without ``--format``.
 SUFFIXES = {suffix: row.name for row in FORMATS for suffix in row.suffixes}
 #: Suffixes tried for a name in a kernel folder, in this order.
@@ -198,7 +206,7 @@ def guarded(path: Path) -> Iterator[None]:
         raise KernelError(f"{path} is broken and cannot be read: {reason}", path=str(path)) from None
 
 
-def read_bank(path: Path, *, entry: str = "", layout: str | None = None) -> KernelBank:
+def read_bank(path: Path, *, entry: str = "", layout: str | None = None, with_bias: bool | None = None) -> KernelBank:
     """Read a kernel file of any format.
 
     Parameters
@@ -210,6 +218,8 @@ def read_bank(path: Path, *, entry: str = "", layout: str | None = None) -> Kern
         kernels of an array: ``conv1.weight#0``.
     layout : str, optional
         Order of an array's axes if it is not the usual one, in the letters o i d h w.
+    with_bias : bool, optional
+        Take or leave the bias that belongs to a checkpoint's weight; as the entry's name asks if absent.
 
     Raises
     ------
@@ -218,7 +228,12 @@ def read_bank(path: Path, *, entry: str = "", layout: str | None = None) -> Kern
     """
     with guarded(path):
         kind = sniff(path)
-        read = import_module(f"{__name__}.text").read if kind == "text" else module_of(kind).read
+        if kind == "text":
+            read = import_module(f"{__name__}.text").read
+        elif kind in ARCHIVES and kind != "mat":
+            read = partial(import_module(f"{__name__}.arrays").read_entry, with_bias=with_bias)
+        else:
+            read = module_of(kind).read
         bank = _read(read, path, entry, layout)
     if kind in ("npy", "npz") and path.suffix.lower() not in _BY_NAME[kind].suffixes:
         bank = bank.noted(f"{path.name} is read as {kind}, which is what it holds")

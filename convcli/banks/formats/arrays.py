@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from convcli.banks.bank import Array, KernelBank, by, check_taps
-from convcli.errors import KernelError, near_names
+from convcli.banks.formats.entries import is_channelwise, layout_of, leaf_of, open_archive, resolve
+from convcli.errors import KernelError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Kernel, plane, depth, row, column: the order of torch's weights.
 _AXES = "oidhw"
+#: Kernels are rarely larger: first axes of this size at most are taken for one that may lie in front.
+_LARGEST_SQUARE = 11
 
 
 def bank_of_array(
@@ -23,7 +25,6 @@ def bank_of_array(
     *,
     name: str,
     layout: str | None = None,
-    checkpoint: bool = False,
     bias: NDArray[np.generic] | None = None,
     kernel_names: tuple[str, ...] | None = None,
     notes: tuple[str, ...] = (),
@@ -31,8 +32,8 @@ def bank_of_array(
 ) -> KernelBank:
     """Make a bank of an array of 1 to 5 dimensions.
 
-    2-D is one kernel, 4-D is (O, I, kH, kW), 5-D is (O, I, kD, kH, kW). 3-D is (O, I, k), a ``Conv1d``, in a checkpoint
-    and a stack of 2-D kernels (O, kH, kW) elsewhere, with a note; ``layout`` overrides this.
+    2-D is one kernel, 4-D is (O, I, kH, kW), 5-D is (O, I, kD, kH, kW). 3-D is a stack of 2-D kernels (O, kH, kW), with
+    a note; ``layout`` overrides this. A bias that fits the second axis is that of a transposed layer.
 
     Raises
     ------
@@ -45,7 +46,9 @@ def bank_of_array(
     if array.size == 0 or not 1 <= array.ndim <= 5:
         raise KernelError(f"'{name}' has shape {by(array.shape) or 'none'}; 1 to 5 dimensions, none empty, are kernels")
     check_taps(array.size, f"'{name}'")
-    order, assumed = _axes(array, name, layout, checkpoint)
+    order, assumed = _axes(array, name, layout)
+    if layout is None and order == "oihw":
+        assumed = (*assumed, *doubt(array.shape))
     wanted = [axis for axis in _AXES if axis in order]
     weight = np.transpose(array, [order.index(axis) for axis in wanted]).astype(np.float64)
     full = "oidhw" if "d" in order else "oihw"
@@ -53,24 +56,53 @@ def bank_of_array(
     weight = weight.reshape(shape)
     names = (name,) if len(weight) == 1 else tuple(map(str, range(len(weight))))
     names = kernel_names if kernel_names and len(kernel_names) == len(weight) else names
-    values = None if bias is None else tuple(float(value) for value in np.asarray(bias, np.float64).ravel())
+    own, out, said = _biases(weight.shape, bias)
     return KernelBank(
         name=name,
         weight=weight,
         kernel_names=names,
-        bias=values,
-        notes=(*notes, *assumed),
+        bias=own,
+        out_bias=out,
+        notes=(*notes, *assumed, *said),
         dims=3 if "d" in order else (1 if "h" not in order else 2),
         source=source,
     )
 
 
-def _axes(array: NDArray[np.generic], name: str, layout: str | None, checkpoint: bool) -> tuple[str, tuple[str, ...]]:
+def _biases(
+    shape: tuple[int, ...], bias: NDArray[np.generic] | None
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None, tuple[str, ...]]:
+    """Return a bias of the kernels, one of a transposed layer's maps, and a note on one that is not used here."""
+    if bias is None:
+        return None, None, ()
+    values = tuple(float(value) for value in np.asarray(bias, np.float64).ravel())
+    first, second = shape[:2]
+    groups = len(values) // second
+    if len(values) == first:
+        return values, None, ()
+    if groups and groups * second == len(values) and first % groups == 0:
+        flag = f" --groups {groups}" if groups > 1 else ""
+        layer = f"a transposed layer, {first} to {len(values)}"
+        note = f"its {len(values)} biases are of {layer}: used with --transposed{flag}"
+        return None, values, (note,)
+    return None, None, (f"its {len(values)} biases fit neither {first} nor {second} maps and are not used",)
+
+
+def doubt(shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Return a note on an array that looks as if its kernels were last; nothing in it tells."""
+    first, second, rows, columns = shape
+    if first != second or first > _LARGEST_SQUARE or rows == columns:
+        return ()
+    taken = f"{first} kernels of {rows}x{columns} on {second} planes"
+    return (f"{by(shape)} is read as {taken}; layout=hwio reads {columns} kernels of {first}x{second} on {rows}",)
+
+
+def _axes(array: NDArray[np.generic], name: str, layout: str | None) -> tuple[str, tuple[str, ...]]:
     """Return the letter of every axis, and a note if they are an assumption."""
     if layout is not None:
         return _checked_layout(layout, array, name), ()
-    # Checkpoints hold weights of Conv1d, files of people stacks of matrices.
-    order = {1: "w", 2: "hw", 3: "oiw" if checkpoint else "ohw", 4: "oihw", 5: "oidhw"}[array.ndim]
+    # Checkpoints hold weights of Conv1d, which have a layout of their own; files of people stacks of matrices.
+    order = {1: "w", 2: "hw", 3: "ohw", 4: "oihw", 5: "oidhw"}[array.ndim]
     if order == "ohw":
         kernels = f"{len(array)} kernels of {by(array.shape[1:])}"
         return order, (f"{by(array.shape)} is read as {kernels}; layout=oik is Conv1d",)
@@ -91,81 +123,61 @@ def _checked_layout(layout: str, array: NDArray[np.generic], name: str) -> str:
     return order
 
 
-def choose_entry(shapes: Mapping[str, tuple[int, ...]], entry: str, path: Path) -> tuple[str, str | None]:
-    """Return the array that ``entry`` names, and its bias if ``entry`` names a module.
-
-    ``conv1`` means ``conv1.weight`` with ``conv1.bias``, ``conv1.weight`` the weight alone. A prefix in the file
-    (``state_dict.``, ``module.``) may be left out if only one entry ends in ``entry``. Without an entry, take the only
-    array that can be kernels.
-
-    Raises
-    ------
-    KernelError
-        No such entry, or none named among several; the hint lists the entries.
-    """
-    if entry in shapes:
-        return entry, None
-    if entry and f"{entry}.weight" in shapes:
-        bias = f"{entry}.bias"
-        return f"{entry}.weight", bias if bias in shapes else None
-    if entry:  # model.conv1.weight, in a checkpoint that wraps its model
-        inner = [name for name in shapes if name.endswith((f".{entry}", f".{entry}.weight"))]
-        if len(inner) == 1:
-            return choose_entry(shapes, inner[0].removesuffix(".weight") if entry[-7:] != ".weight" else inner[0], path)
-    # A matrix is the weight of a Linear layer, so it counts only where nothing else does.
-    kernels = [name for name, shape in shapes.items() if len(shape) >= 3] or [
-        name for name, shape in shapes.items() if len(shape) == 2
-    ]
-    if not entry and len(kernels) == 1:
-        return kernels[0], None
-    if not entry and len(shapes) == 1:
-        return next(iter(shapes)), None
-    listed = ", ".join(f"{name} {by(shapes[name])}" for name in kernels[:10]) or ", ".join(list(shapes)[:10])
-    more = f" and {len(kernels) - 10} more (convcli kernels check lists them)" if len(kernels) > 10 else ""
-    if not entry:
-        example = f"{path.name}#{(kernels or list(shapes) or ['?'])[0]}"
-        message = f"{path} has {len(shapes)} entries; name one with #, as in '{example}'"
-        raise KernelError(message, hint=f"there are {listed}{more}", entries=list(shapes))
-    near = near_names(entry, shapes)
-    raise KernelError(
-        f"{path} has no entry '{entry}'",
-        hint=near or f"there are {listed}{more}" if shapes else "it has no arrays",
-        entry=entry,
-        entries=list(shapes),
-    )
-
-
-def unused_bias(chosen: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
-    """Return a note if a weight is loaded alone although the file has its bias."""
-    module = chosen.removesuffix(".weight")
-    if module == chosen or f"{module}.bias" not in shapes:
-        return ()
-    return (f"{module}.bias is in the file and not used; #{module} takes both",)
-
-
-def bank_of_entry(
-    path: Path,
-    shapes: Mapping[str, tuple[int, ...]],
-    array: Callable[[str], NDArray[np.generic]],
-    chosen: tuple[str, str | None],
-    *,
-    named: bool,
-    layout: str | None,
-    kernel_names: tuple[str, ...] | None = None,
-) -> KernelBank:
-    """Make a bank of a checkpoint's weight and bias, the ``chosen`` entries; ``named`` if the user named them."""
-    weight, bias = chosen
+def read_entry(path: Path, *, entry: str, layout: str | None, with_bias: bool | None = None) -> KernelBank:
+    """Make a bank of an entry; ``with_bias`` takes or leaves its bias whatever the name asks for."""
+    archive = open_archive(path)
+    chosen = resolve(archive, entry, path)
+    name, shape = chosen.weight, archive.shapes[chosen.weight]
+    array, bias = archive.read(name), None
+    takes_bias = chosen.with_bias if with_bias is None else with_bias
+    bias_shape = archive.shapes[chosen.bias] if chosen.bias else ()
+    notes: tuple[str, ...] = ()
+    if chosen.bias and takes_bias:
+        bias = archive.read(chosen.bias)
+    elif chosen.bias and with_bias is None:
+        module = leaf_of(name)[0][:-1]
+        both = f"#{module} takes" if module else "without # both are taken:"
+        notes = (f"{chosen.bias} is in the file and not used; {both} {name} and {chosen.bias}",)
+    order: str | None = layout
+    if layout is None:
+        order = layout_of(name, shape, bias_shape)
+        array, order, said = _torch_axes(name, array, order)
+        notes = (*notes, *said)
+        # The usual order has its own notes; Conv1d's is usual in a checkpoint only.
+        if order in ("w", "hw", "oihw", "oidhw") or (order == "oiw" and archive.is_plain):
+            order = None
+    short = name.removesuffix(".weight")
     return bank_of_array(
-        array(weight),
-        # A layer that is alone in its file goes by the file's name.
-        name=f"{path.stem}-{weight.removesuffix('.weight')}" if len(shapes) > 2 or named else path.stem,
-        layout=layout,
-        checkpoint=True,
-        bias=array(bias) if bias else None,
-        kernel_names=kernel_names,
-        notes=unused_bias(weight, shapes) if bias is None else (),
-        source=f"{path.name}#{weight}",
+        array,
+        name=f"{path.stem}-{short}" if len(archive.shapes) > 2 or entry else path.stem,
+        layout=order,
+        bias=bias,
+        kernel_names=archive.kernel_names,
+        notes=notes,
+        source=f"{path.name}#{name}",
     )
+
+
+def _torch_axes(name: str, array: NDArray[np.generic], order: str) -> tuple[NDArray[np.generic], str, tuple[str, ...]]:
+    """Return an entry with axes that a bank can have, their letters, and notes on a reading that was a choice."""
+    said = by(array.shape)
+    if order in ("oi", "io"):
+        kernels = array.shape[order.index("o")]
+        note = f"{name} {said} is a linear layer: {kernels} kernels of one tap; layout=hw reads one kernel of {said}"
+        return array[..., None], f"{order}w", (note,)
+    if not order.endswith(("io", "oi")):
+        return array, order, ()
+    if is_channelwise(name):
+        *sides, channels, each = array.shape
+        note = (
+            f"{name} {said} is read as {each} kernel{'s' * (each > 1)} a channel; --groups {channels} keeps them apart"
+        )
+        return array.reshape(*sides, channels * each), f"{order[:-2]}o", (note,)
+    last = "kernels, planes (transposed)" if order.endswith("oi") else "planes, kernels"
+    torchs = f"layout={'oihw' if array.ndim == 4 else 'oidhw' if array.ndim == 5 else 'oiw'}"
+    note = f"{name} {said} is read as Keras, flax and TensorFlow store it: sizes, {last}; {torchs} reads it as torch's"
+    # A transposed weight is (in, out, …) in torch: letters name the places that they have in a bank.
+    return array, order.replace("oi", "io") if order.endswith("oi") else order, (note,)
 
 
 def arrays_of(bank: KernelBank, prefix: str = "") -> dict[str, Array]:

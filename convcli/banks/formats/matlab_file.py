@@ -10,7 +10,8 @@ import numpy as np
 
 from convcli.banks.bank import KernelBank, by, check_taps
 from convcli.banks.formats import library
-from convcli.banks.formats.arrays import bank_of_array, choose_entry
+from convcli.banks.formats.arrays import bank_of_array
+from convcli.banks.formats.entries import Archive, resolve
 from convcli.errors import KernelError
 
 if TYPE_CHECKING:
@@ -73,11 +74,17 @@ def _collect(name: str, value: Any, found: dict[str, NDArray[np.generic]], refus
         refused.append(f"{name} is {'complex' if value.dtype.kind == 'c' else value.dtype}")
 
 
+def open_archive(path: Path) -> Archive:
+    """Return the matrices of a file."""
+    arrays = _arrays(path)
+    return Archive({name: tuple(array.shape) for name, array in arrays.items()}, lambda name: arrays[name])
+
+
 def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
     """Read one matrix; the pages of a 3-D array are kernels."""
-    arrays = _arrays(path)
-    chosen, _ = choose_entry({name: array.shape for name, array in arrays.items()}, entry, path)
-    array = arrays[chosen]
+    archive = open_archive(path)
+    chosen = resolve(archive, entry, path).weight
+    array = archive.read(chosen)
     # Pages last, as MATLAB stacks them; 4-D are the weights of its convolution2dLayer.
     order = layout or {3: "hwo", 4: "hwio"}.get(array.ndim)
     notes: tuple[str, ...] = ()
@@ -85,8 +92,3 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
         axes = "rows, columns, planes, kernels" if array.ndim > 3 else "rows, columns, kernels"
         notes = (f"MATLAB's {by(array.shape)} is read as {axes}",)
     return bank_of_array(array, name=chosen, layout=order, notes=notes, source=f"{path.name}#{chosen}")
-
-
-def listing(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return every matrix's shape."""
-    return {name: tuple(array.shape) for name, array in _arrays(path).items()}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import warnings
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from convcli.banks.bank import KernelBank, check_taps
-from convcli.banks.formats.arrays import bank_of_array, choose_entry, unused_bias
+from convcli.banks.formats.arrays import bank_of_array
+from convcli.banks.formats.entries import Archive
 from convcli.banks.formats.exported import Exported, lost_reduction, without_bias
 from convcli.errors import KernelError
 
@@ -57,49 +60,41 @@ def _header(stream: BinaryIO, what: str) -> tuple[tuple[int, ...], bool, np.dtyp
 
 
 def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
-    """Read ``.npy`` or ``.npz``."""
-    try:
-        if zipfile.is_zipfile(path):
-            return _read_npz(path, entry, layout)
-        with path.open("rb") as file:
-            array = _read_npy(file, path.stat().st_size, str(path))
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise KernelError(f"cannot read {path}: {error}", path=str(path)) from None
+    """Read ``.npy``."""
+    with _explained(path), path.open("rb") as file:
+        array = _read_npy(file, path.stat().st_size, str(path))
     from convcli.banks.load import selected
 
     return selected(bank_of_array(array, name=path.stem, layout=layout), entry)
 
 
-def _read_npz(path: Path, entry: str, layout: str | None) -> KernelBank:
-    with zipfile.ZipFile(path) as archive:
-        members = {
-            info.filename.removesuffix(".npy"): info for info in archive.infolist() if info.filename.endswith(".npy")
-        }
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise KernelError(f"cannot read {path}: {error}", path=str(path)) from None
+
+
+def open_archive(path: Path) -> Archive:
+    """Return the arrays of an ``.npz``."""
+    with _explained(path), zipfile.ZipFile(path) as archive:
+        files = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+        members = {info.filename.removesuffix(".npy"): info for info in files}
         shapes = {name: _npz_shape(archive, info, str(path)) for name, info in members.items()}
-        numeric = {name: shape for name, shape in shapes.items() if shape is not None}
-        chosen, bias = choose_entry(numeric or dict.fromkeys(shapes, ()), entry, path)
-
-        def array(name: str) -> NDArray[np.generic]:
-            info = members[name]
-            # The claim of the archive, before anything is unpacked.
-            check_taps(info.file_size // 8, f"{path}#{name}")
-            with archive.open(info) as member:
-                # One byte more than claimed, so that a longer member is noticed.
-                data = member.read(info.file_size + 1)
-            return _read_npy(io.BytesIO(data), len(data), f"{path}#{name}")
-
         names = _npz_names(archive, members)
-        # write_npz's own names: one bank with its bias.
-        own = "weight" if chosen == "weight" and "bias" in members and not entry else None
-        bias = "bias" if own else bias
-        return bank_of_array(
-            array(chosen),
-            name=path.stem if len(numeric) <= 2 and not entry else f"{path.stem}-{chosen}",
-            layout=layout,
-            bias=array(bias) if bias else None,
-            kernel_names=names,
-            notes=unused_bias(chosen, numeric) if bias is None and numeric else (),
-        )
+
+    def array(name: str) -> NDArray[np.generic]:
+        # The claim of the archive, before anything is unpacked.
+        check_taps(members[name].file_size // 8, f"{path}#{name}")
+        with _explained(path), zipfile.ZipFile(path) as archive, archive.open(members[name]) as member:
+            # One byte more than claimed, so that a longer member is noticed.
+            data = member.read(members[name].file_size + 1)
+        return _read_npy(io.BytesIO(data), len(data), f"{path}#{name}")
+
+    numeric = {name: shape for name, shape in shapes.items() if shape is not None}
+    # An archive of text alone is told by the text's type, where it is read.
+    return Archive(numeric or dict.fromkeys(shapes, ()), array, kernel_names=names, is_plain=True)
 
 
 def _npz_shape(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> tuple[int, ...] | None:

@@ -1,7 +1,8 @@
-"""ONNX models: initialisers by tensor or node name (onnx). Data kept in other files is refused, not followed."""
+"""ONNX models: constants by tensor or node name (onnx). Data in other files are read inside the model's folder only."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from convcli.banks.bank import KernelBank, check_taps
 from convcli.banks.formats import library
-from convcli.banks.formats.arrays import arrays_of, bank_of_entry, choose_entry
+from convcli.banks.formats.arrays import arrays_of
+from convcli.banks.formats.entries import Archive
 from convcli.banks.formats.exported import Exported, lost_reduction
 from convcli.errors import KernelError
 
@@ -31,46 +33,67 @@ def _graph(path: Path) -> Any:
         raise KernelError(f"{path} is not a readable ONNX model: {reason}", path=str(path)) from None
 
 
-def listing(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return every initialiser's shape."""
-    return {str(tensor.name): tuple(tensor.dims) for tensor in _graph(path).initializer}
-
-
-def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
-    """Read one initialiser, named itself or by the node that uses it, as a bank."""
-    graph = _graph(path)
+def open_archive(path: Path) -> Archive:
+    """Return the initialisers and the outputs of ``Constant`` nodes; convolutions name their weight and bias too."""
+    onnx, graph = _library(), _graph(path)
     tensors = {str(tensor.name): tensor for tensor in graph.initializer}
-    shapes = {name: tuple(tensor.dims) for name, tensor in tensors.items()}
-    # A node needs no name, its output has one.
-    nodes = {node.name or node.output[0]: node for node in graph.node if node.op_type in ("Conv", "ConvTranspose")}
-    bias: str | None
-    if entry and entry not in shapes and entry in nodes:
-        inputs = list(nodes[entry].input)  # X, W and perhaps B
-        if inputs[1] not in tensors:
-            raise KernelError(f"{path}#{entry}: the weight '{inputs[1]}' is computed, not stored")
-        chosen, bias = inputs[1], inputs[2] if len(inputs) > 2 and inputs[2] in tensors else None
-    else:
-        chosen, bias = choose_entry(shapes, entry, path)
-        if not entry and len(nodes) == 1 and len(next(iter(nodes.values())).input) > 2:
-            bias = next(iter(nodes.values())).input[2]
-            bias = bias if bias in tensors else None
-    return bank_of_entry(
-        path, shapes, lambda name: _array(tensors[name], path), (chosen, bias), named=bool(entry), layout=layout
+    for node in graph.node:
+        values = [each.t for each in node.attribute if each.name == "value"] if node.op_type == "Constant" else []
+        tensors |= dict.fromkeys(node.output, values[0]) if values else {}
+    nodes: dict[str, tuple[str, str | None]] = {}
+    for node in graph.node:
+        if node.op_type in ("Conv", "ConvTranspose") and node.input[1] in tensors:
+            bias = node.input[2] if len(node.input) > 2 and node.input[2] in tensors else None
+            nodes[node.name or node.output[0]] = (node.input[1], bias)
+    return Archive(
+        {name: tuple(tensor.dims) for name, tensor in tensors.items()},
+        lambda name: _array(tensors[name], name, path),
+        {name: onnx.TensorProto.DataType.Name(tensor.data_type).lower() for name, tensor in tensors.items()},
+        nodes,
     )
 
 
-def _array(tensor: Any, path: Path) -> NDArray[np.generic]:
+def _array(tensor: Any, name: str, path: Path) -> NDArray[np.generic]:
     onnx = _library()
-    what = f"{path}#{tensor.name}"
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        raise KernelError(f"{what}: its data are in another file, which is not followed", hint="save one whole file")
+    what = f"{path}#{name}"
     # Python's integers, as sizes that overflow would look small.
     check_taps(int(np.prod([max(1, size) for size in tensor.dims], dtype=object)), what)
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        return _external(tensor, what, path)
     try:
         array: NDArray[np.generic] = onnx.numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
         raise KernelError(f"{what}: {' '.join(str(error).split())[:120]}") from None
-    return array
+    return array.astype(np.float32) if array.dtype.kind not in "iufb" else array  # bfloat16 and the 8-bit floats
+
+
+def _external(tensor: Any, what: str, path: Path) -> NDArray[np.generic]:
+    """Return a tensor whose numbers lie in another file of the model's folder; files elsewhere are never opened."""
+    onnx = _library()
+    facts = {each.key: each.value for each in tensor.external_data}
+    folder = path.parent.resolve()
+    file = (folder / facts.get("location", "")).resolve()
+    # Links are followed before the comparison: one that leads out of the folder is refused too.
+    if folder not in file.parents:
+        raise KernelError(
+            f"{what}: its data are outside the model's folder, which is not followed", hint="copy them there"
+        )
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    wanted = math.prod(tensor.dims) * dtype.itemsize
+    try:
+        offset, length = int(facts.get("offset", 0)), int(facts.get("length", wanted))
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            data = stream.read(wanted if offset >= 0 else 0)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise KernelError(f"{what}: cannot read {file.name}: {reason}", hint="it belongs beside the model") from None
+    if length != wanted or len(data) != wanted:
+        raise KernelError(
+            f"{what}: its shape needs {wanted:,} bytes, {file.name} has {min(length, len(data)):,} for it"
+        )
+    array = np.frombuffer(data, dtype).reshape(tuple(tensor.dims))
+    return array.astype(np.float32) if dtype.kind not in "iufb" else array
 
 
 def write_onnx(bank: KernelBank, _rounding: bool) -> Exported:

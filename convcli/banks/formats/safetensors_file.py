@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.banks.formats import guarded
+from convcli.banks.formats.entries import Archive
 from convcli.errors import KernelError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 #: The format's types → NumPy's, which has no bfloat16: its bits are taken as they are.
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
-    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1", "F8_E4M3": "|u1", "F8_E5M2": "|u1",
 }  # fmt: skip
 #: The library's own limit, in bytes.
 _LARGEST_HEADER = 100_000_000
@@ -63,11 +64,6 @@ def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
     return header, metadata if isinstance(metadata, dict) else {}, 8 + length
 
 
-def listing(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return every entry's shape."""
-    return {name: tuple(entry["shape"]) for name, entry in read_header(path)[0].items()}
-
-
 def _check_entry(path: Path, name: str, entry: Any, n_bytes: int) -> None:
     try:
         dtype, shape, (begin, end) = str(entry["dtype"]), entry["shape"], entry["data_offsets"]
@@ -81,24 +77,41 @@ def _check_entry(path: Path, name: str, entry: Any, n_bytes: int) -> None:
         raise KernelError(f"{path}#{name}: the shape needs {claimed:,} bytes, {end - begin:,} are given")
 
 
-def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
-    """Read one entry as a bank."""
-    from convcli.banks.formats.arrays import bank_of_entry, choose_entry
-
+def open_archive(path: Path) -> Archive:
+    """Return the tensors of a file, or of all files that an index of shards names."""
+    if path.name.endswith(".json"):
+        return _sharded(path)
     header, metadata, start = read_header(path)
-    shapes = {name: tuple(value["shape"]) for name, value in header.items()}
-    chosen, bias = choose_entry(shapes, entry, path)
-    own_bias = f"{chosen.removesuffix('weight')}bias"
-    if not entry and bias is None and own_bias in shapes and "convcli" in metadata:
-        bias = own_bias  # written here: one bank with its bias
-    return bank_of_entry(
-        path,
-        shapes,
+    return Archive(
+        {name: tuple(entry["shape"]) for name, entry in header.items()},
         lambda name: _tensor(path, name, header[name], start),
-        (chosen, bias),
-        named=bool(entry),
-        layout=layout,
+        {name: str(entry["dtype"]).lower() for name, entry in header.items()},
         kernel_names=_names(metadata),
+    )
+
+
+def _sharded(path: Path) -> Archive:
+    """Return the tensors of the files beside an index, which says what lies where."""
+    from convcli.banks.formats.entries import open_archive as open_any
+
+    try:
+        places = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        files = dict.fromkeys(str(each) for each in places.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise KernelError(f"{str(path)!r} is not an index of shards: no weight_map in it") from None
+    shards: dict[str, Archive] = {}
+    for file in files:
+        shard = path.parent / file
+        # An index comes from strangers: a path such as ../x must not open files elsewhere.
+        if shard.parent != path.parent or not shard.is_file() or shard.name.endswith(".json"):
+            raise KernelError(f"{str(path)!r} names {file!r}, which is not a file beside it", hint="fetch every shard")
+        shards[file] = open_any(shard)
+    # A shard may hold tensors that the index assigns to another one: the index decides.
+    held = {name: shards[file] for name, file in places.items() if name in shards[file].shapes}
+    return Archive(
+        {name: shard.shapes[name] for name, shard in held.items()},
+        lambda name: held[name].read(name),
+        {name: shard.dtypes.get(name, "") for name, shard in held.items()},
     )
 
 
@@ -128,14 +141,25 @@ def _tensor(path: Path, name: str, entry: dict[str, Any], start: int) -> NDArray
     flat = np.frombuffer(data, dtype=_DTYPES[entry["dtype"]])
     if entry["dtype"] == "BF16":  # the upper half of a float32
         flat = (flat.astype(np.uint32) << 16).view(np.float32)
+    if entry["dtype"] == "F8_E5M2":  # the upper half of a float16
+        flat = (flat.astype(np.uint16) << 8).view(np.float16)
+    if entry["dtype"] == "F8_E4M3":
+        flat = _eight_bits()[flat]
     return flat.reshape(entry["shape"])
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
-    """Return every tensor of a file by its name."""
-    header, _, start = read_header(path)
-    with guarded(path):
-        return {name: _tensor(path, name, entry, start) for name, entry in header.items()}
+def _eight_bits() -> NDArray[np.float32]:
+    """Return the 256 numbers of an E4M3 float: bias 7, no infinity, NaN for all ones (Micikevicius et al. 2022)."""
+    import numpy as np
+
+    codes = np.arange(256)
+    exponent, mantissa = codes >> 3 & 15, codes & 7
+    # Numbers without an exponent have no leading one, and the smallest exponent.
+    values: NDArray[np.float32] = np.zeros(256, np.float32)
+    values[:] = np.ldexp(np.where(exponent, 8, 0) + mantissa, np.maximum(exponent, 1) - 10)
+    values[codes & 127 == 127] = np.nan
+    values[128:] = -values[:128]
+    return values
 
 
 def write_safetensors(bank: KernelBank, _rounding: bool) -> Exported:

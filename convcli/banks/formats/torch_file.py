@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.banks.bank import KernelBank, check_taps
-from convcli.banks.formats import guarded, library
-from convcli.banks.formats.arrays import arrays_of, bank_of_entry, choose_entry
+from convcli.banks.formats import library
+from convcli.banks.formats.arrays import arrays_of
+from convcli.banks.formats.entries import Archive
 from convcli.banks.formats.exported import Exported, lost_reduction
 from convcli.errors import KernelError
 
@@ -26,6 +28,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
     """Return every tensor of a checkpoint by its dotted name; refuse one that holds more than weights."""
     import warnings
 
+    _refuse_program(path)
     torch = _import_torch("reading")
     try:
         with warnings.catch_warnings():
@@ -41,6 +44,23 @@ def read_tensors(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     _collect(data, "", found, [_MOST_NODES], depth=0)
     return found
+
+
+def _refuse_program(path: Path) -> None:
+    """Raise for archives of programs, saying how their tensors are saved."""
+    import zipfile
+
+    # A state file since torch 1.6 is a zip archive too: the names inside tell them apart.
+    names: list[str] = []
+    with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    last = f"torch.save(model.state_dict(), {path.stem + '.weights.pt'!r})"
+    if any(name.endswith("constants.pkl") for name in names):
+        hint = f"model = torch.jit.load({path.name!r}); {last}"
+        raise KernelError(f"{str(path)!r} is a TorchScript program, which is never run", hint=hint)
+    if any("serialized_exported_program" in name or "/models/" in name for name in names):
+        hint = f"model = torch.export.load({path.name!r}).module(); {last}"
+        raise KernelError(f"{str(path)!r} is an exported program (pt2), which is never run", hint=hint)
 
 
 def _import_torch(doing: str) -> Any:
@@ -62,12 +82,6 @@ def _collect(data: Any, prefix: str, found: dict[str, Any], left: list[int], dep
             _collect(value, f"{prefix}.{key}" if prefix else str(key), found, left, depth + 1)
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
-    """Return every tensor of a checkpoint as float64, by its dotted name."""
-    with guarded(path):
-        return {name: _array(tensor, f"{path}#{name}") for name, tensor in read_tensors(path).items()}
-
-
 def _array(tensor: Any, what: str) -> NDArray[np.generic]:
     check_taps(tensor.numel(), what)
     if tensor.is_sparse or tensor.is_quantized or tensor.is_complex():
@@ -77,27 +91,14 @@ def _array(tensor: Any, what: str) -> NDArray[np.generic]:
     return array
 
 
-def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
-    """Read one entry as a bank."""
+def open_archive(path: Path) -> Archive:
+    """Return the tensors of a checkpoint."""
     tensors = read_tensors(path)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    chosen, bias = choose_entry(shapes, entry, path)
-    # write_torch's own names: one bank with its bias.
-    if not entry and chosen == "weight" and set(shapes) == {"weight", "bias"}:
-        bias = "bias"
-    return bank_of_entry(
-        path,
-        shapes,
+    return Archive(
+        {name: tuple(tensor.shape) for name, tensor in tensors.items()},
         lambda name: _array(tensors[name], f"{path}#{name}"),
-        (chosen, bias),
-        named=bool(entry),
-        layout=layout,
+        {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()},
     )
-
-
-def listing(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return every entry's shape."""
-    return {name: tuple(tensor.shape) for name, tensor in read_tensors(path).items()}
 
 
 def write_torch(bank: KernelBank, _rounding: bool) -> Exported:

@@ -186,7 +186,7 @@ static void begin(cv_tone *tones, int32_t n)
 {
     for (int32_t k = 0; k < n; k++) {
         cv_tone *tone = tones + k;
-        tone->least = INFINITY, tone->most = -INFINITY, tone->total = 0;
+        tone->least = INFINITY, tone->most = -INFINITY, tone->total = tone->squares = 0, tone->shift = NAN;
         tone->n_low = tone->n_high = tone->n_nan = 0;
     }
 }

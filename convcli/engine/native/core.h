@@ -38,7 +38,8 @@ typedef struct {
     float gain, offset;
     int32_t absolute;
     float least, most;
-    double total;
+    double total, squares; /* squares: of the differences from `shift`, a value among them */
+    float shift;
     int64_t n_low, n_high, n_nan;
 } cv_tone;
 

@@ -176,14 +176,15 @@ static int read_tones(PyObject *list, cv_tone *tones, Py_ssize_t n)
     return 0;
 }
 
-/* Return [(least, most, total, n_low, n_high, n_nan), ...]. */
+/* Return [(least, most, total, n_low, n_high, n_nan, shift, squares), ...]. */
 static PyObject *counts_of(const cv_tone *tones, Py_ssize_t n)
 {
     PyObject *list = PyList_New(n);
     for (Py_ssize_t k = 0; list && k < n; k++) {
         const cv_tone *tone = tones + k;
-        PyObject *one = Py_BuildValue("dddLLL", (double)tone->least, (double)tone->most, tone->total,
-                                      (long long)tone->n_low, (long long)tone->n_high, (long long)tone->n_nan);
+        PyObject *one = Py_BuildValue("dddLLLdd", (double)tone->least, (double)tone->most, tone->total,
+                                      (long long)tone->n_low, (long long)tone->n_high, (long long)tone->n_nan,
+                                      (double)tone->shift, tone->squares);
         if (!one || PyList_SetItem(list, k, one)) {
             Py_DECREF(list);
             return NULL;

@@ -52,11 +52,12 @@ static void NAME(magnitude)(const float *first, const float *second, float *out,
 }
 
 /* Statistics of a row so far. It is read in turns of N * lanes values, so that every vector of a turn meets the same
- * planes in the same places. `total` and `other` are of the first and the second half of each vector. */
+ * planes in the same places. `total` and `other` are of the first and the second half of each vector, as are the sums of squared differences
+ * `square` and `other_square` from `shift` and `other_shift`. */
 typedef struct {
     NAME(vf) least, most, gain, offset;
     NAME(vi) mask, low, high, nan; /* mask: the bits of v that |v| keeps */
-    NAME(vd) total, other;
+    NAME(vd) total, other, square, other_square, shift, other_shift;
 } NAME(part);
 
 /* Tone and count one vector; `counted` is all ones where a value counts. The low bytes of `to` are the result. */
@@ -70,6 +71,11 @@ static inline __attribute__((always_inline)) void NAME(tone)(NAME(part) *at, con
     memcpy(halves, &summed, sizeof summed);
     at->total += __builtin_convertvector(halves[0], NAME(vd));
     at->other += __builtin_convertvector(halves[1], NAME(vd));
+    /* Values that do not count are equal to the shift. */
+    memcpy(halves, &x, sizeof x);
+    const NAME(vd) one = __builtin_convertvector(halves[0], NAME(vd)) - at->shift,
+                   two = __builtin_convertvector(halves[1], NAME(vd)) - at->other_shift;
+    at->square += one * one, at->other_square += two * two;
     at->nan -= (x != x) & counted;
     x = (NAME(vf))((NAME(vi))x & at->mask) * at->gain;
     ROUNDED(x);
@@ -92,7 +98,11 @@ static inline __attribute__((always_inline)) void NAME(store_lanes)(const float 
             first[p].gain[k] = tone->gain, first[p].offset[k] = tone->offset;
             first[p].mask[k] = tone->absolute ? 0x7fffffff : -1;
             first[p].low[k] = first[p].high[k] = first[p].nan[k] = 0;
-            if (k < N / 2) first[p].total[k] = first[p].other[k] = 0;
+            if (k < N / 2) {
+                first[p].total[k] = first[p].other[k] = first[p].square[k] = first[p].other_square[k] = 0;
+                first[p].shift[k] = tone->shift;
+            } else
+                first[p].other_shift[k - N / 2] = tone->shift;
         }
 #pragma GCC unroll 4
     for (int p = 0; p < lanes; p++) parts[p] = first[p];
@@ -106,11 +116,11 @@ static inline __attribute__((always_inline)) void NAME(store_lanes)(const float 
 #pragma GCC unroll 4
             for (int p = 0; p < lanes; p++) NAME(tone)(parts + p, values + i + k + p * N, numbers + k + p * N, all);
         }
-        if (k < count) { /* the rest, filled up with values of the same planes, which change no extreme or count */
+        if (k < count) { /* the rest, filled up with a value of the same planes, which changes no extreme or count */
             float rest[4 * N];
             int32_t made[4 * N], counts[4 * N];
             for (int j = 0; j < N * lanes; j++) {
-                rest[j] = values[i + k + (k + j < count ? j : j % lanes)];
+                rest[j] = k + j < count ? values[i + k + j] : tones[j % lanes].shift;
                 counts[j] = k + j < count ? -1 : 0;
             }
 #pragma GCC unroll 4
@@ -132,12 +142,16 @@ static inline __attribute__((always_inline)) void NAME(store_lanes)(const float 
             if (last[p].least[k] < tone->least) tone->least = last[p].least[k];
             if (last[p].most[k] > tone->most) tone->most = last[p].most[k];
             tone->total += k < N / 2 ? last[p].total[k] : last[p].other[k - N / 2];
+            tone->squares += k < N / 2 ? last[p].square[k] : last[p].other_square[k - N / 2];
             tone->n_low += last[p].low[k], tone->n_high += last[p].high[k], tone->n_nan += last[p].nan[k];
         }
 }
 
 static void NAME(store)(const float *values, int64_t n, int lanes, cv_tone *tones, uint8_t *out)
 {
+    /* Differences from a value of the map keep the digits of a small deviation from a large mean. */
+    for (int p = 0; p < lanes && p < n; p++)
+        if (tones[p].shift != tones[p].shift) tones[p].shift = values[p];
     switch (lanes) {
     case 1: NAME(store_lanes)(values, n, 1, tones, out); break;
     case 2: NAME(store_lanes)(values, n, 2, tones, out); break;

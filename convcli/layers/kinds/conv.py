@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from math import prod
 from typing import Any, ClassVar
 
@@ -18,10 +20,11 @@ from convcli.geometry.arithmetic import (
     unused_input_px,
 )
 from convcli.geometry.receptive import Step
-from convcli.layers.layer import Layer, Numbers, Row, Shape
+from convcli.layers.layer import NOWHERE, Layer, Numbers, Positions, Row, Shape, Values
+from convcli.layers.sources import layer_of_weight, split_sources
 
 _WINDOW = ("kernel_size", "stride", "padding", "dilation")
-_WEIGHTS = ("weight", "bias_from", "init")
+_WEIGHTS = ("weight", "bias_from", "init", "seed")
 
 
 class Windowed(Layer):
@@ -98,6 +101,19 @@ class Conv(Windowed):
     is_transposed: ClassVar[bool] = False
 
     @classmethod
+    def make(cls, values: Values, n_axes: int = 2, label: str = "", at: Positions = NOWHERE) -> tuple[Layer, ...]:
+        """Return the layer; a ``weight`` says what is not given of maps, kernel and bias."""
+        cls.check_known(values, at)
+        make = partial(super().make, n_axes=n_axes, label=label, at=at)
+        values, numbers = split_sources(values, at)
+        if "weight" in values and not all(name in values for name in ("kernel_size", *cls.needed)):
+            how = {"is_transposed": cls.is_transposed, "is_channelwise": "groups" not in cls.parameters}
+            (layer,) = layer_of_weight(make, values, n_axes, **how)
+        else:
+            (layer,) = make(values)
+        return (replace(layer, weights=(*layer.weights, ("bias_values", numbers))) if numbers else layer,)
+
+    @classmethod
     def read(cls, name: str, value: object, n_axes: int, at: int) -> object:
         """Return one parameter; ``groups=auto`` is 0: one group per channel, in which a bank's kernels are repeated."""
         if name == "groups" and str(value).strip().lower() == "auto":
@@ -108,6 +124,11 @@ class Conv(Windowed):
         n_channels = shapes[0][0]
         self.check_in(n_channels)
         n_maps, groups = self.out_channels or n_channels * self.multiplier, self.groups or n_channels
+        if not self.groups and n_maps % n_channels:
+            message = f"{n_maps} kernels of one channel each do not divide among {n_channels} channels"
+            raise GeometryError(
+                message, hint=f"a depthwise layer has a multiple of {n_channels}", in_channels=n_channels
+            )
         check_groups(n_channels, n_maps, groups)
         return n_maps, groups
 
@@ -138,10 +159,11 @@ class Conv(Windowed):
         if "weight" in given:
             # Repeating a bank per channel needs groups=auto; other groups take weights as they are.
             copies = row.groups if self.groups == 0 else int(self.groups == 1)
-            weight, bias = sources.kernel(str(given["weight"]), wanted, copies, with_bias=self.bias)
+            how = {"with_bias": self.bias, "is_transposed": self.is_transposed}
+            weight, bias = sources.kernel(str(given["weight"]), wanted, copies, **how)
             if "bias_from" in given:
                 bias = sources.tensor(str(given["bias_from"]))
-            if self.bias and bias is None:
+            if self.bias and bias is None and "bias_values" not in given:
                 hint = "bias = false, or bias_from = 'file#entry'"
                 raise KernelError(f"has a bias, and {given['weight']!r} brings none", hint=hint)
         else:
@@ -149,7 +171,9 @@ class Conv(Windowed):
             weight, bias = np.asarray(weight, np.float64), bias if drawn is None else drawn
         if not self.bias:
             return Numbers(weight)
-        bias = np.asarray(bias, np.float64).reshape(-1)
+        bias = np.asarray(given.get("bias_values", bias), np.float64).reshape(-1)
+        if "bias_values" in given and row.output[0] % len(bias) == 0:  # one for all maps, or one a kernel: map c*K + k
+            bias = np.tile(bias, row.output[0] // len(bias))
         if len(bias) != row.output[0]:
             raise KernelError(f"the bias has {len(bias)} numbers for {row.output[0]} maps")
         return Numbers(weight, bias)

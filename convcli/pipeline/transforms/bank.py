@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli.errors import GeometryError, UsageError
+from convcli.images import formats
 from convcli.images.planes import select_planes
 from convcli.pipeline.names import PICTURES
 from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform
@@ -150,6 +151,10 @@ class Bank(AnyBank):
         """Return its run, a strip at a time."""
         request = self.request
         tools = tools._replace(threads=request.threads or tools.threads)
+        if request.format and formats.BY_NAME[request.format].folder:
+            from convcli.pipeline.transforms.tiled import TiledRun
+
+            return TiledRun(self.conv, self.bound, self.combination, planes=planes, tools=tools, request=request)
         return ConvRun(self.conv, self.bound, self.combination, planes=planes, tools=tools, request=request)
 
 

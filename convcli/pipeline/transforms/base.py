@@ -51,6 +51,11 @@ class OutputWriter(Protocol):
     facts: Mapping[str, object]
     #: Losses that only the samples show; complete after :meth:`finish`.
     notes: tuple[str, ...]
+    #: Side of the tiles that :meth:`put` takes in any order; 0: bands only.
+    tile_px: int
+
+    def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
+        """Write a tile of its maps (M, h, W) at a row and column; in any thread."""
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""

@@ -93,7 +93,8 @@ def bind_bank(
         bound = _repeat_single_channel(weight, bank.kernel_names, planes, groups, transposed=transposed)
     else:
         bound = _bind_dense(weight, bank, planes, groups, transposed=transposed)
-    values = bias if bias is not None else bank.bias
+    own = bank.out_bias if transposed and bank.out_bias is not None else bank.bias
+    values = bias if bias is not None else own
     if values is None or not any(values):
         return bound._replace(maps=_with_natures(bound, np.zeros(len(bound.maps)), transposed, stride))
     if len(values) not in (1, bound.n_kernels):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.errors import UsageError
 from convcli.images.planes import select_planes
+from convcli.layers.library import is_model, open_stack
 from convcli.pipeline.names import PICTURES, MapName
 from convcli.pipeline.request import ApplyRequest
 from convcli.pipeline.transforms.alpha import leave_out_alpha
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSource
-    from convcli.layers.layer import Numbers
+    from convcli.layers.layer import Numbers, Shape
     from convcli.layers.stack import Stack
     from convcli.layers.walk import Walk
 
@@ -33,6 +34,13 @@ _CONV_FLAGS = (
     *("stride", "padding", "padding_mode", "dilation", "groups", "bias", "mode", "anchor", "transposed"),
     *("output_padding", "combine"),
 )
+#: The same in a layer's text, for hints.
+_AS_LAYER = {
+    "padding": "conv:sobel,p=1", "padding_mode": "conv:sobel,p=1,mode=replicate", "dilation": "conv:sobel,d=2",
+    "groups": "conv:sobel,g=3", "bias": "conv:sobel,bias=0.5", "transposed": "convtranspose:sobel,s=2",
+    "mode": "conv:'sobel rotate=180'", "combine": "conv:sobel combine:magnitude,n=2",
+    "output_padding": "convtranspose:sobel,s=2,op=1", "anchor": "conv:sobel,p=2,0,2,0",
+}  # fmt: skip
 #: Flags that stacks do not know, in their file neither.
 _OTHER_FLAGS = ("alpha", "device", "memory", "nodata", "luminance")
 
@@ -59,7 +67,7 @@ class StackTransform(Transform):
 
     def weight_bytes(self) -> bytes:
         """Return the layers and all their numbers as bytes, for a digest."""
-        from convcli.layers.stack import dump_stack
+        from convcli.layers.dump import dump_stack
 
         digest = hashlib.sha256(dump_stack(self.stack).encode())
         for index, numbers in enumerate(self.numbers):
@@ -73,7 +81,7 @@ class StackTransform(Transform):
         return {
             "stack": {
                 "name": self.stack.name,
-                "path": str(self.request.stack),
+                "path": self.request.stack,
             },
             "shape": {
                 "input": list(self.input_shape),
@@ -92,8 +100,8 @@ class StackTransform(Transform):
     def layer_of(self, map_index: int) -> int:
         """Return the row of the output that a map belongs to."""
         name = next(name for name, span in self.wanted if span.start <= map_index < span.stop)
-        rows = self.shape.rows
-        return next((index for index, row in enumerate(rows) if row.layer.name == name), len(rows) - 1)
+        names = self.stack.result_names
+        return names.index(name) if name in names else 0  # the input has no layer: the first stands for it
 
     def start(self, planes: NDArray[Any] | PlaneSource, tools: Tools) -> Run:
         """Run the stack."""
@@ -118,15 +126,24 @@ class StackPlanner:
     bank = None
 
     def __init__(self, request: ApplyRequest, loaded: Stack | None = None) -> None:
-        from convcli.banks.bank import safe_name
-        from convcli.layers.stack import load_stack
-
-        assert request.stack is not None
         self.request = request
-        self.stack = self.loaded = loaded or load_stack(request.stack, n_axes=2)
-        self._file_name = safe_name(self.stack.name)
         _refuse_flags(request)
-        self._numbers: dict[int, Sequence[Numbers]] = {}
+        #: By the input's shape where the layers depend on it, as those of a model do; else under ``None``.
+        self._stacks: dict[Shape | None, Stack] = {None: loaded} if loaded else {}
+        self._numbers: dict[Shape, Sequence[Numbers]] = {}
+        if not is_model(request.stack):
+            self._stack(None)  # mistakes in it are said before any input is opened
+
+    @property
+    def loaded(self) -> Stack:
+        """The stack, of a model as it is for the input that it declares."""
+        return self._stack(None)
+
+    def _stack(self, input_shape: Shape | None) -> Stack:
+        key = input_shape if is_model(self.request.stack) else None
+        if key not in self._stacks:
+            self._stacks[key] = _stack_of(self.request, key)
+        return self._stacks[key]
 
     def plan(self, label: str, info: ImageInfo) -> Planned:
         """Plan one input from its header.
@@ -139,18 +156,21 @@ class StackPlanner:
             An output or a plane is not there, or one file cannot hold the outputs.
         """
         del label
+        from convcli.banks.bank import safe_name
         from convcli.layers.run import wanted_outputs
 
         request, kind = self.request, self.request.kind
         selection = select_planes(info.plane_names, request.channels, alpha=False)
         input_shape = (len(selection.names), info.height_px, info.width_px)
-        shape = self.stack.shape(input_shape)
-        sizes = {row.layer.name: row.output for row in shape.rows if row.layer.name}
+        stack = self._stack(input_shape)
+        shape = stack.shape(input_shape)
+        sizes = dict(zip(stack.result_names, (row.output for row in shape.rows), strict=True))
+        sizes["input"] = input_shape
         maps: list[MapName] = []
         outputs = []
-        names = wanted_outputs(self.stack, request.outputs)
+        names = wanted_outputs(stack, request.outputs)
         for name in names:
-            n_maps, height, width = sizes.get(name, shape.output)
+            n_maps, height, width = sizes[name]
             outputs.append((len(maps), len(maps) + n_maps, (height, width)))
             # Leading zeros: file managers sort names as text.
             digits = len(str(n_maps - 1))
@@ -168,27 +188,40 @@ class StackPlanner:
             request=request,
             maps=tuple(maps),
             input_shape=input_shape,
-            stack=self.stack,
+            stack=stack,
             shape=shape,
             wanted=tuple((name, slice(first, end)) for name, (first, end, _) in zip(names, outputs, strict=True)),
-            numbers=self._load_numbers(shape),
+            numbers=self._load_numbers(stack, shape),
         )
-        return Planned(transform, selection, None, kind, tuple(outputs), self._file_name, names[0], tuple(notes))
+        return Planned(transform, selection, None, kind, tuple(outputs), safe_name(stack.name), names[0], tuple(notes))
 
-    def _load_numbers(self, shape: Walk) -> Sequence[Numbers]:
+    def _load_numbers(self, stack: Stack, shape: Walk) -> Sequence[Numbers]:
         """Weights depend on the planes of the image only; ``--max-taps`` is of each layer."""
         from convcli.banks.bank import check_taps, max_taps
         from convcli.layers.weights import load_numbers
 
-        channels, limit = int(shape.rows[0].input[0]), self.request.max_taps
-        if channels not in self._numbers:
+        # Layers of a model may differ between sizes; those of other stacks only between numbers of planes.
+        key = shape.input if is_model(self.request.stack) else shape.input[:1]
+        limit = self.request.max_taps
+        if key not in self._numbers:
             with nullcontext() if limit is None else max_taps(limit):
-                numbers = load_numbers(self.stack, shape)
+                numbers = load_numbers(stack, shape)
                 for index, (row, one) in enumerate(zip(shape.rows, numbers, strict=True), start=1):
                     if limit is not None and one.weight is not None:
                         check_taps(one.weight.size, f"layer {index} ({row.layer.label})")
-            self._numbers[channels] = numbers
-        return self._numbers[channels]
+            self._numbers[key] = numbers
+        return self._numbers[key]
+
+
+def _stack_of(request: ApplyRequest, input_shape: Shape | None) -> Stack:
+    """Return the layers that were typed in, or those of a file or a name."""
+    if request.stack is not None:
+        return open_stack(request.stack, until=request.until, n_axes=2, input_shape=input_shape)
+    from convcli.layers.stack import Stack
+
+    assert request.layers is not None
+    # The class reads text as layers.
+    return Stack(request.layers, name=request.layers)  # type: ignore[arg-type]
 
 
 def _refuse_flags(request: ApplyRequest) -> None:
@@ -199,6 +232,6 @@ def _refuse_flags(request: ApplyRequest) -> None:
     if given:
         in_layer = given[0] in _CONV_FLAGS
         raise UsageError(
-            f"--{given[0].replace('_', '-')} does nothing to a stack",
-            hint="put it into the layer in the stack file" if in_layer else "leave it out",
+            f"--{given[0].replace('_', '-')} does nothing to layers",
+            hint=f"put it into the layer: {_AS_LAYER.get(given[0], 'conv:sobel,s=2')}" if in_layer else "leave it out",
         )

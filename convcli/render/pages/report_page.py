@@ -224,9 +224,9 @@ def _maps(report: Mapping[str, Any], plan: Plan | None, shown: Preview | None) -
     """Return the maps as tiles with their numbers, or as a table where there are no tiles."""
     maps = report["maps"]
     if shown is None or plan is None:
-        keys = ("name", "min", "max", "mean", "tone", "clipped_low", "clipped_high")
+        keys = ("name", "min", "max", "mean", "std", "tone", "clipped_low", "clipped_high")
         rows = [[_value(one[key]) for key in keys] for one in maps]
-        table = markup.table([key.replace("_", " ") for key in keys], rows, "lrrrlrr")
+        table = markup.table([key.replace("_", " ") for key in keys], rows, "lrrrrlrr")
         return f'<h3>Maps</h3><div class="card">{table}</div>'
     # By name: a run that kept existing outputs reports only the maps that it made.
     by_name = {one["name"]: one for one in maps}

@@ -1,0 +1,163 @@
+"""The first layers of an ONNX model as a stack that runs (the ``onnx`` package, extra ``formats``).
+
+Each node up to the last one wanted becomes one of our layers; its weight stays in the model's file. A node that no
+layer of ours equals is named, and nothing runs in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from convcli.errors import KernelError, UsageError, near_names
+from convcli.layers.kinds.channels import BatchNorm
+from convcli.layers.kinds.conv import Conv
+from convcli.layers.layer import Layer, Row, Shape
+from convcli.layers.onnx import Graph, Operator, read_onnx
+from convcli.layers.onnx_windows import WINDOWS
+from convcli.layers.stack import Stack
+
+_RUN = frozenset(("Conv", "ConvTranspose", "MaxPool", "AveragePool"))
+_ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div"))
+
+
+def stack_of_model(path: Path, *, until: str | None = None, input_shape: Shape | None = None) -> Stack:
+    """Return the layers of a model from its input to the node called ``until``, or to its end.
+
+    Raises
+    ------
+    KernelError
+        The file is no ONNX model.
+    UsageError
+        No node is called so, or one of the nodes has no equal here: the hint names the last node that runs.
+    """
+    graph = read_onnx(path, input_shape)
+    nodes = {output: node for node in graph.nodes for output in node.output}
+    names = _names(graph.rows)
+    last = _find(graph, names, until)
+    wanted = _needed(graph.rows, last)
+    layers: list[Layer] = []
+    for index in wanted:
+        row = graph.rows[index]
+        node = nodes.get(row.layer.name)
+        layer = None if node is None else _runnable(row, node, path)
+        if layer is None:
+            before = [names[each] for each in wanted if each < index]
+            hint = f"--until {before[-1]}" if before else "it is the first: nothing runs"
+            op = node.op_type if node is not None else "a branch of If, Loop or Scan"
+            raise UsageError(f"{path}: {row.layer.label} ({op}) is not run here", hint=hint)
+        inputs = tuple("input" if source < 0 else names[source] for source in row.sources)
+        layers.append(replace(layer, name=names[index], label=names[index], inputs=inputs))
+    if until is None and graph.partial:
+        raise UsageError(f"{path}: {graph.partial}", hint=f"--until {names[last]}")
+    return Stack(tuple(layers), name=path.stem, input=graph.input, folder=Path())
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    """Return the name of each node, or of its result where two nodes have one name."""
+    labels = [row.layer.label for row in rows]
+    return [label if labels.count(label) == 1 else row.layer.name for label, row in zip(labels, rows, strict=True)]
+
+
+def _find(graph: Graph, names: list[str], until: str | None) -> int:
+    """Return the number of the last row: the model's last, or the one called ``until``."""
+    if until is None:
+        return len(names) - 1
+    for index, row in enumerate(graph.rows):
+        if until in (names[index], row.layer.name):
+            return index
+    windows = [name for name, row in zip(names, graph.rows, strict=True) if isinstance(row.layer, Conv)]
+    hint = near_names(until, names) or f"nodes: {', '.join((windows or names)[:8])} …"
+    raise UsageError(f"the model has no node {until!r} that is reached", hint=hint)
+
+
+def _needed(rows: Sequence[Row], last: int) -> list[int]:
+    """Return the numbers of the rows from which the last one follows, in running order."""
+    found, waiting = set(), [last]
+    while waiting:
+        index = waiting.pop()
+        if index >= 0 and index not in found:
+            found.add(index)
+            waiting += rows[index].sources
+    return sorted(found)
+
+
+def _runnable(row: Row, node: Any, path: Path) -> Layer | None:
+    """Return a row's layer with its numbers, or None if no layer of ours does exactly this."""
+    from onnx import helper
+
+    layer, attributes = row.layer, {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    if node.op_type in WINDOWS:
+        if node.op_type not in _RUN:
+            return None
+        if not isinstance(layer, Conv):
+            return layer
+        sources = zip(("weight", "bias_from"), [name for name in node.input[1:3] if name], strict=False)
+        return replace(layer, weights=tuple((key, f"{path}#{name}") for key, name in sources))
+    if node.op_type == "BatchNormalization":
+        stored = zip(("gamma", "beta", "mean", "var"), node.input[1:5], strict=True)
+        return _normed(layer, {key: _constant(path, name) for key, name in stored})
+    if isinstance(layer, Operator):
+        return _affine(row, node, path)
+    return layer if node.op_type not in ("Resize", "Upsample") or _repeats(node.op_type, attributes) else None
+
+
+def _normed(layer: Layer, constants: Mapping[str, Any]) -> Layer:
+    """Return a batch norm with numbers of its own."""
+    columns = {key: tuple(float(each) for each in value.reshape(-1)) for key, value in constants.items()}
+    return replace(layer, weights=(("constants", tuple(sorted(columns.items()))),))
+
+
+def _constant(path: Path, name: str) -> Any:
+    """Return a stored or computed constant."""
+    from convcli.layers.weights import read_tensor
+
+    return read_tensor(f"{path}#{name}")
+
+
+def _affine(row: Row, node: Any, path: Path) -> Layer | None:
+    """Return arithmetic with a number, or with one number a channel, as a factor and an offset of each channel."""
+    import numpy as np
+
+    if node.op_type not in _ARITHMETIC or len(row.sources) != 1 or row.input != row.output:
+        return None
+    numbers: list[Any] = []
+    for name in node.input:
+        try:
+            numbers.append(np.asarray(_constant(path, name), np.float64))
+        except KernelError:
+            numbers.append(None)
+    number = next((each for each in numbers if each is not None), None)
+    # Constants are broadcast from the last axis on: one a channel is (C, 1, 1), with or without a batch of 1.
+    per_channel = (row.input[0], *(1,) * (len(row.input) - 1))
+    n_others = sum(each is None for each in numbers)
+    if number is None or n_others != 1 or (number.size > 1 and number.shape[-len(per_channel) :] != per_channel):
+        return None
+    is_first = numbers[0] is not None
+    one, nothing = np.ones(1), np.zeros(1)
+    if node.op_type == "Div" and is_first:
+        return None
+    factor, offset = {
+        "Add": (one, number),
+        "Sub": (-one, number) if is_first else (one, -number),
+        "Mul": (number, nothing),
+        "Div": (1 / number, nothing),
+    }[node.op_type]
+    layer = BatchNorm(n_axes=len(row.input) - 1, eps=0.0)
+    return _normed(layer, {"gamma": factor, "beta": offset, "mean": nothing, "var": one})
+
+
+def _repeats(op: str, attributes: Mapping[str, Any]) -> bool:
+    """Whether an enlargement by whole factors takes the samples that ours takes."""
+    mode = attributes.get("mode", b"nearest")
+    if op == "Upsample":  # the operator of old models, without a choice
+        return bool(mode == b"nearest")
+    corners = attributes.get("coordinate_transformation_mode", b"half_pixel")
+    rounding = attributes.get("nearest_mode", b"round_prefer_floor")
+    if mode == b"nearest" and corners == b"asymmetric":
+        return bool(rounding == b"floor")
+    # The middle of a sample never falls between two of the input's, so both kinds of rounding agree.
+    is_rounded = mode != b"nearest" or rounding in (b"round_prefer_floor", b"round_prefer_ceil")
+    return is_rounded and corners in (b"half_pixel", b"pytorch_half_pixel")
