@@ -9,8 +9,8 @@ STAMP := .venv/.stamp
 demo: $(STAMP)-run
 	@rm -rf demo
 	$(BIN)/convcli apply examples/coffee.png --kernel sobel --out-dir demo
-	$(BIN)/convcli apply examples/coffee.png --kernel sobel -o demo/edges.png
-	@echo "Look at demo/edges.png and at the six maps in demo/coffee_sobel/"
+	@echo "Six maps are in demo/coffee_sobel/; next their magnitude as one picture, demo/edges.png:"
+	$(BIN)/convcli apply examples/coffee.png --kernel sobel -o demo/edges.png $$(test ! -t 2 || echo --show)
 
 test: $(STAMP)-test
 	$(BIN)/python -m pytest -n auto

@@ -237,6 +237,15 @@ def load_image(path: Path) -> np.ndarray:
         return np.array(image)
 
 
+def objects(place: str, suffix: str = "") -> dict[str, bytes]:
+    """Return all objects below a URL, by name."""
+    from convcli.pipeline.places import open_objects
+
+    store = open_objects(place)
+    names = [entry.name for page in store.pages() for entry in page if entry.name.endswith(suffix)]
+    return {name: store.get(name)[0] for name in names}
+
+
 SERVER = """
 import logging, sys
 from moto.server import ThreadedMotoServer

@@ -1,4 +1,4 @@
-"""Run the commands in README.md's console blocks, put their output in, write its table of options and the man page.
+"""Run the commands of README.md and the tutorials, put output and pictures in; write options table and man page.
 
 ``test_docs`` checks that none drifts.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = REPOSITORY / "README.md"
+TUTORIALS = REPOSITORY / "examples" / "tutorials"
 _BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -23,13 +24,11 @@ def console_blocks(text: str) -> list[str]:
 
 
 def run_block(body: str, folder: Path) -> str:
-    """Run every ``$ command`` of a block in ``folder`` and return the block with fresh output."""
+    """Run every ``$ command`` of a block, with its ``> `` lines, in ``folder``; return the block with fresh output."""
     out = []
-    for line in body.splitlines():
-        if not line.startswith("$ "):
-            continue
-        out.append(line)
-        command = line[2:]
+    for shown in re.findall(r"^\$ .*(?:\n> ?.*)*", body, flags=re.MULTILINE):
+        out.append(shown)
+        command = "\n".join(line[2:] for line in shown.splitlines())
         result = subprocess.run(
             ["sh", "-c", command],
             cwd=folder,
@@ -46,8 +45,10 @@ def run_block(body: str, folder: Path) -> str:
         text = (result.stdout + result.stderr).rstrip("\n")
         if text:
             out.append(text)
-        if result.returncode and not command.endswith("|| echo exit $?"):
-            raise SystemExit(f"README: `{command}` left {result.returncode}: {result.stderr}")
+        # The exit code of a pipe is that of its last program.
+        failed = result.returncode or "convcli: error" in result.stderr
+        if failed and not command.endswith("|| echo exit $?"):
+            raise SystemExit(f"`{command}` left {result.returncode}: {result.stderr}")
     return "\n".join(out) + "\n"
 
 
@@ -56,7 +57,8 @@ _TABLE = re.compile(r"(<!-- options -->\n).*?(?=<!-- end of options -->)", re.DO
 
 def options_table() -> str:
     """Return the flags of ``apply`` as a Markdown table, from the rows that the command reads."""
-    from convcli.pipeline.request import OPTIONS, SECTIONS
+    from convcli.pipeline.option import SECTIONS
+    from convcli.pipeline.request import OPTIONS
 
     lines = []
     for section in SECTIONS:
@@ -77,6 +79,29 @@ def fresh_readme(text: str) -> str:
         return _BLOCK.sub(lambda match: f"```console\n{run_block(match[1], Path(folder))}```", text)
 
 
+def fresh_tutorial(page: Path, folder: Path) -> str:
+    """Return a tutorial with the output of its commands made anew; its pictures are then in ``folder/pictures``."""
+    examples = folder.parent
+    for name in ("coffee.png", "stacks"):
+        copy = shutil.copytree if (REPOSITORY / "examples" / name).is_dir() else shutil.copy
+        copy(REPOSITORY / "examples" / name, examples / name)
+    (folder / "pictures").mkdir(parents=True)
+    text = page.read_text(encoding="utf-8")
+    return _BLOCK.sub(lambda match: f"```console\n{run_block(match[1], folder)}```", text)
+
+
+def write_tutorials() -> None:
+    """Make all tutorials and their pictures anew."""
+    shutil.rmtree(TUTORIALS / "pictures", ignore_errors=True)
+    (TUTORIALS / "pictures").mkdir()
+    for page in sorted(TUTORIALS.glob("[0-9]*.md")):
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / "tutorials"
+            page.write_text(fresh_tutorial(page, place), encoding="utf-8")
+            shutil.copytree(place / "pictures", TUTORIALS / "pictures", dirs_exist_ok=True)
+        print(f"{page.name}: made anew")
+
+
 def masked(text: str) -> str:
     """Hide what differs between machines and versions: seconds, compressed sizes, the engine's estimate."""
     text = re.sub(r"\d+\.\d+ s\b", "0.00 s", text)
@@ -90,3 +115,4 @@ if __name__ == "__main__":
     from generate_man import PAGE, man_page
 
     PAGE.write_text(man_page(), encoding="utf-8")
+    write_tutorials()

@@ -113,7 +113,7 @@ def test_the_hint_for_inputs_of_one_name_helps(
     for name in names:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (20, 20)).save(name)
-    flags = ["-k", "box", "--layout", "picture", "--out-dir", "out"]
+    flags = ["-k", "box", "--layout", "picture", "--format", "png", "--out-dir", "out"]
     said = refused(*names, *flags, code=6)
     if template is None:
         assert "another --out-dir, one folder at a time" in said

@@ -54,7 +54,7 @@ def test_maps_of_every_frame_have_a_folder_of_their_own(pages: Path, tmp_path: P
 
 def test_chosen_frames(pages: Path, tmp_path: Path) -> None:
     run_cli("apply", pages, "-k", "identity", "--frames", "1", "--layout", "picture", "--out-dir", tmp_path, "-q").ok()
-    assert load_image(tmp_path / "pages_identity_001.png").min() == 255
+    assert load_image(tmp_path / "pages_identity_001.tif").min() == 255
     assert run_cli("apply", pages, "-k", "identity", "--frames", "7", "--out-dir", tmp_path).exit_code == 2
     assert parse_frames("0,2-", 4) == (0, 2, 3)
     with pytest.raises(UsageError):
@@ -149,7 +149,7 @@ def test_unlike_pages_are_files_in_a_folder(tmp_path: Path) -> None:
     flags = ["--layout", "picture", "--out-dir", tmp_path, "--json", "-q"]
     reports = run_cli("apply", source, "-k", "identity", *flags).ok().json_lines
     for index, page in enumerate([COLOUR, GREY, deep]):
-        np.testing.assert_array_equal(load_image(tmp_path / f"in_identity_{index:03}.png"), page)
+        np.testing.assert_array_equal(load_image(tmp_path / f"in_identity_{index:03}.tif"), page)
     assert any("frame 0 has planes r,g,b" in note for note in reports[0]["notes"])
 
 

@@ -25,7 +25,7 @@ def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert caught.value.hint == "pip install 'convcli[heif]'"
     (tmp_path / "a.heic").write_bytes(HEAD)
     result = run_cli("apply", tmp_path, "-k", "sobel", "--out-dir", tmp_path / "o")
-    assert result.exit_code == 7  # a search takes it, so that nothing is passed over in silence
+    assert result.exit_code == 3  # passed over, and said
     assert "convcli[heif]" in result.stderr
 
 

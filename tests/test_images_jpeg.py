@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image as Pillow
 
 from convcli.errors import ImageError
@@ -125,3 +126,39 @@ def test_a_padded_scan_is_whole(padding: bytes, mode: str, size: tuple[int, int]
     data = file.getvalue()[:-2] + padding + b"\xff\xd9"
     expected = np.asarray(Pillow.open(io.BytesIO(data)).convert(mode.replace("CMYK", "RGB")))
     np.testing.assert_array_equal(read(data).samples.reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_jpegs_within_a_tiff(mode: str) -> None:
+    """libtiff warns, and Pillow passes no warning on."""
+    file, rng = io.BytesIO(), random.Random(3)
+    Pillow.open(io.BytesIO(photo(200))).convert(mode).save(file, "TIFF", compression="jpeg", strip_size=8192)
+    whole = file.getvalue()
+    read(whole)
+    with tifffile.TiffFile(io.BytesIO(whole)) as tiff:
+        page = tiff.pages[0]
+        places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+        tables = page.jpegtables
+    assert len(places) > 1
+    n_refused = 0
+    for _ in range(30):
+        start, n_bytes = rng.choice(places)
+        strip = tables[:-2] + whole[start + 2 : start + n_bytes]
+        scan = start + segments(strip)[1] - len(tables) + 4
+        data = bytearray(whole)
+        for at in range(rng.randrange(scan, start + n_bytes - 40), start + n_bytes - 38)[:8]:
+            data[at] = rng.randrange(255)
+        damaged_strip = tables[:-2] + bytes(data[start + 2 : start + n_bytes])
+        try:
+            left = bits_left(damaged_strip)
+        except ValueError:
+            continue
+        has_marker = re.search(rb"\xff[^\0]", damaged_strip[segments(damaged_strip)[1] : -2]) is not None
+        try:
+            read(bytes(data))
+            assert has_marker or -8 < left < 72, left
+        except ImageError:
+            n_refused += 1
+            assert has_marker or left < 0 or left >= 8, left
+            read(bytes(data), accept_damaged=True)
+    assert n_refused > 5

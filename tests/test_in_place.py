@@ -233,7 +233,7 @@ def test_a_name_may_end_in_the_suffix_of_the_input(grey: Path, tmp_path: Path) -
 HINTS: dict[str, tuple[list[str], list[str]]] = {
     "two folders": (["a/p.jpg", "b/p.jpg"], ["--layout", "picture"]),
     "two folders, maps": (["a/p.jpg", "b/p.jpg"], []),
-    "two formats": (["p.jpg", "p.png"], ["--layout", "picture"]),
+    "two formats": (["p.jpg", "p.png"], ["--layout", "picture", "--format", "png"]),
     "a name of one's own": (["a/p.jpg", "b/p.jpg"], ["--layout", "picture", "--name", "{stem}.{ext}"]),
     "a name without the stem": (["a.jpg", "b.jpg"], ["--layout", "picture", "--name", "it's {bank}.{ext}"]),
     "a name without the map": (["a.jpg"], ["--name", "{stem}.{ext}"]),
@@ -262,7 +262,7 @@ def test_a_hint_keeps_the_tree_of_a_search(tmp_path: Path) -> None:
     for name in ("x/deep/p.jpg", "x/deep/p.png", "x/q.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (20, 20)).save(tmp_path / name)
-    command = ("apply", "x", "-r", "-k", "box", "--layout", "picture", "--out-dir", "o", "-q")
+    command = ("apply", "x", "-r", "-k", "box", "--layout", "picture", "--format", "png", "--out-dir", "o", "-q")
     refused = run_cli(*command, cwd=tmp_path)
     found = re.search(r"hint: (--name .*) keeps them apart", refused.stderr)
     assert found

@@ -16,8 +16,9 @@ from convcli.images import formats, probe
 from convcli.images.formats import Picture
 from convcli.pipeline.manifest import parameter_key
 from convcli.pipeline.names import InputFile
+from convcli.pipeline.option import SECTIONS
 from convcli.pipeline.plan import Planner
-from convcli.pipeline.request import OPTIONS, SECTIONS, ApplyRequest, RunFlags, parse_request
+from convcli.pipeline.request import OPTIONS, ApplyRequest, RunFlags, parse_request
 from convcli.pipeline.tones import parse_tone
 
 ROWS = {row.key: row for row in OPTIONS}

@@ -156,7 +156,7 @@ main()
     ("what", "code", "said"),
     [
         ("raise ZeroDivisionError('on purpose')", 1, "this is a bug (ZeroDivisionError: on purpose)"),
-        ("raise MemoryError", 7, "not enough memory for it"),
+        ("raise MemoryError", 7, "not enough memory"),
         ("os.kill(os.getpid(), signal.SIGKILL)", 7, "the process that worked on it was killed (signal 9)"),
         ("os._exit(5)", 7, "the process that worked on it ended early (exit code 5)"),
     ],

@@ -63,7 +63,7 @@ def test_what_pillow_writes_is_taken_and_read(suffix: str, tmp_path: Path) -> No
         pytest.skip(f"Pillow does not write it: {error}")
     result = run_cli("apply", tmp_path / "in", "-k", "identity", "--layout", "picture", "--out-dir", tmp_path / "o")
     assert "note: not read:" not in result.ok().stderr
-    assert len(list((tmp_path / "o").glob("a_identity.*"))) == 1
+    assert len([one for one in (tmp_path / "o").glob("a_identity.*") if one.suffix != ".json"]) == 1
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".bmp", ".gif", ".jp2", ".ico", ".dds", ".ppm"])

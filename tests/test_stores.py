@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, load_image, run_cli, save_image
+from conftest import REPOSITORY, load_image, objects, run_cli, save_image
 
 pytest.importorskip("obstore", reason="the extra cloud is not installed")
 
 import convcli
 from convcli.errors import ConvcliError, OutputError, UsageError
 from convcli.pipeline import storage
-from convcli.pipeline.places import open_objects
 from convcli.pipeline.storage import Store
 
 
@@ -35,12 +34,6 @@ def put_photos(place: str, rng: np.random.Generator, folder: Path) -> None:
     store.put("notes.txt", b"no picture")
 
 
-def objects(place: str, suffix: str = ".png") -> dict[str, bytes]:
-    store = open_objects(place)
-    names = [entry.name for page in store.pages() for entry in page if entry.name.endswith(suffix)]
-    return {name: store.get(name)[0] for name in names}
-
-
 def pictures(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.png")}
 
@@ -49,9 +42,9 @@ def test_a_batch_from_store_to_store_is_the_local_one(bucket: str, rng: np.rando
     put_photos(f"{bucket}/in", rng, tmp_path / "in")
     run_cli("apply", tmp_path / "in", "-r", "-k", "sobel", "--out-dir", tmp_path / "out").ok()
     result = run_cli("apply", f"{bucket}/in", "-k", "sobel", "--out-dir", f"{bucket}/out", "--json").ok()
-    assert objects(f"{bucket}/out") == pictures(tmp_path / "out")
+    assert objects(f"{bucket}/out", ".png") == pictures(tmp_path / "out")
     shown = {entry["path"] for report in result.json_lines[:-1] for entry in report["outputs"]}
-    assert shown == {f"{bucket}/out/{name}" for name in objects(f"{bucket}/out")}
+    assert shown == {f"{bucket}/out/{name}" for name in objects(f"{bucket}/out", ".png")}
     # The reports beside the maps name the store too, and no folder of this machine.
     report = json.loads(objects(f"{bucket}/out", "sub/a_sobel/report.json")["sub/a_sobel/report.json"])
     assert report["input"]["path"] == f"{bucket}/in/sub/a.png"
@@ -96,7 +89,7 @@ def test_what_is_there_stays(bucket: str, rng: np.random.Generator, tmp_path: Pa
     assert store.get("a_box.png")[0] == b"old"
     run_cli(*words, "--overwrite").ok()  # outputs below the searched place are no inputs
     assert store.get("a_box.png")[0] != b"old"
-    assert len(objects(f"{bucket}/in/out")) == 4
+    assert len(objects(f"{bucket}/in/out", ".png")) == 4
 
 
 def test_the_commit_itself_refuses_to_replace(bucket: str, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,12 +124,14 @@ def test_a_job_in_a_store_makes_the_bytes_of_a_local_batch(
     name = "{dir}/{stem}.{suffix}_{bank}/{kernel}-{channel}.{ext}"
     run_cli("apply", tmp_path / "in", "-r", "-k", "sobel", "--out-dir", tmp_path / "out", "--name", name).ok()
     local = pictures(tmp_path / "out")
-    assert objects(f"{bucket}/out") == {key: data for key, data in local.items() if not key.startswith("sub/a.png")}
+    assert objects(f"{bucket}/out", ".png") == {
+        key: data for key, data in local.items() if not key.startswith("sub/a.png")
+    }
     report = run_cli("job", "report", f"{bucket}/job", "--json").json
     failures = {one["input"]: one["error"] for one in report["failures"]}
     assert failures.keys() == {"bad.png", "sub/a.png"}
     assert "changed since it was listed" in failures["sub/a.png"]
-    written = b"".join([*objects(f"{bucket}/job", "").values(), *objects(f"{bucket}/out", ".json").values()])
+    written = b"".join([*objects(f"{bucket}/job").values(), *objects(f"{bucket}/out", ".json").values()])
     assert b"a-secret-nobody-may-see" not in written
     assert len(written) > 1000
 

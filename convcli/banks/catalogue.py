@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from convcli.banks.numbers import format_number, parse_flag, parse_number
+from convcli.banks.numbers import format_number, init_word, parse_flag, parse_number
 from convcli.errors import KernelError, near_names
 
 
@@ -88,9 +88,10 @@ class Parameter(NamedTuple):
 
     def _read(self, text: str) -> object:
         if self.kind == "choice":
-            if text.lower().replace("_", "-") not in self.choices:
+            word = init_word(text) if self.name == "init" else text.lower().replace("_", "-")
+            if word not in self.choices:
                 raise ValueError(f"not one of {', '.join(self.choices)}")
-            return text.lower().replace("_", "-")
+            return word
         if self.kind == "flag":
             return parse_flag(text)
         # Only a default that depends on other parameters has anything automatic.
@@ -132,6 +133,14 @@ class Parameter(NamedTuple):
         return f" ({low} to {high}{unit})"
 
 
+#: Names of layers' parameters, short ones too → the names that families have for them.
+_LAYER_WORDS = {
+    **dict.fromkeys(("kernel_size", "k"), ("size", "hsize", "taps")),
+    "out": ("out_channels",),
+    "in": ("in_channels",),
+}
+
+
 class Family(NamedTuple):
     """A kernel or bank with parameters; ``builder`` is ``module:function`` under ``convcli.banks.families``."""
 
@@ -146,6 +155,19 @@ class Family(NamedTuple):
     aliases: tuple[str, ...] = ()
     fixed: tuple[tuple[str, object], ...] = ()
 
+    def full_name(self, key: str) -> str:
+        """Return a parameter's name here for its name in a layer: ``kernel_size`` or ``k`` for ``size``.
+
+        Examples
+        --------
+        >>> families()["gaussian"].full_name("kernel_size"), families()["random"].full_name("out")
+        ('size', 'out_channels')
+        """
+        known = [parameter.name for parameter in self.parameters]
+        if key in known:
+            return key
+        return next((name for name in _LAYER_WORDS.get(key, ()) if name in known), key)
+
     def read_parameters(self, given: tuple[tuple[str, str], ...]) -> dict[str, object]:
         """Return the value of every parameter, given or default.
 
@@ -157,7 +179,8 @@ class Family(NamedTuple):
         known = {parameter.name: parameter for parameter in self.parameters}
         values: dict[str, object] = {name: parameter.default for name, parameter in known.items()}
         seen: set[str] = set()
-        for key, text in given:
+        for word, text in given:
+            key = self.full_name(word)
             if key not in known:
                 # A slip may be that of a modifier: rotat=45 belongs to the SPEC.
                 from convcli.banks.spec import MODIFIERS

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convcli.banks.numbers import init_word
 from convcli.errors import UsageError, near_names
 
 if TYPE_CHECKING:
@@ -216,8 +217,7 @@ def find_init(name: object) -> str:
     >>> find_init("xavier_normal_"), find_init("kaiming")
     ('xavier-normal', 'kaiming-normal')
     """
-    word = str(name).strip().lower().replace("_", "-").strip("-")
-    word = {"xavier": "xavier-uniform", "kaiming": "kaiming-normal"}.get(word, word)
+    word = init_word(str(name))
     if word not in INITS:
         raise UsageError(f"unknown init {name!r}", hint=near_names(word, INITS) or f"known: {', '.join(INITS)}")
     return word

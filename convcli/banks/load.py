@@ -127,6 +127,7 @@ def _atom(node: Atom, parameters: tuple[tuple[str, str], ...], layout: str | Non
         _refuse_parameters(f"'{name}'", parameters)
     if _looks_like_path(name):
         local_path(name)
+        _refuse_folder(name)
         raise KernelError(f"no kernel file '{name}'", hint="kernels list shows the names that are known", path=name)
     # Last: aliases stand inside the files, and every file has to be read for them.
     alias = find_alias(name)
@@ -134,7 +135,13 @@ def _atom(node: Atom, parameters: tuple[tuple[str, str], ...], layout: str | Non
         _refuse_parameters(f"'{name}'", parameters)
         bank = bank_of_file(alias, entry=entry, layout=layout)
         return bank.noted(f"{name} is another name of {bank.name} ({bank.source})")
+    _refuse_folder(name)
     raise unknown_kernel(name)
+
+
+def _refuse_folder(name: str) -> None:
+    if Path(name).is_dir():
+        raise KernelError(f"{name} is a folder, not a kernel file", hint="name a file in it", path=name)
 
 
 def _refuse_parameters(what: str, parameters: tuple[tuple[str, str], ...]) -> None:

@@ -125,6 +125,18 @@ def _factor(tokens: list[str]) -> tuple[Decimal, list[str]]:
     return _context().create_decimal(token), rest  # anything else ("*", ")") raises InvalidOperation
 
 
+def init_word(text: str) -> str:
+    """Return the name of an initialiser in its one form, from torch's spelling or a short one.
+
+    Examples
+    --------
+    >>> init_word("xavier_normal_"), init_word("Kaiming")
+    ('xavier-normal', 'kaiming-normal')
+    """
+    word = text.strip().lower().replace("_", "-").strip("-")
+    return {"xavier": "xavier-uniform", "kaiming": "kaiming-normal"}.get(word, word)
+
+
 def parse_flag(text: str) -> bool:
     """Read true, yes, on or 1, or their opposites; raise ``ValueError`` for any other text."""
     if text.lower() not in _FLAGS:

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
+from convcli.cli.single import finish_single, interrupted, run_single, say_each
 from convcli.errors import EXIT_PARTIAL, OutputError, UsageError, is_url
 from convcli.images.folders import is_folder
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
 from convcli.pipeline.places import open_objects, split_url
-from convcli.pipeline.report import printable, to_json
+from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
 from convcli.process import ending, streams
-from convcli.render.messages import complain, interrupted_json, say
+from convcli.process.limits import raise_file_limit
+from convcli.render.messages import complain, say, tell
 
 if TYPE_CHECKING:
     from convcli.pipeline.batch import BatchPlan
@@ -53,32 +55,36 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     words, values, run = call
     request = parse_request(values)
     _refuse(request, words, run)
+    if run.cluster is not None:
+        from convcli.cli.cluster import apply_on_cluster
+
+        ending.in_order()
+        apply_on_cluster(call)
+        return
     passed: Counter[str] = Counter()
     sources, single = _find(request, words, run, passed)
     # Before workers are forked: they inherit the limit.
-    _raise_file_limit()
+    raise_file_limit()
     from convcli.pipeline.batch import plan_batch, run_batch
 
     batch = plan_batch(request, sources, resume=run.resume, dry_run=run.dry_run)._replace(not_read=passed)
     # A file of several frames may have become several inputs.
     single = single and batch.n_inputs == 1
+    if run.show and not single:
+        raise UsageError(f"--show draws the result of one input, not of {batch.n_inputs}", hint="name one file")
     _refuse_report(batch, request, run)
     if run.dry_run:
         _print_plan(batch, request, run, single=single)
         return
     # After the dry run, which has nothing to end in order.
     ending.in_order()
-    outcomes = run_batch(batch, jobs=run.jobs, fail_fast=run.fail_fast, owns_process=owns_process)
+    options: dict[str, Any] = {"jobs": run.jobs, "fail_fast": run.fail_fast, "owns_process": owns_process}
     if single:
-        try:
-            with closing(outcomes):  # the record is unlocked before anything is said
-                outcome = next(outcomes)
-        except KeyboardInterrupt:
-            raise _interrupted(0, 1, run) from None
+        outcome = run_single(batch, request, run, options)
         _write_report(batch, [outcome.as_dict()], request, call)
-        _finish_single(outcome, request, run)
+        finish_single(outcome, request, run)
     else:
-        _finish_batch(batch, outcomes, request, call)
+        _finish_batch(batch, run_batch(batch, **options), request, call)
 
 
 def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
@@ -95,11 +101,18 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
         ("-" in words and run.files_from == "-", "standard input cannot be the image and the list", "name one of them"),
         (run.null and not run.files_from, "-0 goes with --files-from",
          "find ... -print0 | convcli apply --files-from - -0"),
+        (run.show and (request.to_stdout or run.json), "--show and another flag want standard output",
+         "no -o -, no --json"),
+        (run.show and request.is_raw, f"--show draws pictures, and {request.format} holds raw maps",
+         "a picture format, or no --show"),
+        (run.show and request.out_url, "--show draws files of this machine", "a local --out-dir, or no --show"),
         (run.resume and request.skip_existing, "--resume and --skip-existing exclude each other",
          "--resume also sees what changed"),
         (run.resume and request.is_one_file, "--resume is for batches into --out-dir, not for -o",
          "--layout picture --out-dir DIR"),
-        (run.resume and request.out_url, "--resume is for local folders", "convcli job plan, or --skip-existing"),
+        (run.resume and request.out_url and not run.cluster, "--resume is for local folders",
+         "--cluster local:8, or --skip-existing"),
+        (not run.cluster and (run.shard or run.job), "--shard and --job go with --cluster", "--cluster local:8"),
         (run.resume and request.in_place, "--resume cannot tell a picture that is changed from one that is not yet",
          "--backup SUFFIX keeps the old files"),
         (run.jobs is not None and run.jobs < 1, f"--jobs {run.jobs} is less than 1",
@@ -133,29 +146,16 @@ def _find(
     sources = find_inputs(words, recursive=run.recursive, listed=listed, allow_empty=run.allow_empty, **where)
     if own and not run.quiet:
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
-        _say([f"{outputs} not read again (first {own[0]}); another --out-dir reads them"], "note")
+        say_each([f"{outputs} not read again (first {own[0]}); another --out-dir reads them"], "note")
     if passed and not run.quiet:
         from convcli.pipeline.search import count_passed
 
-        _say([f"not read: {count_passed(passed)}"], "note")
+        say_each([f"not read: {count_passed(passed)}"], "note")
     if request.is_one_file and len(sources) > 1:
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
     named = len(words) == 1 and not listed and not is_folder_url(words[0])
     return sources, named and not is_folder(words[0])
-
-
-def _raise_file_limit() -> None:
-    """Allow as many open files as the system permits: every map of a bank is one."""
-    try:
-        import resource
-    except ImportError:  # not a POSIX system
-        return
-    # The limit must be a number: macOS refuses an infinite one.
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> None:
@@ -186,46 +186,11 @@ def _print_plan(batch: BatchPlan, request: ApplyRequest, run: RunFlags, *, singl
     if run.json:
         say(to_json(plan_as_dict(batch)))
     if not run.quiet and not run.json:
-        say(render_plan(batch, overwrite=request.overwrite))
+        tell(render_plan(batch, overwrite=request.overwrite))
     for error in failed:
         complain(error)
     if failed:
         raise SystemExit(EXIT_PARTIAL)
-
-
-def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> None:
-    """Print the report of the only input, or raise its error."""
-    if run.json:
-        say(to_json(outcome.as_dict()))
-    if outcome.error is not None:
-        outcome.error.is_told = run.json
-        raise outcome.error
-    if run.quiet:
-        return
-    if outcome.report is None:
-        say(f"{printable(outcome.source.label)}: left alone, {outcome.skipped}", err=True)
-    elif not run.json and not request.to_stdout:
-        from convcli.render.apply import render_image
-
-        say(render_image(outcome.report))
-    elif not run.json:
-        _say(outcome.report["notes"], "note")
-    if outcome.report is not None:
-        _say(outcome.report["warnings"], "warning")
-
-
-def _say(lines: Sequence[str], what: str) -> None:
-    for line in lines:
-        say(f"convcli: {what}: {printable(str(line))}", err=True)
-
-
-def _interrupted(n_done: int, n_inputs: int, run: RunFlags) -> SystemExit:
-    """Say how many inputs are done; the others have left no partial files."""
-    message = f"interrupted, {n_done} of {n_inputs} done"
-    if run.json:
-        say(interrupted_json(message))
-    say(f"convcli: {message}", err=True)
-    return SystemExit(ending.EXIT_INTERRUPTED)
 
 
 def _finish_batch(
@@ -246,8 +211,8 @@ def _finish_batch(
         if failed.error is not None:
             complain(failed.error)
     if not run.quiet:
-        _say(tally.notes(), "note")
-        _say(tally.warnings(), "warning")
+        say_each(tally.notes(), "note")
+        say_each(tally.warnings(), "warning")
         say(tally.line(batch.n_inputs, summary["seconds"]), err=run.json or request.to_stdout)
     bugs = [failed.bug for failed in tally.failed if failed.bug]
     if bugs:
@@ -280,7 +245,7 @@ def _follow(
                     reports.append(outcome.as_dict())
                 progress.advance(outcome)
     except KeyboardInterrupt:  # caught here: Typer would exit without a word
-        raise _interrupted(tally.n_done, batch.n_inputs, run) from None
+        raise interrupted(tally.n_done, batch.n_inputs, run) from None
     return tally, reports
 
 

@@ -58,7 +58,9 @@ def compare(
     if json:
         typer.echo(to_json({**job, **comparison_as_dict(found)}))
     else:
-        typer.echo(render_comparison(found, label, kernel))
+        from convcli.render.messages import tell
+
+        tell(render_comparison(found, label, kernel))
     if not found.agree:
         # A script that compares engines learns from the exit code that they disagree.
         raise typer.Exit(1)

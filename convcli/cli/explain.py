@@ -60,7 +60,9 @@ def explain(
     if json:
         typer.echo(to_json(explanation_as_dict(told, conv, name, values)))
     else:
-        typer.echo(render_explanation(told, conv, label, name, planes, values))
+        from convcli.render.messages import tell
+
+        tell(render_explanation(told, conv, label, name, planes, values))
 
 
 def _parse_at(text: str) -> tuple[int, int]:

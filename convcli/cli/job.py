@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
     summary = "Cut a batch into shards that any scheduler can run."
     group = typer.Typer(name="job", no_args_is_help=True, rich_markup_mode=None, help=summary)
     # Options that decide the results, and those that find the inputs.
-    keys = {*ApplyRequest._fields, "recursive", "files_from", "null", "quiet", "json"}
+    keys = {*ApplyRequest._fields, "recursive", "files_from", "null", "quiet", "json", "shard"}
     group.command(name="plan")(with_options(plan, keys))
     group.command(name="run")(run)
     group.command(name="status")(status)
@@ -33,10 +33,6 @@ def register(app: typer.Typer) -> None:
 def plan(
     job: Annotated[str, _JOB],
     inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT...", help="A folder, or names of files.")] = None,
-    *,
-    shard: Annotated[
-        str, option("--shard", metavar="N|SIZE", help="Inputs and bytes a shard [1000,256M].")
-    ] = "1000,256M",
     **flags: Any,
 ) -> None:
     """List the inputs and cut them into shards; prints the line that runs one.
@@ -46,15 +42,15 @@ def plan(
     convcli job run JOB --shard 17
     """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.pipeline.inputs import read_list
-    from convcli.pipeline.jobs import plan_job
+    from convcli.pipeline.jobs import Batch, plan_job
     from convcli.pipeline.places import open_objects
     from convcli.pipeline.report import to_json
     from convcli.pipeline.shards import parse_shard_size
 
     words, values, how = make_call(inputs, flags)
-    size = parse_shard_size(shard)
+    size = parse_shard_size(how.shard or "1000,256M")
     listed = read_list(how.files_from, null=how.null) if how.files_from else []
-    planned = plan_job(open_objects(job), words, values, size, recursive=how.recursive, listed=listed)
+    planned = plan_job(open_objects(job), Batch(words, values, listed, how.recursive), size)
     facts, last = planned.facts, planned.n_shards - 1
     if how.json:
         typer.echo(to_json({"inputs": facts["inputs"], "bytes": facts["bytes"], "shards": planned.n_shards}))
@@ -69,6 +65,10 @@ def run(
     *,
     shard: Annotated[
         str | None, option("--shard", metavar="N|A-B", help="Which shards [all that are missing].")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        option("--cluster", metavar="WHERE", help="On a Dask cluster: see convcli apply --help."),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Inputs at a time [cores].")
@@ -86,11 +86,15 @@ def run(
     opened = open_job(job)
     # Others may run some of these meanwhile: run_shard then leaves them alone.
     shards = job_status(opened).missing if shard is None else _parse_shards(shard, opened.n_shards)
-    n_failed = 0
-    for number in shards:
-        n_failed += _run_one(job, number, jobs, quiet=quiet, json=json, owns_process=context.obj.owns_process)
     if not shards and not quiet and not json:
         typer.echo(f"all {opened.n_shards} shards are done", err=True)
+    if cluster is not None and shards:
+        from convcli.cli.cluster import run_shards
+
+        n_failed = run_shards(job, shards, cluster, quiet=quiet, json=json).n_failed
+    else:
+        how: dict[str, Any] = {"quiet": quiet, "json": json, "owns_process": context.obj.owns_process}
+        n_failed = sum(_run_one(job, number, jobs, **how) for number in shards)
     if n_failed:
         raise typer.Exit(EXIT_PARTIAL)
 

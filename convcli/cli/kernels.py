@@ -66,24 +66,15 @@ def list_(
         typer.echo(f"nothing matches {asked}", err=True)
         return
     from convcli.render.kernels import render_list
+    from convcli.render.messages import tell
 
-    typer.echo(render_list(entries, width=_terminal_width(), source=source))
+    tell(render_list(entries, source=source))
 
 
 def _print_json(data: object) -> None:
     from convcli.pipeline.report import to_json
 
     typer.echo(to_json(data, indent=2))
-
-
-def _terminal_width() -> int | None:
-    """Return the columns of the terminal, or None if standard output is none."""
-    import shutil
-
-    from convcli.process.streams import is_terminal
-
-    # Lines are cut for people only: a pipe gets them whole.
-    return shutil.get_terminal_size().columns if is_terminal() else None
 
 
 def show(
@@ -134,18 +125,21 @@ def show(
         facts = {**bank.as_dict(taps=True), "kernels": [one.as_dict() for one in stats]}
         _print_json(facts | ({"parameters": parameters} if parameters else {}))
         return
+    from convcli.process.streams import takes_colours
     from convcli.render.families import parameter_table
     from convcli.render.kernels import MOST_IN_FULL, render_bank
 
     in_full = all_ or bank.n_kernels <= MOST_IN_FULL
-    if in_full and (_on_terminal() if color is None else color):
+    if in_full and (takes_colours() if color is None else color):
         from convcli.render.kernels_colour import print_bank
 
         print_bank(bank, stats, forced=color is True)
     else:
-        typer.echo(render_bank(bank, stats, in_full=in_full, first=_first_of(spec)))
+        from convcli.render.messages import tell
+
+        tell(render_bank(bank, stats, in_full=in_full, first=_first_of(spec)))
     for one in named:
-        typer.echo(f"\n{parameter_table(one, width=_terminal_width() or 110)}")
+        typer.echo(f"\n{parameter_table(one)}")
     if png is not None:
         from convcli.pipeline.report import printable
 
@@ -162,15 +156,6 @@ def _first_of(spec: str) -> str:
     # select=0 binds tighter than an operation: without brackets it would choose from the last operand.
     whole = f"({spec})" if isinstance(parse_spec(spec, is_known=is_known), Operation) else spec
     return shlex.quote(f"{whole.strip()} select=0")
-
-
-def _on_terminal() -> bool:
-    import os
-
-    from convcli.process.streams import is_terminal
-
-    # NO_COLOR counts whatever its value (no-color.org).
-    return is_terminal() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def check(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from convcli.errors import ConvcliError
 from convcli.process import ending, streams
 from convcli.process.ending import EXIT_INTERRUPTED
+from convcli.process.system import check_address_space, shortage
 from convcli.render.messages import complain, failure_json, interrupted_json, say
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> No
     flags = arguments[: arguments.index("--")] if "--" in arguments else arguments
     json = "--json" in flags
     if owns_process:
+        if not sys.warnoptions:  # what users are to know is said by us, with numbers
+            import warnings
+
+            warnings.simplefilter("ignore")
         ending.catch(f"{interrupted_json()}\n".encode() if json else b"")
     code = _finish(arguments, owns_process, json=json, debug="--debug" in flags)
     # A library may have taken the interrupt for a failure of its own.
@@ -85,6 +90,11 @@ def _finish(arguments: list[str], owns_process: bool, *, json: bool, debug: bool
     except Exception as error:  # noqa: BLE001 - an unexpected exception is a bug: say so
         if ending.was_asked():
             return EXIT_INTERRUPTED
+        if (scarce := shortage(error)) is not None:
+            if json:
+                say(failure_json(scarce))
+            complain(scarce)
+            return scarce.exit_code
         import traceback
 
         if json:
@@ -104,6 +114,8 @@ def _run(arguments: list[str], owns_process: bool) -> int:
     # The others compute nothing that takes long.
     if owns_process and arguments[:1] in (["apply"], ["compare"], ["explain"], ["kernels"], ["play"], ["job"]):
         ending.watch()
+        if arguments[:2] != ["kernels", "list"]:
+            check_address_space()
     program = Program(owns_process)
     try:
         # A plain line does without Typer, whose start is a third of the time of a small picture.

@@ -11,6 +11,7 @@ import typer
 from convcli.errors import GeometryError, UsageError, local_path
 from convcli.layers.kinds import NAMES
 from convcli.layers.library import is_stack, open_stack
+from convcli.render.messages import tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,9 +119,10 @@ def shape(
     if input_text is not None and not channels_last and onnx is None:
         _check_axes(input_text, rest)
     if target is not None or any("?" in each for each in rest):
-        typer.echo(_solve(rest, input_text, target, channels_last, bound, output_as))
+        text = _solve(rest, input_text, target, channels_last, bound, output_as)
     else:
-        typer.echo(_render(_walk(rest, input_text, onnx, channels_last), output_as, formula))
+        text = _render(_walk(rest, input_text, onnx, channels_last), output_as, formula)
+    (tell if output_as == "text" else typer.echo)(text)
 
 
 def _model_kind(word: str) -> str:
@@ -180,7 +182,7 @@ def _list_weights(words: "Sequence[str]", has_more: bool, how: str) -> None:
     from convcli.layers.checkpoint import list_weights
     from convcli.render.shape_models import render_weights
 
-    typer.echo(render_weights(list_weights(words[0]), how))
+    (tell if how == "text" else typer.echo)(render_weights(list_weights(words[0]), how))
 
 
 def _read_input(text: str, channels_last: bool) -> "Shape":

@@ -189,7 +189,8 @@ def plan_conv(
     limit, bound = facts.sum_limit(input_dtype, border.value), facts.map_bound(input_dtype, border.value)
     check_range(abs(border.value), dtype, f"padding of {border.value:.4g}")
     meet = f"{input_dtype} samples" + (f" and padding of {border.value:.4g}" if border.value else "")
-    check_range(bound, dtype, f"taps whose magnitudes add up to {facts.magnitude:.4g}, on {meet}")
+    total = f"taps whose magnitudes add up to {facts.magnitude:.4g}, on {meet}"
+    check_range(bound, dtype, total, taps=facts.magnitude)
     problem = Problem(
         facts=facts,
         weight=weight,

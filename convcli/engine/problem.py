@@ -78,12 +78,16 @@ def output_px(size: int, kernel: int, *, stride: int, dilation: int, pads: Pair,
     return conv_transpose_output_px(size, kernel, output_padding=extra, **window)
 
 
-def check_range(bound: float, dtype: str, what: str) -> None:
+def check_range(bound: float, dtype: str, what: str, *, taps: float = 0.0) -> None:
     """Refuse maps whose magnitude, at most ``bound``, may leave the range of ``dtype``; ``what`` names the cause.
 
-    A bound that overflowed to infinity is refused; NaN, which only taps that are NaN cause, passes.
+    A bound that overflowed to infinity is refused; NaN, which only taps that are NaN cause, passes. ``taps``, the sum
+    of magnitudes of a map, is refused where it is not 0 and below the least number that has all its digits.
     """
-    largest = float(np.finfo(dtype).max)
+    largest, least = float(np.finfo(dtype).max), float(np.finfo(dtype).tiny)
+    if 0 < taps < least:
+        hint = "--dtype float64" if taps >= np.finfo(np.float64).tiny else "larger numbers, and --tone scale:V"
+        raise UsageError(f"{what}: {dtype} begins at {least:.4g}, and they lose their digits", hint=hint)
     # Not "bound <= largest": NaN must pass.
     if not bound > largest:
         return

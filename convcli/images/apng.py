@@ -58,7 +58,7 @@ class ApngDecoder:
     def __init__(self, file: BinaryIO, frame: int, orientation: str) -> None:
         self._base = PillowDecoder(file, BY_NAME["png"], 0, orientation)
         self._file, self._orientation = file, orientation
-        self._head, self._frames, self._plays, claims = _read_chunks(file)
+        self._head, self._frames, self._plays, claims, has_default = _read_chunks(file)
         if not self._frames:
             raise ImageError("announces an animation and has no frames", hint="the file is damaged")
         self._width, self._height = struct.unpack_from(">II", self._head[0][1])
@@ -70,7 +70,11 @@ class ApngDecoder:
         self._adds_alpha = names[-1] != "a" and (clears or not covers)
         self._names = (*names, "a") if self._adds_alpha else names
         #: A header may lie about its frames: those that are there count.
-        self._notes = () if claims == [len(self._frames)] else (_claim_note(claims, len(self._frames)),)
+        self._notes: tuple[str, ...] = (
+            () if claims == [len(self._frames)] else (_claim_note(claims, len(self._frames)),)
+        )
+        if has_default:
+            self._notes += ("the picture for programs that show no animation is not a frame, and is not read",)
         self._canvas: NDArray[Any] | None = None
         self._n_drawn = 0
         self.seek(frame)
@@ -156,12 +160,12 @@ def _claim_note(claims: list[int], n_frames: int) -> str:
     return f"the file announces {claimed} frames and has {n_frames:,}"
 
 
-def _read_chunks(file: BinaryIO) -> tuple[list[tuple[bytes, bytes]], list[_Frame], int, list[int]]:
-    """Return the chunks that every frame needs, the frames, how often they are played, and the announced numbers."""
+def _read_chunks(file: BinaryIO) -> tuple[list[tuple[bytes, bytes]], list[_Frame], int, list[int], bool]:
+    """Return chunks for every frame, the frames, plays, announced numbers; whether there is a picture beside them."""
     file.seek(8)
     head: list[tuple[bytes, bytes]] = []
     frames: list[_Frame] = []
-    plays, claims = 0, []
+    plays, claims, has_default = 0, [], False
     while len(start := file.read(8)) == 8:
         n_bytes, kind = struct.unpack(">I4s", start)
         offset = file.tell()
@@ -175,10 +179,12 @@ def _read_chunks(file: BinaryIO) -> tuple[list[tuple[bytes, bytes]], list[_Frame
             frames.append(_Frame(width, height, left, top, delay, per_second, dispose, blend, []))
         elif kind == b"IDAT" and frames:  # without a frame before it, the picture is not one of them
             frames[-1].data.append((offset, n_bytes))
+        elif kind == b"IDAT":
+            has_default = True
         elif kind == b"fdAT" and frames:
             frames[-1].data.append((offset + 4, n_bytes - 4))  # behind a sequence number
         file.seek(offset + n_bytes + 4)
-    return head, frames, plays, claims
+    return head, frames, plays, claims, has_default
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

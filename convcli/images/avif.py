@@ -1,4 +1,4 @@
-"""How often an animated AVIF is played, read and written in its boxes; Pillow tells and takes no number.
+"""Plays and times of an animated AVIF in its boxes; Pillow tells and takes no plays, and rounds times.
 
 An edit list that repeats is played until the time of its track is over (AV1 Image File Format §3.1; ISO/IEC 14496-12
 §8.6.6): the time of the track is that of the edit times the plays, all ones for ever.
@@ -30,7 +30,7 @@ def _find(data: Data, start: int, end: int, *path: bytes) -> int | None:
     """Return where the contents of the first box at a path begin, with room for the fields read here, or None."""
     for kind in path:
         start, end = next(_boxes(data, start, end, kind), (0, 0))
-    return start if end - start >= 20 else None
+    return start if end - start >= 16 else None
 
 
 def _field(data: Data, at: int, before: tuple[int, int]) -> tuple[int, str]:
@@ -61,6 +61,20 @@ def plays_of(data: Data) -> int | None:
             return 0
         return -(-total // once) if once else None
     return None
+
+
+def n_rounded_times(data: Data) -> int:
+    """Return how many frames last no whole number of milliseconds, in which Pillow gives their times."""
+    for movie in _boxes(data, 0, len(data), b"moov"):
+        for track in _boxes(data, *movie, b"trak"):
+            header = _find(data, *track, b"mdia", b"mdhd")
+            table = _find(data, *track, b"mdia", b"minf", b"stbl", b"stts")
+            if header is not None and table is not None:
+                (unit,) = struct.unpack_from(">I", data, header + (20 if data[header] else 12))
+                n_runs = min(struct.unpack_from(">I", data, table + 4)[0], (len(data) - table - 8) // 8)
+                runs = struct.iter_unpack(">II", data[table + 8 : table + 8 + 8 * n_runs])
+                return sum(count for count, time in runs if unit and 1000 * time % unit)
+    return 0
 
 
 def set_plays(data: bytearray | memoryview, plays: int) -> None:

@@ -52,19 +52,23 @@ def has_chunk(file: BinaryIO, name: bytes) -> bool:
     return False
 
 
-def plays(file: BinaryIO, name: str, loop: object) -> int | None:
-    """Return how often an animation is shown, 0 for ever; a GIF counts repetitions after the first time, others all."""
+def of_animation(file: BinaryIO, name: str, loop: object) -> tuple[int | None, tuple[str, ...]]:
+    """Return how often an animation is shown, 0 for ever, and notes on its container; ``loop`` is Pillow's number."""
     if name == "avif":
-        from convcli.images.avif import plays_of
+        from convcli.images.avif import n_rounded_times, plays_of
 
         file.seek(0)
-        return plays_of(file.read())
-    if name == "gif":
-        return loop + 1 if isinstance(loop, int) and loop else 0 if loop == 0 else 1
-    return loop if isinstance(loop, int) else None
+        data = file.read()
+        n_rounded = n_rounded_times(data)
+        rounded = f"times of {n_rounded} frames are read in whole milliseconds"
+        return plays_of(data), (rounded,) if n_rounded else ()
+    if name == "gif":  # it counts repetitions after the first time, others all
+        ends = () if _ends_well(file) else ("the GIF ends without its trailer: later frames may be missing",)
+        return (loop + 1 if isinstance(loop, int) and loop else 0 if loop == 0 else 1), ends
+    return (loop if isinstance(loop, int) else None), ()
 
 
-def ends_well(file: BinaryIO) -> bool:
+def _ends_well(file: BinaryIO) -> bool:
     """Return whether a GIF ends with its trailer, give or take padding."""
     place = file.tell()
     size = file.seek(0, 2)

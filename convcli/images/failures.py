@@ -11,8 +11,9 @@ import struct
 import zlib
 from pathlib import Path
 
-from convcli.errors import ImageError, OutputError
+from convcli.errors import ConvcliError, ImageError, OutputError
 from convcli.process.streams import unwritable
+from convcli.process.system import is_missing, not_loading, shortage
 
 #: Errors that Pillow and its plugins raise for damaged files, found by feeding them thousands.
 _DECODER_ERRORS = (
@@ -38,7 +39,7 @@ _DECODER_ERRORS = (
 _OTHER_ERRORS = ("DecompressionBombError", "TiffFileError", "LZMAError")
 
 
-def explain(error: Exception, where: str) -> ImageError | None:
+def explain(error: Exception, where: str) -> ConvcliError | None:
     """Return the expected failure for an error of a decoder; None for any other error."""
     if not isinstance(error, _DECODER_ERRORS) and type(error).__name__ not in _OTHER_ERRORS:
         return None
@@ -53,14 +54,23 @@ def explain(error: Exception, where: str) -> ImageError | None:
         # Twice Image.MAX_IMAGE_PIXELS, where a warning of Pillow becomes an error.
         return ImageError("has more pixels than Pillow decodes (178,956,970)", hint="convert it to TIFF or PPM first")
     if isinstance(error, ImportError):
+        if not is_missing(error, error.name or ""):
+            return not_loading(error, error.name or "Pillow")
         return ImageError(f"cannot be decoded without the package {error.name}", hint=f"pip install {error.name}")
     if "imagecodecs" in lower:
         return ImageError(f"cannot be decoded ({text})", hint="pip install imagecodecs, or store it uncompressed")
     if isinstance(error, MemoryError):
-        return ImageError("does not fit into memory", hint="a smaller image, or more memory")
+        return shortage(error)
     if any(word in lower for word in ("truncated", "not enough", "unexpected end", "broken")):
         return ImageError(f"is truncated or damaged ({text})", hint="copy or download the file again")
-    if isinstance(error, (TypeError, KeyError, IndexError, AttributeError, AssertionError, ValueError)):
+    if "max_text" in lower:  # Pillow's bounds against texts that unpack into gigabytes
+        size = "64 MiB of texts" if "memory" in lower else "1 MiB of colour profile, XMP or text in one piece"
+        return ImageError(
+            f"holds more than {size}, which Pillow does not read", hint="magick IN.png -strip OUT.png takes it out"
+        )
+    if isinstance(error, ValueError):
+        text = f"its header makes no sense to Pillow: {text}"
+    elif isinstance(error, (TypeError, KeyError, IndexError, AttributeError, AssertionError)):
         text = "its header makes no sense"
     return ImageError(f"cannot be decoded ({text})", hint="the file is damaged, or of a kind that Pillow does not read")
 

@@ -55,6 +55,11 @@ class Format(NamedTuple):
     extra: str = ""
     #: Largest side that can be written, in pixels.
     most_px: int = 2**31 - 1
+    #: Longest EXIF block, and highest resolution, that can be written.
+    most_exif_bytes: int = 2**31
+    most_dpi: float = 1e6
+    #: Whether resolutions are whole numbers.
+    has_whole_dpi: bool = False
     #: Loss of every picture that is stored in it, in one line.
     note: str = ""
 
@@ -90,7 +95,8 @@ FORMATS = (
     ),
     Format(
         "jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), (b"\xff\xd8\xff",), ("JpegImagePlugin", "JpegImageFile"), (1, 3),
-        keeps=_ALL, options=_EVERY_OPTION, quality=92, most_px=65500,
+        keeps=_ALL, options=_EVERY_OPTION, quality=92, most_px=65500, most_exif_bytes=65527, most_dpi=65535,
+        has_whole_dpi=True,
     ),
     Format(
         "tiff", (".tif", ".tiff"), _TIFF_MAGIC, (), _ANY_PLANES, ("8", "16", "1", "float"),
@@ -146,7 +152,7 @@ def able(what: str, value: object) -> tuple[str, ...]:
     Examples
     --------
     >>> able("depths", "16"), able("animated", True)
-    (('png', 'tiff', 'jp2', 'ppm'), ('png', 'tiff', 'webp', 'gif'))
+    (('png', 'tiff', 'jp2', 'ppm'), ('png', 'tiff', 'webp', 'avif', 'gif'))
     """
     fields = ((row, getattr(row, what)) for row in FORMATS if row.planes)
     return tuple(row.name for row, field in fields if field is value or (isinstance(field, tuple) and value in field))
@@ -192,9 +198,9 @@ class Picture(NamedTuple):
     subsampling: str | None = None
 
     def checked(self) -> Picture:
-        """Return the picture without a profile that does not fit; raises as :func:`check_picture`."""
+        """Return the picture without metadata that do not fit; raises as :func:`check_picture`."""
         check_picture(self.picture_format, self.n_planes, self.depth, (self.height_px, self.width_px))
-        return self._replace(metadata=fitting_icc(self.metadata, self.n_planes))
+        return self._replace(metadata=fitting(self.picture_format, self.metadata, self.n_planes))
 
 
 def check_picture(picture_format: str, n_planes: int, depth: str, size_hw: tuple[int, int]) -> None:
@@ -244,15 +250,20 @@ def stored_ms(picture_format: str, duration_ms: float | None) -> int:
     return min(max(units, 1) * row.time_unit_ms, row.most_ms)
 
 
-def fitting_icc(metadata: Metadata, n_planes: int) -> Metadata:
-    """Return the metadata without an ICC profile of another colour space than the picture.
+def fitting(picture_format: str, metadata: Metadata, n_planes: int) -> Metadata:
+    """Return the metadata without EXIF and resolution that are too large, and without a profile of another space.
 
     Decoders reject or misread a grey picture with an RGB profile. ICC.1 §7.2.6: bytes 16 to 19 name the space.
 
     Examples
     --------
-    >>> fitting_icc(Metadata(icc=bytes(16) + b"RGB " + bytes(108)), 1).icc is None
+    >>> fitting("png", Metadata(icc=bytes(16) + b"RGB " + bytes(108)), 1).icc is None
     True
     """
+    row, (icc, dpi, exif) = BY_NAME[picture_format], metadata[:3]
     others = (b"RGB ", b"CMYK", b"Lab ") if n_planes < 3 else (b"GRAY", b"CMYK", b"Lab ")
-    return metadata._replace(icc=None) if metadata.icc and metadata.icc[16:20] in others else metadata
+    return metadata._replace(
+        icc=None if icc and icc[16:20] in others else icc,
+        dpi=None if dpi and max(dpi) > row.most_dpi else dpi,
+        exif=None if exif and len(exif) > row.most_exif_bytes else exif,
+    )

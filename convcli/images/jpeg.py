@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -99,6 +100,20 @@ def decode_checked(decoder: PillowDecoder, file: BinaryIO) -> NDArray[Any]:
     if lacks or _is_cut(data, scans.end, samples):
         raise ImageError(_CUT, hint=_HINT)
     return samples
+
+
+def check_strips(strips: Iterable[bytes]) -> None:
+    """Raise ``ImageError`` for strips or tiles of a TIFF, each a JPEG, that libtiff decodes in spite of damage."""
+    for data in strips:
+        scans = _find_scans(data + _EOI)
+        if scans is None or scans.kind not in _BASELINE or data[scans.start + 4] != len(scans.components):
+            continue
+        feed = ScanFeed(data + _EOI, scans.end)
+        try:
+            JpegImageFile(feed).load()
+        except (OSError, SyntaxError):
+            continue  # of a kind that libtiff alone reads
+        feed.check()
 
 
 def _find_scans(data: bytes) -> _Scans | None:

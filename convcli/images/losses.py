@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convcli.images.formats import BY_NAME, DURATION_MS, fitting_icc, stored_ms
+from convcli.images.formats import BY_NAME, DURATION_MS, Format, fitting, stored_ms
 from convcli.images.info import Metadata
 from convcli.images.metadata import orientation_block
 
 _TITLES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jp2": "JPEG 2000"}
 #: EXIF that a TIFF keeps: nothing but an orientation.
 _TIFF_EXIF = tuple(orientation_block(orientation) for orientation in range(1, 9))
+#: PNG and BMP count dots a metre: 300 DPI come back as 299.9994.
+_NEARLY = 0.02
 _KEPT_NAMES = {"icc": "ICC profile", "dpi": "DPI", "exif": "EXIF", "stamp": "text stamp"}
 
 
@@ -38,9 +40,7 @@ def picture_notes(
         if getattr(metadata, field) and field not in row.keeps
         if not (field == "exif" and picture_format == "tiff" and metadata.exif in _TIFF_EXIF)
     ]
-    if metadata.icc and "icc" in row.keeps and fitting_icc(metadata, n_planes).icc is None:
-        space = metadata.icc[16:20].decode("ascii", "replace").strip()
-        notes.append(f"the ICC profile is of {space} and is left out of a picture of {n_planes} planes")
+    notes += _unfitting(row, metadata, fitting(picture_format, metadata, n_planes), n_planes)
     if metadata.left_out:
         notes.append(f"left out of the picture: {', '.join(metadata.left_out)}")
     quality = row.quality if quality is None else quality
@@ -55,6 +55,22 @@ def picture_notes(
     if picture_format == "webp" and n_planes < 3:
         notes.append("webp has no grey: the plane is stored three times")
     return tuple(notes)
+
+
+def _unfitting(row: Format, metadata: Metadata, kept: Metadata, n_planes: int) -> list[str]:
+    """Note metadata that the format has a place for, and that do not fit into it."""
+    notes, (icc, dpi, exif) = [], metadata[:3]
+    if icc and "icc" in row.keeps and kept.icc is None:
+        space = icc[16:20].decode("ascii", "replace").strip()
+        notes.append(f"the ICC profile is of {space} and is left out of a picture of {n_planes} planes")
+    if exif and "exif" in row.keeps and kept.exif is None:
+        notes.append(f"{row.name} cannot keep EXIF of {len(exif):,} bytes (at most {row.most_exif_bytes:,})")
+    if dpi and "dpi" in row.keeps and kept.dpi is None:
+        notes.append(f"{row.name} cannot keep {max(dpi):,.0f} DPI (at most {row.most_dpi:,})")
+    elif dpi and row.has_whole_dpi and any(abs(dots - round(dots)) > _NEARLY for dots in dpi):
+        was, now = (" x ".join(f"{number:g}" for number in pair) for pair in (dpi, map(round, dpi)))
+        notes.append(f"DPI are rounded to whole numbers ({was} to {now})")
+    return notes
 
 
 def timing_notes(

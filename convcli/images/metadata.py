@@ -8,11 +8,14 @@ from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 from convcli.images.info import Metadata
+from convcli.images.unread import unread_tags
 
 if TYPE_CHECKING:
     from PIL.Image import Exif
 
 ORIENTATION_TAG = 0x0112  # of TIFF, and so of EXIF
+#: Begins the description that convcli writes into XMP where a format has no other text.
+_OWN_XMP = b">convcli "
 #: White point and primaries of sRGB, as a PNG's cHRM has them.
 _SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 #: Tags of a TIFF that point to EXIF and GPS, that hold XMP and IPTC; Photoshop's number of IPTC within a JPEG.
@@ -26,7 +29,7 @@ def left_out(info: Mapping[Any, Any], tags: Container[int]) -> tuple[str, ...]:
     is_srgb = primaries is None or all(abs(one - two) < 0.001 for one, two in zip(primaries, _SRGB, strict=False))
     has = {
         "EXIF": any(tag in tags for tag in _EXIF_TAGS),
-        "XMP": "xmp" in info or "XML:com.adobe.xmp" in info or _XMP_TAG in tags,
+        "XMP": (_xmp(info) != b"" and _OWN_XMP not in _xmp(info)) or _XMP_TAG in tags,
         "IPTC": _IPTC_TAG in tags or (isinstance(photoshop, dict) and _IPTC_RESOURCE in photoshop),
         "gAMA": isinstance(gamma, float) and "icc_profile" not in info and abs(gamma - 1 / 2.2) > 0.001,
         "cHRM": "icc_profile" not in info and not is_srgb,
@@ -67,14 +70,27 @@ def read_metadata(info: Mapping[Any, Any], mode: str, *, keep: bool) -> tuple[in
         orientation = _xmp_orientation(info)
         block = orientation_block(orientation) if keep and orientation != 1 and block is None else block
     if exif is not None and orientation != 1 and not keep:
-        exif[ORIENTATION_TAG] = 1
-        try:
-            block = exif.tobytes().removeprefix(b"Exif\0\0")
-        except (ValueError, TypeError, KeyError, struct.error):
-            block = None
+        block = _upright(block)
     # A CMYK profile describes inks that are gone after the conversion.
     icc = icc if isinstance(icc, bytes) and icc and mode != "CMYK" else None
     return orientation, Metadata(icc=icc, dpi=_dpi(info), exif=block, left_out=left_out(info, ()))
+
+
+def _upright(block: bytes | None) -> bytes | None:
+    """Return an EXIF block with orientation 1 and no other byte changed; Pillow would drop the thumbnail."""
+    order = "<" if block and block[:2] == b"II" else ">"
+    try:
+        copy = bytearray(block or b"")
+        (first,) = struct.unpack_from(f"{order}I", copy, 4)
+        (n_entries,) = struct.unpack_from(f"{order}H", copy, first)
+        for at in range(first + 2, first + 2 + 12 * n_entries, 12):
+            tag, kind = struct.unpack_from(f"{order}HH", copy, at)
+            if tag == ORIENTATION_TAG:
+                struct.pack_into(f"{order}I" if kind == 4 else f"{order}H", copy, at + 8, 1)
+                return bytes(copy)
+    except struct.error:
+        pass
+    return None
 
 
 def _raw_profile(info: Mapping[Any, Any]) -> bytes:
@@ -87,10 +103,13 @@ def _raw_profile(info: Mapping[Any, Any]) -> bytes:
 
 def _xmp_orientation(info: Mapping[Any, Any]) -> int:
     """Return the orientation that stands in XMP, which counts where EXIF has none."""
-    xmp = info.get("xmp", info.get("XML:com.adobe.xmp", b""))
-    text = xmp if isinstance(xmp, bytes) else str(xmp).encode("utf-8", "replace")
-    found = re.search(rb"tiff:Orientation(?:=\"|>)([1-8])", text)
+    found = re.search(rb"tiff:Orientation(?:=\"|>)([1-8])", _xmp(info))
     return int(found[1]) if found else 1
+
+
+def _xmp(info: Mapping[Any, Any]) -> bytes:
+    xmp = info.get("xmp", info.get("XML:com.adobe.xmp", b""))
+    return xmp if isinstance(xmp, bytes) else str(xmp).encode("utf-8", "replace")
 
 
 def _dpi(info: Mapping[Any, Any]) -> tuple[float, float] | None:
@@ -113,4 +132,4 @@ def tiff_metadata(page: Any, orientation: int) -> Metadata:
     if orientation != 1:
         exif = orientation_block(orientation)
     icc = icc if isinstance(icc, bytes) and icc else None
-    return Metadata(icc=icc, dpi=dpi, exif=exif, left_out=left_out({}, page.tags))
+    return Metadata(icc=icc, dpi=dpi, exif=exif, left_out=(*left_out({}, page.tags), *unread_tags(page.tags)))

@@ -12,7 +12,8 @@ import numpy as np
 
 from convcli.errors import ImageError
 from convcli.images.formats import Picture
-from convcli.images.info import ImageInfo
+from convcli.images.info import ImageInfo, Metadata
+from convcli.images.unread import named_texts
 from convcli.images.windows import RawRows
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class NetpbmDecoder:
             stored = np.dtype("u1" if white < 256 else ">u2")
         shape = (height, width, _PLANES[self._kind])
         self._check_length(shape, stored, is_bits=is_bits)
+        rest = self._rest(shape, stored, is_bits=is_bits)
         said = "1-bit samples are read as 0 and 255" if is_bits else f"white is maxval {white}"
         self._rows = None
         if self._kind in (b"P5", b"P6", b"Pf", b"PF"):
@@ -73,8 +75,21 @@ class NetpbmDecoder:
             plane_names=("r", "g", "b") if shape[2] == 3 else ("l",),
             dtype=stored.newbyteorder("=").name,
             white=float(white),
-            notes=(said,) if is_bits or white not in (1, 255, 65535) or (white == 1 and not is_float) else (),
+            metadata=Metadata(left_out=named_texts(["comment"] if _has_remark(head[: self._offset]) else [])),
+            notes=((said,) if is_bits or white not in (1, 255, 65535) or (white == 1 and not is_float) else ()) + rest,
         )
+
+    def _rest(self, shape: tuple[int, int, int], stored: np.dtype[Any], *, is_bits: bool) -> tuple[str, ...]:
+        """Note bytes after the picture: netpbm files may hold several, one behind the other."""
+        if self._kind in (b"P1", b"P2", b"P3"):
+            return ()
+        height, width, n_planes = shape
+        row_bytes = -(-width // 8) if is_bits else width * n_planes * stored.itemsize
+        end = self._offset + height * row_bytes
+        n_rest = self._file.seek(0, 2) - end
+        self._file.seek(end)
+        is_blank = n_rest < 1 or not self._file.read(64).strip(b"\0 \t\r\n")
+        return () if is_blank else (f"{n_rest:,} bytes after the picture are not read",)
 
     def _check_length(self, shape: tuple[int, int, int], stored: np.dtype[Any], *, is_bits: bool) -> None:
         height, width, n_planes = shape
@@ -128,6 +143,12 @@ class NetpbmDecoder:
         if self._kind == b"P1":
             samples = (1 - samples) * 255
         return samples.astype(self.info.dtype).reshape(shape)
+
+
+def _has_remark(head: bytes) -> bool:
+    """Whether a header has a comment that convcli did not write."""
+    remarks = [line.strip(b"# \t\r\n") for line in _COMMENT.findall(head)]
+    return any(remark and not remark.startswith(b"convcli ") for remark in remarks)
 
 
 def _number(token: bytes, name: str) -> int:

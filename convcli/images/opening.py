@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from convcli.errors import ImageError
+from convcli.errors import ConvcliError, ImageError
 from convcli.images.folders import store_header
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
@@ -30,7 +30,7 @@ def translating(where: str) -> Iterator[None]:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         yield
-    except ImageError as error:
+    except ConvcliError as error:
         raise (error.within(where) if where else error) from None
     except Exception as error:
         from convcli.images.failures import explain

@@ -6,19 +6,20 @@ decoding twice, for the high bytes and for the low bytes, gives all 16.
 
 from __future__ import annotations
 
-import importlib
 import logging
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from convcli.errors import ImageError
-from convcli.images.bits import bits_notes, ends_well, has_chunk, plays, stored_bits
+from convcli.images.bits import bits_notes, of_animation, stored_bits
 from convcli.images.formats import Format
 from convcli.images.info import ImageInfo
 from convcli.images.metadata import read_metadata
 from convcli.images.planes import turn_upright
 from convcli.images.png_check import check_rows
+from convcli.images.unread import unread
+from convcli.process.system import import_optional
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +75,11 @@ class PillowDecoder:
         self._file, self._row, self._orientation = file, row, orientation
         self._image = self._open(frame)
         self._name = row.name if row else (self._image.format or "unknown").lower()
-        self._plays = plays(file, self._name, self._image.info.get("loop"))
+        self._plays: int | None = None
+        self._animation_notes: tuple[str, ...] = ()
+        if int(getattr(self._image, "n_frames", 1)) > 1:
+            self._plays, self._animation_notes = of_animation(file, self._name, self._image.info.get("loop"))
+        self._unread = unread(file, self._name, self._image.info)
         self._describe(frame)
 
     def seek(self, frame: int) -> bool:
@@ -127,15 +132,13 @@ class PillowDecoder:
         mode = image.mode
         planes, dtype, white = self._plan_samples(name, n_frames, notes)
         orientation, metadata = read_metadata(image.info, mode, keep=self._orientation == "keep")
-        if name == "png" and has_chunk(self._file, b"cICP"):
-            metadata = metadata._replace(left_out=(*metadata.left_out, "cICP"))
+        metadata = metadata._replace(left_out=(*metadata.left_out, *self._unread))
         width, height = image.size
         if self._orientation == "apply" and orientation >= 5:
             width, height = height, width
         if self._orientation == "ignore" and orientation != 1:
             notes.append(f"orientation {orientation} is ignored")
-        if name == "gif" and n_frames > 1 and not ends_well(self._file):
-            notes.append("the GIF ends without its trailer: later frames may be missing")
+        notes += self._animation_notes
         if len(sizes := image.info.get("sizes", ())) > 1:
             notes.append(f"{len(sizes) - 1} smaller pictures in the file are not read")
         if "mp" in image.info:
@@ -153,7 +156,7 @@ class PillowDecoder:
             metadata=metadata,
             notes=tuple(notes),
             duration_ms=_positive(image.info.get("duration")),
-            loop=self._plays if n_frames > 1 else None,
+            loop=self._plays,
         )
 
     def _plan_samples(self, name: str, n_frames: int, notes: list[str]) -> tuple[tuple[str, ...], str, float]:
@@ -201,11 +204,8 @@ def open_plugin(file: BinaryIO, row: Format | None) -> PillowImage.Image:
     """Open a file with the one Pillow plugin of its format: ``PIL.Image.open`` would import five to look at it."""
     if row is not None and row.plugin:
         module, name = row.plugin
-        try:
-            found = importlib.import_module(module if row.extra else f"PIL.{module}")
-        except ImportError:
-            hint = f"pip install 'convcli[{row.extra}]'"
-            raise ImageError(f"is {row.name.upper()}, which needs {module}", hint=hint) from None
+        needs, hint = f"is {row.name.upper()}, which needs {module}", f"pip install 'convcli[{row.extra}]'"
+        found = import_optional(module if row.extra else f"PIL.{module}", ImageError, needs, hint=hint)
         image: PillowImage.Image = getattr(found, name)(file)
         return image
     from PIL import Image

@@ -175,7 +175,8 @@ class PillowWriter:
 
     def _dots(self) -> dict[str, Any]:
         dpi = self._metadata.dpi
-        return {"dpi": tuple(round(dots) for dots in dpi)} if dpi else {}
+        is_whole = BY_NAME[self._format].has_whole_dpi
+        return {"dpi": tuple(round(dots) if is_whole else dots for dots in dpi)} if dpi else {}
 
     def _comment(self) -> dict[str, Any]:
         stamp = self._metadata.stamp

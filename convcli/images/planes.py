@@ -49,7 +49,8 @@ def select_planes(plane_names: tuple[str, ...], channels: tuple[str, ...] | None
     plane_names : tuple of str
         Planes of the image: ``("r", "g", "b", "a")``, ``("l",)``.
     channels : tuple of str or None
-        As asked; ``None`` takes every colour plane. ``luma`` is computed from r, g, b by BT.601.
+        As asked, in any order; ``None`` takes every colour plane. ``luma`` is computed from r, g, b by BT.601. A plane
+        that is named again gets a number: ``l``, ``l2``, or ``7-2`` where its name ends in a digit.
     alpha : bool
         Without ``channels``: take the alpha plane too.
 
@@ -62,6 +63,8 @@ def select_planes(plane_names: tuple[str, ...], channels: tuple[str, ...] | None
     --------
     >>> select_planes(("r", "g", "b", "a"), None, alpha=False).names
     ('r', 'g', 'b')
+    >>> select_planes(("l",), ("l", "l", "l"), alpha=False)
+    PlaneSelection(names=('l', 'l2', 'l3'), indexes=(0, 0, 0), luma=False)
     """
     if channels is None:
         indexes = tuple(i for i, name in enumerate(plane_names) if alpha or name != "a")
@@ -77,7 +80,10 @@ def select_planes(plane_names: tuple[str, ...], channels: tuple[str, ...] | None
             f"--channels {','.join(channels)}: no plane {unknown[0]!r} in an image of {','.join(plane_names)}",
             hint=f"planes here: {', '.join(plane_names)}" + (", or luma alone" if "r" in plane_names else ""),
         )
-    return PlaneSelection(names=channels, indexes=tuple(plane_names.index(name) for name in channels))
+    places = [channels[: at + 1].count(name) for at, name in enumerate(channels)]
+    again = [f"{'-' if name[-1].isdigit() else ''}{place}" for name, place in zip(channels, places, strict=True)]
+    names = tuple(name + (again[at] if places[at] > 1 else "") for at, name in enumerate(channels))
+    return PlaneSelection(names=names, indexes=tuple(plane_names.index(name) for name in channels))
 
 
 class PlaneView:

@@ -243,6 +243,10 @@ def _decoded(decoder: Decoder, file: BinaryIO, limits: Limits) -> Image:
         samples = decode_checked(cast("PillowDecoder", decoder), file)
     else:
         samples = decoder.decode()
+    if info.format == "tiff" and not limits.accept_damaged:
+        from convcli.images.jpeg import check_strips
+
+        check_strips(cast("TiffDecoder", decoder).jpegs())
     promised = (info.height_px, info.width_px, info.n_planes)
     if samples.shape != promised or samples.dtype != info.dtype:
         raise ImageError(

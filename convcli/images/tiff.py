@@ -29,8 +29,8 @@ _SAMPLE_FORMAT = {"u": 1, "i": 2, "f": 3}
 _DTYPE = {"1": np.uint8, "8": np.uint8, "16": np.uint16, "float": np.float32}
 #: Compression by zlib; 32946 is an older number for the same.
 _DEFLATE = 8
-#: Bytes of samples beyond which offsets need 64 bits; a MiB is left for tags.
-_BIG = 2**32 - 2**20
+#: Bytes of samples beyond which offsets need 64 bits; 16 MiB are left for tags and for noise, which deflate enlarges.
+_BIG = 2**32 - 2**24
 
 
 class TiffBand(NamedTuple):

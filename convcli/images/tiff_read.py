@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -20,6 +21,7 @@ from convcli.images.info import ImageInfo, check_count
 from convcli.images.metadata import ORIENTATION_TAG, tiff_metadata
 from convcli.images.pillow import pixels_of
 from convcli.images.planes import divide_alpha, inks_to_rgb, reverse_grey, turn_upright
+from convcli.images.unread import parts_notes
 from convcli.images.windows import RawRows, SegmentRows, decode_lzw, open_tiff_page, undo_float_predictor, unpack_bits
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ _READABLE = {"uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "
 #: PhotometricInterpretation, tag 262.
 _WHITE_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 2, 3, 5, 6, (8, 9)
 _FLOAT_PREDICTOR = 3
-_LZW, _PILLOW = 5, (2, 3, 4, 6, 7, 50001)  # faxes, both kinds of JPEG, WebP
+_JPEG, _LZW, _PILLOW = 7, 5, (2, 3, 4, 6, 7, 50001)  # faxes, both kinds of JPEG, WebP
 #: Sizes of samples that tifffile unpacks; others are unpacked here.
 _WHOLE_BITS = (1, 8, 16, 32, 64)
 #: Depths that are spread over 0..255, as in a PNG.
@@ -105,6 +107,14 @@ class TiffDecoder:
         samples = samples.reshape(page.imagelength, page.imagewidth, -1)
         return turn_upright(self._meaning(samples), self._turn)
 
+    def jpegs(self) -> Iterator[bytes]:
+        """Yield the strips or tiles that Pillow decodes from JPEG, whole: their tables stand in a tag."""
+        if self._pillow is not None and self._compression == _JPEG:
+            tables = self._page.jpegtables or b"\xff\xd8\xff\xd9"
+            for offset, n_bytes in zip(self._page.dataoffsets, self._page.databytecounts, strict=False):
+                self._file.seek(offset)
+                yield tables[:-2] + self._file.read(n_bytes)[2:]
+
     def window(self) -> RawRows | SegmentRows | None:
         """Return the rows without reading them, or None where that is not possible."""
         page = self._page
@@ -151,7 +161,7 @@ class TiffDecoder:
 
     def _sample_notes(self, n_pages: int, dtype: str) -> list[str]:
         """Note what the tags leave open, and what reading changes."""
-        page, bits, notes = self._page, self._bits, list(bits_notes(self._bits, dtype))
+        page, bits, notes = self._page, self._bits, [*bits_notes(self._bits, dtype), *parts_notes(self._page.tags)]
         if page.dtype.name == "float16":
             notes.append("float16 samples are read as float32")
         if bits == 1:

@@ -191,7 +191,7 @@ def undo_float_predictor(data: bytes, shape: tuple[int, int, int], dtype: np.dty
 
     Examples
     --------
-    >>> undo_float_predictor(bytes([63, 0, 65, 64, 0, 0, 0, 0]), (1, 2, 1), np.dtype("f4")).ravel()
+    >>> undo_float_predictor(bytes([63, 1, 64, 192, 192, 0, 0, 0]), (1, 2, 1), np.dtype("f4")).ravel()
     array([1., 3.], dtype=float32)
     """
     rows, width, n_planes = shape

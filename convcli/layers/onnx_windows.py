@@ -37,9 +37,8 @@ class OnnxMaxPool(MaxPool):
 
 
 class OnnxAvgPool(AvgPool):
-    """AveragePool without torch's bound on padding, dilated from opset 19 on."""
+    """AveragePool without torch's bound on padding."""
 
-    parameters = tuple(dict.fromkeys((*AvgPool.parameters, "dilation")))  # type: ignore[assignment]
     length = OnnxMaxPool.length
 
 
@@ -52,6 +51,12 @@ class OnnxConvTranspose(ConvTranspose):
         # Lengths below 1 take the other path, which raises with the numbers.
         output = (size - 1) * self.stride[axis] + window + self.output_padding[axis] - sum(pads)
         return output if output > 0 else super().length(axis, size, pads)
+
+
+def bias_of(visit: Visit) -> str:
+    """Return the name of a node's bias; empty if it has none."""
+    at = _BIASES.get(visit.op, 2)
+    return visit.inputs[at] if WINDOWS[visit.op] and len(visit.inputs) > at else ""
 
 
 def read_window(visit: Visit, before: Shape, taps: Shape | None) -> Layer:
@@ -90,11 +95,10 @@ def read_window(visit: Visit, before: Shape, taps: Shape | None) -> Layer:
     else:
         kind = OnnxConvTranspose if is_transposed else Conv
         groups = attributes.get("group", 1)
-        bias = _BIASES.get(visit.op, 2)
         # A transposed weight is (in, out/groups, …), an ordinary one (out, in/groups, …).
         values["out_channels"] = taps[1] * groups if is_transposed else taps[0]
         values["in_channels"] = taps[0] if is_transposed else taps[1] * groups
-        values |= {"groups": groups, "bias": len(visit.inputs) > bias and bool(visit.inputs[bias])}
+        values |= {"groups": groups, "bias": bool(bias_of(visit))}
     (layer,) = kind.make(values, n_axes, visit.label)
     from dataclasses import replace
 

@@ -5,13 +5,13 @@ A result of another size than the walk's is a bug and raises AssertionError.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from convcli.errors import UsageError, near_names
-from convcli.layers.layer import Numbers
+from convcli.layers.layer import Numbers, Row
 from convcli.layers.stack import Stack
 from convcli.layers.weights import load_numbers
 
@@ -29,6 +29,7 @@ def run_stack(
     engine: str = "auto",
     threads: int | None = None,
     numbers: Sequence[Numbers] | None = None,
+    watch: Callable[[Row], None] | None = None,
 ) -> dict[str, Array]:
     """Run a stack on planes and return the maps that ``outputs`` names.
 
@@ -43,6 +44,8 @@ def run_stack(
         For the convolutions, as in :func:`convcli.conv2d`.
     numbers : sequence of Numbers, optional
         From :func:`convcli.layers.weights.load_numbers`, if they are loaded already.
+    watch : callable, optional
+        Called with the row of each layer that is done.
 
     Returns
     -------
@@ -83,6 +86,8 @@ def run_stack(
         if names[index] in wanted:
             found[names[index]] = maps
         alive[index] = maps
+        if watch is not None:
+            watch(row)
         # Results that nothing reads (last_use -2) go at the next layer, not at the end.
         alive = {node: each for node, each in alive.items() if last_use.get(node, -2) > index or node == index}
     return found

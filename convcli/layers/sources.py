@@ -75,7 +75,7 @@ def continues_spec(spec: object, row: type[Word], part: str, last: str) -> bool:
 
     key = key.strip().lower().replace("-", "_")
     family = find_family(normal_name(re.split(r"[:\s]", spec, maxsplit=1)[0]))
-    if family is not None and any(each.name == key for each in family.parameters):
+    if family is not None and any(each.name == family.full_name(key) for each in family.parameters):
         return True
     return key in MODIFIERS and row.full_name(key) not in row.known()
 
@@ -167,7 +167,8 @@ def layer_of_weight(
         # The number of maps follows from the channels that arrive: a placeholder, which no count reads.
         placeholder = {} if is_channelwise else {"out_channels": 1, "groups": "auto"}
         (layer,) = make({**given, **placeholder})
-        if is_checkpoint(spec):  # torch's depthwise layer: its weight has one kernel a map
+        # torch's depthwise layer has one kernel a map; a kernel alone can only be meant for each channel.
+        if is_checkpoint(spec) and first > 1:
             return (replace(layer, out_channels=first, groups=0),)
         return (replace(layer, out_channels=0, groups=0, multiplier=first),)
     if groups != "auto":

@@ -80,9 +80,7 @@ class NumberSources(NamedTuple):
         weight = weight.reshape(*weight.shape[:2], *_strip(weight.shape[2:], len(wanted) - 2))
         own = bank.bias if bank.out_bias is None else bank.out_bias
         bias = None if own is None else np.asarray(own, np.float64)
-        if is_checkpoint(spec):
-            if weight.shape != wanted:
-                raise _other_shape(spec, weight.shape, wanted, notes=bank.notes)
+        if weight.shape == wanted and is_checkpoint(spec):  # torch's own layer
             return weight, bias
         # The error below shows the bank's own shape, not the repeated one.
         repeated, is_transposed = weight, is_transposed and copies > 1
@@ -94,7 +92,7 @@ class NumberSources(NamedTuple):
             repeated = np.repeat(weight, wanted[1], axis=1)  # one kernel on every plane, added up
         if repeated.shape != wanted:
             raise _other_shape(spec, weight.shape, wanted, notes=bank.notes)
-        return repeated, None if bias is None else np.resize(bias, copies * len(weight))
+        return repeated, bias if bias is None or copies < 2 else np.resize(bias, copies * len(weight))
 
     def tensor(self, spec: str, *, missing_ok: bool = False) -> Any:
         """Return one tensor of a checkpoint as float64; None if it is missing and may be."""

@@ -105,8 +105,16 @@ def _join(source: InputFile, plans: list[Plan]) -> Plan:
     # Frames mostly have the same notes; a dict keeps their order, a set would not.
     notes = dict.fromkeys(note for frame in frames for note in frame.notes)
     timing = timing_notes(output_format, [plan.info.duration_ms for plan in plans], first.info.loop)
-    own = (*notes, f"{len(plans)} frames, each by itself", *timing)
+    n_other = sum(_kept(plan) != _kept(first) for plan in plans)
+    other = [f"{n_other} frames have another ICC profile, DPI or EXIF than the first, whose are written"]
+    own = (*notes, f"{len(plans)} frames, each by itself", *timing, *(other if n_other else ()))
     return replace(first, source=source, outputs=(joined,), notes=own, frames=frames)
+
+
+def _kept(plan: Plan) -> tuple[object, ...]:
+    """Return the metadata that outputs keep."""
+    metadata = plan.info.metadata
+    return metadata.icc, metadata.dpi, metadata.exif
 
 
 def _notes(plan: Plan, joined: OutputFile) -> tuple[str, ...]:

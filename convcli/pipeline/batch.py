@@ -30,6 +30,7 @@ from convcli.pipeline.names import MANIFEST_NAME, InputFile
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.run import Pipeline
 from convcli.pipeline.transforms.base import Stopped
+from convcli.process.system import shortage
 
 if TYPE_CHECKING:
     from convcli.pipeline.manifest import Manifest
@@ -53,6 +54,8 @@ class BatchPlan(NamedTuple):
     existing: tuple[object, ...] = ()
     #: Whether a bug with a single input is its outcome too.
     tolerant: bool = False
+    #: Cores to use; all if absent.
+    cores: int | None = None
 
     @property
     def n_inputs(self) -> int:
@@ -143,7 +146,12 @@ def _open_manifest(request: ApplyRequest, wanted: bool) -> Manifest | None:
 
 
 def run_batch(
-    batch: BatchPlan, *, jobs: int | None = None, fail_fast: bool = False, owns_process: bool = False
+    batch: BatchPlan,
+    *,
+    jobs: int | None = None,
+    fail_fast: bool = False,
+    owns_process: bool = False,
+    watch: Callable[[float], None] | None = None,
 ) -> Generator[Outcome, None, None]:
     """Run every plan and yield outcomes as they come; inputs that were settled by planning come first.
 
@@ -156,6 +164,8 @@ def run_batch(
         Start nothing more after the first failure.
     owns_process : bool
         Whether nothing else runs in this process, so that it may be forked: files at a time then do not share Python.
+    watch : callable, optional
+        Called with the share of the work that is done, while a batch of a single plan runs.
 
     Yields
     ------
@@ -173,12 +183,14 @@ def run_batch(
             # Runs that only add inputs may share a folder; --resume decides from the record and needs it unchanged.
             batch.manifest.lock(alone=batch.resume)
             batch.manifest.sweep({path.parent for plan in batch.plans for path in plan.written_paths})
-            yield from while_there(_run(batch, jobs, fail_fast, owns_process), batch.manifest)
+            yield from while_there(_run(batch, jobs, fail_fast, owns_process, watch), batch.manifest)
     else:
-        yield from _run(batch, jobs, fail_fast, owns_process)
+        yield from _run(batch, jobs, fail_fast, owns_process, watch)
 
 
-def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool) -> Generator[Outcome, None, None]:
+def _run(
+    batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool, watch: Callable[[float], None] | None
+) -> Generator[Outcome, None, None]:
     for outcome in batch.settled:
         yield outcome
         if fail_fast and outcome.error is not None:
@@ -186,10 +198,11 @@ def _run(batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool
     if not batch.plans:
         return
     # A container or taskset grants fewer cores than os.cpu_count() reports.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    granted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = batch.cores or granted
     n_jobs = max(1, min(jobs or cores, len(batch.plans)))
     # Files at a time scale better than strips within one: threads get the cores that files leave over.
-    pipeline = Pipeline(threads=max(1, cores // n_jobs), settle=partial(_settle, batch))
+    pipeline = Pipeline(threads=max(1, cores // n_jobs), settle=partial(_settle, batch), watch=watch)
 
     def run_one(plan: Plan) -> Outcome:
         return _run_one(plan, pipeline, batch)
@@ -276,6 +289,6 @@ def _run_one(plan: Plan, pipeline: Pipeline, batch: BatchPlan) -> Outcome:
             return Outcome(source=plan.source, skipped="another run has made its outputs meanwhile")
         return Outcome(source=plan.source, error=error.within(plan.source.label))
     except Exception as error:
-        if batch.n_inputs == 1 and not batch.tolerant and not isinstance(error, MemoryError):
+        if batch.n_inputs == 1 and not batch.tolerant and shortage(error) is None:
             raise
         return failed_by_bug(plan.source, error)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.errors import ConvcliError, OutputError, UsageError
+from convcli.errors import ConvcliError, OutputError
 from convcli.images.files import FileState
 from convcli.pipeline.in_place_flags import backup_of
 from convcli.pipeline.names import (
@@ -26,6 +26,7 @@ from convcli.pipeline.names import (
     refuse_clashes,
 )
 from convcli.pipeline.plan import Plan
+from convcli.process.system import shortage
 
 if TYPE_CHECKING:
     from convcli.pipeline.manifest import Manifest
@@ -56,8 +57,7 @@ class Outcome(NamedTuple):
 
 def failed_by_bug(source: InputFile, error: Exception) -> Outcome:
     """Return the outcome of an input on which the program broke; memory that runs out is no bug."""
-    if isinstance(error, MemoryError):
-        scarce = UsageError("not enough memory for it", hint="-j 1 --threads 1 --memory 256M takes less")
+    if (scarce := shortage(error)) is not None:
         return Outcome(source=source, error=scarce.within(source.label))
     import traceback
 

@@ -24,7 +24,7 @@ def clip_messages(maps: Sequence[Mapping[str, Any]], *, where: str = "") -> tupl
     """
     warnings = []
     if n_nan := sum(one["not_a_number"] for one in maps):
-        stored = "" if all(one["tone"] == "none" for one in maps) else " (stored as 0 in integers)"
+        stored = "" if all(one["tone"] == "none" or one["depth"] == "float" for one in maps) else ", taken as 0"
         warnings.append(f"{n_nan} samples are not a number{stored}{where}")
     clipped = [one for one in maps if one["clipped_low"] + one["clipped_high"] > CLIP_WARNING * one["samples"]]
     expected = [one for one in clipped if one["keeps_brightness"]]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from convcli.errors import UsageError, near_names
-from convcli.geometry.sizes import parse_count
+from convcli.geometry.sizes import parse_count, parse_switch
 from convcli.images import formats
-from convcli.pipeline.names import PAGES, PICTURES
 
 SUBSAMPLINGS = ("444", "422", "420")
 #: Means and standard deviations of ImageNet's red, green and blue, as torchvision documents them.
@@ -80,6 +78,19 @@ def parse_floats(text: str, flag: str) -> tuple[float, ...]:
             raise UsageError(f"{flag} {text!r}: number {index} is not finite", hint="numbers by commas: 0.5,-1")
         numbers.append(number)
     return tuple(numbers)
+
+
+def parse_bias(text: str, flag: str) -> tuple[float, ...] | None:
+    """Return numbers; as in a layer, ``true`` is the bank's own bias and ``false`` none.
+
+    Examples
+    --------
+    >>> parse_bias("0.5,-1", "--bias"), parse_bias("false", "--bias"), parse_bias("true", "--bias")
+    ((0.5, -1.0), (0.0,), None)
+    """
+    if text.strip()[:1].isalpha() and text.strip().lower() not in ("nan", "inf"):
+        return None if parse_switch(text, flag) else (0.0,)
+    return parse_floats(text.strip("[]() "), flag)
 
 
 def parse_normalize(text: str, flag: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -197,8 +208,8 @@ def parse_groups(text: str, flag: str) -> int | None:
 def parse_channels(text: str, flag: str) -> tuple[str, ...]:
     """Return the names of planes, in lower case."""
     names = tuple(word.strip().lower() for word in text.split(",") if word.strip())
-    if not names or len(set(names)) != len(names):
-        raise UsageError(f"{flag} {text!r}: each plane once, by commas", hint=f"{flag} r,g,b or luma or a")
+    if not names:
+        raise UsageError(f"{flag} {text!r} names no plane", hint=f"{flag} r,g,b or luma or a")
     return names
 
 
@@ -216,7 +227,7 @@ def bind_output(values: dict[str, object]) -> None:
     if "format" not in values:
         if not to_stdout and not output.suffix:
             raise UsageError(f"-o {output} has no suffix to name its format", hint="-o edges.png, or --format png")
-        values["format"] = "png" if to_stdout else parse_format(output.suffix, "-o")
+        values["format"] = "png" if to_stdout else parse_format(output.suffix, f"-o {output}: format")
     named = formats.BY_SUFFIX.get(output.suffix.lower())
     if not to_stdout and named is not None and named.name != values["format"]:
         raise UsageError(f"-o {output} and --format {values['format']} disagree", hint="keep one of them")
@@ -255,46 +266,3 @@ def check_format(name: str, depth: str | None, encoding: Mapping[str, str], *, r
         if raw or key not in row.options:
             hint = f"--format {' or '.join(formats_with(key))}, or no {flag}"
             raise UsageError(f"{flag} does nothing to {'raw maps' if raw else name}", hint=hint)
-
-
-def refuse_contradictions(request: Any, encoding: Mapping[str, str]) -> None:
-    """Refuse flags that exclude each other, and flags that would be ignored.
-
-    ``request`` is an ``ApplyRequest``; ``encoding`` has the flags of the encoder that were given, by field.
-    """
-    raw = request.kind == "raw" or request.format in formats.RAW
-    one_file, depth = request.is_one_file, request.depth
-    refuse([
-        (not request.kernels and not request.runs_layers, "no kernel given",
-         "-k sobel; `convcli kernels list` shows the names"),
-        (request.kernels and request.runs_layers, "--kernel excludes --layers and --stack",
-         "--layers 'conv:KERNEL maxpool:2'"),
-        (request.layers is not None and request.stack is not None, "--layers and --stack exclude each other",
-         "put all layers into one of them"),
-        (request.until is not None and request.stack is None, "--until is for ONNX models", "--stack MODEL.onnx"),
-        (request.overwrite and request.skip_existing, "--overwrite and --skip-existing exclude each other",
-         "keep one of them"),
-        (one_file and request.out_dir != Path(), "--out-dir does nothing beside -o", "keep one of them"),
-        (one_file and request.name is not None, "--name does nothing beside -o", "keep one of them"),
-        (request.outputs != "last" and not request.runs_layers, "--outputs is for layers",
-         "--layers 'conv:sobel relu', or --stack FILE"),
-        (raw and request.tone != "auto", "--tone does nothing to raw maps", "a picture format, or no --tone"),
-        (raw and request.colormap is not None, "--colormap does nothing to raw maps", "a picture format"),
-        (request.to_stdout and formats.BY_NAME[request.format or "png"].folder, "-o - is no folder", "--format npy"),
-        (raw and depth in ("1", "8", "16"), "raw maps are float32", "--depth float, or a picture format"),
-        (raw and request.layout in (*PICTURES, *PAGES), f"{request.format} holds raw maps", "a picture format"),
-        (request.kind != "picture" and request.alpha != "premultiply", "--alpha is for pictures", "--layout picture"),
-        (request.kind in PAGES and depth not in (None, "8"), f"a {request.kind} has 8 bits", "leave --depth out"),
-        (request.colormap is not None and depth not in (None, "8"), "colours have 8 bits", "no --depth"),
-        (request.dtype == "float64" and request.device == "mps", "mps has no float64", "--dtype float32"),
-        (request.output_padding != (0, 0) and not request.transposed, "--output-padding needs --transposed",
-         "add --transposed, or leave it out"),
-        (request.luminance and request.kind not in PICTURES, "--luminance is for pictures", "--layout picture"),
-        (request.luminance and request.channels, "--luminance takes all colours", "no --channels"),
-        (request.luminance and request.groups is not None, "--luminance decides the groups", "no --groups"),
-        (request.nodata is not None and request.transposed, "--nodata does nothing to a transposed convolution",
-         "leave one of them out"),
-        (request.nodata is not None and request.device != "cpu", f"--nodata does not run on {request.device}",
-         "no --device"),
-    ])  # fmt: skip
-    check_format(request.format or "png", None if request.follows_input else depth, encoding, raw=raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import is_folder_url
 from convcli.pipeline.objects import PAGE, Entry, Folder, Objects
 from convcli.pipeline.places import open_objects
+from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, parse_request
 from convcli.pipeline.shards import Job, ShardSize, write_job
 
@@ -30,44 +32,79 @@ class Source(NamedTuple):
     pages: Iterator[list[Entry]]
 
 
-def plan_job(place: Objects, words: Sequence[str], flags: Mapping[str, Any], size: ShardSize, **how: Any) -> Job:
-    """List the inputs, cut them into shards and write the job; no image is read but the first.
+class Batch(NamedTuple):
+    """The inputs and the flags of a job."""
+
+    words: Sequence[str]
+    flags: Mapping[str, Any]
+    listed: Sequence[str] = ()
+    recursive: bool = False
+
+
+def plan_job(place: Objects, batch: Batch, size: ShardSize) -> Job:
+    """List the inputs, cut them into shards and write the job; no image is read.
 
     Parameters
     ----------
     place : Objects
         A folder or store that holds no job.
-    words : sequence of str
-        One folder, or names of files.
-    flags : mapping
-        Of ``apply``, as :func:`convcli.pipeline.request.parse_request` takes them.
+    batch : Batch
+        One folder or names of files, and the flags of ``apply``, as :func:`~convcli.pipeline.request.parse_request`
+        takes them.
     size : ShardSize
-    **how
-        ``recursive`` and ``listed``, as for :func:`convcli.pipeline.inputs.find_inputs`.
 
     Raises
     ------
     ConvcliError
         The flags contradict each other, the kernel is unknown, there is no input, or the output folder is not empty.
     """
+    facts, source = _facts(place, batch)
+    out_dir = facts["flags"]["out_dir"]
+    if not batch.flags.get("overwrite") and next(open_objects(out_dir).pages(), None):
+        raise OutputError(f"{out_dir} is not empty", hint="a folder of its own, or --overwrite")
+    write_job(place, source.pages, size, facts)
+    return Job(place)
+
+
+def resume_job(place: Objects, batch: Batch) -> Job:
+    """Return the job that was planned for a batch.
+
+    Raises
+    ------
+    UsageError
+        There is none, or it was planned for another batch.
+    """
+    job, (facts, _) = Job(place), _facts(place, batch)
+    for name, value in json.loads(to_json(facts)).items():
+        if job.facts.get(name) != value:
+            raise UsageError(
+                f"the job in {place.text} was planned with another {_SAID.get(name, name)}",
+                hint="the same command as then, or convcli job run, or another --out-dir",
+            )
+    return job
+
+
+#: Facts of a job as messages name them.
+_SAID = {"flags": "set of flags", "loaded": "kernel", "input": "input", "versions": "version of convcli or NumPy"}
+
+
+def _facts(place: Objects, batch: Batch) -> tuple[dict[str, Any], Source]:
+    """Return the facts that decide about every shard, and the inputs."""
     from convcli.pipeline.plan import Planner
     from convcli.pipeline.shard_run import encode, versions
 
-    request = parse_request(flags)
-    flags = _checked(request, flags)
-    planner = Planner(request)
-    out_dir = str(flags["out_dir"])
-    if not flags.get("overwrite") and next(open_objects(out_dir).pages(), None):
-        raise OutputError(f"{out_dir} is not empty", hint="a folder of its own, or --overwrite")
-    source = find_source(words, leave=(out_dir, _whole(place.text)), **how)
+    request = parse_request(batch.flags)
+    flags = _checked(request, batch.flags)
+    leave = (str(flags["out_dir"]), _whole(place.text))
+    source = find_source(batch.words, leave=leave, recursive=batch.recursive, listed=batch.listed)
+    flags.pop("overwrite", None)
     facts = {
         "flags": {key: value for key, value in flags.items() if value is not None},
-        "loaded": encode(planner.loaded),
+        "loaded": encode(Planner(request).loaded),
         "versions": versions(),
         "input": source.root,
     }
-    write_job(place, source.pages, size, facts)
-    return Job(place)
+    return facts, source
 
 
 def _checked(request: ApplyRequest, flags: Mapping[str, Any]) -> dict[str, Any]:

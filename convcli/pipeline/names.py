@@ -256,3 +256,12 @@ def before_end(template: str, addition: str) -> str:
     """
     end = next((end for end in (".{ext}", SUFFIX_END) if template.endswith(end)), "")
     return f"{template.removesuffix(end)}{addition}{end}"
+
+
+def parse_output(text: str, _flag: str) -> Path:
+    """Return the file that ``-o`` names."""
+    path = Path(text)
+    if text.endswith("/") or path.is_dir():
+        hint = f"--out-dir {path} for a file a map, or -o {path / 'edges.png'}"
+        raise UsageError(f"-o {text} is a folder, and one file is asked for", hint=hint)
+    return path

@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 from convcli.pipeline import flags
 
+#: Sections of the help and of the README's table, in their order.
+SECTIONS = ("Convolution", "Input", "Output", "Running")
+
 
 class Option(NamedTuple):
     """One flag: what it takes, what it means, and what depends on it."""

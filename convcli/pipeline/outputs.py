@@ -74,11 +74,12 @@ class OutputFile(NamedTuple):
 
 
 class OutputNames(NamedTuple):
-    """Paths of the outputs of one input; ``bank`` is part of the names."""
+    """Paths of the outputs of one input, which ``format`` gives their suffix; ``bank`` is part of the names."""
 
     request: ApplyRequest
     source: InputFile
     bank: str
+    format: str
 
     def path(self, template: str, *, kernel: str, channel: str, index: int = 0) -> Path | None:
         """Return one path; ``-o`` wins over ``--name`` wins over ``template``; ``None`` is standard output."""
@@ -89,7 +90,6 @@ class OutputNames(NamedTuple):
             return place_of(source.path)
         from convcli.banks.bank import safe_name
 
-        output_format = request.format or "png"
         values = {
             "dir": str(source.below),
             "parent": source.parent,
@@ -101,7 +101,7 @@ class OutputNames(NamedTuple):
             "channel": channel,
             "index": str(index),
             "frame": f"{source.frame or 0:03}",
-            "ext": formats.BY_NAME[output_format].suffixes[0][1:],
+            "ext": formats.BY_NAME[self.format].suffixes[0][1:],
         }
         if request.whole_names and request.name is None:
             template = template.replace("{stem}", "{file}")
@@ -121,13 +121,12 @@ def map_files(
     names: OutputNames, maps: tuple[MapName, ...], span: range, depth: str, size_hw: tuple[int, int]
 ) -> list[OutputFile]:
     """Name a file per map of ``span``, those of one size."""
-    output_format = names.request.format or "png"
     files = []
     for index in span:
         template = MAP_TEMPLATE if maps[index].channel else DENSE_TEMPLATE
         channel = maps[index].channel or "all"
         path = names.path(template, kernel=maps[index].kernel, channel=channel, index=index)
-        files.append(OutputFile(path, "map", (index,), output_format, depth, size_hw, names.request.url_of(path)))
+        files.append(OutputFile(path, "map", (index,), names.format, depth, size_hw, names.request.url_of(path)))
     return files
 
 
@@ -137,7 +136,36 @@ def one_file(
     """Name the one file of all maps."""
     path = names.path(PICTURE_TEMPLATE, kernel=kernel, channel=kind)
     url = names.request.url_of(path)
-    return OutputFile(path, kind, tuple(range(n_maps)), names.request.format or "png", depth, size_hw, url)
+    return OutputFile(path, kind, tuple(range(n_maps)), names.format, depth, size_hw, url)
+
+
+def choose_format(
+    request: ApplyRequest, info: ImageInfo, kind: str, n_planes: int, size_hw: tuple[int, int]
+) -> tuple[str, str]:
+    """Return the format of the outputs, and a note where a picture leaves the format of its input.
+
+    Without ``--format`` or a suffix a picture keeps it, where it holds the result.
+    """
+    if request.format is not None or kind != "picture" or info.format == "png":
+        return request.format or "png", ""
+    row = formats.BY_NAME.get(info.format)
+    if row is None or not row.planes:
+        why = "is only read"
+    elif row.note:  # GIF: every picture would lose colours
+        why = f"cannot hold it: {row.note}"
+    elif n_planes not in row.planes or (info.dtype == "uint16" and n_planes not in (row.deep_planes or row.planes)):
+        why = f"cannot hold {n_planes} planes"
+    elif max(size_hw) > row.most_px:
+        why = f"cannot hold {max(size_hw)} pixels a side"
+    elif request.depth is not None and request.depth not in row.depths:
+        why = f"cannot hold --depth {request.depth}"
+    elif info.dtype not in ("uint8", "float32") and not row.is_deep:
+        why = f"cannot hold {info.dtype} samples"
+    elif any(key not in row.options for key in request.encoder_flags):
+        why = f"does not take {', '.join(request.encoder_flags.values())}"
+    else:
+        return row.name, ""
+    return "png", f"written as png: {info.format} {why}"
 
 
 def choose_depth(request: ApplyRequest, info: ImageInfo, layout: str, output_format: str) -> str:

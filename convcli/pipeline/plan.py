@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.errors import UsageError
 from convcli.images import formats
-from convcli.pipeline.flags import choice
+from convcli.pipeline.flags import check_format, choice
 from convcli.pipeline.names import InputFile, MapName
 from convcli.pipeline.outputs import (
     OutputFile,
     OutputNames,
     check_outputs,
     choose_depth,
+    choose_format,
     map_files,
     one_file,
     output_notes,
@@ -183,11 +184,19 @@ class Planner:
         maps = part.transform.maps
         if request.region is not None:
             part = _in_region(part, request.region)
-        outputs = _name_outputs(request, source, info, part)
+        n_planes = len(maps) + (part.alpha in ("keep", "premultiply-keep"))
+        output_format, moved = choose_format(request, info, part.kind, n_planes, part.outputs[0][2])
+        if part.kind == "picture":  # flags of the encoder wait for it
+            check_format(output_format, request.depth, request.encoder_flags, raw=False)
+        outputs = _name_outputs(OutputNames(request, source, part.folder, output_format), info, part)
         # --normalize has means for colours; an alpha plane that is filtered along has none.
         check_outputs(request, info, len(part.selection.names) - (part.alpha == "filter"), outputs)
-        n_planes = len(maps) + (part.alpha in ("keep", "premultiply-keep"))
-        notes = [*info.notes, *part.notes, *output_notes(outputs[0], info, n_planes, request.encoding)]
+        notes = [
+            *info.notes,
+            *part.notes,
+            *([moved] if moved else []),
+            *output_notes(outputs[0], info, n_planes, request.encoding),
+        ]
         if request.in_place:
             from convcli.pipeline.in_place import check_in_place
 
@@ -231,10 +240,9 @@ def _in_region(part: Planned, region: tuple[int, int, int, int]) -> Planned:
     return part._replace(outputs=outputs, notes=(*part.notes, note))
 
 
-def _name_outputs(request: ApplyRequest, source: InputFile, info: ImageInfo, part: Planned) -> tuple[OutputFile, ...]:
+def _name_outputs(names: OutputNames, info: ImageInfo, part: Planned) -> tuple[OutputFile, ...]:
     """Return a file per map, or the one file of all maps."""
-    names = OutputNames(request=request, source=source, bank=part.folder)
-    depth = choose_depth(request, info, part.kind, request.format or "png")
+    depth = choose_depth(names.request, info, part.kind, names.format)
     maps = part.transform.maps
     if part.kind != "maps":
         return (one_file(names, part.kind, part.kernel, len(maps), depth, part.outputs[0][2]),)

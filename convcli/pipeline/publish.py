@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 def ahead(sources: Sequence[InputFile]) -> Iterator[InputFile]:
     """Yield inputs; objects of a store are copied before, several at once. One that fails does so when it is read."""
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(8) as pool:
         for first in range(0, len(sources), KEPT):
             some = sources[first : first + KEPT]
@@ -45,7 +44,8 @@ def publish(plan: Plan, report: dict[str, Any]) -> None:
     del report
     request = plan.request
     store = open_objects(request.out_url)
-    for path in plan.written_paths:
+
+    def put(path: Path) -> None:
         name = path.relative_to(request.stage).as_posix()
         data = path.read_bytes()
         if request.overwrite:
@@ -53,6 +53,10 @@ def publish(plan: Plan, report: dict[str, Any]) -> None:
         elif not store.create(name, data):
             raise OutputError(f"{request.out_url}/{name} exists", hint="--overwrite replaces it")
         path.unlink()
+
+    # A request takes tens of milliseconds in which nothing is computed: the maps of an input go together.
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, plan.written_paths))
 
 
 def published(plans: Sequence[Plan]) -> set[Path]:

@@ -14,17 +14,14 @@ from convcli.errors import UsageError, is_url, near_names
 from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
+from convcli.pipeline.contradictions import refuse_contradictions
 from convcli.pipeline.frames import check_frames
 from convcli.pipeline.in_place_flags import SUFFIX_END, contradictions, parse_backup
-from convcli.pipeline.names import check_template
-from convcli.pipeline.option import Option
-from convcli.pipeline.option import one_of as _one_of
-from convcli.pipeline.option import switch as _switch
+from convcli.pipeline.names import check_template, parse_output
+from convcli.pipeline.option import SECTIONS, Option, one_of, switch
 
 Floats = tuple[float, ...]
 Padding = str | tuple[Pair, Pair]
-#: Sections of the help and of the README's table, in their order.
-SECTIONS = ("Convolution", "Input", "Output", "Running")
 _CONV, _IN, _OUT, _RUN = SECTIONS
 
 
@@ -67,27 +64,28 @@ class ApplyRequest(NamedTuple):
     dilation: Annotated[Pair, Option(_CONV, "N|HxW", "Spacing between taps.", "1", _positive)] = (1, 1)
     groups: Annotated[int | None, Option(
         _CONV, "auto|N", "auto: single-channel kernels on every plane.", "auto", flags.parse_groups, ("auto",))] = None
-    transposed: Annotated[bool, _switch(_CONV, "Transposed convolution.")] = False
+    transposed: Annotated[bool, switch(_CONV, "Transposed convolution.")] = False
     output_padding: Annotated[Pair, Option(_CONV, "N|HxW", "Of a transposed convolution.", "0", _whole)] = (0, 0)
     bias: Annotated[Floats | None, Option(
-        _CONV, "V[,V...]", "Added to every map, or one value per kernel.", "", flags.parse_floats)] = None
-    mode: Annotated[str, _one_of(
+        _CONV, "V[,V...]|false", "Added to every map, or one value per kernel; false: none.", "",
+        flags.parse_bias)] = None
+    mode: Annotated[str, one_of(
         _CONV, "correlate|convolve", "convolve rotates taps by 180 deg.", "correlate")] = "correlate"
     anchor: Annotated[Pair | None, Option(_CONV, "N|HxW", "Tap over the output sample.", "(k-1)//2", _whole)] = None
     engine: Annotated[str, Option(_CONV, "NAME", f"{', '.join(_ENGINES[1:])}.", "auto", flags.word, _ENGINES)] = "auto"
-    dtype: Annotated[str, _one_of(_CONV, "float32|float64", "Type that sums are made in.", "float32")] = "float32"
-    device: Annotated[str, _one_of(_CONV, "cpu|cuda|mps", "Where torch runs the job.", "cpu")] = "cpu"
+    dtype: Annotated[str, one_of(_CONV, "float32|float64", "Type that sums are made in.", "float32")] = "float32"
+    device: Annotated[str, one_of(_CONV, "cpu|cuda|mps", "Where torch runs the job.", "cpu")] = "cpu"
 
     channels: Annotated[tuple[str, ...] | None, Option(
         _IN, "r,g,b|luma|a|...", "Planes to use.", "", flags.parse_channels)] = None
-    orientation: Annotated[str, _one_of(_IN, "apply|keep|ignore", "EXIF orientation.", "apply")] = "apply"
-    alpha: Annotated[str, _one_of(
+    orientation: Annotated[str, one_of(_IN, "apply|keep|ignore", "EXIF orientation.", "apply")] = "apply"
+    alpha: Annotated[str, one_of(
         _IN, "premultiply|keep|filter|drop", "Alpha of pictures; maps leave it out unless --channels names a.",
         "premultiply")] = "premultiply"
     frames: Annotated[str | None, Option(
         _IN, "all|first|N|A-B", "Of multi-page and animated files.", "",
         flags.text_only(check_frames), ("all", "first"))] = None
-    unit: Annotated[bool, _switch(_IN, "Map samples to 0..1 first.")] = False
+    unit: Annotated[bool, switch(_IN, "Map samples to 0..1 first.")] = False
     normalize: Annotated[tuple[Floats, Floats] | None, Option(
         _IN, "imagenet|MEAN,STD", "After --unit, which it implies.", "", flags.parse_normalize, ("imagenet",))] = None
     max_pixels: Annotated[int | None, _number(
@@ -97,25 +95,26 @@ class ApplyRequest(NamedTuple):
         _IN, "N", "Refuse images of more planes.", "1024", flags.parse_limit, changes_pixels=False)] = None
     max_frames: Annotated[int | None, _number(
         _IN, "N", "Refuse files of more frames.", "100000", flags.parse_limit, changes_pixels=False)] = None
-    accept_damaged: Annotated[bool, _switch(_IN, "Read damaged JPEGs as far as they go.")] = False
+    accept_damaged: Annotated[bool, switch(_IN, "Read damaged JPEGs as far as they go.")] = False
     nodata: Annotated[float | None, Option(
         _IN, "V|nan", "Samples that are missing: they take the mean of the others in a window.", "",
         flags.parse_nodata, ("nan",))] = None
-    luminance: Annotated[bool, _switch(_IN, "Filter brightness (Y of YCbCr), keep colours: for pictures.")] = False
+    luminance: Annotated[bool, switch(_IN, "Filter brightness (Y of YCbCr), keep colours: for pictures.")] = False
     max_taps: Annotated[int | None, _number(
         _IN, "N", "Refuse larger kernels.", "33554432", flags.parse_limit, changes_pixels=False)] = None
 
     output: Annotated[Path | None, Option(
-        _OUT, "FILE|-", "One file; its suffix is the format.", "", _path, short="-o")] = None
+        _OUT, "FILE|-", "One file; its suffix is the format.", "", parse_output, short="-o")] = None
     out_dir: Annotated[Path, Option(_OUT, "DIR", "Where outputs go.", "here", _path, changes_pixels=False)] = Path()
-    layout: Annotated[str | None, _one_of(
+    layout: Annotated[str | None, one_of(
         _OUT, "maps|picture|sheet|before-after",
         "A file a map, one picture, input and kernels and maps explained, or input and result.",
         "maps; picture with -o")] = None
     combine: Annotated[str | None, Option(
         _OUT, "OP", f"Maps of one plane into one: {', '.join(_COMBINES)}.", values=_COMBINES)] = None
     format: Annotated[str | None, Option(
-        _OUT, "FMT", f"{' '.join(formats.WRITTEN)}.", "", flags.parse_format, formats.WRITTEN)] = None
+        _OUT, "FMT", f"{' '.join(formats.WRITTEN)}.", "png; pictures: as the input", flags.parse_format,
+        formats.WRITTEN)] = None
     name: Annotated[str | None, Option(
         _OUT, "TEMPLATE", "'{dir}/{stem}/{kernel}-{channel}.{ext}' and the like.", "",
         flags.text_only(check_template))] = None
@@ -124,10 +123,10 @@ class ApplyRequest(NamedTuple):
     tone: Annotated[str, Option(
         _OUT, "TONE", "auto, clip, abs, abs:V, signed, stretch, offset:V, scale:V: how values become samples.", "auto",
         flags.word, _TONES)] = "auto"
-    depth: Annotated[str | None, _one_of(
+    depth: Annotated[str | None, one_of(
         _OUT, "1|8|16|float", "Bits a stored sample; 1 is split at half of white.", "as input")] = None
     colormap: Annotated[str | None, Option(_OUT, "NAME", "Colours for maps: viridis, ...", "", flags.word)] = None
-    compress: Annotated[str, _one_of(
+    compress: Annotated[str, one_of(
         _OUT, "fast|default|small", f"Effort of {_able('compress')}.", "fast",
         changes_pixels=False, encodes=True)] = "fast"
     quality: Annotated[int | None, _number(
@@ -136,13 +135,13 @@ class ApplyRequest(NamedTuple):
     subsampling: Annotated[str | None, Option(
         _OUT, "444|422|420", f"Resolution of colours in {_able('subsampling')}.", "444", flags.parse_subsampling,
         flags.SUBSAMPLINGS, encodes=True)] = None
-    in_place: Annotated[bool, _switch(
+    in_place: Annotated[bool, switch(
         _OUT, "Replace the inputs, in their format; mode and owner are kept.", changes_pixels=False)] = False
     backup: Annotated[str | None, Option(
         _OUT, "SUFFIX", "Keep the old files of --in-place beside, with this at the end.", "",
         flags.text_only(parse_backup), changes_pixels=False)] = None
-    overwrite: Annotated[bool, _switch(_OUT, "Replace existing outputs.", changes_pixels=False)] = False
-    skip_existing: Annotated[bool, _switch(_OUT, "Leave inputs whose outputs exist.", changes_pixels=False)] = False
+    overwrite: Annotated[bool, switch(_OUT, "Replace existing outputs.", changes_pixels=False)] = False
+    skip_existing: Annotated[bool, switch(_OUT, "Leave inputs whose outputs exist.", changes_pixels=False)] = False
 
     threads: Annotated[int | None, _number(
         _RUN, "N", "Threads within a file.", "cores", partial(parse_count, minimum=1), changes_pixels=False)] = None
@@ -174,9 +173,21 @@ class ApplyRequest(NamedTuple):
         return self.layers is not None or self.stack is not None
 
     @property
+    def is_raw(self) -> bool:
+        """Whether files hold float maps, which are no pictures."""
+        return self.kind == "raw" or self.format in formats.RAW
+
+    @property
     def encoding(self) -> dict[str, Any]:
         """Keyword arguments for the encoder of an output."""
         return {row.key: getattr(self, row.key) for row in OPTIONS if row.encodes}
+
+    @property
+    def encoder_flags(self) -> dict[str, str]:
+        """Flags of the encoder that are not at their defaults, by field."""
+        # A flag at its default asks for nothing: formats without it must not be refused.
+        usual = _DEFAULTS.encoding
+        return {row.key: row.flag for row in OPTIONS if row.encodes and getattr(self, row.key) != usual[row.key]}
 
     @property
     def limits(self) -> dict[str, Any]:
@@ -201,17 +212,22 @@ class ApplyRequest(NamedTuple):
 class RunFlags(NamedTuple):
     """Arguments of the command that say how a batch runs and prints."""
 
-    recursive: Annotated[bool, _switch(_IN, "Search folders; their tree is kept below --out-dir.", "-r")] = False
+    recursive: Annotated[bool, switch(_IN, "Search folders; their tree is kept below --out-dir.", "-r")] = False
     files_from: Annotated[str | None, Option(_IN, "FILE|-", "Read input names from a file.")] = None
-    null: Annotated[bool, _switch(_IN, "Names in --files-from end in NUL.", "-0")] = False
+    null: Annotated[bool, switch(_IN, "Names in --files-from end in NUL.", "-0")] = False
     report: Annotated[str | None, Option(_OUT, "FILE.json|md|csv|html", "Write the report there.")] = None
-    json: Annotated[bool, _switch(_OUT, "Report on stdout as JSON.")] = False
-    quiet: Annotated[bool, _switch(_OUT, "Say nothing but errors: no warnings about data either.", "-q")] = False
-    dry_run: Annotated[bool, _switch(_RUN, "Print shapes, files and bytes; write nothing.")] = False
+    show: Annotated[bool, switch(_OUT, "Draw the result of one input in the terminal.")] = False
+    json: Annotated[bool, switch(_OUT, "Report on stdout as JSON.")] = False
+    quiet: Annotated[bool, switch(_OUT, "Say nothing but errors: no warnings about data either.", "-q")] = False
+    dry_run: Annotated[bool, switch(_RUN, "Print shapes, files and bytes; write nothing.")] = False
     jobs: Annotated[int | None, _number(_RUN, "N", "Files at a time.", "cores", short="-j")] = None
-    fail_fast: Annotated[bool, _switch(_RUN, "Stop at the first bad input.")] = False
-    allow_empty: Annotated[bool, _switch(_IN, "No image in a folder, pattern or list is no error.")] = False
-    resume: Annotated[bool, _switch(_RUN, "Do only what is missing or changed since the last run.")] = False
+    fail_fast: Annotated[bool, switch(_RUN, "Stop at the first bad input.")] = False
+    allow_empty: Annotated[bool, switch(_IN, "No image in a folder, pattern or list is no error.")] = False
+    resume: Annotated[bool, switch(_RUN, "Do only what is missing or changed since the last run.")] = False
+    cluster: Annotated[str | None, Option(
+        _RUN, "local:N|tcp://...|FILE.json|slurm:N", "Run shards of the batch on a Dask cluster.")] = None
+    shard: Annotated[str | None, Option(_RUN, "N|SIZE", "Inputs and bytes a shard.", "1000,256M")] = None
+    job: Annotated[str | None, Option(_RUN, "DIR", "Keeps what --cluster has done.", "in --out-dir")] = None
 # fmt: on
 
 
@@ -277,9 +293,7 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     if "output" in values:
         flags.bind_output(values)
     request = ApplyRequest(**values, **stage)
-    # A flag at its default asks for nothing: formats without it must not be refused.
-    changed = [row for row in OPTIONS if row.encodes and getattr(request, row.key) != _DEFAULTS.encoding[row.key]]
     flags.refuse(contradictions(request))
     # Outputs that follow their inputs have many formats: each input is planned with the options that its format takes.
-    flags.refuse_contradictions(request, {} if request.follows_input else {row.key: row.flag for row in changed})
+    refuse_contradictions(request, {} if request.follows_input else request.encoder_flags)
     return request

@@ -54,10 +54,19 @@ class Pipeline:
         Strips at a time within one file, where the request does not say.
     settle : callable
         Called with plan and report when all files have their names; if it fails, the run has failed.
+    watch : callable, optional
+        Called with the share of a run that is done, from 0 to 1; for one run at a time.
     """
 
-    def __init__(self, *, threads: int = 1, settle: Settle = lambda _plan, _report: None) -> None:
-        self._threads, self._settle = threads, settle
+    def __init__(
+        self,
+        *,
+        threads: int = 1,
+        settle: Settle = lambda _plan, _report: None,
+        watch: Callable[[float], None] | None = None,
+    ) -> None:
+        self._threads, self._settle, self._watch = threads, settle, watch
+        self._done, self._n_passes = 0.0, 1
         self._is_stopping = False
         self._runners: dict[object, Runner] = {}
         self._lock = threading.Lock()
@@ -82,6 +91,8 @@ class Pipeline:
             :meth:`stop` was called meanwhile.
         """
         started = time.perf_counter()
+        # Some tones read everything twice; every frame is a pass of its own.
+        self._done, self._n_passes = 0.0, (1 + _needs_ranges(plan)) * max(1, len(plan.frames))
         with output_files(plan) as files:
             writers, sizes = self._run_frames(plan, files) if plan.frames else self.run_picture(plan, files)
             report = image_report(plan, writers, sizes, time.perf_counter() - started)
@@ -138,7 +149,7 @@ class Pipeline:
             for frame in read_frames(plan.source.readable, frames=others, **_reading(plan)):
                 yield _planes(plan, frame)
 
-        tools = Tools(self._threads, self._check, self._prepare, other_frames)
+        tools = Tools(self._threads, self._check, self._prepare, other_frames, self._advance)
         return plan.transform.start(_planes(plan, image), tools)
 
     def _prepare(self, conv: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None) -> Runner:
@@ -152,6 +163,11 @@ class Pipeline:
                     self._runners.clear()
                 self._runners[conv] = prepare(conv, weight, bias)
             return self._runners[conv]
+
+    def _advance(self, share: float) -> None:
+        if self._watch is not None:
+            self._done += share / self._n_passes
+            self._watch(self._done)
 
     def _check(self) -> None:
         if self._is_stopping:

@@ -62,10 +62,16 @@ class ShardResult(NamedTuple):
     rows: tuple[Row, ...] = ()
 
 
+def run_apart(task: ShardTask) -> ShardResult:
+    """Run a shard on one core, as a worker of an engine does, which runs as many tasks as it has cores."""
+    return run_shard(task, jobs=1, cores=1)
+
+
 def run_shard(
     task: ShardTask,
     *,
     jobs: int | None = None,
+    cores: int | None = None,
     owns_process: bool = False,
     watch: Callable[[Outcome], None] = lambda _outcome: None,
 ) -> ShardResult:
@@ -76,6 +82,8 @@ def run_shard(
     task : ShardTask
     jobs : int, optional
         Inputs at a time; the number of cores if absent.
+    cores : int, optional
+        Cores to use; all if absent.
     owns_process : bool
         Whether nothing else runs in this process, so that it may be forked.
     watch : callable
@@ -94,7 +102,7 @@ def run_shard(
     sources = [_source(job.facts["input"], entry) for entry in entries]
     labels = {source.label: entry for source, entry in zip(sources, entries, strict=True)}
     plans, settled = plan_each(_planner(to_json(job.facts, exact=True)), sources)
-    batch = BatchPlan(plans=tuple(plans), settled=tuple(settled), finish=_finish, tolerant=True)
+    batch = BatchPlan(plans=tuple(plans), settled=tuple(settled), finish=_finish, tolerant=True, cores=cores)
     found: dict[str, list[Row]] = {entry.name: [] for entry in entries}
     failed = set()
     for outcome in run_batch(batch, jobs=jobs, owns_process=owns_process):

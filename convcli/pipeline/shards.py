@@ -141,11 +141,14 @@ class Job:
         """Return whether a shard is done."""
         return self.place.exists(f"done/{shard:08}.jsonl")
 
+    def shard_rows(self, shard: int) -> list[dict[str, Any]]:
+        """Return the rows of a committed shard."""
+        return [json.loads(line) for line in self.place.get(f"done/{shard:08}.jsonl")[0].splitlines()]
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of all committed shards, in their order."""
         for shard in sorted(self.committed()):
-            for line in self.place.get(f"done/{shard:08}.jsonl")[0].splitlines():
-                yield json.loads(line)
+            yield from self.shard_rows(shard)
 
 
 def write_job(

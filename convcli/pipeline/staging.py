@@ -40,6 +40,7 @@ def new_folder() -> Path:
             # The prefix has no character that means something in the text of a kernel.
             _folder = Path(tempfile.mkdtemp(prefix="convcli_"))
             atexit.register(remove_all)
+            ending.at_end(remove_all)
             # Without the lock, which the thread that a signal interrupts may hold.
             ending.at_end(partial(shutil.rmtree, _folder, ignore_errors=True))
         _n_made += 1

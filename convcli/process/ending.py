@@ -72,7 +72,7 @@ def was_asked() -> bool:
 
 
 def watch() -> None:
-    """Wait for signals in a thread, too, from now on: for a main thread that computes by itself."""
+    """Wait for signals in a thread too, if the system starts one: for a main thread that computes by itself."""
     from threading import Thread
 
     reading, writing = os.pipe()
@@ -85,8 +85,13 @@ def watch() -> None:
             if number in SIGNALS:
                 _end_late()
 
-    _watching.append((Thread(target=wait, name="signals", daemon=True), writing))
-    _watching[-1][0].start()
+    thread = Thread(target=wait, name="signals", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        signal.set_wakeup_fd(-1)
+        return
+    _watching.append((thread, writing))
 
 
 def unwatch() -> None:
@@ -132,7 +137,9 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     if len(_asked) > 1:
         return
     if not _watching:
+        from contextlib import suppress
         from threading import Thread
 
-        Thread(target=_end_late, name="late end", daemon=True).start()
+        with suppress(RuntimeError):
+            Thread(target=_end_late, name="late end", daemon=True).start()
     raise KeyboardInterrupt

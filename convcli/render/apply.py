@@ -1,4 +1,4 @@
-"""Reports of ``apply`` for a person: a shape line, a row per map, notes, and the files written."""
+"""Reports of ``apply`` for a person: the plan of shapes, a row per map, notes, and the files written."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def _names(names: Sequence[str]) -> str:
     return f"{shown}, ... {len(names)} in all" if len(names) > 8 else shown
 
 
-def render_image(report: Mapping[str, Any]) -> str:
-    """Return the report of one image as text."""
+def render_result(report: Mapping[str, Any]) -> str:
+    """Return what running an image found, as text: it follows :func:`shape_lines`, which are known before."""
     numbers = ("min", "max", "mean", "std")
     others = ("tone", "clipped_low", "clipped_high")
     rows = [
@@ -93,7 +93,7 @@ def render_image(report: Mapping[str, Any]) -> str:
         for one in report["maps"][:_MAX_ROWS]
     ]
     headings = ("map", "min", "max", "mean", "std", "tone", "clipped low", "clipped high")
-    lines = [*shape_lines(report), "", render_table(headings, rows, align="lrrrrlrr")]
+    lines = ["", render_table(headings, rows, align="lrrrrlrr")]
     if len(report["maps"]) > _MAX_ROWS:
         lines.append(f"... and {len(report['maps']) - _MAX_ROWS} more maps in the report")
     lines.append("")

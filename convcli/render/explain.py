@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from convcli.pipeline.report import printable
+from convcli.process.streams import columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,6 +94,10 @@ def _plane_lines(told: Explanation, plane: int, name: str) -> list[str]:
     blocks = [patch, _cells(told.taps[plane]), _cells(told.products[plane])]
     # A width for each block: samples, taps and products have different numbers of digits.
     widths = [max(len(cell) for row in block for cell in row) for block in blocks]
+    sizes = [len(block[0]) * (w + 1) - 1 for block, w in zip(blocks, widths, strict=True)]
+    room = columns()
+    if room is not None and 2 + sum(sizes) + 10 > room:
+        return _stacked(told, plane, name, room)
     middle = (len(patch) - 1) // 2
     lines = []
     for row in range(len(patch)):
@@ -100,15 +105,29 @@ def _plane_lines(told: Explanation, plane: int, name: str) -> list[str]:
         # The signs stand in the middle row alone, as on a blackboard.
         times, equals = ("x", "=") if row == middle else (" ", " ")
         lines.append(f"  {parts[0]}  {times}  {parts[1]}  {equals}  {parts[2]}".rstrip())
-    sizes = [len(block[0]) * (w + 1) - 1 for block, w in zip(blocks, widths, strict=True)]
     first = f"patch {name}".strip()
     heading = f"  {first.ljust(sizes[0])}     {'taps'.ljust(sizes[1])}     products"
     total = f"  products of {name} add up to {_number(told.products[plane].sum())}"
     return [heading, *lines, *([total] if len(told.planes) > 1 else [])]
 
 
-def _cells(values: NDArray[np.float64], inside: NDArray[np.bool_] | None = None) -> list[list[str]]:
-    cells = [[_number(value) for value in row] for row in values.tolist()]
+def _stacked(told: Explanation, plane: int, name: str, room: int) -> list[str]:
+    """Return patch, taps and products one below the other, with as many digits as a line has room for."""
+    lines: list[str] = []
+    parts = [(f"patch {name}".strip(), told.patch[plane], told.inside[plane])]
+    parts += [("x taps", told.taps[plane], None), ("= products", told.products[plane], None)]
+    for heading, values, inside in parts:
+        for digits in (6, 4, 3, 2):
+            cells = _cells(values, inside, digits)
+            width = max(len(cell) for row in cells for cell in row)
+            if 2 + len(cells[0]) * (width + 1) <= room:
+                break
+        lines += [f"  {heading}", *("  " + " ".join(cell.rjust(width) for cell in row) for row in cells), ""]
+    return [*lines[:-1], f"  products of {name} add up to {_number(told.products[plane].sum())}"]
+
+
+def _cells(values: NDArray[np.float64], inside: NDArray[np.bool_] | None = None, digits: int = 6) -> list[list[str]]:
+    cells = [[_number(value, digits) for value in row] for row in values.tolist()]
     if inside is not None:
         cells = [
             [cell if own else f"[{cell}]" for cell, own in zip(row, owns, strict=True)]
@@ -117,9 +136,9 @@ def _cells(values: NDArray[np.float64], inside: NDArray[np.bool_] | None = None)
     return cells
 
 
-def _number(value: float) -> str:
+def _number(value: float, digits: int = 6) -> str:
     # Adding 0.0 turns -0.0 into 0.0: the product of 0 and a negative tap must not show a sign.
-    return f"{value + 0.0:.6g}"
+    return f"{value + 0.0:.{digits}g}"
 
 
 def _difference(expected: float, actual: float) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from convcli.pipeline.report import printable
+from convcli.process.streams import columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,8 +42,8 @@ def by(sizes: Sequence[int]) -> str:
     return "x".join(map(str, sizes))
 
 
-def render_list(entries: Sequence[KernelEntry], *, width: int | None = None, source: bool = False) -> str:
-    """Return the list as a table: name, shape, use, and if asked the citation; lines are cut to ``width`` if given.
+def render_list(entries: Sequence[KernelEntry], *, source: bool = False) -> str:
+    """Return the list as a table: name, shape, use, and if asked the citation.
 
     A family with the name of a fixed table is shown with its first parameter, which selects it.
     """
@@ -60,11 +61,7 @@ def render_list(entries: Sequence[KernelEntry], *, width: int | None = None, sou
         )
         for entry in entries
     ]
-    table = render_table(("name", "shape", "what for", "source")[: 3 + source], rows)
-    if width is None:
-        return table
-    # A wrapped line would break the columns; its end is the least important part.
-    return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in table.splitlines())
+    return render_table(("name", "shape", "what for", "source")[: 3 + source], rows)
 
 
 def _use(entry: KernelEntry) -> str:
@@ -176,7 +173,7 @@ def _grid_lines(rows: Rows) -> list[str]:
 
 def fits(rows: Rows, width: int) -> bool:
     """Whether a grid of numbers of this width fits."""
-    return len(rows[0]) * (width + 1) <= _WIDTH and len(rows) <= 25
+    return len(rows[0]) * (width + 1) <= min(_WIDTH, columns() or _WIDTH) and len(rows) <= 25
 
 
 def tap_texts(rows: Rows) -> list[list[str]]:

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.errors import EXIT_PARTIAL, ConvcliError
 from convcli.pipeline.clipping import clip_messages
+from convcli.pipeline.report import printable
 from convcli.render.messages import say
 
 if TYPE_CHECKING:
     from convcli.pipeline.batch_files import Outcome
 
+#: The bar of a single input comes no sooner than that, in seconds.
+START_S = 0.3
 #: The bar is drawn no more often than that, in seconds.
 REDRAW_S = 0.1
 #: A log gets a line no more often than that, in seconds.
@@ -36,34 +39,26 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._shown and sys.stderr is not None and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as RichProgress
+            from rich.progress import MofNCompleteColumn
 
-            self._bar = RichProgress(
-                TextColumn("convcli"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TaskProgressColumn(show_speed=True),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-                auto_refresh=False,  # no thread beside a batch that forks
-            )
+            self._bar = _make_bar(MofNCompleteColumn())
             self._bar.start()
+            self._task = self._bar.add_task("convcli", total=self._total, rate="")
             self._bar.refresh()
-            self._task = self._bar.add_task("", total=self._total, rate="")
         return self
 
     def advance(self, outcome: Outcome) -> None:
         """Count one outcome."""
+        self.step(outcome.source.label.rpartition("/")[2], failed=outcome.error is not None)
+
+    def step(self, name: str, *, failed: bool) -> None:
+        """Count one of all, by its name."""
         self._done += 1
-        self._n_failed += outcome.error is not None
+        self._n_failed += failed
         if self._bar is not None:
             task = self._bar.tasks[0]
             rate = f"{task.finished_speed or task.speed or 0:.1f}/s"
-            self._bar.update(self._task, advance=1, rate=rate)
+            self._bar.update(self._task, advance=1, rate=rate, description=printable(name))
             # Small files end faster than a terminal can draw: the bar must not slow the batch down.
             if self._done == self._total or time.monotonic() > self._drawn + REDRAW_S:
                 self._bar.refresh()
@@ -91,6 +86,70 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+class JobBar:
+    """A bar for the only input of a run, from when it turns out to take long; its value takes the share that is done.
+
+    Parameters
+    ----------
+    name : str
+        Of the input.
+    n_samples : int
+        Of all outputs together, for the rate.
+    """
+
+    def __init__(self, name: str, n_samples: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._n_samples, self._clock = name, n_samples, clock
+        self._started = self._drawn = clock()
+        self._bar: Any = None
+
+    def __enter__(self) -> Callable[[float], None]:
+        return self._advance
+
+    def _advance(self, share: float) -> None:
+        """Draw the share of the work that is done, at most as often as an eye can follow."""
+        now = self._clock()
+        if now < self._drawn + (START_S if self._bar is None else REDRAW_S):
+            return
+        self._drawn = now
+        if self._bar is None:
+            self._bar = _make_bar()
+            self._bar.start()
+            self._task = self._bar.add_task(printable(self._name), total=1.0, rate="")
+        rate = share * self._n_samples / 1e6 / max(now - self._started, 1e-9)
+        self._bar.update(self._task, completed=share, rate=f"{rate:.3g} M samples/s")
+        self._bar.refresh()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _make_bar(*more: Any) -> Any:
+    """Return Rich's bar: the name of a file, a bar, ``more`` columns, share, rate and the time that is left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    # markup=False: names of files may hold square brackets.
+    name = TextColumn(
+        "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    )
+    return Progress(
+        name,
+        BarColumn(bar_width=16),
+        *more,
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        auto_refresh=False,  # no thread beside a batch that forks
+        expand=True,
+    )
 
 
 class Tally:

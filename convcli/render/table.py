@@ -1,4 +1,4 @@
-"""Tables in plain text and Markdown; each column is as wide as its widest cell.
+"""Tables in plain text and Markdown; each column is as wide as its widest cell, as far as the terminal has room.
 
 Rich draws prettier ones but costs 30 ms at every start; these come out at once and are easy to read back by a script.
 """
@@ -7,8 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from convcli.process.streams import columns
 
-def render_table(headings: Sequence[str], rows: Sequence[Sequence[object]], align: str = "") -> str:
+#: A column of text is not made narrower than this, in letters.
+_NARROWEST = 12
+
+
+def render_table(
+    headings: Sequence[str], rows: Sequence[Sequence[object]], align: str = "", *, width: int | None = None
+) -> str:
     """Return a table as text: headings, a rule, one line per row, two spaces between columns.
 
     Parameters
@@ -19,6 +26,9 @@ def render_table(headings: Sequence[str], rows: Sequence[Sequence[object]], alig
         Cells, turned into text by ``str``.
     align : str, optional
         One letter per column, ``l`` or ``r``; columns past its end are left-aligned.
+    width : int, optional
+        Letters a line may have; those of the terminal if absent, and none are too many for a pipe. Columns of text are
+        made narrower first, their cells on several lines; then the table goes on below, its first column repeated.
 
     Returns
     -------
@@ -50,8 +60,67 @@ def render_table(headings: Sequence[str], rows: Sequence[Sequence[object]], alig
         for i in range(n_title_lines)
     ]
     widths = [max(len(row[i]) for row in title_lines + cells) for i in range(len(headings))]
+    room = width or columns()
+    if room is not None and _total(widths) > room:
+        narrow = _narrowed(widths, [max(len(row[i]) for row in title_lines) for i in range(len(headings))], align, room)
+        if narrow is None and len(headings) > 2:
+            return _in_parts(headings, cells, align, widths, room)
+        widths = narrow or widths
     rule = ["-" * width for width in widths]
-    return "\n".join(_line(row, widths, align) for row in [*title_lines, rule, *cells])
+    lines = [_line(row, widths, align) for row in [*title_lines, rule]]
+    for row in cells:
+        lines += [_line(part, widths, align) for part in _folded(row, widths)]
+    return "\n".join(lines)
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _narrowed(widths: Sequence[int], least: Sequence[int], align: str, room: int) -> list[int] | None:
+    """Return widths that fit, the widest column of text made narrower again and again; None if there is no way."""
+    fitted = list(widths)
+    while _total(fitted) > room:
+        texts = [
+            index
+            for index, size in enumerate(fitted)
+            if align[index : index + 1] != "r" and size > max(_NARROWEST, least[index])
+        ]
+        if not texts:
+            return None
+        fitted[max(texts, key=fitted.__getitem__)] -= 1
+    return fitted
+
+
+def _in_parts(
+    headings: Sequence[str], cells: Sequence[Sequence[str]], align: str, widths: Sequence[int], room: int
+) -> str:
+    """Return a table in parts one below the other, each with the first column and as many others as fit."""
+    parts: list[list[int]] = [[0]]
+    for index in range(1, len(headings)):
+        if len(parts[-1]) > 1 and _total([widths[i] for i in (*parts[-1], index)]) > room:
+            parts.append([0])
+        parts[-1].append(index)
+    aligned = align.ljust(len(headings), "l")
+    return "\n\n".join(
+        render_table(
+            [headings[i] for i in part],
+            [[row[i] for i in part] for row in cells],
+            "".join(aligned[i] for i in part),
+            width=room,
+        )
+        for part in parts
+    )
+
+
+def _folded(cells: Sequence[str], widths: Sequence[int]) -> list[list[str]]:
+    """Return the lines of a row, whose cells may be wider than their columns."""
+    if all(len(cell) <= width for cell, width in zip(cells, widths, strict=True)):
+        return [list(cells)]
+    import textwrap
+
+    folded = [textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, widths, strict=True)]
+    return [[part[line] if line < len(part) else "" for part in folded] for line in range(max(map(len, folded)))]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], align: str) -> str:

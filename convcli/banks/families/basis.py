@@ -7,7 +7,7 @@ import numpy as np
 from convcli.banks.bank import Array, KernelBank, check_taps, pad_to
 from convcli.banks.families.built import built, grid, odd_size, sum_to_one
 from convcli.banks.families.laplace import log_taps
-from convcli.banks.initial import Generator, NumpyGenerator, TorchGenerator, built_layer, initial
+from convcli.banks.initial import INITS, Generator, NumpyGenerator, TorchGenerator, built_layer, initial
 
 
 def _products(rows: Array, names: list[str]) -> KernelBank:
@@ -88,12 +88,18 @@ def random(
     seed: int,
     bias: str,
     rng: str,
+    **others: float | None,
 ) -> KernelBank:
     """Build the starting weights that a convolution of torch has for a seed; ``rng=numpy`` draws others."""
     shape = (out_channels, in_channels, *size)
     layer = f"{out_channels}x{in_channels}x{size[0]}x{size[1]}"
     check_taps(int(np.prod(shape)), f"random {layer}")
     values = {"normal": {"std": std}, "uniform": {"low": -std, "high": std}}.get(init, {})
+    given = {key: value for key, value in others.items() if value is not None}
+    for key in given:
+        if key not in INITS[init]:
+            raise ValueError(f"{key} does nothing to init={init}, which takes {', '.join(INITS[init]) or 'nothing'}")
+    values |= given
     n_biases, offset = 0 if bias == "false" else out_channels, None
     if rng == "numpy":
         generator: Generator = NumpyGenerator(seed)

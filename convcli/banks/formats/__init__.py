@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import KernelError, near_names
+from convcli.process.system import import_optional
 
 if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
@@ -137,10 +138,7 @@ def module_of(name: str) -> Any:
 
 def library(name: str, message: str, hint: str = "pip install 'convcli[formats]'") -> Any:
     """Import an optional library, or raise a :class:`~convcli.errors.KernelError` that tells how to install it."""
-    try:
-        return import_module(name)
-    except ImportError:
-        raise KernelError(message, hint=hint) from None
+    return import_optional(name, KernelError, message, hint=hint)
 
 
 def sniff(path: Path) -> str:
@@ -159,7 +157,7 @@ def sniff(path: Path) -> str:
     try:
         size = path.stat().st_size
         if path.is_dir():
-            raise KernelError(f"{path} is a folder, not a kernel file", path=str(path))
+            raise KernelError(f"{path} is a folder, not a kernel file", hint="name a file in it", path=str(path))
         with path.open("rb") as file:
             head = file.read(4096)
     except OSError as error:

@@ -141,11 +141,12 @@ def read_entry(path: Path, *, entry: str, layout: str | None, with_bias: bool | 
     order: str | None = layout
     if layout is None:
         order = layout_of(name, shape, bias_shape)
-        array, order, said = _torch_axes(name, array, order)
-        notes = (*notes, *said)
         # The usual order has its own notes; Conv1d's is usual in a checkpoint only.
         if order in ("w", "hw", "oihw", "oidhw") or (order == "oiw" and archive.is_plain):
             order = None
+        else:
+            array, order, said = _torch_axes(name, array, order)
+            notes = (*notes, *said)
     short = name.removesuffix(".weight")
     return bank_of_array(
         array,

@@ -19,6 +19,7 @@ from convcli.engine.bands import Scratch
 from convcli.engine.borders import Array
 from convcli.engine.problem import Job, Problem, TapFacts
 from convcli.errors import UsageError
+from convcli.process.system import is_missing, not_loading
 
 #: One multiply-add: many planes or few to add up, many planes apart or few, kernels above 49 × 49.
 DENSE_NS, THIN_NS, DEPTHWISE_NS, FEW_NS, LARGE_NS = 0.0185, 0.024, 0.1, 1.0, 1.0
@@ -38,7 +39,9 @@ def import_torch(what: str) -> Any:
     try:
         import torch
     except ImportError as error:
-        raise UsageError(f"{what} needs torch, which is not installed ({error})", hint="pip install torch") from None
+        if not is_missing(error, "torch"):
+            raise not_loading(error, "torch") from None
+        raise UsageError(f"{what} needs torch, which is not installed", hint="pip install torch") from None
     return torch
 
 
@@ -173,4 +176,5 @@ class Torch(BandAlgorithm):
             maps = torch.nn.functional.conv2d(
                 samples, self.taps, stride=self.job.stride_hw, dilation=self.job.dilation_hw
             )
-            target[...] = maps.cpu().numpy().reshape(target.shape)
+            # Straight into the caller's memory: a copy on the host between them costs as much as the way from the card.
+            torch.from_numpy(target).copy_(maps.reshape(target.shape))

@@ -28,11 +28,14 @@ class MaxPool(Windowed):
         return super().build({"stride": fields["kernel_size"]} | fields, n_axes)
 
     def length(self, axis: int, size: int, pads: Pair) -> int:
-        """Return the output length; refuse padding over half the kernel, as torch does: a window could lie in it."""
+        """Return the output length; refuse padding in which a window could lie."""
         kernel, before, after = self.kernel_size[axis], *pads
-        if max(pads) > kernel // 2:
-            message = f"padding {max(pads)} is more than half of the pooling kernel {kernel}"
-            hint = f"a padding of at most {kernel // 2}, or a pad layer before it"
+        # torch has one number a side and takes half the kernel; words and sides are ours, as in max_pool2d.
+        in_torch = not isinstance(self.padding, str) and all(one == other for one, other in self.padding)
+        most = kernel // 2 if in_torch else window_px(kernel, self.dilation[axis]) - 1
+        if max(pads) > most:
+            much = f"more than half of the pooling kernel {kernel}" if in_torch else f"a whole window of {most + 1}"
+            message, hint = f"padding {max(pads)} is {much}", f"a padding of at most {most}, or a pad layer before it"
             raise GeometryError(message, hint=hint, kernel_px=kernel, pad_px=max(pads))
         step = {"stride": self.stride[axis], "dilation": self.dilation[axis]}
         pad = {"pad_before_px": before, "pad_after_px": after}
@@ -68,7 +71,7 @@ class AvgPool(MaxPool):
 
     kind = "avgpool"
     aliases = ("avg", "averagepool")
-    parameters = ("stride", "padding", "ceil_mode", "count_include_pad")
+    parameters = ("stride", "padding", "dilation", "ceil_mode", "count_include_pad")
     example = "avgpool:2 or avgpool:k=3,s=2,p=1"
 
     def length(self, axis: int, size: int, pads: Pair) -> int:
@@ -84,7 +87,10 @@ class AvgPool(MaxPool):
         import convcli.engine as functions
 
         pool = getattr(functions, f"avg_pool{self.n_axes}d")
-        return pool(inputs[0], self.kernel_size, self.stride, row.padding, self.ceil_mode, self.count_include_pad)
+        how = {"dilation": self.dilation}
+        return pool(
+            inputs[0], self.kernel_size, self.stride, row.padding, self.ceil_mode, self.count_include_pad, **how
+        )
 
 
 class GlobalPool(Layer):

@@ -26,11 +26,8 @@ if TYPE_CHECKING:
     from convcli.images.info import ImageInfo
     from convcli.pipeline.request import ApplyRequest
 
-#: Said where only colour planes run.
-ALPHA_LEFT_OUT = "alpha is left out of the maps; --channels r,g,b,a takes it in"
 
-
-def choose_alpha(request: ApplyRequest, kind: str, bound: BoundBank) -> tuple[str | None, list[str]]:
+def choose_alpha(request: ApplyRequest, info: ImageInfo, kind: str, bound: BoundBank) -> tuple[str | None, list[str]]:
     """Return the treatment of alpha in an image that has it, ``None`` where it is left out; and notes.
 
     Parameters
@@ -41,7 +38,7 @@ def choose_alpha(request: ApplyRequest, kind: str, bound: BoundBank) -> tuple[st
     """
     output_format = request.format or "png"
     if kind != "picture":
-        return None, [ALPHA_LEFT_OUT]
+        return None, [_left_out(info)]
     if request.alpha == "drop":
         return None, []
     if not formats.BY_NAME[output_format].holds_alpha:
@@ -64,7 +61,11 @@ def choose_alpha(request: ApplyRequest, kind: str, bound: BoundBank) -> tuple[st
 def leave_out_alpha(request: ApplyRequest, info: ImageInfo) -> list[str]:
     """Return the note for transforms that run on colour planes only: a stack, or a kernel over frames."""
     is_lost = info.has_alpha and request.channels is None and request.alpha != "drop"
-    return [ALPHA_LEFT_OUT] if is_lost else []
+    return [_left_out(info)] if is_lost else []
+
+
+def _left_out(info: ImageInfo) -> str:
+    return f"alpha is left out of the maps; --channels {','.join(info.plane_names)} takes it in"
 
 
 def with_plain_alpha(bound: BoundBank) -> BoundBank:

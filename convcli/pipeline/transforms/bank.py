@@ -64,7 +64,8 @@ class AnyBank(Transform):
     def weight_bytes(self) -> bytes:
         """Return everything of the bank that decides maps and their names, as bytes for a digest."""
         bank = self.bank
-        words = (bank.shape, bank.bias, bank.kernel_names, bank.combine, bank.reduction, bank.reduction_op)
+        biases, combined = (bank.bias, bank.out_bias), (bank.combine, bank.reduction, bank.reduction_op)
+        words = (bank.shape, biases, bank.kernel_names, combined)
         return repr(words).encode() + bank.weight.tobytes()
 
     @abstractmethod
@@ -242,7 +243,7 @@ class BankPlanner:
         if info.has_alpha and request.channels is None:
             from convcli.pipeline.transforms.alpha import choose_alpha, with_plain_alpha
 
-            alpha, said = choose_alpha(request, kind, bound)
+            alpha, said = choose_alpha(request, info, kind, bound)
             notes += said
             if alpha in ("premultiply", "filter"):
                 selection = select_planes(info.plane_names, None, alpha=True)

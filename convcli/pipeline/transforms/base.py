@@ -91,6 +91,8 @@ class Tools(NamedTuple):
     prepare: Callable[[ConvPlan, NDArray[Any], NDArray[Any] | None], Runner]
     #: Yield the planes of the other frames of a volume.
     other_frames: Callable[[], Iterator[NDArray[Any] | PlaneSource]]
+    #: Called with the share of a pass that was just done.
+    advance: Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -143,12 +143,15 @@ def _with_natures(
 def _nature(taps: NDArray[np.float64], bias: float, spread: float) -> str:
     if is_zero_sum(taps):
         return "zero-sum" if not bias else "biased" if bias > 0 else "other"
-    return "brightness" if abs(taps.sum() / spread - 1) <= KEPT_BRIGHTNESS else "other"
+    with np.errstate(over="ignore", invalid="ignore"):
+        return "brightness" if abs(taps.sum() / spread - 1) <= KEPT_BRIGHTNESS else "other"
 
 
 def is_zero_sum(taps: NDArray[np.float64]) -> bool:
     """Whether taps sum to zero within rounding, relative to their L1 norm."""
-    return bool(abs(taps.sum()) <= ZERO_SUM * np.abs(taps).sum())
+    # Taps near the end of float64: sums that overflow are refused by the engine's plan.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(abs(taps.sum()) <= ZERO_SUM * np.abs(taps).sum())
 
 
 def _divisors(number: int) -> str:
@@ -183,6 +186,15 @@ def _repeat_single_channel(
     return BoundBank(weight=tiled, bias=None, groups=n_groups, maps=maps, n_kernels=n_kernels, depthwise=per_group == 1)
 
 
+def _which_planes(planes: tuple[str, ...], n_channels: int, fits: list[int]) -> str:
+    """Return the flag with which kernels of ``n_channels`` run on other planes or groups."""
+    if fits:
+        return f"--groups {fits[0]}"
+    if len(planes) == 1:
+        return f"--channels {','.join(planes * n_channels)} gives the one plane {n_channels} times"
+    return f"--channels picks planes: {n_channels} or a multiple of it"
+
+
 def _bind_dense(
     weight: NDArray[np.float64], bank: KernelBank, planes: tuple[str, ...], groups: int | None, *, transposed: bool
 ) -> BoundBank:
@@ -209,7 +221,7 @@ def _bind_dense(
                 f"kernel {bank.name} is {n_out}x{n_channels} (out x in channels): {n_groups} groups need "
                 f"{n_groups * n_channels} planes and kernels in multiples of {n_groups}, the image has {n_planes} "
                 f"({','.join(planes)})",
-                hint=f"--groups {fits[0]}" if fits else f"--channels picks planes: {n_channels} or a multiple of it",
+                hint=_which_planes(planes, n_channels, fits),
                 in_channels=n_planes,
                 groups=n_groups,
             )

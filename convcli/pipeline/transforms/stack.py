@@ -110,7 +110,11 @@ class StackTransform(Transform):
         names, request = [name for name, _ in self.wanted], self.request
         samples = whole(planes).astype(request.dtype)
         engine, threads = request.engine, request.threads
-        results = run_stack(self.stack, samples, outputs=names, engine=engine, threads=threads, numbers=self.numbers)
+        total = max(self.shape.macs, 1)
+        how: dict[str, Any] = {"engine": engine, "threads": threads, "numbers": self.numbers}
+        results = run_stack(
+            self.stack, samples, outputs=names, **how, watch=lambda row: tools.advance(row.macs / total)
+        )
         return WholeRun([(span, crop(results[name], request)) for name, span in self.wanted], check=tools.check)
 
 

@@ -226,10 +226,12 @@ class ConvRun:
         step = strip_rows(self._conv, memory // MEMORY_SHARE, n_maps)
         strips = ((top, min(top + step, end)) for top in range(self._top, end, step))
         # Threads for a single strip would cost more than they save.
+        share = min(step / self._height, 1.0)
         if self._tools.threads == 1 or step >= self._height:
             for top, bottom in strips:
                 self._tools.check()
                 yield work(top, bottom)
+                self._tools.advance(share)
             return
 
         def work_on(strip: tuple[int, int]) -> T:
@@ -238,7 +240,9 @@ class ConvRun:
 
         from convcli.pipeline.workers import work_in_order
 
-        yield from work_in_order(strips, work_on, self._tools.threads)
+        for done in work_in_order(strips, work_on, self._tools.threads):
+            yield done
+            self._tools.advance(share)
 
 
 def strip_rows(conv: ConvPlan, most_bytes: int, n_maps: int) -> int:

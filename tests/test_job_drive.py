@@ -1,0 +1,117 @@
+"""The driver of a job ends with every input in one row and every shard committed once, whatever is lost on the way."""
+
+from __future__ import annotations
+
+import tempfile
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convcli.pipeline.job_drive import TRIES, drive
+from convcli.pipeline.objects import Entry, Folder
+from convcli.pipeline.runners.base import Lost
+from convcli.pipeline.shard_run import ShardResult, ShardTask
+from convcli.pipeline.shards import Job, ShardSize, write_job
+
+
+def make_job(n_inputs: int, shard: int) -> Job:
+    folder = Folder(Path(tempfile.mkdtemp()))
+    write_job(folder, [[Entry(f"{number:03}", 1, "") for number in range(n_inputs)]], ShardSize(shard), {})
+    return Job(folder)
+
+
+class Fake:
+    """Does tasks in an order and with losses of its own: those with a poisoned input, and some without a reason."""
+
+    n_workers = 2
+
+    def __init__(self, job: Job, poison: set[str], luck: Callable[[], int]) -> None:
+        self.job, self.poison, self.luck = job, poison, luck
+        self.commits: Counter[int] = Counter()
+
+    def run(self, work: object, tasks: Iterable[ShardTask], *, room: int) -> Iterator[tuple[ShardTask, Any]]:
+        del work
+        assert room == 2 * self.n_workers
+        waiting: list[ShardTask] = []
+        rest = iter(tasks)
+        while True:
+            while len(waiting) < room and (task := next(rest, None)) is not None:
+                waiting.append(task)
+            if not waiting:
+                return
+            task = waiting.pop(self.luck() % len(waiting))
+            yield task, self.answer(task)
+
+    def answer(self, task: ShardTask) -> ShardResult | Lost:
+        luck = self.luck() % 4  # 1: lost before it did anything, 2: lost after the commit
+        entries = self.job.entries(task.shard)[task.first : task.end]
+        if luck == 1 or any(entry.name in self.poison for entry in entries):
+            return Lost("killed")
+        rows = [{"input": entry.name, "output": entry.name} for entry in entries]
+        if not task.is_whole:
+            return ShardResult(len(rows), 0, committed=False, rows=tuple(rows))
+        committed = self.job.commit(task.shard, rows)
+        self.commits[task.shard] += committed
+        return Lost("killed later") if luck == 2 else ShardResult(len(rows), 0, committed=committed)
+
+
+@given(data=st.data(), n_inputs=st.integers(1, 13), shard=st.integers(1, 5))
+def test_every_input_has_one_row(data: st.DataObject, n_inputs: int, shard: int) -> None:
+    job = make_job(n_inputs, shard)
+    names = [f"{number:03}" for number in range(n_inputs)]
+    poison = set(data.draw(st.lists(st.sampled_from(names), max_size=3)))
+    lucks = iter(data.draw(st.lists(st.integers(0, 7), max_size=60)))
+    fake = Fake(job, poison, lambda: next(lucks, 0))
+    results = list(drive(job.place.text, fake, range(job.n_shards)))
+    assert sorted(number for number, _ in results) == list(range(job.n_shards))
+    assert job.committed() == set(range(job.n_shards))
+    rows = list(job.rows())
+    assert [row["input"] for row in rows] == names
+    failed = {str(row["input"]) for row in rows if "error" in row}
+    assert poison <= failed
+    assert sum(result.n_inputs for _, result in results) == n_inputs
+    assert sum(result.n_failed for _, result in results) == len(failed)
+
+
+def test_without_other_losses_only_the_poison_fails() -> None:
+    job = make_job(20, 7)
+    lost: Counter[ShardTask] = Counter()
+
+    class Counting(Fake):
+        def answer(self, task: ShardTask) -> ShardResult | Lost:
+            answer = super().answer(task)
+            lost[task] += isinstance(answer, Lost)
+            return answer
+
+    list(drive(job.place.text, Counting(job, {"009"}, lambda: 0), range(job.n_shards)))
+    assert [row["input"] for row in job.rows() if "error" in row] == ["009"]
+    assert max(lost.values()) == TRIES
+    assert sum(lost.values()) == TRIES * 4  # the shard of 7, and its halves of 3, 2 (or 1) and 1
+
+
+class Trivial:
+    """Does nothing, at once."""
+
+    n_workers = 2
+
+    def run(self, work: object, tasks: Iterable[ShardTask], *, room: int) -> Iterator[tuple[ShardTask, ShardResult]]:
+        del work, room
+        for task in tasks:
+            yield task, ShardResult(1, 0, committed=True)
+
+
+def test_memory_does_not_grow_with_the_number_of_shards() -> None:
+    job = make_job(1, 1)
+    peaks = []
+    for n_shards in (1_000, 30_000):
+        tracemalloc.start()
+        n_done = sum(1 for _ in drive(job.place.text, Trivial(), range(n_shards)))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert n_done == n_shards
+    assert peaks[1] < peaks[0] + 20_000

@@ -1,0 +1,87 @@
+"""Messages that misled, each once: the fact is the fact, and the hint helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import load_image, run_cli, save_image
+from PIL import Image, PngImagePlugin
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> Path:
+    monkeypatch.chdir(tmp_path)
+    save_image(tmp_path / "g.png", rng.integers(0, 256, (12, 15), dtype=np.uint8))
+    save_image(tmp_path / "la.png", rng.integers(0, 256, (12, 15, 2), dtype=np.uint8))
+    (tmp_path / "folder").mkdir()
+    return tmp_path
+
+
+def said(*words: str, code: int) -> str:
+    result = run_cli(*words)
+    assert result.exit_code == code, result.stderr
+    assert len(result.stderr.splitlines()) <= 2
+    return result.stderr
+
+
+@pytest.mark.parametrize("kind", ["profile", "text"])
+def test_a_profile_or_text_that_pillow_does_not_read_is_named(place: Path, kind: str) -> None:
+    size = PngImagePlugin.MAX_TEXT_CHUNK + 1
+    info = PngImagePlugin.PngInfo()
+    if kind == "text":
+        info.add_text("Comment", "x" * size, zip=True)
+    profile = {"icc_profile": bytes(size)} if kind == "profile" else {}
+    Image.new("L", (9, 9)).save(place / "p.png", pnginfo=info, **profile)
+    told = said("apply", "p.png", "-k", "box", code=3)
+    assert "more than 1 MiB of colour profile" in told
+    assert "makes no sense" not in told
+    assert "-strip" in told
+
+
+def test_grey_with_alpha_is_told_its_own_planes(place: Path) -> None:
+    assert "--channels l,a takes it in" in run_cli("apply", "la.png", "-k", "sobel", "--out-dir", "o").ok().stdout
+
+
+def test_a_plane_may_be_named_again(place: Path) -> None:
+    rgb = "[[[[1, 2]], [[3, 4]], [[5, 6]]]]"
+    assert "--channels l,l,l gives the one plane 3 times" in said("apply", "g.png", "-k", rgb, "-o", "o.npy", code=5)
+    run_cli("apply", "g.png", "-k", rgb, "--channels", "l,l,l", "-o", "o.npy").ok()
+    save_image(place / "rgb.png", np.repeat(load_image(place / "g.png")[..., None], 3, axis=2))
+    run_cli("apply", "rgb.png", "-k", rgb, "-o", "rgb.npy").ok()
+    np.testing.assert_array_equal(np.load(place / "o.npy"), np.load(place / "rgb.npy"))
+    told = run_cli("apply", "g.png", "-k", "sobel", "--channels", "l,l", "--out-dir", "o", "--json").ok().json
+    assert [one["name"] for one in told["maps"]] == ["x-l", "y-l", "x-l2", "y-l2"]
+
+
+@pytest.mark.parametrize(("output", "stored"), [("o.npy", False), ("o.pfm", False), ("o.tif", False), ("o.png", True)])
+def test_what_becomes_of_samples_that_are_no_numbers(place: Path, output: str, stored: bool) -> None:
+    import tifffile
+
+    tifffile.imwrite(place / "nan.tif", np.array([[1, np.nan, 3]] * 3, np.float32))
+    told = run_cli("apply", "nan.tif", "-k", "1", "-o", output).ok().stderr
+    assert "3 samples are not a number" in told
+    assert ("taken as 0" in told) == stored
+    if output == "o.npy":
+        assert np.isnan(np.load(place / output)).sum() == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "fact", "hint"),
+    [
+        ("apply g.png -k box -o folder", 2, "-o folder is a folder", "--out-dir folder"),
+        ("apply g.png -k box -o new/", 2, "-o new/ is a folder", "-o new/edges.png"),
+        ("apply g.png -k box -o o.xyz", 2, "-o o.xyz: format 'xyz' is not known", "png"),
+        ("apply g.png -k folder -o o.png", 4, "folder is a folder, not a kernel file", "name a file in it"),
+        ("apply g.png -k folder/ -o o.png", 4, "folder/ is a folder", "name a file in it"),
+        ("apply g.png -k 1e308,1e308 -o o.npy", 2, "maps may reach inf", "smaller numbers"),
+        ("apply g.png -k 1e-310,1e-310 -o o.npy", 2, "they lose their digits", "larger numbers"),
+        ("compare g.png -k 1e-40", 2, "float32 begins at 1.175e-38", "--dtype float64"),
+    ],
+)
+def test_one_fact_and_what_to_do(place: Path, words: str, code: int, fact: str, hint: str) -> None:
+    told = said(*words.split(), code=code).splitlines()
+    assert fact in told[0]
+    assert told[1].startswith("hint: ")
+    assert hint in told[1]
