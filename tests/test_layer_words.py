@@ -123,3 +123,14 @@ def test_a_pool_of_torch_keeps_its_bound(photo):
     result = run_cli("apply", photo, "--layers", "maxpool:3,p=2", "--dry-run")
     assert (result.exit_code, "more than half of the pooling kernel 3" in result.stderr) == (5, True)
     assert "whole window" in run_cli("shape", "1x9x9", "maxpool:3,p=3,0,0,0").stderr
+
+
+def test_multiply_is_a_product_and_weighs_planes():
+    planes = np.random.default_rng(2).normal(size=(4, 5, 6))
+    gated = Stack("globalpool:name=g sigmoid:name=w multiply:from=input+w").run(planes)["output"]
+    gate = 1 / (1 + np.exp(-planes.mean(axis=(1, 2), keepdims=True)))
+    np.testing.assert_allclose(gated, planes * gate, atol=1e-12)
+    squared = Stack("relu:name=r multiply:from=r+r").run(planes)["output"]
+    np.testing.assert_array_equal(squared, np.maximum(planes, 0) ** 2)
+    with pytest.raises(ConvcliError, match="cannot multiply 4x5x6 and 4x2x3"):
+        Stack("maxpool:2,name=m multiply:from=input+m").shape((4, 5, 6))

@@ -55,14 +55,14 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     """
     words, values, run = call
     _refuse_kernels(words)
-    request = parse_request(values)
-    _refuse(request, words, run)
     if run.cluster is not None:
         from convcli.cli.cluster import apply_on_cluster
 
         ending.in_order()
         apply_on_cluster(call)
         return
+    request = parse_request(values)
+    _refuse(request, words, run)
     passed: Counter[str] = Counter()
     sources, single = _find(request, words, run, passed)
     # Before workers are forked: they inherit the limit.
@@ -122,9 +122,10 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
          "--resume also sees what changed"),
         (run.resume and request.is_one_file, "--resume is for batches into --out-dir, not for -o",
          "--layout picture --out-dir DIR"),
-        (run.resume and request.out_url and not run.cluster, "--resume is for local folders",
+        (run.resume and request.out_url, "--resume is for local folders",
          "--cluster local:8, or --skip-existing"),
-        (not run.cluster and (run.shard or run.job), "--shard and --job go with --cluster", "--cluster local:8"),
+        (run.shard or run.job or run.stats, "--shard, --job and --stats go with --cluster",
+         "--cluster local:8"),
         (run.resume and request.in_place, "--resume cannot tell a picture that is changed from one that is not yet",
          "--backup SUFFIX keeps the old files"),
         (run.jobs is not None and run.jobs < 1, f"--jobs {run.jobs} is less than 1",

@@ -8,7 +8,7 @@ from that inference. Where neither knows a shape, the walk ends: the node is nam
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from convcli.geometry.receptive import Step
 from convcli.layers.layer import Layer, Row, Shape
 from convcli.layers.onnx_graph import Tensors, Visit, input_shape_of
 from convcli.layers.onnx_kinds import read_kind, read_step
-from convcli.layers.onnx_windows import WINDOWS, read_window
+from convcli.layers.onnx_windows import WINDOWS, bias_of, read_window
 from convcli.layers.walk import Walk, peak_bytes, with_fields
 from convcli.process.system import import_optional
 
@@ -41,13 +41,17 @@ class Operator(Layer):
 
 
 class Graph(NamedTuple):
-    """The rows of a model, its input's shape, notes, why the walk is partial, if it is, and the graph's own nodes."""
+    """The rows of a model, its input's shape, notes, and why the walk is partial, if it is.
+
+    ``nodes`` are the graph's own; ``makers`` has the row that makes each of their inputs, -1 for the model's input.
+    """
 
     rows: tuple[Row, ...]
     input: Shape
     notes: tuple[str, ...]
     partial: str
     nodes: tuple[Any, ...] = ()
+    makers: Mapping[str, int] = {}
 
     def shape(self) -> Walk:
         """Return every shape and count."""
@@ -103,7 +107,10 @@ def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
         raise KernelError(f"{str(path)!r} has a damaged graph: {type(error).__name__} {str(error)[:80]}") from None
     if not reading.rows:
         raise KernelError(f"{str(path)!r} has no layer that follows from its input")
-    return reading.finish(shape)._replace(nodes=tuple(model.graph.node))
+    nodes = tuple(model.graph.node)
+    makers = {name: reading.makers.get(reading.tensors.root(name)) for node in nodes for name in node.input}
+    found = {name: index for name, index in makers.items() if index is not None}
+    return reading.finish(shape)._replace(nodes=nodes, makers=found)
 
 
 class _Reading:
@@ -193,12 +200,12 @@ class _Reading:
         except ConvcliError as error:
             raise error.within(f"node {visit.label} ({visit.op})") from None
         output = (channels, *sizes)
-        parameters, macs, adds = layer.counts(before[1:], output, groups)
-        if weight and self.tensors.root(weight) not in self.tensors.constants:
-            parameters = 0
-        # A shared weight is stored once: it counts at its first use.
-        elif weight and self._is_again(weight):
-            parameters = 0
+        _, macs, adds = layer.counts(before[1:], output, groups)
+        # Stored numbers count at their first use: networks share weights, and converters share biases.
+        stored = [name for name in (weight, bias_of(visit)) if self.tensors.root(name) in self.tensors.constants]
+        again = [name for name in stored if self._is_again(name)]
+        parameters = sum(prod(self.tensors.shape(name) or (0,)) for name in stored if name not in again)
+        if again:
             self.shared.append(visit.label)
         if inferred is not None and inferred[1:] != output:
             written = ["x".join(map(str, shape)) for shape in (output, inferred[1:])]
@@ -280,7 +287,7 @@ class _Reading:
         notes, partial = list(dict.fromkeys(self.notes)), ""
         if self.shared:
             others = f" and {len(self.shared) - 1} more share" if len(self.shared) > 1 else " shares"
-            notes.append(f"{self.shared[0]}{others} a weight with an earlier layer: counted once")
+            notes.append(f"{self.shared[0]}{others} a weight or a bias with an earlier layer: counted once")
         causes = [(visit, reason) for visit, reason in self.missed if reason]
         if self.missed:
             windows = sum(visit.op in WINDOWS for visit, _ in self.missed)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from convcli.errors import KernelError, UsageError, near_names
-from convcli.layers.kinds.channels import BatchNorm
+from convcli.layers.kinds.channels import BatchNorm, Multiply
 from convcli.layers.kinds.conv import Conv
 from convcli.layers.layer import Layer, Row, Shape
 from convcli.layers.onnx import Graph, Operator, read_onnx
@@ -43,12 +43,14 @@ def stack_of_model(path: Path, *, until: str | None = None, input_shape: Shape |
         row = graph.rows[index]
         node = nodes.get(row.layer.name)
         layer = None if node is None else _runnable(row, node, path)
-        if layer is None:
+        if node is None or layer is None:
             before = [names[each] for each in wanted if each < index]
             hint = f"--until {before[-1]}" if before else "it is the first: nothing runs"
             op = node.op_type if node is not None else "a branch of If, Loop or Scan"
             raise UsageError(f"{path}: {row.layer.label} ({op}) is not run here", hint=hint)
-        inputs = tuple("input" if source < 0 else names[source] for source in row.sources)
+        # A row names each of its sources once; a join may take one of them twice.
+        sources = [graph.makers[name] for name in node.input if name in graph.makers] if layer.joins else row.sources
+        inputs = tuple("input" if source < 0 else names[source] for source in sources)
         layers.append(replace(layer, name=names[index], label=names[index], inputs=inputs))
     if until is None and graph.partial:
         raise UsageError(f"{path}: {graph.partial}", hint=f"--until {names[last]}")
@@ -100,7 +102,9 @@ def _runnable(row: Row, node: Any, path: Path) -> Layer | None:
         stored = zip(("gamma", "beta", "mean", "var"), node.input[1:5], strict=True)
         return _normed(layer, {key: _constant(path, name) for key, name in stored})
     if isinstance(layer, Operator):
-        return _affine(row, node, path)
+        n_axes = len(row.input) - 1
+        is_product = node.op_type == "Mul" and len(row.sources) == 2 and row.input == row.output
+        return Multiply(n_axes=n_axes) if is_product else _affine(row, node, path)
     return layer if node.op_type not in ("Resize", "Upsample") or _repeats(node.op_type, attributes) else None
 
 

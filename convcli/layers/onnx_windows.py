@@ -53,6 +53,12 @@ class OnnxConvTranspose(ConvTranspose):
         return output if output > 0 else super().length(axis, size, pads)
 
 
+def bias_of(visit: Visit) -> str:
+    """Return the name of a node's bias; empty if it has none."""
+    at = _BIASES.get(visit.op, 2)
+    return visit.inputs[at] if WINDOWS[visit.op] and len(visit.inputs) > at else ""
+
+
 def read_window(visit: Visit, before: Shape, taps: Shape | None) -> Layer:
     """Return the layer of a node for the shape that arrives and its weight's, both with the first axis.
 
@@ -89,11 +95,10 @@ def read_window(visit: Visit, before: Shape, taps: Shape | None) -> Layer:
     else:
         kind = OnnxConvTranspose if is_transposed else Conv
         groups = attributes.get("group", 1)
-        bias = _BIASES.get(visit.op, 2)
         # A transposed weight is (in, out/groups, …), an ordinary one (out, in/groups, …).
         values["out_channels"] = taps[1] * groups if is_transposed else taps[0]
         values["in_channels"] = taps[0] if is_transposed else taps[1] * groups
-        values |= {"groups": groups, "bias": len(visit.inputs) > bias and bool(visit.inputs[bias])}
+        values |= {"groups": groups, "bias": bool(bias_of(visit))}
     (layer,) = kind.make(values, n_axes, visit.label)
     from dataclasses import replace
 

@@ -56,6 +56,8 @@ def parse_format(text: str, flag: str) -> str:
     ('jpeg', 'ppm')
     """
     name = word(text, flag).lstrip(".")
+    if name.partition(":")[0] == "tar":
+        raise UsageError(f"{flag} tar holds the outputs of a shard", hint="--cluster local:8, or convcli job plan")
     row = formats.BY_SUFFIX.get(f".{name}")
     return choice(row.name if row else name, flag, formats.WRITTEN)
 

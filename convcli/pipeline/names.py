@@ -56,6 +56,8 @@ class InputFile(NamedTuple):
         ImageError
             It has another ETag than :attr:`etag`.
         """
+        if self.data:  # of standard input, or of a tar
+            return self.data
         if self.url:
             from convcli.pipeline.staging import local_copy
 
@@ -72,6 +74,11 @@ class InputFile(NamedTuple):
         if self.etag and etag not in ("", self.etag):
             raise ImageError("it has changed since it was listed", hint="run it again, or plan another job")
         return path
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it has to be copied from a store before it can be read."""
+        return bool(self.url) and not self.data
 
     @property
     def label(self) -> str:

@@ -6,7 +6,7 @@ A :class:`Planner` is made once a batch: it loads the bank or the stack and answ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ class Plan:
     alpha: str | None
     outputs: tuple[OutputFile, ...]
     notes: tuple[str, ...]
-    frames: tuple[Plan, ...] = ()
+    frames: Sequence[Plan] = ()
     keeps_report: bool = False
     replaces: Mapping[Path, FileState] = field(default_factory=dict)
 
@@ -95,7 +95,7 @@ class Plan:
     @property
     def uses_torch(self) -> bool:
         """Whether running it may load torch, of which one copy is enough."""
-        return any(one.transform.uses_torch for one in self.frames or (self,))
+        return self.transform.uses_torch
 
     @property
     def report_path(self) -> Path | None:
@@ -162,11 +162,16 @@ class Planner:
         part = self._kinds[request].plan(source.label, info)
         return self._finish(request, source, info, part._replace(notes=(*notes, *part.notes)))
 
-    def plan_volume(self, source: InputFile, infos: list[ImageInfo], frames: tuple[int, ...]) -> Plan | None:
-        """Plan a 3-D bank on frames of a file from their headers; None for transforms that run on each frame."""
+    @property
+    def is_volume(self) -> bool:
+        """Whether a 3-D bank runs over the frames of a file, which other transforms run on one by one."""
         bank = self._kind.bank
-        if bank is None or bank.weight.ndim != 5:
-            return None
+        return bank is not None and bank.weight.ndim == 5
+
+    def plan_volume(self, source: InputFile, infos: list[ImageInfo], frames: tuple[int, ...]) -> Plan:
+        """Plan a 3-D bank on frames of a file from their headers."""
+        bank = self._kind.bank
+        assert bank is not None
         from convcli.pipeline.transforms.volume import plan_volume
 
         request, _ = follow(self.request, source, infos[0])

@@ -238,11 +238,13 @@ def input_cells(job: Job, box_hw: tuple[int, int]) -> list[Cell]:
     if pictured:
         picture = np.rint(np.clip(photo / white, 0, 1) * 255).astype(np.uint8)
         cells = [Cell(_enlarged(np.moveaxis(picture, 0, -1), box_hw), (name, span(low.min(), high.max())))]
-    if not pictured:
+    else:
         cells = [Cell(draw_numbers(photo[0], Scale(0, white, "gray"), *box_hw), (name, span(low[0], high[0])))]
     if plan.selection == everything and len(everything.names) == 1:
         return cells
-    used, low, high = _shrunk(view_planes(planes, plan.selection, white=white), box_hw)
+    used = photo
+    if plan.selection != everything:
+        used, low, high = _shrunk(view_planes(planes, plan.selection, white=white), box_hw)
     for plane, least, most, plane_name in zip(used, low, high, plan.selection.names, strict=True):
         cells.append(
             Cell(draw_numbers(plane, Scale(0, white, "gray"), *box_hw), (f"{plane_name}  {span(least, most)}",))
@@ -260,6 +262,7 @@ def _shrunk(planes: NDArray[Any] | PlaneSource, box_hw: tuple[int, int]) -> tupl
     for top in range(0, height, step):
         bottom = min(top + step, height)
         band = planes[:, top:bottom] if isinstance(planes, np.ndarray) else planes.rows(top, bottom)
+        band = np.ascontiguousarray(band)  # samples of a picture lie plane beside plane
         blocks.add(*blocks.reduce(band, top))
         lows.append(band.min(axis=(1, 2)))
         highs.append(band.max(axis=(1, 2)))

@@ -7,6 +7,6 @@ WORDS = {
     "pool": ("maxpool", "avgpool", "globalpool"),
     "activations": ("relu", "sigmoid", "silu", "hardswish", "gelu"),
     "arrange": ("pad", "upsample", "shuffle"),
-    "channels": ("batchnorm", "combine", "concat", "add", "subtract"),
+    "channels": ("batchnorm", "combine", "concat", "add", "subtract", "multiply"),
 }
 NAMES = sum(WORDS.values(), ())

@@ -125,6 +125,22 @@ class Subtract(Add):
         return reduce(lambda total, planes: total - planes, inputs)
 
 
+class Multiply(Add):
+    """The product of several inputs; single samples weigh whole planes, as in squeeze-and-excitation."""
+
+    kind = "multiply"
+    aliases = ("mul",)
+
+    def check_same(self, shapes: Sequence[Shape], parts: Sequence[Shape]) -> None:
+        """Raise if ``parts`` differ, weights of planes apart."""
+        weights = (shapes[0][0], *(1,) * (len(shapes[0]) - 1))
+        super().check_same(shapes, [part for part in parts if part != weights] or parts)
+
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
+        """Return the product."""
+        return reduce(lambda total, planes: total * planes, inputs)
+
+
 class Concat(Add):
     """The channels of several inputs, one behind the other."""
 
