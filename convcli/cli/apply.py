@@ -53,6 +53,7 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         With 7 if some inputs of several failed.
     """
     words, values, run = call
+    _refuse_kernels(words)
     if run.cluster is not None:
         from convcli.cli.cluster import apply_on_cluster
 
@@ -85,6 +86,16 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         finish_single(outcome, request, run)
     else:
         _finish_batch(batch, run_batch(batch, **options), request, call)
+
+
+def _refuse_kernels(words: Sequence[str]) -> None:
+    """Refuse inputs that are no files but names of kernels: ``-k`` takes one name, not all behind it."""
+    for word in words:
+        if word.replace("-", "").isalnum() and not os.path.lexists(word):
+            from convcli.banks.library import is_known
+
+            if is_known(word):
+                raise UsageError(f"there is no file {word!r}; a kernel has that name", hint=f"-k {word}")
 
 
 def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:

@@ -124,6 +124,8 @@ def read_list(name: str, *, null: bool, allow_empty: bool = False) -> list[str]:
         data = read_input() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise ImageError(f"--files-from {name}: {error.strerror}", hint="a text file of names, or -") from None
+    if (row := formats.sniff(data[:16])) is not None and b"\0" in data:
+        raise UsageError(f"--files-from {name} is a picture ({row.name}), not a list", hint=f"convcli apply {name}")
     # Without this check a list from find -print0 would be read as a single absurd name.
     if not null and b"\0" in data:
         raise UsageError(f"--files-from {name} holds NUL characters", hint="-0 where names end in NUL")
