@@ -22,6 +22,7 @@ from convcli.process.ending import EXIT_INTERRUPTED
 from convcli.render.messages import interrupted_json, say
 from convcli.render.progress import Progress
 
+#: Where ``apply --cluster`` keeps its job.
 JOB_FOLDER = ".convcli-job"
 
 
@@ -43,6 +44,7 @@ def apply_on_cluster(call: ApplyCall) -> None:
         With 7 if some inputs failed, with 130 after Ctrl-C.
     """
     words, flags, run = call
+    # Reports of inputs stay on the workers: the client sees counts and commits only.
     refuse([
         (run.dry_run, "--dry-run does nothing with --cluster", "convcli job plan, and look at its folder"),
         (run.report, "--report does nothing with --cluster", "convcli job report JOB -o rows.csv"),
@@ -52,6 +54,7 @@ def apply_on_cluster(call: ApplyCall) -> None:
     listed = read_list(run.files_from, null=run.null) if run.files_from else []
     batch = Batch(words, flags, listed, run.recursive, run.stats or "jsonl")
     place = run.job or _usual_place(batch)
+    # An interrupted plan has lists and no job.json: there is nothing to resume, and it is refused below.
     if run.resume and open_objects(place).exists("job.json"):
         job = resume_job(open_objects(place), batch)
     else:
@@ -72,6 +75,7 @@ def apply_on_cluster(call: ApplyCall) -> None:
 
 def _usual_place(batch: Batch) -> str:
     """Return the folder of a job: within its outputs, or beside its one output."""
+    # Hidden: a search of the outputs passes over it.
     if batch.is_tiled:
         output = Path(str(batch.flags["output"]))
         return str(output.with_name(f"{JOB_FOLDER}-{output.name}"))
