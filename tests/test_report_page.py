@@ -142,7 +142,7 @@ def test_the_window_on_the_photo_is_where_torch_finds_a_gradient(small: Path) ->
 
 @needs_chromium
 @pytest.mark.parametrize(
-    "flags", [["-k", "sobel"], ["--stack", "stem.toml"], ["-k", "leung-malik"]], ids=lambda f: f[1]
+    "flags", [["-k", "sobel"], ["--stack", "stem.toml"], ["-k", "log:sigma=3"]], ids=lambda f: f[1]
 )
 def test_the_page_loads_nothing_in_either_scheme_and_on_a_phone(
     browser: Page, flags: list[str], tmp_path: Path, photo: Path

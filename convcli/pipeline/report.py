@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from convcli.layers.data import row_as_dict
 from convcli.version import __version__
 
 if TYPE_CHECKING:
@@ -100,6 +99,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     Keys are the words of the flags; shapes are channels, (frames,) rows, columns.
     """
     from convcli.engine import loops
+    from convcli.layers.data import row_as_dict
 
     info, parts = plan.info, plan.transform.describe()
     return {

@@ -6,7 +6,7 @@ from collections.abc import ItemsView, Iterator, KeysView, Sequence, ValuesView
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from convcli.errors import UsageError
+from convcli.errors import UsageError, is_url
 
 if TYPE_CHECKING:
     from convcli.pipeline.plan import Plan
@@ -36,8 +36,9 @@ class Report(dict[str, Any]):
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Files that were written, without the report beside them."""
-        return tuple(Path(one["path"]) for one in self["outputs"])
+        """Files that were written, without the report beside them; objects of a store are under ``outputs``."""
+        paths = (one["path"] for one in self["outputs"])
+        return tuple(Path(path) for path in paths if path != "-" and not is_url(path))
 
     @property
     def output_shape(self) -> tuple[int, ...]:
