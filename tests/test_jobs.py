@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
@@ -22,9 +23,10 @@ from hypothesis import strategies as st
 
 from convcli.banks.load import load_bank
 from convcli.errors import ConvcliError, ImageError, UsageError
+from convcli.pipeline.job_facts import decode, encode
 from convcli.pipeline.jobs import summarise
 from convcli.pipeline.objects import Entry, Folder
-from convcli.pipeline.shard_run import ShardTask, decode, encode, run_shard
+from convcli.pipeline.shard_run import ShardTask, run_shard
 from convcli.pipeline.shards import Job, ShardSize, cut, parse_shard_size
 
 
@@ -319,3 +321,69 @@ def test_totals_count_inputs_and_files_once() -> None:
     rows = [{"input": "a", "output": "s", **row}, {"input": "a", "output": "s", **row}, {"input": "b", "error": "x"}]
     totals = summarise(iter(rows))
     assert (totals["inputs_done"], totals["inputs_failed"], totals["maps"], totals["bytes"]) == (1, 1, 2, 5)
+
+
+def members(folder: Path) -> dict[str, bytes]:
+    """Return the files of all tars of a folder, by their names."""
+    found = {}
+    for path in sorted(folder.glob("*.tar")):
+        with tarfile.open(path) as archive:
+            found |= {one.name: archive.extractfile(one).read() for one in archive}
+    return found
+
+
+def test_a_shard_is_one_tar_in_the_naming_of_webdataset(photos: Path, tmp_path: Path) -> None:
+    (photos / "bad.png").write_text("no picture")
+    job = plan(tmp_path, photos, "--format", "tar", "--stats", "parquet")
+    assert run_cli("job", "run", job, "-q").exit_code == 7
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{n:08}.tar" for n in range(3)]
+    found = {name: data for name, data in members(tmp_path / "out").items() if name.endswith(".png")}
+    name = "{dir}/{stem}%2E{suffix}.{bank}.{kernel}-{channel}.{ext}"
+    local = tmp_path / "local"
+    run_cli("apply", photos, "-r", "-k", "sobel", "--out-dir", local, "--name", name, "-q")
+    assert found == pictures(local)
+    # A key ends at the first dot of the file name (WebDataset), and tells a.png and a.bmp apart.
+    keys = {name.rpartition("/")[0] + "/" + name.rpartition("/")[2].partition(".")[0] for name in found}
+    assert len(keys) == 5
+    rows = rows_of(job)
+    assert {str(row["member"]): row["digest"] for row in rows if "member" in row} == {
+        name: hashlib.blake2b(data, digest_size=16).hexdigest() for name, data in found.items()
+    }
+    [failed] = [row for row in rows if "error" in row]
+    assert failed["input"] == "bad.png"
+    totals = summarise(iter(rows))
+    assert totals["bytes"] == sum(map(len, found.values()))
+    before = (tmp_path / "out" / "00000001.tar").read_bytes()
+    (job / "done" / "00000001.parquet").unlink()
+    run_cli("job", "run", job, "-q")
+    after = (tmp_path / "out" / "00000001.tar").read_bytes()
+    assert [len(after), members(tmp_path / "out").keys()] == [len(before), members(tmp_path / "out").keys()]
+
+
+def test_pictures_in_a_tar_are_inputs(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with tarfile.open(tmp_path / "in" / "photos.tar", "w") as archive:
+        archive.add(photos, "all")
+    (tmp_path / "in" / "broken.tar").write_bytes(b"x" * 2000)
+    job = plan(tmp_path, tmp_path / "in")
+    assert run_cli("job", "run", job, "-q").exit_code == 7
+    name = "{dir}/{stem}.{suffix}_{bank}/{kernel}-{channel}.{ext}"
+    run_cli("apply", photos, "-r", "-k", "sobel", "--out-dir", tmp_path / "local", "--name", name).ok()
+    assert pictures(tmp_path / "out" / "photos.tar" / "all") == pictures(tmp_path / "local")
+    assert sorted({str(row["input"]) for row in rows_of(job)})[:2] == ["broken.tar", "photos.tar/all/a.bmp"]
+    assert [row["input"] for row in rows_of(job) if "error" in row] == ["broken.tar"]
+
+
+def test_tar_and_parquet_are_for_jobs(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for flags in (["--format", "tar"], ["--stats", "parquet"], ["--shard", "5"], ["--job", "x"]):
+        result = run_cli("apply", photos, "-k", "box", "--out-dir", tmp_path / "o", *flags)
+        assert result.exit_code == 2
+        assert "--cluster" in result.stderr
+    words = ["job", "plan", tmp_path / "j", photos, "-k", "box", "--out-dir", tmp_path / "o"]
+    assert "--name" in run_cli(*words, "--format", "tar", "--name", "{dir}/{file}/{kernel}.{ext}").stderr
+    assert (
+        "tar:xyz" in run_cli(*words, "--format", "tar:xyz").stderr
+        or "xyz" in run_cli(*words, "--format", "tar:xyz").stderr
+    )
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "convcli[parquet]" in run_cli(*words, "--stats", "parquet").stderr

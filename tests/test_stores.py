@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 from functools import partial
@@ -70,8 +72,6 @@ def test_one_picture_a_kernel_and_a_report_in_a_store(bucket: str, photo: Path, 
 
 
 def _npz(**arrays: np.ndarray) -> bytes:
-    import io
-
     file = io.BytesIO()
     np.savez(file, **arrays)
     return file.getvalue()
@@ -134,6 +134,28 @@ def test_a_job_in_a_store_makes_the_bytes_of_a_local_batch(
     written = b"".join([*objects(f"{bucket}/job").values(), *objects(f"{bucket}/out", ".json").values()])
     assert b"a-secret-nobody-may-see" not in written
     assert len(written) > 1000
+
+
+def test_tars_and_folders_of_chunks_go_into_a_store(bucket: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr", reason="the extra zarr is not installed")
+    put_photos(f"{bucket}/in", rng, tmp_path / "in")
+    for form in ("tar:npy", "zarr"):
+        place = f"{bucket}/{form[:3]}"
+        words = ["job", "plan", f"{place}-job", f"{bucket}/in", "-k", "sobel", "--out-dir", place, "--format", form]
+        run_cli(*words, "-q").ok()
+        run_cli("job", "run", f"{place}-job", "-q").ok()
+    [tar] = objects(f"{bucket}/tar").values()
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        packed = np.load(io.BytesIO(archive.extractfile("sub/a%2Epng.sobel.x-r.npy").read()))
+    inside = "sub/a.png_sobel/x-r.zarr"
+    for name, data in objects(f"{bucket}/zar/{inside}").items():
+        path = tmp_path / "copy.zarr" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    np.testing.assert_array_equal(zarr.open(tmp_path / "copy.zarr")["0"], packed)
+    words = ["apply", f"{bucket}/in/a.png", "-k", "sobel", "-o", f"{bucket}/o.zarr"]
+    run_cli(*words).ok()
+    assert f"{bucket}/o.zarr exists" in run_cli(*words).stderr
 
 
 def test_a_store_creates_once_and_lists_page_by_page(bucket: str) -> None:

@@ -21,7 +21,6 @@ from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
 from convcli.pipeline.places import open_objects, split_url
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
-from convcli.pipeline.search import count_passed
 from convcli.process import ending, streams
 from convcli.process.limits import raise_file_limit
 from convcli.render.messages import complain, say, tell
@@ -54,14 +53,15 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         With 7 if some inputs of several failed.
     """
     words, values, run = call
-    request = parse_request(values)
-    _refuse(request, words, run)
+    _refuse_kernels(words)
     if run.cluster is not None:
         from convcli.cli.cluster import apply_on_cluster
 
         ending.in_order()
         apply_on_cluster(call)
         return
+    request = parse_request(values)
+    _refuse(request, words, run)
     passed: Counter[str] = Counter()
     sources, single = _find(request, words, run, passed)
     # Before workers are forked: they inherit the limit.
@@ -88,6 +88,16 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         _finish_batch(batch, run_batch(batch, **options), request, call)
 
 
+def _refuse_kernels(words: Sequence[str]) -> None:
+    """Refuse inputs that are no files but names of kernels: ``-k`` takes one name, not all behind it."""
+    for word in words:
+        if word.replace("-", "").isalnum() and not os.path.lexists(word):
+            from convcli.banks.library import is_known
+
+            if is_known(word):
+                raise UsageError(f"there is no file {word!r}; a kernel has that name", hint=f"-k {word}")
+
+
 def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
     loose = [word for word in words if request.layers is not None and _is_layer(word)]
     is_report = run.report is None or Path(run.report).suffix in (".json", ".md", ".csv", ".html")
@@ -111,9 +121,10 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
          "--resume also sees what changed"),
         (run.resume and request.is_one_file, "--resume is for batches into --out-dir, not for -o",
          "--layout picture --out-dir DIR"),
-        (run.resume and request.out_url and not run.cluster, "--resume is for local folders",
+        (run.resume and request.out_url, "--resume is for local folders",
          "--cluster local:8, or --skip-existing"),
-        (not run.cluster and (run.shard or run.job), "--shard and --job go with --cluster", "--cluster local:8"),
+        (run.shard or run.job or run.stats, "--shard, --job and --stats go with --cluster",
+         "--cluster local:8"),
         (run.resume and request.in_place, "--resume cannot tell a picture that is changed from one that is not yet",
          "--backup SUFFIX keeps the old files"),
         (run.jobs is not None and run.jobs < 1, f"--jobs {run.jobs} is less than 1",
@@ -149,6 +160,8 @@ def _find(
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
         say_each([f"{outputs} not read again (first {own[0]}); another --out-dir reads them"], "note")
     if passed and not run.quiet:
+        from convcli.pipeline.search import count_passed
+
         say_each([f"not read: {count_passed(passed)}"], "note")
     if request.is_one_file and len(sources) > 1:
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"

@@ -50,7 +50,7 @@ def apply_on_cluster(call: ApplyCall) -> None:
         (not run.job and "out_dir" not in flags, "a job needs a folder for its outputs", "--out-dir DIR"),
     ])  # fmt: skip
     listed = read_list(run.files_from, null=run.null) if run.files_from else []
-    batch = Batch(words, flags, listed, run.recursive)
+    batch = Batch(words, flags, listed, run.recursive, run.stats or "jsonl")
     place = run.job or join(str(flags["out_dir"]).rstrip("/"), JOB_FOLDER)
     if run.resume and open_objects(place).exists("job.json"):
         job = resume_job(open_objects(place), batch)

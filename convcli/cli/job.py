@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
     summary = "Cut a batch into shards that any scheduler can run."
     group = typer.Typer(name="job", no_args_is_help=True, rich_markup_mode=None, help=summary)
     # Options that decide the results, and those that find the inputs.
-    keys = {*ApplyRequest._fields, "recursive", "files_from", "null", "quiet", "json", "shard"}
+    keys = {*ApplyRequest._fields, "recursive", "files_from", "null", "quiet", "json", "shard", "stats"}
     group.command(name="plan")(with_options(plan, keys))
     group.command(name="run")(run)
     group.command(name="status")(status)
@@ -50,7 +50,7 @@ def plan(
     words, values, how = make_call(inputs, flags)
     size = parse_shard_size(how.shard or "1000,256M")
     listed = read_list(how.files_from, null=how.null) if how.files_from else []
-    planned = plan_job(open_objects(job), Batch(words, values, listed, how.recursive), size)
+    planned = plan_job(open_objects(job), Batch(words, values, listed, how.recursive, how.stats or "jsonl"), size)
     facts, last = planned.facts, planned.n_shards - 1
     if how.json:
         typer.echo(to_json({"inputs": facts["inputs"], "bytes": facts["bytes"], "shards": planned.n_shards}))

@@ -32,7 +32,8 @@ def open_animation(
         As for :func:`convcli.images.open_picture`, of one frame.
     n_frames : int
     durations_ms : sequence of float or None
-        How long each frame is shown; a tenth of a second where unknown. TIFF pages have none.
+        How long each frame is shown; a tenth of a second where unknown. A list may grow until the file is closed. TIFF
+        pages have none.
     loop : int, optional
         How often it is played; 0 is for ever, None once.
 
@@ -51,12 +52,10 @@ def open_animation(
     if not is_tiff and picture.depth != "8":
         raise OutputError(f"an animated {name} has 8 bits a sample", hint="--depth 8, or --format tiff")
     picture = picture.checked()
-    # One for each frame, however many are known.
-    times = [*durations_ms, *[None] * n_frames][:n_frames]
     with opened_target(target) as file:
         if is_tiff:
             encoder: Encoder = open_tiff(file.file, picture, n_pages=n_frames)
         else:
-            encoder = PillowWriter(file.file, picture, times, loop)
+            encoder = PillowWriter(file.file, picture, durations_ms, loop)
         # Pillow takes all frames at once.
         return PictureWriter(file, encoder, streams=is_tiff and file.is_seekable)

@@ -76,7 +76,8 @@ class PillowWriter:
 
     def _save_frames(self, buffer: io.BytesIO, frames: list[PillowImage.Image], options: dict[str, Any]) -> None:
         """Encode an animation; Pillow joins frames that equal the one before."""
-        times = [stored_ms(self._format, ms) for ms in self._durations or ()]
+        known = [*(self._durations or ()), *[None] * len(frames)]
+        times = [stored_ms(self._format, ms) for ms in known[: len(frames)]]
         plays = 1 if self._loop is None else min(self._loop, BY_NAME[self._format].most_plays)
         loop = {"gif": {"loop": max(plays - 1, 0)} if plays != 1 else {}, "avif": {}}  # a GIF counts repetitions
         options |= {"save_all": True, "append_images": frames[1:], "duration": times}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from convcli.errors import UsageError
 from convcli.images import formats
@@ -11,6 +12,9 @@ from convcli.images.losses import timing_notes
 from convcli.pipeline.names import InputFile
 from convcli.pipeline.outputs import OutputFile, choose_depth, output_notes
 from convcli.pipeline.plan import Plan
+
+if TYPE_CHECKING:
+    from convcli.images.info import ImageInfo
 
 #: Properties that frames of one picture share, by their word in messages.
 _IN_COMMON: dict[str, Callable[[Plan], object]] = {
@@ -24,38 +28,109 @@ _IN_COMMON: dict[str, Callable[[Plan], object]] = {
 }
 
 
-def join_frames(source: InputFile, plans: list[Plan]) -> list[Plan]:
-    """Return one plan for all frames where they make one picture file, else the plans as they are.
+#: Headers that are read to plan. Later frames are taken to be like them and compared when they are read,
+#: so that planning takes no longer for a file of 100,000 frames.
+MOST_HEADERS = 1000
+
+
+class Frames(Sequence[Plan]):
+    """Plans of the frames of a joined picture: frames of one kind share a plan but for their number.
 
     Parameters
     ----------
+    kinds : sequence of Plan
+        A plan for each kind of frame; the first frame is of the first kind.
+    which : sequence of int
+        Kinds of the frames whose headers were read; the others are like the last of them.
+    numbers : sequence of int
+        Places of the frames in the file.
+    """
+
+    def __init__(self, kinds: Sequence[Plan], which: Sequence[int], numbers: Sequence[int]) -> None:
+        self._kinds, self._which, self._numbers = kinds, which, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: int) -> Plan:  # type: ignore[override]
+        number = self._numbers[index]  # which ends an iteration
+        plan = self._kinds[self._which[index] if index < len(self._which) else self._which[-1]]
+        return replace(plan, source=plan.source._replace(frame=number))
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether the headers of all frames were read."""
+        return len(self._which) == len(self._numbers)
+
+    def check(self, index: int, info: ImageInfo) -> bool:
+        """Return whether the header of a frame was planned; refuse one that was not and is unlike the first.
+
+        Raises
+        ------
+        UsageError
+            Its header says something else.
+        """
+        if index < len(self._which):
+            return True
+        first = self._kinds[0].info
+        pairs = [("size", f"{one.width_px}x{one.height_px}") for one in (first, info)]
+        for word, found in (("planes", "plane_names"), ("type", "dtype"), ("white", "white")):
+            pairs += [(word, getattr(one, found)) for one in (first, info)]
+        for (word, wanted), (_, found) in zip(pairs[::2], pairs[1::2], strict=True):
+            if found != wanted:
+                raise UsageError(
+                    f"frame {self._numbers[index]} has {word} {found}, frame {self._numbers[0]} {wanted}",
+                    hint=f"--frames {self._numbers[0]}-{self._numbers[index - 1]} takes those before it",
+                )
+        return False
+
+
+def plan_frames(
+    plan_one: Callable[[InputFile, ImageInfo], Plan],
+    source: InputFile,
+    numbers: Sequence[int],
+    headers: Callable[[Sequence[int]], list[ImageInfo]],
+) -> list[Plan]:
+    """Plan the frames of a file: as one where they make one picture file, else each by itself.
+
+    Parameters
+    ----------
+    plan_one : callable
+        Plans one frame from its header.
     source : InputFile
         The file that the frames are of.
-    plans : list of Plan
-        One a frame.
+    numbers : sequence of int
+        Frames, from 0.
+    headers : callable
+        Reads the headers of some of them.
 
     Raises
     ------
     UsageError
         One file is wanted and cannot hold the frames.
     """
-    if len(plans) < 2:
-        return plans
+    infos = headers(numbers[:MOST_HEADERS])
+    kinds: dict[ImageInfo, int] = {}
+    which = [kinds.setdefault(info._replace(duration_ms=None), len(kinds)) for info in infos]
+    firsts = [which.index(kind) for kind in range(len(kinds))]
+    plans = [plan_one(source._replace(frame=numbers[index]), infos[index]) for index in firsts]
     request = plans[0].request
     to_file = request.output is not None or request.to_stdout or request.in_place
+    note = ""
     # Maps, sheets and --name templates make a file for each frame: only plain pictures are joined.
-    if not to_file and (plans[0].outputs[0].kind != "picture" or request.name is not None):
-        return plans
-    obstacle = _obstacle(plans)
-    if obstacle is None:
-        return [_join(source, plans)]
-    if to_file:
-        raise UsageError(
-            f"{len(plans)} frames do not go into one file: {obstacle}",
-            hint=f"--frames {plans[0].source.frame or 0} takes one of them, --out-dir DIR makes files of each",
-        )
-    note = f"a file for each of {len(plans)} frames: {obstacle}"
-    return [replace(plan, notes=(*plan.notes, note)) for plan in plans]
+    if len(numbers) > 1 and (to_file or (plans[0].outputs[0].kind == "picture" and request.name is None)):
+        obstacle = _obstacle(plans)
+        if obstacle is None:
+            return [_join(source, plans, which, numbers, [info.duration_ms for info in infos])]
+        if to_file:
+            raise UsageError(
+                f"{len(numbers)} frames do not go into one file: {obstacle}",
+                hint=f"--frames {numbers[0]} takes one of them, --out-dir DIR makes files of each",
+            )
+        note = f"a file for each of {len(numbers)} frames: {obstacle}"
+    infos += headers(numbers[MOST_HEADERS:]) if len(numbers) > MOST_HEADERS else []
+    each = [plan_one(source._replace(frame=number), info) for number, info in zip(numbers, infos, strict=True)]
+    return [replace(plan, notes=(*plan.notes, note)) for plan in each] if note else each
 
 
 def _obstacle(plans: list[Plan]) -> str | None:
@@ -88,8 +163,14 @@ def _joined_format(plans: list[Plan]) -> str:
     return own if plan.request.format is None and keeps else plan.outputs[0].format
 
 
-def _join(source: InputFile, plans: list[Plan]) -> Plan:
-    """Return the frames as one plan with one output."""
+def _join(
+    source: InputFile,
+    plans: list[Plan],
+    which: Sequence[int],
+    numbers: Sequence[int],
+    durations_ms: Sequence[float | None],
+) -> Plan:
+    """Return frames of one or several kinds as one plan with one output."""
     first, output_format = plans[0], _joined_format(plans)
     old = first.outputs[0]
     path = old.path
@@ -101,14 +182,17 @@ def _join(source: InputFile, plans: list[Plan]) -> Plan:
     # The depth was chosen for a file of one frame, perhaps in another format: choose it again.
     depth = choose_depth(first.request, first.info, "picture", output_format) if output_format == "tiff" else "8"
     joined = old._replace(path=path, format=output_format, depth=depth)
-    frames = tuple(replace(plan, outputs=(joined,), notes=_notes(plan, joined)) for plan in plans)
-    # Frames mostly have the same notes; a dict keeps their order, a set would not.
-    notes = dict.fromkeys(note for frame in frames for note in frame.notes)
-    timing = timing_notes(output_format, [plan.info.duration_ms for plan in plans], first.info.loop)
-    n_other = sum(_kept(plan) != _kept(first) for plan in plans)
-    other = [f"{n_other} frames have another ICC profile, DPI or EXIF than the first, whose are written"]
-    own = (*notes, f"{len(plans)} frames, each by itself", *timing, *(other if n_other else ()))
-    return replace(first, source=source, outputs=(joined,), notes=own, frames=frames)
+    kinds = [replace(plan, outputs=(joined,), notes=_notes(plan, joined)) for plan in plans]
+    frames = Frames(kinds, which, numbers)
+    # Kinds mostly have the same notes; a dict keeps their order, a set would not.
+    notes = [*dict.fromkeys(note for kind in kinds for note in kind.notes), f"{len(numbers)} frames, each by itself"]
+    if frames.is_planned:
+        notes += timing_notes(output_format, durations_ms, first.info.loop)
+    else:
+        notes.append(f"planned from the first {len(which):,} frames: the others are compared when they are read")
+    if n_other := sum(_kept(plans[kind]) != _kept(first) for kind in which):
+        notes.append(f"{n_other} frames have another ICC profile, DPI or EXIF than the first, whose are written")
+    return replace(first, source=source, outputs=(joined,), notes=tuple(notes), frames=frames)
 
 
 def _kept(plan: Plan) -> tuple[object, ...]:

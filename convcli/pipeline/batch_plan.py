@@ -12,6 +12,7 @@ from convcli.pipeline.batch_files import Outcome, failed_by_bug
 from convcli.pipeline.frames import parse_frames
 
 if TYPE_CHECKING:
+    from convcli.images.info import ImageInfo
     from convcli.pipeline.names import InputFile
     from convcli.pipeline.plan import Plan, Planner
 
@@ -26,7 +27,7 @@ def plan_each(
     plans: list[Plan] = []
     settled: list[Outcome] = []
     every: Iterable[InputFile] = sources
-    if any(source.url for source in sources):
+    if any(source.is_stored for source in sources):
         from convcli.pipeline.publish import ahead
 
         every = ahead(sources)
@@ -55,12 +56,13 @@ def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
     frames = parse_frames(request.frames or "all", info.n_frames)
     if info.n_frames == 1:
         return [planner.plan(source, info)]
-    # One pass for all headers: a frame is found by walking from the first, so single look-ups take quadratic time.
-    infos = probe_frames(source.readable, frames, **reading)
-    volume = planner.plan_volume(source, infos, frames)
-    if volume is not None:
-        return [volume]
-    from convcli.pipeline.animation import join_frames
 
-    parts = [source._replace(frame=frame) for frame in frames]
-    return join_frames(source, [planner.plan(part, one) for part, one in zip(parts, infos, strict=True)])
+    def headers(frames: Sequence[int]) -> list[ImageInfo]:
+        # One pass for all: a frame is found by walking from the first, so single look-ups take quadratic time.
+        return probe_frames(source.readable, frames, **reading)
+
+    if planner.is_volume:
+        return [planner.plan_volume(source, headers(frames), frames)]
+    from convcli.pipeline.animation import plan_frames
+
+    return plan_frames(planner.plan, source, frames, headers)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from convcli.pipeline.places import open_objects
 from convcli.pipeline.runners.base import Lost, Runner
-from convcli.pipeline.shard_run import Row, ShardResult, ShardTask, failed_row, run_apart
+from convcli.pipeline.shard_run import ShardResult, ShardTask, failed_row, run_apart
 from convcli.pipeline.shards import Job
 
 #: Tries of a task before it is halved.
@@ -21,11 +21,10 @@ TRIES = 2
 
 
 class _Parts(NamedTuple):
-    """The parts of a shard that are back: rows and counts by their first input."""
+    """The parts of a shard that are back, by their first entry: how many they are, and what came of them."""
 
-    rows: dict[int, tuple[Row, ...]]
-    inputs: dict[int, int]
-    failed: dict[int, int]
+    entries: dict[int, int]
+    results: dict[int, ShardResult]
 
 
 def drive(place: str, runner: Runner, shards: Iterable[int]) -> Generator[tuple[int, ShardResult], None, None]:
@@ -75,21 +74,22 @@ class _Driver:
             yield task.shard, result
             return
         parts = self._parts[task.shard]
-        parts.rows[task.first] = result.rows
-        parts.inputs[task.first], parts.failed[task.first] = result.n_inputs, result.n_failed
-        n_inputs = sum(parts.inputs.values())
-        if n_inputs == len(self._job.entries(task.shard)):
-            rows = [row for first in sorted(parts.rows) for row in parts.rows[first]]
-            committed = self._job.commit(task.shard, rows)
+        assert task.end is not None
+        parts.entries[task.first] = task.end - task.first
+        parts.results[task.first] = result
+        if sum(parts.entries.values()) == len(self._job.entries(task.shard)):
+            results = [parts.results[first] for first in sorted(parts.results)]
+            committed = self._job.commit(task.shard, [row for one in results for row in one.rows])
             del self._parts[task.shard]
-            yield task.shard, ShardResult(n_inputs, sum(parts.failed.values()), committed=committed)
+            counts = (sum(one.n_inputs for one in results), sum(one.n_failed for one in results))
+            yield task.shard, ShardResult(*counts, committed=committed)
 
     def lose(self, task: ShardTask, reason: str, again: list[ShardTask]) -> Iterator[tuple[int, ShardResult]]:
         """Decide about a task that was lost, and add to ``again`` what has to run."""
         if task.is_whole and self._job.is_committed(task.shard):
             rows = self._job.shard_rows(task.shard)
             n_failed = len({row["input"] for row in rows if "error" in row})
-            yield task.shard, ShardResult(len(self._job.entries(task.shard)), n_failed, committed=True)
+            yield task.shard, ShardResult(len({row["input"] for row in rows}), n_failed, committed=True)
             return
         self._losses[task] += 1
         if self._losses[task] < TRIES:
@@ -97,7 +97,7 @@ class _Driver:
             return
         entries = self._job.entries(task.shard)
         end = len(entries) if task.end is None else task.end
-        self._parts.setdefault(task.shard, _Parts({}, {}, {}))
+        self._parts.setdefault(task.shard, _Parts({}, {}))
         if end - task.first > 1:
             middle = (task.first + end) // 2
             again += [task._replace(end=middle), task._replace(first=middle, end=end)]

@@ -13,7 +13,8 @@ from convcli.errors import ImageError, OutputError, UsageError, is_url
 from convcli.images import formats
 from convcli.images.folders import is_folder
 from convcli.layers.library import is_model
-from convcli.pipeline.flags import refuse
+from convcli.pipeline import job_rows, packing
+from convcli.pipeline.flags import choice, refuse
 from convcli.pipeline.inputs import is_folder_url
 from convcli.pipeline.objects import PAGE, Entry, Folder, Objects
 from convcli.pipeline.places import open_objects
@@ -39,6 +40,8 @@ class Batch(NamedTuple):
     flags: Mapping[str, Any]
     listed: Sequence[str] = ()
     recursive: bool = False
+    #: Objects that hold the rows of shards: JSON lines or Parquet.
+    stats: str = "jsonl"
 
 
 def plan_job(place: Objects, batch: Batch, size: ShardSize) -> Job:
@@ -86,15 +89,23 @@ def resume_job(place: Objects, batch: Batch) -> Job:
 
 #: Facts of a job as messages name them.
 _SAID = {"flags": "set of flags", "loaded": "kernel", "input": "input", "versions": "version of convcli or NumPy"}
+_SAID |= {"packed": "--format", "stats": "kind of --stats"}
 
 
 def _facts(place: Objects, batch: Batch) -> tuple[dict[str, Any], Source]:
     """Return the facts that decide about every shard, and the inputs."""
+    from convcli.pipeline.job_facts import encode, versions
     from convcli.pipeline.plan import Planner
-    from convcli.pipeline.shard_run import encode, versions
 
-    request = parse_request(batch.flags)
-    flags = _checked(request, batch.flags)
+    given, packed = dict(batch.flags), False
+    word, _, inner = str(given.get("format") or "").lower().partition(":")
+    if word == "tar":
+        packed, given["format"] = True, inner or None
+    if choice(batch.stats, "--stats", job_rows.KINDS) == "parquet":
+        job_rows.need_parquet()
+    request = parse_request(given)
+    flags = _checked(request, given)
+    refuse([(packed and request.name is not None, "--name does nothing in a tar", "leave it out")])
     leave = (str(flags["out_dir"]), _whole(place.text))
     source = find_source(batch.words, leave=leave, recursive=batch.recursive, listed=batch.listed)
     flags.pop("overwrite", None)
@@ -103,6 +114,8 @@ def _facts(place: Objects, batch: Batch) -> tuple[dict[str, Any], Source]:
         "loaded": encode(Planner(request).loaded),
         "versions": versions(),
         "input": source.root,
+        "packed": packed,
+        "stats": batch.stats,
     }
     return facts, source
 
@@ -151,7 +164,7 @@ def find_source(
     if len(words) == 1 and not listed and (is_folder_url(words[0]) or is_folder(words[0])):
         stored = is_url(words[0])
         root = _whole(words[0].rstrip("/") or "/")
-        left = [f"{each.removeprefix(root).strip('/')}/" for each in leave if each.startswith(root)]
+        left = [f"{each[len(root) :].strip('/')}/" for each in leave if each.startswith(f"{root}/")]
         # A store has no folders: all names below a prefix are meant.
         return Source(root, _pictures(open_objects(root).pages(), left, recursive or stored))
     if not words and not listed:
@@ -164,7 +177,7 @@ def _pictures(pages: Iterator[list[Entry]], left: Sequence[str], recursive: bool
         yield [
             entry
             for entry in page
-            if Path(entry.name).suffix.lower() in formats.PICTURE_SUFFIXES
+            if Path(entry.name).suffix.lower() in (*formats.PICTURE_SUFFIXES, packing.SUFFIX)
             and not entry.name.startswith(tuple(left))
             and (recursive or "/" not in entry.name)
         ]
@@ -223,8 +236,9 @@ def summarise(rows: Iterator[dict[str, Any]]) -> dict[str, Any]:
             continue
         # Rows of one input, and of one file, stand together.
         n_done += row["input"] != last
-        n_bytes += row["bytes"] if row["output"] != last_output else 0
-        last, last_output = row["input"], row["output"]
+        output = row["output"], row.get("member")
+        n_bytes += row["bytes"] if output != last_output else 0
+        last, last_output = row["input"], output
         n_maps += 1
         n_clipped += row["clipped_low"] + row["clipped_high"]
     totals = {"inputs_done": n_done, "inputs_failed": len({one["input"] for one in failures}), "maps": n_maps}

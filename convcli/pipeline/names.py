@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import string
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -56,6 +58,8 @@ class InputFile(NamedTuple):
         ImageError
             It has another ETag than :attr:`etag`.
         """
+        if self.data:  # of standard input, or of a tar
+            return self.data
         if self.url:
             from convcli.pipeline.staging import local_copy
 
@@ -72,6 +76,11 @@ class InputFile(NamedTuple):
         if self.etag and etag not in ("", self.etag):
             raise ImageError("it has changed since it was listed", hint="run it again, or plan another job")
         return path
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it has to be copied from a store before it can be read."""
+        return bool(self.url) and not self.data
 
     @property
     def label(self) -> str:
@@ -104,6 +113,22 @@ class InputFile(NamedTuple):
         """Name of the folder that the file is in; empty for the current one and for standard input."""
         # The parent of "../a.png" is "..", which must not lead out of the output folder.
         return self._named.parent.name.replace("..", "")
+
+
+class Asked(NamedTuple):
+    """How folders are searched, and what is counted meanwhile; see :func:`~convcli.pipeline.inputs.find_inputs`."""
+
+    recursive: bool
+    out_dir: Path | None
+    skipped: list[Path]
+    passed: Counter[str]
+    allow_empty: bool
+    out_url: str
+
+
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Return whether this is a pipe or a device, which would be waited for; a broken link is not."""
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))  # noqa: PTH110, PTH112, PTH113
 
 
 class MapName(NamedTuple):

@@ -6,7 +6,7 @@ A :class:`Planner` is made once a batch: it loads the bank or the stack and answ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from convcli.errors import UsageError
 from convcli.images import formats
 from convcli.pipeline.flags import check_format, choice
-from convcli.pipeline.in_place import check_in_place, follow
 from convcli.pipeline.names import InputFile, MapName
 from convcli.pipeline.outputs import (
     OutputFile,
@@ -67,7 +66,7 @@ class Plan:
     alpha: str | None
     outputs: tuple[OutputFile, ...]
     notes: tuple[str, ...]
-    frames: tuple[Plan, ...] = ()
+    frames: Sequence[Plan] = ()
     keeps_report: bool = False
     replaces: Mapping[Path, FileState] = field(default_factory=dict)
 
@@ -95,7 +94,7 @@ class Plan:
     @property
     def uses_torch(self) -> bool:
         """Whether running it may load torch, of which one copy is enough."""
-        return any(one.transform.uses_torch for one in self.frames or (self,))
+        return self.transform.uses_torch
 
     @property
     def report_path(self) -> Path | None:
@@ -156,20 +155,33 @@ class Planner:
         UsageError
             The image lacks a plane that was asked for, or the output cannot hold the results.
         """
-        request, notes = follow(self.request, source, info)
+        request, notes = self._follow(source, info)
         if request not in self._kinds:
             self._kinds[request] = _kind_of(request, self.loaded)
         part = self._kinds[request].plan(source.label, info)
         return self._finish(request, source, info, part._replace(notes=(*notes, *part.notes)))
 
-    def plan_volume(self, source: InputFile, infos: list[ImageInfo], frames: tuple[int, ...]) -> Plan | None:
-        """Plan a 3-D bank on frames of a file from their headers; None for transforms that run on each frame."""
+    def _follow(self, source: InputFile, info: ImageInfo) -> tuple[ApplyRequest, list[str]]:
+        """Return the request with the format of this input, if outputs follow their input, and notes."""
+        if not self.request.follows_input:
+            return self.request, []
+        from convcli.pipeline.in_place import follow
+
+        return follow(self.request, source, info)
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether a 3-D bank runs over the frames of a file, which other transforms run on one by one."""
         bank = self._kind.bank
-        if bank is None or bank.weight.ndim != 5:
-            return None
+        return bank is not None and bank.weight.ndim == 5
+
+    def plan_volume(self, source: InputFile, infos: list[ImageInfo], frames: tuple[int, ...]) -> Plan:
+        """Plan a 3-D bank on frames of a file from their headers."""
+        bank = self._kind.bank
+        assert bank is not None
         from convcli.pipeline.transforms.volume import plan_volume
 
-        request, _ = follow(self.request, source, infos[0])
+        request, _ = self._follow(source, infos[0])
         return self._finish(request, source, infos[0], plan_volume(request, bank, infos, frames))
 
     def _finish(self, request: ApplyRequest, source: InputFile, info: ImageInfo, part: Planned) -> Plan:
@@ -191,6 +203,8 @@ class Planner:
             *output_notes(outputs[0], info, n_planes, request.encoding),
         ]
         if request.in_place:
+            from convcli.pipeline.in_place import check_in_place
+
             notes += check_in_place(request, info, outputs[0], source)
         return Plan(
             request=request,

@@ -11,6 +11,9 @@ from convcli.errors import ImageError, OutputError
 from convcli.pipeline.places import open_objects
 from convcli.pipeline.staging import KEPT, local_copy
 
+#: Of a Zarr store or group.
+HEADER = "zarr.json"
+
 if TYPE_CHECKING:
     from convcli.pipeline.names import InputFile
     from convcli.pipeline.plan import Plan
@@ -21,7 +24,7 @@ def ahead(sources: Sequence[InputFile]) -> Iterator[InputFile]:
     with ThreadPoolExecutor(8) as pool:
         for first in range(0, len(sources), KEPT):
             some = sources[first : first + KEPT]
-            for _ in pool.map(_tried, [source.url for source in some if source.url]):
+            for _ in pool.map(_tried, [source.url for source in some if source.is_stored]):
                 pass
             yield from some
 
@@ -56,14 +59,23 @@ def publish(plan: Plan, report: dict[str, Any]) -> None:
 
     # A request takes tens of milliseconds in which nothing is computed: the maps of an input go together.
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(put, plan.written_paths))
+        files = [file for path in plan.written_paths for file in _files_of(path)]
+        list(pool.map(put, (file for file in files if file.name != HEADER)))
+    # A folder of chunks can be read once its header is there: the outermost comes last.
+    for file in sorted((file for file in files if file.name == HEADER), key=lambda file: -len(file.parts)):
+        put(file)
+
+
+def _files_of(path: Path) -> list[Path]:
+    return [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
 
 
 def published(plans: Sequence[Plan]) -> set[Path]:
     """Return those paths of plans whose objects exist."""
     request = plans[0].request
     store = open_objects(request.out_url)
-    wanted = {path.relative_to(request.stage).as_posix(): path for plan in plans for path in plan.written_paths}
+    names = {path.relative_to(request.stage).as_posix(): path for plan in plans for path in plan.written_paths}
+    wanted = names | {f"{name}/{HEADER}": path for name, path in names.items() if path.suffix == ".zarr"}
     if len(wanted) <= 16:  # a few questions cost less than a listing
         return {path for name, path in wanted.items() if store.exists(name)}
     return {wanted[entry.name] for page in store.pages() for entry in page if entry.name in wanted}

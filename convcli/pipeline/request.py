@@ -227,6 +227,7 @@ class RunFlags(NamedTuple):
     cluster: Annotated[str | None, Option(
         _RUN, "local:N|tcp://...|FILE.json|slurm:N", "Run shards of the batch on a Dask cluster.")] = None
     shard: Annotated[str | None, Option(_RUN, "N|SIZE", "Inputs and bytes a shard.", "1000,256M")] = None
+    stats: Annotated[str | None, one_of(_RUN, "jsonl|parquet", "Rows of shards.", "jsonl")] = None
     job: Annotated[str | None, Option(_RUN, "DIR", "Keeps what --cluster has done.", "in --out-dir")] = None
 # fmt: on
 

@@ -13,8 +13,10 @@ import numpy as np
 from convcli.errors import ImageError
 from convcli.images import formats
 from convcli.images.files import FileState, fill
+from convcli.images.losses import timing_notes
 from convcli.images.planes import view_planes
 from convcli.images.reading import open_planes, read_frames
+from convcli.pipeline.animation import Frames
 from convcli.pipeline.names import PAGES
 from convcli.pipeline.output_files import OutputFiles, output_files
 from convcli.pipeline.report import image_report, to_json
@@ -129,10 +131,11 @@ class Pipeline:
             ranges = np.min(lows, axis=0), np.max(highs, axis=0)
         encoder: PictureWriter | None = None
         writers: list[PictureOutput] = []
+        times: list[float | None] = []
         for part, image in _frames(plan):
+            times.append(image.info.duration_ms)
             job = Job(part, image, ranges, stamp, files)
             if encoder is None:
-                times = [one.info.duration_ms for one in plan.frames]
                 options = {"n_frames": len(plan.frames), "durations_ms": times, "loop": plan.info.loop}
                 encoder = open_encoder(job, output, **options)
             writer = PictureOutput(job, output, encoder)
@@ -142,7 +145,10 @@ class Pipeline:
             else:
                 writers.append(writer)
         _refuse_changed(plan)
-        return [*writers], [writer.finish() for writer in writers]
+        sizes = [writer.finish() for writer in writers]
+        if isinstance(plan.frames, Frames) and not plan.frames.is_planned:
+            writers[0].notes += timing_notes(output.format, times, plan.info.loop)
+        return [*writers], sizes
 
     def _start(self, plan: Plan, image: Image | LargeImage, others: Sequence[int] = ()) -> Run:
         def other_frames() -> Iterator[NDArray[Any] | PlaneSource]:
@@ -178,8 +184,9 @@ def _frames(plan: Plan) -> Iterator[tuple[Plan, Image]]:
     """Yield plan and image of every frame, read in one pass."""
     numbers = [part.source.frame or 0 for part in plan.frames]
     images = read_frames(plan.source.readable, frames=numbers, **_reading(plan))
-    for part, image in zip(plan.frames, images, strict=True):
-        _refuse_changed(part, image.info)
+    for index, (part, image) in enumerate(zip(plan.frames, images, strict=True)):
+        is_planned = not isinstance(plan.frames, Frames) or plan.frames.check(index, image.info)
+        _refuse_changed(part, image.info if is_planned else None)
         yield part, image
 
 

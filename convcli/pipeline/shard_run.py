@@ -6,32 +6,31 @@ are kept for the next shard of the same job in this process.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import sys
-from collections.abc import Callable
-from dataclasses import fields
+import shutil
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.errors import UsageError, is_url
+from convcli.errors import ConvcliError, is_url
 from convcli.images.folders import digest_of
+from convcli.pipeline import packing
 from convcli.pipeline.batch import BatchPlan, run_batch
 from convcli.pipeline.batch_files import Outcome
 from convcli.pipeline.batch_plan import plan_each
+from convcli.pipeline.job_facts import decode, refuse_other_versions, request_of
 from convcli.pipeline.names import InputFile
 from convcli.pipeline.objects import Entry
 from convcli.pipeline.places import join, open_objects
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.report import to_json
-from convcli.pipeline.request import ApplyRequest, parse_request
+from convcli.pipeline.request import ApplyRequest
 from convcli.pipeline.shards import Job
 
 if TYPE_CHECKING:
-    from convcli.banks.bank import KernelBank
-    from convcli.layers.stack import Stack
+    pass
 
 Row = dict[str, object]
 
@@ -99,22 +98,48 @@ def run_shard(
     if task.is_whole and job.is_committed(task.shard):
         return ShardResult(0, 0, committed=False)
     entries = job.entries(task.shard)[task.first : task.end]
-    sources = [_source(job.facts["input"], entry) for entry in entries]
-    labels = {source.label: entry for source, entry in zip(sources, entries, strict=True)}
-    plans, settled = plan_each(_planner(to_json(job.facts, exact=True)), sources)
-    batch = BatchPlan(plans=tuple(plans), settled=tuple(settled), finish=_finish, tolerant=True, cores=cores)
-    found: dict[str, list[Row]] = {entry.name: [] for entry in entries}
-    failed = set()
+    planner, finish = _planner(to_json(job.facts, exact=True)), _finish
+    if job.facts.get("packed"):
+        planner, finish = _packing_planner(planner, task), _digest
+    opened, found = _open(job.facts["input"], entries)
+    labels = {source.label: entry for entry, source in opened}
+    plans, settled = plan_each(planner, [source for _, source in opened])
+    batch = BatchPlan(plans=tuple(plans), settled=tuple(settled), finish=finish, tolerant=True, cores=cores)
+    files: dict[str, list[tuple[Path, str]]] = {}
     for outcome in run_batch(batch, jobs=jobs, owns_process=owns_process):
         watch(outcome)
         entry = labels[outcome.source._replace(frame=None).label]
-        found[entry.name] += _rows(entry, outcome)
-        if outcome.error is not None:
-            failed.add(entry.name)
-    rows = [row for entry in entries for row in found[entry.name]]  # in the order of the list, whoever was first
+        found.setdefault(entry.name, []).extend(_rows(entry, outcome))
+        files.setdefault(entry.name, []).extend((outcome.report or {}).get("files", ()))
+    # In the order of the list, whoever was first.
+    rows = [row for some in found.values() for row in some]
+    order = [entry.name for entry, _ in opened]
+    if job.facts.get("packed"):
+        _put_tar(planner.request, [file for name in order for file in files.get(name, ())], rows)
+    n_failed = len({row["input"] for row in rows if "error" in row})
     if not task.is_whole:
-        return ShardResult(len(entries), len(failed), committed=False, rows=tuple(rows))
-    return ShardResult(len(entries), len(failed), committed=job.commit(task.shard, rows))
+        return ShardResult(len(found), n_failed, committed=False, rows=tuple(rows))
+    return ShardResult(len(found), n_failed, committed=job.commit(task.shard, rows))
+
+
+def _open(root: str, entries: Sequence[Entry]) -> tuple[list[tuple[Entry, InputFile]], dict[str, list[Row]]]:
+    """Return the inputs of entries, a tar as its pictures, and rows by name, in order, of those that are none."""
+    opened: list[tuple[Entry, InputFile]] = []
+    rows: dict[str, list[Row]] = {}
+    for entry in entries:
+        source = _source(root, entry)
+        if not entry.name.lower().endswith(packing.SUFFIX):
+            rows[entry.name] = []
+            opened.append((entry, source))
+            continue
+        try:
+            inside = list(packing.unpack(source, entry))
+        except ConvcliError as error:
+            rows[entry.name] = [failed_row(entry, error.message)]
+            continue
+        rows |= {inner.name: [] for inner, _ in inside}
+        opened += inside
+    return opened, rows
 
 
 def failed_row(entry: Entry, error: str) -> Row:
@@ -127,72 +152,6 @@ def _planner(facts: str) -> Planner:
     """Return the planner of a job's facts, as text: another job in the same place must not find this one's bank."""
     job = json.loads(facts)
     return Planner(request_of(job), decode(job["loaded"]))
-
-
-def request_of(facts: dict[str, Any]) -> ApplyRequest:
-    """Return the request of a job: earlier tries are replaced, and a.jpg and a.png get names that differ."""
-    return parse_request(facts["flags"])._replace(overwrite=True, whole_names=True)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions on which the samples may depend."""
-    import numpy
-
-    from convcli.engine import loops
-    from convcli.version import __version__
-
-    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    # The engine that "auto" picks is a function of integers and of whether the core is compiled.
-    core = "compiled" if loops().startswith("compiled") else "NumPy"
-    return {"convcli": __version__, "numpy": ".".join(numpy.__version__.split(".")[:2]), "python": python, "core": core}
-
-
-def refuse_other_versions(planned: dict[str, str]) -> None:
-    """Refuse to run a job that was planned with other versions: its samples could differ.
-
-    Raises
-    ------
-    UsageError
-        With both versions.
-    """
-    here = versions()
-    for name, version in planned.items():
-        if here.get(name) != version:
-            raise UsageError(
-                f"the job was planned with {name} {version}, and here is {here.get(name)}",
-                hint="install what job.json names, or plan the job again",
-            )
-
-
-def encode(loaded: KernelBank | Stack) -> dict[str, object]:
-    """Return a bank, every bit of its taps, or the text of a stack, as plain data."""
-    from convcli.layers.dump import dump_stack
-    from convcli.layers.stack import Stack
-
-    if isinstance(loaded, Stack):
-        # Files of weights stay where they are: workers must see them under the same name.
-        return {"stack": dump_stack(loaded), "folder": os.path.abspath(loaded.folder or "")}  # noqa: PTH100
-    values = {field.name: getattr(loaded, field.name) for field in fields(loaded)}
-    weight = values.pop("weight")
-    return {**values, "shape": weight.shape, "weight": base64.b64encode(weight.tobytes()).decode()}
-
-
-def decode(data: dict[str, Any]) -> KernelBank | Stack:
-    """Return what :func:`encode` wrote."""
-    if "stack" in data:
-        from convcli.layers.stack import parse_stack
-
-        return parse_stack(data["stack"], n_axes=2, folder=Path(data["folder"]))
-    import numpy as np
-
-    from convcli.banks.bank import KernelBank
-
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    shape = values.pop("shape")
-    values["weight"] = np.frombuffer(base64.b64decode(values.pop("weight")), np.float64).reshape(shape)
-    if values["reduction"]:
-        values["reduction"] = tuple((name, tuple(indices)) for name, indices in values["reduction"])
-    return KernelBank(**values)
 
 
 def _source(root: str, entry: Entry) -> InputFile:
@@ -212,16 +171,54 @@ def below(name: str) -> PurePosixPath:
     return PurePosixPath(name.replace("://", "/", 1).lstrip("/")).parent
 
 
-def _finish(plan: Plan, report: dict[str, Any]) -> None:
-    """Add digests of the files, and their names below the output folder; put them into their store."""
+def _digest(plan: Plan, report: dict[str, Any]) -> None:
+    """Add digests of the files, and their names below the output folder."""
     for output, entry in zip(plan.outputs, report["outputs"], strict=True):
         assert output.path is not None, "a job has a folder of outputs"
         entry["digest"] = digest_of(output.path)
         entry["name"] = Path(os.path.relpath(output.path, plan.request.out_dir)).as_posix()
+    if plan.request.stage != Path():
+        below = plan.source.below / plan.source.file
+        names = [(path, path.relative_to(plan.request.stage).as_posix()) for path in plan.written_paths]
+        report["files"] = [(path, packing.member_name(str(below), name)) for path, name in names]
+        for entry in report["outputs"]:
+            entry["member"] = packing.member_name(str(below), entry["name"])
+
+
+def _finish(plan: Plan, report: dict[str, Any]) -> None:
+    """Add digests and names; put the files into their store."""
+    _digest(plan, report)
     if plan.request.out_url:
         from convcli.pipeline.publish import publish
 
         publish(plan, report)
+
+
+def _tar_name(task: ShardTask) -> str:
+    part = "" if task.is_whole else f"-{task.first:06}"
+    return f"{task.shard:08}{part}{packing.SUFFIX}"
+
+
+def _packing_planner(planner: Planner, task: ShardTask) -> Planner:
+    """Return a planner whose outputs go into a folder of this process, and from there into the tar of a shard."""
+    from convcli.pipeline.staging import new_folder
+
+    request, folder = planner.request, new_folder()
+    place = request.out_url or str(request.out_dir)
+    request = request._replace(out_dir=folder, stage=folder, out_url=join(place, _tar_name(task)))
+    return Planner(request, planner.loaded)
+
+
+def _put_tar(request: ApplyRequest, files: list[tuple[Path, str]], rows: list[Row]) -> None:
+    """Store the tar of a shard, in one request, in place of one that an earlier try has left."""
+    place, _, name = request.out_url.rpartition("/")
+    tar = request.stage / name
+    packing.pack(tar, files)
+    open_objects(place).put(name, tar.read_bytes())
+    shutil.rmtree(request.stage, ignore_errors=True)
+    for row in rows:
+        if "error" not in row:
+            row["output"] = name
 
 
 def _rows(entry: Entry, outcome: Outcome) -> list[Row]:
@@ -234,7 +231,7 @@ def _rows(entry: Entry, outcome: Outcome) -> list[Row]:
     for one in outcome.report["maps"]:
         file = files[one["path"]]
         row: Row = {"input": entry.name, "etag": entry.etag, "output": file["name"], "bytes": file["bytes"]}
-        row["digest"] = file["digest"]
+        row |= {key: file[key] for key in ("member", "digest") if key in file}
         values = ("kernel", "channel", "min", "max", "mean", "std", "clipped_low", "clipped_high", "not_a_number")
         rows.append(row | {key: one[key] for key in values})
     return rows

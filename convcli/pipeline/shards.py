@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError
+from convcli.pipeline import job_rows
 from convcli.pipeline.flags import parse_bytes
 from convcli.pipeline.objects import Entry, Objects
 from convcli.pipeline.report import to_json
@@ -85,11 +86,6 @@ def list_name(shard: int) -> str:
     return f"lists/{shard:08}.jsonl"
 
 
-def lines_of(rows: Iterable[Mapping[str, object]]) -> bytes:
-    """Return rows as JSON lines."""
-    return "".join(f"{to_json(row, exact=True)}\n" for row in rows).encode()
-
-
 class Job:
     """A job that was planned, read from its folder.
 
@@ -116,6 +112,11 @@ class Job:
         self.facts: dict[str, Any] = facts
 
     @property
+    def kind(self) -> str:
+        """The kind of objects that hold the rows."""
+        return str(self.facts.get("stats", "jsonl"))
+
+    @property
     def n_shards(self) -> int:
         """Number of shards."""
         return int(self.facts["shards"])
@@ -129,21 +130,24 @@ class Job:
 
     def committed(self) -> set[int]:
         """Return the shards that are done; a page of names at a time is in memory, and a number for each."""
-        found = re.compile(r"done/([0-9]{8})\.(?:jsonl|parquet)")
+        found = re.compile(rf"done/([0-9]{{8}})\.{self.kind}")
         names = (entry.name for page in self.place.pages("done") for entry in page)
         return {int(match[1]) for name in names if (match := found.fullmatch(name))}
 
     def commit(self, shard: int, rows: list[dict[str, object]]) -> bool:
         """Commit a shard; return whether this run was the first to do so."""
-        return self.place.create(f"done/{shard:08}.jsonl", lines_of(rows))
+        return self.place.create(self._commit_name(shard), job_rows.encode(rows, self.kind))
 
     def is_committed(self, shard: int) -> bool:
         """Return whether a shard is done."""
-        return self.place.exists(f"done/{shard:08}.jsonl")
+        return self.place.exists(self._commit_name(shard))
 
-    def shard_rows(self, shard: int) -> list[dict[str, Any]]:
+    def shard_rows(self, shard: int) -> Sequence[dict[str, Any]]:
         """Return the rows of a committed shard."""
-        return [json.loads(line) for line in self.place.get(f"done/{shard:08}.jsonl")[0].splitlines()]
+        return job_rows.decode(self.place.get(self._commit_name(shard))[0], self.kind)
+
+    def _commit_name(self, shard: int) -> str:
+        return f"done/{shard:08}.{self.kind}"
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of all committed shards, in their order."""
@@ -166,7 +170,7 @@ def write_job(
     n_shards = n_inputs = n_bytes = 0
     for shard in cut(pages, size):
         # Created, not put: two plans at once would mix their lists.
-        if not place.create(list_name(n_shards), lines_of(entry._asdict() for entry in shard)):
+        if not place.create(list_name(n_shards), job_rows.encode((entry._asdict() for entry in shard), "jsonl")):
             raise OutputError(
                 f"{place.text} holds a job, or a plan that was interrupted",
                 hint="name another place, or remove that one",

@@ -8,13 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from convcli.images.files import opened_target
+from convcli.pipeline.job_rows import COLUMNS
 from convcli.pipeline.report import to_json
-
-#: Columns of the table; a failed input has the first two and its error.
-COLUMNS = (
-    *("input", "etag", "output", "bytes", "digest", "kernel", "channel", "min", "max", "mean", "std"),
-    *("clipped_low", "clipped_high", "not_a_number", "error"),
-)
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:

@@ -1,0 +1,74 @@
+"""Shards of files as one tar each, in the naming of WebDataset: ``KEY.field``, where a key has no dot.
+
+The outputs of a shard are one object instead of thousands, whose requests would cost more than the samples. A tar among
+the inputs of a job stands for the pictures in it.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from convcli.errors import ImageError
+from convcli.images import formats
+from convcli.pipeline.names import InputFile
+from convcli.pipeline.objects import Entry
+
+SUFFIX = ".tar"
+
+
+def member_name(name: str, output: str) -> str:
+    """Return the member that holds an output of an input, both as paths below the output folder.
+
+    Dots of the input's name are written as ``%2E``, so that different inputs have different keys.
+
+    Examples
+    --------
+    >>> member_name("2020/a.jpg", "2020/a.jpg_sobel/x-r.png"), member_name("a.jpg", "a.jpg_box.png")
+    ('2020/a%2Ejpg.sobel.x-r.png', 'a%2Ejpg.box.png')
+    """
+    place = PurePosixPath(name)
+    key = place.name.replace("%", "%25").replace(".", "%2E")
+    field = output.removeprefix(name).lstrip("_/").replace("/", ".")
+    return str(place.parent / f"{key}.{field}")
+
+
+def pack(tar: Path, members: list[tuple[Path, str]]) -> None:
+    """Write files, or folders of chunks, as a tar: the same bytes whenever and by whomever it is made."""
+    with tarfile.open(tar, "w") as archive:
+        for path, name in members:
+            for part in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if part.is_file():
+                    below = part.relative_to(path).as_posix()
+                    # A new TarInfo has no time, owner or mode of this machine.
+                    info = tarfile.TarInfo(name if part == path else f"{name}/{below}")
+                    info.size = part.stat().st_size
+                    with part.open("rb") as file:
+                        archive.addfile(info, file)
+
+
+def unpack(source: InputFile, entry: Entry) -> Iterator[tuple[Entry, InputFile]]:
+    """Yield the pictures of a tar, each with its entry.
+
+    Raises
+    ------
+    ImageError
+        It is not one, or damaged.
+    """
+    readable = source.readable
+    assert isinstance(readable, Path), "a job reads no standard input"
+    try:
+        with tarfile.open(readable) as archive:
+            for member in archive:
+                name = PurePosixPath(member.name)
+                if not member.isfile() or name.suffix.lower() not in formats.PICTURE_SUFFIXES:
+                    continue
+                file = archive.extractfile(member)
+                data = file.read() if file is not None else b""
+                inner = Entry(f"{entry.name}/{member.name}", member.size, entry.etag)
+                place = f"{source.label}/{member.name}"
+                below = source.below / entry.name.rpartition("/")[2] / member.name.lstrip("/")
+                yield inner, InputFile(path=None, data=data, url=place, below=below.parent)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ImageError(f"cannot be read as a tar ({error})", hint="make it again") from None
