@@ -50,7 +50,8 @@ def faults(result: subprocess.CompletedProcess[str], number: int, left: set[tupl
     found = []
     if "Traceback" in result.stderr:
         found.append("traceback")
-    if result.returncode not in ((-number, 0) if number == signal.SIGKILL else (130, 0)):
+    # Before the program has begun, Python or the system ends it.
+    if result.returncode not in (0, -number, *([] if number == signal.SIGKILL else [130])):
         found.append(f"exit code {result.returncode}")
     if number != signal.SIGKILL:
         found += [what for what, _ in left]
