@@ -186,7 +186,7 @@ def test_a_damaged_jpeg_runs_as_far_as_it_goes_if_told_to(layout: list[str], tmp
     start = data.index(b"\xff\xda")
     (tmp_path / "cut.jpg").write_bytes(data[: start + (len(data) - start) // 2].rstrip(b"\xff") + b"\xff\xd9")
     command = ["apply", tmp_path / "cut.jpg", "-k", "identity", "--out-dir", tmp_path, "--name", "{channel}.{ext}"]
-    command += layout
+    command += [*layout, "--format", "png"]
     assert run_cli(*command).exit_code == 3
     run_cli(*command, "--accept-damaged").ok()
     expected = np.asarray(Image.open(tmp_path / "cut.jpg"))

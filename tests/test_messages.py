@@ -16,6 +16,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Genera
     save_image(tmp_path / "g.png", rng.integers(0, 256, (12, 15), dtype=np.uint8))
     save_image(tmp_path / "la.png", rng.integers(0, 256, (12, 15, 2), dtype=np.uint8))
     (tmp_path / "folder").mkdir()
+    (tmp_path / "text.txt").write_text("hello")
+    (tmp_path / "link.png").symlink_to("gone.png")
     return tmp_path
 
 
@@ -77,6 +79,24 @@ def test_what_becomes_of_samples_that_are_no_numbers(place: Path, output: str, s
         ("apply g.png -k folder/ -o o.png", 4, "folder/ is a folder", "name a file in it"),
         ("apply g.png -k 1e308,1e308 -o o.npy", 2, "maps may reach inf", "smaller numbers"),
         ("apply g.png -k 1e-310,1e-310 -o o.npy", 2, "they lose their digits", "larger numbers"),
+        ("apply g.png sobel", 2, "a kernel has that name", "-k sobel"),
+        ("apply g.png -k sobel sharpen", 2, "a kernel has that name", "-k sharpen"),
+        ("apply g.png -k sobel --stride 2,2", 2, "'2,2' is not a whole number", "N, or HxW"),
+        ("apply g.png -k sobel --depth 12", 2, "--depth '12' is not known", "hint: one of 1, 8, 16, float"),
+        ("apply g.png -k sobel --device gpu", 2, "--device 'gpu' is not known", "hint: one of cpu, cuda, mps"),
+        ("apply g.png -k sobel --max-taps 3", 4, "18 taps, more than the limit of 3", "--max-taps"),
+        ("apply g.png -k sobel --frames 3", 2, "the file has one frame", "first or all"),
+        ("apply g.png -k sobel --normalize 0.5", 2, "1 numbers, which is odd", "means then as many stds"),
+        ("apply g.png -k sobel --normalize 0.5,0", 2, "a standard deviation of 0", "means then as many stds"),
+        ("apply g.png -k sobel --bias x", 2, "--bias 'x' is no number", "--bias 10"),
+        ("apply link.png -k sobel", 3, "is a link to gone.png, which is not there", "gone"),
+        ("apply text.txt -k sobel", 3, "is not an image", ".txt is no picture"),
+        ("apply --files-from g.png -k sobel", 2, "is a picture (png), not a list", "convcli apply g.png"),
+        ("apply g.png -k gaussian:3", 4, "parameters of a family are KEY=VALUE", "gaussian:sigma=3"),
+        ("kernels show box:rotate=abc", 4, "'abc' is not a number", "rotate=45"),
+        ("shape 3,224,224 conv:1,k=3", 2, "is neither a shape nor a file", "3x224x224 is a shape"),
+        ("aply g.png", 2, "no such command 'aply'", "did you mean apply"),
+        ("apply g.png --kernle sobel", 2, "no such option: --kernle", "--kernel"),
         ("compare g.png -k 1e-40", 2, "float32 begins at 1.175e-38", "--dtype float64"),
     ],
 )

@@ -43,7 +43,10 @@ def modify(bank: KernelBank, modifiers: Iterable[tuple[str, str]]) -> KernelBank
         try:
             changed = _ACTIONS[name](bank, value)
         except ValueError as error:
-            raise KernelError(f"'{bank.name}': {name}={value}: {error}", modifier=name, value=value) from None
+            hint = f"for example {_EXAMPLES[name]}" if name in _EXAMPLES else None
+            raise KernelError(
+                f"'{bank.name}': {name}={value}: {error}", hint=hint, modifier=name, value=value
+            ) from None
         named = changed.name if name == "name" else f"{bank.name}{':' if ':' not in bank.name else ','}{name}={value}"
         if changed.out_bias is not None and name != "name":
             note = f"the transposed layer's bias is left out after {name}={value}"
@@ -250,6 +253,17 @@ def _pair(value: str, low: int) -> tuple[int, int]:
         raise ValueError(f"not {low} to 8191")
     return pair
 
+
+#: A value of each modifier whose errors do not list the values that fit.
+_EXAMPLES = {
+    "rotate": "rotate=45",
+    "scale": "scale=1/8",
+    "bias": "bias=128, or a number per kernel",
+    "blend_identity": "blend_identity=0.5",
+    "pad": "pad=2",
+    "crop": "crop=2",
+    "dilate": "dilate=2",
+}
 
 _ACTIONS: dict[str, Callable[[KernelBank, str], KernelBank]] = {
     "rotate": _rotate,

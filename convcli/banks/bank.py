@@ -51,8 +51,9 @@ def check_taps(count: int, what: str) -> None:
     """
     limit = _max_taps.get()
     if count > limit:
+        size = f" ({count * 8 / 2**20:,.0f} MiB as float64)" if count > 1 << 17 else ""
         raise KernelError(
-            f"{what} has {count:,} taps ({count * 8 / 2**20:,.0f} MiB as float64), more than the limit of {limit:,}",
+            f"{what} has {count:,} taps{size}, more than the limit of {limit:,}",
             hint="take a smaller kernel, or raise the limit with --max-taps",
             taps=count,
             max_taps=limit,

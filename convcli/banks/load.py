@@ -136,6 +136,12 @@ def _atom(node: Atom, parameters: tuple[tuple[str, str], ...], layout: str | Non
         bank = bank_of_file(alias, entry=entry, layout=layout)
         return bank.noted(f"{name} is another name of {bank.name} ({bank.source})")
     _refuse_folder(name)
+    from convcli.banks.catalogue import find_family
+
+    before, colon, value = name.partition(":")
+    if colon and (known := find_family(normal_name(before))) is not None and known.parameters:
+        hint = f"{before}:{known.parameters[0].name}={value or 'V'}"
+        raise KernelError(f"{name!r}: parameters of a family are KEY=VALUE", hint=hint, name=name)
     raise unknown_kernel(name)
 
 

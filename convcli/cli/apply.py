@@ -21,7 +21,6 @@ from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
 from convcli.pipeline.places import open_objects, split_url
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
-from convcli.pipeline.search import count_passed
 from convcli.process import ending, streams
 from convcli.process.limits import raise_file_limit
 from convcli.render.messages import complain, say, tell
@@ -54,6 +53,7 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         With 7 if some inputs of several failed.
     """
     words, values, run = call
+    _refuse_kernels(words)
     if run.cluster is not None:
         from convcli.cli.cluster import apply_on_cluster
 
@@ -86,6 +86,16 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         finish_single(outcome, request, run)
     else:
         _finish_batch(batch, run_batch(batch, **options), request, call)
+
+
+def _refuse_kernels(words: Sequence[str]) -> None:
+    """Refuse inputs that are no files but names of kernels: ``-k`` takes one name, not all behind it."""
+    for word in words:
+        if word.replace("-", "").isalnum() and not os.path.lexists(word):
+            from convcli.banks.library import is_known
+
+            if is_known(word):
+                raise UsageError(f"there is no file {word!r}; a kernel has that name", hint=f"-k {word}")
 
 
 def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
@@ -150,6 +160,8 @@ def _find(
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
         say_each([f"{outputs} not read again (first {own[0]}); another --out-dir reads them"], "note")
     if passed and not run.quiet:
+        from convcli.pipeline.search import count_passed
+
         say_each([f"not read: {count_passed(passed)}"], "note")
     if request.is_one_file and len(sources) > 1:
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"

@@ -197,6 +197,9 @@ def _read_input(text: str, channels_last: bool) -> "Shape":
 
     if not local_path(text).exists():
         hint = "an input such as 3x304x228, photo.jpg or stack.toml comes first"
+        sizes = text.strip("()[] ").replace(" ", "").replace(",", "x")
+        if is_shape_text(sizes):
+            hint = f"{sizes} is a shape"
         raise UsageError(f"{text!r} is neither a shape nor a file", hint=hint)
     from convcli.images.reading import probe
 

@@ -11,7 +11,7 @@ from convcli.engine import native
 from convcli.engine.algorithms import Algorithm
 from convcli.engine.algorithms.base import BandAlgorithm
 from convcli.engine.algorithms.direct import Direct
-from convcli.engine.algorithms.textbook import Reference
+from convcli.engine.algorithms.reference import Reference
 from convcli.engine.bands import Scratch, ScratchPool, as_correlation, phase_weight, run_bands
 from convcli.engine.borders import READABLE, Array, Planes, Source
 from convcli.engine.plan import BY_NAME, ConvPlan

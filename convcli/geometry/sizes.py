@@ -18,7 +18,7 @@ PADDING_WORDS = ("same", "same_lower", "valid", "full")
 MAX_DIGITS = 9
 
 
-def parse_count(text: str, name: str, *, minimum: int, at: int = 0) -> int:
+def parse_count(text: str, name: str, *, minimum: int, at: int = 0, form: str = "") -> int:
     """Return the whole number in ``text``, at least ``minimum`` and of at most :data:`MAX_DIGITS` digits.
 
     Errors call it ``name`` and carry as ``position`` where ``text`` starts in the user's text (``at``, from 0).
@@ -32,7 +32,8 @@ def parse_count(text: str, name: str, *, minimum: int, at: int = 0) -> int:
     # isdigit takes ² and the digits of other scripts too.
     if not (digits.isascii() and digits.isdigit()):
         reason = f"{text.strip()!r} is not a whole number" if text.strip() else "a number is missing"
-        raise UsageError(f"{name}: {reason}", hint=f"{name} is a whole number, at least {minimum}", position=at)
+        hint = f"{name} is {form or 'a whole number'}, at least {minimum}"
+        raise UsageError(f"{name}: {reason}", hint=hint, position=at)
     if len(digits) > MAX_DIGITS:
         raise UsageError(f"{name}: a number of {len(digits)} digits", hint=f"at most {MAX_DIGITS} digits", position=at)
     value = int(text)
@@ -41,7 +42,7 @@ def parse_count(text: str, name: str, *, minimum: int, at: int = 0) -> int:
     return value
 
 
-def parse_sizes(text: str, name: str, *, minimum: int, at: int = 0) -> tuple[int, ...]:
+def parse_sizes(text: str, name: str, *, minimum: int, at: int = 0, form: str = "") -> tuple[int, ...]:
     """Return the whole numbers of ``7`` or ``7x5`` or ``3x3x3``, one per axis that was written.
 
     Examples
@@ -51,7 +52,7 @@ def parse_sizes(text: str, name: str, *, minimum: int, at: int = 0) -> tuple[int
     """
     values = []
     for part in text.replace("×", "x").replace("X", "x").split("x"):
-        values.append(parse_count(part, name, minimum=minimum, at=at))
+        values.append(parse_count(part, name, minimum=minimum, at=at, form=form))
         at += len(part) + 1
     return tuple(values)
 
@@ -64,7 +65,7 @@ def parse_pair(text: str, name: str, *, minimum: int) -> Pair:
     >>> parse_pair("7", "kernel size", minimum=1), parse_pair("7x5", "kernel size", minimum=1)
     ((7, 7), (7, 5))
     """
-    values = parse_sizes(text, name, minimum=minimum)
+    values = parse_sizes(text, name, minimum=minimum, form="N, or HxW for rows and columns")
     if len(values) > 2:
         raise UsageError(f"{name} {text!r} has {len(values)} numbers", hint=f"{name} is N or HxW", position=0)
     return (values[0], values[-1])

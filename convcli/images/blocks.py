@@ -41,14 +41,11 @@ class Blocks:
 
     def reduce(self, planes: NDArray[Any], top: int) -> tuple[NDArray[Any], ...]:
         """Return rows of blocks of a band whose first row is ``top``, in any thread, for :meth:`add`."""
-        n_rows, n_columns = planes.shape[1:]
-        block_rows = (top + np.arange(n_rows)) // self._factor
-        starts = np.flatnonzero(np.diff(block_rows, prepend=-1))
-        columns = np.arange(0, n_columns, self._factor)
-        mean, strong = planes[self._mean].astype(np.float32), planes[self._strong]
-        parts = ((np.add, mean), (np.minimum, strong), (np.maximum, strong))
-        joined = (how.reduceat(how.reduceat(part, columns, axis=2), starts, axis=1) for how, part in parts)
-        return (block_rows[starts], *joined)
+        factor = self._factor
+        rows = np.arange(top // factor, (top + planes.shape[1] - 1) // factor + 1)
+        mean, strong = planes[self._mean], planes[self._strong]
+        parts = ((np.add, mean, 0.0), (np.minimum, strong, np.inf), (np.maximum, strong, -np.inf))
+        return (rows, *(_joined(how, part, top % factor, factor, start) for how, part, start in parts))
 
     def add(self, rows: NDArray[Any], sums: NDArray[Any], lows: NDArray[Any], highs: NDArray[Any]) -> None:
         """Take the blocks of a band; two bands may share a row of blocks."""
@@ -63,3 +60,21 @@ class Blocks:
         # Where either is NaN the comparison is false, and NaN stays.
         out[self._strong] = np.where(self._highs < -self._lows, self._lows, self._highs)
         return out
+
+
+def _joined(how: np.ufunc, planes: NDArray[Any], offset: int, factor: int, start: float) -> NDArray[np.float32]:
+    """Join blocks of planes (P, h, w) by ``how``; the first row is row ``offset`` of its block."""
+    n_planes, height, width = planes.shape
+    tall = np.full((n_planes, ceil((offset + height) / factor), width), start, np.float32)
+    # Every row of a block in turn, of all blocks at once; rows first, which lie one behind the other in memory.
+    for part in range(factor):
+        first = (part - offset) % factor
+        rows = planes[:, first::factor]
+        into = tall[:, (offset + first) // factor :][:, : rows.shape[1]]
+        how(into, rows, out=into, casting="same_kind")
+    out = np.full((n_planes, tall.shape[1], ceil(width / factor)), start, np.float32)
+    for part in range(factor):
+        columns = tall[:, :, part::factor]
+        into = out[:, :, : columns.shape[2]]
+        how(into, columns, out=into)
+    return out

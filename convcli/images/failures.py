@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 from convcli.errors import ConvcliError, ImageError, OutputError
+from convcli.images import formats
 from convcli.process.streams import unwritable
 from convcli.process.system import is_missing, not_loading, shortage
 
@@ -77,6 +78,8 @@ def explain(error: Exception, where: str) -> ConvcliError | None:
 
 def explain_opening(error: OSError | ValueError, path: Path) -> ImageError:
     """Return why a file cannot be opened."""
+    if isinstance(error, FileNotFoundError) and path.is_symlink():
+        return ImageError(f"is a link to {path.readlink()}, which is not there", hint="where has that file gone?")
     if isinstance(error, FileNotFoundError):
         return ImageError("no such file", hint="check the name; quote names with spaces")
     if isinstance(error, IsADirectoryError):
@@ -109,7 +112,7 @@ def explain_writing(error: OSError, path: Path | None) -> OutputError:
 
 def _name_hint(where: str) -> str:
     suffix = Path(where).suffix
-    if suffix in (".npy", ".npz", ".safetensors", ".json", ".toml"):
-        return f"{suffix} is no picture: convcli reads PNG, JPEG, TIFF, WebP, AVIF, BMP, PPM, PFM and GIF"
     kinds = "PNG, JPEG, TIFF, WebP, AVIF, BMP, PPM, GIF and others that Pillow reads"
-    return f"its first bytes are not those of {suffix} or of {kinds}" if suffix else f"convcli reads {kinds}"
+    if suffix.lower() in formats.PICTURE_SUFFIXES:
+        return f"its first bytes are not those of {suffix} or of {kinds}"
+    return f"{suffix} is no picture: convcli reads {kinds}" if suffix else f"convcli reads {kinds}"

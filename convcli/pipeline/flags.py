@@ -41,7 +41,8 @@ def choice(text: str, flag: str, allowed: tuple[str, ...]) -> str:
     """
     found = word(text, flag)
     if found not in allowed:
-        near = near_names(found, allowed)
+        # Of a short word every other is near: gpu is no cpu, and 12 no 1.
+        near = near_names(found, allowed) if len(found) > 3 else ""
         raise UsageError(f"{flag} {text!r} is not known", hint=f"{near} one of {', '.join(allowed)}".strip())
     return found
 
@@ -91,6 +92,8 @@ def parse_bias(text: str, flag: str) -> tuple[float, ...] | None:
     ((0.5, -1.0), (0.0,), None)
     """
     if text.strip()[:1].isalpha() and text.strip().lower() not in ("nan", "inf"):
+        if text.strip().lower() not in ("true", "yes", "on", "false", "no", "off"):
+            raise UsageError(f"{flag} {text!r} is no number", hint=f"{flag} 10, a number per kernel, or true or false")
         return None if parse_switch(text, flag) else (0.0,)
     return parse_floats(text.strip("[]() "), flag)
 
@@ -108,8 +111,9 @@ def parse_normalize(text: str, flag: str) -> tuple[tuple[float, ...], tuple[floa
     numbers = parse_floats(text, flag)
     half = len(numbers) // 2
     if len(numbers) % 2 or 0.0 in numbers[half:]:
+        fact = "a standard deviation of 0" if not len(numbers) % 2 else f"{len(numbers)} numbers, which is odd"
         raise UsageError(
-            f"{flag} {text!r}: {len(numbers)} numbers, std must not be 0",
+            f"{flag} {text!r}: {fact}",
             hint=f"{flag} imagenet, or means then as many stds: 0.5,0.5,0.5,0.25,0.25,0.25",
         )
     return numbers[:half], numbers[half:]

@@ -73,8 +73,9 @@ def parse_frames(text: str, n_frames: int) -> tuple[int, ...]:
     for first, dash, last in _parts(word):
         end = int(last) if last else n_frames - 1 if dash else int(first)
         if end >= n_frames or int(first) > end:
+            count = f"has {n_frames} frames" if n_frames > 1 else "has one frame"
             raise UsageError(
-                f"--frames {text!r}: there is no {first}{dash}{last} in {n_frames} frames",
+                f"--frames {text!r}: there is no {first}{dash}{last}, the file {count}, counted from 0",
                 hint=f"0 to {n_frames - 1}" if n_frames > 1 else "0, first or all",
             )
         frames.update(range(int(first), end + 1))

@@ -36,6 +36,8 @@ _SLACK_PX = 8
 _PAGE_PX = 5_000_000
 #: Rows that are drawn, and tiles of one; pictures of more open in no viewer.
 MOST_ROWS, MOST_COLUMNS = 1024, 8
+#: Layers that a title names.
+_MOST_LAYERS = 12
 #: Longest side of the pictures of before and after.
 _PAIR_PX = 1200
 
@@ -173,7 +175,10 @@ class Tiles(Writer):
 
         named = self._plan.maps[row[0]]
         # A kernel of several planes has taps of its own for each of them.
-        planes = () if named.channel else self._plan.selection.names
+        names = (
+            self._plan.selection.names if self._plan.transform.taps_on_planes else [str(at) for at in range(len(taps))]
+        )
+        planes = () if named.channel else names
         return [swatch_cell(taps, named.kernel, self._layout.box_hw, planes=planes)]
 
     def _tile(self, tile: NDArray[Any], index: int) -> Cell:
@@ -213,6 +218,10 @@ def page_title(plan: Plan) -> list[str]:
         kind = f"{conv['mode']}{' transposed' if conv['transposed'] else ''}"
         text += f"; {kind}, stride {pairs['stride']}, padding {padding} {conv['padding_mode']}, "
         text += f"dilation {pairs['dilation']}, groups {conv['groups']}"
+    if "stack" in parts:
+        rows = plan.transform.walk.rows
+        told = [f"{row.layer.label} {'x'.join(map(str, row.output))}" for row in rows[:_MOST_LAYERS]]
+        text += f"; {', '.join(told)}" + (f", ... {len(rows)} layers" if len(rows) > _MOST_LAYERS else "")
     return [f"{plan.source.stem}: {_name(plan)}", text]
 
 
@@ -238,11 +247,13 @@ def input_cells(job: Job, box_hw: tuple[int, int]) -> list[Cell]:
     if pictured:
         picture = np.rint(np.clip(photo / white, 0, 1) * 255).astype(np.uint8)
         cells = [Cell(_enlarged(np.moveaxis(picture, 0, -1), box_hw), (name, span(low.min(), high.max())))]
-    if not pictured:
+    else:
         cells = [Cell(draw_numbers(photo[0], Scale(0, white, "gray"), *box_hw), (name, span(low[0], high[0])))]
     if plan.selection == everything and len(everything.names) == 1:
         return cells
-    used, low, high = _shrunk(view_planes(planes, plan.selection, white=white), box_hw)
+    used = photo
+    if plan.selection != everything:
+        used, low, high = _shrunk(view_planes(planes, plan.selection, white=white), box_hw)
     for plane, least, most, plane_name in zip(used, low, high, plan.selection.names, strict=True):
         cells.append(
             Cell(draw_numbers(plane, Scale(0, white, "gray"), *box_hw), (f"{plane_name}  {span(least, most)}",))
@@ -260,6 +271,7 @@ def _shrunk(planes: NDArray[Any] | PlaneSource, box_hw: tuple[int, int]) -> tupl
     for top in range(0, height, step):
         bottom = min(top + step, height)
         band = planes[:, top:bottom] if isinstance(planes, np.ndarray) else planes.rows(top, bottom)
+        band = np.ascontiguousarray(band)  # samples of a picture lie plane beside plane
         blocks.add(*blocks.reduce(band, top))
         lows.append(band.min(axis=(1, 2)))
         highs.append(band.max(axis=(1, 2)))

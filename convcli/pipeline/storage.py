@@ -130,7 +130,8 @@ class Store:
         where = f"{self.text}/{name}" if name else self.text
         if isinstance(error, FileNotFoundError):
             return kind("there is no such object", hint="check the bucket and the name").within(where)
-        return kind(_first_line(error), hint=_CREDENTIALS).within(where)
+        is_web = self.text.startswith("http")
+        return kind(_first_line(error), hint="check the address" if is_web else _CREDENTIALS).within(where)
 
 
 def _first_line(error: Exception) -> str:

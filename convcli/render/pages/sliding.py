@@ -232,7 +232,10 @@ def _with_numbers(slide: Slide, values: NDArray[np.float64] | None, taps: NDArra
 
 def _check_shape(name: str, numbers: NDArray[np.float64] | None, expected: tuple[int, int]) -> None:
     if numbers is not None and numbers.shape != expected:
-        raise GeometryError(f"the {name} are {by(numbers.shape)}, and the layer is drawn with {by(expected)}")
+        raise GeometryError(
+            f"the {name} are {by(numbers.shape)}, and the layer is drawn with {by(expected)}",
+            hint=f"{name} of {by(expected)}, or a layer and an input of that size",
+        )
 
 
 def _compute(
