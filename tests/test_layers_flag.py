@@ -88,6 +88,9 @@ CHAINS = {
     "conv:FILE#wide,g=3": lambda x, n: F.conv2d(x, n("wide")[0], groups=3),
     "conv:sobel conv:FILE#dw,p=1": lambda x, n: F.conv2d(each_plane(x, "sobel"), *n("dw"), padding=1, groups=6),
     "convtranspose:FILE#model.up,s=2,p=1": lambda x, n: F.conv_transpose2d(x, *n("up"), 2, 1),
+    "Conv2d(3, 4, 3, init='xavier_normal', seed=3) ReLU()": lambda x, _: F.relu(
+        seeded(4, 3, 3, 3, seed=3, init=torch.nn.init.xavier_normal_).double()(x)
+    ),
     "conv:4,k=3,init=xavier_normal_,seed=3 relu": lambda x, _: F.relu(
         seeded(4, 3, 3, 3, seed=3, init=torch.nn.init.xavier_normal_).double()(x)
     ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import HeldBatch, load_image, run_cli, save_image
+from conftest import HANG_S, HeldBatch, load_image, run_cli, save_image, wait_until
 
 from convcli.errors import OutputError
 from convcli.images import reading, rename
 from convcli.images.files import PART_SUFFIX, TargetFile
+from convcli.pipeline.own import read_stamp
 from convcli.pipeline.run import Pipeline
 
 OTHERS = b"another program's"
@@ -98,6 +101,63 @@ def test_only_the_one_file_that_was_meant_is_replaced(tmp_path: Path) -> None:
     file.file.write(b"new")
     file.commit()
     assert path.read_bytes() == b"new"
+
+
+MEETING = """
+import os, sys, time
+from convcli.images.files import TargetFile
+commit = TargetFile.commit
+def commit_together(self):
+    open({gate!r} + "-" + str(os.getpid()), "w").close()
+    while not os.path.exists({gate!r}):
+        time.sleep(0.001)
+    commit(self)
+TargetFile.commit = commit_together
+sys.argv[1:] = {args!r}
+from convcli.__main__ import main
+main()
+"""
+REFUSED = """
+#include <errno.h>
+int link(const char *a, const char *b) { errno = EPERM; return -1; }
+int linkat(int a, const char *b, int c, const char *d, int e) { errno = EPERM; return -1; }
+int renameat2(int a, const char *b, int c, const char *d, unsigned e) { errno = EINVAL; return -1; }
+"""
+
+
+@pytest.mark.subprocess
+@pytest.mark.skipif(sys.platform != "linux", reason="the library is preloaded as Linux does it")
+@pytest.mark.parametrize("refused", [False, True])
+def test_of_two_commands_that_end_together_one_fails(refused: bool, grey: Path, tmp_path: Path) -> None:
+    environment = dict(os.environ)
+    if refused:
+        if (compiler := shutil.which("cc")) is None:
+            pytest.skip("needs a C compiler")
+        (tmp_path / "refuse.c").write_text(REFUSED)
+        library = tmp_path / "refuse.so"
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, tmp_path / "refuse.c"], check=True)
+        environment["LD_PRELOAD"] = str(library)
+        tried = subprocess.run(
+            [sys.executable, "-c", "import os; os.link('p.png', 'q')"], cwd=tmp_path, env=environment
+        )
+        assert tried.returncode != 0, "this system has no links for Python now"
+    out, gate = tmp_path / "o" / "a.png", tmp_path / "gate"
+    runs = []
+    for kernel in ("box", "sharpen"):
+        args = ["apply", str(grey), "-k", kernel, "-o", str(out), "-q"]
+        code = MEETING.format(gate=str(gate), args=args)
+        runs.append(subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE))
+    wait_until(lambda: len(list(tmp_path.glob("gate-*"))) == 2)
+    gate.touch()
+    said = [run.communicate(timeout=HANG_S)[1] for run in runs]
+    assert sorted(run.returncode for run in runs) == [0, 6]
+    winner = next(kernel for kernel, run in zip(("box", "sharpen"), runs, strict=True) if run.returncode == 0)
+    stamp = read_stamp(out)
+    assert stamp is not None
+    assert stamp["kernel"] == winner
+    assert load_image(out).shape == (20, 30)
+    assert files(out.parent) == {"a.png"}
+    assert b"exists" in b"".join(said)
 
 
 COMMANDS: dict[str, tuple[str, ...]] = {

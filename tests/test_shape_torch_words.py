@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from conftest import run_cli
 from torch import nn
 
 from convcli.errors import ConvcliError
+from convcli.layers.stack import Stack
 from convcli.layers.text import parse_layers
 from convcli.layers.walk import walk
 
@@ -119,3 +121,31 @@ def test_answers_with_sides_that_differ(layer, target, answer):
     assert [each["text"] for each in report["answers"]] == [answer]
     assert run_cli("shape", "3x32x30", answer, "--json").ok().json["totals"]["output"][1:] == [32, 30]
     assert "sides" in run_cli("shape", "3x32x30", layer, "--target", target).ok().stdout
+
+
+MODULES = [
+    nn.LeakyReLU(0.2), nn.LeakyReLU(), nn.ReLU6(), nn.ReLU(inplace=True), nn.Tanh(), nn.Sigmoid(), nn.SiLU(), nn.GELU(),
+    nn.Hardswish(), nn.Identity(), nn.Dropout(0.3), nn.Dropout2d(), nn.PixelShuffle(2), nn.ChannelShuffle(2),
+    nn.ReflectionPad2d(2), nn.ReflectionPad2d((1, 2, 3, 0)), nn.ReplicationPad2d(3), nn.CircularPad2d(1),
+    nn.ZeroPad2d((0, 1, 2, 3)), nn.ConstantPad2d(1, 3.5), nn.Upsample(scale_factor=2),
+    nn.Upsample(scale_factor=(2, 3), mode="bilinear"),
+    nn.MaxPool2d(3, 2, 1), nn.MaxPool2d((2, 3), dilation=2, ceil_mode=True), nn.AvgPool2d(3, 2, 1),
+    nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(8),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", MODULES, ids=repr)
+def test_modules_run_as_torch_prints_them(module):
+    planes = np.random.default_rng(0).normal(size=(8, 11, 12))
+    wanted = module.eval().double()(torch.from_numpy(planes)[None])[0].detach().numpy()
+    stack = Stack(repr(module))
+    assert stack.shape(planes.shape).output == wanted.shape
+    np.testing.assert_allclose(stack.run(planes)["output"], wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "text", ["GELU(approximate='tanh')", "AdaptiveAvgPool2d(7)", "Linear(8, 3)", "Flatten()", "LSTM(3, 4)"]
+)
+def test_modules_that_are_not_measured_are_refused(text):
+    result = run_cli("shape", "8x11x12", text)
+    assert (result.exit_code, text.split("(")[0] in result.stderr) == (2, True)

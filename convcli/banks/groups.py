@@ -69,5 +69,5 @@ def check_weight_groups(shape: Shape, n_planes: int, groups: int, *, transposed:
         hint = hint or f"--channels picks planes: {first if transposed else second}"
     else:
         what = f"each of {first} kernels on each of {n_planes} planes" if second == 1 else f"--groups {auto[0]}"
-        hint = f"{hint and hint + '; '}--groups auto gives {auto[1]} maps: {what}"
+        hint = f"{hint and hint + '; '}--groups auto gives {auto[1]} map{'s' * (auto[1] > 1)}: {what}"
     raise GeometryError(fault, hint=hint, in_channels=n_planes, groups=groups)

@@ -21,7 +21,6 @@ from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
 from convcli.pipeline.places import open_objects, split_url
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
-from convcli.pipeline.search import count_passed
 from convcli.process import ending, streams
 from convcli.process.limits import raise_file_limit
 from convcli.render.messages import complain, say, tell
@@ -161,6 +160,8 @@ def _find(
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
         say_each([f"{outputs} not read again (first {own[0]}); another --out-dir reads them"], "note")
     if passed and not run.quiet:
+        from convcli.pipeline.search import count_passed
+
         say_each([f"not read: {count_passed(passed)}"], "note")
     if request.is_one_file and len(sources) > 1:
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"

@@ -168,8 +168,8 @@ def check(
     """
     from convcli.banks.check import check_file
     from convcli.errors import KernelError
-    from convcli.pipeline.report import printable
     from convcli.render.kernels import check_lines
+    from convcli.render.messages import tell, warn
 
     results: list[dict[str, object]] = []
     bad: list[KernelError] = []
@@ -183,11 +183,11 @@ def check(
             continue
         results.append({**result.as_dict(), "error": None})
         if not json:
-            typer.echo("\n".join(check_lines(result)))
+            tell("\n".join(check_lines(result)))
     if json:
         _print_json(results)
     for earlier in bad[:-1]:
-        typer.echo(f"convcli: error: {printable(str(earlier))}", err=True)
+        warn("error", str(earlier))
     if bad:
         bad[-1].is_told = json
         raise bad[-1]

@@ -17,23 +17,59 @@ _ORDERS = {
     "maxpool": "kernel_size stride padding dilation return_indices ceil_mode",
     "avgpool": "kernel_size stride padding ceil_mode count_include_pad divisor_override",
     "globalpool": "output_size",
-    "batchnorm": "in_channels eps momentum affine track_running_stats",
+    "batchnorm": "in_channels eps momentum affine track_running_stats offset",
     "relu": "inplace",
     "upsample": "size scale_factor mode align_corners",
     "shuffle": "groups",
+    "pixelshuffle": "scale_factor",
     "pad": "padding value",
+    "identity": "p inplace",
+    "gelu": "approximate",
 }
-_RENAMED = {"num_features": "in_channels"}
+_RENAMED = {"num_features": "in_channels", "negative_slope": "value", "upscale_factor": "scale_factor"}
+#: A batch norm prints whether it has an offset, in a convolution's word.
+_RENAMED_OF = {"batchnorm": {"bias": "offset"}}
+#: torch's classes that are a mode of one of our words, without 1d, 2d and 3d.
+_MODES = {
+    "leakyrelu": ("relu", {"mode": "leaky", "value": "0.01"}, "value inplace"),
+    "relu6": ("relu", {"mode": "relu6"}, "inplace"),
+    "tanh": ("relu", {"mode": "tanh"}, ""),
+    "reflectionpad": ("pad", {"mode": "reflect"}, "padding"),
+    "replicationpad": ("pad", {"mode": "replicate"}, "padding"),
+    "circularpad": ("pad", {"mode": "circular"}, "padding"),
+    "constantpad": ("pad", {"mode": "constant"}, "padding value"),
+}
 #: Arguments that change no shape and no value of a layer that runs here, and the only value some of them can have.
-_IGNORED = {"inplace", "momentum", "return_indices", "device", "dtype", "approximate"}
+_IGNORED = {"inplace", "momentum", "return_indices", "device", "dtype", "p"}
+#: Arguments that no constructor has: names, and where a layer's numbers come from.
+_OURS = {"name", "weight", "bias_from", "init", "seed"}
 _FIXED = {
     "affine": (True,),
     "track_running_stats": (True,),
     "divisor_override": (None,),
     "align_corners": (None, False),
     "size": (None,),
+    "offset": (True,),
+    "approximate": ("none",),
     "output_size": (1, (1,), (1, 1), (1, 1, 1)),
 }
+
+
+def our_word(word: str) -> str:
+    """Return our word for one of torch's classes that is a mode of it; other words stay.
+
+    Examples
+    --------
+    >>> our_word("ReflectionPad2d"), our_word("LeakyReLU"), our_word("Conv2d")
+    ('pad2d', 'relu', 'Conv2d')
+    """
+    name, axes = _split_axes(word)
+    return f"{_MODES[name][0]}{axes}" if name in _MODES else word
+
+
+def _split_axes(word: str) -> tuple[str, str]:
+    name = word.lower()
+    return (name[:-2], name[-2:]) if name[-2:] in ("1d", "2d", "3d") else (name, "")
 
 
 def read_constructor(text: str, kind: str, word: str) -> dict[str, str]:
@@ -54,15 +90,16 @@ def read_constructor(text: str, kind: str, word: str) -> dict[str, str]:
     except (ValueError, SyntaxError):
         raise UsageError("is not a constructor with plain numbers", hint=f"{word}(3, 64, 7, stride=2)") from None
     # Activations have no other positional argument in torch.
-    order = _ORDERS.get(kind, "inplace").split()
+    _, own, written = _MODES.get(_split_axes(word)[0], ("", {}, _ORDERS.get(kind, "inplace")))
+    order = written.split()
     if len(given) > len(order):
         raise UsageError(f"{word} takes at most {len(order)} arguments", hint=", ".join(order))
     values = dict(zip(order, given, strict=False))
     for key, value in named.items():
-        name = _RENAMED.get(key, key)
+        name = (_RENAMED | _RENAMED_OF.get(kind, {})).get(key, key)
         if name in values:
             raise UsageError(f"{key} is given twice")
-        if name not in order and name not in _IGNORED:
+        if name not in order and name not in _IGNORED | _OURS:
             raise UsageError(f"{word} has no argument {key!r}", hint=near_names(name, order) or ", ".join(order))
         values[name] = value
     for name, allowed in _FIXED.items():
@@ -72,7 +109,10 @@ def read_constructor(text: str, kind: str, word: str) -> dict[str, str]:
     if kind == "pad" and isinstance(kept.get("padding"), tuple):  # torch: the last axis first
         pairs = [kept["padding"][i : i + 2] for i in range(0, len(kept["padding"]), 2)]
         kept["padding"] = ",".join(str(side) for pair in reversed(pairs) for side in pair)
-    return {name: _as_text(value) for name, value in kept.items()}
+    if "scale_factor" in kept:  # Upsample prints whole factors as 2.0
+        factors = kept["scale_factor"] if isinstance(kept["scale_factor"], tuple) else (kept["scale_factor"],)
+        kept["scale_factor"] = tuple(f"{each:g}" if isinstance(each, float) else each for each in factors)
+    return {**own, **{name: _as_text(value) for name, value in kept.items()}}
 
 
 def _as_text(value: object) -> str:

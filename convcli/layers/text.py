@@ -143,6 +143,8 @@ def find_kind(word: str, n_axes: int) -> str:
         name = load_aliases().get(name, name)
     if name not in NAMES:
         hint = _near_kinds(name) or f"known: {', '.join(NAMES)}"
+        if name in ("linear", "flatten", "fc", "dense"):
+            hint = "layers work on planes here: leave out what comes after them, or pointwise for a linear layer"
         raise UsageError(f"unknown layer {word!r}" if word else "a layer's name is missing", hint=hint)
     return name
 
@@ -171,13 +173,14 @@ def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], d
     word, colon, rest = text.partition("(" if is_constructor else ":")
     word = word.strip().removeprefix("torch.").removeprefix("nn.")
     try:
-        kind = find_kind(word, n_axes)
         if is_constructor:
-            from convcli.layers.constructor import read_constructor
+            from convcli.layers.constructor import our_word, read_constructor
 
+            kind = find_kind(our_word(word), n_axes)
             values = read_constructor(text, kind, word)
             # The parser gives values in normal form: one that is written otherwise points at the start.
             return kind, word, values, {each: max(text.find(value), 0) for each, value in values.items()}
+        kind = find_kind(word, n_axes)
     except UsageError as error:
         raise fault(text, 0, error.message, error.hint) from None
     row = load_word(kind)

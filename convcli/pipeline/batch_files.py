@@ -22,11 +22,10 @@ from convcli.pipeline.names import (
     InputFile,
     before_end,
     how_to_tell_apart,
+    is_special,
     refuse_clashes,
 )
-from convcli.pipeline.own import is_orphan, is_output
 from convcli.pipeline.plan import Plan
-from convcli.pipeline.search import is_special
 from convcli.process.system import shortage
 
 if TYPE_CHECKING:
@@ -88,7 +87,11 @@ def leave_own_outputs(plans: Sequence[Plan], sources: Sequence[InputFile] = ()) 
     written = {os.path.realpath(path) for plan in plans if not plan.request.in_place for path in plan.written_paths}
 
     def is_own(source: InputFile) -> bool:
-        return source.searched and _real(source) in written and source.path is not None and is_output(source.path)
+        if not source.searched or source.path is None or _real(source) not in written:
+            return False
+        from convcli.pipeline.own import is_output
+
+        return is_output(source.path)
 
     kept, skipped = _set_aside(plans, OWN, lambda plan: is_own(plan.source))
     reasons = ((source, OWN if is_own(source) else "an output of an earlier run") for source in sources)
@@ -207,11 +210,17 @@ def _replaceable(plan: Plan, manifest: Manifest | None) -> dict[Path, FileState]
         return {}
     found = {}
     for path in plan.written_paths:
-        is_ours = (manifest is not None and manifest.owns(path)) or (path == plan.report_path and is_orphan(path))
-        if is_ours:
-            with contextlib.suppress(OSError):  # nothing of that name
-                found[path] = FileState.of(path, follow=False)
+        with contextlib.suppress(OSError):  # nothing of that name
+            state = FileState.of(path, follow=False)
+            if (manifest is not None and manifest.owns(path)) or (path == plan.report_path and _is_orphan(path)):
+                found[path] = state
     return found
+
+
+def _is_orphan(path: Path) -> bool:
+    from convcli.pipeline.own import is_orphan
+
+    return is_orphan(path)
 
 
 def existing_outputs(plans: Sequence[Plan]) -> tuple[Path | str, ...]:

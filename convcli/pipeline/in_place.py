@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def follow(request: ApplyRequest, source: InputFile, info: ImageInfo) -> tuple[ApplyRequest, list[str]]:
-    """Return the request with the format of this input, where outputs follow their input, and notes.
+    """Return the request with the format of an input that its outputs follow, and notes.
 
     Raises
     ------
@@ -26,8 +26,6 @@ def follow(request: ApplyRequest, source: InputFile, info: ImageInfo) -> tuple[A
     OutputError
         Files of its format are not written.
     """
-    if not request.follows_input:
-        return request, []
     if source.path is None and request.in_place:
         raise UsageError("--in-place replaces files, and this input is none", hint="--out-dir DIR, or -o FILE")
     name = info.format

@@ -11,8 +11,7 @@ from pathlib import Path, PurePosixPath
 from convcli.errors import ImageError, UsageError, is_url
 from convcli.images import formats
 from convcli.images.folders import is_folder
-from convcli.pipeline.names import InputFile
-from convcli.pipeline.search import Asked, is_special, search_folder, search_store
+from convcli.pipeline.names import Asked, InputFile, is_special
 from convcli.process.streams import read_input
 
 
@@ -78,8 +77,12 @@ def _each(words: Sequence[str], asked: Asked) -> Iterator[InputFile]:
         if word == "-":
             yield InputFile(path=None, data=read_input())
         elif is_folder_url(word):
+            from convcli.pipeline.search import search_store
+
             yield from search_store(word, asked)
         elif is_folder(word):
+            from convcli.pipeline.search import search_folder
+
             yield from search_folder(Path(word), asked)
         # A file may be called "a[1].png": a name that exists is not a pattern.
         elif not os.path.lexists(word) and glob.has_magic(word):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import string
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -111,6 +113,22 @@ class InputFile(NamedTuple):
         """Name of the folder that the file is in; empty for the current one and for standard input."""
         # The parent of "../a.png" is "..", which must not lead out of the output folder.
         return self._named.parent.name.replace("..", "")
+
+
+class Asked(NamedTuple):
+    """How folders are searched, and what is counted meanwhile; see :func:`~convcli.pipeline.inputs.find_inputs`."""
+
+    recursive: bool
+    out_dir: Path | None
+    skipped: list[Path]
+    passed: Counter[str]
+    allow_empty: bool
+    out_url: str
+
+
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Return whether this is a pipe or a device, which would be waited for; a broken link is not."""
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))  # noqa: PTH110, PTH112, PTH113
 
 
 class MapName(NamedTuple):
@@ -250,7 +268,8 @@ def before_end(template: str, addition: str) -> str:
 def parse_output(text: str, _flag: str) -> Path:
     """Return the file that ``-o`` names."""
     path = Path(text)
-    if text.endswith("/") or path.is_dir():
+    # A Zarr store is a folder, and one output all the same: whether it may be replaced is asked later.
+    if text.endswith("/") or (path.is_dir() and path.suffix.lower() != ".zarr"):
         hint = f"--out-dir {path} for a file a map, or -o {path / 'edges.png'}"
         raise UsageError(f"-o {text} is a folder, and one file is asked for", hint=hint)
     return path

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from convcli.errors import UsageError
 from convcli.images import formats
 from convcli.pipeline.flags import check_format, choice
-from convcli.pipeline.in_place import check_in_place, follow
 from convcli.pipeline.names import InputFile, MapName
 from convcli.pipeline.outputs import (
     OutputFile,
@@ -156,11 +155,19 @@ class Planner:
         UsageError
             The image lacks a plane that was asked for, or the output cannot hold the results.
         """
-        request, notes = follow(self.request, source, info)
+        request, notes = self._follow(source, info)
         if request not in self._kinds:
             self._kinds[request] = _kind_of(request, self.loaded)
         part = self._kinds[request].plan(source.label, info)
         return self._finish(request, source, info, part._replace(notes=(*notes, *part.notes)))
+
+    def _follow(self, source: InputFile, info: ImageInfo) -> tuple[ApplyRequest, list[str]]:
+        """Return the request with the format of this input, if outputs follow their input, and notes."""
+        if not self.request.follows_input:
+            return self.request, []
+        from convcli.pipeline.in_place import follow
+
+        return follow(self.request, source, info)
 
     @property
     def is_volume(self) -> bool:
@@ -174,7 +181,7 @@ class Planner:
         assert bank is not None
         from convcli.pipeline.transforms.volume import plan_volume
 
-        request, _ = follow(self.request, source, infos[0])
+        request, _ = self._follow(source, infos[0])
         return self._finish(request, source, infos[0], plan_volume(request, bank, infos, frames))
 
     def _finish(self, request: ApplyRequest, source: InputFile, info: ImageInfo, part: Planned) -> Plan:
@@ -196,6 +203,8 @@ class Planner:
             *output_notes(outputs[0], info, n_planes, request.encoding),
         ]
         if request.in_place:
+            from convcli.pipeline.in_place import check_in_place
+
             notes += check_in_place(request, info, outputs[0], source)
         return Plan(
             request=request,

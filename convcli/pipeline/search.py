@@ -6,30 +6,18 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 from convcli.errors import ImageError
 from convcli.images import formats
 from convcli.images.folders import is_folder
 from convcli.images.recognise import HIDDEN, NO_SUFFIX, SPECIAL, extra_for, passed_over
-from convcli.pipeline.names import MANIFEST_NAME, InputFile
+from convcli.pipeline.names import MANIFEST_NAME, Asked, InputFile, is_special
 from convcli.pipeline.own import is_output, is_record
 
 #: Kinds of files that a search counts by name; the rest is one number.
 MOST_KINDS = 6
 FOLDER = "subfolder"
 _ADVICE = {FOLDER: " (--recursive searches them)"}
-
-
-class Asked(NamedTuple):
-    """How folders are searched, and what is counted meanwhile; see :func:`convcli.pipeline.inputs.find_inputs`."""
-
-    recursive: bool
-    out_dir: Path | None
-    skipped: list[Path]
-    passed: Counter[str]
-    allow_empty: bool
-    out_url: str
 
 
 def search_store(url: str, asked: Asked) -> Iterator[InputFile]:
@@ -109,11 +97,6 @@ def count_passed(passed: Counter[str]) -> str:
     if rest := sum(passed[kind] for kind in kinds[MOST_KINDS:]):
         words.append(f"{rest} others")
     return ", ".join(words)
-
-
-def is_special(path: str | os.PathLike[str]) -> bool:
-    """Return whether this is a pipe or a device, which would be waited for; a broken link is not."""
-    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))  # noqa: PTH110, PTH112, PTH113
 
 
 class _Search:

@@ -36,6 +36,8 @@ _SLACK_PX = 8
 _PAGE_PX = 5_000_000
 #: Rows that are drawn, and tiles of one; pictures of more open in no viewer.
 MOST_ROWS, MOST_COLUMNS = 1024, 8
+#: Layers that a title names.
+_MOST_LAYERS = 12
 #: Longest side of the pictures of before and after.
 _PAIR_PX = 1200
 
@@ -173,7 +175,10 @@ class Tiles(Writer):
 
         named = self._plan.maps[row[0]]
         # A kernel of several planes has taps of its own for each of them.
-        planes = () if named.channel else self._plan.selection.names
+        names = (
+            self._plan.selection.names if self._plan.transform.taps_on_planes else [str(at) for at in range(len(taps))]
+        )
+        planes = () if named.channel else names
         return [swatch_cell(taps, named.kernel, self._layout.box_hw, planes=planes)]
 
     def _tile(self, tile: NDArray[Any], index: int) -> Cell:
@@ -213,6 +218,10 @@ def page_title(plan: Plan) -> list[str]:
         kind = f"{conv['mode']}{' transposed' if conv['transposed'] else ''}"
         text += f"; {kind}, stride {pairs['stride']}, padding {padding} {conv['padding_mode']}, "
         text += f"dilation {pairs['dilation']}, groups {conv['groups']}"
+    if "stack" in parts:
+        rows = plan.transform.walk.rows
+        told = [f"{row.layer.label} {'x'.join(map(str, row.output))}" for row in rows[:_MOST_LAYERS]]
+        text += f"; {', '.join(told)}" + (f", ... {len(rows)} layers" if len(rows) > _MOST_LAYERS else "")
     return [f"{plan.source.stem}: {_name(plan)}", text]
 
 

@@ -5,8 +5,8 @@ WORDS = {
     "conv": ("conv", "convtranspose", "depthwise", "pointwise"),
     "sequences": ("separable", "spatial", "flattened"),
     "pool": ("maxpool", "avgpool", "globalpool"),
-    "activations": ("relu", "sigmoid", "silu", "hardswish", "gelu"),
-    "arrange": ("pad", "upsample", "shuffle"),
+    "activations": ("identity", "relu", "sigmoid", "silu", "hardswish", "gelu"),
+    "arrange": ("pad", "upsample", "pixelshuffle", "shuffle"),
     "channels": ("batchnorm", "combine", "concat", "add", "subtract", "multiply"),
 }
 NAMES = sum(WORDS.values(), ())

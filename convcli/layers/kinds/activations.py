@@ -20,6 +20,16 @@ class Activation(Layer):
         raise NotImplementedError
 
 
+class Identity(Activation):
+    """The samples as they are, as ``torch.nn.Identity``, and ``Dropout`` in evaluation mode."""
+
+    kind = "identity"
+    aliases = ("dropout", "alphadropout")
+
+    def apply(self, planes: Any) -> Any:
+        return planes
+
+
 class Sigmoid(Activation):
     """``1 / (1 + exp(-x))``, as ``torch.nn.Sigmoid``."""
 

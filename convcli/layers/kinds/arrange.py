@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from math import prod
+from typing import Any, ClassVar
 
-from convcli.errors import UsageError
+from convcli.errors import GeometryError, UsageError
 from convcli.geometry.arithmetic import Pair, check_groups, resolve_padding
 from convcli.geometry.receptive import Step
 from convcli.layers.layer import Layer, Numbers, Row, Shape
@@ -67,9 +68,9 @@ class Upsample(Layer):
     kind = "upsample"
     aliases = ("up",)
     bare = "scale_factor"
-    parameters = ("mode",)
+    parameters: ClassVar[tuple[str, ...]] = ("mode",)
     needed = ("scale_factor",)
-    modes = ("nearest", "bilinear")
+    modes: ClassVar[tuple[str, ...]] = ("nearest", "bilinear")
     example = "upsample:2,mode=bilinear"
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
@@ -101,6 +102,36 @@ class Upsample(Layer):
 
     def size_formula(self, row: Row, axis: int) -> Iterator[str]:
         yield f"{row.input[1 + axis]}·{self.scale_factor[axis]} = {row.output[1 + axis]}"
+
+
+class PixelShuffle(Upsample):
+    """Channels laid out as pixels, as ``torch.nn.PixelShuffle`` (sub-pixel convolution: Shi et al. 2016)."""
+
+    kind = "pixelshuffle"
+    aliases = ("depthtospace",)
+    parameters = ()
+    modes = ()
+    example = "pixelshuffle:2 (4 channels become 2x2 pixels)"
+
+    def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
+        pixels = prod(self.scale_factor)
+        if shapes[0][0] % pixels:
+            message = f"{shapes[0][0]} channels are not a multiple of {pixels} pixels"
+            raise GeometryError(
+                message, hint=f"a convolution to {-(-shapes[0][0] // pixels) * pixels} channels before it"
+            )
+        return shapes[0][0] // pixels, 1
+
+    def step(self, axis: int, size: int, pad: int) -> Step:
+        return Step("up", self.scale_factor[axis], self.scale_factor[axis])
+
+    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
+        """Return the planes: pixel (i, j) of a block is channel ``c·rh·rw + i·rw + j``."""
+        n_axes, sizes = self.n_axes, inputs[0].shape[1:]
+        blocks = inputs[0].reshape(-1, *self.scale_factor, *sizes)
+        # Each axis of the image is followed by the axis of its block.
+        order = [each for axis in range(1, n_axes + 1) for each in (axis + n_axes, axis)]
+        return blocks.transpose(0, *order).reshape(row.output)
 
 
 class Shuffle(Layer):

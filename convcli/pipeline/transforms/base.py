@@ -150,6 +150,11 @@ class Transform(ABC):
         del map_index
         return None
 
+    @property
+    def taps_on_planes(self) -> bool:
+        """Whether the taps of one kernel are for the planes of the image."""
+        return True
+
     @abstractmethod
     def weight_bytes(self) -> bytes:
         """Return everything besides the flags that decides the maps, as bytes for a digest."""

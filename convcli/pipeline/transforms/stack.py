@@ -45,6 +45,13 @@ _AS_LAYER = {
 _OTHER_FLAGS = ("alpha", "device", "memory", "nodata", "luminance")
 
 
+#: Layers behind which a map is still that of the kernel before them.
+_KEEP_MAPS = (
+    *("relu", "sigmoid", "silu", "hardswish", "gelu", "batchnorm"),
+    *("maxpool", "avgpool", "globalpool", "pad", "upsample"),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StackTransform(Transform):
     """A stack on one image, planned.
@@ -64,6 +71,27 @@ class StackTransform(Transform):
     shape: Walk
     wanted: tuple[tuple[str, slice], ...]
     numbers: Sequence[Numbers]
+
+    @property
+    def _kernels(self) -> int | None:
+        """The convolution that the maps of the last output come from; None where layers mix maps behind it."""
+        rows, name = self.shape.rows, self.wanted[-1][0]
+        place = next((at for at, row in enumerate(rows) if row.layer.name == name), len(rows) - 1)
+        while place >= 0 and rows[place].layer.kind in _KEEP_MAPS:
+            place = rows[place].sources[0]
+        return place if place >= 0 and rows[place].layer.kind in ("conv", "depthwise", "pointwise") else None
+
+    def taps(self, map_index: int) -> NDArray[Any] | None:
+        """Return the taps of the convolution that a map of the only output comes from, if there is one."""
+        place = self._kernels
+        weight = None if place is None or len(self.wanted) > 1 else self.numbers[place].weight
+        return None if weight is None or weight.ndim != 4 else weight[map_index]
+
+    @property
+    def taps_on_planes(self) -> bool:
+        """Whether the taps of one kernel are for the planes of the image."""
+        place = self._kernels
+        return place is not None and self.shape.rows[place].sources == (-1,)
 
     def weight_bytes(self) -> bytes:
         """Return the layers and all their numbers as bytes, for a digest."""
