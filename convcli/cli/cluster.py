@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import NamedTuple
 
 from convcli.cli.options import ApplyCall
@@ -21,6 +22,7 @@ from convcli.process.ending import EXIT_INTERRUPTED
 from convcli.render.messages import interrupted_json, say
 from convcli.render.progress import Progress
 
+#: Where ``apply --cluster`` keeps its job.
 JOB_FOLDER = ".convcli-job"
 
 
@@ -42,16 +44,17 @@ def apply_on_cluster(call: ApplyCall) -> None:
         With 7 if some inputs failed, with 130 after Ctrl-C.
     """
     words, flags, run = call
+    # Reports of inputs stay on the workers: the client sees counts and commits only.
     refuse([
         (run.dry_run, "--dry-run does nothing with --cluster", "convcli job plan, and look at its folder"),
         (run.report, "--report does nothing with --cluster", "convcli job report JOB -o rows.csv"),
         (run.jobs is not None, "--jobs does nothing with --cluster", "--cluster local:8 says how many"),
         (run.fail_fast, "--fail-fast does nothing with --cluster", "leave it out: failed inputs are rows"),
-        (not run.job and "out_dir" not in flags, "a job needs a folder for its outputs", "--out-dir DIR"),
     ])  # fmt: skip
     listed = read_list(run.files_from, null=run.null) if run.files_from else []
     batch = Batch(words, flags, listed, run.recursive, run.stats or "jsonl")
-    place = run.job or join(str(flags["out_dir"]).rstrip("/"), JOB_FOLDER)
+    place = run.job or _usual_place(batch)
+    # An interrupted plan has lists and no job.json: there is nothing to resume, and it is refused below.
     if run.resume and open_objects(place).exists("job.json"):
         job = resume_job(open_objects(place), batch)
     else:
@@ -68,6 +71,16 @@ def apply_on_cluster(call: ApplyCall) -> None:
         )
     if counts.n_failed:
         raise SystemExit(EXIT_PARTIAL)
+
+
+def _usual_place(batch: Batch) -> str:
+    """Return the folder of a job: within its outputs, or beside its one output."""
+    # Hidden: a search of the outputs passes over it.
+    if batch.is_tiled:
+        output = Path(str(batch.flags["output"]))
+        return str(output.with_name(f"{JOB_FOLDER}-{output.name}"))
+    refuse([("out_dir" not in batch.flags, "a job needs a folder for its outputs", "--out-dir DIR, or -o FILE.zarr")])
+    return join(str(batch.flags["out_dir"]).rstrip("/"), JOB_FOLDER)
 
 
 def run_shards(place: str, shards: Sequence[int], cluster: str, *, quiet: bool, json: bool = False) -> Counts:
@@ -116,6 +129,4 @@ def run_shards(place: str, shards: Sequence[int], cluster: str, *, quiet: bool, 
 
 
 def _absolute(place: str) -> str:
-    from pathlib import Path
-
     return str(Path(place).absolute())

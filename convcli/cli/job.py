@@ -172,6 +172,7 @@ def report(
     from convcli.pipeline.report import printable, to_json
 
     opened = open_job(job)
+    # Row by row: a job may have more of them than memory.
     if output is not None:
         _write_rows(opened, output)
     totals = summarise(opened.rows())

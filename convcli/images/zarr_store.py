@@ -44,7 +44,7 @@ class ZarrDecoder:
     """
 
     def __init__(self, path: Path, frame: int, max_planes: int | None) -> None:
-        zarr = _zarr(ImageError)
+        zarr = need_zarr(ImageError)
         node = zarr.open(path, mode="r")
         names = None if isinstance(node, zarr.Array) else _multiscale_axes(node.attrs)
         self._array = node if isinstance(node, zarr.Array) else _array_of(node)
@@ -180,7 +180,7 @@ class ZarrBlock:
     def __init__(
         self, target: TargetFolder, names: tuple[str, ...], shape: tuple[int, ...], stamp: str, dtype: np.dtype[Any]
     ) -> None:
-        zarr = _zarr(OutputError)
+        zarr = need_zarr(OutputError)
         self._dtype, self._shape, self._row = dtype, (len(names), *shape[-2:]), 0
         self.tile_px = tile_px(len(names) * dtype.itemsize)
         leading = ("c", "z")[: len(shape) - 2]
@@ -215,12 +215,17 @@ class ZarrBlock:
 
     def put(self, maps: NDArray[Any], top: int, left: int) -> None:
         """Write a window of every map, from any thread."""
-        height, width = maps.shape[1:]
-        block = maps.reshape(*self._array.shape[:-2], height, width)
-        self._array[(..., slice(top, top + height), slice(left, left + width))] = block
+        put_tile(self._array, maps, top, left)
 
     def finish(self) -> None:
         """Nothing is left to be written."""
+
+
+def put_tile(array: Any, maps: NDArray[Any], top: int, left: int) -> None:
+    """Write a window of every map into an array."""
+    height, width = maps.shape[1:]
+    block = maps.reshape(*array.shape[:-2], height, width)
+    array[(..., slice(top, top + height), slice(left, left + width))] = block
 
 
 class ZarrWriter(PictureWriter):
@@ -268,7 +273,7 @@ def tile_px(pixel_bytes: int) -> int:
     return side
 
 
-def _zarr(error: type[ImageError | OutputError]) -> Any:
+def need_zarr(error: type[ImageError | OutputError]) -> Any:
     """Return the package, or say what to install."""
     try:
         import zarr

@@ -43,6 +43,11 @@ class Batch(NamedTuple):
     #: Objects that hold the rows of shards: JSON lines or Parquet.
     stats: str = "jsonl"
 
+    @property
+    def is_tiled(self) -> bool:
+        """Whether it is one image, whose maps go into one Zarr store."""
+        return str(self.flags.get("output", "")).lower().endswith(".zarr")
+
 
 def plan_job(place: Objects, batch: Batch, size: ShardSize) -> Job:
     """List the inputs, cut them into shards and write the job; no image is read.
@@ -61,6 +66,11 @@ def plan_job(place: Objects, batch: Batch, size: ShardSize) -> Job:
     ConvcliError
         The flags contradict each other, the kernel is unknown, there is no input, or the output folder is not empty.
     """
+    if batch.is_tiled:
+        from convcli.pipeline.tiles import plan_tiles, tile_facts
+
+        facts = {**tile_facts(batch.words, batch.flags), "stats": batch.stats}
+        return plan_tiles(place, facts, size, overwrite=bool(batch.flags.get("overwrite")))
     facts, source = _facts(place, batch)
     out_dir = facts["flags"]["out_dir"]
     if not batch.flags.get("overwrite") and next(open_objects(out_dir).pages(), None):
@@ -77,7 +87,13 @@ def resume_job(place: Objects, batch: Batch) -> Job:
     UsageError
         There is none, or it was planned for another batch.
     """
-    job, (facts, _) = Job(place), _facts(place, batch)
+    job = Job(place)
+    if batch.is_tiled:
+        from convcli.pipeline.tiles import tile_facts
+
+        facts = {**tile_facts(batch.words, batch.flags), "stats": batch.stats}
+    else:
+        facts, _ = _facts(place, batch)
     for name, value in json.loads(to_json(facts)).items():
         if job.facts.get(name) != value:
             raise UsageError(

@@ -268,7 +268,8 @@ def before_end(template: str, addition: str) -> str:
 def parse_output(text: str, _flag: str) -> Path:
     """Return the file that ``-o`` names."""
     path = Path(text)
-    if text.endswith("/") or path.is_dir():
+    # A Zarr store is a folder, and one output all the same: whether it may be replaced is asked later.
+    if text.endswith("/") or (path.is_dir() and path.suffix.lower() != ".zarr"):
         hint = f"--out-dir {path} for a file a map, or -o {path / 'edges.png'}"
         raise UsageError(f"-o {text} is a folder, and one file is asked for", hint=hint)
     return path

@@ -99,6 +99,10 @@ def run_shard(
         return ShardResult(0, 0, committed=False)
     entries = job.entries(task.shard)[task.first : task.end]
     planner, finish = _planner(to_json(job.facts, exact=True)), _finish
+    if "tiles" in job.facts:
+        from convcli.pipeline.tiles import run_tiles
+
+        return _result(job, task, len(entries), run_tiles(job, planner, entries, cores=cores))
     if job.facts.get("packed"):
         planner, finish = _packing_planner(planner, task), _digest
     opened, found = _open(job.facts["input"], entries)
@@ -116,10 +120,15 @@ def run_shard(
     order = [entry.name for entry, _ in opened]
     if job.facts.get("packed"):
         _put_tar(planner.request, [file for name in order for file in files.get(name, ())], rows)
+    return _result(job, task, len(found), rows)
+
+
+def _result(job: Job, task: ShardTask, n_inputs: int, rows: list[Row]) -> ShardResult:
+    """Commit a whole shard; of a part, return the rows."""
     n_failed = len({row["input"] for row in rows if "error" in row})
     if not task.is_whole:
-        return ShardResult(len(found), n_failed, committed=False, rows=tuple(rows))
-    return ShardResult(len(found), n_failed, committed=job.commit(task.shard, rows))
+        return ShardResult(n_inputs, n_failed, committed=False, rows=tuple(rows))
+    return ShardResult(n_inputs, n_failed, committed=job.commit(task.shard, rows))
 
 
 def _open(root: str, entries: Sequence[Entry]) -> tuple[list[tuple[Entry, InputFile]], dict[str, list[Row]]]:

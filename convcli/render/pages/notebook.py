@@ -58,4 +58,7 @@ def draw_reports(reports: Sequence[Report]) -> str:
     """Return reports with their pictures: one or a few in full, more as a table."""
     if len(reports) > _MOST_IN_FULL:
         return markup.fragment(overview(reports))
+    if len(reports) == 1:
+        (report,) = reports
+        return markup.fragment(f"<h3>{text(report.input)}</h3>{sections(report, report.plan, is_one=True)}")
     return markup.fragment("".join(sections(report, report.plan) for report in reports))

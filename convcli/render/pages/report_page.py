@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 #: Inputs of a batch that have pictures on the page; the others are in its table.
 MOST_INPUTS = 12
+#: Maps that are drawn of a single input, and of each of several.
+_MOST_MAPS, _MOST_MAPS_EACH = 48, 12
+#: Layers of a stack whose kernels are drawn.
+_MOST_LAYERS = 8
 #: Nothing is loaded or run: the style is known by its hash, pictures stand in the page.
 _POLICY = "default-src 'none'; style-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'"
 #: Left for the name of a layer, right for numbers.
@@ -60,7 +64,7 @@ def report_page(reports: Sequence[Mapping[str, Any]], *, plans: Sequence[Plan] =
         body.append(overview(inputs))
     for number, report in enumerate(inputs[:MOST_INPUTS]):
         plan = by_label.get(report["input"]["path"])
-        inside = sections(report, plan, heading=len(inputs) > 1)
+        inside = sections(report, plan, is_one=len(inputs) == 1)
         body.append(f'<section id="input-{number}">{inside}</section>')
     if len(inputs) > MOST_INPUTS:
         body.append(f'<p class="soft">{len(inputs) - MOST_INPUTS} more inputs are in the table above.</p>')
@@ -104,15 +108,18 @@ def overview(inputs: Sequence[Mapping[str, Any]]) -> str:
     return f'<div class="card">{table}</div>'
 
 
-def sections(report: Mapping[str, Any], plan: Plan | None, *, heading: bool = True) -> str:
-    """Return everything about one input; without a plan, or where it cannot be read again, without pictures."""
+def sections(report: Mapping[str, Any], plan: Plan | None, *, is_one: bool = False) -> str:
+    """Return everything about one input; without a plan, or where it cannot be read again, without pictures.
+
+    One of several has a heading and fewer maps.
+    """
     status = report.get("status", "done")
-    title = f"<h2>{text(report['input']['path'])}</h2>" if heading else ""
+    title = f"<h2>{text(report['input']['path'])}</h2>" if not is_one else ""
     if status == "failed":
         return f'{title}<p class="bad">{text(report["error"]["message"])}</p>'
     if status == "skipped":
         return f'{title}<p class="soft">left alone: {text(report["reason"])}</p>'
-    shown, problem = _preview(plan)
+    shown, problem = _preview(plan, _MOST_MAPS if is_one else _MOST_MAPS_EACH)
     source = report["input"]
     facts = f"{shape_text(report['shape']['input'])} {source['dtype']} ({','.join(source['planes'])})"
     facts += f" → {shape_text(report['shape']['output'])}, {_name(report)}, {report['seconds']:.2f} s"
@@ -127,7 +134,7 @@ def sections(report: Mapping[str, Any], plan: Plan | None, *, heading: bool = Tr
     return "\n".join(filter(None, parts))
 
 
-def _preview(plan: Plan | None) -> tuple[Preview | None, list[str]]:
+def _preview(plan: Plan | None, most_tiles: int) -> tuple[Preview | None, list[str]]:
     from convcli.pipeline.preview import preview
 
     if plan is None:
@@ -135,7 +142,7 @@ def _preview(plan: Plan | None) -> tuple[Preview | None, list[str]]:
     try:
         # A single picture, or two, may take the whole width.
         few = sum(len(output.maps) if output.kind != "picture" else 1 for output in plan.outputs) <= 2
-        return preview(plan, longest_px=640 if few else 320), []
+        return preview(plan, longest_px=640 if few else 320, most_tiles=most_tiles), []
     except ConvcliError as error:  # the input has gone, or changed
         return None, [f"no pictures: {error}"]
 
@@ -183,14 +190,19 @@ def _kernels(plan: Plan) -> str:
     if bank is not None:
         drawn = markup.kernels(bank.weight, bank.kernel_names)
         return f'<h3>Kernels</h3><div class="card"><p class="soft">{text(bank.summary)}</p>{drawn}</div>'
-    found = []
+    found: list[str] = []
+    more = 0
     for row, numbers in zip(transform.walk.rows, transform.numbers, strict=True):
         # Weights of batch norms have one number a map, and are no kernels.
-        if numbers.weight is not None and numbers.weight.ndim >= 4:
-            names = [str(index) for index in range(len(numbers.weight))]
-            drawn = markup.kernels(numbers.weight, names, most=16)
-            found.append(f'<div class="card"><p><b>{text(row.layer.label)}</b></p>{drawn}</div>')
-    return f"<h3>Kernels</h3>{''.join(found)}" if found else ""
+        if numbers.weight is None or numbers.weight.ndim < 4:
+            continue
+        if len(found) == _MOST_LAYERS:
+            more += 1
+            continue
+        drawn = markup.kernels(numbers.weight, [str(index) for index in range(len(numbers.weight))], most=16)
+        found.append(f'<div class="card"><p><b>{text(row.layer.label)}</b></p>{drawn}</div>')
+    said = f'<p class="soft">and those of {more} more layers</p>' if more else ""
+    return f"<h3>Kernels</h3>{''.join(found)}{said}" if found else ""
 
 
 def _shapes(report: Mapping[str, Any], plan: Plan | None) -> str:
