@@ -13,6 +13,7 @@ the old or the new one, whole. Exit status 1 if anything is lost, left, not whol
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -152,7 +153,7 @@ def run_kills(folder: Path, number: int, chance: random.Random) -> None:
     wanted = {path.relative_to(out): load(path) for path in out.rglob("*.png")}
     shutil.rmtree(out)
     while COUNTS["kills"] < number:
-        before = {path: path.stat().st_mtime_ns for path in out.rglob("report.json")}
+        before = {path: path.stat().st_mtime_ns if path.exists() else 0 for path in recorded(out)}
         how, was_running = killed(start(*command, start_new_session=True), chance, whole_s)
         if was_running:
             COUNTS["kills"] += 1
@@ -171,6 +172,20 @@ def load(path: Path) -> bytes:
     """Return the samples of a picture."""
     with Image.open(path) as image:
         return image.tobytes()
+
+
+def recorded(out: Path) -> set[Path]:
+    """Return the files that the record of a folder has as done: a killed run may leave whole ones before that line."""
+    found: set[Path] = set()
+    record = out / ".convcli-manifest.jsonl"
+    for line in record.read_bytes().splitlines() if record.exists() else ():
+        try:
+            entry = json.loads(line)
+        except ValueError:  # the last line of a run that was killed while it wrote
+            continue
+        names = {out / name for name in entry["outputs"]}
+        found = found | names if entry["event"] == "done" else found - names
+    return found
 
 
 def check_outputs(out: Path, wanted: dict[Path, bytes], before: dict[Path, int]) -> None:

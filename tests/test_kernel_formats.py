@@ -599,7 +599,7 @@ def test_onnx_with_data_elsewhere_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_and_folders(tmp_path: Path) -> None:
-    for name in ("", "no.npy", "no.toml"):
+    for name in ("no.npy", "no.toml"):
         with pytest.raises(KernelError, match="no kernel file"):
             load_bank(str(tmp_path / name))
     with pytest.raises(KernelError, match="folder"):

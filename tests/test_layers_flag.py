@@ -125,8 +125,8 @@ def test_outputs_are_the_input_every_layer_or_names(photo, tmp_path):
     ):
         out = tmp_path / outputs.replace(",", "-")
         run_cli(*how, "--outputs", outputs, "--out-dir", out).ok()
-        assert {path.stem.rpartition("-")[0] for path in out.rglob("*.npy")} == names
-    planes = [np.load(path).squeeze() for path in sorted(out.rglob("input-*.npy"))]
+        assert {path.stem.partition("-")[0] for path in out.rglob("*.npy")} == names
+    planes = [np.load(next(out.rglob(f"input-{plane}.npy"))).squeeze() for plane in "rgb"]
     np.testing.assert_array_equal(np.stack(planes, -1), load_image(photo))
     assert Stack("relu maxpool:2 relu relu").result_names == ("relu", "maxpool", "relu-2", "output")
     report = run_cli("apply", photo, "--layers", "relu maxpool:2 relu", "--outputs", "all", "--dry-run", "--json").ok()
@@ -252,3 +252,22 @@ def test_a_job_runs_layers(flags, tmp_path, rng):
     assert len(maps) == len(others) > 4
     for one, other in zip(maps, others, strict=True):
         np.testing.assert_array_equal(np.load(one), np.load(other))
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (
+            "conv:sobel maxpool:2 relu",
+            [f"output-{kernel}-{plane}" for plane in "rgb" for kernel in "xy"],
+        ),
+        ("conv:sobel,p=1 combine:magnitude,n=2", ["output-magnitude-r", "output-magnitude-g", "output-magnitude-b"]),
+        ("conv:sobel conv:box", [f"output-{kernel}-box-{plane}" for plane in "rgb" for kernel in "xy"]),
+        ("conv:sobel,g=1", ["output-0", "output-1"]),
+        ("conv:sobel combine:max,n=3", ["output-0", "output-1"]),
+        ("conv:3,k=3,init=default relu", ["output-0", "output-1", "output-2"]),
+    ],
+)
+def test_maps_are_called_by_kernel_and_plane_where_layers_keep_them_apart(text, names, photo):
+    report = run_cli("apply", photo, "--layers", text, "--dry-run", "--json").ok().json["images"][0]
+    assert [Path(one["path"]).stem for one in report["outputs"]] == names

@@ -145,6 +145,10 @@ def test_an_output_is_known_by_what_it_says(name: str, folder: Path) -> None:
     assert result.json_lines[-1]["not_read"] == {}, "a sidecar is no file that anybody misses"
     again = run_cli("apply", ".", *flags[2:], "--overwrite", "--json", "-q", cwd=folder).ok()
     assert again.json_lines[-1]["done"] == 1
+    (folder / "a.png").unlink()
+    alone = run_cli("apply", ".", *flags[2:], "--overwrite", "-q", cwd=folder)
+    assert alone.exit_code == 3, "not 0: nothing would be done"
+    assert "no image in this folder but 2 written into --out-dir" in alone.stderr
     elsewhere = find_inputs([str(folder)], out_dir=folder.parent)
     assert made in [source.path for source in elsewhere]
 

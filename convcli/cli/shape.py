@@ -133,7 +133,7 @@ def _model_kind(word: str) -> str:
     if low.endswith((*CHECKPOINTS, ".pth.tar", ".pt2", ".index.json", ".onnx")):
         return "onnx" if low.endswith(".onnx") else "checkpoint"
     # Layers written as text: the disk is not asked for them.
-    if ":" in word or "(" in word or "." not in word or low.endswith(".toml"):
+    if ":" in word or "(" in word or low.endswith(".toml"):
         return ""
     from pathlib import Path
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,8 @@ class OutputFiles:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._opened: list[TargetFile] = []
+        #: Called where a signal ends the process.
+        self.clean: Callable[[], None] | None = None
 
     def open(self, path: Path | None, output_format: str = "png") -> TargetFile:
         """Open a file, or a folder where that is the format; or standard output."""
@@ -64,6 +66,12 @@ class OutputFiles:
             if not os.path.lexists(path):
                 raise vanished(path)
 
+    def leave(self) -> None:
+        """Let no signal remove the files any more: they are about to be recorded as done."""
+        if self.clean is not None:
+            ending.no_more(self.clean)
+            self.clean = None
+
     def discard(self) -> None:
         """Remove every file, those with names too: half of the maps would look like all of them."""
         for file in self._opened:
@@ -83,6 +91,7 @@ def output_files(plan: Plan) -> Iterator[OutputFiles]:
             with contextlib.suppress(OSError):  # not empty: another input has put something there
                 folder.rmdir()
 
+    files.clean = discard
     ending.at_end(discard)
     try:
         yield files
@@ -91,7 +100,7 @@ def output_files(plan: Plan) -> Iterator[OutputFiles]:
         discard()
         raise
     finally:
-        ending.no_more(discard)
+        files.leave()
 
 
 def discard_lost(plan: Plan, pid: int) -> None:

@@ -101,6 +101,7 @@ class Pipeline:
             if plan.report_path is not None:
                 fill(files.open(plan.report_path), f"{to_json(report, indent=1)}\n".encode())
             files.check()
+            files.leave()
             self._settle(plan, report)
         return report
 

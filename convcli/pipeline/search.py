@@ -42,7 +42,7 @@ def search_store(url: str, asked: Asked) -> Iterator[InputFile]:
 def search_folder(folder: Path, asked: Asked) -> Iterator[InputFile]:
     """Yield the images of a folder in sorted order, then the folders below it that cannot be read."""
     search, n_found, skipped = _Search(folder, asked), 0, asked.skipped
-    n_skipped = len(skipped)
+    n_skipped, n_own = len(skipped), 0
     for place, name in search.files():
         path = place / name
         kind = HIDDEN if name.startswith(".") else SPECIAL if is_special(path) else passed_over(path)
@@ -53,16 +53,18 @@ def search_folder(folder: Path, asked: Asked) -> Iterator[InputFile]:
         if search.is_recorded(path):
             skipped.append(path)
             continue
-        n_found += 1
         below = PurePosixPath(place.relative_to(folder).as_posix())
         # Where outputs go, a file that says how it was made is no photograph; elsewhere it is what was asked for.
-        yield InputFile(path=path, below=below, searched=True, is_output=search.is_own and is_output(path))
+        is_own = search.is_own and is_output(path)
+        n_own += is_own
+        n_found += not is_own
+        yield InputFile(path=path, below=below, searched=True, is_output=is_own)
     for path in search.unreadable:  # as inputs: reading them fails with the reason, and the others go on
         n_found += 1
         yield InputFile(path=path)
     skipped += search.left_out
     if n_found == 0 and not asked.allow_empty:
-        raise _nothing(search, len(skipped) - n_skipped, asked)
+        raise _nothing(search, len(skipped) - n_skipped + n_own, asked)
 
 
 def _nothing(search: _Search, n_outputs: int, asked: Asked) -> ImageError:

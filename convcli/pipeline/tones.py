@@ -115,7 +115,7 @@ def parse_tone(text: str) -> ToneSpec:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or (name != "offset" and value == 0):
-        raise UsageError(f"--tone {text!r}: {name} needs a finite number", hint=f"--tone {name}:128")
+        raise UsageError(f"--tone {text!r}: {name} needs a finite number other than 0", hint=f"--tone {name}:0.25")
     return ToneSpec(name, value)
 
 

@@ -84,7 +84,8 @@ def _is_torch_archive(path: Path) -> bool:
         return True
     if any(name.endswith(".npy") for name in names):
         return False
-    raise KernelError(f"{path} is an archive without arrays", hint="np.savez or torch.save make one", path=str(path))
+    hint = "np.savez or torch.save make one; a .keras file holds HDF5"
+    raise KernelError(f"{path} is an archive without arrays", hint=hint, path=str(path))
 
 
 #: Formats that hold named arrays, see :mod:`convcli.banks.formats.entries`.
@@ -165,8 +166,10 @@ def sniff(path: Path) -> str:
     if size == 0 or not head.strip(b" \t\r\n\f\v\xff\xfe\xef\xbb\xbf"):
         raise KernelError(f"{path} is empty", path=str(path))
     if head.startswith((b"\x89HDF", b"MATLAB 7.3")):
-        hint = "in MATLAB: save k.mat k -v7, or writematrix(k, 'k.csv')"
-        raise KernelError(f"{path} is an HDF5 file (MATLAB -v7.3), which is not read", hint=hint, path=str(path))
+        hint = "in MATLAB: save k.mat k -v7; in Keras: np.savez('k.npz', **{w.path: w.numpy() for w in model.weights})"
+        raise KernelError(f"{path} is an HDF5 file (MATLAB -v7.3, Keras), which is not read", hint=hint, path=str(path))
+    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd")):
+        raise KernelError(f"{path} is compressed as a whole, which is not read", hint="unpack it", path=str(path))
     if encoding_of(head) != "utf-8":
         return "text"
     found = next((row.name for row in FORMATS if row.sniff is not None and row.sniff(head, path)), "text")

@@ -17,6 +17,7 @@ from convcli.pipeline.names import PICTURES, MapName
 from convcli.pipeline.request import ApplyRequest
 from convcli.pipeline.transforms.alpha import leave_out_alpha
 from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform, WholeRun, crop, whole
+from convcli.pipeline.transforms.labels import KEEP_MAPS, Labels, label_maps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,13 +46,6 @@ _AS_LAYER = {
 _OTHER_FLAGS = ("alpha", "device", "memory", "nodata", "luminance")
 
 
-#: Layers behind which a map is still that of the kernel before them.
-_KEEP_MAPS = (
-    *("relu", "sigmoid", "silu", "hardswish", "gelu", "batchnorm"),
-    *("maxpool", "avgpool", "globalpool", "pad", "upsample"),
-)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StackTransform(Transform):
     """A stack on one image, planned.
@@ -75,9 +69,9 @@ class StackTransform(Transform):
     @property
     def _kernels(self) -> int | None:
         """The convolution that the maps of the last output come from; None where layers mix maps behind it."""
-        rows, name = self.shape.rows, self.wanted[-1][0]
-        place = next((at for at, row in enumerate(rows) if row.layer.name == name), len(rows) - 1)
-        while place >= 0 and rows[place].layer.kind in _KEEP_MAPS:
+        rows, name, names = self.shape.rows, self.wanted[-1][0], self.stack.result_names
+        place = names.index(name) if name in names else -1  # the input comes from no layer
+        while place >= 0 and rows[place].layer.kind in KEEP_MAPS:
             place = rows[place].sources[0]
         return place if place >= 0 and rows[place].layer.kind in ("conv", "depthwise", "pointwise") else None
 
@@ -201,12 +195,13 @@ class StackPlanner:
         maps: list[MapName] = []
         outputs = []
         names = wanted_outputs(stack, request.outputs)
+        labels = dict(
+            zip((*stack.result_names, "input"), label_maps(shape.rows, selection.names, stack.folder), strict=True)
+        )
         for name in names:
             n_maps, height, width = sizes[name]
             outputs.append((len(maps), len(maps) + n_maps, (height, width)))
-            # Leading zeros: file managers sort names as text.
-            digits = len(str(n_maps - 1))
-            maps += [MapName(kernel=f"{name}-{i:0{digits}}", channel="", nature="layer") for i in range(n_maps)]
+            maps += _map_names(name, n_maps, labels.get(name))
         notes = leave_out_alpha(request, info)
         if kind != "maps" and len(outputs) > 1:
             raise UsageError(
@@ -243,6 +238,16 @@ class StackPlanner:
                         check_taps(one.weight.size, f"layer {index} ({row.layer.label})")
             self._numbers[key] = numbers
         return self._numbers[key]
+
+
+def _map_names(name: str, n_maps: int, labels: Labels | None) -> list[MapName]:
+    """Return the names of an output's maps: by kernel and plane where they are known, else by number."""
+    if labels is None or len(labels) != n_maps:
+        # Leading zeros: file managers sort names as text.
+        digits = len(str(n_maps - 1))
+        labels = tuple((f"{index:0{digits}}", "") for index in range(n_maps))
+    kernels = [(f"{name}-{kernel}" if kernel else name, plane) for kernel, plane in labels]
+    return [MapName(kernel=kernel, channel=plane, nature="layer") for kernel, plane in kernels]
 
 
 def _stack_of(request: ApplyRequest, input_shape: Shape | None) -> Stack:
