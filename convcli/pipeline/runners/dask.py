@@ -80,7 +80,12 @@ def _start(word: str, number: int | None, say: Callable[[str], None]) -> Any:
     n_workers = number or os.cpu_count() or 1
     # Workers are spawned, as Dask does by itself: what is forked may hold a lock, or threads of a store.
     return LocalCluster(
-        n_workers=n_workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL + 1
+        n_workers=n_workers,
+        threads_per_worker=1,
+        dashboard_address=None,
+        # Any port: the usual one may be another cluster's.
+        scheduler_kwargs={"dashboard_address": ":0"},
+        silence_logs=logging.CRITICAL + 1,
     )
 
 
