@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import objects, run_cli, save_image, wait_until
+from conftest import HANG_S, objects, run_cli, save_image, wait_until
 
 pytest.importorskip("distributed", reason="the extra cluster is not installed")
 
@@ -39,6 +39,7 @@ def cluster(store_server: dict[str, str]) -> Iterator[DaskRunner]:
 def poisoned(cluster: DaskRunner, tmp_path: Path) -> Iterator[DaskRunner]:
     """The cluster, with workers that die or wait at certain names."""
     plugin = Poison(tmp_path)
+    cluster.client.wait_for_workers(2, timeout=HANG_S)  # one that died in the test before may be on its way
     cluster.client.register_plugin(plugin, name=str(tmp_path))
     yield cluster
     (tmp_path / "gate").touch()
@@ -120,7 +121,9 @@ def test_a_client_that_ends_is_followed_by_another(
     )
     client = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     job = f"{bucket}/out/.convcli-job"
-    wait_until(lambda: (tmp_path / "hold-07.png-held").exists() and len(commits(job)) == 5)
+    is_held = (tmp_path / "hold-07.png-held").exists
+    wait_until(lambda: client.poll() is not None or (is_held() and len(commits(job)) == 5))
+    assert client.returncode is None, client.communicate()
     client.send_signal(end)
     _, errors = client.communicate()
     assert client.returncode == (130 if end == signal.SIGINT else -end)

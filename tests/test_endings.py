@@ -98,7 +98,8 @@ def test_in_one_long_call_of_the_main_thread(photo_folder: Path, tmp_path: Path,
     process = start(tmp_path, IN_AN_OUTPUT, "apply", photo_folder / "0.png", "-k", "sobel", "--out-dir", out)
     assert leftovers(out)
     code, _, said = end(process, getattr(signal, name))
-    assert (code, said) == (130, "convcli: interrupted\n")
+    # With a count where the signal comes between the gate and the call.
+    assert (code, said.count("\n"), said.startswith("convcli: interrupted")) == (130, 1, True), said
     assert not leftovers(out)
 
 

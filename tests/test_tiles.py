@@ -87,6 +87,18 @@ def test_every_tile_is_one_file_and_may_be_run_twice(tmp_path: Path, small_tiles
     assert (tmp_path / "out.zarr/0/c/0/1/0").read_bytes() == before
 
 
+def test_any_scheduler_can_fill_a_store(tmp_path: Path, small_tiles: None) -> None:
+    image = np.arange(9 * 17, dtype=np.uint8).reshape(9, 17)
+    save(tmp_path / "in.zarr", image, (5, 5))
+    words = ["job", "plan", tmp_path / "job", tmp_path / "in.zarr", "-k", "identity", "-o", tmp_path / "out.zarr"]
+    assert "6 shards" in run_cli(*words).ok().stdout  # a tile a shard
+    run_cli("job", "run", tmp_path / "job", "--shard", "5", "-q").ok()
+    found = zarr.open(tmp_path / "out.zarr", mode="r")["0"]
+    assert (found[0, 8:, 16:] == image[8:, 16:]).all()
+    run_cli("job", "run", tmp_path / "job", "-q").ok()
+    np.testing.assert_array_equal(found[0], image)
+
+
 def test_another_image_or_flag_is_not_resumed(tmp_path: Path, small_tiles: None) -> None:
     (tmp_path / "k.csv").write_text("1,0,-1")
     image = np.zeros((9, 9), np.uint8)
@@ -131,5 +143,5 @@ def test_two_workers_fill_one_store(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run_cli(*words, tmp_path / "local.npy").ok()
     np.testing.assert_array_equal(zarr.open(tmp_path / "out.zarr")["0"][:], np.load(tmp_path / "local.npy"))
     status = run_cli("job", "status", tmp_path / f"{cluster.JOB_FOLDER}-out.zarr", "--json").json
-    assert (status["shards"], status["done"]) == (3, 3)
+    assert status["shards"] == status["done"] >= 3
     assert run_cli(*words, tmp_path / "out.zarr", "--cluster", "local:2").exit_code == 6

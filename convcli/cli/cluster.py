@@ -17,7 +17,6 @@ from convcli.pipeline.jobs import Batch, job_status, plan_job, resume_job
 from convcli.pipeline.places import join, open_objects
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.runners.dask import open_cluster
-from convcli.pipeline.shards import parse_shard_size
 from convcli.process.ending import EXIT_INTERRUPTED
 from convcli.render.messages import interrupted_json, say
 from convcli.render.progress import Progress
@@ -58,7 +57,7 @@ def apply_on_cluster(call: ApplyCall) -> None:
     if run.resume and open_objects(place).exists("job.json"):
         job = resume_job(open_objects(place), batch)
     else:
-        job = plan_job(open_objects(place), batch, parse_shard_size(run.shard or "1000,256M"))
+        job = plan_job(open_objects(place), batch, batch.shard_size(run.shard))
     started = time.perf_counter()
     counts = run_shards(place, job_status(job).missing, run.cluster or "", quiet=run.quiet, json=run.json)
     seconds = round(time.perf_counter() - started, 3)

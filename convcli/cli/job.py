@@ -45,12 +45,11 @@ def plan(
     from convcli.pipeline.jobs import Batch, plan_job
     from convcli.pipeline.places import open_objects
     from convcli.pipeline.report import to_json
-    from convcli.pipeline.shards import parse_shard_size
 
     words, values, how = make_call(inputs, flags)
-    size = parse_shard_size(how.shard or "1000,256M")
     listed = read_list(how.files_from, null=how.null) if how.files_from else []
-    planned = plan_job(open_objects(job), Batch(words, values, listed, how.recursive, how.stats or "jsonl"), size)
+    batch = Batch(words, values, listed, how.recursive, how.stats or "jsonl")
+    planned = plan_job(open_objects(job), batch, batch.shard_size(how.shard))
     facts, last = planned.facts, planned.n_shards - 1
     if how.json:
         typer.echo(to_json({"inputs": facts["inputs"], "bytes": facts["bytes"], "shards": planned.n_shards}))

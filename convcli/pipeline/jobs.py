@@ -20,7 +20,7 @@ from convcli.pipeline.objects import PAGE, Entry, Folder, Objects
 from convcli.pipeline.places import open_objects
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, parse_request
-from convcli.pipeline.shards import Job, ShardSize, write_job
+from convcli.pipeline.shards import Job, ShardSize, parse_shard_size, write_job
 
 #: The first name below {dir} holds the whole name of the input, and nothing else that varies between inputs.
 _TELLS_APART = re.compile(r"\{dir\}/[^{}/]*\{file\}([^{}/]|\{bank\}|\{ext\})*(/|\Z)")
@@ -47,6 +47,11 @@ class Batch(NamedTuple):
     def is_tiled(self) -> bool:
         """Whether it is one image, whose maps go into one Zarr store."""
         return str(self.flags.get("output", "")).lower().endswith(".zarr")
+
+    def shard_size(self, asked: str | None) -> ShardSize:
+        """Return the bounds of a shard, as asked for or by default."""
+        # A tile is up to 64 MiB of maps: enough work for a task, and there may be no more tiles than workers.
+        return parse_shard_size(asked or ("1" if self.is_tiled else "1000,256M"))
 
 
 def plan_job(place: Objects, batch: Batch, size: ShardSize) -> Job:

@@ -100,7 +100,9 @@ def output_files(plan: Plan) -> Iterator[OutputFiles]:
         discard()
         raise
     finally:
-        files.leave()
+        # A signal may have come before a file was known here; its folder goes after it, at the end.
+        if not ending.was_asked():
+            files.leave()
 
 
 def discard_lost(plan: Plan, pid: int) -> None:

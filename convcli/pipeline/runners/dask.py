@@ -40,7 +40,7 @@ _SETTINGS = {
 
 @contextmanager
 def open_cluster(
-    text: str, say: Callable[[str], None] = lambda _line: None, *, timeout_s: float = 10
+    text: str, say: Callable[[str], None] = lambda _line: None, *, timeout_s: float = 30
 ) -> Iterator[DaskRunner]:
     """Start or join the cluster that ``--cluster`` names; one that was started ends with the ``with`` block.
 
