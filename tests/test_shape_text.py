@@ -150,7 +150,8 @@ def test_a_fault_is_said_with_its_position_and_what_would_be_right(text, charact
 )
 def test_nonsense_exits_with_its_code_and_one_or_two_lines(words, code, said):
     result = run_cli("shape", *words)
-    assert (result.exit_code, result.stdout) == (code, "")
+    assert result.exit_code == code
+    assert (result.json["status"] == "failed") if "--json" in words else (result.stdout == "")
     assert said in result.stderr
     assert 1 <= len(result.stderr.splitlines()) <= 2
 
