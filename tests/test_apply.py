@@ -236,7 +236,7 @@ def test_a_stack_runs_and_its_maps_are_those_of_the_layers(photo: Path, tmp_path
     assert result.json["shape"]["output"] == [3, 200, 300]
     run_cli("apply", photo, "--stack", stack, "--outputs", "all", "--out-dir", tmp_path, "--unit", "-q").ok()
     assert len(list((tmp_path / "coffee_halve").glob("*.png"))) == 6
-    assert load_image(tmp_path / "coffee_halve" / "blur-0.png").shape == (400, 600)
+    assert load_image(tmp_path / "coffee_halve" / "blur-box-r.png").shape == (400, 600)
 
 
 def test_a_stack_refuses_what_it_would_have_to_ignore(photo: Path, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_alpha_of_a_sharpened_picture_stays(tmp_path: Path, rng: np.random.Gener
         (["-k", "sharpen", "--luminance", "--groups", "3"], "decides the groups"),
         (["-k", "sharpen", "--nodata", "x"], "is not a number"),
         (["-k", "sharpen", "--nodata", "0", "--transposed"], "transposed"),
-        (["--stack", "s.toml", "--nodata", "0"], "does nothing to a stack"),
+        (["--stack", "s.toml", "--nodata", "0"], "does nothing to layers"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused(flags: list[str], word: str, photo: Path, tmp_path: Path) -> None:

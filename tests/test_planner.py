@@ -468,7 +468,7 @@ def test_a_device_takes_bands_of_its_memory_and_bytes_as_they_are(monkeypatch):
     ],
 )
 def test_without_torch_it_is_said_what_is_missing(arguments, code, said, photo, tmp_path):
-    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch here', name='torch')")
     torch.save({"w": torch.ones(1, 1, 3, 3)}, tmp_path / "w.pt")
     places = {"PHOTO": photo, "OUT": tmp_path / "o.png", "WEIGHTS": tmp_path / "w.pt"}
     script = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -146,7 +147,8 @@ def _atom(node: Atom, parameters: tuple[tuple[str, str], ...], layout: str | Non
 
 
 def _refuse_folder(name: str) -> None:
-    if Path(name).is_dir():
+    # os.path: a text that is too long for a name, or no name at all, is False there and no exception.
+    if os.path.isdir(name):  # noqa: PTH112
         raise KernelError(f"{name} is a folder, not a kernel file", hint="name a file in it", path=name)
 
 

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.errors import KernelError, near_names
+from convcli.errors import ConvcliError, KernelError, near_names
 from convcli.process.system import import_optional
 
 if TYPE_CHECKING:
@@ -202,6 +202,8 @@ def guarded(path: Path) -> Iterator[None]:
         if len(error.message) > _LONGEST_MESSAGE:  # it cites a word of the file
             error.message = f"{error.message[: _LONGEST_MESSAGE - 2]} …"
         raise (error if str(path) in str(error) else error.within(str(path))) from None
+    except ConvcliError:  # a package that does not load is not the file's fault
+        raise
     except Exception as error:  # noqa: BLE001 - readers of untrusted bytes raise errors of every kind
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise KernelError(f"{path} is broken and cannot be read: {reason}", path=str(path)) from None
