@@ -13,10 +13,14 @@ import sys
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    # Before all other imports, within which a signal would be a traceback.
-    from convcli.process import ending
+    # Before all other imports, within which a signal would be a traceback; Ctrl-C can come within this one too.
+    try:
+        from convcli.process import ending
 
-    ending.catch()
+        ending.catch()
+    except KeyboardInterrupt:
+        os.write(2, b"convcli: interrupted\n")
+        os._exit(130)
     from convcli.process import streams
 
     streams.secure()

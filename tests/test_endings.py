@@ -158,3 +158,18 @@ def test_every_signal_that_would_end_a_program_is_caught() -> None:
     ends = {number for number in signal.valid_signals() if isinstance(number, signal.Signals)}
     ends -= {signal.SIGRTMIN, signal.SIGRTMAX}
     assert {number for number in ends if number.name not in names} == set(ending.SIGNALS)
+
+
+def test_ctrl_c_within_the_first_import_is_no_traceback():
+    script = """
+import sys
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "convcli.process":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from convcli.__main__ import main
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "convcli: interrupted\n")
