@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 import torch
@@ -175,8 +173,8 @@ def test_damaged_chunks_are_an_error(tmp_path):
     assert sorted(child.name for child in tmp_path.iterdir()) == ["a.zarr"]
 
 
-def test_stores_are_whole_or_not_there(tmp_path, photo):
-    os.chdir(tmp_path)
+def test_stores_are_whole_or_not_there(tmp_path, photo, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     words = ["apply", photo, "-k", "sobel", "-o", "x.zarr"]
     run_cli(*words).ok()
     taken = run_cli(*words)
