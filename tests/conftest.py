@@ -191,6 +191,14 @@ def children_of(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.fixture(autouse=True)
+def _same_folder() -> Iterator[None]:
+    """Fail the test that leaves another working folder, not the one that runs after it."""
+    before = Path.cwd()
+    yield
+    assert Path.cwd() == before
+
+
 @pytest.fixture(scope="session")
 def photo() -> Path:
     """An RGB photograph, 3x400x600."""
