@@ -343,6 +343,7 @@ def test_what_makes_readers_raise_is_a_kernel_error(tmp_path: Path) -> None:
         "shape.npy": header("9" * 4200) + bytes(64),
         "shape.safetensors": safetensors({"w": {"dtype": "F64", "shape": ["HUGE"] * 2, "data_offsets": [0, 72]}}),
         "dtype.safetensors": safetensors({"w": data}),
+        "matrix.safetensors": safetensors({"w": {**data, "shape": [3, 3]}}),
         "names.npz": buffer.getvalue(),
         "lzma.npz": bytes(damaged),
         "node.onnx": onnx.helper.make_model(empty).SerializeToString(),

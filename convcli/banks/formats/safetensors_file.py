@@ -66,10 +66,12 @@ def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
 
 def _check_entry(path: Path, name: str, entry: Any, n_bytes: int) -> None:
     try:
-        dtype, shape, (begin, end) = str(entry["dtype"]), entry["shape"], entry["data_offsets"]
+        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
         whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+        if not isinstance(dtype, str):
+            raise TypeError
     except (TypeError, KeyError, ValueError):
-        raise KernelError(f"{path}#{name}: dtype, shape or data_offsets are missing") from None
+        raise KernelError(f"{path}#{name}: dtype, shape or data_offsets are missing or wrong") from None
     if not whole or not begin <= end <= n_bytes:
         raise KernelError(f"{path}#{name}: bytes {begin} to {end} are not in the file, which has {n_bytes:,}")
     claimed = math.prod(shape) * int(_DTYPES[dtype][-1]) if dtype in _DTYPES else end - begin
