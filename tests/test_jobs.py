@@ -73,13 +73,13 @@ def test_rows_hold_what_the_files_hold(photos: Path, tmp_path: Path) -> None:
         path = tmp_path / "out" / str(row["output"])
         assert hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() == row["digest"]
         assert path.stat().st_size == row["bytes"]
+        values = np.array([row["min"], row["max"]])
+        # Sobel is shown by absolute values: the largest stored sample is the largest magnitude, clipped to white.
+        assert load_image(path).max() == min(255, np.abs(values).max())
     lists = [json.loads(line) for path in (job / "lists").iterdir() for line in path.read_text().splitlines()]
     listed = {one["name"]: one["etag"] for one in lists}
     assert all(listed.values())
     assert {str(row["input"]): row["etag"] for row in rows} == listed
-        values = np.array([row["min"], row["max"]])
-        # Sobel is shown by absolute values: the largest stored sample is the largest magnitude, clipped to white.
-        assert load_image(path).max() == min(255, np.abs(values).max())
     table = tmp_path / "rows.csv"
     run_cli("job", "report", job, "-o", table).ok()
     with table.open(newline="", encoding="utf-8") as file:
