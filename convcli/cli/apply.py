@@ -18,7 +18,6 @@ from convcli.errors import EXIT_PARTIAL, OutputError, UsageError, is_url
 from convcli.images.folders import is_folder
 from convcli.pipeline.flags import refuse
 from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
-from convcli.pipeline.places import open_objects, split_url
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
 from convcli.process import ending, streams
@@ -175,6 +174,8 @@ def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> No
     if run.report is None:
         return
     if is_url(run.report):
+        from convcli.pipeline.places import open_objects, split_url
+
         open_objects(split_url(run.report)[0])  # its scheme is known, before anything runs
         return
     path = Path(run.report)
@@ -271,6 +272,8 @@ def _write_report(batch: BatchPlan, reports: list[dict[str, Any]], request: Appl
     line = command_line(call.words, {**call.flags, **call.run._asdict()})
     text = report_text(reports, Path(path).suffix, plans=batch.plans, command=line)
     if is_url(path):
+        from convcli.pipeline.places import open_objects, split_url
+
         place, name = split_url(path)
         open_objects(place).put(name, text.encode("utf-8", "surrogateescape"))
     else:

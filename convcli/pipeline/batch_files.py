@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,6 +22,7 @@ from convcli.pipeline.names import (
     before_end,
     how_to_tell_apart,
     is_special,
+    keeps_apart,
     refuse_clashes,
 )
 from convcli.pipeline.plan import Plan
@@ -167,7 +167,7 @@ def _template(plan: Plan) -> str:
 
 
 def _how_to_tell_maps_apart(plan: Plan) -> str:
-    return f"--name {shlex.quote(_template(plan))} keeps them apart"
+    return keeps_apart(_template(plan))
 
 
 def _holds_no_file(path: Path) -> bool:

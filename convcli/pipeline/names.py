@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -226,6 +225,13 @@ def refuse_clashes(wanted: Iterable[tuple[Path, str]], *, hint: Callable[[], str
             raise OutputError(f"{path} would be written by {other} and by {owner}", hint=hint())
 
 
+def keeps_apart(template: str) -> str:
+    """Return the hint of a template, quoted so that it can be pasted."""
+    import shlex
+
+    return f"--name {shlex.quote(template)} keeps them apart"
+
+
 def how_to_tell_apart(sources: Sequence[InputFile], template: str = PICTURE_TEMPLATE) -> str:
     """Return a hint: a template like the given one whose fields differ for all inputs, if there is one.
 
@@ -236,7 +242,7 @@ def how_to_tell_apart(sources: Sequence[InputFile], template: str = PICTURE_TEMP
     """
     files = {one._replace(frame=None) for one in sources}
     if len(files) == 1:
-        return f"--name {shlex.quote(before_end(template, '_{frame}'))} keeps them apart"
+        return keeps_apart(before_end(template, "_{frame}"))
     values = [{"dir": str(one.below), "parent": one.parent, "stem": one.stem, "suffix": one.suffix} for one in files]
     # The tree of a search is kept, also by a template that has lost it.
     tree = "{dir}/" if any(value["dir"] != "." for value in values) else ""
@@ -244,7 +250,7 @@ def how_to_tell_apart(sources: Sequence[InputFile], template: str = PICTURE_TEMP
     for telling in _TELLING:
         wanted = tree + (base.replace("{stem}", telling, 1) if "{stem}" in base else f"{telling}-{base}")
         if len({wanted.format_map(_Some(value)).casefold() for value in values}) == len(values):
-            return f"--name {shlex.quote(wanted)} keeps them apart; or another --out-dir"
+            return f"{keeps_apart(wanted)}; or another --out-dir"
     return "another --out-dir, one folder at a time"
 
 

@@ -16,7 +16,6 @@ from convcli.images.files import FileState, fill
 from convcli.images.losses import timing_notes
 from convcli.images.planes import view_planes
 from convcli.images.reading import open_planes, read_frames
-from convcli.pipeline.animation import Frames
 from convcli.pipeline.names import PAGES
 from convcli.pipeline.output_files import OutputFiles, output_files
 from convcli.pipeline.report import image_report, to_json
@@ -123,6 +122,8 @@ class Pipeline:
 
     def _run_frames(self, plan: Plan, files: OutputFiles) -> tuple[list[OutputWriter], list[int | None]]:
         """Run every frame by itself and join the results in one file; tones take the range of all frames."""
+        from convcli.pipeline.animation import Frames
+
         output, ranges, stamp = plan.outputs[0], None, make_stamp(plan)
         if _needs_ranges(plan):
             # The frames are read twice: all their maps in memory at once would have no bound.
@@ -183,6 +184,8 @@ class Pipeline:
 
 def _frames(plan: Plan) -> Iterator[tuple[Plan, Image]]:
     """Yield plan and image of every frame, read in one pass."""
+    from convcli.pipeline.animation import Frames
+
     numbers = [part.source.frame or 0 for part in plan.frames]
     images = read_frames(plan.source.readable, frames=numbers, **_reading(plan))
     for index, (part, image) in enumerate(zip(plan.frames, images, strict=True)):
