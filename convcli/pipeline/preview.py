@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from convcli.images.blocks import Blocks
 from convcli.pipeline.output_files import OutputFiles
 from convcli.pipeline.outputs import OutputFile
 from convcli.pipeline.run import Pipeline
@@ -108,29 +109,9 @@ def _tile_outputs(plan: Plan) -> tuple[OutputFile, ...]:
     return tuple(made)
 
 
-class _Blocks:
-    """Means of blocks of factor x factor samples, of rows that come in bands."""
-
-    def __init__(self, size_hw: tuple[int, int], n_planes: int, longest_px: int) -> None:
-        height, width = size_hw
-        self._factor = factor = -(-max(size_hw) // longest_px)
-        self.sums = np.zeros((-(-height // factor), -(-width // factor), n_planes), np.float64)
-        rows, columns = (np.bincount(np.arange(size) // factor) for size in size_hw)
-        self._areas = (rows[:, None] * columns)[:, :, None]
-        self._columns = np.arange(0, width, factor)
-
-    def add(self, samples: NDArray[Any], top: int) -> None:
-        """Add a band (h, W, planes) whose first row is ``top``."""
-        rows = (top + np.arange(len(samples))) // self._factor
-        starts = np.flatnonzero(np.diff(rows, prepend=-1))
-        narrow = np.add.reduceat(samples, self._columns, axis=1, dtype=np.float64)
-        self.sums[rows[starts]] += np.add.reduceat(narrow, starts, axis=0)
-
-    @property
-    def means(self) -> NDArray[Any]:
-        """Mean of each block."""
-        means: NDArray[Any] = self.sums / self._areas
-        return means
+def _small(size_hw: tuple[int, int], n_planes: int, longest_px: int) -> Blocks:
+    """Return planes averaged so that neither side is longer."""
+    return Blocks(n_planes, size_hw, -(-max(size_hw) // longest_px))
 
 
 class _Kept:
@@ -154,21 +135,21 @@ class TileOutput(PictureOutput):
         self.one_pass = False
         self._white = WHITE[output.depth]
         self._size = (output.size_hw, longest_px)
-        self._blocks: _Blocks | None = None
-        self._clipped = _Blocks(output.size_hw, 2, longest_px)
+        self._blocks: Blocks | None = None
+        self._clipped = _small(output.size_hw, 2, longest_px)
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone a band, and mark the samples that its tone clips."""
         values = maps
         if self.divides_by_alpha:
             values = unpremultiply(self._plan, maps)
-        clipped = np.zeros((*maps.shape[1:], 2), np.bool_)
+        clipped = np.zeros((2, *maps.shape[1:]), np.bool_)
         with np.errstate(invalid="ignore", over="ignore"):
             for index, one in enumerate(values):
                 gain, offset, absolute = self.tone.gain_offset(index)
                 stored = np.rint(gain * (np.abs(one) if absolute else one) + offset)
-                clipped[:, :, 0] |= stored < 0
-                clipped[:, :, 1] |= stored > self._white
+                clipped[0] |= stored < 0
+                clipped[1] |= stored > self._white
         band = super().encode(maps, top)
         return Band((top, band.payload, clipped), band.counts)
 
@@ -177,16 +158,16 @@ class TileOutput(PictureOutput):
         top, samples, clipped = band.payload
         if self._blocks is None:
             (size_hw, longest_px), n_planes = self._size, samples.shape[2]
-            self._blocks = _Blocks(size_hw, n_planes, longest_px)
-        self._blocks.add(samples, top)
-        self._clipped.add(clipped, top)
+            self._blocks = _small(size_hw, n_planes, longest_px)
+        self._blocks.add(*self._blocks.reduce(samples.transpose(2, 0, 1), top))
+        self._clipped.add(*self._clipped.reduce(clipped, top))
         self.counts += band.counts
 
     def made(self) -> Tile:
         """Return the finished tile."""
         assert self._blocks is not None
-        samples = np.rint(self._blocks.means * (255 / self._white)).astype(np.uint8)
-        low, high = (self._clipped.sums[:, :, side] > 0 for side in (0, 1))
+        samples = np.rint(self._blocks.planes() * (255 / self._white)).astype(np.uint8).transpose(1, 2, 0)
+        low, high = self._clipped.planes() > 0
         return Tile(self.output.maps, samples, low, high, samples.shape[:2] == self.output.size_hw)
 
 
@@ -196,16 +177,17 @@ def _input_of(image: Image | LargeImage, plan: Plan, longest_px: int) -> tuple[N
     # Planes that are no colours are shown by the first of them.
     n_colours = 3 if info.plane_names[:3] == ("r", "g", "b") else 1
     height, width = planes.shape[1:]
-    blocks = _Blocks((height, width), n_colours, longest_px)
+    blocks = _small((height, width), n_colours, longest_px)
     for top in range(0, height, 256):
-        blocks.add(_bytes(planes, top, min(top + 256, height), n_colours, info.white), top)
+        rows = _bytes(planes, top, min(top + 256, height), n_colours, info.white)
+        blocks.add(*blocks.reduce(rows.transpose(2, 0, 1), top))
     window = _window_of(plan)
     if window is not None and max(window.height, window.width) <= _SMALL_WINDOW:
         first, end = _around(window.top, window.height, height)
         left, right = _around(window.left, window.width, width)
         closeup = _bytes(planes, first, end, n_colours, info.white)[:, left:right]
         window = window._replace(closeup=np.rint(closeup).astype(np.uint8), closeup_at=(first, left))
-    return np.rint(blocks.means).astype(np.uint8), window
+    return np.rint(blocks.planes()).astype(np.uint8).transpose(1, 2, 0), window
 
 
 def _bytes(planes: Any, top: int, bottom: int, n_colours: int, white: float) -> NDArray[np.float64]:
