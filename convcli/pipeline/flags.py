@@ -10,6 +10,8 @@ from convcli.geometry.sizes import parse_count, parse_switch
 from convcli.images import formats
 
 SUBSAMPLINGS = ("444", "422", "420")
+#: Every tile is stored whole: larger ones would be mostly empty, and are read as a piece.
+MOST_TILE_PX = 4096
 #: Means and standard deviations of ImageNet's red, green and blue, as torchvision documents them.
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -188,6 +190,21 @@ def parse_subsampling(text: str, flag: str) -> str:
     return ":".join(choice(text.replace(":", ""), flag, SUBSAMPLINGS))
 
 
+def parse_tile(text: str, flag: str) -> int:
+    """Return the side of a tile in samples: TIFF 6.0 §15 wants a multiple of 16.
+
+    Examples
+    --------
+    >>> parse_tile("256", "--tile")
+    256
+    """
+    side = parse_count(text, flag, minimum=16)
+    if side % 16 or side > MOST_TILE_PX:
+        hint = f"a multiple of 16 up to {MOST_TILE_PX}: {flag} 256"
+        raise UsageError(f"{flag} {side} is no side of a tile", hint=hint)
+    return side
+
+
 def parse_nodata(text: str, flag: str) -> float:
     """Return the value of missing samples; ``nan`` where they are not a number.
 
@@ -269,6 +286,6 @@ def check_format(name: str, depth: str | None, encoding: Mapping[str, str], *, r
         hint = f"--format {', '.join(able[:-1])} or {able[-1]}" if able[1:] else f"--format {able[0]}"
         raise UsageError(f"--depth {depth} cannot be stored as {name}", hint=hint)
     for key, flag in encoding.items():
-        if raw or key not in row.options:
+        if key not in (row.raw_options if raw else row.options):
             hint = f"--format {' or '.join(formats_with(key))}, or no {flag}"
             raise UsageError(f"{flag} does nothing to {'raw maps' if raw else name}", hint=hint)

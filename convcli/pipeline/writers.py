@@ -6,6 +6,8 @@ and deflate share the thread, and the cache, of the convolution.
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,7 +24,7 @@ from convcli.pipeline.transforms.base import Band, Ranges
 from convcli.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -120,6 +122,7 @@ class Writer:
     is_raw = False
     one_pass = False
     tile_px = 0
+    band_px = 1
     notes: tuple[str, ...] = ()
     _encoder: PictureWriter
 
@@ -136,6 +139,10 @@ class Writer:
     def encode_samples(self, samples: NDArray[Any], counts: ToneCounts, top: int) -> Band:
         """Make a band of stored samples ready, where they may be made in one pass."""
         raise NotImplementedError
+
+    def join(self, bands: Sequence[Band]) -> Band:
+        """Make neighbouring bands one, where there is a ``band_px``."""
+        return Band(self._encoder.join([band.payload for band in bands]), reduce(add, (band.counts for band in bands)))
 
     def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
         """Write a tile, where there is a ``tile_px``."""
@@ -170,6 +177,7 @@ class PictureOutput(Writer):
         self.one_pass = self.tone.depth == "8" and not self.divides_by_alpha
         self._colormap = _colormap(plan, output)
         self._encoder = encoder or open_encoder(job, output)
+        self.band_px = self._encoder.band_px
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
@@ -226,6 +234,7 @@ class RawOutput(Writer):
             stamp=metadata_of(job, output).stamp,
             dtype=plan.request.dtype,
             leading=plan.transform.leading if output.kind == "raw" else (),
+            tile=plan.request.tile,
         )
         self.tile_px = self._encoder.tile_px
 

@@ -53,6 +53,8 @@ class OutputWriter(Protocol):
     notes: tuple[str, ...]
     #: Side of the tiles that :meth:`put` takes in any order; 0: bands only.
     tile_px: int
+    #: Rows that :meth:`join` needs a multiple of, but at the end; 1: bands are appended as they are.
+    band_px: int
 
     def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
         """Write a tile of its maps (M, h, W) at a row and column; in any thread."""
@@ -62,6 +64,9 @@ class OutputWriter(Protocol):
 
     def encode_samples(self, samples: NDArray[Any], counts: ToneCounts, top: int) -> Band:
         """Make a band of stored samples (h, W, M) ready, where :attr:`one_pass` is set."""
+
+    def join(self, bands: Sequence[Band]) -> Band:
+        """Make neighbouring bands one, where :attr:`band_px` is more than 1; in any thread."""
 
     def append(self, band: Band) -> None:
         """Write a band; bands come from top to bottom."""
@@ -227,7 +232,9 @@ class WholeRun:
             span, maps = next((span, maps) for span, maps in self._results if span.start <= first < span.stop)
             maps = maps[first - span.start : first - span.start + len(writer.output.maps)]
             step = max(1, STRIP_BYTES // max(maps[:, 0].nbytes, 1))
+            step = -(-step // writer.band_px) * writer.band_px
             for top in range(0, maps.shape[1], step):
                 self._check()
                 # A copy: tones work in place, and another writer may want the same maps.
-                writer.append(writer.encode(maps[:, top : top + step].copy(), top))
+                band = writer.encode(maps[:, top : top + step].copy(), top)
+                writer.append(band if writer.band_px == 1 else writer.join([band]))
