@@ -34,8 +34,8 @@ if TYPE_CHECKING:
         unfold,
     )
     from convcli.errors import ConvcliError
+    from convcli.layers.chain import output_shape, receptive_field
     from convcli.layers.stack import Stack, load_stack
-    from convcli.layers.walk import output_shape, receptive_field
     from convcli.pipeline.api import apply
     from convcli.pipeline.result import Report, Result
 
@@ -80,8 +80,8 @@ _HOME = {
     "list_kernels": "convcli.banks",
     "load_bank": "convcli.banks",
     "load_stack": "convcli.layers.stack",
-    "output_shape": "convcli.layers.walk",
-    "receptive_field": "convcli.layers.walk",
+    "output_shape": "convcli.layers.chain",
+    "receptive_field": "convcli.layers.chain",
 }
 
 

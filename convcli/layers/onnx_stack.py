@@ -17,14 +17,14 @@ from convcli.layers.kinds.conv import Conv
 from convcli.layers.layer import Layer, Row, Shape
 from convcli.layers.onnx import Graph, Operator, read_onnx
 from convcli.layers.onnx_windows import WINDOWS
-from convcli.layers.stack import Stack
+from convcli.layers.sources import read_tensor
 
 _RUN = frozenset(("Conv", "ConvTranspose", "MaxPool", "AveragePool"))
 _ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div"))
 
 
-def stack_of_model(path: Path, *, until: str | None = None, input_shape: Shape | None = None) -> Stack:
-    """Return the layers of a model from its input to the node called ``until``, or to its end.
+def layers_of_model(path: Path, until: str | None, input_shape: Shape | None) -> tuple[tuple[Layer, ...], Shape]:
+    """Return the layers of a model from its input to the node called ``until``, or to its end, and its input's shape.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def stack_of_model(path: Path, *, until: str | None = None, input_shape: Shape |
         layers.append(replace(layer, name=names[index], label=names[index], inputs=inputs))
     if until is None and graph.partial:
         raise UsageError(f"{path}: {graph.partial}", hint=f"--until {names[last]}")
-    return Stack(tuple(layers), name=path.stem, input=graph.input, folder=Path())
+    return tuple(layers), graph.input
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
@@ -116,8 +116,6 @@ def _normed(layer: Layer, constants: Mapping[str, Any]) -> Layer:
 
 def _constant(path: Path, name: str) -> Any:
     """Return a stored or computed constant."""
-    from convcli.layers.weights import read_tensor
-
     return read_tensor(f"{path}#{name}")
 
 

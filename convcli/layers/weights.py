@@ -6,7 +6,6 @@ Weights have torch's layouts: (out, in/groups, …) for a convolution, (in, out/
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,7 +20,7 @@ from convcli.banks.initial import (
 )
 from convcli.errors import KernelError, UsageError
 from convcli.layers.layer import Numbers
-from convcli.layers.sources import anchored, is_checkpoint, load_weight
+from convcli.layers.sources import anchored, is_checkpoint, load_weight, read_tensor
 from convcli.layers.stack import Stack
 from convcli.layers.walk import Walk
 
@@ -102,19 +101,6 @@ class NumberSources(NamedTuple):
             if missing_ok:
                 return None
             raise
-
-
-def read_tensor(spec: str) -> Any:
-    """Return one array of a checkpoint as float64: ``net.pt#bn1.running_mean``."""
-    from convcli.banks.formats.entries import open_archive, resolve
-
-    name, _, entry = spec.partition("#")
-    if not Path(name).is_file():
-        raise KernelError(f"no file {name!r}")
-    if not entry:
-        raise KernelError(f"{spec!r} names no entry", hint=f"{name}#ENTRY; `convcli shape {name}` lists them")
-    archive = open_archive(Path(name))
-    return np.asarray(archive.read(resolve(archive, entry, name).weight), np.float64)
 
 
 def _strip(sizes: tuple[int, ...], n_axes: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from convcli.errors import ImageError, OutputError, UsageError, is_url
 from convcli.images import formats
 from convcli.images.folders import is_folder
-from convcli.layers.library import is_model
+from convcli.layers.stack import is_model
 from convcli.pipeline import job_rows, packing
 from convcli.pipeline.flags import choice, refuse
 from convcli.pipeline.inputs import is_folder_url

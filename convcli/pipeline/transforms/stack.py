@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.errors import UsageError
 from convcli.images.planes import select_planes
-from convcli.layers.library import is_model, open_stack
+from convcli.layers.stack import is_model, open_stack
 from convcli.pipeline.names import PICTURES, MapName
 from convcli.pipeline.request import ApplyRequest
 from convcli.pipeline.transforms.alpha import leave_out_alpha

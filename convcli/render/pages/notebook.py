@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convcli.layers.data import row_as_dict
+from convcli.layers.walk import row_as_dict
 from convcli.render.pages import markup
 from convcli.render.pages.markup import text
 from convcli.render.pages.report_page import overview, sections, shape_card
