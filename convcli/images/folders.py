@@ -7,7 +7,7 @@ import errno
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from convcli.images.files import FileState, TargetFile
 
@@ -18,6 +18,41 @@ STORE_HEADERS = ("zarr.json", ".zarray", ".zgroup")
 def store_header(path: Path) -> Path:
     """Return the header of a Zarr store, or ``path`` itself if it is another folder."""
     return next((path / name for name in STORE_HEADERS if (path / name).is_file()), path)
+
+
+def is_zarr_url(url: str) -> bool:
+    """Return whether a URL is that of a Zarr store, or of an array in one: by its name, for a store has no folders.
+
+    Examples
+    --------
+    >>> is_zarr_url("s3://b/big.zarr"), is_zarr_url("s3://b/a.ome.zarr/0/"), is_zarr_url("s3://b/photos")
+    (True, True, False)
+    """
+    return any(part.lower().endswith(".zarr") for part in url.split("/"))
+
+
+class RemoteZarr(NamedTuple):
+    """A Zarr store that is no folder here: its name, its header, and its objects as ``obstore`` has them."""
+
+    url: str
+    header: bytes
+    objects: Any
+
+
+class HeaderFile(io.BytesIO):
+    """The header of a remote store, opened as the one of a folder is."""
+
+    def __init__(self, place: RemoteZarr) -> None:
+        super().__init__(place.header)
+        self.place = place
+
+
+def zarr_of(file: object) -> Path | RemoteZarr | None:
+    """Return the Zarr store of which an open file is the header, if it is one."""
+    if isinstance(file, HeaderFile):
+        return file.place
+    name = str(getattr(file, "name", ""))  # may be a number
+    return Path(name).parent if os.path.basename(name) in STORE_HEADERS else None  # noqa: PTH119
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
