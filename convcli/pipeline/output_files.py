@@ -12,7 +12,7 @@ from convcli.images import formats
 from convcli.images.files import TargetFile, discard_parts, vanished
 from convcli.pipeline.in_place_flags import backup_of
 from convcli.process import ending
-from convcli.process.streams import binary_output
+from convcli.process.system import binary_output
 
 if TYPE_CHECKING:
     from convcli.pipeline.plan import Plan
