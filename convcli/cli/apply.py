@@ -16,7 +16,7 @@ from convcli.cli.options import ApplyCall
 from convcli.cli.single import finish_single, interrupted, run_single, say_each
 from convcli.errors import EXIT_PARTIAL, OutputError, UsageError, is_url
 from convcli.images.folders import is_folder
-from convcli.pipeline.flags import refuse
+from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, OutputError
 from convcli.images.files import FileState
-from convcli.pipeline.in_place_flags import backup_of
 from convcli.pipeline.names import (
     DENSE_TEMPLATE,
     MANIFEST_NAME,
@@ -259,7 +258,7 @@ def refuse_existing(plans: Sequence[Plan], *, resume: bool) -> None:
 
 def _backups(plan: Plan) -> list[Path]:
     """Return the backups that replacing would make, except the name that the very file has already."""
-    paths = [(path, backup_of(plan.request, path)) for path in plan.written_paths]
+    paths = [(path, plan.request.backup_of(path)) for path in plan.written_paths]
     return [backup for path, backup in paths if backup and not (backup.exists() and backup.samefile(path))]
 
 

@@ -53,7 +53,7 @@ def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
             source = source._replace(state=FileState.of(source.path))
     reading = {"orientation": request.orientation, **request.limits}
     info = probe(source.readable, **reading)
-    frames = parse_frames(request.frames or "all", info.n_frames)
+    frames = parse_frames(request.frames, info.n_frames) if request.frames else tuple(range(info.n_frames))
     if info.n_frames == 1:
         return [planner.plan(source, info)]
 

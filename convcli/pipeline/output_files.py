@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from convcli.images import formats
 from convcli.images.files import TargetFile, discard_parts, vanished
-from convcli.pipeline.in_place_flags import backup_of
 from convcli.process import ending
 from convcli.process.system import binary_output
 
@@ -39,7 +38,7 @@ class OutputFiles:
         if request.in_place and path is not None and state is not None:
             from convcli.images.in_place import InPlaceFile
 
-            backup = backup_of(request, path)
+            backup = request.backup_of(path)
             self._opened.append(InPlaceFile(path, planned=state, backup=backup, overwrite=request.overwrite))
             return self._opened[-1]
         # Without --overwrite only a file that the plan knows may be replaced: not one that has appeared since.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import OutputError, UsageError
 from convcli.images import formats
-from convcli.pipeline.in_place_flags import place_of
 from convcli.pipeline.names import (
     DENSE_TEMPLATE,
     MAP_TEMPLATE,
@@ -87,7 +87,8 @@ class OutputNames(NamedTuple):
         if request.to_stdout or request.output is not None:
             return request.output
         if request.in_place and source.path is not None:
-            return place_of(source.path)
+            # A link stays, and the file that it names is replaced.
+            return Path(os.path.realpath(source.path)) if source.path.is_symlink() else source.path
         from convcli.banks.bank import safe_name
 
         values = {

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.errors import UsageError
 from convcli.images import formats
-from convcli.pipeline.flags import check_format, choice
+from convcli.pipeline.contradictions import check_format
+from convcli.pipeline.flags import choice
 from convcli.pipeline.names import InputFile, MapName
 from convcli.pipeline.outputs import (
     OutputFile,

@@ -19,7 +19,7 @@ from convcli.images.folders import store_header
 from convcli.images.reading import probe
 from convcli.images.zarr_store import open_zarr
 from convcli.images.zarr_tiles import ZarrTiles
-from convcli.pipeline.flags import refuse
+from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.job_facts import encode, versions
 from convcli.pipeline.names import InputFile
 from convcli.pipeline.objects import PAGE, Entry, Objects, file_etag

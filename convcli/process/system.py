@@ -1,4 +1,4 @@
-"""What the system gives a process, each of which may be missing: standard streams, memory, open files, packages.
+"""Streams, memory, open files and packages, as the system gives them to a process: each may be missing.
 
 A stream may be closed, full, or left by its reader while the work goes on. One that takes nothing more is remembered
 and stops nobody: files are still written and checked, and the exit code is that of the work. Only bytes of a file that
