@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import OutputError, UsageError
 from convcli.images import formats
+from convcli.images.files import vanished
 from convcli.pipeline.names import (
     DENSE_TEMPLATE,
     MAP_TEMPLATE,
@@ -56,6 +57,17 @@ class OutputFile(NamedTuple):
         """Size of the samples before compression, in bytes."""
         height, width = self.size_hw
         return len(self.maps) * height * -(-width * {"1": 1, "8": 8, "16": 16, "float": 32}[self.depth] // 8)
+
+    def file_bytes(self) -> int | None:
+        """Return the bytes of the finished file, if it has a place."""
+        if self.path is None:
+            return None
+        try:
+            if formats.BY_NAME[self.format].folder:
+                return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            raise vanished(self.path) from None
 
     def as_dict(self) -> dict[str, object]:
         """Return the file as plain data."""
