@@ -118,6 +118,6 @@ def check_format(name: str, depth: str | None, encoding: Mapping[str, str], *, r
         hint = f"--format {', '.join(able[:-1])} or {able[-1]}" if able[1:] else f"--format {able[0]}"
         raise UsageError(f"--depth {depth} cannot be stored as {name}", hint=hint)
     for key, flag in encoding.items():
-        if raw or key not in row.options:
+        if key not in (row.raw_options if raw else row.options):
             hint = f"--format {' or '.join(formats.able('options', key))}, or no {flag}"
             raise UsageError(f"{flag} does nothing to {'raw maps' if raw else name}", hint=hint)

@@ -13,6 +13,8 @@ from convcli.images import formats
 #: Sections of the help and of the README's table, in their order.
 SECTIONS = ("Convolution", "Input", "Output", "Running")
 SUBSAMPLINGS = ("444", "422", "420")
+#: Every tile is stored whole: larger ones would be mostly empty, and are read as a piece.
+MOST_TILE_PX = 4096
 #: Means and standard deviations of ImageNet's red, green and blue, as torchvision documents them.
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -230,6 +232,21 @@ def parse_subsampling(text: str, flag: str) -> str:
     '4:2:0'
     """
     return ":".join(choice(text.replace(":", ""), flag, SUBSAMPLINGS))
+
+
+def parse_tile(text: str, flag: str) -> int:
+    """Return the side of a tile in samples: TIFF 6.0 §15 wants a multiple of 16.
+
+    Examples
+    --------
+    >>> parse_tile("256", "--tile")
+    256
+    """
+    side = parse_count(text, flag, minimum=16)
+    if side % 16 or side > MOST_TILE_PX:
+        hint = f"a multiple of 16 up to {MOST_TILE_PX}: {flag} 256"
+        raise UsageError(f"{flag} {side} is no side of a tile", hint=hint)
+    return side
 
 
 def parse_nodata(text: str, flag: str) -> float:

@@ -213,8 +213,8 @@ def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: M
         from convcli.images.losses import picture_notes
 
         metadata = info.metadata._replace(stamp="")  # formats without room for it have a sidecar
-        # --compress changes the bytes on disk, never the samples.
-        lossy = {key: value for key, value in encoding.items() if key != "compress"}
+        # --compress and --tile change the bytes on disk, never the samples.
+        lossy = {key: value for key, value in encoding.items() if key not in ("compress", "tile")}
         notes += picture_notes(output.format, n_planes, metadata, **lossy)
     return notes
 

@@ -118,6 +118,7 @@ class _Kept:
     """An encoder that hands the samples back."""
 
     notes = ()
+    band_px = 1
 
     def encode(self, samples: NDArray[Any]) -> NDArray[Any]:
         return samples

@@ -133,6 +133,9 @@ class ApplyRequest(NamedTuple):
     subsampling: Annotated[str | None, Option(
         _OUT, "444|422|420", f"Resolution of colours in {_able('subsampling')}.", "444", flags.parse_subsampling,
         flags.SUBSAMPLINGS, encodes=True)] = None
+    tile: Annotated[int | None, _number(
+        _OUT, "N", f"Side of square tiles in {_able('tile')}, a multiple of 16.", "strips", flags.parse_tile,
+        encodes=True)] = None
     in_place: Annotated[bool, switch(
         _OUT, "Replace the inputs, in their format; mode and owner are kept.", changes_pixels=False)] = False
     backup: Annotated[str | None, Option(
@@ -194,8 +197,7 @@ class ApplyRequest(NamedTuple):
     @property
     def limits(self) -> dict[str, Any]:
         """Keyword arguments for reading: see :class:`convcli.images.info.Limits`."""
-        names = ("max_pixels", "max_planes", "max_frames", "accept_damaged")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("max_pixels", "max_planes", "max_frames", "accept_damaged")}
 
     @property
     def kind(self) -> str:
@@ -233,7 +235,6 @@ class RunFlags(NamedTuple):
     job: Annotated[str | None, Option(_RUN, "DIR", "Keeps what --cluster has done.", "in --out-dir")] = None
 # fmt: on
 
-
 #: Every flag, in the order of the help.
 OPTIONS: tuple[Option, ...] = tuple(
     sorted(
@@ -246,7 +247,6 @@ OPTIONS: tuple[Option, ...] = tuple(
         key=lambda row: SECTIONS.index(row.section),
     )
 )
-
 
 _DEFAULTS = ApplyRequest()
 

@@ -224,6 +224,7 @@ class PictureOutput(Writer):
         self.one_pass = self.tone.depth == "8" and not self.divides_by_alpha
         self._colormap = _colormap(plan, output)
         self._encoder = encoder or open_encoder(job, output)
+        self.band_px = self._encoder.band_px
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
@@ -272,6 +273,7 @@ class RawOutput(Writer):
             stamp=metadata_of(job, output).stamp,
             dtype=plan.request.dtype,
             leading=plan.transform.leading if output.kind == "raw" else (),
+            tile=plan.request.tile,
         )
         self.tile_px = self._encoder.tile_px
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -51,6 +53,8 @@ class Writer:
     one_pass = False
     #: Side of the tiles that :meth:`put` takes in any order; 0: bands only.
     tile_px = 0
+    #: Rows that :meth:`join` needs a multiple of, but at the end; 1: bands are appended as they are.
+    band_px = 1
     #: Losses that only the samples show; complete after :meth:`finish`.
     notes: tuple[str, ...] = ()
     _encoder: PictureWriter
@@ -71,6 +75,10 @@ class Writer:
     def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
         """Write a tile of its maps (M, h, W) at a row and column."""
         raise NotImplementedError
+
+    def join(self, bands: Sequence[Band]) -> Band:
+        """Make neighbouring bands one, where :attr:`band_px` is more than 1; in any thread."""
+        return Band(self._encoder.join([band.payload for band in bands]), reduce(add, (band.counts for band in bands)))
 
     def append(self, band: Band) -> None:
         """Write a band."""
@@ -241,7 +249,9 @@ class WholeRun:
             span, maps = next((span, maps) for span, maps in self._results if span.start <= first < span.stop)
             maps = maps[first - span.start : first - span.start + len(writer.output.maps)]
             step = max(1, STRIP_BYTES // max(maps[:, 0].nbytes, 1))
+            step = -(-step // writer.band_px) * writer.band_px
             for top in range(0, maps.shape[1], step):
                 self._check()
                 # A copy: tones work in place, and another writer may want the same maps.
-                writer.append(writer.encode(maps[:, top : top + step].copy(), top))
+                band = writer.encode(maps[:, top : top + step].copy(), top)
+                writer.append(band if writer.band_px == 1 else writer.join([band]))
