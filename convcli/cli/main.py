@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import ConvcliError
-from convcli.process import ending, streams
+from convcli.process import ending, system
 from convcli.process.ending import EXIT_INTERRUPTED
 from convcli.process.system import check_address_space, shortage
 from convcli.render.messages import complain, failure_json, interrupted_json, say
@@ -71,7 +71,7 @@ def _finish(arguments: list[str], owns_process: bool, *, json: bool, debug: bool
     try:
         code = _run(arguments, owns_process)
         if code == 0:
-            streams.check_output()
+            system.check_output()
         return code
     except ConvcliError as error:
         if debug:

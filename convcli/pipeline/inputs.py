@@ -12,7 +12,7 @@ from convcli.errors import ImageError, UsageError, is_url
 from convcli.images import formats
 from convcli.images.folders import is_folder, is_zarr_url
 from convcli.pipeline.names import Asked, InputFile, is_special
-from convcli.process.streams import read_input
+from convcli.process.system import read_input
 
 
 def find_inputs(
