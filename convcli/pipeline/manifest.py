@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from convcli.errors import ImageError, OutputError
 from convcli.images.files import PART_SUFFIX, FileState, vanished
-from convcli.images.folders import RemoteZarr, digest_of
+from convcli.images.folders import digest_of
 from convcli.pipeline.names import MANIFEST_NAME
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import OPTIONS
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 def content_key(source: InputFile) -> str:
     """Return a digest of an input's bytes (BLAKE2b, 128 bits)."""
     readable = source.readable
-    if isinstance(readable, RemoteZarr):  # the array itself may be larger than the network carries in a day
-        readable = readable.header
     if isinstance(readable, bytes):
         return hashlib.blake2b(readable, digest_size=16).hexdigest()
     return digest_of(readable)
