@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -9,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convcli.cli.options import ApplyCall
-from convcli.errors import EXIT_PARTIAL
+from convcli.errors import EXIT_PARTIAL, is_url
 from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.inputs import read_list
 from convcli.pipeline.job_drive import drive
 from convcli.pipeline.jobs import Batch, job_status, plan_job, resume_job
-from convcli.pipeline.places import join, open_objects
+from convcli.pipeline.places import join, open_objects, split_url
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.runners.dask import open_cluster
 from convcli.process.ending import EXIT_INTERRUPTED
@@ -76,8 +77,9 @@ def _usual_place(batch: Batch) -> str:
     """Return the folder of a job: within its outputs, or beside its one output."""
     # Hidden: a search of the outputs passes over it.
     if batch.is_tiled:
-        output = Path(str(batch.flags["output"]))
-        return str(output.with_name(f"{JOB_FOLDER}-{output.name}"))
+        output = str(batch.flags["output"])
+        folder, name = split_url(output) if is_url(output) else os.path.split(output)
+        return join(folder, f"{JOB_FOLDER}-{name}")
     refuse([("out_dir" not in batch.flags, "a job needs a folder for its outputs", "--out-dir DIR, or -o FILE.zarr")])
     return join(str(batch.flags["out_dir"]).rstrip("/"), JOB_FOLDER)
 

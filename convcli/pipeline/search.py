@@ -31,8 +31,8 @@ def search_store(url: str, asked: Asked) -> Iterator[InputFile]:
             name = PurePosixPath(entry.name)
             if asked.out_url and join(place, entry.name).startswith(f"{asked.out_url}/"):
                 continue
-            if is_zarr_url(entry.name):  # an object of a store, which is one input
-                store = next(part for part in reversed((name, *name.parents)) if is_zarr_url(str(part)))
+            if is_zarr_url(join(place, entry.name)):  # an object of a store, which is one input
+                store = next(part for part in reversed((name, *name.parents)) if part.suffix.lower() == ".zarr")
                 if store not in stores:
                     is_empty = False
                     stores.add(store)
