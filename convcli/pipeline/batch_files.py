@@ -96,7 +96,7 @@ def owned_by(plans: Sequence[Plan]) -> Callable[[InputFile], bool]:
     def is_own(source: InputFile) -> bool:
         if not source.searched or source.path is None or _real(source) not in written:
             return False
-        from convcli.pipeline.own import is_output
+        from convcli.pipeline.search import is_output
 
         return is_output(source.path)
 
@@ -238,7 +238,7 @@ def _existence(plans: Sequence[Plan]) -> Callable[[Path], bool]:
 
 
 def _is_orphan(path: Path) -> bool:
-    from convcli.pipeline.own import is_orphan
+    from convcli.pipeline.search import is_orphan
 
     return is_orphan(path)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import string
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -115,15 +116,34 @@ class InputFile(NamedTuple):
         return self._named.parent.name.replace("..", "")
 
 
-class Asked(NamedTuple):
-    """How folders are searched, and what is counted meanwhile; see :func:`~convcli.pipeline.inputs.find_inputs`."""
+@dataclass(slots=True)
+class Search:
+    """How inputs are searched, and what was met meanwhile.
 
-    recursive: bool
-    out_dir: Path | None
-    skipped: list[Path]
-    passed: Counter[str]
-    allow_empty: bool
-    out_url: str
+    Attributes
+    ----------
+    recursive : bool
+        Search folders below folders; their tree is kept in ``InputFile.below``. A linked folder is searched once, if
+        it is not part of the tree already.
+    out_dir : Path, optional
+        Outputs go there. Files that earlier batches wrote into this folder, or into others within a searched folder,
+        are left out.
+    out_url : str
+        Where outputs go if that is a store; objects below it are left out.
+    allow_empty : bool
+        Whether folders without images, patterns that match nothing and empty lists are no mistake.
+    skipped : list of Path
+        The files left out: pictures that earlier runs wrote into ``out_dir``, and ``out_dir`` itself as one entry.
+    passed : Counter
+        Numbers of the other files that were passed over, by suffix or in words.
+    """
+
+    recursive: bool = False
+    out_dir: Path | None = None
+    out_url: str = ""
+    allow_empty: bool = False
+    skipped: list[Path] = field(default_factory=list)
+    passed: Counter[str] = field(default_factory=Counter)
 
 
 def is_special(path: str | os.PathLike[str]) -> bool:
@@ -250,16 +270,9 @@ def how_to_tell_apart(sources: Sequence[InputFile], template: str = PICTURE_TEMP
     base = template.removeprefix("{dir}/")
     for telling in _TELLING:
         wanted = tree + (base.replace("{stem}", telling, 1) if "{stem}" in base else f"{telling}-{base}")
-        if len({wanted.format_map(_Some(value)).casefold() for value in values}) == len(values):
+        if len({wanted.format_map(defaultdict(str, value)).casefold() for value in values}) == len(values):
             return f"{keeps_apart(wanted)}; or another --out-dir"
     return "another --out-dir, one folder at a time"
-
-
-class _Some(dict[str, str]):
-    """Values of some fields; the others stay as they are."""
-
-    def __missing__(self, key: str) -> str:
-        return f"{{{key}}}"
 
 
 def before_end(template: str, addition: str) -> str:
