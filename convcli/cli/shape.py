@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convcli.errors import GeometryError, UsageError, local_path
+from convcli.errors import GeometryError, UsageError
 from convcli.layers.kinds import NAMES
+from convcli.process.system import local_path
 from convcli.render.messages import tell
 
 if TYPE_CHECKING:

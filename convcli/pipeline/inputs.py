@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from convcli.errors import ImageError, UsageError, is_url
+from convcli.errors import ImageError, UsageError
 from convcli.images import formats
 from convcli.images.folders import is_folder
 from convcli.pipeline.names import Asked, InputFile, is_special
 from convcli.process.streams import read_input
+from convcli.process.system import is_url
 
 
 def find_inputs(

@@ -6,8 +6,9 @@ import os
 from functools import cache
 from pathlib import Path
 
-from convcli.errors import UsageError, is_url
+from convcli.errors import UsageError
 from convcli.pipeline.objects import Folder, Objects
+from convcli.process.system import is_url
 
 
 def open_objects(text: str) -> Objects:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Annotated, Any, NamedTuple
 
-from convcli.errors import UsageError, is_url, near_names
+from convcli.errors import UsageError, near_names
 from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
@@ -19,6 +19,7 @@ from convcli.pipeline.frames import check_frames
 from convcli.pipeline.in_place_flags import SUFFIX_END, contradictions, parse_backup
 from convcli.pipeline.names import check_template, parse_output
 from convcli.pipeline.option import SECTIONS, Option, one_of, switch
+from convcli.process.system import is_url
 
 Floats = tuple[float, ...]
 Padding = str | tuple[Pair, Pair]

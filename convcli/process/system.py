@@ -1,8 +1,9 @@
-"""Answers to a system that grants too little memory, or has no package of a name: told apart, not as one another."""
+"""What the system has: enough memory, a package of a name, a local file of a name; and how it is told that it has not."""
 
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from convcli.errors import ConvcliError, UsageError
@@ -85,3 +86,34 @@ def not_loading(error: ImportError, name: str) -> UsageError:
     package, reason = name.partition(".")[0], " ".join(str(error).split())
     message, hint = f"the package {package} is installed and does not load", f"pip install --force-reinstall {package}"
     return shortage(error) or UsageError(f"{message} ({reason})", hint=hint)
+
+
+def is_url(name: str) -> bool:
+    """Return whether a name is a URL, which ``Path`` would turn into a folder called ``s3:``.
+
+    Examples
+    --------
+    >>> is_url("s3://bucket/photo.jpg"), is_url("a:b.png")
+    (True, False)
+    """
+    scheme, separator, _ = name.partition("://")
+    return bool(separator) and scheme.replace("+", "").replace("-", "").isalnum()
+
+
+def local_path(name: str) -> Path:
+    """Return the path of a local file or folder.
+
+    Raises
+    ------
+    UsageError
+        The name is a URL.
+
+    Examples
+    --------
+    >>> local_path("s3://bucket/photo.jpg")
+    Traceback (most recent call last):
+    convcli.errors.UsageError: s3://bucket/photo.jpg is a URL, and only local files are read and written
+    """
+    if is_url(name):
+        raise UsageError(f"{name} is a URL, and only local files are read and written", hint="copy it to a local file")
+    return Path(name)
