@@ -13,8 +13,7 @@ from pathlib import Path
 
 from convcli.errors import ConvcliError, ImageError, OutputError
 from convcli.images import formats
-from convcli.process.streams import unwritable
-from convcli.process.system import is_missing, not_loading, shortage
+from convcli.process.system import is_missing, not_loading, shortage, unwritable
 
 #: Errors that Pillow and its plugins raise for damaged files, found by feeding them thousands.
 _DECODER_ERRORS = (

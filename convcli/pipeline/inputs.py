@@ -12,8 +12,7 @@ from convcli.errors import ImageError, UsageError
 from convcli.images import formats
 from convcli.images.folders import is_folder
 from convcli.pipeline.names import Asked, InputFile, is_special
-from convcli.process.streams import read_input
-from convcli.process.system import is_url
+from convcli.process.system import is_url, read_input
 
 
 def find_inputs(

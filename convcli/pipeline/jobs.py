@@ -14,7 +14,8 @@ from convcli.images import formats
 from convcli.images.folders import is_folder
 from convcli.layers.stack import is_model
 from convcli.pipeline import job_rows, packing
-from convcli.pipeline.flags import choice, refuse
+from convcli.pipeline.contradictions import refuse
+from convcli.pipeline.flags import choice
 from convcli.pipeline.inputs import is_folder_url
 from convcli.pipeline.objects import PAGE, Entry, Folder, Objects
 from convcli.pipeline.places import open_objects

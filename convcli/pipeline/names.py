@@ -10,7 +10,6 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError, near_names
-from convcli.pipeline.in_place_flags import SUFFIX_END
 
 if TYPE_CHECKING:
     from convcli.images.files import FileState
@@ -22,6 +21,8 @@ PICTURE_TEMPLATE = "{dir}/{stem}_{bank}.{ext}"
 #: Layouts of one picture, for which maps are combined; and layouts that are drawn, with captions.
 PICTURES, PAGES = ("picture", "before-after"), ("sheet", "before-after")
 FIELDS = ("dir", "parent", "file", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
+#: The end of a ``--name`` whose outputs have the suffix, and so the format, of their input.
+SUFFIX_END = ".{suffix}"
 #: What may stand in a template for {stem} and tell inputs of one name apart, the simplest first.
 _TELLING = ("{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")
 #: The record of a batch in its output folder: :mod:`convcli.pipeline.manifest`.

@@ -9,7 +9,7 @@ import numpy as np
 
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry.arithmetic import Pair, resolve_padding, resolve_transpose_padding, window_px
-from convcli.pipeline.transforms.base import STRIP_BYTES, Band, OutputWriter, Ranges, Tools
+from convcli.pipeline.transforms.base import STRIP_BYTES, Band, Ranges, Tools, Writer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -161,7 +161,7 @@ class ConvRun:
         lows, highs = zip(*self._strips(extremes, self._step(self._conv.output_shape[0])), strict=True)
         return np.fmin.reduce(lows), np.fmax.reduce(highs)
 
-    def fill(self, writers: Sequence[OutputWriter]) -> None:
+    def fill(self, writers: Sequence[Writer]) -> None:
         """Compute, combine and encode every strip, and append it to every writer."""
         passes, unit = self._passes(writers), max(writer.band_px for writer in writers)
         # Bytes take less of the cache than the sums they are made from.
@@ -180,7 +180,7 @@ class ConvRun:
             for writer, band in zip(writers, bands, strict=True):
                 writer.append(band)
 
-    def _passes(self, writers: Sequence[OutputWriter]) -> list[tuple[OutputWriter, int | None]] | None:
+    def _passes(self, writers: Sequence[Writer]) -> list[tuple[Writer, int | None]] | None:
         """Return the writers if the compiled loops make their strips from samples to bytes, each with its map or None.
 
         One writer of all maps, or a writer for each.
@@ -202,7 +202,7 @@ class ConvRun:
             return None
         return [(writer, writer.output.maps[0]) for writer in writers]
 
-    def _picture(self, writer: OutputWriter, map_index: int | None, top: int, bottom: int) -> Band | None:
+    def _picture(self, writer: Writer, map_index: int | None, top: int, bottom: int) -> Band | None:
         """Return a strip made in one pass, or None where values exceed the precision of float32."""
         n_maps = len(writer.output.maps)
         samples = np.empty((bottom - top, self._conv.output_shape[2], n_maps), np.uint8)
@@ -221,7 +221,7 @@ class ConvRun:
         return self._combination.apply(maps, self._n_kernels)
 
     def _joined(
-        self, encode: Callable[[int, int], list[Band]], step: int, writers: Sequence[OutputWriter]
+        self, encode: Callable[[int, int], list[Band]], step: int, writers: Sequence[Writer]
     ) -> Iterator[list[Band]]:
         """Yield bands of whole rows of tiles in order, each made of strips of ``step`` rows in one thread.
 
