@@ -17,7 +17,6 @@ from convcli.pipeline.contradictions import bind_output, refuse_contradictions
 from convcli.pipeline.flags import SECTIONS, Option, one_of, switch
 from convcli.pipeline.frames import check_frames
 from convcli.pipeline.names import SUFFIX_END, check_template, parse_output
-from convcli.process.system import is_url
 
 Floats = tuple[float, ...]
 Padding = str | tuple[Pair, Pair]
@@ -272,9 +271,7 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     """
     values = {key: value for key, value in given.items() if value is not None}
     stage: dict[str, Any] = {}
-    if any(is_url(str(values.get(key, ""))) for key in ("out_dir", "output", "stack")) or "://" in repr(
-        values.get("kernels")
-    ):
+    if "://" in repr([values.get(key) for key in ("kernels", "out_dir", "output", "stack")]):
         from convcli.pipeline.staging import with_local_names
 
         values, stage = with_local_names(values)
