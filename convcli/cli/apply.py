@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
 from convcli.cli.single import finish_single, interrupted, run_single, say_each
-from convcli.errors import EXIT_PARTIAL, OutputError, UsageError, is_url
+from convcli.errors import EXIT_PARTIAL, OutputError, UsageError
 from convcli.images.folders import is_folder
 from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
@@ -21,7 +21,7 @@ from convcli.pipeline.names import Search
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
 from convcli.process import ending, system
-from convcli.process.system import raise_file_limit
+from convcli.process.system import is_url, raise_file_limit
 from convcli.render.messages import complain, say, tell
 
 if TYPE_CHECKING:

@@ -41,6 +41,9 @@ _OTHER_ERRORS = ("DecompressionBombError", "TiffFileError", "LZMAError")
 
 def explain(error: Exception, where: str) -> ConvcliError | None:
     """Return the expected failure for an error of a decoder; None for any other error."""
+    if type(error).__module__.startswith("obstore"):
+        reason = str(error).strip().partition("\n")[0]
+        return ImageError(f"cannot be read ({reason})", hint="check the network and the credentials")
     if not isinstance(error, _DECODER_ERRORS) and type(error).__name__ not in _OTHER_ERRORS:
         return None
     text = " ".join(str(error).split()) or type(error).__name__

@@ -8,8 +8,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
-from convcli.errors import UsageError, is_url
+from convcli.errors import UsageError
 from convcli.pipeline.request import parse_request
+from convcli.process.system import is_url
 
 if TYPE_CHECKING:
     from convcli.engine.borders import Planes

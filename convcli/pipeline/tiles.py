@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convcli.errors import ConvcliError, ImageError, is_url
+from convcli.errors import ConvcliError, ImageError
 from convcli.images.folders import store_header
 from convcli.images.reading import probe
 from convcli.images.zarr_store import open_zarr
@@ -30,6 +30,7 @@ from convcli.pipeline.shards import Job, ShardSize, write_job
 from convcli.pipeline.tones import Tone, ToneSpec
 from convcli.pipeline.transforms.base import Writer
 from convcli.pipeline.writers import make_stamp, output_files
+from convcli.process.system import is_url
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
