@@ -13,8 +13,9 @@ from conftest import run_cli
 from PIL import Image
 
 from convcli.errors import ImageError, OutputError, UsageError
+from convcli.pipeline.clashes import refuse_clashes
 from convcli.pipeline.inputs import find_inputs, read_list
-from convcli.pipeline.names import InputFile, Search, check_template, output_path, refuse_clashes
+from convcli.pipeline.names import InputFile, Search, check_template, output_path
 
 
 def _tree(folder: Path, *names: str) -> Path:
