@@ -15,8 +15,8 @@ from convcli.errors import KernelError, UsageError, near_names
 from convcli.layers.kinds.channels import BatchNorm, Multiply
 from convcli.layers.kinds.conv import Conv
 from convcli.layers.layer import Layer, Row, Shape
-from convcli.layers.onnx import Graph, Operator, read_onnx
-from convcli.layers.onnx_windows import WINDOWS
+from convcli.layers.onnx import Operator, read_onnx
+from convcli.layers.onnx_layers import WINDOWS
 from convcli.layers.sources import read_tensor
 
 _RUN = frozenset(("Conv", "ConvTranspose", "MaxPool", "AveragePool"))
@@ -34,13 +34,14 @@ def layers_of_model(path: Path, until: str | None, input_shape: Shape | None) ->
         No node is called so, or one of the nodes has no equal here: the hint names the last node that runs.
     """
     graph = read_onnx(path, input_shape)
+    rows = graph.walk.rows
     nodes = {output: node for node in graph.nodes for output in node.output}
-    names = _names(graph.rows)
-    last = _find(graph, names, until)
-    wanted = _needed(graph.rows, last)
+    names = _names(rows)
+    last = _find(rows, names, until)
+    wanted = _needed(rows, last)
     layers: list[Layer] = []
     for index in wanted:
-        row = graph.rows[index]
+        row = rows[index]
         node = nodes.get(row.layer.name)
         layer = None if node is None else _runnable(row, node, path)
         if node is None or layer is None:
@@ -52,9 +53,9 @@ def layers_of_model(path: Path, until: str | None, input_shape: Shape | None) ->
         sources = [graph.makers[name] for name in node.input if name in graph.makers] if layer.joins else row.sources
         inputs = tuple("input" if source < 0 else names[source] for source in sources)
         layers.append(replace(layer, name=names[index], label=names[index], inputs=inputs))
-    if until is None and graph.partial:
-        raise UsageError(f"{path}: {graph.partial}", hint=f"--until {names[last]}")
-    return tuple(layers), graph.input
+    if until is None and graph.walk.partial:
+        raise UsageError(f"{path}: {graph.walk.partial}", hint=f"--until {names[last]}")
+    return tuple(layers), graph.walk.input
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
@@ -63,14 +64,14 @@ def _names(rows: Sequence[Row]) -> list[str]:
     return [label if labels.count(label) == 1 else row.layer.name for label, row in zip(labels, rows, strict=True)]
 
 
-def _find(graph: Graph, names: list[str], until: str | None) -> int:
+def _find(rows: Sequence[Row], names: list[str], until: str | None) -> int:
     """Return the number of the last row: the model's last, or the one called ``until``."""
     if until is None:
         return len(names) - 1
-    for index, row in enumerate(graph.rows):
+    for index, row in enumerate(rows):
         if until in (names[index], row.layer.name):
             return index
-    windows = [name for name, row in zip(names, graph.rows, strict=True) if isinstance(row.layer, Conv)]
+    windows = [name for name, row in zip(names, rows, strict=True) if isinstance(row.layer, Conv)]
     hint = near_names(until, names) or f"nodes: {', '.join((windows or names)[:8])} …"
     raise UsageError(f"the model has no node {until!r} that is reached", hint=hint)
 

@@ -20,7 +20,7 @@ from convcli.banks.initial import (
 )
 from convcli.errors import KernelError, UsageError
 from convcli.layers.layer import Numbers
-from convcli.layers.sources import anchored, is_checkpoint, load_weight, read_tensor
+from convcli.layers.sources import anchored, is_checkpoint, kernel_for, load_weight, read_tensor
 from convcli.layers.stack import Stack
 from convcli.layers.walk import Walk
 
@@ -76,7 +76,7 @@ class NumberSources(NamedTuple):
         bank = load_weight(spec, with_bias=with_bias)
         weight = np.asarray(bank.weight, np.float64)
         # Banks hold kernels of two axes; a signal's kernel is a row of one, and volumes get a depth of 1.
-        weight = weight.reshape(*weight.shape[:2], *_strip(weight.shape[2:], len(wanted) - 2))
+        weight = weight.reshape(*weight.shape[:2], *kernel_for(weight.shape[2:], len(wanted) - 2))
         own = bank.bias if bank.out_bias is None else bank.out_bias
         bias = None if own is None else np.asarray(own, np.float64)
         if weight.shape == wanted and is_checkpoint(spec):  # torch's own layer
@@ -101,13 +101,6 @@ class NumberSources(NamedTuple):
             if missing_ok:
                 return None
             raise
-
-
-def _strip(sizes: tuple[int, ...], n_axes: int) -> tuple[int, ...]:
-    """Return kernel sizes for ``n_axes`` axes; only sizes of 1 are added or removed in front."""
-    while len(sizes) > n_axes and sizes[0] == 1:
-        sizes = sizes[1:]
-    return (1,) * (n_axes - len(sizes)) + sizes
 
 
 def _other_shape(
