@@ -50,12 +50,12 @@ class WeightEntry(NamedTuple):
     @property
     def module(self) -> str:
         """Constructor of the torch module that holds this weight."""
-        if self.layout and self.is_channelwise:
-            return self._module(self.shape[-2], self.torch_shape[0], groups=self.shape[-2])
         first, second = self.torch_shape[:2]
-        if self.is_transposed:
+        if self.is_transposed and not self.is_depthwise:
             return self._module(first, second, is_transposed=True)
-        return self._module(first if self.is_depthwise else second, first, groups=first if self.is_depthwise else 1)
+        channels = self.shape[-2] if self.layout else first
+        groups = channels if self.is_depthwise else 1
+        return self._module(groups * second, first, groups=groups)
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -63,11 +63,10 @@ class WeightEntry(NamedTuple):
         first, second = self.torch_shape[:2]
         if self.layout:
             return ()
-        plain = (self._module(1, first),) if self.is_depthwise else ()
+        if self.is_depthwise:
+            return (self._module(1, first),)
         # A square weight with a bias of that length fits both directions; nothing stored tells them apart.
-        if first == second and not self.is_depthwise:
-            return (*plain, self._module(first, second, is_transposed=not self.is_transposed))
-        return plain
+        return (self._module(first, second, is_transposed=not self.is_transposed),) if first == second else ()
 
     def _module(self, n_in: int, n_out: int, *, groups: int = 1, is_transposed: bool = False) -> str:
         kernel = self.torch_shape[2:]

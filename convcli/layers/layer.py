@@ -234,7 +234,7 @@ class Layer(Word):
         return Step()
 
     def load(self, row: Row, sources: Any) -> Numbers:
-        """Return the numbers that it needs to run, from a :class:`convcli.layers.weights.NumberSources`."""
+        """Return the numbers that it needs to run, from a :class:`convcli.layers.run.NumberSources`."""
         return Numbers()
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
