@@ -215,10 +215,9 @@ class Layer(Word):
         """Raise if the layer asks for another number of input channels."""
         if self.in_channels not in (0, channels):
             message = f"takes {self.in_channels} input channels and gets {channels}"
-            from_weight = (
-                f"its weight reads {self.in_channels} channels: --channels, or the layer before, must give them"
-            )
-            hint = from_weight if dict(self.weights).get("weight") else f"in_channels={channels}"
+            hint = f"in_channels={channels}"
+            if dict(self.weights).get("weight"):
+                hint = f"its weight reads {self.in_channels} channels: --channels, or the layer before, must give them"
             raise GeometryError(message, hint=hint, in_channels=channels)
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:

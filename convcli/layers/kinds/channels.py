@@ -55,7 +55,6 @@ class BatchNorm(Layer):
         return Numbers(factor, columns["beta"] - columns["mean"] * factor)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the planes times the factor plus the offset."""
         columns = (-1, *(1,) * self.n_axes)
         factor, offset = (each.astype(inputs[0].dtype).reshape(columns) for each in numbers)
         return inputs[0] * factor + offset
@@ -80,7 +79,6 @@ class Combine(Layer):
         return shapes[0][0] // self.members, 1
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return one map for each set."""
         import numpy as np
 
         # Members of a set are neighbouring channels, as a bank of x and y derivatives leaves them.
@@ -148,7 +146,6 @@ class Concat(Add):
         return sum(shape[0] for shape in shapes), 1
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the channels of all inputs."""
         import numpy as np
 
         return np.concatenate(inputs)

@@ -211,7 +211,6 @@ class Conv(Windowed):
         return Numbers(weight, bias)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the convolution by the engine."""
         import convcli.engine as functions
 
         kind = "conv_transpose" if self.is_transposed else "conv"
