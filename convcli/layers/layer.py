@@ -109,7 +109,7 @@ class Word:
 
     @classmethod
     def make(cls, values: Values, n_axes: int = 2, label: str = "", at: Positions = NOWHERE) -> tuple[Layer, ...]:
-        """Return the layers that ``values`` describe; see :func:`convcli.layers.text.make_layer`."""
+        """Return the layers that ``values`` describe; see :func:`convcli.layers.text.layers_from_values`."""
         raise NotImplementedError
 
 

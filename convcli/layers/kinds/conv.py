@@ -158,9 +158,8 @@ class Conv(Windowed):
         n_maps, groups = self.out_channels or n_channels * self.multiplier, self.groups or n_channels
         if not self.groups and n_maps % n_channels:
             message = f"{n_maps} kernels of one channel each do not divide among {n_channels} channels"
-            raise GeometryError(
-                message, hint=f"a depthwise layer has a multiple of {n_channels}", in_channels=n_channels
-            )
+            hint = f"a depthwise layer has a multiple of {n_channels}"
+            raise GeometryError(message, hint=hint, in_channels=n_channels)
         check_groups(n_channels, n_maps, groups)
         return n_maps, groups
 

@@ -85,10 +85,8 @@ class AvgPool(MaxPool):
         import convcli.engine as functions
 
         pool = getattr(functions, f"avg_pool{self.n_axes}d")
-        how = {"dilation": self.dilation}
-        return pool(
-            inputs[0], self.kernel_size, self.stride, row.padding, self.ceil_mode, self.count_include_pad, **how
-        )
+        window = {"stride": self.stride, "padding": row.padding, "dilation": self.dilation, "ceil_mode": self.ceil_mode}
+        return pool(inputs[0], self.kernel_size, **window, count_include_pad=self.count_include_pad)
 
 
 class GlobalPool(Layer):
