@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
 from convcli.cli.single import finish_single, interrupted, run_single, say_each
-from convcli.errors import EXIT_PARTIAL, OutputError, UsageError, is_url
+from convcli.errors import EXIT_PARTIAL, OutputError, UsageError
 from convcli.images.folders import is_folder
-from convcli.pipeline.flags import refuse
+from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
-from convcli.process import ending, streams
-from convcli.process.limits import raise_file_limit
+from convcli.process import ending, system
+from convcli.process.system import is_url, raise_file_limit
 from convcli.render.messages import complain, say, tell
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
     is_report = run.report is None or Path(run.report).suffix in (".json", ".md", ".csv", ".html")
     refuse([
         ("" in words, "an input name is empty", "a variable of the shell that is not set? name a file, or ."),
-        (request.to_stdout and streams.is_terminal() and not run.dry_run,
+        (request.to_stdout and system.is_terminal() and not run.dry_run,
          "-o - writes a picture, and standard output is a terminal", "-o FILE, or a pipe: -o - | display"),
         (request.to_stdout and run.json, "-o - and --json both want standard output", "--report FILE.json"),
         (loose, f"{' '.join(loose)} stands among the inputs",

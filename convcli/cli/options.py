@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from convcli.pipeline.option import Option
+from convcli.pipeline.flags import Option
 from convcli.pipeline.request import OPTIONS, RunFlags
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convcli.errors import GeometryError, UsageError, local_path
+from convcli.errors import GeometryError, UsageError
 from convcli.layers.kinds import NAMES
+from convcli.process.system import local_path
 from convcli.render.messages import tell
 
 if TYPE_CHECKING:
@@ -278,11 +279,7 @@ def _solve(
             hint=f"nearest: {nearest_text(found)}" if found.nearest else None,
             **solutions_as_dict(found, input_shape),
         )
-    if how == "json":
-        from convcli.pipeline.report import to_json
-
-        return to_json(solutions_as_dict(found, input_shape))
-    return render_solutions(found, input_shape)
+    return render_solutions(found, input_shape, how)
 
 
 def _render(stack: "Walk", how: str, formula: bool) -> str:

@@ -13,12 +13,13 @@ from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convcli.errors import ConvcliError, UsageError, local_path, near_names
+from convcli.errors import ConvcliError, UsageError, near_names
 from convcli.geometry.sizes import parse_sizes
 from convcli.layers.layer import Layer, Shape
 from convcli.layers.sources import anchored
 from convcli.layers.text import find_kind, layers_from_values, load_word, shipped_stacks, split_layer, split_words
 from convcli.layers.walk import Walk, walk
+from convcli.process.system import local_path
 
 #: Keys of a stack file: type and description of the value.
 KEYS = {

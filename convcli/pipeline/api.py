@@ -121,7 +121,7 @@ def open_one(image: str, flags: Mapping[str, Any]) -> Iterator[OneImage]:
     from convcli.images.reading import open_planes
     from convcli.pipeline.names import InputFile
     from convcli.pipeline.plan import Planner
-    from convcli.process.streams import read_input
+    from convcli.process.system import read_input
 
     request = parse_request(flags)
     planner = Planner(request)

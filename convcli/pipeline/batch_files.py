@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, OutputError
 from convcli.images.files import FileState
-from convcli.pipeline.in_place_flags import backup_of
 from convcli.pipeline.names import (
     DENSE_TEMPLATE,
     MANIFEST_NAME,
@@ -69,20 +68,28 @@ def failed_by_bug(source: InputFile, error: Exception) -> Outcome:
     return Outcome(source=source, error=failure.within(source.label), bug="".join(traceback.format_exception(error)))
 
 
-def _set_aside(plans: Sequence[Plan], reason: str, aside: Callable[[Plan], bool]) -> tuple[list[Plan], list[Outcome]]:
-    """Split plans into those that run, and skipped outcomes of the others."""
+#: What becomes of an input: its plan, perhaps changed, or the reason why it is left alone.
+Step = Callable[[Plan], Plan | str]
+
+
+def set_aside(plans: Sequence[Plan], *steps: Step) -> tuple[list[Plan], list[Outcome]]:
+    """Take every plan through steps; return the plans to run, and the skipped outcomes of the others."""
     kept: list[Plan] = []
     skipped = []
     for plan in plans:
-        if aside(plan):
-            skipped.append(Outcome(source=plan.source, skipped=reason))
+        found: Plan | str = plan
+        for step in steps:
+            if isinstance(found, Plan):
+                found = step(found)
+        if isinstance(found, Plan):
+            kept.append(found)
         else:
-            kept.append(plan)
+            skipped.append(Outcome(source=plan.source, skipped=found))
     return kept, skipped
 
 
-def leave_own_outputs(plans: Sequence[Plan], sources: Sequence[InputFile] = ()) -> tuple[list[Plan], list[Outcome]]:
-    """Split off inputs that a search found and this batch writes; say of other outputs, not planned, what they are."""
+def owned_by(plans: Sequence[Plan]) -> Callable[[InputFile], bool]:
+    """Return the question whether a search found a file that this batch itself writes."""
     # Real paths: the input folder and --out-dir may reach one place by different links.
     written = {os.path.realpath(path) for plan in plans if not plan.request.in_place for path in plan.written_paths}
 
@@ -93,25 +100,61 @@ def leave_own_outputs(plans: Sequence[Plan], sources: Sequence[InputFile] = ()) 
 
         return is_output(source.path)
 
-    kept, skipped = _set_aside(plans, OWN, lambda plan: is_own(plan.source))
-    reasons = ((source, OWN if is_own(source) else "an output of an earlier run") for source in sources)
-    return kept, [*skipped, *(Outcome(source=source, skipped=reason) for source, reason in reasons)]
+    return is_own
 
 
-def leave_second_names(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
-    """Split off inputs to be replaced that are the same file as an earlier one: it must not be changed twice."""
-    kept: dict[str, Plan] = {}
-    skipped = []
-    for plan in plans:
-        first = kept.setdefault(_real(plan.source), plan)
-        if first is not plan:
-            skipped.append(Outcome(source=plan.source, skipped=f"the same file as {first.source.label}"))
-    return list(kept.values()), skipped
+def once_each() -> Step:
+    """Return the step that leaves other names of a file to be replaced: it must not be changed twice."""
+    firsts: dict[str, Plan] = {}
+
+    def step(plan: Plan) -> Plan | str:
+        first = firsts.setdefault(_real(plan.source), plan)
+        return plan if first is plan else f"the same file as {first.source.label}"
+
+    return step
 
 
-def leave_done(plans: Sequence[Plan], manifest: Manifest) -> tuple[list[Plan], list[Outcome]]:
-    """Split off inputs that the manifest has as done, with the same bytes and flags."""
-    return _set_aside(plans, "done before", manifest.is_done)
+def undone(manifest: Manifest) -> Step:
+    """Return the step that leaves what the record has as done, with the same bytes and flags, and notes changes."""
+    note = "an output had been changed since it was written: it is made again"
+
+    def step(plan: Plan) -> Plan | str:
+        if manifest.is_done(plan):
+            return "done before"
+        return plan.noted(note) if manifest.altered(plan) else plan
+
+    return step
+
+
+def replacing(manifest: Manifest | None) -> Step:
+    """Return the step that lets a plan replace files that the record has as ours, and reports whose files are gone."""
+
+    def step(plan: Plan) -> Plan:
+        found = {}
+        for path in () if plan.request.in_place else plan.written_paths:
+            with contextlib.suppress(OSError):  # nothing of that name
+                state = FileState.of(path, follow=False)
+                if (manifest is not None and manifest.owns(path)) or (path == plan.report_path and _is_orphan(path)):
+                    found[path] = state
+        return replace(plan, replaces=found) if found else plan
+
+    return step
+
+
+def missing(plans: Sequence[Plan]) -> Step:
+    """Return the step that keeps only the outputs that are missing, and leaves an input without any."""
+    is_there = _existence(plans)
+
+    def step(plan: Plan) -> Plan | str:
+        wanted = tuple(output for output in plan.outputs if output.path is None or not is_there(output.path))
+        n_there, n_outputs = len(plan.outputs) - len(wanted), len(plan.outputs)
+        if n_there == n_outputs:
+            return "its outputs exist"
+        # The report there describes every map: a report of the missing ones must not replace it.
+        note = f"{n_there} of {n_outputs} outputs exist: they and their report stay"
+        return plan.noted(note, outputs=wanted, keeps_report=True) if n_there else plan
+
+    return step
 
 
 def _real(source: InputFile) -> str:
@@ -138,7 +181,7 @@ def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> Non
     refuse_clashes(wanted, hint=lambda: how_to_tell_apart(sources_of, _template(plans[0])))
     for plan in plans:  # within one input, a template without {kernel} or {channel} makes maps share a file
         named = [(output.path, f"map {index}") for index, output in enumerate(plan.outputs) if output.path]
-        refuse_clashes(named, hint=partial(_how_to_tell_maps_apart, plan))
+        refuse_clashes(named, hint=partial(_keep_maps_apart, plan))
     # mkdir would fail only in the middle of the batch.
     for folder in {path.parent for path, _ in wanted}:
         _refuse_file_as_folder(folder)
@@ -166,7 +209,7 @@ def _template(plan: Plan) -> str:
     return before_end(name, "-{kernel}-{channel}" if len(labels) == len(plan.maps) else "-{index}")
 
 
-def _how_to_tell_maps_apart(plan: Plan) -> str:
+def _keep_maps_apart(plan: Plan) -> str:
     return keeps_apart(_template(plan))
 
 
@@ -192,29 +235,6 @@ def _existence(plans: Sequence[Plan]) -> Callable[[Path], bool]:
     from convcli.pipeline.publish import published
 
     return published(plans).__contains__
-
-
-def with_replaceable(plans: Sequence[Plan], manifest: Manifest | None) -> list[Plan]:
-    """Let each plan replace files that the manifest has as ours, and reports whose files are gone."""
-    return [replace(plan, replaces=found) if (found := _replaceable(plan, manifest)) else plan for plan in plans]
-
-
-def note_altered(plans: Sequence[Plan], manifest: Manifest) -> list[Plan]:
-    """Note where outputs are not as they were written: they are made again, and the change is lost."""
-    note = "an output had been changed since it was written: it is made again"
-    return [replace(plan, notes=(*plan.notes, note)) if manifest.altered(plan) else plan for plan in plans]
-
-
-def _replaceable(plan: Plan, manifest: Manifest | None) -> dict[Path, FileState]:
-    if plan.request.in_place:
-        return {}
-    found = {}
-    for path in plan.written_paths:
-        with contextlib.suppress(OSError):  # nothing of that name
-            state = FileState.of(path, follow=False)
-            if (manifest is not None and manifest.owns(path)) or (path == plan.report_path and _is_orphan(path)):
-                found[path] = state
-    return found
 
 
 def _is_orphan(path: Path) -> bool:
@@ -259,30 +279,11 @@ def refuse_existing(plans: Sequence[Plan], *, resume: bool) -> None:
 
 def _backups(plan: Plan) -> list[Path]:
     """Return the backups that replacing would make, except the name that the very file has already."""
-    paths = [(path, backup_of(plan.request, path)) for path in plan.written_paths]
+    paths = [(path, plan.request.backup_of(path)) for path in plan.written_paths]
     return [backup for path, backup in paths if backup and not (backup.exists() and backup.samefile(path))]
 
 
-def leave_existing(plans: Sequence[Plan]) -> tuple[list[Plan], list[Outcome]]:
-    """Keep only the outputs that are missing; an input without any is left alone."""
-    kept, skipped = [], []
-    is_there = _existence(plans)
-    for plan in plans:
-        missing = tuple(output for output in plan.outputs if output.path is None or not is_there(output.path))
-        if len(missing) == len(plan.outputs):
-            kept.append(plan)
-        elif missing:
-            note = (
-                f"{len(plan.outputs) - len(missing)} of {len(plan.outputs)} outputs exist: they and their report stay"
-            )
-            # The report there describes every map: a report of the missing ones must not replace it.
-            kept.append(replace(plan, outputs=missing, notes=(*plan.notes, note), keeps_report=True))
-        else:
-            skipped.append(Outcome(source=plan.source, skipped="its outputs exist"))
-    return kept, skipped
-
-
-def while_there(outcomes: Generator[Outcome, None, None], manifest: Manifest) -> Iterator[Outcome]:
+def while_there(outcomes: Generator[Outcome, None, None], manifest: Manifest) -> Generator[Outcome, None, None]:
     """Pass outcomes on while the output folder is there, and refuse an end at which outputs have gone."""
     written: list[str] = []
     with contextlib.closing(outcomes):

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from convcli.errors import ImageError, UsageError, is_url
+from convcli.errors import ImageError, UsageError
 from convcli.images import formats
-from convcli.images.folders import is_folder
+from convcli.images.folders import is_folder, is_zarr_url
 from convcli.pipeline.names import Asked, InputFile, is_special
-from convcli.process.streams import read_input
+from convcli.process.system import is_url, read_input
 
 
 def find_inputs(
@@ -100,14 +100,14 @@ def _named(name: str) -> InputFile:
 
 
 def is_folder_url(name: str) -> bool:
-    """Return whether a name is a URL, and not of a picture: objects are listed below it.
+    """Return whether a name is a URL, and not of a picture or a Zarr store: objects are listed below it.
 
     Examples
     --------
     >>> is_folder_url("s3://b/photos"), is_folder_url("s3://b/a.jpg"), is_folder_url("photos")
     (True, False, False)
     """
-    return is_url(name) and PurePosixPath(name).suffix.lower() not in formats.PICTURE_SUFFIXES
+    return is_url(name) and PurePosixPath(name).suffix.lower() not in formats.PICTURE_SUFFIXES and not is_zarr_url(name)
 
 
 def read_list(name: str, *, null: bool, allow_empty: bool = False) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError, near_names
-from convcli.pipeline.in_place_flags import SUFFIX_END
+from convcli.images.folders import RemoteZarr, is_zarr_url
 
 if TYPE_CHECKING:
     from convcli.images.files import FileState
@@ -22,6 +22,8 @@ PICTURE_TEMPLATE = "{dir}/{stem}_{bank}.{ext}"
 #: Layouts of one picture, for which maps are combined; and layouts that are drawn, with captions.
 PICTURES, PAGES = ("picture", "before-after"), ("sheet", "before-after")
 FIELDS = ("dir", "parent", "file", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
+#: The end of a ``--name`` whose outputs have the suffix, and so the format, of their input.
+SUFFIX_END = ".{suffix}"
 #: What may stand in a template for {stem} and tell inputs of one name apart, the simplest first.
 _TELLING = ("{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")
 #: The record of a batch in its output folder: :mod:`convcli.pipeline.manifest`.
@@ -49,8 +51,8 @@ class InputFile(NamedTuple):
     is_output: bool = False
 
     @property
-    def readable(self) -> Path | bytes:
-        """The source for ``convcli.images``: the path, that of a local copy, or the bytes of standard input.
+    def readable(self) -> Path | bytes | RemoteZarr:
+        """The source for ``convcli.images``: the path, that of a local copy, a remote store, or bytes.
 
         Raises
         ------
@@ -59,7 +61,12 @@ class InputFile(NamedTuple):
         """
         if self.data:  # of standard input, or of a tar
             return self.data
-        if self.url:
+        path: Path | RemoteZarr
+        if self.url and is_zarr_url(self.url):
+            from convcli.pipeline.places import open_zarr_url
+
+            path, etag = open_zarr_url(self.url)
+        elif self.url:
             from convcli.pipeline.staging import local_copy
 
             path, etag = local_copy(self.url)
@@ -79,7 +86,7 @@ class InputFile(NamedTuple):
     @property
     def is_stored(self) -> bool:
         """Whether it has to be copied from a store before it can be read."""
-        return bool(self.url) and not self.data
+        return bool(self.url) and not self.data and not is_zarr_url(self.url)
 
     @property
     def label(self) -> str:

@@ -6,7 +6,8 @@ from collections.abc import ItemsView, Iterator, KeysView, Sequence, ValuesView
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from convcli.errors import UsageError, is_url
+from convcli.errors import UsageError
+from convcli.process.system import is_url
 
 if TYPE_CHECKING:
     from convcli.pipeline.plan import Plan

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from convcli.errors import ImageError
 from convcli.images import formats
-from convcli.images.folders import is_folder
+from convcli.images.folders import is_folder, is_zarr_url
 from convcli.images.recognise import HIDDEN, NO_SUFFIX, SPECIAL, extra_for, passed_over
 from convcli.pipeline.names import MANIFEST_NAME, Asked, InputFile, is_special
 from convcli.pipeline.own import is_output, is_record
@@ -25,12 +25,19 @@ def search_store(url: str, asked: Asked) -> Iterator[InputFile]:
     from convcli.pipeline.places import join, open_objects
 
     place, is_empty = url.rstrip("/"), True
+    stores: set[PurePosixPath] = set()
     for page in open_objects(place).pages():
         for entry in page:
             name = PurePosixPath(entry.name)
             if asked.out_url and join(place, entry.name).startswith(f"{asked.out_url}/"):
                 continue
-            if name.suffix.lower() in formats.PICTURE_SUFFIXES:
+            if is_zarr_url(entry.name):  # an object of a store, which is one input
+                store = next(part for part in reversed((name, *name.parents)) if is_zarr_url(str(part)))
+                if store not in stores:
+                    is_empty = False
+                    stores.add(store)
+                    yield InputFile(path=None, url=join(place, str(store)), below=store.parent)
+            elif name.suffix.lower() in formats.PICTURE_SUFFIXES:
                 is_empty = False
                 yield InputFile(path=None, url=join(place, entry.name), below=name.parent, etag=entry.etag)
             else:  # a store is not asked for the first bytes of every object

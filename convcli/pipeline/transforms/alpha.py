@@ -14,7 +14,7 @@ An opaque picture comes out as its colours would without alpha, whatever the ker
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from convcli.images import formats
 from convcli.pipeline.transforms.binding import BoundBank, is_zero_sum
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from convcli.images.info import ImageInfo
     from convcli.pipeline.request import ApplyRequest
 
@@ -96,3 +98,12 @@ def keep_alpha_of_same_size(alpha: str, info: ImageInfo, output_hw: tuple[int, i
             hint="--alpha premultiply or drop",
         )
     return None, ["alpha is dropped: the output has another size, and the kernel cannot run on alpha"]
+
+
+def unpremultiply(maps: NDArray[Any], white: float, bias: NDArray[Any] | None) -> NDArray[Any]:
+    """Divide sums of colour times alpha by filtered alpha, in float64, and add the bias; without alpha, colour is 0."""
+    alpha = np.clip(maps[-1].astype(np.float64), 0, white)
+    colour = np.divide(maps[:-1], alpha, out=np.zeros((len(maps) - 1, *alpha.shape)), where=alpha > white * 1e-6)
+    if bias is not None:
+        colour += bias[:, None, None]
+    return np.concatenate([colour, alpha[None]])
