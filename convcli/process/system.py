@@ -1,7 +1,8 @@
-"""Answers to a system that grants too little memory, or has no package of a name: told apart, not as one another."""
+"""Threads, memory and packages that a system grants: too little memory and no package of a name are told apart."""
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -31,6 +32,12 @@ def check_address_space() -> None:
             f"the address space is limited to {allowed >> 20} MiB, and NumPy and Pillow take some {_LEAST_BYTES >> 20}",
             hint="ulimit -v 500000, or more for large images",
         )
+
+
+def available_threads() -> int:
+    """Return how many threads this process may run at once."""
+    # A container or taskset may leave fewer processors than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def shortage(error: BaseException) -> UsageError | None:
