@@ -34,10 +34,9 @@ if TYPE_CHECKING:
         unfold,
     )
     from convcli.errors import ConvcliError
+    from convcli.layers.chain import output_shape, receptive_field
     from convcli.layers.stack import Stack, load_stack
-    from convcli.layers.walk import output_shape, receptive_field
-    from convcli.pipeline.api import apply
-    from convcli.pipeline.result import Report, Result
+    from convcli.pipeline.api import Report, Result, apply
 
 __all__ = [
     "ConvcliError",
@@ -73,15 +72,15 @@ __all__ = [
 _HOME = {
     "ConvcliError": "convcli.errors",
     "KernelBank": "convcli.banks",
-    "Report": "convcli.pipeline.result",
-    "Result": "convcli.pipeline.result",
+    "Report": "convcli.pipeline.api",
+    "Result": "convcli.pipeline.api",
     "Stack": "convcli.layers.stack",
     "apply": "convcli.pipeline.api",
     "list_kernels": "convcli.banks",
     "load_bank": "convcli.banks",
     "load_stack": "convcli.layers.stack",
-    "output_shape": "convcli.layers.walk",
-    "receptive_field": "convcli.layers.walk",
+    "output_shape": "convcli.layers.chain",
+    "receptive_field": "convcli.layers.chain",
 }
 
 

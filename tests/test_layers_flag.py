@@ -14,9 +14,8 @@ import convcli
 from convcli.banks import load_bank
 from convcli.errors import UsageError
 from convcli.layers.dump import dump_stack
-from convcli.layers.library import open_stack, shipped_stacks
-from convcli.layers.stack import Stack, parse_stack
-from convcli.layers.words import split_words
+from convcli.layers.stack import Stack, open_stack, parse_stack
+from convcli.layers.text import shipped_stacks, split_words
 
 
 def bank(spec: str) -> torch.Tensor:

@@ -18,7 +18,7 @@ from torch import nn
 
 from convcli.banks import load_bank
 from convcli.errors import ConvcliError, KernelError
-from convcli.layers.onnx_stack import stack_of_model
+from convcli.layers.stack import open_stack
 
 
 class Net(nn.Module):
@@ -129,7 +129,7 @@ def test_random_graphs_give_the_numbers_of_the_reference_evaluator(tmp_path):
             results = ReferenceEvaluator(model).run(None, {"image": image})
         for name, wanted in zip(names, results, strict=True):
             try:
-                stack = stack_of_model(tmp_path / "net.onnx", until=name)
+                stack = open_stack(str(tmp_path / "net.onnx"), until=name)
             except ConvcliError as error:
                 assert "is not run here" in error.message  # noqa: PT017 - Slice, Split, Reshape, Transpose
                 continue

@@ -8,8 +8,8 @@ import pytest
 from conftest import REPOSITORY, run_cli
 
 from convcli.layers.kinds import NAMES
+from convcli.layers.names import load_aliases
 from convcli.layers.stack import load_stack
-from convcli.layers.text import load_aliases
 from convcli.layers.walk import fit
 
 PYRAMID = REPOSITORY / "examples" / "stacks" / "laplacian-pyramid.toml"

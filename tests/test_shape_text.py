@@ -12,8 +12,9 @@ from convcli.geometry.arithmetic import check_groups, resolve_padding, resolve_t
 from convcli.geometry.sizes import parse_padding, parse_pair, parse_sizes
 from convcli.layers.dump import _toml, dump_stack, layer_as_table
 from convcli.layers.kinds import NAMES, WORDS
+from convcli.layers.names import load_aliases
 from convcli.layers.stack import parse_stack
-from convcli.layers.text import load_aliases, load_word, make_layer, parse_layers
+from convcli.layers.text import layers_from_values, load_word, parse_layers
 
 
 @pytest.mark.parametrize(
@@ -191,9 +192,9 @@ PAIRS = st.tuples(SIZES, SIZES)
     )
 )
 def test_a_layer_written_as_a_table_comes_back_equal(values):
-    layer = make_layer("conv", values)
+    layer = layers_from_values("conv", values)[0]
     table = layer_as_table(layer)
-    assert make_layer(table.pop("type"), table) == layer
+    assert layers_from_values(table.pop("type"), table)[0] == layer
 
 
 def test_numbers_and_padding_as_text():

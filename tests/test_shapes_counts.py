@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from convcli.geometry.arithmetic import unused_input_px
 from convcli.layers.layer import Layer
-from convcli.layers.text import make_layer, parse_layers
+from convcli.layers.text import layers_from_values, parse_layers
 from convcli.layers.walk import Walk, walk
 
 
@@ -60,10 +60,12 @@ def test_macs_are_the_steps_of_literal_loops():
         sizes = tuple(rng.randint(3, 5) for _ in range(n_axes))
         kernel = tuple(rng.randint(1, 3) for _ in range(n_axes))
         values = {"out_channels": n_out, "kernel_size": kernel, "groups": groups, "stride": rng.randint(1, 2)}
-        conv = walk([make_layer("conv", values | {"padding": 1}, n_axes=n_axes)], (n_in, *sizes))
+        conv = walk(layers_from_values("conv", values | {"padding": 1}, n_axes=n_axes), (n_in, *sizes))
         assert conv.macs == count_conv_loops(n_in, n_out, groups, conv.output[1:], kernel)
         assert conv.bias_adds == prod(conv.output)
-        transposed = walk([make_layer("convtranspose", values | {"bias": False}, n_axes=n_axes)], (n_in, *sizes))
+        transposed = walk(
+            [layers_from_values("convtranspose", values | {"bias": False}, n_axes=n_axes)[0]], (n_in, *sizes)
+        )
         assert transposed.macs == count_transposed_loops(n_in, n_out, groups, sizes, kernel)
         assert transposed.bias_adds == 0
 

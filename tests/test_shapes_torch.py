@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from convcli.errors import GeometryError
 from convcli.layers.layer import Layer
-from convcli.layers.text import make_layer
+from convcli.layers.text import layers_from_values
 from convcli.layers.walk import walk
 
 N_CASES = 8_000  # per kind: 24,000 in all
@@ -71,7 +71,7 @@ def test_conv_gives_torchs_shapes():
         stride, dilation = draw(rng, n_axes, 1, 3), draw(rng, n_axes, 1, 3)
         pads = tuple((rng.randint(0, 2), rng.randint(0, 2)) for _ in range(n_axes))
         values = {"out_channels": n_out, "kernel_size": kernel, "stride": stride, "dilation": dilation}
-        layer = make_layer("conv", {**values, "padding": pads, "groups": groups}, n_axes=n_axes)
+        layer = layers_from_values("conv", {**values, "padding": pads, "groups": groups}, n_axes=n_axes)[0]
         conv = (functional.conv1d, functional.conv2d, functional.conv3d)[n_axes - 1]
 
         def reference(conv=conv, n_in=n_in, n_out=n_out, groups=groups, kernel=kernel, sizes=sizes, pads=pads,
@@ -96,7 +96,7 @@ def test_transposed_conv_gives_torchs_shapes():
         extra = tuple(rng.randint(0, max(s, d) - (rng.random() < 0.9)) for s, d in zip(stride, dilation, strict=True))
         values = {"out_channels": n_out, "kernel_size": kernel, "stride": stride, "dilation": dilation}
         values |= {"padding": "x".join(map(str, pad)), "output_padding": extra, "groups": groups}
-        layer = make_layer("convtranspose", values, n_axes=n_axes)
+        layer = layers_from_values("convtranspose", values, n_axes=n_axes)[0]
         conv = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)[n_axes - 1]
 
         def reference(conv=conv, n_in=n_in, n_out=n_out, groups=groups, kernel=kernel, sizes=sizes, pad=pad,
@@ -122,7 +122,7 @@ def test_pooling_gives_torchs_shapes():
         options = {"ceil_mode": ceil_mode}
         if kind == "max":
             options["dilation"] = values["dilation"] = draw(rng, n_axes, 1, 3)
-        layer = make_layer(f"{kind}pool", values, n_axes=n_axes)
+        layer = layers_from_values(f"{kind}pool", values, n_axes=n_axes)[0]
         pool = getattr(functional, f"{kind}_pool{n_axes}d")
 
         def reference(pool=pool, kernel=kernel, sizes=sizes, pad=pad, stride=stride, ceil_mode=ceil_mode,
@@ -145,7 +145,7 @@ def test_padding_words_give_torchs_shapes_at_stride_1(word):
         def reference(sizes=sizes, kernel=kernel, dilation=dilation):
             return functional.conv2d(torch.zeros(1, 1, *sizes), torch.zeros(2, 1, *kernel), None, 1, word, dilation)
 
-        assert_same_shape(make_layer("conv", values), (1, *sizes), reference)
+        assert_same_shape(layers_from_values("conv", values)[0], (1, *sizes), reference)
 
 
 def test_parameters_are_those_of_torchs_modules():
@@ -158,5 +158,5 @@ def test_parameters_are_those_of_torchs_modules():
         for kind, name in (("conv", "Conv"), ("convtranspose", "ConvTranspose")):
             module = getattr(torch.nn, f"{name}{n_axes}d")(n_in, n_out, kernel, groups=groups, bias=bias)
             expected = sum(prod(parameter.shape) for parameter in module.parameters())
-            stack = walk([make_layer(kind, values, n_axes=n_axes)], (n_in, *(9,) * n_axes))
+            stack = walk([layers_from_values(kind, values, n_axes=n_axes)[0]], (n_in, *(9,) * n_axes))
             assert stack.parameters == expected

@@ -12,9 +12,8 @@ from oracles import assert_close
 from torch.nn import functional as F  # noqa: N812
 
 from convcli.errors import GeometryError, KernelError, UsageError
-from convcli.layers.run import run_stack
+from convcli.layers.run import INITS, load_numbers, run_stack
 from convcli.layers.stack import KEYS, Stack, load_stack, parse_stack
-from convcli.layers.weights import INITS, load_numbers
 
 STACKS = REPOSITORY / "examples" / "stacks"
 

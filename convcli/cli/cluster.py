@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from convcli.cli.options import ApplyCall
 from convcli.errors import EXIT_PARTIAL
-from convcli.pipeline.flags import refuse
+from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.inputs import read_list
 from convcli.pipeline.job_drive import drive
 from convcli.pipeline.jobs import Batch, job_status, plan_job, resume_job

@@ -195,7 +195,7 @@ def _layers(begun: str) -> Pairs:
 
 
 def _stacks(begun: str) -> Pairs:
-    from convcli.layers.library import shipped_stacks
+    from convcli.layers.text import shipped_stacks
 
     del begun
     return [(name, "") for name in shipped_stacks()]

@@ -125,7 +125,7 @@ def show(
         facts = {**bank.as_dict(taps=True), "kernels": [one.as_dict() for one in stats]}
         _print_json(facts | ({"parameters": parameters} if parameters else {}))
         return
-    from convcli.process.streams import takes_colours
+    from convcli.process.system import takes_colours
     from convcli.render.families import parameter_table
     from convcli.render.kernels import MOST_IN_FULL, render_bank
 
@@ -223,7 +223,7 @@ def export(
     from convcli.banks.load import load_bank
     from convcli.errors import UsageError
     from convcli.pipeline.report import printable
-    from convcli.process.streams import is_terminal, write_output
+    from convcli.process.system import is_terminal, write_output
 
     to_stdout = output is None or str(output) == "-"
     if to_stdout and json:

@@ -43,7 +43,7 @@ def play(
     """  # noqa: D301 - the mark that keeps the lines below apart
     from pathlib import Path
 
-    from convcli.process.streams import read_input
+    from convcli.process.system import read_input
     from convcli.render.pages.photo import DEFAULT, load_photo
     from convcli.render.pages.play import play_page
 
@@ -82,10 +82,10 @@ def write_explained(output: str, one: OneImage, map_index: int, at: tuple[int, i
 
 def write_page(output: str, page: str | bytes, *, overwrite: bool, err: bool = False, json: bool = False) -> None:
     """Write a page, or an animation, to a file or to standard output, and say where it is."""
-    from convcli.errors import UsageError, local_path
+    from convcli.errors import UsageError
     from convcli.images.files import save_bytes
     from convcli.pipeline.report import printable, to_json
-    from convcli.process.streams import write_output
+    from convcli.process.system import local_path, write_output
 
     content = page if isinstance(page, bytes) else page.encode("utf-8")
     if output == "-" and json:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convcli.errors import GeometryError, UsageError, local_path
+from convcli.errors import GeometryError, UsageError
 from convcli.layers.kinds import NAMES
-from convcli.layers.library import is_stack, open_stack
+from convcli.process.system import local_path
 from convcli.render.messages import tell
 
 if TYPE_CHECKING:
@@ -107,10 +107,11 @@ def shape(
     if "onnx" in models.values() and onnx is None:
         onnx = next(word for word, kind in models.items() if kind == "onnx")
         rest.remove(onnx)
-    first = rest[0].lower() if rest else ""
+    from convcli.layers.text import is_stack
+
     if onnx is not None and input_text is None and len(rest) == 1:
         input_text = rest.pop()
-    elif input_text is None and rest and not is_stack(first):
+    elif input_text is None and rest and not is_stack(rest[0]):
         input_text = rest.pop(0)
     if given or transposed:
         if rest or onnx:
@@ -127,7 +128,7 @@ def shape(
 
 def _model_kind(word: str) -> str:
     """Return ``onnx`` or ``checkpoint`` for the name of such a file, by its name or else its content."""
-    from convcli.layers.sources import CHECKPOINTS
+    from convcli.layers.layer import CHECKPOINTS
 
     low = word.lower()
     if low.endswith((*CHECKPOINTS, ".pth.tar", ".pt2", ".index.json", ".onnx")):
@@ -151,7 +152,8 @@ def _model_kind(word: str) -> str:
 
 def _check_axes(input_text: str, words: "Sequence[str]") -> None:
     """Raise if an input of two or four numbers has two readings; note one that looks as if channels were last."""
-    from convcli.layers.text import has_open_axes, is_shape_text
+    from convcli.geometry.sizes import is_shape_text
+    from convcli.layers.text import has_open_axes
 
     if not is_shape_text(input_text):
         return
@@ -166,13 +168,11 @@ def _check_axes(input_text: str, words: "Sequence[str]") -> None:
         return
     name = plain.partition(":")[0]
     if len(sizes) == 2:
-        message = f"{input_text} before {name} has two readings"
         hint = f"1x{input_text} is an image of one channel; {name}1d takes {sizes[0]} channels of length {sizes[1]}"
     else:
         rest = "x".join(sizes[1:])
-        message = f"{input_text} before {name} has two readings"
         hint = f"{rest} is one picture of a batch of {sizes[0]}; {name}3d takes {sizes[0]} channels of {rest}"
-    raise UsageError(message, hint=hint, text=input_text, position=0)
+    raise UsageError(f"{input_text} before {name} has two readings", hint=hint, text=input_text, position=0)
 
 
 def _list_weights(words: "Sequence[str]", has_more: bool, how: str) -> None:
@@ -187,7 +187,7 @@ def _list_weights(words: "Sequence[str]", has_more: bool, how: str) -> None:
 
 def _read_input(text: str, channels_last: bool) -> "Shape":
     """Return the shape that text or an image's header gives, channels first, without alpha."""
-    from convcli.layers.text import is_shape_text, parse_input
+    from convcli.geometry.sizes import is_shape_text, parse_input
 
     if not text.strip():
         raise UsageError("the input is empty", hint="CxHxW, such as 3x304x228, or an image", text=text, position=0)
@@ -210,12 +210,13 @@ def _read_input(text: str, channels_last: bool) -> "Shape":
 
 def _read_layers(words: "Sequence[str]", n_axes: int) -> "list[Layer]":
     """Return the layers of words and stacks, one after the other."""
-    from convcli.layers.text import parse_layers
-    from convcli.layers.words import split_words
+    from convcli.layers.text import is_stack, parse_layers, split_words
 
     layers: list[Layer] = []
     for word in words:
         if is_stack(word):
+            from convcli.layers.stack import open_stack
+
             layers += open_stack(word, n_axes=n_axes).layers
             continue
         for each in split_words(word):  # a whole chain in quotes, as for --layers
@@ -225,7 +226,7 @@ def _read_layers(words: "Sequence[str]", n_axes: int) -> "list[Layer]":
 
 def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, channels_last: bool) -> "Walk":
     """Return the shapes of layers as text, of stack files, or of an ONNX model."""
-    from convcli.layers.walk import walk_or_fit
+    from convcli.layers.walk import walk
 
     input_shape = None if input_text is None else _read_input(input_text, channels_last)
     if onnx is not None:
@@ -233,25 +234,26 @@ def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, chan
 
         if words:
             raise UsageError(f"--onnx brings its own layers, and {words[0]!r} is one more", hint="--input 3x224x224")
-        return read_onnx(onnx, input_shape).shape()
+        return read_onnx(onnx, input_shape).walk
     if input_shape is None:
         return _walk_stack_file(words)
     layers = _read_layers(words, len(input_shape) - 1)  # axes besides the channels
     if not layers:
         raise UsageError("no layer given", hint=f"convcli shape {input_text} conv:64,k=7,s=2,p=3")
-    return walk_or_fit(layers, input_shape)
+    return walk(layers, input_shape)
 
 
 def _walk_stack_file(words: "Sequence[str]") -> "Walk":
     """Return the shapes of a stack file on its own input."""
-    from convcli.layers.walk import walk_or_fit
+    from convcli.layers.stack import open_stack
+    from convcli.layers.walk import walk
 
     if not words:
         raise UsageError("no input given", hint="convcli shape 3x304x228 conv:64,k=7,s=2,p=3")
     first = open_stack(words[0])
     if not first.input:
         raise UsageError(f"{words[0]} says no input", hint="--input 3x224x224")
-    return walk_or_fit([*first.layers, *_read_layers(words[1:], len(first.input) - 1)], first.input)
+    return walk([*first.layers, *_read_layers(words[1:], len(first.input) - 1)], first.input)
 
 
 def _solve(
@@ -277,11 +279,7 @@ def _solve(
             hint=f"nearest: {nearest_text(found)}" if found.nearest else None,
             **solutions_as_dict(found, input_shape),
         )
-    if how == "json":
-        from convcli.pipeline.report import to_json
-
-        return to_json(solutions_as_dict(found, input_shape))
-    return render_solutions(found, input_shape)
+    return render_solutions(found, input_shape, how)
 
 
 def _render(stack: "Walk", how: str, formula: bool) -> str:

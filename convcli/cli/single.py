@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from convcli.pipeline.report import printable, to_json
-from convcli.process import ending, streams
+from convcli.process import ending, system
 from convcli.render.messages import interrupted_json, say, tell, warn
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def run_single(batch: BatchPlan, request: ApplyRequest, run: RunFlags, options: 
 
 def _bar(batch: BatchPlan, run: RunFlags) -> AbstractContextManager[Callable[[float], None] | None]:
     """Return the bar of a single input, which only people at a terminal see."""
-    if run.quiet or not batch.plans or streams.columns(err=True) is None:
+    if run.quiet or not batch.plans or system.columns(err=True) is None:
         return nullcontext()
     from convcli.render.progress import JobBar
 
@@ -70,7 +70,7 @@ def finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> Non
 
 def show(report: Mapping[str, Any]) -> None:
     """Draw the pictures of a report, unless no terminal is there to draw on."""
-    if not streams.is_terminal():
+    if not system.is_terminal():
         warn("note", "--show draws on a terminal, and standard output is none")
         return
     from convcli.render.show import show_outputs

@@ -57,6 +57,42 @@ def parse_sizes(text: str, name: str, *, minimum: int, at: int = 0, form: str = 
     return tuple(values)
 
 
+def is_shape_text(text: str) -> bool:
+    """Whether a word is sizes joined by ``x``, right or wrong: digits and nothing else.
+
+    Examples
+    --------
+    >>> is_shape_text("3x304x228"), is_shape_text("conv:3"), is_shape_text("photo.jpg"), is_shape_text("3x0x-4")
+    (True, False, False, True)
+    """
+    parts = text.replace("×", "x").lower().split("x")
+    return text[:1].isdigit() and all(part.strip().lstrip("-").isdigit() or not part.strip() for part in parts)
+
+
+def parse_input(text: str, *, channels_last: bool = False) -> tuple[int, ...]:
+    """Return the shape of ``CxHxW`` (``CxL``, ``CxDxHxW``; ``HxWxC`` with ``channels_last``), channels first.
+
+    Examples
+    --------
+    >>> parse_input("3x304x228"), parse_input("304x228x3", channels_last=True)
+    ((3, 304, 228), (3, 304, 228))
+    """
+    try:
+        sizes = parse_sizes(text, "input", minimum=1)
+    except UsageError as error:
+        at = error.facts["position"]
+        hint = error.hint if error.hint and "digits" in error.hint else "CxHxW, such as 3x304x228"
+        message = (
+            f"input {text!r}, character {int(str(at)) + 1}:{error.message.removeprefix('input').removeprefix(':')}"
+        )
+        raise UsageError(message, hint=hint, text=text, position=at) from None
+    if not 2 <= len(sizes) <= 4:
+        message = f"input {text!r} has {len(sizes)} number{'s' * (len(sizes) > 1)}"
+        hint = "channels and one to three sizes: CxL, CxHxW, CxDxHxW"
+        raise UsageError(message, hint=hint, text=text, position=0)
+    return (sizes[-1], *sizes[:-1]) if channels_last else sizes
+
+
 def parse_pair(text: str, name: str, *, minimum: int) -> Pair:
     """Return (rows, columns) of ``N`` or ``HxW``.
 

@@ -37,6 +37,7 @@ def open_raw(
     stamp: str = "",
     dtype: DTypeLike = "float32",
     leading: tuple[int, ...] = (),
+    tile: int | None = None,
 ) -> PictureWriter:
     """Begin a file of maps; bands are (O, h, W) here, not (h, W, P).
 
@@ -51,6 +52,8 @@ def open_raw(
     dtype : {"float32", "float64"}
     leading : tuple of int
         Axes of the stored block before rows and columns, ``(O,)`` by default; their product is O.
+    tile : int, optional
+        Side of the tiles of a TIFF, a multiple of 16; strips without.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def open_raw(
 
         return open_zarr(target, names, shape, stamp, np.dtype(dtype))
     with opened_target(target) as file:
-        block = _BlockWriter(file, raw_format, names, shape, stamp, np.dtype(dtype))
+        block = _BlockWriter(file, raw_format, names, shape, stamp, np.dtype(dtype), tile)
         return PictureWriter(file, block, streams=block.streams)
 
 
@@ -106,6 +109,7 @@ class _BlockWriter:
         shape: tuple[int, ...],
         stamp: str,
         dtype: np.dtype[Any],
+        tile: int | None,
     ) -> None:
         self._target, self._format, self._names, self._stamp = target, raw_format, names, stamp
         self._stored_shape, self._shape = shape, (len(names), *shape[-2:])
@@ -115,7 +119,7 @@ class _BlockWriter:
         self.streams = target.is_seekable and raw_format != "npz"
         self._file: BinaryIO = target.file if self.streams else io.BytesIO()
         self._kept = np.empty(self._shape, self._dtype) if raw_format == "npz" else None
-        self._tiff = None
+        self._tiff, self._grid = None, None
         if raw_format == "npy":
             header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(self._file, header)  # every NumPy reads version 1
@@ -124,8 +128,9 @@ class _BlockWriter:
         elif raw_format == "tiff":
             from convcli.images.tiff import TiffWriter
 
-            page = Picture(shape[-1], shape[-2], 1, depth="float", metadata=Metadata(stamp=stamp))
+            page = Picture(shape[-1], shape[-2], 1, depth="float", metadata=Metadata(stamp=stamp), tile=tile)
             self._tiff = TiffWriter(self._file, page, len(names), self._dtype, names)
+            self._grid = self._tiff.grid
         self._start = self._file.tell()
 
     def encode(self, maps: NDArray[Any]) -> NDArray[Any]:
@@ -139,6 +144,11 @@ class _BlockWriter:
             raise ValueError(f"band {band.shape} at row {self._row} does not fit maps {self._shape}")
         if self._kept is not None:
             self._kept[:, self._row : self._row + band.shape[1]] = band
+        elif self._grid is not None:
+            for index in range(n_maps):
+                for place, piece in self._grid.places(band[index], self._row):
+                    self._file.seek(self._start + index * self._grid.page_bytes + place)
+                    self._file.write(piece.data)
         else:
             # Maps lie one behind the other, so a band has a place in each.
             row_bytes = width * self._dtype.itemsize

@@ -30,8 +30,9 @@ class Format(NamedTuple):
     depths: tuple[str, ...] = ("8",)
     #: Metadata that a written file keeps: ``icc``, ``dpi``, ``exif``, ``stamp``.
     keeps: frozenset[str] = frozenset()
-    #: Options of writing that it takes: ``compress``, ``quality``, ``subsampling``.
+    #: Options of writing that it takes: ``compress``, ``quality``, ``subsampling``, ``tile``; those for raw maps.
     options: frozenset[str] = frozenset()
+    raw_options: frozenset[str] = frozenset()
     #: Numbers of planes that can be written with 16 bits; empty: the same as ``planes``.
     deep_planes: tuple[int, ...] = ()
     #: Quality where none is asked for; None: lossless until it is asked for.
@@ -83,6 +84,7 @@ _ALL = frozenset({"icc", "dpi", "exif", "stamp"})
 _ANY_PLANES = (1, 2, 3, 4)
 _HEIF_MAGIC = tuple(b"????ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
 _COMPRESS, _QUALITY = frozenset({"compress"}), frozenset({"compress", "quality"})
+_TILE = frozenset({"tile"})
 _EVERY_OPTION = frozenset({"compress", "quality", "subsampling"})
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PPM_MAGIC = tuple(b"P%d%b" % (digit, blank) for digit in range(1, 7) for blank in (b" ", b"\t", b"\r", b"\n", b"#"))
@@ -100,7 +102,7 @@ FORMATS = (
     ),
     Format(
         "tiff", (".tif", ".tiff"), _TIFF_MAGIC, (), _ANY_PLANES, ("8", "16", "1", "float"),
-        frozenset({"icc", "dpi", "stamp"}), _COMPRESS, animated=True, windows=True,
+        frozenset({"icc", "dpi", "stamp"}), _COMPRESS | _TILE, _TILE, animated=True, windows=True,
     ),
     Format(
         "webp", (".webp",), (b"RIFF????WEBP",), ("WebPImagePlugin", "WebPImageFile"), _ANY_PLANES,
@@ -155,7 +157,9 @@ def able(what: str, value: object) -> tuple[str, ...]:
     (('png', 'tiff', 'jp2', 'ppm'), ('png', 'tiff', 'webp', 'avif', 'gif'))
     """
     fields = ((row, getattr(row, what)) for row in FORMATS if row.planes)
-    return tuple(row.name for row, field in fields if field is value or (isinstance(field, tuple) and value in field))
+    return tuple(
+        row.name for row, field in fields if field is value or (isinstance(field, tuple | frozenset) and value in field)
+    )
 
 
 def sniff(head: bytes) -> Format | None:
@@ -196,6 +200,8 @@ class Picture(NamedTuple):
     quality: int | None = None
     #: ``4:4:4``, ``4:2:2`` or ``4:2:0``, of colour in JPEG and AVIF; None: 4:4:4.
     subsampling: str | None = None
+    #: Side of the tiles of a TIFF, a multiple of 16; None: strips.
+    tile: int | None = None
 
     def checked(self) -> Picture:
         """Return the picture without metadata that do not fit; raises as :func:`check_picture`."""

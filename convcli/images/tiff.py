@@ -1,8 +1,8 @@
 """A TIFF writer that takes pages and bands of rows in order: 1, 8 and 16 bits, 32-bit float, any number of planes.
 
 Pillow cannot store 16-bit or float colour. Baseline TIFF 6.0 is small enough to write out: each band becomes a strip,
-the directory of tags follows the strips of its page, and the pointers before it are filled in last. Files past 4 GiB
-become BigTIFF, which needs to be known at the start. Readable with any TIFF reader.
+or whole rows of bands become tiles; the directory of tags follows the samples of its page, and the pointers before it
+are filled in last. Files past 4 GiB become BigTIFF, which needs to be known at the start. Any TIFF reader reads them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ import numpy as np
 from convcli.images.formats import Picture
 from convcli.images.info import Metadata
 from convcli.images.metadata import ORIENTATION_TAG, parse_exif
+from convcli.images.tiff_tiles import Grid, cut
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 #: Types of tags, and bytes of a value (TIFF 6.0 §2; LONG8 is BigTIFF's).
@@ -34,9 +37,9 @@ _BIG = 2**32 - 2**24
 
 
 class TiffBand(NamedTuple):
-    """A strip ready to be appended."""
+    """A strip, or rows of tiles, ready to be appended."""
 
-    strip: bytes
+    pieces: tuple[bytes, ...]
     n_rows: int
 
 
@@ -44,7 +47,7 @@ class TiffWriter:
     r"""Write a TIFF of one or more pages of the same shape and type.
 
     The file must seek. ``fast`` does not compress, the others deflate (level 6, 9). ``dtype`` replaces that of the
-    picture's depth.
+    picture's depth. Bands become strips as they are; where the picture has a ``tile``, :meth:`join` makes them tiles.
 
     Examples
     --------
@@ -72,10 +75,17 @@ class TiffWriter:
         self._metadata = picture.metadata
         self._level = {"fast": 0, "default": 6, "small": 9}[picture.compress]
         self._n_pages, self._page_names = n_pages, page_names
-        self.is_big = self._width * self._height * self._n_planes * self._dtype.itemsize * n_pages > _BIG
+        pixel_bytes = self._n_planes * self._dtype.itemsize
+        self.grid = Grid(picture.tile, self._height, self._width, pixel_bytes) if picture.tile else None
+        page_bytes = self.grid.most_bytes if self.grid else self._width * self._height * pixel_bytes
+        self.is_big = page_bytes * n_pages > _BIG
+        #: Bands are joined to a multiple of so many rows; only the end of a page may be lower.
+        self.band_px = picture.tile or 1
         self._page = 0
         self._rows_left = self._height
-        self._strips: list[tuple[int, int, int]] = []
+        #: Offset and length of each strip or tile, rows of each band.
+        self._pieces: list[tuple[int, int]] = []
+        self._heights: list[int] = []
         # BigTIFF: version 43 and offsets of 8 bytes. The first directory is not known yet.
         head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 0) if self.is_big else struct.pack("<2sHI", b"II", 42, 0)
         file.write(head)
@@ -83,20 +93,32 @@ class TiffWriter:
         # Where the next directory is to be named: here at first, later behind the one before.
         self._pointer = len(head) - (8 if self.is_big else 4)
 
-    def encode(self, rows: NDArray[Any]) -> TiffBand:
-        """Turn a band of rows (h, W, P) or (h, W) into a strip; may run in any thread."""
+    def encode(self, rows: NDArray[Any]) -> Any:
+        """Turn a band of rows (h, W, P) or (h, W) into a strip, or prepare it to be joined; may run in any thread."""
+        if self.grid:
+            stored = rows != 0 if self._bits == 1 else rows.astype(self._dtype, copy=False)
+            return stored.reshape(len(rows), self._width, self._n_planes)
+        return TiffBand((self._pack(rows),), len(rows))
+
+    def join(self, bands: Sequence[NDArray[Any]]) -> TiffBand:
+        """Turn prepared bands, which are whole rows of tiles, into tiles; may run in any thread."""
+        return TiffBand(tuple(map(self._pack, cut(bands, self.band_px))), sum(map(len, bands)))
+
+    def _pack(self, samples: NDArray[Any]) -> bytes:
         if self._bits == 1:
-            data = np.packbits(rows.reshape(len(rows), -1) != 0, axis=1)
+            data = np.packbits(samples.reshape(len(samples), -1) != 0, axis=1)
         else:
-            data = np.ascontiguousarray(rows, dtype=self._dtype)
+            data = np.ascontiguousarray(samples, dtype=self._dtype)
         raw = data.reshape(-1).view(np.uint8).data
-        return TiffBand(zlib.compress(raw, self._level) if self._level else bytes(raw), len(data))
+        return zlib.compress(raw, self._level) if self._level else bytes(raw)
 
     def append(self, band: TiffBand) -> None:
-        """Write a strip; the page ends by itself with its last row."""
-        self._file.write(band.strip)
-        self._strips.append((self._end, len(band.strip), band.n_rows))
-        self._end += len(band.strip)
+        """Write a strip or rows of tiles; the page ends by itself with its last row."""
+        for piece in band.pieces:
+            self._file.write(piece)
+            self._pieces.append((self._end, len(piece)))
+            self._end += len(piece)
+        self._heights.append(band.n_rows)
         self._rows_left -= band.n_rows
         if self._rows_left <= 0:
             self._finish_page()
@@ -104,21 +126,27 @@ class TiffWriter:
     def adopt_pages(self) -> None:
         """Describe pages that are already in the file, behind the header, uncompressed and in order."""
         n_page = self._width * self._height * self._n_planes * self._dtype.itemsize
+        n_page = self.grid.page_bytes if self.grid else n_page
         start = self._end
         self._end += n_page * self._n_pages
         self._file.seek(self._end)
         for page in range(self._n_pages):
-            self._strips = [(start + page * n_page, n_page, self._height)]
+            first = start + page * n_page
+            self._pieces = self.grid.tiles(first) if self.grid else [(first, n_page)]
+            self._heights = [self._height]
             self._finish_page()
 
     def finish(self) -> None:
         """Raise ``ValueError`` if rows or pages are missing, or were too many."""
-        if self._page != self._n_pages or self._strips:
+        if self._page != self._n_pages or self._heights:
             raise ValueError(f"TIFF has {self._page} whole pages of {self._n_pages}")
 
     def _finish_page(self) -> None:
-        rows_per_strip = {n_rows for _, _, n_rows in self._strips[:-1]} or {self._strips[0][2]}
-        if len(rows_per_strip) != 1 or self._strips[-1][2] > min(rows_per_strip):
+        *others, last = self._heights
+        rows_per_strip = {*others} or {last}
+        if self.grid and any(n_rows % self.band_px for n_rows in others):
+            raise ValueError(f"TIFF tiles need bands of a multiple of {self.band_px} rows; only the last may be lower")
+        if not self.grid and (len(rows_per_strip) != 1 or last > min(rows_per_strip)):
             raise ValueError("TIFF strips need one height; only the last may be lower")
         # A directory begins on an even byte, that of a BigTIFF at a multiple of 8.
         padding = -self._end % 8
@@ -131,7 +159,7 @@ class TiffWriter:
         self._file.write(struct.pack("<Q" if self.is_big else "<I", at))
         self._file.seek(0, 2)
         self._pointer = at + pointer
-        self._strips = []
+        self._pieces, self._heights = [], []
         self._page += 1
         self._rows_left = self._height
 
@@ -153,8 +181,9 @@ class TiffWriter:
 
     def _tags(self, rows_per_strip: int) -> list[tuple[int, int, bytes]]:
         kind, code = (_LONG8, "Q") if self.is_big else (_LONG, "I")
-        n_planes, n_strips = self._n_planes, len(self._strips)
-        # 256, 257 size; 258 bits; 259 compression; 262 grey or RGB; 273, 278, 279 strips; 277 planes; 284 interleaved.
+        n_planes, n_pieces = self._n_planes, len(self._pieces)
+        offsets, lengths = (struct.pack(f"<{n_pieces}{code}", *numbers) for numbers in zip(*self._pieces, strict=True))
+        # 256, 257 size; 258 bits; 259 compression; 262 grey or RGB; 277 planes; 284 interleaved.
         colour = 3 if n_planes in (3, 4) else 1
         tags = [
             (256, _LONG, struct.pack("<I", self._width)),
@@ -162,13 +191,19 @@ class TiffWriter:
             (258, _SHORT, struct.pack(f"<{n_planes}H", *[self._bits] * n_planes)),
             (259, _SHORT, struct.pack("<H", _DEFLATE if self._level else 1)),
             (262, _SHORT, struct.pack("<H", 2 if colour == 3 else 1)),
-            (273, kind, struct.pack(f"<{n_strips}{code}", *(start for start, _, _ in self._strips))),
             (277, _SHORT, struct.pack("<H", n_planes)),
-            (278, _LONG, struct.pack("<I", rows_per_strip)),
-            (279, kind, struct.pack(f"<{n_strips}{code}", *(size for _, size, _ in self._strips))),
             (284, _SHORT, struct.pack("<H", 1)),
             (339, _SHORT, struct.pack(f"<{n_planes}H", *[_SAMPLE_FORMAT[self._dtype.kind]] * n_planes)),
         ]
+        # Rows, offsets and lengths of strips; the same of tiles, whose width comes first.
+        rows, where, sizes = (323, 324, 325) if self.grid else (278, 273, 279)
+        tags += [
+            (rows, _LONG, struct.pack("<I", self.band_px if self.grid else rows_per_strip)),
+            (where, kind, offsets),
+            (sizes, kind, lengths),
+        ]
+        if self.grid:
+            tags.append((322, _LONG, struct.pack("<I", self.band_px)))
         if n_planes > colour:
             # ExtraSamples: alpha that is not premultiplied, then planes without a meaning.
             extra = [2] + [0] * (n_planes - colour - 1)
@@ -208,7 +243,7 @@ class Copied:
     """A writer that needs to seek, for a file that cannot: finished in memory, then copied."""
 
     def __init__(self, inner: TiffWriter, buffer: io.BytesIO, file: BinaryIO) -> None:
-        self.encode, self.append = inner.encode, inner.append
+        self.encode, self.join, self.append, self.band_px = inner.encode, inner.join, inner.append, inner.band_px
         self._inner, self._buffer, self._file = inner, buffer, file
 
     def finish(self) -> None:

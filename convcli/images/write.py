@@ -14,6 +14,7 @@ from convcli.images.files import TargetFile, opened_target
 from convcli.images.formats import Picture
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
     from numpy.typing import NDArray
@@ -41,6 +42,8 @@ class PictureWriter:
         self._done = False
         #: Side of the tiles that :meth:`put` takes; 0 where there are bands only.
         self.tile_px = 0
+        #: Rows that :meth:`join` needs a multiple of, but at the end of a picture; 1: bands are appended as they are.
+        self.band_px: int = getattr(encoder, "band_px", 1)
         #: Whether bands reach the file as they come (else the samples are collected until :meth:`close`).
         self.streams = streams
 
@@ -53,6 +56,10 @@ class PictureWriter:
         """Turn a band of samples (h, W, P) or (h, W) into what :meth:`append` takes; safe in any thread, any order."""
         return self._encoder.encode(rows)
 
+    def join(self, bands: Sequence[Any]) -> Any:
+        """Turn encoded bands, neighbours, into one, where ``band_px`` is more than 1; safe in any thread."""
+        return self._encoder.join(bands)  # type: ignore[attr-defined]
+
     def append(self, band: Any) -> None:
         """Write an encoded band; bands are appended from top to bottom."""
         with self._target.explained():
@@ -64,7 +71,8 @@ class PictureWriter:
 
     def write(self, rows: NDArray[Any]) -> None:
         """Encode and append the next rows."""
-        self.append(self.encode(rows))
+        band = self.encode(rows)
+        self.append(band if self.band_px == 1 else self.join([band]))
 
     def close(self) -> None:
         """End the file and give it its name.
@@ -163,5 +171,6 @@ def write_picture(target: Target, samples: NDArray[Any], **options: Any) -> None
     with open_picture(target, width_px=width, height_px=height, n_planes=n_planes, **options) as writer:
         # Bands of about 256 KiB, so that a large picture is not copied whole.
         rows = max(1, (1 << 18) // max(1, samples[0].nbytes))
+        rows = -(-rows // writer.band_px) * writer.band_px
         for top in range(0, height, rows):
             writer.write(samples[top : top + rows])

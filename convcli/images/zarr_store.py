@@ -17,7 +17,7 @@ import numpy as np
 
 from convcli.errors import ImageError, OutputError
 from convcli.images.files import opened_target
-from convcli.images.folders import TargetFolder
+from convcli.images.folders import RemoteZarr, TargetFolder
 from convcli.images.info import ImageInfo, check_count
 from convcli.images.windows import SegmentRows
 from convcli.images.write import PictureWriter, Target
@@ -35,7 +35,7 @@ _READABLE = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "
 
 
 class ZarrDecoder:
-    """An array of planes, rows and columns in a folder; its frames are all other axes.
+    """An array of planes, rows and columns in a folder or a remote store; its frames are all other axes.
 
     Raises
     ------
@@ -43,11 +43,8 @@ class ZarrDecoder:
         zarr is not installed, the folder has no array or several, or its axes are no picture's.
     """
 
-    def __init__(self, path: Path, frame: int, max_planes: int | None) -> None:
-        zarr = need_zarr(ImageError)
-        node = zarr.open(path, mode="r")
-        names = None if isinstance(node, zarr.Array) else _multiscale_axes(node.attrs)
-        self._array = node if isinstance(node, zarr.Array) else _array_of(node)
+    def __init__(self, place: Path | RemoteZarr, frame: int, max_planes: int | None) -> None:
+        self._array, names = _open(place)
         self._axes, notes = _axes(self._array, names)
         lengths = dict(zip(self._axes, self._array.shape, strict=True))
         self._frames = tuple(lengths[axis] for axis in self._axes if axis in _FRAMES)
@@ -56,8 +53,9 @@ class ZarrDecoder:
         self._dtype = _DTYPES.get(self._array.dtype.str[1:], self._array.dtype.name)
         if self._dtype not in _READABLE:
             raise ImageError(f"holds {self._array.dtype}", hint=f"one of {', '.join(_READABLE)}")
-        n_absent = self._array.nchunks - self._array.nchunks_initialized
-        if n_absent and self._array.shards is None:
+        # To count the chunks of a remote store would list millions of objects.
+        is_counted = self._array.shards is None and not isinstance(place, RemoteZarr)
+        if is_counted and (n_absent := self._array.nchunks - self._array.nchunks_initialized):
             value = self._array.fill_value
             notes.append(f"{n_absent:,} of {self._array.nchunks:,} chunks are not stored and read as {value}")
         self._size_hw = lengths["y"], lengths["x"]
@@ -125,6 +123,14 @@ class ZarrPlanes:
         if _PLANES not in left:
             block, left = block[None], [_PLANES, *left]
         return block.transpose([left.index(axis) for axis in "cyx"]).astype(self.dtype, copy=False)
+
+
+def _open(place: Path | RemoteZarr) -> tuple[Any, tuple[str, ...] | None]:
+    """Return the array of a store, and the names of its axes if its group has them."""
+    zarr = need_zarr(ImageError)
+    root = zarr.storage.ObjectStore(place.objects, read_only=True) if isinstance(place, RemoteZarr) else place
+    node = zarr.open(root, mode="r")
+    return (node, None) if isinstance(node, zarr.Array) else (_array_of(node), _multiscale_axes(node.attrs))
 
 
 def _multiscale_axes(attributes: Mapping[str, Any]) -> tuple[str, ...] | None:

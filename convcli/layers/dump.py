@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convcli.layers.layer import SOURCES, Layer
 from convcli.layers.stack import Stack
-from convcli.layers.text import load_word, make_layer
+from convcli.layers.text import layers_from_values, load_word
 
 
 def dump_stack(stack: Stack) -> str:
@@ -47,7 +47,7 @@ def layer_as_table(layer: Layer) -> dict[str, object]:
     # Comparison with a layer of defaults keeps files short, and finds defaults that depend on the kind.
     # No number of maps: they follow from the weight, each of whose kernels runs on each channel.
     free = [name for name in ("out_channels",) if needed.get(name) == 0]
-    default = make_layer(kind, needed | inputs | dict.fromkeys(free, 1), n_axes=layer.n_axes)
+    (default,) = layers_from_values(kind, needed | inputs | dict.fromkeys(free, 1), n_axes=layer.n_axes)
     changed = {name: value for name, value in values.items() if name in needed or value != _plain(default, name)}
     weights = {"bias" if key == "bias_values" else key: value for key, value in layer.weights}
     changed = {name: value for name, value in changed.items() if name not in free}

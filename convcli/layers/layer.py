@@ -44,13 +44,15 @@ SHORT = {
 }
 #: Parameters that every kind takes.
 COMMON = ("name", "from")
-#: Sources of numbers; the first two are tables in a stack file.
-SOURCES = ("init", "constants", "weight", "bias_from")
+#: Sources of numbers.
+SOURCES = ("weight", "init", "constants", "bias_from", "bias_values")
+#: Files that list their convolution weights.
+CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pth.tar", ".index.json", ".onnx")
 #: Classes by word, as their modules are imported.
 LOADED: dict[str, type[Word]] = {}
 _SIZES = {"kernel_size": 1, "stride": 1, "dilation": 1, "output_padding": 0, "scale_factor": 1}
 _COUNTS = ("in_channels", "out_channels", "groups", "multiplier", "members")
-_SWITCHES = ("bias", "ceil_mode", "count_include_pad")
+_SWITCHES = ("ceil_mode", "count_include_pad")
 _NUMBERS = ("value", "eps")
 
 
@@ -107,7 +109,7 @@ class Word:
 
     @classmethod
     def make(cls, values: Values, n_axes: int = 2, label: str = "", at: Positions = NOWHERE) -> tuple[Layer, ...]:
-        """Return the layers that ``values`` describe; see :func:`convcli.layers.text.make_layer`."""
+        """Return the layers that ``values`` describe; see :func:`convcli.layers.text.layers_from_values`."""
         raise NotImplementedError
 
 
@@ -158,10 +160,6 @@ class Layer(Word):
         fields["name"] = fields.get("name", "")
         fields["label"] = fields["name"] or label or cls.kind
         fields["inputs"] = fields.pop("from", ())
-        # A fixed order of the sources makes equal layers hash and compare equal, however they were written.
-        fields["weights"] = tuple((key, fields.pop(key)) for key in sorted(SOURCES, reverse=True) if key in fields)
-        if "padding_mode" in fields:
-            fields["mode"] = fields.pop("padding_mode")
         if cls.joins and len(fields["inputs"]) < 2:
             hint = f"{cls.kind}:from=first+second (names of layers, or input)"
             raise UsageError(f"{cls.kind} needs two inputs or more", hint=hint)
@@ -174,7 +172,9 @@ class Layer(Word):
         """Return a layer from fields in normal form, defaults filled in."""
         if cls.modes:
             fields.setdefault("mode", cls.modes[0])
-        return cls(n_axes=n_axes, **fields)
+        # A fixed order of the sources makes equal layers hash and compare equal, however they were written.
+        weights = tuple((key, fields.pop(key)) for key in SOURCES if key in fields)
+        return cls(n_axes=n_axes, weights=weights, **fields)
 
     @classmethod
     def read(cls, name: str, value: object, n_axes: int, at: int) -> object:
@@ -194,7 +194,7 @@ class Layer(Word):
             if not isinstance(names, Sequence) or not all(isinstance(item, str) and item.strip() for item in names):
                 raise UsageError(f"from {value!r} is not a name", hint="from=first+second", position=at)
             return tuple(item.strip() for item in names)
-        if name in SOURCES[:2]:
+        if name in ("init", "constants"):
             value = {"kind": value} if name == "init" and isinstance(value, str) else value
             if not isinstance(value, Mapping):
                 hint = f"{name} = {{ … }} in a stack file"
@@ -215,10 +215,9 @@ class Layer(Word):
         """Raise if the layer asks for another number of input channels."""
         if self.in_channels not in (0, channels):
             message = f"takes {self.in_channels} input channels and gets {channels}"
-            from_weight = (
-                f"its weight reads {self.in_channels} channels: --channels, or the layer before, must give them"
-            )
-            hint = from_weight if dict(self.weights).get("weight") else f"in_channels={channels}"
+            hint = f"in_channels={channels}"
+            if dict(self.weights).get("weight"):
+                hint = f"its weight reads {self.in_channels} channels: --channels, or the layer before, must give them"
             raise GeometryError(message, hint=hint, in_channels=channels)
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
@@ -234,7 +233,7 @@ class Layer(Word):
         return Step()
 
     def load(self, row: Row, sources: Any) -> Numbers:
-        """Return the numbers that it needs to run, from a :class:`convcli.layers.weights.NumberSources`."""
+        """Return the numbers that it needs to run, from a :class:`convcli.layers.run.NumberSources`."""
         return Numbers()
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:

@@ -7,21 +7,16 @@ until a weight is looked at.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcli.errors import GeometryError, KernelError, UsageError
-from convcli.geometry.sizes import parse_count, parse_number, parse_switch
+from convcli.errors import GeometryError, KernelError
+from convcli.layers.layer import CHECKPOINTS, Layer, Values, Word
 
 if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
-    from convcli.layers.layer import Layer, Positions, Values, Word
-
-#: Files that list their convolution weights.
-CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pth.tar", ".index.json", ".onnx")
-#: A value of a layer begins like this, a kernel's name never.
-_NUMBER = re.compile(r"\s*[-+?\d]")
 
 
 def is_checkpoint(spec: str) -> bool:
@@ -35,25 +30,7 @@ def is_checkpoint(spec: str) -> bool:
     return spec.partition("#")[0].lower().endswith(CHECKPOINTS)
 
 
-def takes_spec(row: type[Word], part: str) -> bool:
-    """Whether the first value of a word is a kernel, and no number or parameter of the layer.
-
-    Examples
-    --------
-    >>> from convcli.layers.kinds.conv import Conv
-    >>> [takes_spec(Conv, part) for part in ("sobel", "gaussian:sigma=2", "64", "k=3", "q=3")]
-    [True, True, False, False, False]
-    """
-    if "weight" not in row.parameters or row.bare not in ("out_channels", "multiplier"):
-        return False
-    key, equals, _ = part.partition("=")
-    if equals and part.strip()[:1] not in "'\"[(":
-        # Parameters of a family stand behind its name and a colon, and a modifier behind a blank.
-        return not _NUMBER.match(part) and any(mark in key.strip() for mark in ": #/")
-    return bool(part.strip()) and (not _NUMBER.match(part) or "#" in part or Path(part.strip()).is_file())
-
-
-def continues_spec(spec: object, row: type[Word], part: str, last: str) -> bool:
+def continues_spec(spec: str, row: type[Word], part: str, last: str) -> bool:
     """Whether a later value belongs to the kernel: a parameter of its family, a modifier, or more of a list.
 
     A key that both have belongs to the kernel, whose text comes first; quotes around the kernel tell them apart.
@@ -64,8 +41,6 @@ def continues_spec(spec: object, row: type[Word], part: str, last: str) -> bool:
     >>> [continues_spec("gaussian:sigma=2", Conv, part, "weight") for part in ("size=5", "s=2", "scale=3", "q=1")]
     [True, False, True, False]
     """
-    if not isinstance(spec, str):
-        return False
     key, equals, _ = part.partition("=")
     if not equals:
         return last == "weight" and "=" in spec
@@ -101,81 +76,59 @@ def load_weight(spec: str, *, with_bias: bool | None = None) -> KernelBank:
     return bank_of_file(Path(name), entry=entry, with_bias=with_bias)
 
 
-def split_sources(values: Values, at: Positions) -> tuple[dict[str, object], tuple[float, ...]]:
-    """Return values with ``seed`` as a part of ``init``, and the numbers of a ``bias`` that is no switch.
+def read_tensor(spec: str) -> Any:
+    """Return one array of a checkpoint as float64: ``net.pt#bn1.running_mean``."""
+    import numpy as np
+
+    from convcli.banks.formats.entries import open_archive, resolve
+
+    name, _, entry = spec.partition("#")
+    if not Path(name).is_file():
+        raise KernelError(f"no file {name!r}")
+    if not entry:
+        raise KernelError(f"{spec!r} names no entry", hint=f"{name}#ENTRY; `convcli shape {name}` lists them")
+    archive = open_archive(Path(name))
+    return np.asarray(archive.read(resolve(archive, entry, name).weight), np.float64)
+
+
+def kernel_for(sizes: tuple[int, ...], n_axes: int) -> tuple[int, ...]:
+    """Return kernel sizes for ``n_axes`` axes; only sizes of 1 are added or removed in front.
 
     Examples
     --------
-    >>> split_sources({"init": "normal", "seed": "3", "bias": "0.5"}, {})
-    ({'init': {'kind': 'normal', 'seed': 3}, 'bias': 'true'}, (0.5,))
+    >>> kernel_for((1, 3), 1), kernel_for((5, 3), 3), kernel_for((2, 5, 3), 2)
+    ((3,), (1, 5, 3), (2, 5, 3))
     """
-    given, numbers = dict(values), read_bias(values["bias"], at.get("bias", 0)) if "bias" in values else ()
-    if numbers:
-        given["bias"] = "true"
-    if "seed" in given:
-        seed = parse_count(str(given.pop("seed")), "seed", minimum=0, at=at.get("seed", 0))
-        init = given.get("init", "default")
-        given["init"] = {**({"kind": init} if isinstance(init, str) else dict(init)), "seed": seed}  # type: ignore[call-overload]
-    return given, numbers
+    while len(sizes) > n_axes and sizes[0] == 1:
+        sizes = sizes[1:]
+    return (1,) * (n_axes - len(sizes)) + sizes
 
 
-def read_bias(value: object, at: int = 0) -> tuple[float, ...]:
-    """Return the numbers of a bias; empty for true and false.
-
-    Examples
-    --------
-    >>> read_bias("0.5"), read_bias([1, 2]), read_bias("false")
-    ((0.5,), (1.0, 2.0), ())
-    """
-    text = str(value).strip().lower()
-    if text == "1" and not isinstance(value, bool):
-        raise UsageError(
-            "bias 1 is the number or the switch", hint="bias=1.0 adds 1, bias=true is drawn or stored", position=at
-        )
-    if text == "0" or not re.match(r"[-+.\d\[(]", text):
-        parse_switch(text, "bias", at=at)
-        return ()
-    # Brackets keep the commas of a list together in a text.
-    return tuple(parse_number(each.strip(), "bias", at=at) for each in text.strip("[]()").split(","))
-
-
-def layer_of_weight(
-    make: Any, values: Values, n_axes: int, *, is_transposed: bool, is_channelwise: bool
-) -> tuple[Layer, ...]:
-    """Return the layer that a weight makes where its maps or its kernel are not given.
-
-    Parameters
-    ----------
-    make : callable
-        Makes the layer from values.
-    is_channelwise : bool
-        It has a group for each channel whatever the weight.
-    """
+def layer_of_weight(cls: type[Any], make: Callable[..., tuple[Layer, ...]], values: Values, n_axes: int) -> Layer:
+    """Return the convolution that a weight makes where its maps or its kernel are not given; ``make`` takes values."""
+    is_transposed, is_channelwise = cls.is_transposed, "groups" not in cls.parameters
     spec, given = str(values["weight"]), dict(values)
     bank = load_weight(spec, with_bias=True)
-    first, second, *kernel = bank.shape
-    while len(kernel) > n_axes and kernel[0] == 1:
-        kernel = kernel[1:]
+    first, second = bank.shape[:2]
+    kernel = kernel_for(bank.shape[2:], n_axes)
     if len(kernel) > n_axes:
         message = f"{spec!r} has a kernel of {len(kernel)} axes, and the input has {n_axes}"
         raise GeometryError(message, hint="a file of several frames runs it: convcli apply -k")
-    given.setdefault("kernel_size", [*(1,) * (n_axes - len(kernel)), *kernel])
+    given.setdefault("kernel_size", kernel)
     given.setdefault("bias", bank.bias is not None or (is_transposed and bank.out_bias is not None))
     groups = str(given.pop("groups", "auto")).strip().lower()
-    is_auto = is_channelwise or (groups == "auto" and second == 1)
-    if is_auto:
+    if is_channelwise or (groups == "auto" and second == 1):
         # The number of maps follows from the channels that arrive: a placeholder, which no count reads.
         placeholder = {} if is_channelwise else {"out_channels": 1, "groups": "auto"}
         (layer,) = make({**given, **placeholder})
         # torch's depthwise layer has one kernel a map; a kernel alone can only be meant for each channel.
         if is_checkpoint(spec) and first > 1:
-            return (replace(layer, out_channels=first, groups=0),)
-        return (replace(layer, out_channels=0, groups=0, multiplier=first),)
+            return replace(layer, out_channels=first, groups=0)
+        return replace(layer, out_channels=0, groups=0, multiplier=first)
     if groups != "auto":
         given["groups"] = groups
     n_groups = int(groups) if groups.isdecimal() else 1
     given.setdefault("out_channels", second * n_groups if is_transposed else first)
     if second > 1:
         given.setdefault("in_channels", first if is_transposed else second * n_groups)
-    made: tuple[Layer, ...] = make(given)
-    return made
+    return make(given)[0]

@@ -7,6 +7,7 @@ a table with ``type`` and every parameter by name. Relative file names in ``weig
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
@@ -16,9 +17,9 @@ from convcli.errors import ConvcliError, UsageError, near_names
 from convcli.geometry.sizes import parse_sizes
 from convcli.layers.layer import Layer, Shape
 from convcli.layers.sources import anchored
-from convcli.layers.text import find_kind, layers_from_values, load_word, split_layer
-from convcli.layers.walk import Walk, walk_or_fit
-from convcli.layers.words import split_words
+from convcli.layers.text import find_kind, layers_from_values, load_word, shipped_stacks, split_layer, split_words
+from convcli.layers.walk import Walk, walk
+from convcli.process.system import local_path
 
 #: Keys of a stack file: type and description of the value.
 KEYS = {
@@ -110,7 +111,7 @@ class Stack:
         found = input_shape or self.input
         if not found:
             raise UsageError(f"stack {self.name!r} says no input", hint="--input 3x224x224")
-        return walk_or_fit(self.layers, found)
+        return walk(self.layers, found)
 
     def _repr_html_(self) -> str:
         """Return the layers and their shapes for a notebook."""
@@ -123,6 +124,58 @@ class Stack:
         from convcli.layers.run import run_stack
 
         return run_stack(self, planes, outputs=outputs)
+
+
+def is_model(text: str | None) -> bool:
+    """Whether a stack's text names an ONNX model."""
+    return text is not None and text.lower().endswith(".onnx")
+
+
+def open_stack(
+    text: str, *, until: str | None = None, n_axes: int | None = None, input_shape: Shape | None = None
+) -> Stack:
+    """Return the stack that ``text`` names; ``until`` is the last node of an ONNX model, which gets ``input_shape``.
+
+    Raises
+    ------
+    UsageError
+        There is no such file or name, or it cannot be understood.
+
+    Examples
+    --------
+    >>> open_stack("resnet-stem").shape((3, 64, 64)).output
+    (64, 16, 16)
+    """
+    if until is not None and not is_model(text):
+        raise UsageError("--until is for ONNX models", hint="leave it out, or end the stack file earlier")
+    if text == "-":
+        return parse_stack(sys.stdin.read(), n_axes=n_axes, folder=Path())
+    if is_model(text):
+        from convcli.layers.onnx_stack import layers_of_model
+
+        path = local_path(text)
+        layers, own_input = layers_of_model(path, until, input_shape)
+        return Stack(layers, name=path.stem, input=own_input, folder=Path())
+    return load_stack(find_stack(text), n_axes=n_axes)
+
+
+def find_stack(text: str) -> Path:
+    """Return the file of a stack from its path, or from its name if it ships.
+
+    Examples
+    --------
+    >>> find_stack("resnet-stem").name
+    'resnet-stem.toml'
+    """
+    path, shipped = local_path(text), shipped_stacks()
+    name = text.removesuffix(".toml").lower().replace("_", "-")
+    # A file of this name comes first: it is nearer to the user than ours.
+    if path.exists() or name not in shipped:
+        if not path.exists() and "/" not in text:
+            hint = near_names(name, shipped) or f"a TOML file, or one of {', '.join(shipped)}"
+            raise UsageError(f"no stack is called {text!r}, and no such file exists", hint=hint)
+        return path
+    return shipped[name]
 
 
 def load_stack(path: Path | str, *, n_axes: int | None = None) -> Stack:
@@ -175,18 +228,9 @@ def parse_stack(text: str, *, n_axes: int | None = None, name: str = "stack", fo
     if dims not in (1, 2, 3) or (input_shape and len(input_shape) != dims + 1):
         message = f"dims {dims!r} and input {data.get('input', 'none')!r} do not agree"
         raise UsageError(message, hint="dims is 1, 2 or 3")
-    data.setdefault("layers", [])
-    return Stack(
-        data["layers"],
-        name=data.get("name", name),
-        summary=data.get("summary", ""),
-        source=data.get("source", ""),
-        input=input_shape,
-        outputs=tuple(map(str, data.get("outputs", ()))),
-        init=data.get("init", ()),
-        folder=folder,
-        dims=dims,
-    )
+    data |= {"input": input_shape, "dims": dims, "outputs": tuple(map(str, data.get("outputs", ())))}
+    # The keys of a file are the parameters of the class.
+    return Stack(data.pop("layers", []), folder=folder, **{"name": name} | data)
 
 
 def _entry(entry: object, number: int, n_axes: int, folder: Path | None) -> tuple[Layer, ...]:

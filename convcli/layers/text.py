@@ -1,4 +1,4 @@
-"""Text → layers and input shapes: ``conv:64,k=7,s=2,p=3`` → :class:`convcli.layers.layer.Layer`.
+"""Words of the command line → layers: ``conv:64,k=7,s=2,p=3`` → :class:`convcli.layers.layer.Layer`.
 
 A word, a colon, then values with commas: bare ones first, the others as ``key=value`` in the short or the long form.
 Bare numbers right after ``p=`` are the other sides of the padding. Some words stand for several layers in a row
@@ -7,14 +7,86 @@ Bare numbers right after ``p=`` are the other sides of the padding. Some words s
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
+from pathlib import Path
 
 from convcli.errors import GeometryError, KernelError, UsageError
-from convcli.geometry.sizes import parse_sizes
 from convcli.layers.kinds import NAMES, WORDS
-from convcli.layers.layer import LOADED, NOWHERE, SHORT, Layer, Positions, Shape, Values, Word
-from convcli.layers.sources import continues_spec, takes_spec
-from convcli.layers.words import split_values, unquoted
+from convcli.layers.layer import LOADED, NOWHERE, SHORT, Layer, Positions, Values, Word
+
+#: Blanks between words: beside one of these they belong to a value, and ``p=1, 2`` is one word.
+_BLANKS = r"(?<![:,=+\s])\s+(?![:,=+\s])"
+#: A value of a layer begins like this, a kernel's name never.
+_NUMBER = re.compile(r"\s*[-+?\d]")
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of a chain; a blank inside quotes, inside brackets or beside a comma does not end one.
+
+    Examples
+    --------
+    >>> split_words("conv:sobel, s=2 Conv2d(3, 64, 7) conv:'1 0 -1' relu")
+    ['conv:sobel, s=2', 'Conv2d(3, 64, 7)', "conv:'1 0 -1'", 'relu']
+    """
+    return [part.strip() for _, part in _split(text, _BLANKS) if part.strip()]
+
+
+def _split(text: str, mark: str) -> list[tuple[int, str]]:
+    """Return the parts of a text between marks, each with its position; raise if a quote or bracket is not closed."""
+    opened: list[int] = []
+    quote = outside = ""
+    for at, character in enumerate(text):
+        # All in quotes and brackets becomes one letter, in which no mark is found.
+        outside += "_" if opened or character in "'\"([{" else character
+        if not quote and character in "'\"([{":
+            opened.append(at)
+            quote = character if character in "'\"" else ""
+        elif opened and (character == quote if quote else character in ")]}"):
+            opened.pop()
+            quote = ""
+    if opened:
+        what = "quote" if quote else "bracket"
+        error = UsageError(f"a {what} is not closed", hint=f"the {text[opened[-1]]} at character {opened[-1] + 1}")
+        raise error.within(f"{text[:60]!r}, character {opened[-1] + 1}")
+    marks = [found.span() for found in re.finditer(mark, outside)]
+    starts, ends = [0, *(end for _, end in marks)], [*(start for start, _ in marks), len(text)]
+    return [(start, text[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+
+def _unquoted(text: str) -> str:
+    """Return text without the quotes around it."""
+    text = text.strip()
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
+def shipped_stacks() -> dict[str, Path]:
+    """Return the files of the stacks that ship, by name.
+
+    Examples
+    --------
+    >>> "resnet-stem" in shipped_stacks()
+    True
+    """
+    # A wheel has the stacks inside the package, a checkout in examples.
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "stacks"
+    folder = inside if inside.is_dir() else package.parent / "examples" / "stacks"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def is_stack(word: str) -> bool:
+    """Whether a word among layers names a stack: a TOML file, or one that ships; a layer of the same name comes first.
+
+    Examples
+    --------
+    >>> is_stack("mine.toml"), is_stack("resnet-stem"), is_stack("flattened"), is_stack("conv:8,k=3")
+    (True, True, False, False)
+    """
+    name = word.lower()
+    return name.endswith(".toml") or (
+        name.replace("-", "").isalnum() and name not in NAMES and name in shipped_stacks()
+    )
 
 
 def fault(text: str, at: int, message: str, hint: str | None = None) -> UsageError:
@@ -44,39 +116,6 @@ def load_word(name: str) -> type[Word]:
     return LOADED[name]
 
 
-def load_aliases() -> dict[str, str]:
-    """Return the other names of all words."""
-    return {alias: name for name in NAMES for alias in load_word(name).aliases}
-
-
-def make_layer(kind: str, values: Values, *, n_axes: int = 2, label: str = "") -> Layer:
-    """Return the layer of one kind that ``values`` describe, in normal form.
-
-    Parameters
-    ----------
-    values : mapping of str to object
-        Parameters by their full names: whole numbers, lists of them, or text such as ``"7x5"`` and ``"same"``.
-    label : str, optional
-        Its name in the table; the layer's name or the kind if absent.
-
-    Raises
-    ------
-    UsageError
-        A parameter is unknown to this kind, missing, or has no valid value.
-    GeometryError
-        Numbers for the wrong count of axes.
-
-    Examples
-    --------
-    >>> make_layer("conv", {"out_channels": 64, "kernel_size": 7, "stride": 2, "padding": 3}).padding
-    ((3, 3), (3, 3))
-    >>> make_layer("maxpool", {"kernel_size": 3}).stride  # as torch: the kernel's size
-    (3, 3)
-    """
-    (layer,) = load_word(kind).make(values, n_axes, label)
-    return layer
-
-
 def parse_layers(text: str, n_axes: int = 2) -> tuple[Layer, ...]:
     """Return the layers that one word of a chain stands for: mostly one.
 
@@ -104,14 +143,18 @@ def parse_layers(text: str, n_axes: int = 2) -> tuple[Layer, ...]:
 
 
 def layers_from_values(
-    kind: str, values: Values, *, n_axes: int, label: str = "", at: Positions = NOWHERE, text: str = ""
+    kind: str, values: Values, *, n_axes: int = 2, label: str = "", at: Positions = NOWHERE, text: str = ""
 ) -> tuple[Layer, ...]:
     """Return the layers of a word; errors quote ``text``, in which values start ``at`` positions.
+
+    ``values`` have full names; they are whole numbers, lists of them, or text such as ``"7x5"`` and ``"same"``.
 
     Examples
     --------
     >>> [layer.kernel_size for layer in layers_from_values("spatial", {"out_channels": 8, "kernel_size": 7}, n_axes=2)]
     [(7, 1), (1, 7)]
+    >>> layers_from_values("maxpool", {"kernel_size": 3}, n_axes=2)[0].stride  # as torch: the kernel's size
+    (3, 3)
     """
     try:
         return load_word(kind).make(values, n_axes, label, at)
@@ -139,24 +182,10 @@ def find_kind(word: str, n_axes: int) -> str:
             raise UsageError(message, hint=f"{word[:-2]} follows the input; CxL, CxHxW and CxDxHxW have 1, 2 and 3")
         name = name[:-2]
     if name not in NAMES:
-        # Aliases live in the classes, and reading them imports every kind: the plain names are tried first.
-        name = load_aliases().get(name, name)
-    if name not in NAMES:
-        hint = _near_kinds(name) or f"known: {', '.join(NAMES)}"
-        if name in ("linear", "flatten", "fc", "dense"):
-            hint = "layers work on planes here: leave out what comes after them, or pointwise for a linear layer"
-        raise UsageError(f"unknown layer {word!r}" if word else "a layer's name is missing", hint=hint)
+        from convcli.layers.names import find_alias
+
+        return find_alias(name, word)
     return name
-
-
-def _near_kinds(name: str) -> str:
-    """Return "did you mean ...?" with words in --help: a near alias suggests its word."""
-    import difflib
-
-    aliases = load_aliases()
-    near = difflib.get_close_matches(name, sorted([*NAMES, *aliases]), n=3, cutoff=0.6)
-    found = dict.fromkeys(aliases.get(word, word) for word in near)
-    return f"did you mean {', '.join(found)}?" if found else ""
 
 
 def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], dict[str, int]]:
@@ -174,7 +203,7 @@ def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], d
     word = word.strip().removeprefix("torch.").removeprefix("nn.")
     try:
         if is_constructor:
-            from convcli.layers.constructor import our_word, read_constructor
+            from convcli.layers.names import our_word, read_constructor
 
             kind = find_kind(our_word(word), n_axes)
             values = read_constructor(text, kind, word)
@@ -192,12 +221,18 @@ def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], d
     positions = {"": 0}
     start, last = len(word) + 1, row.bare
     # Positions are counted along the text, so that an error points at the character the user typed.
-    for number, (offset, part) in enumerate(split_values(rest) if colon else []):
+    for number, (offset, part) in enumerate(_split(rest, ",") if colon else []):
         at = start + offset
         key, equals, value = part.partition("=")
         name = row.full_name(key) if equals else last
         value_at = at + len(key) + 1 if equals else at
-        if (not number and takes_spec(row, part)) or (number and continues_spec(values.get("weight"), row, part, last)):
+        if "weight" in values:
+            from convcli.layers.sources import continues_spec
+
+            is_spec = continues_spec(values["weight"], row, part, last)
+        else:
+            is_spec = not number and takes_spec(row, part)
+        if is_spec:
             name, value_at, equals = "weight", at, ""
         # Only padding has several sides, so only after it does a bare number continue the value before.
         elif not equals and number and last != "padding":
@@ -210,9 +245,27 @@ def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], d
             raise fault(text, value_at, f"{name or 'a value'}: nothing given", keys)
         positions.setdefault(name, value_at)
         positions.setdefault(f"{name}=", at)
-        values[name] = f"{values[name]},{part}" if name in values else unquoted(value if equals else part)
+        values[name] = f"{values[name]},{part}" if name in values else _unquoted(value if equals else part)
         last = name
     return kind, word, values, positions
+
+
+def takes_spec(row: type[Word], part: str) -> bool:
+    """Whether the first value of a word is a kernel, and no number or parameter of the layer.
+
+    Examples
+    --------
+    >>> from convcli.layers.kinds.conv import Conv
+    >>> [takes_spec(Conv, part) for part in ("sobel", "gaussian:sigma=2", "64", "k=3", "q=3")]
+    [True, True, False, False, False]
+    """
+    if "weight" not in row.parameters or row.bare not in ("out_channels", "multiplier"):
+        return False
+    key, equals, _ = part.partition("=")
+    if equals and part.strip()[:1] not in "'\"[(":
+        # Parameters of a family stand behind its name and a colon, and a modifier behind a blank.
+        return not _NUMBER.match(part) and any(mark in key.strip() for mark in ": #/")
+    return bool(part.strip()) and (not _NUMBER.match(part) or "#" in part or Path(part.strip()).is_file())
 
 
 def has_open_axes(text: str, n_axes: int) -> bool:
@@ -232,39 +285,3 @@ def has_open_axes(text: str, n_axes: int) -> bool:
         return not is_written and load_word(find_kind(word, n_axes)).has_window
     except UsageError:
         return False
-
-
-def is_shape_text(text: str) -> bool:
-    """Whether a word is sizes joined by ``x``, right or wrong: digits and nothing else.
-
-    Examples
-    --------
-    >>> is_shape_text("3x304x228"), is_shape_text("conv:3"), is_shape_text("photo.jpg"), is_shape_text("3x0x-4")
-    (True, False, False, True)
-    """
-    parts = text.replace("×", "x").lower().split("x")
-    return text[:1].isdigit() and all(part.strip().lstrip("-").isdigit() or not part.strip() for part in parts)
-
-
-def parse_input(text: str, *, channels_last: bool = False) -> Shape:
-    """Return the shape of ``CxHxW`` (``CxL``, ``CxDxHxW``; ``HxWxC`` with ``channels_last``), channels first.
-
-    Examples
-    --------
-    >>> parse_input("3x304x228"), parse_input("304x228x3", channels_last=True)
-    ((3, 304, 228), (3, 304, 228))
-    """
-    try:
-        sizes = parse_sizes(text, "input", minimum=1)
-    except UsageError as error:
-        at = error.facts["position"]
-        hint = error.hint if error.hint and "digits" in error.hint else "CxHxW, such as 3x304x228"
-        message = (
-            f"input {text!r}, character {int(str(at)) + 1}:{error.message.removeprefix('input').removeprefix(':')}"
-        )
-        raise UsageError(message, hint=hint, text=text, position=at) from None
-    if not 2 <= len(sizes) <= 4:
-        message = f"input {text!r} has {len(sizes)} number{'s' * (len(sizes) > 1)}"
-        hint = "channels and one to three sizes: CxL, CxHxW, CxDxHxW"
-        raise UsageError(message, hint=hint, text=text, position=0)
-    return (sizes[-1], *sizes[:-1]) if channels_last else sizes

@@ -62,14 +62,6 @@ class Walk(NamedTuple):
         return draw_walk(self)
 
 
-class ReceptiveField(NamedTuple):
-    """The part of the input that an output sees, in pixels per axis; see :mod:`convcli.geometry.receptive`."""
-
-    size: tuple[int, ...]
-    jump: tuple[Number, ...]
-    start: tuple[Number | float, ...]
-
-
 def walk(layers: Sequence[Layer], input_shape: Shape) -> Walk:
     """Return every shape and count of layers for one input.
 
@@ -90,7 +82,8 @@ def walk(layers: Sequence[Layer], input_shape: Shape) -> Walk:
     Raises
     ------
     GeometryError
-        A window does not fit, groups do not divide, or joined shapes differ; names the layer.
+        A window does not fit, groups do not divide, or joined shapes differ (the hint has sizes that fit); names the
+        layer.
     UsageError
         A layer takes its input from a name that no layer before it has.
 
@@ -106,6 +99,20 @@ def walk(layers: Sequence[Layer], input_shape: Shape) -> Walk:
     >>> row.output, row.macs, row.unused
     ((2, 3, 4), 648, (1, 0))
     """
+    try:
+        rows = _bind_all(layers, input_shape)
+    except GeometryError as error:
+        found = fit(layers, input_shape) if error.facts.get("joined") else None
+        if found is not None:
+            multiple, shape = found
+            error.hint = f"sides that are multiples of {multiple} fit, such as {'x'.join(map(str, shape))}"
+        raise
+    _add_fields(rows, len(input_shape) - 1)
+    return Walk(input_shape, tuple(rows), peak_bytes(rows, input_shape))
+
+
+def _bind_all(layers: Sequence[Layer], input_shape: Shape) -> list[Row]:
+    """Return the rows of all layers, without their receptive fields; errors name the layer."""
     names = {"input": -1}
     rows: list[Row] = []
     for index, layer in enumerate(layers):
@@ -115,8 +122,7 @@ def walk(layers: Sequence[Layer], input_shape: Shape) -> Walk:
             raise error.within(f"layer {index + 1} ({layer.label or layer.kind})") from None
         if layer.name:
             names[layer.name] = index
-    _add_fields(rows, len(input_shape) - 1)
-    return Walk(input_shape, tuple(rows), peak_bytes(rows, input_shape))
+    return rows
 
 
 def _bind(layer: Layer, index: int, names: dict[str, int], rows: list[Row], input_shape: Shape) -> Row:
@@ -179,18 +185,6 @@ def peak_bytes(rows: Sequence[Row], input_shape: Shape) -> int:
     return peak
 
 
-def walk_or_fit(layers: Sequence[Layer], input_shape: Shape) -> Walk:
-    """Return :func:`walk`; where joined sizes differ, the error's hint gives sizes that fit."""
-    try:
-        return walk(layers, input_shape)
-    except GeometryError as error:
-        found = fit(layers, input_shape) if error.facts.get("joined") else None
-        if found is not None:
-            multiple, shape = found
-            error.hint = f"sides that are multiples of {multiple} fit, such as {'x'.join(map(str, shape))}"
-        raise
-
-
 def fit(layers: Sequence[Layer], input_shape: Shape) -> tuple[int, Shape] | None:
     """Return the smallest multiple that the input's sides must have for branches to meet, and such an input.
 
@@ -216,64 +210,71 @@ def fit(layers: Sequence[Layer], input_shape: Shape) -> tuple[int, Shape] | None
 def _fits(layers: Sequence[Layer], shape: Shape) -> bool:
     """Whether a walk succeeds."""
     try:
-        walk(layers, shape)
+        _bind_all(layers, shape)
     except ConvcliError:
         return False
     return True
 
 
-def _walk_text(input_shape: tuple[int, ...], layers: Sequence[str | Layer]) -> Walk:
-    """Return the walk over layers, some of them as text."""
-    from convcli.layers.text import parse_layers
-
-    # Shapes of NumPy arrays and tensors may hold their own integer types, which would print as such.
-    shape = tuple(int(size) for size in input_shape)
-    if not 2 <= len(shape) <= 4 or min(shape) < 1:
-        raise UsageError(f"input {shape} is not channels and one to three sizes, all at least 1")
-    chain: list[Layer] = []
-    for layer in layers:
-        chain += parse_layers(layer, len(shape) - 1) if isinstance(layer, str) else [layer]
-    return walk(chain, shape)
+def as_number(value: object) -> int | float:
+    """Return an exact number in a type that JSON has."""
+    # JSON has no fractions: 1/3 is rounded here, and exact in the text.
+    return value if isinstance(value, int) else float(value)  # type: ignore[arg-type]
 
 
-def output_shape(input_shape: tuple[int, ...], *layers: str | Layer) -> tuple[int, ...]:
-    """Return the shape that a chain of layers ends in.
+def row_as_dict(row: Row) -> dict[str, object]:
+    """Return one layer as plain data; keys are the names of the flags and headings."""
+    layer = row.layer
+    return {
+        "layer": layer.label,
+        "kind": layer.kind,
+        "name": layer.name or None,
+        "from": list(layer.inputs) or None,
+        "input": list(row.input),
+        "output": list(row.output),
+        # null and not []: a layer without a window has no such number.
+        "kernel_size": list(layer.kernel_size) or None,
+        "stride": list(layer.stride) or None,
+        "padding": [list(pair) for pair in row.padding],
+        "dilation": list(layer.dilation) or None,
+        "groups": row.groups,
+        "output_padding": list(layer.output_padding) or None,
+        "ceil_mode": layer.ceil_mode,
+        "bias": layer.bias if "bias" in layer.known() else None,
+        "parameters": row.parameters,
+        "macs": row.macs,
+        # A multiplication and an addition count as one operation each.
+        "flops": 2 * row.macs,
+        "bias_adds": row.bias_adds,
+        "receptive_field": list(row.receptive_field),
+        "receptive_field_is_exact": row.is_exact_field,
+        "jump": [as_number(jump) for jump in row.jump],
+        "start": [as_number(start) for start in row.start],
+        "aligned": row.is_aligned,
+        "activation_bytes": row.activation_bytes,
+        "unused": list(row.unused),
+    }
 
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Channels first, without a batch; one to three sizes.
-    *layers : str or Layer
-        Text such as ``"conv:64,k=7,s=2,p=3"``, or layers.
 
-    Raises
-    ------
-    UsageError
-        Text that is no layer, or an input of too few or too many numbers.
-    GeometryError
-        A layer does not fit; names it.
-
-    Examples
-    --------
-    >>> output_shape((12, 32, 32), "conv:6,k=3,g=3")
-    (6, 30, 30)
-    >>> output_shape((3, 304, 228), "conv:64,k=7,s=2,p=3", "maxpool:k=3,s=2,p=1")
-    (64, 76, 57)
-    """
-    return _walk_text(input_shape, layers).output
+def totals_as_dict(shape: Walk) -> dict[str, object]:
+    """Return the totals as plain data; they are the sums of the rows."""
+    return {
+        "output": list(shape.output),
+        "parameters": shape.parameters,
+        "macs": shape.macs,
+        "flops": 2 * shape.macs,
+        "bias_adds": shape.bias_adds,
+        "activation_bytes": shape.activation_bytes,
+        "peak_bytes": shape.peak_bytes,
+        "partial": shape.partial or None,
+    }
 
 
-def receptive_field(input_shape: tuple[int, ...], *layers: str | Layer) -> ReceptiveField:
-    """Return the part of the input that an output sees; parameters and errors as :func:`output_shape`.
-
-    Examples
-    --------
-    >>> receptive_field((3, 304, 228), "conv:64,k=7,s=2,p=3", "maxpool:k=3,s=2,p=1")
-    ReceptiveField(size=(11, 11), jump=(4, 4), start=(0.5, 0.5))
-    """
-    shape = _walk_text(input_shape, layers)
-    n_axes = len(shape.input) - 1
-    if not shape.rows:
-        return ReceptiveField((1,) * n_axes, (1,) * n_axes, (0.5,) * n_axes)
-    row = shape.rows[-1]
-    return ReceptiveField(row.receptive_field, row.jump, row.start)
+def stack_as_dict(shape: Walk, notes: list[str]) -> dict[str, object]:
+    """Return a whole stack as plain data: input, layers, totals, notes; ``sources`` are layer numbers, 0 the input."""
+    return {
+        "input": list(shape.input),
+        "layers": [row_as_dict(row) | {"sources": [each + 1 for each in row.sources]} for row in shape.rows],
+        "totals": totals_as_dict(shape),
+        "notes": notes,
+    }

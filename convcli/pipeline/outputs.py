@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import OutputError, UsageError
 from convcli.images import formats
-from convcli.pipeline.in_place_flags import place_of
+from convcli.images.files import vanished
 from convcli.pipeline.names import (
     DENSE_TEMPLATE,
     MAP_TEMPLATE,
@@ -57,6 +58,17 @@ class OutputFile(NamedTuple):
         height, width = self.size_hw
         return len(self.maps) * height * -(-width * {"1": 1, "8": 8, "16": 16, "float": 32}[self.depth] // 8)
 
+    def file_bytes(self) -> int | None:
+        """Return the bytes of the finished file, if it has a place."""
+        if self.path is None:
+            return None
+        try:
+            if formats.BY_NAME[self.format].folder:
+                return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            raise vanished(self.path) from None
+
     def as_dict(self) -> dict[str, object]:
         """Return the file as plain data."""
         return {
@@ -87,7 +99,8 @@ class OutputNames(NamedTuple):
         if request.to_stdout or request.output is not None:
             return request.output
         if request.in_place and source.path is not None:
-            return place_of(source.path)
+            # A link stays, and the file that it names is replaced.
+            return Path(os.path.realpath(source.path)) if source.path.is_symlink() else source.path
         from convcli.banks.bank import safe_name
 
         values = {
@@ -200,8 +213,8 @@ def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: M
         from convcli.images.losses import picture_notes
 
         metadata = info.metadata._replace(stamp="")  # formats without room for it have a sidecar
-        # --compress changes the bytes on disk, never the samples.
-        lossy = {key: value for key, value in encoding.items() if key != "compress"}
+        # --compress and --tile change the bytes on disk, never the samples.
+        lossy = {key: value for key, value in encoding.items() if key not in ("compress", "tile")}
         notes += picture_notes(output.format, n_planes, metadata, **lossy)
     return notes
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from convcli.errors import UsageError, is_url
+from convcli.errors import UsageError
 from convcli.pipeline.objects import Folder, Objects
+from convcli.process.system import is_url
+
+if TYPE_CHECKING:
+    from convcli.images.folders import RemoteZarr
 
 
 def open_objects(text: str) -> Objects:
@@ -27,6 +32,23 @@ def _store(url: str) -> Objects:
     from convcli.pipeline.storage import Store
 
     return Store(url)
+
+
+def open_zarr_url(url: str) -> tuple[RemoteZarr, str]:
+    """Return the Zarr store at a URL, unread, and the ETag of its header.
+
+    Raises
+    ------
+    ImageError
+        There is none.
+    UsageError
+        The extra for URLs is not there.
+    """
+    from convcli.pipeline.storage import Store
+
+    store = open_objects(url)
+    assert isinstance(store, Store)
+    return store.zarr()
 
 
 def join(place: str, name: str) -> str:

@@ -7,13 +7,14 @@ A :class:`Planner` is made once a batch: it loads the bank or the stack and answ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.errors import UsageError
 from convcli.images import formats
-from convcli.pipeline.flags import check_format, choice
+from convcli.pipeline.contradictions import check_format
+from convcli.pipeline.flags import choice
 from convcli.pipeline.names import InputFile, MapName
 from convcli.pipeline.outputs import (
     OutputFile,
@@ -113,6 +114,10 @@ class Plan:
         """Every path that running this plan creates."""
         paths = [output.path for output in self.outputs if output.path is not None]
         return (*paths, self.report_path) if self.report_path else tuple(paths)
+
+    def noted(self, note: str, **changes: Any) -> Plan:
+        """Return the plan with one more note, and other changes."""
+        return replace(self, notes=(*self.notes, note), **changes)
 
 
 class Planner:

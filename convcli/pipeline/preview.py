@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convcli.images.blocks import Blocks
-from convcli.pipeline.output_files import OutputFiles
 from convcli.pipeline.outputs import OutputFile
 from convcli.pipeline.run import Pipeline
 from convcli.pipeline.tones import WHITE
+from convcli.pipeline.transforms.alpha import unpremultiply
 from convcli.pipeline.transforms.base import Band
-from convcli.pipeline.writers import PictureOutput, unpremultiply
+from convcli.pipeline.writers import OutputFiles, PictureOutput
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from convcli.images.info import Image, LargeImage
     from convcli.pipeline.plan import Plan
-    from convcli.pipeline.transforms.base import OutputWriter
+    from convcli.pipeline.transforms.base import Writer
     from convcli.pipeline.writers import Job
 
 #: Samples around the window that its close-up shows, as a share of its own size.
@@ -85,7 +85,7 @@ def preview(plan: Plan, *, longest_px: int = 320, most_tiles: int = 48) -> Previ
     shown: list[tuple[NDArray[np.uint8], Window | None]] = []
     tiles: list[TileOutput] = []
 
-    def open_tile(job: Job, output: OutputFile) -> OutputWriter:
+    def open_tile(job: Job, output: OutputFile) -> Writer:
         if not shown:
             shown.append(_input_of(job.image, one, longest_px))
         tiles.append(TileOutput(job, output, longest_px))
@@ -118,6 +118,7 @@ class _Kept:
     """An encoder that hands the samples back."""
 
     notes = ()
+    band_px = 1
 
     def encode(self, samples: NDArray[Any]) -> NDArray[Any]:
         return samples
@@ -142,7 +143,7 @@ class TileOutput(PictureOutput):
         """Tone a band, and mark the samples that its tone clips."""
         values = maps
         if self.divides_by_alpha:
-            values = unpremultiply(self._plan, maps)
+            values = unpremultiply(maps, self._plan.white, self._plan.transform.late_bias)
         clipped = np.zeros((2, *maps.shape[1:]), np.bool_)
         with np.errstate(invalid="ignore", over="ignore"):
             for index, one in enumerate(values):

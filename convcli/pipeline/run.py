@@ -17,10 +17,9 @@ from convcli.images.losses import timing_notes
 from convcli.images.planes import view_planes
 from convcli.images.reading import open_planes, read_frames
 from convcli.pipeline.names import PAGES
-from convcli.pipeline.output_files import OutputFiles, output_files
 from convcli.pipeline.report import image_report, to_json
-from convcli.pipeline.transforms.base import OutputWriter, Run, Stopped, Tools
-from convcli.pipeline.writers import Job, PictureOutput, RawOutput, make_stamp, open_encoder, unpremultiply
+from convcli.pipeline.transforms.base import Run, Stopped, Tools, Writer
+from convcli.pipeline.writers import Job, OutputFiles, PictureOutput, RawOutput, make_stamp, open_encoder, output_files
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 Settle = Callable[["Plan", dict[str, Any]], None]
 
 
-def open_writer(job: Job, output: OutputFile) -> OutputWriter:
+def open_writer(job: Job, output: OutputFile) -> Writer:
     """Open one output: a page, raw maps (also a map in a raw format), or a picture."""
     if output.kind in PAGES:  # they draw with Pillow, which others do without
         from convcli.pipeline.sheets import Tiles
@@ -105,8 +104,8 @@ class Pipeline:
         return report
 
     def run_picture(
-        self, plan: Plan, files: OutputFiles, open_one: Callable[[Job, OutputFile], OutputWriter] = open_writer
-    ) -> tuple[list[OutputWriter], list[int | None]]:
+        self, plan: Plan, files: OutputFiles, open_one: Callable[[Job, OutputFile], Writer] = open_writer
+    ) -> tuple[list[Writer], list[int | None]]:
         """Run one picture, or the frames of a volume; return the writers, and the bytes of the files."""
         first, *others = plan.transform.frames or (plan.source.frame or 0,)
         with open_planes(plan.source.readable, frame=first, **_reading(plan)) as image:
@@ -120,7 +119,7 @@ class Pipeline:
             _refuse_changed(plan)
             return writers, [writer.finish() for writer in writers]
 
-    def _run_frames(self, plan: Plan, files: OutputFiles) -> tuple[list[OutputWriter], list[int | None]]:
+    def _run_frames(self, plan: Plan, files: OutputFiles) -> tuple[list[Writer], list[int | None]]:
         """Run every frame by itself and join the results in one file; tones take the range of all frames."""
         from convcli.pipeline.animation import Frames
 
@@ -221,7 +220,11 @@ def _needs_ranges(plan: Plan) -> bool:
 
 def _finish_of(plan: Plan) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
     """Return the step from the maps to the values that tones see: colours are divided by alpha again."""
-    return partial(unpremultiply, plan) if plan.alpha == "premultiply" else None
+    if plan.alpha != "premultiply":
+        return None
+    from convcli.pipeline.transforms.alpha import unpremultiply
+
+    return partial(unpremultiply, white=plan.white, bias=plan.transform.late_bias)
 
 
 def _reading(plan: Plan) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from convcli.images.blocks import Blocks
 from convcli.images.colormaps import SHARE, Scale
 from convcli.images.planes import select_planes, view_planes
 from convcli.pipeline.tones import Tone, ToneSpec
-from convcli.pipeline.transforms.base import STRIP_BYTES, Band
-from convcli.pipeline.writers import Writer, bind_tone, metadata_of, n_bytes
+from convcli.pipeline.transforms.base import STRIP_BYTES, Band, Writer
+from convcli.pipeline.writers import bind_tone, metadata_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,7 +129,7 @@ class Tiles(Writer):
         write_picture(
             self._job.files.open(output.path), page, picture_format=output.format, metadata=metadata, **encoding
         )
-        return n_bytes(output)
+        return output.file_bytes()
 
     def _sheet(self) -> NDArray[np.uint8]:
         from convcli.images.sheet import Legend, draw_page, number

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from convcli.errors import ConvcliError, ImageError, OutputError, UsageError
+from convcli.images.folders import STORE_HEADERS, RemoteZarr
 from convcli.pipeline.objects import PAGE, Entry
 
 try:
@@ -89,10 +90,32 @@ class Store:
     def get(self, name: str) -> tuple[bytes, str]:
         """Return the bytes and the ETag of an object."""
         try:
-            answer = obstore.get(self._store, name)
-            return bytes(answer.bytes()), answer.meta["e_tag"] or ""
+            return self._get(name)
         except (exceptions.BaseError, OSError) as error:
             raise self._explained(error, name, ImageError) from None
+
+    def _get(self, name: str) -> tuple[bytes, str]:
+        answer = obstore.get(self._store, name)
+        return bytes(answer.bytes()), answer.meta["e_tag"] or ""
+
+    def zarr(self) -> tuple[RemoteZarr, str]:
+        """Return the Zarr store here, and the ETag of its header.
+
+        Raises
+        ------
+        ImageError
+            There is none.
+        """
+        for name in STORE_HEADERS:
+            try:
+                data, etag = self._get(name)
+            except FileNotFoundError:
+                continue
+            except (exceptions.BaseError, OSError) as error:
+                raise self._explained(error, name, ImageError) from None
+            return RemoteZarr(self.text, data, self._store), etag
+        missing = ImageError("there is no Zarr store", hint="check the bucket and the name; a store has a zarr.json")
+        raise missing.within(self.text)
 
     def exists(self, name: str) -> bool:
         """Return whether there is an object of this name."""

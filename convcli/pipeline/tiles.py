@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convcli.errors import ConvcliError, ImageError, is_url
+from convcli.errors import ConvcliError, ImageError
 from convcli.images.folders import store_header
 from convcli.images.reading import probe
 from convcli.images.zarr_store import open_zarr
 from convcli.images.zarr_tiles import ZarrTiles
-from convcli.pipeline.flags import refuse
+from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.job_facts import encode, versions
 from convcli.pipeline.names import InputFile
 from convcli.pipeline.objects import PAGE, Entry, Objects, file_etag
-from convcli.pipeline.output_files import output_files
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.request import ApplyRequest, parse_request
 from convcli.pipeline.run import Pipeline
 from convcli.pipeline.shards import Job, ShardSize, write_job
 from convcli.pipeline.tones import Tone, ToneSpec
-from convcli.pipeline.writers import Writer, make_stamp
+from convcli.pipeline.transforms.base import Writer
+from convcli.pipeline.writers import make_stamp, output_files
+from convcli.process.system import is_url
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

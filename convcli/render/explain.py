@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from convcli.pipeline.report import printable
-from convcli.process.streams import columns
+from convcli.process.system import columns
 
 if TYPE_CHECKING:
     import numpy as np

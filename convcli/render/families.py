@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convcli.process.streams import columns
+from convcli.process.system import columns
 from convcli.render.table import render_table
 
 if TYPE_CHECKING:

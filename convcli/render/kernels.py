@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from convcli.pipeline.report import printable
-from convcli.process.streams import columns
+from convcli.process.system import columns
 
 if TYPE_CHECKING:
     import numpy as np

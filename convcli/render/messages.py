@@ -6,7 +6,7 @@ import sys
 
 from convcli.errors import ConvcliError
 from convcli.process.ending import EXIT_INTERRUPTED
-from convcli.process.streams import columns, takes_colours
+from convcli.process.system import columns, takes_colours
 
 #: Colours of the words that begin a message: SGR codes, bold red, yellow and cyan.
 _COLOURS = {"error": "1;31", "warning": "1;33", "hint": "36"}

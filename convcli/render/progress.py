@@ -9,8 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from convcli.errors import EXIT_PARTIAL, ConvcliError
-from convcli.pipeline.clipping import clip_messages
-from convcli.pipeline.report import printable
+from convcli.pipeline.report import clip_messages, printable
 from convcli.render.messages import say
 
 if TYPE_CHECKING:

@@ -20,9 +20,8 @@ def shape_row(layer: Mapping[str, Any]) -> tuple[object, ...]:
 
     Examples
     --------
-    >>> from convcli.layers.data import row_as_dict
     >>> from convcli.layers.text import parse_layers
-    >>> from convcli.layers.walk import walk
+    >>> from convcli.layers.walk import row_as_dict, walk
     >>> (row,) = walk(parse_layers("conv:6,k=3,s=2,p=1,g=3"), (3, 8, 8)).rows
     >>> shape_row(row_as_dict(row))
     ('conv', '3x8x8', '3', '2', '1', '1', 3, '6x4x4', 60, 864, '3', '0')

@@ -276,7 +276,7 @@ def _as_csv(shape: Walk) -> str:
 
 def _as_json(shape: Walk) -> str:
     """Return plain data as JSON."""
-    from convcli.layers.data import stack_as_dict
+    from convcli.layers.walk import stack_as_dict
     from convcli.pipeline.report import to_json
 
     return to_json(stack_as_dict(shape, notes(shape)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli.pipeline.report import printable
-from convcli.process.streams import columns, takes_colours
+from convcli.process.system import columns, takes_colours
 from convcli.render.messages import say
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convcli.process.streams import columns
+from convcli.process.system import columns
 
 #: A column of text is not made narrower than this, in letters.
 _NARROWEST = 12

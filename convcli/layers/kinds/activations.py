@@ -14,9 +14,12 @@ class Activation(Layer):
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
         """Return the function of every sample, in the planes' type."""
-        return self.apply(inputs[0])
+        import numpy as np
 
-    def apply(self, planes: Any) -> Any:
+        return self.apply(np, inputs[0])
+
+    def apply(self, np: Any, planes: Any) -> Any:
+        """Return the function by NumPy, which no other command needs."""
         raise NotImplementedError
 
 
@@ -26,7 +29,7 @@ class Identity(Activation):
     kind = "identity"
     aliases = ("dropout", "alphadropout")
 
-    def apply(self, planes: Any) -> Any:
+    def apply(self, np: Any, planes: Any) -> Any:
         return planes
 
 
@@ -35,9 +38,7 @@ class Sigmoid(Activation):
 
     kind = "sigmoid"
 
-    def apply(self, planes: Any) -> Any:
-        import numpy as np
-
+    def apply(self, np: Any, planes: Any) -> Any:
         small = np.exp(-np.abs(planes))  # at most 1: no overflow, and no digits lost where x is far below 0
         return np.where(planes >= 0, planes.dtype.type(1), small) / (1 + small)
 
@@ -48,8 +49,8 @@ class Silu(Sigmoid):
     kind = "silu"
     aliases = ("swish",)
 
-    def apply(self, planes: Any) -> Any:
-        return planes * super().apply(planes)
+    def apply(self, np: Any, planes: Any) -> Any:
+        return planes * super().apply(np, planes)
 
 
 class Hardswish(Activation):
@@ -57,9 +58,7 @@ class Hardswish(Activation):
 
     kind = "hardswish"
 
-    def apply(self, planes: Any) -> Any:
-        import numpy as np
-
+    def apply(self, np: Any, planes: Any) -> Any:
         return planes * np.clip(planes + 3, 0, 6) / 6
 
 
@@ -68,9 +67,7 @@ class Gelu(Activation):
 
     kind = "gelu"
 
-    def apply(self, planes: Any) -> Any:
-        import numpy as np
-
+    def apply(self, np: Any, planes: Any) -> Any:
         upper = np.frompyfunc(erfc, 1, 1)(planes.astype(np.float64) * -sqrt(0.5))
         return (planes * (0.5 * upper.astype(np.float64))).astype(planes.dtype)
 
@@ -91,11 +88,9 @@ class Relu(Activation):
             fields.setdefault("value", 0.01)
         return super().build(fields, n_axes)
 
-    def apply(self, planes: Any) -> Any:
-        import numpy as np
-
+    def apply(self, np: Any, planes: Any) -> Any:
         if self.mode in _SHARED:
-            return _SHARED[self.mode]().apply(planes)
+            return _SHARED[self.mode]().apply(np, planes)
         if self.mode == "leaky":
             return np.where(planes >= 0, planes, planes * planes.dtype.type(self.value))
         if self.mode == "relu6":

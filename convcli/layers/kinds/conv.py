@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import Any, ClassVar
@@ -20,11 +20,29 @@ from convcli.geometry.arithmetic import (
     unused_input_px,
 )
 from convcli.geometry.receptive import Step
+from convcli.geometry.sizes import parse_count, parse_number, parse_switch
 from convcli.layers.layer import NOWHERE, Layer, Numbers, Positions, Row, Shape, Values
-from convcli.layers.sources import layer_of_weight, split_sources
 
 _WINDOW = ("kernel_size", "stride", "padding", "dilation")
 _WEIGHTS = ("weight", "bias_from", "init", "seed")
+
+
+def read_bias(value: object, at: int = 0) -> bool | tuple[float, ...]:
+    """Return whether there is a bias, or its numbers.
+
+    Examples
+    --------
+    >>> read_bias("0.5"), read_bias([1, 2]), read_bias("false")
+    ((0.5,), (1.0, 2.0), False)
+    """
+    text = str(value).strip().lower()
+    if text == "1" and not isinstance(value, bool):
+        hint = "bias=1.0 adds 1, bias=true is drawn or stored"
+        raise UsageError("bias 1 is the number or the switch", hint=hint, position=at)
+    if text == "0" or not re.match(r"[-+.\d\[(]", text):
+        return parse_switch(text, "bias", at=at)
+    # Brackets keep the commas of a list together in a text.
+    return tuple(parse_number(each.strip(), "bias", at=at) for each in text.strip("[]()").split(","))
 
 
 class Windowed(Layer):
@@ -103,22 +121,36 @@ class Conv(Windowed):
     @classmethod
     def make(cls, values: Values, n_axes: int = 2, label: str = "", at: Positions = NOWHERE) -> tuple[Layer, ...]:
         """Return the layer; a ``weight`` says what is not given of maps, kernel and bias."""
-        cls.check_known(values, at)
         make = partial(super().make, n_axes=n_axes, label=label, at=at)
-        values, numbers = split_sources(values, at)
-        if "weight" in values and not all(name in values for name in ("kernel_size", *cls.needed)):
-            how = {"is_transposed": cls.is_transposed, "is_channelwise": "groups" not in cls.parameters}
-            (layer,) = layer_of_weight(make, values, n_axes, **how)
-        else:
-            (layer,) = make(values)
-        return (replace(layer, weights=(*layer.weights, ("bias_values", numbers))) if numbers else layer,)
+        if "weight" not in values or all(name in values for name in ("kernel_size", *cls.needed)):
+            return make(values)
+        from convcli.layers.sources import layer_of_weight
+
+        cls.check_known(values, at)
+        return (layer_of_weight(cls, make, values, n_axes),)
 
     @classmethod
     def read(cls, name: str, value: object, n_axes: int, at: int) -> object:
         """Return one parameter; ``groups=auto`` is 0: one group per channel, in which a bank's kernels are repeated."""
         if name == "groups" and str(value).strip().lower() == "auto":
             return 0
+        if name == "bias":
+            return read_bias(value, at)
+        if name == "seed":
+            return parse_count(str(value), name, minimum=0, at=at)
         return super().read(name, value, n_axes, at)
+
+    @classmethod
+    def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:
+        """Return the layer; numbers of a bias and the seed become sources of numbers."""
+        if isinstance(fields.get("bias"), tuple):
+            fields = fields | {"bias": True, "bias_values": fields["bias"]}
+        if "padding_mode" in fields:
+            fields["mode"] = fields.pop("padding_mode")
+        if "seed" in fields:
+            init = dict(fields.get("init", {"kind": "default"}))
+            fields["init"] = tuple(sorted({**init, "seed": fields.pop("seed")}.items()))
+        return super().build(fields, n_axes)
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         n_channels = shapes[0][0]
@@ -126,9 +158,8 @@ class Conv(Windowed):
         n_maps, groups = self.out_channels or n_channels * self.multiplier, self.groups or n_channels
         if not self.groups and n_maps % n_channels:
             message = f"{n_maps} kernels of one channel each do not divide among {n_channels} channels"
-            raise GeometryError(
-                message, hint=f"a depthwise layer has a multiple of {n_channels}", in_channels=n_channels
-            )
+            hint = f"a depthwise layer has a multiple of {n_channels}"
+            raise GeometryError(message, hint=hint, in_channels=n_channels)
         check_groups(n_channels, n_maps, groups)
         return n_maps, groups
 
@@ -179,7 +210,6 @@ class Conv(Windowed):
         return Numbers(weight, bias)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the convolution by the engine."""
         import convcli.engine as functions
 
         kind = "conv_transpose" if self.is_transposed else "conv"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.errors import UsageError
 from convcli.images.planes import select_planes
-from convcli.layers.library import is_model, open_stack
+from convcli.layers.stack import is_model, open_stack
 from convcli.pipeline.names import PICTURES, MapName
 from convcli.pipeline.request import ApplyRequest
 from convcli.pipeline.transforms.alpha import leave_out_alpha
@@ -225,7 +225,7 @@ class StackPlanner:
     def _load_numbers(self, stack: Stack, shape: Walk) -> Sequence[Numbers]:
         """Weights depend on the planes of the image only; ``--max-taps`` is of each layer."""
         from convcli.banks.bank import check_taps, max_taps
-        from convcli.layers.weights import load_numbers
+        from convcli.layers.run import load_numbers
 
         # Layers of a model may differ between sizes; those of other stacks only between numbers of planes.
         key = shape.input if is_model(self.request.stack) else shape.input[:1]

@@ -9,7 +9,7 @@ import numpy as np
 
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry.arithmetic import Pair, resolve_padding, resolve_transpose_padding, window_px
-from convcli.pipeline.transforms.base import STRIP_BYTES, Band, OutputWriter, Ranges, Tools
+from convcli.pipeline.transforms.base import STRIP_BYTES, Band, Ranges, Tools, Writer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +30,8 @@ MEMORY_SHARE = 8
 LEAST_ROWS, LEAST_WINDOWS = 32, 4
 #: Copies of a strip of maps that are there at once: sums, and their combination or samples.
 _MAPS_KEPT = 2
+#: Rows of tiles that a thread has at once: the one that it makes, and two that wait for their turn.
+WAITING = 3
 
 
 def plan_engine(
@@ -156,12 +158,12 @@ class ConvRun:
                 return np.fmin.reduce(maps, axis=(1, 2)), np.fmax.reduce(maps, axis=(1, 2))
             return maps.min(axis=(1, 2)), maps.max(axis=(1, 2))
 
-        lows, highs = zip(*self._strips(extremes, self._conv.output_shape[0]), strict=True)
+        lows, highs = zip(*self._strips(extremes, self._step(self._conv.output_shape[0])), strict=True)
         return np.fmin.reduce(lows), np.fmax.reduce(highs)
 
-    def fill(self, writers: Sequence[OutputWriter]) -> None:
+    def fill(self, writers: Sequence[Writer]) -> None:
         """Compute, combine and encode every strip, and append it to every writer."""
-        passes = self._passes(writers)
+        passes, unit = self._passes(writers), max(writer.band_px for writer in writers)
         # Bytes take less of the cache than the sums they are made from.
         n_maps = self._conv.output_shape[0] if passes is None else -(-self._n_maps // 2)
 
@@ -173,11 +175,12 @@ class ConvRun:
             maps = self._maps(top, bottom)
             return [writer.encode(maps[writer.output.span], top - self._top) for writer in writers]
 
-        for bands in self._strips(encode, n_maps):
+        step = self._step(n_maps)
+        for bands in self._joined(encode, step, writers) if unit > 1 else self._strips(encode, step):
             for writer, band in zip(writers, bands, strict=True):
                 writer.append(band)
 
-    def _passes(self, writers: Sequence[OutputWriter]) -> list[tuple[OutputWriter, int | None]] | None:
+    def _passes(self, writers: Sequence[Writer]) -> list[tuple[Writer, int | None]] | None:
         """Return the writers if the compiled loops make their strips from samples to bytes, each with its map or None.
 
         One writer of all maps, or a writer for each.
@@ -199,7 +202,7 @@ class ConvRun:
             return None
         return [(writer, writer.output.maps[0]) for writer in writers]
 
-    def _picture(self, writer: OutputWriter, map_index: int | None, top: int, bottom: int) -> Band | None:
+    def _picture(self, writer: Writer, map_index: int | None, top: int, bottom: int) -> Band | None:
         """Return a strip made in one pass, or None where values exceed the precision of float32."""
         n_maps = len(writer.output.maps)
         samples = np.empty((bottom - top, self._conv.output_shape[2], n_maps), np.uint8)
@@ -217,17 +220,42 @@ class ConvRun:
             maps = np.ascontiguousarray(maps[:, :, self._left : self._left + self._width])
         return self._combination.apply(maps, self._n_kernels)
 
-    def _strips(self, work: Callable[[int, int], T], n_maps: int) -> Iterator[T]:
-        """Yield ``work(top, bottom)`` of every strip of ``n_maps`` in order, a few strips ahead on other threads."""
+    def _joined(
+        self, encode: Callable[[int, int], list[Band]], step: int, writers: Sequence[Writer]
+    ) -> Iterator[list[Band]]:
+        """Yield bands of whole rows of tiles in order, each made of strips of ``step`` rows in one thread.
+
+        A finished row of tiles waits for its turn, so there are as many threads as the memory has room for: one at
+        least, which holds one row of tiles and one strip.
+        """
+        unit = max(writer.band_px for writer in writers)
+        rows = unit * max(1, step // unit)
+
+        def join(top: int, bottom: int) -> list[Band]:
+            strips = [encode(first, min(first + step, bottom)) for first in range(top, bottom, step)]
+            return [writer.join(bands) for writer, *bands in zip(writers, *strips, strict=True)]
+
+        n_bytes = sum(writer.output.n_bytes for writer in writers) * rows // self._height
+        return self._strips(join, rows, most_threads=self._room() // max(1, WAITING * n_bytes))
+
+    def _room(self) -> int:
+        """Return the bytes of memory that strips may take."""
         from convcli.engine.plan import DEFAULT_MEMORY
 
+        return self._memory or DEFAULT_MEMORY
+
+    def _step(self, n_maps: int) -> int:
+        """Return the rows of a strip of ``n_maps``."""
+        return strip_rows(self._conv, self._room() // MEMORY_SHARE, n_maps)
+
+    def _strips(self, work: Callable[[int, int], T], step: int, most_threads: int | None = None) -> Iterator[T]:
+        """Yield ``work(top, bottom)`` of every strip in order, a few strips ahead on other threads."""
         end = self._top + self._height
-        memory = self._memory or DEFAULT_MEMORY
-        step = strip_rows(self._conv, memory // MEMORY_SHARE, n_maps)
+        threads = self._tools.threads if most_threads is None else min(self._tools.threads, most_threads)
         strips = ((top, min(top + step, end)) for top in range(self._top, end, step))
         # Threads for a single strip would cost more than they save.
         share = min(step / self._height, 1.0)
-        if self._tools.threads == 1 or step >= self._height:
+        if threads <= 1 or step >= self._height:
             for top, bottom in strips:
                 self._tools.check()
                 yield work(top, bottom)
@@ -240,7 +268,7 @@ class ConvRun:
 
         from convcli.pipeline.workers import work_in_order
 
-        for done in work_in_order(strips, work_on, self._tools.threads):
+        for done in work_in_order(strips, work_on, threads):
             yield done
             self._tools.advance(share)
 

@@ -13,7 +13,7 @@ from convcli.engine.plan import plan_conv
 from convcli.engine.runner import Runner, prepare
 from convcli.engine.tiles import Axis, gather, window_of
 from convcli.images.planes import read_window
-from convcli.pipeline.transforms.base import OutputWriter
+from convcli.pipeline.transforms.base import Writer
 from convcli.pipeline.transforms.strips import ConvRun
 from convcli.pipeline.workers import work_in_order
 
@@ -37,7 +37,7 @@ class TiledRun(ConvRun):
         self._runners: dict[tuple[object, ...], Runner] = {}
         self._lock = threading.Lock()
 
-    def fill(self, writers: Sequence[OutputWriter]) -> None:
+    def fill(self, writers: Sequence[Writer]) -> None:
         """Compute every tile and put it where it belongs; writers of bands get strips."""
         side = min(writer.tile_px for writer in writers)
         if not side or self._conv.transposed or self._has_gaps:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convcli.layers.data import row_as_dict
+from convcli.layers.walk import row_as_dict
 from convcli.render.pages import markup
 from convcli.render.pages.markup import text
 from convcli.render.pages.report_page import overview, sections, shape_card
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
     from convcli.layers.stack import Stack
     from convcli.layers.walk import Walk
-    from convcli.pipeline.result import Report
+    from convcli.pipeline.api import Report
 
 #: Reports of several inputs that a notebook shows in full.
 _MOST_IN_FULL = 3

@@ -1,13 +1,17 @@
-"""Torch's constructors as layers: ``Conv2d(3, 64, 7, stride=2, padding=3)`` as :mod:`torch.nn` prints and takes them.
+"""Other names of layers: aliases, and torch's constructors as :mod:`torch.nn` prints and takes them.
 
-Only literals are read: the text is parsed as Python and never run.
+``Conv2d(3, 64, 7, stride=2, padding=3)`` is parsed as Python and never run: only literals are read.
 """
 
 from __future__ import annotations
 
 import ast
+import difflib
+from importlib import import_module
 
 from convcli.errors import UsageError, near_names
+from convcli.layers.kinds import NAMES, WORDS
+from convcli.layers.layer import LOADED
 
 _CONV = "in_channels out_channels kernel_size stride padding"
 #: Kind → names of the positional arguments in torch's order.
@@ -53,6 +57,33 @@ _FIXED = {
     "approximate": ("none",),
     "output_size": (1, (1,), (1, 1), (1, 1, 1)),
 }
+
+
+def load_aliases() -> dict[str, str]:
+    """Return the other names of all words."""
+    for module in WORDS:
+        import_module(f"convcli.layers.kinds.{module}")
+    return {alias: name for name in NAMES for alias in LOADED[name].aliases}
+
+
+def find_alias(name: str, word: str) -> str:
+    """Return the kind that has an alias; raise with "did you mean ...?" for the ``word`` as it was typed.
+
+    Examples
+    --------
+    >>> find_alias("dw", "DW")
+    'depthwise'
+    """
+    aliases = load_aliases()
+    if name in aliases:
+        return aliases[name]
+    near = difflib.get_close_matches(name, sorted([*NAMES, *aliases]), n=3, cutoff=0.6)
+    # Words of --help: a near alias suggests its word.
+    found = dict.fromkeys(aliases.get(each, each) for each in near)
+    hint = f"did you mean {', '.join(found)}?" if found else f"known: {', '.join(NAMES)}"
+    if name in ("linear", "flatten", "fc", "dense"):
+        hint = "layers work on planes here: leave out what comes after them, or pointwise for a linear layer"
+    raise UsageError(f"unknown layer {word!r}" if word else "a layer's name is missing", hint=hint)
 
 
 def our_word(word: str) -> str:

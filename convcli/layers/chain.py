@@ -1,0 +1,77 @@
+"""A chain of layers in text, asked for its output's shape or its receptive field: the functions of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from convcli.errors import UsageError
+from convcli.layers.layer import Layer
+from convcli.layers.text import parse_layers
+from convcli.layers.walk import Walk, walk
+
+if TYPE_CHECKING:
+    from convcli.geometry.receptive import Number
+
+
+class ReceptiveField(NamedTuple):
+    """The part of the input that an output sees, in pixels per axis; see :mod:`convcli.geometry.receptive`."""
+
+    size: tuple[int, ...]
+    jump: tuple[Number, ...]
+    start: tuple[Number | float, ...]
+
+
+def _walk_text(input_shape: tuple[int, ...], layers: Sequence[str | Layer]) -> Walk:
+    """Return the walk over layers, some of them as text."""
+    # Shapes of NumPy arrays and tensors may hold their own integer types, which would print as such.
+    shape = tuple(int(size) for size in input_shape)
+    if not 2 <= len(shape) <= 4 or min(shape) < 1:
+        raise UsageError(f"input {shape} is not channels and one to three sizes, all at least 1")
+    chain: list[Layer] = []
+    for layer in layers:
+        chain += parse_layers(layer, len(shape) - 1) if isinstance(layer, str) else [layer]
+    return walk(chain, shape)
+
+
+def output_shape(input_shape: tuple[int, ...], *layers: str | Layer) -> tuple[int, ...]:
+    """Return the shape that a chain of layers ends in.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Channels first, without a batch; one to three sizes.
+    *layers : str or Layer
+        Text such as ``"conv:64,k=7,s=2,p=3"``, or layers.
+
+    Raises
+    ------
+    UsageError
+        Text that is no layer, or an input of too few or too many numbers.
+    GeometryError
+        A layer does not fit; names it.
+
+    Examples
+    --------
+    >>> output_shape((12, 32, 32), "conv:6,k=3,g=3")
+    (6, 30, 30)
+    >>> output_shape((3, 304, 228), "conv:64,k=7,s=2,p=3", "maxpool:k=3,s=2,p=1")
+    (64, 76, 57)
+    """
+    return _walk_text(input_shape, layers).output
+
+
+def receptive_field(input_shape: tuple[int, ...], *layers: str | Layer) -> ReceptiveField:
+    """Return the part of the input that an output sees; parameters and errors as :func:`output_shape`.
+
+    Examples
+    --------
+    >>> receptive_field((3, 304, 228), "conv:64,k=7,s=2,p=3", "maxpool:k=3,s=2,p=1")
+    ReceptiveField(size=(11, 11), jump=(4, 4), start=(0.5, 0.5))
+    """
+    shape = _walk_text(input_shape, layers)
+    n_axes = len(shape.input) - 1
+    if not shape.rows:
+        return ReceptiveField((1,) * n_axes, (1,) * n_axes, (0.5,) * n_axes)
+    row = shape.rows[-1]
+    return ReceptiveField(row.receptive_field, row.jump, row.start)
