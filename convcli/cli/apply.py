@@ -6,7 +6,6 @@ import gc
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +17,7 @@ from convcli.errors import EXIT_PARTIAL, OutputError, UsageError
 from convcli.images.folders import is_folder
 from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
+from convcli.pipeline.names import Search
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
 from convcli.process import ending, system
@@ -61,13 +61,13 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
         return
     request = parse_request(values)
     _refuse(request, words, run)
-    passed: Counter[str] = Counter()
-    sources, single = _find(request, words, run, passed)
+    search = Search(run.recursive, None if request.in_place else request.out_dir, request.out_url, run.allow_empty)
+    sources, single = _find(request, words, run, search)
     # Before workers are forked: they inherit the limit.
     raise_file_limit()
     from convcli.pipeline.batch import plan_batch, run_batch
 
-    batch = plan_batch(request, sources, resume=run.resume, dry_run=run.dry_run)._replace(not_read=passed)
+    batch = plan_batch(request, sources, resume=run.resume, dry_run=run.dry_run)._replace(not_read=search.passed)
     # A file of several frames may have become several inputs.
     single = single and batch.n_inputs == 1
     if run.show and not single:
@@ -142,26 +142,17 @@ def _is_layer(word: str) -> bool:
         return False
 
 
-def _find(
-    request: ApplyRequest, words: Sequence[str], run: RunFlags, passed: Counter[str]
-) -> tuple[list[InputFile], bool]:
-    """Return the inputs, and whether one file was named, by itself; count what a search passes over."""
+def _find(request: ApplyRequest, words: Sequence[str], run: RunFlags, search: Search) -> tuple[list[InputFile], bool]:
+    """Return the inputs, and whether one file was named, by itself; say what is not read."""
     listed = read_list(run.files_from, null=run.null, allow_empty=run.allow_empty) if run.files_from else []
-    own: list[Path] = []
-    where: dict[str, Any] = {
-        "out_dir": None if request.in_place else request.out_dir,
-        "out_url": request.out_url,
-        "skipped": own,
-        "passed": passed,
-    }
-    sources = find_inputs(words, recursive=run.recursive, listed=listed, allow_empty=run.allow_empty, **where)
+    sources, own = find_inputs(words, search, listed=listed), search.skipped
     if own and not run.quiet:
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
         say_each([f"{outputs} not read again (first {own[0]}); another --out-dir reads them"], "note")
-    if passed and not run.quiet:
+    if search.passed and not run.quiet:
         from convcli.pipeline.search import count_passed
 
-        say_each([f"not read: {count_passed(passed)}"], "note")
+        say_each([f"not read: {count_passed(search.passed)}"], "note")
     if request.is_one_file and len(sources) > 1:
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
@@ -266,7 +257,7 @@ def _write_report(batch: BatchPlan, reports: list[dict[str, Any]], request: Appl
     path = call.run.report
     if path is None:
         return
-    from convcli.pipeline.command import command_line
+    from convcli.cli.options import command_line
     from convcli.render.reports import report_text, write_report
 
     line = command_line(call.words, {**call.flags, **call.run._asdict()})

@@ -236,7 +236,7 @@ class BankPlanner:
             kind = "sheet"
             notes.append(self._why_sheet(len(combination.names(bound.maps, bound.n_kernels))))
         if request.luminance:
-            from convcli.pipeline.transforms.luminance import with_luminance
+            from convcli.pipeline.transforms.alpha import with_luminance
 
             bound = with_luminance(bound, request, selection.names)
         alpha = None
