@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convcli.cli.options import ApplyCall
-from convcli.errors import EXIT_PARTIAL, is_url
+from convcli.errors import EXIT_PARTIAL
 from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.inputs import read_list
 from convcli.pipeline.job_drive import drive
@@ -19,6 +19,7 @@ from convcli.pipeline.places import join, open_objects, split_url
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.runners.dask import open_cluster
 from convcli.process.ending import EXIT_INTERRUPTED
+from convcli.process.system import is_url
 from convcli.render.messages import interrupted_json, say
 from convcli.render.progress import Progress
 

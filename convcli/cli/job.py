@@ -187,7 +187,8 @@ def report(
 
 
 def _write_rows(job: Job, name: str) -> None:
-    from convcli.errors import OutputError, UsageError, local_path
+    from convcli.errors import OutputError, UsageError
+    from convcli.process.system import local_path
     from convcli.render.job import write_rows
 
     path: Path = local_path(name)

@@ -7,14 +7,17 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from convcli.errors import ConvcliError
+from convcli.errors import ConvcliError, UsageError
 from convcli.process import ending, system
 from convcli.process.ending import EXIT_INTERRUPTED
-from convcli.process.system import check_address_space, shortage
+from convcli.process.system import shortage
 from convcli.render.messages import complain, failure_json, interrupted_json, say
 
 if TYPE_CHECKING:
     from convcli.cli.options import ApplyCall
+
+#: Address space that Python, NumPy with its OpenBLAS, and Pillow take before any work: some 125 MiB on Linux.
+_LEAST_BYTES = 128 << 20
 
 
 class Program(NamedTuple):
@@ -115,7 +118,7 @@ def _run(arguments: list[str], owns_process: bool) -> int:
     if owns_process and arguments[:1] in (["apply"], ["compare"], ["explain"], ["kernels"], ["play"], ["job"]):
         ending.watch()
         if arguments[:2] != ["kernels", "list"]:
-            check_address_space()
+            _check_address_space()
     program = Program(owns_process)
     try:
         # A plain line does without Typer, whose start is a third of the time of a small picture.
@@ -135,3 +138,17 @@ def _run(arguments: list[str], owns_process: bool) -> int:
         return run_app(arguments, program)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+
+
+def _check_address_space() -> None:
+    """Refuse a limit within which NumPy does not load: OpenBLAS would end the process itself."""
+    try:
+        import resource
+    except ImportError:
+        return
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY and allowed < _LEAST_BYTES:
+        raise UsageError(
+            f"the address space is limited to {allowed >> 20} MiB, and NumPy and Pillow take some {_LEAST_BYTES >> 20}",
+            hint="ulimit -v 500000, or more for large images",
+        )

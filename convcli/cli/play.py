@@ -82,10 +82,10 @@ def write_explained(output: str, one: OneImage, map_index: int, at: tuple[int, i
 
 def write_page(output: str, page: str | bytes, *, overwrite: bool, err: bool = False, json: bool = False) -> None:
     """Write a page, or an animation, to a file or to standard output, and say where it is."""
-    from convcli.errors import UsageError, local_path
+    from convcli.errors import UsageError
     from convcli.images.files import save_bytes
     from convcli.pipeline.report import printable, to_json
-    from convcli.process.system import write_output
+    from convcli.process.system import local_path, write_output
 
     content = page if isinstance(page, bytes) else page.encode("utf-8")
     if output == "-" and json:

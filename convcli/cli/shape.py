@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convcli.errors import GeometryError, UsageError, local_path
+from convcli.errors import GeometryError, UsageError
 from convcli.layers.kinds import NAMES
+from convcli.process.system import local_path
 from convcli.render.messages import tell
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, chan
 
         if words:
             raise UsageError(f"--onnx brings its own layers, and {words[0]!r} is one more", hint="--input 3x224x224")
-        return read_onnx(onnx, input_shape).shape()
+        return read_onnx(onnx, input_shape).walk
     if input_shape is None:
         return _walk_stack_file(words)
     layers = _read_layers(words, len(input_shape) - 1)  # axes besides the channels
@@ -278,11 +279,7 @@ def _solve(
             hint=f"nearest: {nearest_text(found)}" if found.nearest else None,
             **solutions_as_dict(found, input_shape),
         )
-    if how == "json":
-        from convcli.pipeline.report import to_json
-
-        return to_json(solutions_as_dict(found, input_shape))
-    return render_solutions(found, input_shape)
+    return render_solutions(found, input_shape, how)
 
 
 def _render(stack: "Walk", how: str, formula: bool) -> str:

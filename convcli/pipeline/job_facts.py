@@ -10,8 +10,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcli.errors import UsageError, is_url
+from convcli.errors import UsageError
 from convcli.pipeline.request import ApplyRequest, parse_request
+from convcli.process.system import is_url
 
 if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank

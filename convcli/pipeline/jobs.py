@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convcli.errors import ImageError, OutputError, UsageError, is_url
+from convcli.errors import ImageError, OutputError, UsageError
 from convcli.images import formats
 from convcli.images.folders import is_folder
 from convcli.layers.stack import is_model
@@ -22,6 +22,7 @@ from convcli.pipeline.places import open_objects
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, parse_request
 from convcli.pipeline.shards import Job, ShardSize, parse_shard_size, write_job
+from convcli.process.system import is_url
 
 #: The first name below {dir} holds the whole name of the input, and nothing else that varies between inputs.
 _TELLS_APART = re.compile(r"\{dir\}/[^{}/]*\{file\}([^{}/]|\{bank\}|\{ext\})*(/|\Z)")

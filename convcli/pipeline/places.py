@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convcli.errors import UsageError, is_url
+from convcli.errors import UsageError
 from convcli.pipeline.objects import Folder, Objects
+from convcli.process.system import is_url
 
 if TYPE_CHECKING:
     from convcli.pipeline.storage import Store

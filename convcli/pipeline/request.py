@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Annotated, Any, NamedTuple
 
-from convcli.errors import UsageError, is_url, near_names
+from convcli.errors import UsageError, near_names
 from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
@@ -271,9 +271,7 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     """
     values = {key: value for key, value in given.items() if value is not None}
     stage: dict[str, Any] = {}
-    if any(is_url(str(values.get(key, ""))) for key in ("out_dir", "output", "stack")) or "://" in repr(
-        values.get("kernels")
-    ):
+    if "://" in repr([values.get(key) for key in ("kernels", "out_dir", "output", "stack")]):
         from convcli.pipeline.staging import with_local_names
 
         values, stage = with_local_names(values)

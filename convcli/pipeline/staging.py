@@ -16,9 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from convcli.errors import ImageError, KernelError, UsageError, is_url
+from convcli.errors import ImageError, KernelError, UsageError
 from convcli.pipeline.places import open_objects, split_url
 from convcli.process import ending
+from convcli.process.system import is_url
 
 #: Bytes of copies that are kept; the newest are, whatever they hold, because they are being read.
 _KEPT_BYTES, KEPT = 1 << 30, 64

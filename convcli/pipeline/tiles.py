@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convcli.errors import ConvcliError, ImageError, OutputError, is_url
+from convcli.errors import ConvcliError, ImageError, OutputError
 from convcli.images.folders import is_zarr_url
 from convcli.images.reading import probe
 from convcli.images.zarr_store import encode_tile, open_zarr
@@ -32,6 +32,7 @@ from convcli.pipeline.staging import local_copy
 from convcli.pipeline.tones import Tone, ToneSpec
 from convcli.pipeline.transforms.base import Writer
 from convcli.pipeline.writers import make_stamp, output_files
+from convcli.process.system import is_url
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Streams, memory, open files and packages, as the system gives them to a process: each may be missing.
+"""Streams, memory, files, packages, as the system gives them to a process: each may be missing.
 
 A stream may be closed, full, or left by its reader while the work goes on. One that takes nothing more is remembered
 and stops nobody: files are still written and checked, and the exit code is that of the work. Only bytes of a file that
@@ -12,6 +12,7 @@ import io
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from convcli.errors import ConvcliError, ImageError, OutputError, UsageError
@@ -19,8 +20,6 @@ from convcli.errors import ConvcliError, ImageError, OutputError, UsageError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-#: Address space that Python, NumPy with its OpenBLAS, and Pillow take before any work: some 125 MiB on Linux.
-_LEAST_BYTES = 128 << 20
 #: Parts of the messages in which libraries and Python tell that memory or threads are short.
 _WORDS = ("failed to map segment", "cannot allocate memory", "unable to allocate", "can't start new thread")
 
@@ -205,24 +204,10 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def check_address_space() -> None:
-    """Refuse a limit of the address space within which NumPy does not load: OpenBLAS would end the process itself.
-
-    Raises
-    ------
-    UsageError
-        ``ulimit -v`` is too low.
-    """
-    try:
-        import resource
-    except ImportError:
-        return
-    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if allowed != resource.RLIM_INFINITY and allowed < _LEAST_BYTES:
-        raise UsageError(
-            f"the address space is limited to {allowed >> 20} MiB, and NumPy and Pillow take some {_LEAST_BYTES >> 20}",
-            hint="ulimit -v 500000, or more for large images",
-        )
+def available_threads() -> int:
+    """Return how many threads this process may run at once."""
+    # A container or taskset may leave fewer processors than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def shortage(error: BaseException) -> UsageError | None:
@@ -277,3 +262,34 @@ def not_loading(error: ImportError, name: str) -> UsageError:
     package, reason = name.partition(".")[0], " ".join(str(error).split())
     message, hint = f"the package {package} is installed and does not load", f"pip install --force-reinstall {package}"
     return shortage(error) or UsageError(f"{message} ({reason})", hint=hint)
+
+
+def is_url(name: str) -> bool:
+    """Return whether a name is a URL, which ``Path`` would turn into a folder called ``s3:``.
+
+    Examples
+    --------
+    >>> is_url("s3://bucket/photo.jpg"), is_url("a:b.png")
+    (True, False)
+    """
+    scheme, separator, _ = name.partition("://")
+    return bool(separator) and scheme.replace("+", "").replace("-", "").isalnum()
+
+
+def local_path(name: str) -> Path:
+    """Return the path of a local file or folder.
+
+    Raises
+    ------
+    UsageError
+        The name is a URL.
+
+    Examples
+    --------
+    >>> local_path("s3://bucket/photo.jpg")
+    Traceback (most recent call last):
+    convcli.errors.UsageError: s3://bucket/photo.jpg is a URL, and only local files are read and written
+    """
+    if is_url(name):
+        raise UsageError(f"{name} is a URL, and only local files are read and written", hint="copy it to a local file")
+    return Path(name)

@@ -33,8 +33,12 @@ def _plain(answer: Mapping[str, Sequence[object]]) -> dict[str, object]:
     return {name: list(values) for name, values in answer.items()}
 
 
-def render_solutions(found: Solutions, input_shape: Sequence[int]) -> str:
-    """Return answers as text, smallest first, with the ranges that were searched."""
+def render_solutions(found: Solutions, input_shape: Sequence[int], how: str) -> str:
+    """Return answers as JSON or as text, smallest first, with the ranges that were searched."""
+    if how == "json":
+        from convcli.pipeline.report import to_json
+
+        return to_json(solutions_as_dict(found, input_shape))
     lines = [f"input {shape_text(input_shape)}, target {shape_text(found.target)}: {found.text}"]
     for answer in found.answers:
         numbers = ", ".join(f"{name.replace('_', ' ')} {value_text(values)}" for name, values in answer.items())
