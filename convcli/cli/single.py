@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.pipeline.report import printable, to_json
 from convcli.process import ending, system
-from convcli.render.messages import interrupted_json, say, tell, warn
+from convcli.render.text import interrupted_json, say, tell, warn
 
 if TYPE_CHECKING:
     from convcli.pipeline.batch import BatchPlan
