@@ -233,7 +233,7 @@ def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, chan
 
         if words:
             raise UsageError(f"--onnx brings its own layers, and {words[0]!r} is one more", hint="--input 3x224x224")
-        return read_onnx(onnx, input_shape).shape()
+        return read_onnx(onnx, input_shape).walk
     if input_shape is None:
         return _walk_stack_file(words)
     layers = _read_layers(words, len(input_shape) - 1)  # axes besides the channels

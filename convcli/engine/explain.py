@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convcli.engine.bands import AxisPhase, as_correlation
 from convcli.engine.borders import Planes, map_positions
 from convcli.engine.plan import ConvPlan
+from convcli.engine.problem import AxisPhase, as_correlation
 from convcli.errors import GeometryError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def explain_sample(
     # A transposed convolution has one phase per residue of the output's place: exactly one makes this sample.
     vertical, horizontal = next(
         phase
-        for phase in plan.phases()
+        for phase in plan.phases
         if all((at - axis.first) % axis.step == 0 for at, axis in zip((row, column), phase, strict=True))
     )
     rows, columns = _window(vertical, row), _window(horizontal, column)

@@ -22,10 +22,9 @@ from convcli.engine.arguments import (
     whole,
     word,
 )
-from convcli.engine.bands import axis_phases
 from convcli.engine.batches import run_batch, run_volumes
 from convcli.engine.borders import parse_border
-from convcli.engine.problem import output_px
+from convcli.engine.problem import axis_phases, output_px
 from convcli.engine.tiles import Axis
 from convcli.errors import UsageError
 from convcli.geometry.arithmetic import resolve_padding, resolve_transpose_padding
@@ -265,6 +264,6 @@ def _convolve(
     else:
         window = {"stride": steps[0], "dilation": gaps[0]}
         length = output_px(axes[0], kernel[0], pads=pads[0], extra=extra[0] if extra else None, **window)
-        depth = axis_phases(kernel[0], before_px=pads[0][0], output_px=length, transposed=extra is not None, **window)
+        depth = axis_phases(kernel[0], pads[0], output_px=length, transposed=extra is not None, **window)
         maps = run_volumes(samples, taps, bias, depth, options)
     return maps if batched else maps[0]

@@ -109,7 +109,7 @@ class Word:
 
     @classmethod
     def make(cls, values: Values, n_axes: int = 2, label: str = "", at: Positions = NOWHERE) -> tuple[Layer, ...]:
-        """Return the layers that ``values`` describe; see :func:`convcli.layers.text.make_layer`."""
+        """Return the layers that ``values`` describe; see :func:`convcli.layers.text.layers_from_values`."""
         raise NotImplementedError
 
 
@@ -215,10 +215,9 @@ class Layer(Word):
         """Raise if the layer asks for another number of input channels."""
         if self.in_channels not in (0, channels):
             message = f"takes {self.in_channels} input channels and gets {channels}"
-            from_weight = (
-                f"its weight reads {self.in_channels} channels: --channels, or the layer before, must give them"
-            )
-            hint = from_weight if dict(self.weights).get("weight") else f"in_channels={channels}"
+            hint = f"in_channels={channels}"
+            if dict(self.weights).get("weight"):
+                hint = f"its weight reads {self.in_channels} channels: --channels, or the layer before, must give them"
             raise GeometryError(message, hint=hint, in_channels=channels)
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
@@ -234,7 +233,7 @@ class Layer(Word):
         return Step()
 
     def load(self, row: Row, sources: Any) -> Numbers:
-        """Return the numbers that it needs to run, from a :class:`convcli.layers.weights.NumberSources`."""
+        """Return the numbers that it needs to run, from a :class:`convcli.layers.run.NumberSources`."""
         return Numbers()
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:

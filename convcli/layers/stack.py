@@ -228,18 +228,9 @@ def parse_stack(text: str, *, n_axes: int | None = None, name: str = "stack", fo
     if dims not in (1, 2, 3) or (input_shape and len(input_shape) != dims + 1):
         message = f"dims {dims!r} and input {data.get('input', 'none')!r} do not agree"
         raise UsageError(message, hint="dims is 1, 2 or 3")
-    data.setdefault("layers", [])
-    return Stack(
-        data["layers"],
-        name=data.get("name", name),
-        summary=data.get("summary", ""),
-        source=data.get("source", ""),
-        input=input_shape,
-        outputs=tuple(map(str, data.get("outputs", ()))),
-        init=data.get("init", ()),
-        folder=folder,
-        dims=dims,
-    )
+    data |= {"input": input_shape, "dims": dims, "outputs": tuple(map(str, data.get("outputs", ())))}
+    # The keys of a file are the parameters of the class.
+    return Stack(data.pop("layers", []), folder=folder, **{"name": name} | data)
 
 
 def _entry(entry: object, number: int, n_axes: int, folder: Path | None) -> tuple[Layer, ...]:

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing, nullcontext, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, UsageError
-from convcli.images.files import FileState
 from convcli.pipeline.batch_files import (
     OWN,
     Outcome,
-    existing_outputs,
     failed_by_bug,
     missing,
     once_each,
     owned_by,
-    refuse_bad_names,
-    refuse_existing,
+    plan_each,
     replacing,
     set_aside,
     undone,
     while_there,
 )
+from convcli.pipeline.clashes import existing_outputs, refuse_bad_names, refuse_existing
 from convcli.pipeline.names import MANIFEST_NAME, InputFile
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.run import Pipeline
@@ -33,7 +31,6 @@ from convcli.pipeline.transforms.base import Stopped
 from convcli.process.system import shortage
 
 if TYPE_CHECKING:
-    from convcli.images.info import ImageInfo
     from convcli.pipeline.manifest import Manifest
     from convcli.pipeline.request import ApplyRequest
 
@@ -126,61 +123,6 @@ def plan_batch(
 
         return batch._replace(finish=publish)
     return batch
-
-
-def plan_each(
-    planner: Planner, sources: Sequence[InputFile], *, tolerant: bool = True
-) -> tuple[list[Plan], list[Outcome]]:
-    """Plan every input by itself; return the plans, and the outcomes of inputs that cannot be planned.
-
-    A bug is raised, for its own exit code, unless ``tolerant``: the other inputs of a batch go on.
-    """
-    plans: list[Plan] = []
-    settled: list[Outcome] = []
-    every: Iterable[InputFile] = sources
-    if any(source.is_stored for source in sources):
-        from convcli.pipeline.publish import ahead
-
-        every = ahead(sources)
-    for source in every:
-        try:
-            plans += _plan_file(planner, source)
-        except ConvcliError as error:
-            settled.append(Outcome(source=source, error=error.within(source.label)))
-        except Exception as error:
-            if not tolerant:
-                raise
-            settled.append(failed_by_bug(source, error))
-    return plans, settled
-
-
-def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
-    """Read the headers of one file and plan its frames: by themselves, as one picture or as a volume."""
-    from convcli.images.reading import probe, probe_frames
-
-    request = planner.request
-    if source.path is not None:
-        with suppress(OSError, ValueError):  # what cannot be read fails below, with a reason
-            source = source._replace(state=FileState.of(source.path))
-    reading = {"orientation": request.orientation, **request.limits}
-    info = probe(source.readable, **reading)
-    frames = tuple(range(info.n_frames))
-    if request.frames is not None:
-        from convcli.pipeline.frames import parse_frames
-
-        frames = parse_frames(request.frames, info.n_frames)
-    if info.n_frames == 1:
-        return [planner.plan(source, info)]
-
-    def headers(frames: Sequence[int]) -> list[ImageInfo]:
-        # One pass for all: a frame is found by walking from the first, so single look-ups take quadratic time.
-        return probe_frames(source.readable, frames, **reading)
-
-    if planner.is_volume:
-        return [planner.plan_volume(source, headers(frames), frames)]
-    from convcli.pipeline.animation import plan_frames
-
-    return plan_frames(planner.plan, source, frames, headers)
 
 
 def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:

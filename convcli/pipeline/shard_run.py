@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from convcli.errors import ConvcliError
 from convcli.images.folders import digest_of
 from convcli.pipeline import packing
-from convcli.pipeline.batch import BatchPlan, plan_each, run_batch
-from convcli.pipeline.batch_files import Outcome
+from convcli.pipeline.batch import BatchPlan, run_batch
+from convcli.pipeline.batch_files import Outcome, plan_each
 from convcli.pipeline.job_facts import decode, refuse_other_versions, request_of
 from convcli.pipeline.names import InputFile
 from convcli.pipeline.objects import Entry

@@ -204,6 +204,12 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def available_threads() -> int:
+    """Return how many threads this process may run at once."""
+    # A container or taskset may leave fewer processors than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def shortage(error: BaseException) -> UsageError | None:
     """Return the expected failure for an error that tells of too little memory or too few threads; None for others.
 

@@ -54,11 +54,12 @@ def folded(line: str, room: int) -> str:
     return textwrap.fill(line, room, **options, replace_whitespace=False, drop_whitespace=True)  # type: ignore[arg-type]
 
 
-def warn(what: str, text: str) -> None:
-    """Write ``convcli: what: text`` to standard error, with control characters made visible."""
+def warn(what: str, *texts: str) -> None:
+    """Write ``convcli: what: text`` to standard error for each text, with control characters made visible."""
     from convcli.pipeline.report import printable
 
-    _label(f"convcli: {what}: {printable(text)}", what)
+    for text in texts:
+        _label(f"convcli: {what}: {printable(text)}", what)
 
 
 def _label(line: str, what: str) -> None:

@@ -116,10 +116,8 @@ class PixelShuffle(Upsample):
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         pixels = prod(self.scale_factor)
         if shapes[0][0] % pixels:
-            message = f"{shapes[0][0]} channels are not a multiple of {pixels} pixels"
-            raise GeometryError(
-                message, hint=f"a convolution to {-(-shapes[0][0] // pixels) * pixels} channels before it"
-            )
+            hint = f"a convolution to {-(-shapes[0][0] // pixels) * pixels} channels before it"
+            raise GeometryError(f"{shapes[0][0]} channels are not a multiple of {pixels} pixels", hint=hint)
         return shapes[0][0] // pixels, 1
 
     def step(self, axis: int, size: int, pad: int) -> Step:

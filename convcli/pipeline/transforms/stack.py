@@ -225,7 +225,7 @@ class StackPlanner:
     def _load_numbers(self, stack: Stack, shape: Walk) -> Sequence[Numbers]:
         """Weights depend on the planes of the image only; ``--max-taps`` is of each layer."""
         from convcli.banks.bank import check_taps, max_taps
-        from convcli.layers.weights import load_numbers
+        from convcli.layers.run import load_numbers
 
         # Layers of a model may differ between sizes; those of other stacks only between numbers of planes.
         key = shape.input if is_model(self.request.stack) else shape.input[:1]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
     from convcli.layers.stack import Stack
     from convcli.layers.walk import Walk
-    from convcli.pipeline.result import Report
+    from convcli.pipeline.api import Report
 
 #: Reports of several inputs that a notebook shows in full.
 _MOST_IN_FULL = 3
