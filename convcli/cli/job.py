@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -179,7 +178,7 @@ def _run_on(cluster: str, place: str, shards: Sequence[int], *, quiet: bool, jso
             say(f"convcli: {printable(line)}", err=True)
 
     # Workers on other machines, and those in other folders, must find the job too.
-    where = place if "://" in place else str(Path(place).absolute())
+    where = place if is_url(place) else os.path.abspath(place)  # noqa: PTH100 - links stay
     with (
         open_cluster(cluster, tell) as runner,
         closing(drive(where, runner, shards)) as outcomes,
@@ -293,7 +292,7 @@ def report(
 def _write_rows(job: Job, name: str) -> None:
     from convcli.render.reports import write_rows
 
-    path: Path = local_path(name)
+    path = local_path(name)
     if path.suffix not in (".jsonl", ".csv"):
         raise UsageError(f"-o {name}: unknown suffix", hint="FILE.jsonl or FILE.csv")
     if path.exists():

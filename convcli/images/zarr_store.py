@@ -177,13 +177,10 @@ class ZarrBlock:
 
     Parameters
     ----------
-    target : TargetFolder
-    names : tuple of str
-        Of the maps.
+    target, names, stamp, dtype
+        The folder, and what its header says of the maps.
     shape : tuple of int
         Of the array: axes before rows and columns, whose product is the number of maps, then these.
-    stamp : str
-    dtype : dtype
     """
 
     def __init__(
