@@ -14,7 +14,7 @@ from convcli.engine.algorithms.direct import Direct, exact_algorithm
 from convcli.engine.borders import READABLE, Array, Planes, Source
 from convcli.engine.plan import BY_NAME, ConvPlan
 from convcli.engine.problem import Job, as_correlation, check_range, phase_weight
-from convcli.engine.store import MOST_LANES, ToneCounts, counts_of, is_reliable
+from convcli.engine.store import MOST_LANES, ToneCounts, counts_of
 from convcli.errors import GeometryError
 
 if TYPE_CHECKING:
@@ -184,10 +184,7 @@ class Runner:
         kernels = slice(None) if map_index is None else slice(kernel, kernel + 1)
         bias = None if self.bias is None else self.bias[group * job.n_out :][: job.n_out]
         found = algorithm.picture(source, channels, top, out, bias, tones, kernels)
-        if found is None:
-            return None
-        counts = counts_of(found, (bottom - top) * job.output_w)
-        return counts if is_reliable(counts, tones) else None
+        return None if found is None else counts_of(found, (bottom - top) * job.output_w, tones)
 
     def _check(self, planes: Planes, top: int, bottom: int) -> None:
         if tuple(planes.shape) != self.plan.input_shape:

@@ -229,8 +229,7 @@ def store_bytes(
     fits = maps.dtype == np.float32 and maps.size and len(maps) <= MOST_LANES and picture.flags.aligned
     if native.core is None or not fits or not _is_dense(maps, 1) or not _is_dense(picture, 2):
         return None
-    counts = counts_of(native.core.store(maps, list(tones), picture), maps[0].size)
-    return counts if is_reliable(counts, tones) else None
+    return counts_of(native.core.store(maps, list(tones), picture), maps[0].size, tones)
 
 
 def _is_dense(array: NDArray[Any], n_axes: int) -> bool:
@@ -238,19 +237,19 @@ def _is_dense(array: NDArray[Any], n_axes: int) -> bool:
     return bool(array[(0,) * (array.ndim - n_axes)].flags.c_contiguous)
 
 
-def counts_of(found: list[tuple[float, ...]], n: int) -> ToneCounts:
-    """Return the counts of the compiled loops, a tuple a map, of ``n`` samples each."""
+def counts_of(found: list[tuple[float, ...]], n: int, tones: Sequence[tuple[float, float, bool]]) -> ToneCounts | None:
+    """Return the counts of the compiled loops, a tuple a map, of ``n`` samples each.
+
+    None where some values are not finite, or too far from the scale for float32.
+    """
     least, most, total, n_low, n_high, n_nan, shift, squares = (np.array(column) for column in zip(*found, strict=True))
     with np.errstate(invalid="ignore", over="ignore"):
         about_mean = np.maximum(squares - n * (total / max(n, 1) - shift) ** 2, 0)
-    return ToneCounts(n, n_low, n_high, n_nan, least, most, total, about_mean)
-
-
-def is_reliable(counts: ToneCounts, tones: Sequence[tuple[float, float, bool]]) -> bool:
-    """Return whether all values are finite and float32 was fine enough for them."""
-    ranges = zip(counts.minimum.tolist(), counts.maximum.tolist(), tones, strict=True)
+    ranges = zip(least.tolist(), most.tolist(), tones, strict=True)
     near = all(not is_far(stored_range(low, high, *tone), tone[1]) for low, high, tone in ranges)
-    return near and not counts.n_nan.any() and bool(np.isfinite(counts.total).all())
+    if not near or n_nan.any() or not np.isfinite(total).all():
+        return None
+    return ToneCounts(n, n_low, n_high, n_nan, least, most, total, about_mean)
 
 
 def magnitude(maps: NDArray[Any]) -> NDArray[Any]:
