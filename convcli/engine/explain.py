@@ -48,11 +48,6 @@ def explain_sample(
 ) -> Explanation:
     """Write one output sample out; ``weight`` and ``bias`` as for :func:`convcli.engine.prepare`.
 
-    Raises
-    ------
-    GeometryError
-        There is no such sample.
-
     Examples
     --------
     >>> from convcli.engine import plan_conv

@@ -222,11 +222,8 @@ def _convolve(
     for limit in ("threads", "memory"):
         how[limit] = None if how[limit] is None else whole(how[limit], limit, most=2**63 - 1)
     bias = None if bias is None else as_array(bias, "bias")
-    more = extra or (0,) * n_axes
-    if extra is None:
-        pads = resolve_padding(words, axes, kernel, steps, gaps)
-    else:
-        pads = resolve_transpose_padding(words, axes, kernel, steps, gaps, more)
+    more, window = extra or (0,) * n_axes, (axes, kernel, steps, gaps)
+    pads = resolve_padding(words, *window) if extra is None else resolve_transpose_padding(words, *window, more)
     if is_lazy(samples):
         from convcli.engine.lazy import convolve_lazily
 
@@ -235,15 +232,8 @@ def _convolve(
         lines = tuple(map(Axis, axes, kernel, steps, gaps, (before for before, _ in pads)))
         # dask runs as many tiles at once as there are cores, so each has one thread unless told otherwise.
         how["threads"] = how["threads"] or 1
-        given: dict[str, Any] = {
-            "bias": bias,
-            "stride": steps,
-            "padding": 0,
-            "dilation": gaps,
-            "groups": groups,
-            "extra": None,
-        }
-        tile = partial(_convolve, n_axes, **given, **how)
+        how["bias"], how["groups"] = bias, groups
+        tile = partial(_convolve, n_axes, stride=steps, padding=0, dilation=gaps, extra=None, **how)
         lazy: NDArray[Any] = convolve_lazily(samples, taps, axes=lines, pads=pads, border=border, convolve=tile)
         return lazy if batched else lazy[0]
     # A signal is an image of one row, so one set of algorithms serves both.
@@ -265,8 +255,8 @@ def _convolve(
         maps = run_batch(samples, taps, bias, options)
         maps = maps[:, :, 0] if n_axes == 1 else maps
     else:
-        window = {"stride": steps[0], "dilation": gaps[0]}
-        length = output_px(axes[0], kernel[0], pads=pads[0], extra=extra[0] if extra else None, **window)
-        depth = axis_phases(kernel[0], pads[0], output_px=length, transposed=extra is not None, **window)
+        moves = {"stride": steps[0], "dilation": gaps[0]}
+        length = output_px(axes[0], kernel[0], pads=pads[0], extra=extra[0] if extra else None, **moves)
+        depth = axis_phases(kernel[0], pads[0], output_px=length, transposed=extra is not None, **moves)
         maps = run_volumes(samples, taps, bias, depth, options)
     return maps if batched else maps[0]

@@ -58,14 +58,7 @@ def _replan(plan: ConvPlan, weight: NDArray[Any], border: Border) -> ConvPlan:
 class MaskedRunner(Runner):
     """A plan for planes in which NaN marks missing samples; an output is NaN where its whole window is missing.
 
-    Parameters
-    ----------
-    plan : ConvPlan
-        Of an ordinary convolution.
-    weight : ndarray
-        As given to :func:`convcli.engine.plan_conv`.
-    bias : ndarray of shape (O,), optional
-        Added at the end.
+    Its parameters are those of :class:`Runner`: the plan is of an ordinary convolution.
 
     Examples
     --------
@@ -108,7 +101,7 @@ class MaskedRunner(Runner):
         return maps
 
     def run(self, planes: Planes, out: Array | None = None) -> Array:
-        """Compute every output row; parameters and result as in :meth:`rows`."""
+        """Compute every output row, as :meth:`Runner.run`."""
         return self.rows(planes, 0, self.plan.output_shape[1], out)
 
     def makes_bytes(self, dtype: np.dtype[Any]) -> bool:

@@ -20,6 +20,7 @@ from convcli.engine.algorithms.base import (
     BandAlgorithm,
     Candidate,
     Declined,
+    Piece,
     Scratch,
     TooLittleMemory,
 )
@@ -123,10 +124,9 @@ class Direct(Algorithm):
         self.taps = np.ascontiguousarray(weight, self.dtype)
         return self
 
-    def run(
-        self, source: Source, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
-    ) -> None:
-        """Correlate into ``target``, or through a copy where its rows are of another type or apart."""
+    def run(self, piece: Piece, scratch: Scratch) -> None:
+        """Correlate into the target, or through a copy where its rows are of another type or apart."""
+        source, channels, first, target, bias = piece
         job, n_rows = self.job, target.shape[1]
         samples, rows = source.window(channels, first * job.stride_hw[0], job.rows(n_rows), self.dtype)
         columns = source.column_positions(job.columns)
