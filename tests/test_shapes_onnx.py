@@ -230,11 +230,11 @@ def random_graph(rng):
     return nodes, constants, shape, tensors
 
 
-def make_model(nodes, constants, inputs, outputs):
+def make_model(nodes, constants, inputs, outputs, opset=19):
     made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()]
     wanted = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
     graph = helper.make_graph(nodes, "net", made, wanted, constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
 
 
 def evaluate(nodes, constants, feeds, outputs):

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from convcli.errors import ConvcliError, KernelError, UsageError
-from convcli.geometry.receptive import Node, Step, receptive_fields
+from convcli.geometry.receptive import Node, Step
 from convcli.layers.layer import Layer, Row, Shape
 from convcli.layers.onnx_graph import Tensors, Visit, input_shape_of
 from convcli.layers.onnx_layers import WINDOWS, bias_of, read_kind, read_step, read_window
-from convcli.layers.walk import Walk, peak_bytes, with_fields
+from convcli.layers.walk import Walk, add_fields, peak_bytes
 from convcli.process.system import import_optional
 
 #: Operators with numbers of their own: each float constant of more than one number that they read is counted.
@@ -240,11 +240,8 @@ class _Reading:
         for index, (row, (step, _)) in enumerate(zip(self.rows, self.steps, strict=True)):
             if step is None or max(len(row.output) - 1, 1) != n_axes or lost.intersection(row.sources):
                 lost.add(index)
-        nodes = [[self._node(index, axis, lost) for index in range(len(self.rows))] for axis in range(n_axes)]
-        per_axis = [receptive_fields(each) for each in nodes]
-        for index, row in enumerate(self.rows):
-            if index not in lost:
-                self.rows[index] = with_fields(row, [fields[index] for fields in per_axis])
+        numbers = range(len(self.rows))
+        add_fields(self.rows, [[self._node(index, axis, lost) for index in numbers] for axis in range(n_axes)], lost)
 
     def _node(self, index: int, axis: int, lost: set[int]) -> Node:
         """Return a row along one axis."""

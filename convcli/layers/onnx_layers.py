@@ -29,6 +29,8 @@ WINDOWS = {
 }  # fmt: skip
 # Position of the bias among a node's inputs; ConvInteger has none, so no list is long enough for 99.
 _BIASES = {"QLinearConv": 8, "ConvInteger": 99}
+#: The ends of a Clip that are not given: float32's.
+_LARGEST = 3.4028234663852886e38
 _SAME = {b"SAME_UPPER": "same", b"SAME_LOWER": "same_lower"}
 #: Operators of whose outputs each depends on the inputs at its own place, and on those of all channels there.
 _POINTWISE = frozenset({
@@ -173,10 +175,8 @@ def read_kind(visit: Visit, tensors: Tensors, before: list[Shape], inferred: Sha
         if visit.op == "LeakyRelu":
             values["value"] = visit.attributes.get("alpha", 0.01)
         kind = Relu
-    elif visit.op == "Clip":
-        # Clip has its ends as inputs from opset 11 on, and as attributes before.
-        ends = given[1:] or [(visit.attributes.get("min", -1.0),), (visit.attributes.get("max", -1.0),)]
-        kind, values = Relu, {"mode": "relu6"} if ends == [(0.0,), (6.0,)] else None
+    elif visit.op in ("Clip", "HardSigmoid") and len(before) == 1:
+        kind, values = Relu, _limits(visit, given)
     elif visit.op in _SAME_KINDS and (visit.op != "Gelu" or visit.attributes.get("approximate", b"none") == b"none"):
         kind, values = _SAME_KINDS[visit.op], {}
     if values is None:
@@ -210,6 +210,20 @@ def _global_mode(
         if sorted(int(axis) % n_all for axis in axes) != list(range(2, n_all)) or len(inferred) != n_all:
             return None
     return {"mode": "max" if "Max" in visit.op else "avg"}
+
+
+def _limits(visit: Visit, tensors: Sequence[tuple[float, ...]]) -> dict[str, object] | None:
+    """Return the mode of a node that keeps samples between two numbers."""
+    if visit.op == "HardSigmoid":
+        alpha, beta = visit.attributes.get("alpha", 0.2), visit.attributes.get("beta", 0.5)
+        return {"mode": "clip", "constants": {"factor": alpha, "offset": beta}}
+    ends = {"low": visit.attributes.get("min", -_LARGEST), "high": visit.attributes.get("max", _LARGEST)}
+    # Clip has its ends as inputs from opset 11 on, and as attributes before.
+    for end, name, numbers in zip(ends, visit.inputs[1:], tensors[1:], strict=False):
+        if name and len(numbers) != 1:
+            return None
+        ends[end] = numbers[0] if name else ends[end]
+    return {"mode": "relu6"} if ends == {"low": 0.0, "high": 6.0} else {"mode": "clip", "constants": ends}
 
 
 def _pads(

@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from math import erfc, sqrt
 from typing import Any
 
+from convcli.errors import UsageError
+from convcli.geometry.sizes import parse_number
 from convcli.layers.layer import Layer, Numbers, Row
+
+#: Numbers of a clip, in running order.
+_LIMITS = {"factor": 1.0, "offset": 0.0, "low": 0.0, "high": 1.0}
 
 
 class Activation(Layer):
@@ -73,17 +78,25 @@ class Gelu(Activation):
 
 
 class Relu(Activation):
-    """Rectifier and other functions by ``mode``; any ONNX operator that changes no shape is read as one."""
+    """Rectifier and other functions by ``mode``.
+
+    ``clip`` is ``x · factor + offset`` kept from ``low`` to ``high`` (0 to 1 without ``constants``), as ONNX's Clip and
+    HardSigmoid.
+    """
 
     kind = "relu"
     aliases = ("activation",)
     bare = "mode"
-    parameters = ("value",)
-    modes = ("relu", "relu6", "leaky", "abs", "sigmoid", "tanh", "hardswish", "silu")
+    parameters = ("value", "constants")
+    modes = ("relu", "relu6", "leaky", "abs", "sigmoid", "tanh", "hardswish", "silu", "clip")
 
     @classmethod
     def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:
         """Return the layer; a leaky one has torch's slope unless given otherwise."""
+        numbers = {key: parse_number(str(value), key) for key, value in fields.get("constants", ())}
+        for key in numbers:
+            if key not in _LIMITS or fields.get("mode") != "clip":
+                raise UsageError(f"constants has no {key!r}", hint=f"mode clip has {', '.join(_LIMITS)}")
         if fields.get("mode") == "leaky":
             fields.setdefault("value", 0.01)
         return super().build(fields, n_axes)
@@ -95,6 +108,10 @@ class Relu(Activation):
             return np.where(planes >= 0, planes, planes * planes.dtype.type(self.value))
         if self.mode == "relu6":
             return np.clip(planes, 0, 6)
+        if self.mode == "clip":
+            numbers: Any = dict(self.weights).get("constants", ())
+            factor, offset, low, high = (_LIMITS | dict(numbers)).values()
+            return np.clip(planes * factor + offset, low, high)
         return np.maximum(planes, 0) if self.mode == "relu" else getattr(np, self.mode)(planes)
 
 
