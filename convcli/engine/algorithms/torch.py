@@ -18,7 +18,7 @@ from convcli.engine.algorithms.base import GATHER_NS, REFERENCE_THREADS, BandAlg
 from convcli.engine.borders import Array
 from convcli.engine.problem import Job, Problem
 from convcli.errors import UsageError
-from convcli.process.system import import_optional
+from convcli.process.system import is_missing, not_loading
 
 #: One multiply-add: many planes or few to add up, many planes apart or few, kernels above 49 × 49.
 DENSE_NS, THIN_NS, DEPTHWISE_NS, FEW_NS, LARGE_NS = 0.0185, 0.024, 0.1, 1.0, 1.0
@@ -35,8 +35,13 @@ _allowed = False
 
 def import_torch(what: str) -> Any:
     """Return torch; if it is not installed, raise a UsageError that says ``what`` needs it."""
-    message = f"{what} needs torch, which is not installed"
-    return import_optional("torch", UsageError, message, hint="pip install torch")
+    try:
+        import torch
+    except ImportError as error:
+        if not is_missing(error, "torch"):
+            raise not_loading(error, "torch") from None
+        raise UsageError(f"{what} needs torch, which is not installed", hint="pip install torch") from None
+    return torch
 
 
 def torch_device(device: str) -> Any:
