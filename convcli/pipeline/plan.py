@@ -78,14 +78,16 @@ class Plan:
 
     def tones(self, depth: str) -> tuple[ToneSpec, ...]:
         """Return the tone of each map at a depth, ``auto`` resolved."""
-        from convcli.pipeline.tones import ON_SHEET, resolve_tones
+        from convcli.pipeline.tones import ON_SHEET, parse_tone, tone_of_indexes
 
-        if self.request.tone == "auto" and self.outputs[0].kind == "sheet":
+        asked, n_indexes = parse_tone(self.request.tone), self.transform.n_indexes
+        if asked.name == "auto" and self.outputs[0].kind == "sheet":
             return (ON_SHEET,) * len(self.maps)
-
-        request, n_indexes = self.request, self.transform.n_indexes
-        is_normalized = request.normalize is not None
-        return resolve_tones(request.tone, self.maps, depth, n_indexes=n_indexes, is_normalized=is_normalized)
+        if asked.name == "auto" and n_indexes:
+            asked = tone_of_indexes(n_indexes, depth)
+        # No taps keep the brightness of samples that are normalized.
+        changed = () if self.request.normalize is None else ("brightness", "biased")
+        return tuple(asked.resolve("normalized" if one.nature in changed else one.nature) for one in self.maps)
 
     @property
     def white(self) -> float:
