@@ -143,7 +143,7 @@ def _plan(planner: Planner, facts: Mapping[str, Any], region: tuple[int, int, in
     if file_etag(store_header(path)) != facts["tiles"]:
         raise ImageError("it has changed since it was listed", hint="plan another job")
     source = InputFile(path)
-    info = probe(source.readable, orientation=request.orientation, **request.limits)
+    info = probe(source.readable, **request.reading)
     refuse([(info.n_frames > 1, f"{facts['input']} has {info.n_frames} frames", "one frame: leave --cluster out")])
     return Planner(request._replace(region=region), planner.loaded).plan(source, info)
 
