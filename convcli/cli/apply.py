@@ -18,7 +18,7 @@ from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
 from convcli.process import ending, system
 from convcli.process.system import is_url, raise_file_limit
-from convcli.render.messages import say, tell, warn
+from convcli.render.text import say, tell, warn
 
 if TYPE_CHECKING:
     from convcli.pipeline.batch import BatchPlan
@@ -45,7 +45,7 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     words, values, run = call
     _refuse_kernels(words)
     if run.cluster is not None:
-        from convcli.cli.cluster import apply_on_cluster
+        from convcli.cli.job import apply_on_cluster
 
         ending.in_order()
         apply_on_cluster(call)

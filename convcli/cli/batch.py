@@ -15,7 +15,7 @@ from convcli.errors import EXIT_PARTIAL
 from convcli.pipeline.report import to_json
 from convcli.process import ending
 from convcli.process.system import is_url
-from convcli.render.messages import complain, interrupted_json, say, tell, warn
+from convcli.render.text import complain, interrupted_json, say, tell, warn
 
 if TYPE_CHECKING:
     from convcli.cli.options import ApplyCall

@@ -110,7 +110,7 @@ def undone(manifest: Manifest) -> Step:
     def step(plan: Plan) -> Plan | str:
         if manifest.is_done(plan):
             return "done before"
-        return plan.noted(note) if manifest.altered(plan) else plan
+        return plan.noted(note) if manifest.is_altered(plan) else plan
 
     return step
 

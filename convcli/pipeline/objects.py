@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from convcli.errors import ImageError, OutputError
 from convcli.images.files import PART_SUFFIX, explained
+from convcli.images.folders import store_header
 from convcli.images.rename import give_new_name
 
 #: Entries of one page of a listing.
@@ -47,9 +49,11 @@ class Objects(Protocol):
 
 
 def file_etag(path: Path) -> str:
-    """Return a text that changes with the content of a file; empty if it is not there."""
+    """Return a text that changes with a file, or the header of a Zarr store; empty if it is not there."""
     try:
         facts = path.stat()
+        if stat.S_ISDIR(facts.st_mode):
+            facts = store_header(path).stat()
     except (OSError, ValueError):  # ValueError: a NUL in it, from a list
         return ""
     return f"{facts.st_mtime_ns:x}-{facts.st_size:x}"

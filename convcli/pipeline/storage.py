@@ -6,6 +6,7 @@ that has used a store must not be forked, because the threads of the library do 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,17 @@ class Store:
     def _get(self, name: str) -> tuple[bytes, str]:
         answer = obstore.get(self._store, name)
         return bytes(answer.bytes()), answer.meta["e_tag"] or ""
+
+    def clear(self) -> None:
+        """Delete every object here, the header of a Zarr store first: what is left of one is none."""
+        try:
+            for name in STORE_HEADERS:
+                with contextlib.suppress(FileNotFoundError):
+                    obstore.delete(self._store, name)
+            for page in obstore.list(self._store, chunk_size=PAGE):
+                obstore.delete(self._store, [one["path"] for one in page])
+        except (exceptions.BaseError, OSError) as error:
+            raise self._explained(error, "", OutputError) from None
 
     def zarr(self) -> tuple[RemoteZarr, str]:
         """Return the Zarr store here, and the ETag of its header.
