@@ -10,7 +10,8 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any, NamedTuple
 
 from convcli.errors import UsageError, near_names
-from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
+from convcli.geometry.arithmetic import PADDING_WORDS, Pair, parse_count
+from convcli.geometry.sizes import parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
 from convcli.pipeline.contradictions import bind_output, refuse_contradictions
