@@ -34,7 +34,7 @@ import torch
 from convcli.engine import Border, conv2d, native, plan_conv, prepare
 from convcli.errors import UsageError
 from convcli.process.system import available_threads
-from convcli.render.table import render_table
+from convcli.render.text import render_table
 
 MEGAPIXELS = {1: (1000, 1000), 4: (2000, 2000), 12: (3000, 4000)}
 #: Peers and engines that take longer than this are timed once.

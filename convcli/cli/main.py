@@ -5,32 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import ConvcliError, UsageError
 from convcli.process import ending, system
 from convcli.process.ending import EXIT_INTERRUPTED
 from convcli.process.system import shortage
-from convcli.render.messages import complain, failure_json, interrupted_json, say
-
-if TYPE_CHECKING:
-    from convcli.cli.options import ApplyCall
+from convcli.render.text import complain, failure_json, interrupted_json, say
 
 #: Address space that Python, NumPy with its OpenBLAS, and Pillow take before any work: some 125 MiB on Linux.
 _LEAST_BYTES = 128 << 20
-
-
-class Program(NamedTuple):
-    """The process that a command runs in."""
-
-    #: Whether nothing else runs in it, so that it may be forked.
-    owns_process: bool
-
-    def apply(self, call: ApplyCall) -> None:
-        """Run ``apply``."""
-        from convcli.cli.apply import run_apply
-
-        run_apply(call, owns_process=self.owns_process)
 
 
 def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> None:
@@ -119,23 +102,24 @@ def _run(arguments: list[str], owns_process: bool) -> int:
         ending.watch()
         if arguments[:2] != ["kernels", "list"]:
             _check_address_space()
-    program = Program(owns_process)
     try:
         # A plain line does without Typer, whose start is a third of the time of a small picture.
         if arguments[:1] == ["apply"] and "_CONVCLI_COMPLETE" not in os.environ:
             from convcli.cli.options import read_plain
 
             if (call := read_plain(arguments[1:])) is not None:
-                program.apply(call)
+                from convcli.cli.apply import run_apply
+
+                run_apply(call, owns_process=owns_process)
                 return 0
         if "_CONVCLI_COMPLETE" in os.environ or any("-completion" in word for word in arguments):
-            from convcli.cli.shells import take_request
+            from convcli.cli.completion import take_request
 
             if take_request(arguments):
                 return 0
         from convcli.cli.app import run_app
 
-        return run_app(arguments, program)
+        return run_app(arguments, owns_process=owns_process)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
 

@@ -1,4 +1,4 @@
-"""Rows of :data:`convcli.pipeline.request.OPTIONS` as a command line: read plainly, or as parameters of Typer.
+"""Rows of :data:`convcli.pipeline.request.OPTIONS` as a command line that is read without Typer.
 
 Typer takes 30 ms to load and to read a line, a third of the time of ``apply`` for a small photograph. A line in which
 every word is an input, a whole flag or a flag's value is read here; Typer reads all others, and reports every mistake.
@@ -7,20 +7,11 @@ every word is an input, a whole flag or a flag's value is read here; Typer reads
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from convcli.pipeline.flags import Option
 from convcli.pipeline.request import OPTIONS, RunFlags
 
-if TYPE_CHECKING:
-    from inspect import Parameter
-
-#: Fields of the flags that ``compare`` and ``explain`` share with ``apply``.
-CONVOLUTION = frozenset({
-    "kernels", "stride", "padding", "padding_mode", "dilation", "groups", "transposed", "output_padding", "mode",
-    "bias", "channels",
-})  # fmt: skip
 _BY_FLAG = {flag: row for row in OPTIONS for flag in (row.flag, row.short) if flag}
 
 
@@ -106,58 +97,3 @@ def command_line(words: Sequence[str | os.PathLike[str]], flags: Mapping[str, An
 def _is_number(value: str) -> bool:
     # isdigit() takes superscripts, which int() does not read; 18 digits fit 64 bits.
     return value.isascii() and value.isdigit() and len(value) < 19
-
-
-def with_options(command: Callable[..., None], keys: Container[str] | None = None) -> Callable[..., None]:
-    """Return ``command(..., **flags)`` with a signature that has a parameter per row instead of ``flags``.
-
-    Parameters
-    ----------
-    command : callable
-        Help lists its positional parameters before the rows, those by keyword after them.
-    keys : container of str, optional
-        Fields whose rows it takes; all if absent.
-    """
-    from functools import wraps
-    from inspect import Parameter, Signature, signature
-
-    @wraps(command)
-    def run(**values: object) -> None:
-        command(**values)
-
-    # The last parameter is **flags, in whose place the rows are put.
-    own = list(signature(command, eval_str=True).parameters.values())[:-1]
-    rows = [row for row in OPTIONS if keys is None or row.key in keys]
-    parameters = [
-        *(each for each in own if each.kind is not Parameter.KEYWORD_ONLY),
-        *(_parameter(row) for row in rows),
-        *(each for each in own if each.kind is Parameter.KEYWORD_ONLY),
-    ]
-    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in parameters}
-    return run
-
-
-def _parameter(row: Option) -> Parameter:
-    """Return the parameter from which Typer makes the option of a row."""
-    from inspect import Parameter
-
-    import typer
-
-    option = typer.Option(
-        *filter(None, (row.short, row.flag)),
-        help=row.meaning,
-        metavar=row.metavar or None,
-        rich_help_panel=row.section,
-        show_default=False,
-    )
-    kind: Any = {str: str | None, int: int | None, bool: bool, list: list[str] | None}[row.kind]
-    default = False if row.kind is bool else None
-    return Parameter(row.key, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
-
-
-def option(*names: str, help: str, metavar: str) -> Any:
-    """Return a Typer option without a default to show: the help text says it."""
-    import typer
-
-    return typer.Option(*names, help=help, metavar=metavar, show_default=False)

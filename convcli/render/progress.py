@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.errors import EXIT_PARTIAL, ConvcliError
 from convcli.pipeline.report import clip_messages, printable
-from convcli.render.messages import say
+from convcli.render.text import say
 
 if TYPE_CHECKING:
     from convcli.pipeline.batch_files import Outcome

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 import json
-import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,11 +11,14 @@ import numpy as np
 from convcli.banks.library import list_kernels
 from convcli.banks.load import load_bank
 from convcli.errors import KernelError, UsageError
-from convcli.pipeline.report import printable
-from convcli.version import __version__
+from convcli.render.pages.markup import fill_page, read_page_file, text
+from convcli.render.text import by, by_axis
 
 if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
+    from convcli.engine.plan import ConvPlan
+    from convcli.pipeline.request import ApplyRequest
+    from convcli.pipeline.transforms.binding import BoundBank
     from convcli.render.pages.photo import Photo
 
 #: Parts of the page's script, in the order in which they stand in it.
@@ -113,18 +111,13 @@ def play_page(photo: Photo, specs: Sequence[str] = (), *, start: Start | None = 
         "longest": longest_px,
         "start": {**begin._asdict(), "bank": first, "controls": dict(begin.controls)},
     }
-    script = "\n".join(map(read_page_file, SCRIPTS))
-    style = read_page_file("play.css")
-    return fill_template(
-        read_page_file("play.html"),
-        {
-            "title": html.escape(f"{printable(photo.name)} – convcli play"),
-            "version": __version__,
-            "policy": _policy(script, style),
-            "style": style,
-            "script": script,
-            "data": json_for_script(data),
-        },
+    return fill_page(
+        "play.html",
+        read_page_file("play.css"),
+        script="\n".join(map(read_page_file, SCRIPTS)),
+        policy="img-src blob: data:; media-src blob:",
+        title=text(f"{photo.name} – convcli play"),
+        data=json_for_script(data),
     )
 
 
@@ -161,7 +154,7 @@ def describe_bank(bank: KernelBank, spec: str, group: str, *, summary: str = "")
     """
     if bank.weight.ndim != 4 or bank.in_channels != 1:
         raise UsageError(
-            f"kernel {bank.name} is {'x'.join(map(str, bank.shape))}: the page shows kernels of one plane",
+            f"kernel {bank.name} is {by(bank.shape)}: the page shows kernels of one plane",
             hint="convcli kernels show, or one plane of it in a file",
         )
     alone = bank.n_kernels == 1
@@ -200,31 +193,67 @@ def json_for_script(value: object) -> str:
     >>> json_for_script("</script><!--")
     '"\\u003c/script\\u003e\\u003c!--"'
     """
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    plain = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def fill_template(template: str, parts: Mapping[str, str]) -> str:
-    """Put parts in for ``{{name}}``; what is put in is not searched again.
+def start_at(
+    request: ApplyRequest,
+    plan: ConvPlan,
+    bound: BoundBank,
+    planes: tuple[str, ...],
+    map_index: int,
+    at: tuple[int, int],
+) -> Start:
+    """Return how the page opens so that it shows what ``explain`` prints.
 
-    Examples
-    --------
-    >>> fill_template("<b>{{a}}</b>{{b}}", {"a": "{{b}}", "b": "2"})
-    '<b>{{b}}</b>2'
+    Parameters
+    ----------
+    request, plan, bound
+        Of ``explain``; padding that is no word is taken from the plan, side by side, because ``--anchor`` moves it.
+    planes : tuple of str
+        Names of the planes that take part.
+    map_index : int
+    at : (int, int)
+        Row and column of the output sample.
+
+    Raises
+    ------
+    UsageError
+        A flag has no control on the page.
     """
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+    everything = planes in (("r", "g", "b"), ("l",))
+    known = everything or planes in (("luma",), ("r",), ("g",), ("b",))
+    grouped = request.groups in (None, 1, len(planes))
+    biases = set(request.bias or ())
+    if not known or not grouped or len(biases) > 1 or request.unit:
+        raise UsageError(
+            "--html has no control for these --channels, --groups, --bias or --unit",
+            hint="the page knows each colour by itself, luma, one plane, all added up (--groups 1), and one bias",
+        )
+    # Maps are channel-major: map c * K + k is kernel k on plane c.
+    group, shown = divmod(map_index, bound.n_kernels)
+    controls: dict[str, str | bool] = {
+        "stride": by_axis(plan.stride_hw),
+        "dilation": by_axis(plan.dilation_hw),
+        # An anchor moves the window, which the page can say only in pixels on each side.
+        "padding": request.padding if isinstance(request.padding, str) and request.anchor is None else "pixels",
+        "pixels": ",".join(str(side) for pair in plan.padding for side in pair),
+        "border": _border(plan),
+        # repr keeps every digit: the page must show the numbers that the command prints.
+        "constant": repr(plan.border.value),
+        "planes": f"{'all' if everything else planes[0]}|{1 if request.groups == 1 and len(planes) > 1 else 'auto'}",
+        "mode": request.mode,
+        "transposed": plan.transposed,
+        "output-padding": by_axis(request.output_padding),
+    }
+    if biases:
+        controls["bias"] = repr(biases.pop())
+    return Start(shown=shown, group=group, at=at, controls=controls)
 
 
-def read_page_file(name: str) -> str:
-    """Return a file of this folder as text."""
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _policy(script: str, style: str) -> str:
-    """Return a content security policy: this script, this style, no request to anywhere."""
-    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style))
-    script_digest, style_digest = digests
-    return (
-        f"default-src 'none'; script-src 'sha256-{script_digest}'; style-src 'sha256-{style_digest}'; "
-        "img-src blob: data:; media-src blob:; base-uri 'none'; form-action 'none'"
-    )
+def _border(plan: ConvPlan) -> str:
+    if plan.border.mode != "constant":
+        return plan.border.mode
+    # The engine has zeros as a constant border of 0; the page offers both words.
+    return "constant" if plan.border.value else "zeros"

@@ -1,16 +1,127 @@
-"""Tables in plain text and Markdown; each column is as wide as its widest cell, as far as the terminal has room.
+"""Text for people: messages on the standard streams, how an expected failure is told, and tables.
 
-Rich draws prettier ones but costs 30 ms at every start; these come out at once and are easy to read back by a script.
+Rich draws prettier tables but costs 30 ms at every start; these come out at once and are easy to read back by a script.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 
-from convcli.process.system import columns
+from convcli.errors import ConvcliError
+from convcli.process.ending import EXIT_INTERRUPTED
+from convcli.process.system import columns, takes_colours
 
+#: Colours of the words that begin a message: SGR codes, bold red, yellow and cyan.
+_COLOURS = {"error": "1;31", "warning": "1;33", "hint": "36"}
 #: A column of text is not made narrower than this, in letters.
 _NARROWEST = 12
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Write a line to standard output, or to standard error, and flush it."""
+    stream = sys.stderr if err else sys.stdout
+    if stream is not None:  # pythonw, or closed by the shell
+        stream.write(f"{text}\n")
+        # Both streams may go to one terminal or log: without flush their lines change order.
+        stream.flush()
+
+
+def tell(text: str, *, err: bool = False) -> None:
+    """Write text for a person: on a terminal, lines too long for it go on below their first word's column."""
+    room = columns(err=err)
+    say(text if room is None else "\n".join(folded(line, room) for line in text.split("\n")), err=err)
+
+
+def folded(line: str, room: int) -> str:
+    """Return a line in lines of at most ``room`` letters, broken at spaces; words are never broken.
+
+    Examples
+    --------
+    >>> print(folded("note     too long to fit", 18))
+    note     too long
+             to fit
+    """
+    if len(line) <= room:
+        return line
+    import re
+    import textwrap
+
+    found = re.match(r"(convcli: )?\w+: |[\w ]{8} (?=\S)", line)
+    # The words go on under the first one behind a label, if that leaves them room.
+    indent = found.end() if found and found.end() < room // 2 else 2
+    options = {"subsequent_indent": " " * indent, "break_long_words": False, "break_on_hyphens": False}
+    return textwrap.fill(line, room, **options, replace_whitespace=False, drop_whitespace=True)  # type: ignore[arg-type]
+
+
+def warn(what: str, *texts: str) -> None:
+    """Write ``convcli: what: text`` to standard error for each text, with control characters made visible."""
+    from convcli.pipeline.report import printable
+
+    for text in texts:
+        _label(f"convcli: {what}: {printable(text)}", what)
+
+
+def _label(line: str, what: str) -> None:
+    """Write a message, the word that says what it is in colour where the terminal has them."""
+    room = columns(err=True)
+    line = line if room is None else folded(line, room)
+    code = _COLOURS.get(what)
+    if code and takes_colours(err=True):
+        line = line.replace(f"{what}:", f"\x1b[{code}m{what}:\x1b[0m", 1)
+    say(line, err=True)
+
+
+def failure_json(error: ConvcliError) -> str:
+    """Return a failure as one line of JSON, for ``--json``.
+
+    Examples
+    --------
+    >>> failure_json(ConvcliError("no", hint="yes"))
+    '{"status": "failed", "error": {"kind": "error", "exit_code": 1, "message": "no", "hint": "yes"}}'
+    """
+    from convcli.pipeline.report import to_json
+
+    return to_json({"status": "failed", "error": error.as_dict()})
+
+
+def interrupted_json(message: str = "interrupted") -> str:
+    """Return an interrupt as one line of JSON, as :func:`failure_json` tells failures."""
+    from convcli.pipeline.report import to_json
+
+    error = {"kind": "interrupted", "exit_code": EXIT_INTERRUPTED, "message": message, "hint": None}
+    return to_json({"status": "failed", "error": error})
+
+
+def complain(error: ConvcliError) -> None:
+    """Write the fact and what to do, one line each, with control characters of user text made visible."""
+    from convcli.pipeline.report import printable
+
+    warn("error", str(error))
+    if error.hint:
+        _label(f"hint: {printable(error.hint)}", "hint")
+
+
+def by(sizes: Iterable[object]) -> str:
+    """Return sizes as text.
+
+    Examples
+    --------
+    >>> by((64, 152, 114))
+    '64x152x114'
+    """
+    return "x".join(map(str, sizes))
+
+
+def by_axis(values: Sequence[object]) -> str:
+    """Return one number if all axes agree, else one per axis.
+
+    Examples
+    --------
+    >>> by_axis((3, 3)), by_axis((3, 1)), by_axis(())
+    ('3', '3x1', '-')
+    """
+    return by(values[:1] if len(set(values)) == 1 else values) or "-"
 
 
 def render_table(
@@ -150,3 +261,14 @@ def render_markdown(headings: Sequence[str], rows: Sequence[Sequence[object]], a
         *([str(cell) for cell in row] for row in rows),
     ]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def render_csv(headings: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table as comma-separated values."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    # By default csv ends lines in CR LF, and Unix tools take the CR for a part of the last cell.
+    csv.writer(text, lineterminator="\n").writerows([headings, *rows])
+    return text.getvalue()
