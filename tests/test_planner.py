@@ -221,7 +221,7 @@ def test_an_error_in_one_band_stops_the_others_and_is_raised():
         done.append(band)
 
     with pytest.raises(ConvcliError, match="band 3"):
-        run_bands([(work, band) for band in range(500)], ScratchPool(), 3)
+        run_bands(work, range(500), ScratchPool(), 3)
     assert set(done) <= {0, 1, 2, 4, 5}, "bands were begun after the failure"
 
 

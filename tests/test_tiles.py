@@ -117,7 +117,7 @@ def test_another_image_or_flag_is_not_resumed(tmp_path: Path, small_tiles: None)
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["a.png", "b.png", "-k", "box"], "takes one local image"),
+        (["a.png", "b.png", "-k", "box"], "takes one image"),
         (["a.png", "-k", "box", "--transposed"], "--transposed"),
         (["a.png", "-k", "box", "--nodata", "0"], "--nodata"),
         (["a.png", "-k", "box", "--region", "0,0,1,1"], "--region"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +17,7 @@ from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.request import ApplyRequest
 from convcli.process.ending import EXIT_INTERRUPTED
-from convcli.process.system import local_path
+from convcli.process.system import is_url, local_path
 from convcli.render.text import complain, interrupted_json, say
 
 if TYPE_CHECKING:
@@ -115,12 +115,13 @@ def apply_on_cluster(call: ApplyCall) -> None:
 
 def _usual_place(batch: Batch) -> str:
     """Return the folder of a job: within its outputs, or beside its one output."""
-    from convcli.pipeline.places import join
+    from convcli.pipeline.places import join, split_url
 
     # Hidden: a search of the outputs passes over it.
     if batch.is_tiled:
-        output = Path(str(batch.flags["output"]))
-        return str(output.with_name(f"{JOB_FOLDER}-{output.name}"))
+        output = str(batch.flags["output"])
+        folder, name = split_url(output) if is_url(output) else os.path.split(output)
+        return join(folder, f"{JOB_FOLDER}-{name}")
     refuse([("out_dir" not in batch.flags, "a job needs a folder for its outputs", "--out-dir DIR, or -o FILE.zarr")])
     return join(str(batch.flags["out_dir"]).rstrip("/"), JOB_FOLDER)
 
@@ -177,7 +178,7 @@ def _run_on(cluster: str, place: str, shards: Sequence[int], *, quiet: bool, jso
             say(f"convcli: {printable(line)}", err=True)
 
     # Workers on other machines, and those in other folders, must find the job too.
-    where = place if "://" in place else str(Path(place).absolute())
+    where = place if is_url(place) else os.path.abspath(place)  # noqa: PTH100 - links stay
     with (
         open_cluster(cluster, tell) as runner,
         closing(drive(where, runner, shards)) as outcomes,
@@ -291,7 +292,7 @@ def report(
 def _write_rows(job: Job, name: str) -> None:
     from convcli.render.reports import write_rows
 
-    path: Path = local_path(name)
+    path = local_path(name)
     if path.suffix not in (".jsonl", ".csv"):
         raise UsageError(f"-o {name}: unknown suffix", hint="FILE.jsonl or FILE.csv")
     if path.exists():

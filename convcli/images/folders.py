@@ -20,15 +20,15 @@ def store_header(path: Path) -> Path:
     return next((path / name for name in STORE_HEADERS if (path / name).is_file()), path)
 
 
-def is_zarr_url(url: str) -> bool:
-    """Return whether a URL is that of a Zarr store, or of an array in one: by its name, for a store has no folders.
+def is_zarr_url(name: str) -> bool:
+    """Return whether a name is the URL of a Zarr store, or of an array in one: a part of it ends in ``.zarr``.
 
     Examples
     --------
     >>> is_zarr_url("s3://b/big.zarr"), is_zarr_url("s3://b/a.ome.zarr/0/"), is_zarr_url("s3://b/photos")
     (True, True, False)
     """
-    return any(part.lower().endswith(".zarr") for part in url.split("/"))
+    return "://" in name and any(part.lower().endswith(".zarr") for part in name.split("/"))
 
 
 class RemoteZarr(NamedTuple):

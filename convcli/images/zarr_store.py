@@ -6,6 +6,7 @@ OME-Zarr's ``axes`` or xarray's ``_ARRAY_DIMENSIONS``; without names, three axes
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -122,7 +123,9 @@ class ZarrPlanes:
         left = [axis for axis in self._axes if axis not in _FRAMES]
         if _PLANES not in left:
             block, left = block[None], [_PLANES, *left]
-        return block.transpose([left.index(axis) for axis in "cyx"]).astype(self.dtype, copy=False)
+        block = block.transpose([left.index(axis) for axis in "cyx"]).astype(self.dtype, copy=False)
+        # Zarr says "little-endian" where NumPy says "native": equal for NumPy, but other buffers for the compiled core.
+        return block.view(self.dtype)
 
 
 def _open(place: Path | RemoteZarr) -> tuple[Any, tuple[str, ...] | None]:
@@ -174,13 +177,10 @@ class ZarrBlock:
 
     Parameters
     ----------
-    target : TargetFolder
-    names : tuple of str
-        Of the maps.
+    target, names, stamp, dtype
+        The folder, and what its header says of the maps.
     shape : tuple of int
         Of the array: axes before rows and columns, whose product is the number of maps, then these.
-    stamp : str
-    dtype : dtype
     """
 
     def __init__(
@@ -232,6 +232,18 @@ def put_tile(array: Any, maps: NDArray[Any], top: int, left: int) -> None:
     height, width = maps.shape[1:]
     block = maps.reshape(*array.shape[:-2], height, width)
     array[(..., slice(top, top + height), slice(left, left + width))] = block
+
+
+def encode_tile(header: bytes, maps: NDArray[Any], top: int, left: int) -> dict[str, bytes]:
+    """Return the objects that hold a window of every map in the array of a header, by name: whole shards of it.
+
+    Samples that all have the fill value need no object.
+    """
+    zarr = need_zarr(OutputError)
+    stored: dict[str, Any] = {}
+    memory = zarr.storage.StorePath(zarr.storage.MemoryStore(stored))
+    put_tile(zarr.Array.from_dict(memory, json.loads(header)), maps, top, left)
+    return {name: data.to_bytes() for name, data in stored.items()}
 
 
 class ZarrWriter(PictureWriter):

@@ -80,7 +80,7 @@ def is_folder_url(name: str) -> bool:
     >>> is_folder_url("s3://b/photos"), is_folder_url("s3://b/a.jpg"), is_folder_url("photos")
     (True, False, False)
     """
-    return is_url(name) and PurePosixPath(name).suffix.lower() not in formats.PICTURE_SUFFIXES and not is_zarr_url(name)
+    return is_url(name) and not is_zarr_url(name) and PurePosixPath(name).suffix.lower() not in formats.PICTURE_SUFFIXES
 
 
 def read_list(name: str, *, null: bool, allow_empty: bool = False) -> list[str]:

@@ -62,9 +62,9 @@ class InputFile(NamedTuple):
             return self.data
         path: Path | RemoteZarr
         if self.url and is_zarr_url(self.url):
-            from convcli.pipeline.places import open_zarr_url
+            from convcli.pipeline.places import open_store
 
-            path, etag = open_zarr_url(self.url)
+            path, etag = open_store(self.url.rstrip("/")).zarr()
         elif self.url:
             from convcli.pipeline.staging import local_copy
 

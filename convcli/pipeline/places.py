@@ -12,7 +12,7 @@ from convcli.pipeline.objects import Folder, Objects
 from convcli.process.system import is_url
 
 if TYPE_CHECKING:
-    from convcli.images.folders import RemoteZarr
+    from convcli.pipeline.storage import Store
 
 
 def open_objects(text: str) -> Objects:
@@ -23,32 +23,24 @@ def open_objects(text: str) -> Objects:
     UsageError
         It is a URL, and its scheme or the extra for it is not there.
     """
-    return _store(text.rstrip("/")) if is_url(text) else Folder(Path(text))
+    if text.startswith("hf://"):
+        return _hub(text.rstrip("/"))
+    return open_store(text.rstrip("/")) if is_url(text) else Folder(Path(text))
 
 
 @cache
-def _store(url: str) -> Objects:
+def _hub(url: str) -> Objects:
+    from convcli.pipeline.hub import Hub
+
+    return Hub(url)
+
+
+@cache
+def open_store(url: str) -> Store:
     """Return a store, opened once in a process: it keeps its connections."""
     from convcli.pipeline.storage import Store
 
     return Store(url)
-
-
-def open_zarr_url(url: str) -> tuple[RemoteZarr, str]:
-    """Return the Zarr store at a URL, unread, and the ETag of its header.
-
-    Raises
-    ------
-    ImageError
-        There is none.
-    UsageError
-        The extra for URLs is not there.
-    """
-    from convcli.pipeline.storage import Store
-
-    store = open_objects(url)
-    assert isinstance(store, Store)
-    return store.zarr()
 
 
 def join(place: str, name: str) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any, NamedTuple
 
 from convcli.errors import UsageError, near_names
-from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
+from convcli.geometry.arithmetic import PADDING_WORDS, Pair, parse_count
+from convcli.geometry.sizes import parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
 from convcli.pipeline.contradictions import bind_output, refuse_contradictions
@@ -195,9 +196,10 @@ class ApplyRequest(NamedTuple):
         return {row.key: row.flag for row in OPTIONS if row.encodes and getattr(self, row.key) != usual[row.key]}
 
     @property
-    def limits(self) -> dict[str, Any]:
+    def reading(self) -> dict[str, Any]:
         """Keyword arguments for reading: see :class:`convcli.images.info.Limits`."""
-        return {name: getattr(self, name) for name in ("max_pixels", "max_planes", "max_frames", "accept_damaged")}
+        names = ("orientation", "max_pixels", "max_planes", "max_frames", "accept_damaged")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def kind(self) -> str:

@@ -44,8 +44,8 @@ def search_store(url: str, search: Search) -> Iterator[InputFile]:
             name = PurePosixPath(entry.name)
             if search.out_url and join(place, entry.name).startswith(f"{search.out_url}/"):
                 continue
-            if is_zarr_url(entry.name):  # an object of a store, which is one input
-                store = next(part for part in reversed((name, *name.parents)) if is_zarr_url(str(part)))
+            if is_zarr_url(join(place, entry.name)):  # an object of a store, which is one input
+                store = next(part for part in reversed((name, *name.parents)) if part.suffix.lower() == ".zarr")
                 if store not in stores:
                     is_empty = False
                     stores.add(store)

@@ -64,12 +64,6 @@ def good_size(least: int) -> int:
         size += 2
 
 
-def windows_of(job: Job) -> Pair:
-    """Return the rows and columns that a window covers."""
-    (kernel_h, kernel_w), (gap_h, gap_w) = job.kernel_hw, job.dilation_hw
-    return gap_h * (kernel_h - 1) + 1, gap_w * (kernel_w - 1) + 1
-
-
 def transform_bytes(job: Job, tile_hw: Pair, window_px: int, batch: int, *, wide: bool) -> Pair:
     """Return the bytes of the kernels' spectra, and of tiles, spectra, products and maps of one batch.
 
@@ -103,7 +97,7 @@ class OverlapSave(BandAlgorithm):
 
     def __init__(self, job: Job, band_rows: int, tile_w: int, wide: bool) -> None:
         super().__init__(job)
-        self.wide, self.window_hw = wide, windows_of(job)
+        self.wide, self.window_hw = wide, job.window_hw
         self.tile_hw = good_size(job.rows(band_rows)), max(tile_w, good_size(self.window_hw[1]))
         # Outputs of a tile, in strides, so that every tile starts on one.
         self.step_hw = tuple(
@@ -258,7 +252,7 @@ def cheapest_tiles(problem: Problem, *, wide: bool) -> tuple[float, int, int, in
     each += job.n_in * job.n_out * SPECTRUM_NS + job.n_out * 2 * GATHER_NS
     groups, n_rows, n_matrices = problem.n_groups * len(problem.phases), problem.rows, problem.n_matrices
     band_bytes = job.n_in * job.columns * job.itemsize * (1 + wide)  # a row's; the exact algorithm's too
-    windows, gather_ns = windows_of(job), problem.n_inputs * GATHER_NS
+    windows, gather_ns = job.window_hw, problem.n_inputs * GATHER_NS
     heights = _tilings(n_rows, windows[0], job.stride_hw[0])
     widths = _tilings(job.output_w, windows[1], job.stride_hw[1])
     found, least = [], float("inf")
