@@ -196,9 +196,10 @@ class ApplyRequest(NamedTuple):
         return {row.key: row.flag for row in OPTIONS if row.encodes and getattr(self, row.key) != usual[row.key]}
 
     @property
-    def limits(self) -> dict[str, Any]:
+    def reading(self) -> dict[str, Any]:
         """Keyword arguments for reading: see :class:`convcli.images.info.Limits`."""
-        return {name: getattr(self, name) for name in ("max_pixels", "max_planes", "max_frames", "accept_damaged")}
+        names = ("orientation", "max_pixels", "max_planes", "max_frames", "accept_damaged")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def kind(self) -> str:

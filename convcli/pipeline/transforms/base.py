@@ -57,7 +57,7 @@ class Writer:
     band_px = 1
     #: Losses that only the samples show; complete after :meth:`finish`.
     notes: tuple[str, ...] = ()
-    _encoder: PictureWriter
+    encoder: PictureWriter
 
     def __init__(self, plan: Any, output: OutputFile, tone: Tone) -> None:
         self.output, self.tone, self._plan = output, tone, plan
@@ -78,17 +78,17 @@ class Writer:
 
     def join(self, bands: Sequence[Band]) -> Band:
         """Make neighbouring bands one, where :attr:`band_px` is more than 1; in any thread."""
-        return Band(self._encoder.join([band.payload for band in bands]), reduce(add, (band.counts for band in bands)))
+        return Band(self.encoder.join([band.payload for band in bands]), reduce(add, (band.counts for band in bands)))
 
     def append(self, band: Band) -> None:
         """Write a band."""
-        self._encoder.append(band.payload)
+        self.encoder.append(band.payload)
         self.counts += band.counts
 
     def finish(self) -> int | None:
         """Put the file in its place; return its bytes, if it has a place."""
-        self._encoder.close()
-        self.notes = self._encoder.notes
+        self.encoder.close()
+        self.notes = self.encoder.notes
         return self.output.file_bytes()
 
 
