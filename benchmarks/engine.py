@@ -32,9 +32,9 @@ import scipy.signal
 import torch
 
 from convcli.engine import Border, conv2d, native, plan_conv, prepare
-from convcli.engine.plan import available_threads
 from convcli.errors import UsageError
-from convcli.render.table import render_table
+from convcli.process.system import available_threads
+from convcli.render.text import render_table
 
 MEGAPIXELS = {1: (1000, 1000), 4: (2000, 2000), 12: (3000, 4000)}
 #: Peers and engines that take longer than this are timed once.
@@ -307,7 +307,7 @@ def main() -> None:
     cv2.setNumThreads(threads)
     torch.set_num_threads(threads)
     print(
-        f"{threads} threads, {native.describe()}; NumPy {np.__version__}, OpenCV {cv2.__version__}, "
+        f"{threads} threads, {native.loops()}; NumPy {np.__version__}, OpenCV {cv2.__version__}, "
         f"torch {torch.__version__}, SciPy {scipy.__version__}; times of peers over ours, above 1 we are faster"
     )
     results = []

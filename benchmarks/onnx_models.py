@@ -21,7 +21,7 @@ import onnx
 from convcli.errors import ConvcliError, UsageError
 from convcli.geometry.sizes import parse_sizes
 from convcli.layers.onnx import read_onnx
-from convcli.layers.onnx_windows import WINDOWS
+from convcli.layers.onnx_layers import WINDOWS
 from convcli.layers.walk import Walk
 
 
@@ -37,11 +37,11 @@ def nodes_of(graph: Any) -> Iterator[Any]:
 def measured(path: Path, shape: tuple[int, ...] | None) -> Walk:
     """Return the walk of a model; where its input is open, with the size that the message suggests."""
     try:
-        return read_onnx(path, shape).shape()
+        return read_onnx(path, shape).walk
     except UsageError as error:
         if shape is not None or not error.hint:
             raise
-        return read_onnx(path, parse_sizes(error.hint.removeprefix("--input "), "input", minimum=1)).shape()
+        return read_onnx(path, parse_sizes(error.hint.removeprefix("--input "), "input", minimum=1)).walk
 
 
 def report(path: Path, shape: tuple[int, ...] | None) -> str:

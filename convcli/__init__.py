@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from convcli.errors import ConvcliError
     from convcli.layers.chain import output_shape, receptive_field
     from convcli.layers.stack import Stack, load_stack
-    from convcli.pipeline.api import apply
-    from convcli.pipeline.result import Report, Result
+    from convcli.pipeline.api import Report, Result, apply
 
 __all__ = [
     "ConvcliError",
@@ -73,8 +72,8 @@ __all__ = [
 _HOME = {
     "ConvcliError": "convcli.errors",
     "KernelBank": "convcli.banks",
-    "Report": "convcli.pipeline.result",
-    "Result": "convcli.pipeline.result",
+    "Report": "convcli.pipeline.api",
+    "Result": "convcli.pipeline.api",
     "Stack": "convcli.layers.stack",
     "apply": "convcli.pipeline.api",
     "list_kernels": "convcli.banks",

@@ -21,9 +21,9 @@ def main() -> None:
     except KeyboardInterrupt:
         os.write(2, b"convcli: interrupted\n")
         os._exit(130)
-    from convcli.process import streams
+    from convcli.process import system
 
-    streams.secure()
+    system.secure()
     gc.disable()  # a batch enables it again
     from convcli.cli import main as run
 

@@ -8,7 +8,6 @@ into exit codes. Any other exception is a bug.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 
 class ConvcliError(Exception):
@@ -119,34 +118,3 @@ def near_names(name: str, known: Iterable[str], *, limit: int = 3) -> str:
 
     found = difflib.get_close_matches(name, sorted(known), n=limit, cutoff=0.6)
     return f"did you mean {', '.join(found)}?" if found else ""
-
-
-def is_url(name: str) -> bool:
-    """Return whether a name is a URL, which ``Path`` would turn into a folder called ``s3:``.
-
-    Examples
-    --------
-    >>> is_url("s3://bucket/photo.jpg"), is_url("a:b.png")
-    (True, False)
-    """
-    scheme, separator, _ = name.partition("://")
-    return bool(separator) and scheme.replace("+", "").replace("-", "").isalnum()
-
-
-def local_path(name: str) -> Path:
-    """Return the path of a local file or folder.
-
-    Raises
-    ------
-    UsageError
-        The name is a URL.
-
-    Examples
-    --------
-    >>> local_path("s3://bucket/photo.jpg")
-    Traceback (most recent call last):
-    convcli.errors.UsageError: s3://bucket/photo.jpg is a URL, and only local files are read and written
-    """
-    if is_url(name):
-        raise UsageError(f"{name} is a URL, and only local files are read and written", hint="copy it to a local file")
-    return Path(name)

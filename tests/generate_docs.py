@@ -57,7 +57,7 @@ _TABLE = re.compile(r"(<!-- options -->\n).*?(?=<!-- end of options -->)", re.DO
 
 def options_table() -> str:
     """Return the flags of ``apply`` as a Markdown table, from the rows that the command reads."""
-    from convcli.pipeline.option import SECTIONS
+    from convcli.pipeline.flags import SECTIONS
     from convcli.pipeline.request import OPTIONS
 
     lines = []

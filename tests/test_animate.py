@@ -19,9 +19,8 @@ from strategies import Case, convolutions
 
 from convcli.engine import plan_conv
 from convcli.engine.explain import explain_sample
-from convcli.render.pages.scene import lay_out
+from convcli.render.pages.scene import draw_svg, lay_out
 from convcli.render.pages.slide_gif import draw_frame, draw_gif
-from convcli.render.pages.slide_svg import draw_svg
 from convcli.render.pages.sliding import AxisSlide, Slide, make_slide
 
 NUMBERS = ("4x4", "conv:1,k=3,p=1")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from convcli.banks import KernelBank
 from convcli.errors import GeometryError, UsageError
 from convcli.images.planes import select_planes, view_planes
-from convcli.pipeline.transforms.binding import bind_bank
-from convcli.pipeline.transforms.combination import Combination
+from convcli.pipeline.request import ApplyRequest
+from convcli.pipeline.transforms.binding import BoundBank, Combination, bind_bank
 
 RGB = ("r", "g", "b")
 
@@ -19,8 +21,12 @@ def _bank(n_out: int, n_in: int, **fields: object) -> KernelBank:
     return KernelBank(name="t", weight=taps, kernel_names=tuple(f"k{i}" for i in range(n_out)), **fields)
 
 
+def bind(bank: KernelBank, planes: tuple[str, ...], **flags: Any) -> BoundBank:
+    return bind_bank(bank, planes, ApplyRequest(**flags))
+
+
 def test_auto_runs_single_channel_kernels_on_every_plane_channel_major() -> None:
-    bound = bind_bank(_bank(2, 1), RGB)
+    bound = bind(_bank(2, 1), RGB)
     assert bound.weight.shape == (6, 1, 3, 3)
     assert bound.groups == 3
     assert [named.label for named in bound.maps] == ["k0-r", "k1-r", "k0-g", "k1-g", "k0-b", "k1-b"]
@@ -28,15 +34,15 @@ def test_auto_runs_single_channel_kernels_on_every_plane_channel_major() -> None
 
 
 def test_groups_1_adds_over_the_planes() -> None:
-    bound = bind_bank(_bank(2, 1), RGB, groups=1)
+    bound = bind(_bank(2, 1), RGB, groups=1)
     assert bound.weight.shape == (2, 3, 3, 3)
     assert [named.label for named in bound.maps] == ["k0-rgb", "k1-rgb"]
     np.testing.assert_array_equal(bound.weight[0, 0], bound.weight[0, 2])
 
 
 def test_dense_kernels_run_in_the_groups_they_imply() -> None:
-    assert bind_bank(_bank(4, 3), RGB).groups == 1
-    bound = bind_bank(_bank(4, 2), ("r", "g", "b", "a"))
+    assert bind(_bank(4, 3), RGB).groups == 1
+    bound = bind(_bank(4, 2), ("r", "g", "b", "a"))
     assert bound.groups == 2
     assert [named.label for named in bound.maps] == ["k0", "k1", "k2", "k3"]
 
@@ -44,20 +50,20 @@ def test_dense_kernels_run_in_the_groups_they_imply() -> None:
 @pytest.mark.parametrize(("n_in", "groups", "hint"), [(1, 2, "1, 3"), (2, None, "--channels"), (3, 3, "--groups 1")])
 def test_what_does_not_divide_lists_what_would(n_in: int, groups: int | None, hint: str) -> None:
     with pytest.raises(GeometryError) as caught:
-        bind_bank(_bank(4, n_in), RGB, groups=groups)
+        bind(_bank(4, n_in), RGB, groups=groups)
     assert hint in str(caught.value.hint)
 
 
 def test_bias_is_one_value_or_one_per_kernel() -> None:
-    assert bind_bank(_bank(2, 1), RGB, bias=(5.0,)).bias.tolist() == [5.0] * 6
-    assert bind_bank(_bank(2, 1), RGB, bias=(1.0, 2.0)).bias.tolist() == [1.0, 2.0] * 3
-    assert bind_bank(_bank(2, 1, bias=(1.0, 2.0)), RGB).bias.tolist() == [1.0, 2.0] * 3
+    assert bind(_bank(2, 1), RGB, bias=(5.0,)).bias.tolist() == [5.0] * 6
+    assert bind(_bank(2, 1), RGB, bias=(1.0, 2.0)).bias.tolist() == [1.0, 2.0] * 3
+    assert bind(_bank(2, 1, bias=(1.0, 2.0)), RGB).bias.tolist() == [1.0, 2.0] * 3
     with pytest.raises(UsageError, match="3 values for 2 kernels"):
-        bind_bank(_bank(2, 1), RGB, bias=(1.0, 2.0, 3.0))
+        bind(_bank(2, 1), RGB, bias=(1.0, 2.0, 3.0))
 
 
 def test_transposed_depthwise_weights_are_in_by_out() -> None:
-    bound = bind_bank(_bank(2, 1), RGB, transposed=True)
+    bound = bind(_bank(2, 1), RGB, transposed=True)
     assert bound.weight.shape == (3, 2, 3, 3)
     assert bound.groups == 3
     assert len(bound.maps) == 6
@@ -68,16 +74,15 @@ def test_transposed_depthwise_weights_are_in_by_out() -> None:
 )
 def test_combinations_of_two_maps(how: str, expected: float) -> None:
     maps = np.array([-3.0, 4.0], np.float32).reshape(2, 1, 1)
-    assert Combination(combine=how).apply(maps.copy(), 2).tolist() == [[[expected]]]
+    assert Combination(2, how).apply(maps.copy()).tolist() == [[[expected]]]
 
 
 def test_a_bank_reduction_comes_first_and_names_the_maps() -> None:
     bank = _bank(4, 1, reduction=(("a", (0, 1)), ("b", (2, 3))), reduction_op="absmax")
-    bound = bind_bank(bank, ("r", "g"))
-    combination = Combination.of(bank, "none")
-    assert [named.label for named in combination.names(bound.maps, 4)] == ["a-r", "b-r", "a-g", "b-g"]
+    bound = bind(bank, ("r", "g"))
+    assert [named.label for named in bound.combined_maps] == ["a-r", "b-r", "a-g", "b-g"]
     maps = np.array([1, -2, 3, 1, -9, 0, 0, 4], np.float32).reshape(8, 1, 1)
-    assert combination.apply(maps, 4).ravel().tolist() == [2, 3, 9, 4]
+    assert bound.combination.apply(maps).ravel().tolist() == [2, 3, 9, 4]
 
 
 def test_planes_are_picked_by_name() -> None:
@@ -107,7 +112,7 @@ def test_a_plain_selection_is_a_view_and_a_computed_one_is_right(rng: np.random.
     ("n_out", "n_in", "groups", "transposed"), [(6, 1, 3, False), (3, 1, 3, True), (4, 3, 1, False)]
 )
 def test_an_explicit_number_of_groups_is_torchs(n_out: int, n_in: int, groups: int, transposed: bool) -> None:
-    bound = bind_bank(_bank(n_out, n_in), RGB, groups=groups, transposed=transposed)
+    bound = bind(_bank(n_out, n_in), RGB, groups=groups, transposed=transposed)
     assert bound.groups == groups
     assert len(bound.maps) == (n_in * groups if transposed else n_out)
     np.testing.assert_array_equal(bound.weight, _bank(n_out, n_in).weight)
@@ -115,5 +120,5 @@ def test_an_explicit_number_of_groups_is_torchs(n_out: int, n_in: int, groups: i
 
 def test_only_auto_repeats_kernels() -> None:
     with pytest.raises(GeometryError) as caught:
-        bind_bank(_bank(2, 1), RGB, groups=3)
+        bind(_bank(2, 1), RGB, groups=3)
     assert caught.value.hint == "--groups auto gives 6 maps: each of 2 kernels on each of 3 planes"

@@ -19,7 +19,8 @@ from convcli.engine import plan_conv
 from convcli.errors import ImageError
 from convcli.images import probe, read
 from convcli.pipeline import run as pipeline
-from convcli.pipeline.names import InputFile, how_to_tell_apart
+from convcli.pipeline.clashes import how_to_tell_apart
+from convcli.pipeline.names import InputFile
 from convcli.pipeline.transforms.strips import strip_rows
 
 

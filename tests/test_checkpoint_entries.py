@@ -16,8 +16,8 @@ from torch.nn import functional as F  # noqa: N812
 from convcli.banks import load_bank
 from convcli.banks.formats.entries import layout_of
 from convcli.errors import KernelError
+from convcli.layers.run import load_numbers
 from convcli.layers.stack import Stack
-from convcli.layers.weights import load_numbers
 
 
 @pytest.fixture(scope="module")

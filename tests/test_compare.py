@@ -73,7 +73,7 @@ def test_no_verdict_about_no_engine(picture, limit):
 
 def test_an_engine_that_is_wrong_is_found_out(monkeypatch):
     """The proof that the comparison can fail: one engine drops the last tap."""
-    from convcli.engine.algorithms.im2col import Im2col
+    from convcli.engine.algorithms.gemm import Im2col
 
     image, weight = np.random.default_rng(0).standard_normal((1, 20, 20)), np.ones((1, 1, 3, 3))
 

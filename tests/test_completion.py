@@ -12,8 +12,7 @@ import pytest
 from conftest import REPOSITORY, run_cli
 
 from convcli.banks.library import list_kernels
-from convcli.cli.completion import complete, split_line
-from convcli.cli.shells import SHELLS, script_of
+from convcli.cli.completion import SHELLS, complete, script_of, split_line
 from convcli.pipeline.request import OPTIONS
 
 FOLDER = REPOSITORY / "convcli" / "cli"

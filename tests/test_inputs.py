@@ -13,8 +13,9 @@ from conftest import run_cli
 from PIL import Image
 
 from convcli.errors import ImageError, OutputError, UsageError
+from convcli.pipeline.clashes import refuse_clashes
 from convcli.pipeline.inputs import find_inputs, read_list
-from convcli.pipeline.names import InputFile, check_template, output_path, refuse_clashes
+from convcli.pipeline.names import InputFile, Search, check_template, output_path
 
 
 def _tree(folder: Path, *names: str) -> Path:
@@ -32,14 +33,14 @@ def test_a_folder_gives_its_images_in_order_and_no_other_file(tmp_path: Path) ->
 
 def test_recursive_keeps_the_tree(tmp_path: Path) -> None:
     folder = _tree(tmp_path / "in", "a.png", "sub/deep/a.png")
-    found = find_inputs([str(folder)], recursive=True)
+    found = find_inputs([str(folder)], Search(recursive=True))
     assert [source.below for source in found] == [PurePosixPath("."), PurePosixPath("sub/deep")]
 
 
 def test_the_output_folder_is_not_searched(tmp_path: Path) -> None:
     folder = _tree(tmp_path / "in", "a.png", "out/a.png")
-    assert len(find_inputs([str(folder)], recursive=True, out_dir=folder / "out")) == 1
-    assert len(find_inputs([str(folder)], recursive=True, out_dir=tmp_path)) == 2
+    assert len(find_inputs([str(folder)], Search(recursive=True, out_dir=folder / "out"))) == 1
+    assert len(find_inputs([str(folder)], Search(recursive=True, out_dir=tmp_path))) == 2
 
 
 def _record(out_dir: Path, *outputs: str) -> None:
@@ -51,10 +52,10 @@ def test_pictures_of_earlier_batches_are_left_out_of_their_own_output_folder_onl
     folder = _tree(tmp_path / "in", "a.png", "a_sobel.webp", "a_sobel/x-r.png", "b_sobel.png")
     _record(folder, "a_sobel.webp", "a_sobel/x-r.png")
     skipped: list[Path] = []
-    found = find_inputs([str(folder)], recursive=True, out_dir=folder, skipped=skipped)
+    found = find_inputs([str(folder)], Search(recursive=True, out_dir=folder, skipped=skipped))
     assert [source.stem for source in found] == ["a", "b_sobel"]
     assert skipped == [folder / "a_sobel.webp", folder / "a_sobel" / "x-r.png"]
-    elsewhere = find_inputs([str(folder)], recursive=True, out_dir=tmp_path / "next")
+    elsewhere = find_inputs([str(folder)], Search(recursive=True, out_dir=tmp_path / "next"))
     assert [source.stem for source in elsewhere] == ["a", "a_sobel", "b_sobel", "x-r"]
 
 
@@ -62,13 +63,13 @@ def test_a_folder_of_earlier_outputs_alone_says_so(tmp_path: Path) -> None:
     folder = _tree(tmp_path / "in", "a.png")
     _record(folder, "a.png")
     with pytest.raises(ImageError, match="no image in this folder but 1 written into --out-dir"):
-        find_inputs([str(folder)], out_dir=folder)
+        find_inputs([str(folder)], Search(out_dir=folder))
 
 
 def test_the_output_folder_counts_as_skipped(tmp_path: Path) -> None:
     folder = _tree(tmp_path / "in", "a.png", "out/a.png")
     skipped: list[Path] = []
-    assert len(find_inputs([str(folder)], recursive=True, out_dir=folder / "out", skipped=skipped)) == 1
+    assert len(find_inputs([str(folder)], Search(recursive=True, out_dir=folder / "out", skipped=skipped))) == 1
     assert skipped == [folder / "out"]
 
 
@@ -78,7 +79,7 @@ def test_linked_folders_are_searched_once_and_loops_end(tmp_path: Path) -> None:
     for name, target in {"again": "far", "far": "far", "a-z": "in/z", "self": "in", "up": "."}.items():
         (folder / name).symlink_to(tmp_path / target)
     (tmp_path / "far" / "back").symlink_to(folder)
-    found = find_inputs([str(folder)], recursive=True)
+    found = find_inputs([str(folder)], Search(recursive=True))
     assert [str(source.below / source.stem) for source in found] == ["again/b", "z/a"]
 
 
@@ -94,7 +95,7 @@ def test_a_folder_that_cannot_be_listed_is_an_input_and_the_others_go_on(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    found = find_inputs([str(folder)], recursive=True)
+    found = find_inputs([str(folder)], Search(recursive=True))
     assert [source.label for source in found] == [str(folder / name) for name in ("a.png", "z/c.png", "locked")]
 
 

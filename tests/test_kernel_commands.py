@@ -16,8 +16,7 @@ from PIL import Image
 
 from convcli.banks import list_kernels, load_bank
 from convcli.banks.stats import bank_stats, kernel_stats, response
-from convcli.render.kernels import response_lines
-from convcli.render.kernels_colour import coloured_grid
+from convcli.render.kernels import coloured_grid, response_lines
 
 # --- list -------------------------------------------------------------------------------------------------------------
 

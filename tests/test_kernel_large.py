@@ -7,7 +7,7 @@ import pytest
 from conftest import run_cli
 
 from convcli.banks.stats import LARGEST_SQUARE, factors, kernel_stats, peak, response
-from convcli.render.kernels import shrunk
+from convcli.render.taps import shrunk
 
 SIDE = LARGEST_SQUARE + 2
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from convcli.banks import load_bank
 from convcli.errors import ConvcliError, KernelError
+from convcli.layers.run import load_numbers
 from convcli.layers.stack import Stack, parse_stack
-from convcli.layers.weights import load_numbers
 
 
 def weight_of(stack: Stack, shape=(3, 20, 20)):

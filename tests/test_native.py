@@ -315,7 +315,7 @@ def test_a_wrong_word_in_the_environment_is_said(variable, photo):
 
 
 def test_the_version_the_plan_and_the_report_say_what_makes_the_sums(photo, tmp_path):
-    said = native.describe()
+    said = native.loops()
     assert said in run_cli("--version").stdout
     report = run_cli("apply", photo, "-k", "sobel", "-o", tmp_path / "e.png", "--json").json
     assert report["loops"] == said

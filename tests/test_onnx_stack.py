@@ -18,7 +18,8 @@ from torch import nn
 
 from convcli.banks import load_bank
 from convcli.errors import ConvcliError, KernelError
-from convcli.layers.stack import open_stack
+from convcli.layers.dump import dump_stack
+from convcli.layers.stack import open_stack, parse_stack
 
 
 class Net(nn.Module):
@@ -137,6 +138,24 @@ def test_random_graphs_give_the_numbers_of_the_reference_evaluator(tmp_path):
             np.testing.assert_allclose(found, wanted[0], rtol=1e-4, atol=1e-4, err_msg=f"{seed} {name}")
             compared += 1
     assert compared > 60
+
+
+def test_limits_give_the_numbers_of_the_reference_evaluator(tmp_path):
+    from onnx.reference import ReferenceEvaluator
+
+    image = np.random.default_rng(0).normal(size=(1, 3, 5, 7)).astype(np.float32) * 4
+    ends = [numpy_helper.from_array(np.float32(end), name) for name, end in (("a", -1.5), ("b", 2.25))]
+    cases = [(helper.make_node("Clip", ["image", *names], ["y"]), 17) for names in (["a", "b"], ["a"], ["", "b"], [])]
+    cases += [(helper.make_node("Clip", ["image"], ["y"], **given), 10) for given in ({"min": -1.0, "max": 2.0}, {})]
+    cases += [(helper.make_node("HardSigmoid", ["image"], ["y"], **given), 17) for given in ({"alpha": 1 / 6}, {})]
+    for node, version in cases:
+        model = make_model([node], ends, {"image": image.shape}, ["y"], opset=version)
+        onnx.save(model, str(tmp_path / "net.onnx"))
+        stack = open_stack(str(tmp_path / "net.onnx"))
+        (wanted,) = ReferenceEvaluator(model).run(None, {"image": image})
+        (found,) = stack.run(image[0]).values()
+        np.testing.assert_allclose(found, wanted[0], rtol=1e-6, atol=1e-6, err_msg=str(node))
+        assert parse_stack(dump_stack(stack)) == stack
 
 
 def test_names_of_nodes_do_not_become_paths(photo, tmp_path):

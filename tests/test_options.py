@@ -14,9 +14,9 @@ from convcli.engine import ENGINES, parse_border
 from convcli.errors import UsageError
 from convcli.images import formats, probe
 from convcli.images.formats import Picture
+from convcli.pipeline.flags import SECTIONS
 from convcli.pipeline.manifest import parameter_key
 from convcli.pipeline.names import InputFile
-from convcli.pipeline.option import SECTIONS
 from convcli.pipeline.plan import Planner
 from convcli.pipeline.request import OPTIONS, ApplyRequest, RunFlags, parse_request
 from convcli.pipeline.tones import parse_tone

@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from conftest import run_cli
@@ -25,9 +25,8 @@ def read_by_typer(arguments: list[str]) -> ApplyCall | None:
     """Return what Typer reads; ``None`` where it writes help or a mistake."""
     calls: list[ApplyCall] = []
     try:
-        build_app(arguments)(
-            arguments, prog_name="convcli", obj=SimpleNamespace(apply=calls.append), standalone_mode=False
-        )
+        with mock.patch("convcli.cli.apply.run_apply", lambda call, **_: calls.append(call)):
+            build_app(arguments)(arguments, prog_name="convcli", obj=False, standalone_mode=False)
     except Exception:  # noqa: BLE001 - whatever its mistakes are called
         assert not calls
     return calls[0] if calls else None

@@ -16,9 +16,9 @@ from browser import Page, needs_chromium, open_browser
 from conftest import load_image, run_cli, save_image
 
 import convcli
+from convcli.cli.options import command_line
 from convcli.errors import UsageError
 from convcli.images.reading import probe
-from convcli.pipeline.command import command_line
 from convcli.pipeline.names import InputFile
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.preview import preview

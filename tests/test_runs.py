@@ -20,8 +20,8 @@ from conftest import HANG_S, HeldBatch, load_image, run_cli, save_image, wait_un
 from convcli.errors import OutputError
 from convcli.images import reading, rename
 from convcli.images.files import PART_SUFFIX, TargetFile
-from convcli.pipeline.own import read_stamp
 from convcli.pipeline.run import Pipeline
+from convcli.pipeline.search import read_stamp
 
 OTHERS = b"another program's"
 

@@ -15,7 +15,8 @@ from convcli.images import formats, recognise
 from convcli.images.recognise import passed_over
 from convcli.images.rename import folds_case
 from convcli.pipeline.inputs import find_inputs
-from convcli.pipeline.own import is_output, read_stamp
+from convcli.pipeline.names import Search
+from convcli.pipeline.search import is_output, read_stamp
 
 SAMPLES = np.arange(16 * 24 * 3, dtype=np.uint8).reshape(16, 24, 3)
 #: Formats of Pillow that start other programs, are containers of something else, or cannot be read.
@@ -73,7 +74,7 @@ def test_a_file_without_suffix_is_taken_if_it_is_an_image(suffix: str, tmp_path:
     (tmp_path / "README").write_text("no image")
     (tmp_path / "empty").touch()
     passed: Counter[str] = Counter()
-    assert [source.stem for source in find_inputs([str(tmp_path)], passed=passed)] == ["IMG_0001"]
+    assert [source.stem for source in find_inputs([str(tmp_path)], Search(passed=passed))] == ["IMG_0001"]
     assert passed == {"without suffix": 2}
 
 
@@ -149,7 +150,7 @@ def test_an_output_is_known_by_what_it_says(name: str, folder: Path) -> None:
     alone = run_cli("apply", ".", *flags[2:], "--overwrite", "-q", cwd=folder)
     assert alone.exit_code == 3, "not 0: nothing would be done"
     assert "no image in this folder but 2 written into --out-dir" in alone.stderr
-    elsewhere = find_inputs([str(folder)], out_dir=folder.parent)
+    elsewhere = find_inputs([str(folder)], Search(out_dir=folder.parent))
     assert made in [source.path for source in elsewhere]
 
 

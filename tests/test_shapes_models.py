@@ -73,7 +73,7 @@ def test_onnx_shapes_are_those_of_onnx_itself(tmp_path):
         item.name: tuple(dim.dim_value for dim in item.type.tensor_type.shape.dim)[1:]
         for item in inferred.graph.value_info
     }
-    stack = read_onnx(tmp_path / "net.onnx").shape()
+    stack = read_onnx(tmp_path / "net.onnx").walk
     found = {row.layer.name: row.output for row in stack.rows}
     assert len(found) == 15
     expected["flat"] = (10,)  # the model's output, which inference keeps elsewhere
@@ -83,7 +83,7 @@ def test_onnx_shapes_are_those_of_onnx_itself(tmp_path):
 
 def test_onnx_parameters_are_the_weights_in_the_file(tmp_path):
     model = residual_net(tmp_path / "net.onnx")
-    stack = read_onnx(tmp_path / "net.onnx").shape()
+    stack = read_onnx(tmp_path / "net.onnx").walk
     sizes = {item.name: int(np.prod(item.dims)) for item in model.graph.initializer}
     convolutions = sizes["w1"] + sizes["w2"] + sizes["w3"] + sizes["w4"] + sizes["s"]
     assert stack.parameters == convolutions + 2 * 8  # and the batch norm's scale and shift
@@ -112,7 +112,7 @@ def test_onnx_activations_are_kinds_of_their_own(tmp_path):
         n("Tanh", ["sum"], ["y"]),
     ]
     save_graph(tmp_path / "net.onnx", nodes, [weight("w", 8, 3, 3, 3)])
-    stack = read_onnx(tmp_path / "net.onnx").shape()
+    stack = read_onnx(tmp_path / "net.onnx").walk
     kinds = [row.layer.kind for row in stack.rows]
     assert kinds == ["conv", "silu", "hardswish", "sigmoid", "operator", "add", "relu"]
     assert {row.output for row in stack.rows} == {(8, 30, 38)}
@@ -124,7 +124,7 @@ def test_onnx_with_an_open_input_asks_for_it(tmp_path):
     save_graph(tmp_path / "open.onnx", nodes, [weight("w", 8, 3, 3, 3)], ("n", 3, "h", "w"))
     result = run_cli("shape", "--onnx", tmp_path / "open.onnx")
     assert (result.exit_code, "leaves its input open: 3x?x?" in result.stderr) == (2, True)
-    assert read_onnx(tmp_path / "open.onnx", (3, 20, 30)).shape().output == (8, 18, 28)
+    assert read_onnx(tmp_path / "open.onnx", (3, 20, 30)).walk.output == (8, 18, 28)
     with pytest.raises(UsageError, match="is not what the model takes"):
         read_onnx(tmp_path / "open.onnx", (4, 20, 30))
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from convcli.errors import ConvcliError, GeometryError
 from convcli.layers.onnx import read_onnx
-from convcli.layers.onnx_windows import WINDOWS
+from convcli.layers.onnx_layers import WINDOWS
 
 LIGHT = sorted((Path(onnx.__file__).parent / "backend" / "test" / "data" / "light").glob("*.onnx"))
 
@@ -49,7 +49,7 @@ def test_every_single_node_case_of_the_onnx_package_has_its_shape(tmp_path):
         for value, array in list(zip(model.graph.input, inputs, strict=False))[1:]:
             model.graph.initializer.append(numpy_helper.from_array(array, value.name))
         onnx.save(model, str(tmp_path / "case.onnx"))
-        stack = read_onnx(tmp_path / "case.onnx").shape()
+        stack = read_onnx(tmp_path / "case.onnx").walk
         assert (stack.output, stack.partial, stack.extra_notes) == (outputs[0].shape[1:], "", ()), name
 
 
@@ -61,7 +61,7 @@ def test_light_models_are_measured_whole(path):
         item.name: tuple(dim.dim_value for dim in item.type.tensor_type.shape.dim)[1:]
         for item in [*inferred.graph.value_info, *inferred.graph.output]
     }
-    stack = read_onnx(path).shape()
+    stack = read_onnx(path).walk
     assert sum(row.layer.has_window for row in stack.rows) == sum(node.op_type in WINDOWS for node in model.graph.node)
     assert (stack.partial, stack.extra_notes) == ("", ())
     assert {row.layer.name: row.output for row in stack.rows} == {
@@ -71,7 +71,7 @@ def test_light_models_are_measured_whole(path):
 
 def test_parameters_of_known_networks():
     """Parameters as the papers and torchvision give them (ResNet-50 25,557,032; VGG-19 143,667,240)."""
-    counts = {path.stem.removeprefix("light_"): read_onnx(path).shape().parameters for path in LIGHT}
+    counts = {path.stem.removeprefix("light_"): read_onnx(path).walk.parameters for path in LIGHT}
     assert (counts["resnet50"], counts["vgg19"], counts["squeezenet"]) == (25_557_032, 143_667_240, 1_235_496)
 
 
@@ -113,14 +113,14 @@ def test_exports_of_torch_are_measured_whole_at_every_opset(tmp_path, opset, is_
     model, path, x = Everything(), tmp_path / "net.onnx", torch.zeros(1, 3, 20, 26)
     axes = {"dynamic_axes": {"x": [0, 2, 3]}, "input_names": ["x"]} if is_open else {}
     export(model, x, path, opset_version=opset, **axes)
-    check_everything(model, x, read_onnx(path, (3, 20, 26)).shape())
+    check_everything(model, x, read_onnx(path, (3, 20, 26)).walk)
 
 
 @pytest.mark.parametrize(("n_axes", "kind"), [(1, torch.float32), (3, torch.float32), (2, torch.float16)])
 def test_exports_of_torch_along_one_to_three_axes_and_in_halves(tmp_path, n_axes, kind):
     model, x = Everything(n_axes).to(kind), torch.zeros(1, 3, *(20, 26, 12)[:n_axes], dtype=kind)
     export(model, x, tmp_path / "net.onnx", opset_version=17)
-    check_everything(model, x, read_onnx(tmp_path / "net.onnx").shape())
+    check_everything(model, x, read_onnx(tmp_path / "net.onnx").walk)
 
 
 def check_everything(model, x, stack):
@@ -230,11 +230,11 @@ def random_graph(rng):
     return nodes, constants, shape, tensors
 
 
-def make_model(nodes, constants, inputs, outputs):
+def make_model(nodes, constants, inputs, outputs, opset=19):
     made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()]
     wanted = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
     graph = helper.make_graph(nodes, "net", made, wanted, constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
 
 
 def evaluate(nodes, constants, feeds, outputs):
@@ -251,7 +251,7 @@ def test_random_graphs_have_the_shapes_of_the_reference_evaluator(tmp_path, seed
         pytest.skip("nothing that ONNX runs")
     model = make_model(nodes, constants, {"image": shape}, [nodes[-1].output[0]])
     onnx.save(model, str(tmp_path / "net.onnx"))
-    stack = read_onnx(tmp_path / "net.onnx").shape()
+    stack = read_onnx(tmp_path / "net.onnx").walk
     assert stack.partial == ""
     assert {row.layer.name: row.output for row in stack.rows} == {
         node.output[0]: tensors[node.output[0]]
@@ -277,7 +277,7 @@ def test_pools_with_auto_pad_follow_the_specifications_formula(tmp_path, op, aut
         save(tmp_path / "pool.onnx", [helper.make_node(op, ["image"], ["y"], **how)], [], (1, 2, size))
         window = dilation * (kernel - 1) + 1
         expected = math.ceil(size / stride) if auto != "VALID" else math.ceil((size - window + 1) / stride)
-        assert read_onnx(tmp_path / "pool.onnx").shape().output == (2, expected), (size, kernel, stride, dilation)
+        assert read_onnx(tmp_path / "pool.onnx").walk.output == (2, expected), (size, kernel, stride, dilation)
 
 
 def save(path, nodes, constants, shape=(1, 3, 16, 16)):
@@ -339,7 +339,7 @@ def test_a_weight_that_is_computed_from_constants_is_followed(tmp_path):
         *(whole("two", 2), whole("four", 4), whole("seven", 7), whole("none", 0, 0)),
     ]
     path = save(tmp_path / "net.onnx", nodes, constants)
-    stack = read_onnx(path).shape()
+    stack = read_onnx(path).walk
     (expected,) = ReferenceEvaluator(str(path)).run(None, {"image": np.zeros((1, 3, 16, 16), np.float32)})
     assert (stack.output, stack.partial) == (expected.shape[1:], "")
     assert stack.rows[0].parameters == 8 * 3 * 9
@@ -354,7 +354,7 @@ def test_a_gate_sees_the_whole_image(tmp_path):
         n("Mul", ["c", "e"], ["m"]),
         n("Conv", ["m", "v"], ["y"]),
     ]
-    stack = read_onnx(save(tmp_path / "net.onnx", nodes, [zeros("w", 4, 3, 3, 3), zeros("v", 4, 4, 1, 1)])).shape()
+    stack = read_onnx(save(tmp_path / "net.onnx", nodes, [zeros("w", 4, 3, 3, 3), zeros("v", 4, 4, 1, 1)])).walk
     assert [row.receptive_field for row in stack.rows] == [(3, 3), (18, 18), (18, 18), (18, 18), (18, 18)]
     assert [row.sources for row in stack.rows] == [(-1,), (0,), (1,), (0, 2), (3,)]
     assert stack.parameters == 4 * 3 * 9 + 4 * 4
@@ -394,4 +394,4 @@ def test_damaged_models_end_with_an_error_of_ours(tmp_path, seed):
                 part.pop(rng.randrange(len(part)))
         onnx.save(model, str(tmp_path / "bad.onnx"))
         with suppress(ConvcliError):
-            read_onnx(tmp_path / "bad.onnx").shape()
+            read_onnx(tmp_path / "bad.onnx")

@@ -12,7 +12,7 @@ import pytest
 from conftest import load_image, run_cli, save_image
 from PIL import Image
 
-from convcli.render.graphics import sixels
+from convcli.render.show import sixels
 
 terminal = pytest.importorskip("terminal", reason="terminals of POSIX")
 

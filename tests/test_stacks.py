@@ -12,9 +12,8 @@ from oracles import assert_close
 from torch.nn import functional as F  # noqa: N812
 
 from convcli.errors import GeometryError, KernelError, UsageError
-from convcli.layers.run import run_stack
+from convcli.layers.run import INITS, load_numbers, run_stack
 from convcli.layers.stack import KEYS, Stack, load_stack, parse_stack
-from convcli.layers.weights import INITS, load_numbers
 
 STACKS = REPOSITORY / "examples" / "stacks"
 
@@ -207,6 +206,7 @@ def test_layers_without_weights_equal_torch(rng):
         "relu:silu": F.silu(t),
         "relu:hardswish": F.hardswish(t),
         "relu:tanh": torch.tanh(t),
+        "relu:clip": torch.clamp(t, 0, 1),
         "relu:abs": torch.abs(t),
         "upsample:2x3": F.interpolate(t, scale_factor=(2, 3), mode="nearest"),
         "upsample:3,mode=bilinear": F.interpolate(t, scale_factor=3, mode="bilinear"),
@@ -307,6 +307,7 @@ def test_weights_from_a_checkpoint_beside_the_stack(tmp_path, kind, rng):
         ('{layer = "conv:4,k=3", init = {kind = "normal", gain = 1}}', "init normal has no 'gain'"),
         ('{layer = "batchnorm", constants = {mean = [1, 2]}}', "mean has 2 numbers for 3 channels"),
         ('{layer = "batchnorm", constants = {men = 1}}', "constants has no 'men'"),
+        ('{layer = "relu:clip", constants = {lo = 1}}', "constants has no 'lo'"),
         ('{layer = "batchnorm", constants = {var = -1}}', "variance is negative"),
     ],
 )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import HANG_S, run_cli, save_image
 
-from convcli.process import streams
+from convcli.process import system
 
 PROGRAM = f"{sys.executable} -m convcli"
 COMMANDS = {
@@ -89,8 +89,8 @@ def test_no_file_takes_the_number_of_a_closed_stream(place: Path) -> None:
     """C libraries write complaints to stream 2, whatever it is by then."""
     code = """
 import os, sys
-from convcli.process import streams
-streams.secure()
+from convcli.process import system
+system.secure()
 with open("file", "w") as file:
     print(file.fileno(), os.path.samefile("/dev/null", "/dev/fd/2"), file=file)
 """
@@ -152,15 +152,15 @@ def test_bytes_are_written_until_the_stream_breaks_and_then_dropped(monkeypatch:
     raw = Raw()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(raw), "ascii"))
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), "ascii"))
-    streams.secure()
+    system.secure()
     print("012345678901234 \N{SNOWMAN}")
     sys.stdout.flush()
     print("more")
-    streams.check_output()  # the reader has left: no error
+    system.check_output()  # the reader has left: no error
     assert raw.taken == b"0123456789"
     assert not sys.stdout.isatty()
     os.close(raw.reading)
-    output = streams.binary_output()
+    output = system.binary_output()
     output.write(b"picture")
     with pytest.raises(BrokenPipeError):
         output.flush()
@@ -171,7 +171,7 @@ def test_characters_that_an_encoding_lacks_are_escaped(monkeypatch: pytest.Monke
     taken = io.BytesIO()
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(taken, "ascii"))
-    streams.secure()
+    system.secure()
     print("caf\xe9 \udcff")
     sys.stdout.flush()
     assert taken.getvalue() == b"caf\\xe9 \\udcff\n"
@@ -182,7 +182,7 @@ def test_standard_input_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> 
     from convcli.errors import ImageError
 
     with pytest.raises(ImageError, match="closed"):
-        streams.read_input()
+        system.read_input()
     assert run_cli("apply", "-", "-k", "box").exit_code == 3  # empty
 
 

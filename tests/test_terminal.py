@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY, run_cli, save_image, wait_until
 
-from convcli.render.messages import folded
-from convcli.render.table import render_table
+from convcli.render.text import folded, render_table
 
 terminal = pytest.importorskip("terminal", reason="terminals of POSIX")
 Terminal, show = terminal.Terminal, terminal.show

@@ -10,7 +10,7 @@ from conftest import run_cli
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from convcli.cli import cluster
+from convcli.cli.job import JOB_FOLDER
 from convcli.images import zarr_store
 from convcli.pipeline.job_drive import drive
 from convcli.pipeline.jobs import Batch, plan_job, resume_job
@@ -117,7 +117,7 @@ def test_another_image_or_flag_is_not_resumed(tmp_path: Path, small_tiles: None)
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["a.png", "b.png", "-k", "box"], "takes one local image"),
+        (["a.png", "b.png", "-k", "box"], "takes one image"),
         (["a.png", "-k", "box", "--transposed"], "--transposed"),
         (["a.png", "-k", "box", "--nodata", "0"], "--nodata"),
         (["a.png", "-k", "box", "--region", "0,0,1,1"], "--region"),
@@ -142,6 +142,6 @@ def test_two_workers_fill_one_store(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run_cli(*words, tmp_path / "out.zarr", "--cluster", "local:2", "--shard", "2").ok()
     run_cli(*words, tmp_path / "local.npy").ok()
     np.testing.assert_array_equal(zarr.open(tmp_path / "out.zarr")["0"][:], np.load(tmp_path / "local.npy"))
-    status = run_cli("job", "status", tmp_path / f"{cluster.JOB_FOLDER}-out.zarr", "--json").json
+    status = run_cli("job", "status", tmp_path / f"{JOB_FOLDER}-out.zarr", "--json").json
     assert status["shards"] == status["done"] >= 3
     assert run_cli(*words, tmp_path / "out.zarr", "--cluster", "local:2").exit_code == 6

@@ -138,6 +138,12 @@ def test_an_ome_image_is_read_at_full_resolution(tmp_path):
     assert reading.read(tmp_path / "a.zarr").samples[..., 0].tolist() == [[8] * 8] * 8
 
 
+def test_rows_of_one_chunk_have_the_byte_order_of_this_machine(tmp_path):
+    save(tmp_path / "a.zarr", np.ones((2, 60, 40), np.uint16), chunks=(1, 16, 16))
+    with reading.open_planes(tmp_path / "a.zarr", window_bytes=0) as opened:
+        assert memoryview(opened.planes.rows(0, 10)).format == "H"
+
+
 def test_chunks_that_are_not_stored_are_said(tmp_path):
     array = zarr.create_array(tmp_path / "a.zarr", shape=(8, 8), chunks=(4, 4), dtype="uint8", fill_value=7)
     array[:4, :4] = 1

@@ -15,7 +15,8 @@ from convcli.banks.bank import COMBINATIONS, DEFAULT_MAX_TAPS, Array, KernelBank
 from convcli.banks.bank import max_taps as taps_limit
 from convcli.banks.library import find_alias, find_bank_files, is_known, normal_name, unknown_kernel
 from convcli.banks.raw import RawBank, parse_bank_toml
-from convcli.errors import KernelError, local_path, near_names
+from convcli.errors import KernelError, near_names
+from convcli.process.system import local_path
 
 if TYPE_CHECKING:
     from convcli.banks.spec import Atom, Node

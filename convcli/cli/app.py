@@ -14,7 +14,7 @@ from convcli.version import __version__
 
 _SHELLS = "bash, zsh, fish, powershell"
 
-#: Summary of each command. All but ``apply`` have a module of that name with ``register(app)``.
+#: Summary of each command.
 COMMANDS = {
     "apply": "Apply kernels to images: feature maps or pictures, and a report.",
     "shape": "Output shapes, parameters, MACs and receptive fields of layers.",
@@ -25,10 +25,12 @@ COMMANDS = {
     "job": "Cut a batch into shards that any scheduler can run.",
     "animate": "Draw the sliding window of a layer as SVG or GIF.",
 }
+#: Modules of the commands that have none of their own name. Each module has them in a Typer app, ``commands``.
+_HOMES = {"compare": "engines", "explain": "engines", "play": "pages", "animate": "pages"}
 
 
-def run_app(argv: Sequence[str], program: object) -> int:
-    """Run the command that ``argv`` names, in a :class:`~convcli.cli.main.Program`; return the exit code.
+def run_app(argv: Sequence[str], *, owns_process: bool) -> int:
+    """Run the command that ``argv`` names, which may fork if it owns the process; return the exit code.
 
     Raises
     ------
@@ -36,7 +38,7 @@ def run_app(argv: Sequence[str], program: object) -> int:
         Of the command, or a UsageError where its words do not fit it.
     """
     try:
-        code = build_app(argv)(argv, prog_name="convcli", obj=program, standalone_mode=False)
+        code = build_app(argv)(argv, prog_name="convcli", obj=owns_process, standalone_mode=False)
     except ConvcliError:
         raise
     except Exception as error:
@@ -70,7 +72,7 @@ def _usage_error(error: Exception, said: str, command: str) -> UsageError:
 def build_app(argv: Sequence[str]) -> typer.Typer:
     """Return the Typer app with the command that ``argv`` names; if it names none, with a summary of each.
 
-    The object of its context is a :class:`~convcli.cli.main.Program`, whose ``apply`` gets the call that it reads.
+    The object of its context says whether nothing else runs in the process.
     """
     # rich_markup_mode=None: Rich takes tens of milliseconds to load, for the help alone.
     app = typer.Typer(
@@ -81,49 +83,54 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
         add_completion=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
-
-    @app.callback()
-    def root(
-        version: Annotated[
-            bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
-        ] = False,
-        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of expected errors too.")] = False,
-        # Only for the help: convcli.cli.completion takes both, with or without the name of a shell.
-        install_completion: Annotated[
-            bool,
-            typer.Option(
-                "--install-completion",
-                metavar="[SHELL]",
-                help=f"For your shell, or the one named behind it: {_SHELLS}.",
-            ),
-        ] = False,
-        show_completion: Annotated[
-            bool, typer.Option("--show-completion", metavar="[SHELL]", help="Print the script instead.")
-        ] = False,
-    ) -> None:
-        """Convolve images with kernel banks, compute shapes without a model.
-
-        \b
-        Three commands to begin with:
-          convcli apply photo.jpg -k sobel             feature maps and a shape report
-          convcli shape 3x224x224 conv:64,k=7,s=2,p=3  output shape, parameters, MACs
-          convcli kernels list edge                    kernels that find edges
-
-        convcli COMMAND --help shows the flags and more examples.
-        """  # noqa: D301 - the mark that keeps the lines below apart
-
+    app.callback()(_root)
     asked = next((word for word in argv if not word.startswith("-")), None)
     for name, summary in COMMANDS.items():
         if name == asked == "apply":
-            from convcli.cli.help import SectionedCommand
-            from convcli.cli.options import with_options
+            from convcli.cli.flags import SectionedCommand, with_options
 
-            app.command(name, cls=SectionedCommand)(with_options(_apply))
+            app.command(name, cls=SectionedCommand)(with_options()(_apply))
         elif name == asked:
-            import_module(f"convcli.cli.{name}").register(app)
+            app.add_typer(import_module(f"convcli.cli.{_HOMES.get(name, name)}").commands)
         elif asked not in COMMANDS:
-            app.command(name, help=summary)(_nothing)
+            app.command(name, help=summary)(lambda: None)
     return app
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from convcli.engine import loops
+
+        typer.echo(f"convcli {__version__}, {loops()}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of expected errors too.")] = False,
+    # Only for the help: convcli.cli.completion takes both, with or without the name of a shell.
+    install_completion: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion", metavar="[SHELL]", help=f"For your shell, or the one named behind it: {_SHELLS}."
+        ),
+    ] = False,
+    show_completion: Annotated[
+        bool, typer.Option("--show-completion", metavar="[SHELL]", help="Print the script instead.")
+    ] = False,
+) -> None:
+    """Convolve images with kernel banks, compute shapes without a model.
+
+    \b
+    Three commands to begin with:
+      convcli apply photo.jpg -k sobel             feature maps and a shape report
+      convcli shape 3x224x224 conv:64,k=7,s=2,p=3  output shape, parameters, MACs
+      convcli kernels list edge                    kernels that find edges
+
+    convcli COMMAND --help shows the flags and more examples.
+    """  # noqa: D301 - the mark that keeps the lines below apart
 
 
 def _apply(
@@ -147,18 +154,7 @@ def _apply(
       convcli apply photos/ -r -k box --layout picture --out-dir soft
                                                        every picture of a folder
     """  # noqa: D301 - the mark that keeps the lines below apart
+    from convcli.cli.apply import run_apply
     from convcli.cli.options import make_call
 
-    context.obj.apply(make_call(inputs, flags))
-
-
-def _show_version(asked: bool) -> None:
-    if asked:
-        from convcli.engine import loops
-
-        typer.echo(f"convcli {__version__}, {loops()}")
-        raise typer.Exit
-
-
-def _nothing() -> None:
-    """Stand for a command that was not asked for, in the list of commands."""
+    run_apply(make_call(inputs, flags), owns_process=context.obj)

@@ -1,38 +1,29 @@
-"""``convcli apply``: find inputs, plan, run, say what happened."""
+"""``convcli apply``: find inputs, plan, run; the end of a single input. :mod:`convcli.cli.batch` has that of many."""
 
 from __future__ import annotations
 
-import gc
 import os
-import sys
-import time
-from collections import Counter
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
-from convcli.cli.single import finish_single, interrupted, run_single, say_each
-from convcli.errors import EXIT_PARTIAL, OutputError, UsageError, is_url
+from convcli.errors import OutputError, UsageError
 from convcli.images.folders import is_folder
-from convcli.pipeline.flags import refuse
+from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
-from convcli.pipeline.report import to_json
+from convcli.pipeline.names import Search
+from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
-from convcli.process import ending, streams
-from convcli.process.limits import raise_file_limit
-from convcli.render.messages import complain, say, tell
+from convcli.process import ending, system
+from convcli.process.system import is_url, raise_file_limit
+from convcli.render.text import say, tell, warn
 
 if TYPE_CHECKING:
     from convcli.pipeline.batch import BatchPlan
     from convcli.pipeline.batch_files import Outcome
     from convcli.pipeline.names import InputFile
-    from convcli.render.progress import Tally
-
-
-#: How long a thread keeps Python to itself while another waits, in seconds.
-SWITCH_S = 0.0002
 
 
 def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
@@ -54,37 +45,44 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     words, values, run = call
     _refuse_kernels(words)
     if run.cluster is not None:
-        from convcli.cli.cluster import apply_on_cluster
+        from convcli.cli.job import apply_on_cluster
 
         ending.in_order()
         apply_on_cluster(call)
         return
     request = parse_request(values)
     _refuse(request, words, run)
-    passed: Counter[str] = Counter()
-    sources, single = _find(request, words, run, passed)
+    search = Search(run.recursive, None if request.in_place else request.out_dir, request.out_url, run.allow_empty)
+    sources, single = _find(request, words, run, search)
     # Before workers are forked: they inherit the limit.
     raise_file_limit()
     from convcli.pipeline.batch import plan_batch, run_batch
 
-    batch = plan_batch(request, sources, resume=run.resume, dry_run=run.dry_run)._replace(not_read=passed)
+    batch = plan_batch(request, sources, resume=run.resume, dry_run=run.dry_run)._replace(not_read=search.passed)
     # A file of several frames may have become several inputs.
     single = single and batch.n_inputs == 1
     if run.show and not single:
         raise UsageError(f"--show draws the result of one input, not of {batch.n_inputs}", hint="name one file")
     _refuse_report(batch, request, run)
     if run.dry_run:
-        _print_plan(batch, request, run, single=single)
+        from convcli.cli.batch import print_plan
+
+        print_plan(batch, request, run, single=single)
         return
     # After the dry run, which has nothing to end in order.
     ending.in_order()
     options: dict[str, Any] = {"jobs": run.jobs, "fail_fast": run.fail_fast, "owns_process": owns_process}
-    if single:
-        outcome = run_single(batch, request, run, options)
-        _write_report(batch, [outcome.as_dict()], request, call)
-        finish_single(outcome, request, run)
-    else:
-        _finish_batch(batch, run_batch(batch, **options), request, call)
+    if not single:
+        from convcli.cli.batch import finish_batch
+
+        finish_batch(batch, run_batch(batch, **options), request, call)
+        return
+    outcome = _run_single(batch, request, run, options)
+    if run.report:
+        from convcli.cli.batch import write_reports
+
+        write_reports(batch, [outcome.as_dict()], request, call)
+    _finish_single(outcome, request, run)
 
 
 def _refuse_kernels(words: Sequence[str]) -> None:
@@ -102,7 +100,7 @@ def _refuse(request: ApplyRequest, words: Sequence[str], run: RunFlags) -> None:
     is_report = run.report is None or Path(run.report).suffix in (".json", ".md", ".csv", ".html")
     refuse([
         ("" in words, "an input name is empty", "a variable of the shell that is not set? name a file, or ."),
-        (request.to_stdout and streams.is_terminal() and not run.dry_run,
+        (request.to_stdout and system.is_terminal() and not run.dry_run,
          "-o - writes a picture, and standard output is a terminal", "-o FILE, or a pipe: -o - | display"),
         (request.to_stdout and run.json, "-o - and --json both want standard output", "--report FILE.json"),
         (loose, f"{' '.join(loose)} stands among the inputs",
@@ -142,26 +140,17 @@ def _is_layer(word: str) -> bool:
         return False
 
 
-def _find(
-    request: ApplyRequest, words: Sequence[str], run: RunFlags, passed: Counter[str]
-) -> tuple[list[InputFile], bool]:
-    """Return the inputs, and whether one file was named, by itself; count what a search passes over."""
+def _find(request: ApplyRequest, words: Sequence[str], run: RunFlags, search: Search) -> tuple[list[InputFile], bool]:
+    """Return the inputs, and whether one file was named, by itself; say what is not read."""
     listed = read_list(run.files_from, null=run.null, allow_empty=run.allow_empty) if run.files_from else []
-    own: list[Path] = []
-    where: dict[str, Any] = {
-        "out_dir": None if request.in_place else request.out_dir,
-        "out_url": request.out_url,
-        "skipped": own,
-        "passed": passed,
-    }
-    sources = find_inputs(words, recursive=run.recursive, listed=listed, allow_empty=run.allow_empty, **where)
+    sources, own = find_inputs(words, search, listed=listed), search.skipped
     if own and not run.quiet:
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
-        say_each([f"{outputs} not read again (first {own[0]}); another --out-dir reads them"], "note")
-    if passed and not run.quiet:
+        warn("note", f"{outputs} not read again (first {own[0]}); another --out-dir reads them")
+    if search.passed and not run.quiet:
         from convcli.pipeline.search import count_passed
 
-        say_each([f"not read: {count_passed(passed)}"], "note")
+        warn("note", f"not read: {count_passed(search.passed)}")
     if request.is_one_file and len(sources) > 1:
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
         raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
@@ -187,94 +176,65 @@ def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> No
         raise OutputError(f"--report {path} exists", hint="--overwrite replaces it")
 
 
-def _print_plan(batch: BatchPlan, request: ApplyRequest, run: RunFlags, *, single: bool) -> None:
-    from convcli.render.apply import plan_as_dict, render_plan
+def _run_single(batch: BatchPlan, request: ApplyRequest, run: RunFlags, options: dict[str, Any]) -> Outcome:
+    """Run the only input; its plan is told before it runs, and a bar is shown while it takes long."""
+    from convcli.pipeline.batch import run_batch
 
-    if run.report and os.path.lexists(run.report):
-        batch = batch._replace(existing=(*batch.existing, run.report))
-    failed = [outcome.error for outcome in batch.settled if outcome.error is not None]
-    if single and failed:
-        raise failed[0]
-    # JSON comes first and even for failures, so that a script that reads it learns of them.
-    if run.json:
-        say(to_json(plan_as_dict(batch)))
-    if not run.quiet and not run.json:
-        tell(render_plan(batch, overwrite=request.overwrite))
-    for error in failed:
-        complain(error)
-    if failed:
-        raise SystemExit(EXIT_PARTIAL)
+    if batch.plans and not run.quiet and not run.json and not request.to_stdout:
+        from convcli.pipeline.report import describe
+        from convcli.render.apply import shape_lines
 
-
-def _finish_batch(
-    batch: BatchPlan, outcomes: Generator[Outcome, None, None], request: ApplyRequest, call: ApplyCall
-) -> None:
-    """Print a line per input, then notes, warnings and a summary; exit 7 if an input failed."""
-    started, run = time.perf_counter(), call.run
-    tally, reports = _follow(batch, outcomes, run)
-    summary = {**tally.summary(batch.n_inputs, time.perf_counter() - started), "not_read": batch.not_read}
-    if run.report:
-        order = {plan.source.label: index for index, plan in enumerate(batch.plans)}
-        # Inputs end in any order; the report has the order of the command line, failures of planning first.
-        reports.sort(key=lambda one: order.get(one["input"]["path"], -1))
-        _write_report(batch, [*reports, summary], request, call)
-    if run.json:
-        say(to_json(summary))
-    for failed in tally.failed:
-        if failed.error is not None:
-            complain(failed.error)
-    if not run.quiet:
-        say_each(tally.notes(), "note")
-        say_each(tally.warnings(), "warning")
-        say(tally.line(batch.n_inputs, summary["seconds"]), err=run.json or request.to_stdout)
-    bugs = [failed.bug for failed in tally.failed if failed.bug]
-    if bugs:
-        say(f"{bugs[0]}convcli: this is a bug; please report it with the lines above", err=True)
-    if tally.exit_code:
-        raise SystemExit(tally.exit_code)
-
-
-def _follow(
-    batch: BatchPlan, outcomes: Generator[Outcome, None, None], run: RunFlags
-) -> tuple[Tally, list[dict[str, Any]]]:
-    """Run a batch to its end, with a line or a bar; return its tally and, for ``--report``, the reports."""
-    from convcli.render.progress import Progress, Tally
-
-    # Objects of start-up stay to the end: without freeze every collection would search them again.
-    gc.freeze()
-    gc.enable()  # start-up went without it
-    # Threads alternate between Python and a few hundred microseconds of NumPy or codecs: with Python's interval of
-    # 5 ms, each would wait far too long for its next turn.
-    sys.setswitchinterval(SWITCH_S)
-    tally = Tally()
-    reports = []
+        tell("\n".join(shape_lines(describe(batch.plans[0]))))
     try:
-        with closing(outcomes), Progress(batch.n_inputs, shown=not run.quiet) as progress:
-            for outcome in outcomes:
-                tally.add(outcome)
-                if run.json:
-                    say(to_json(outcome.as_dict()))
-                if run.report:
-                    reports.append(outcome.as_dict())
-                progress.advance(outcome)
-    except KeyboardInterrupt:  # caught here: Typer would exit without a word
-        raise interrupted(tally.n_done, batch.n_inputs, run) from None
-    return tally, reports
+        with _bar(batch, run) as watch, closing(run_batch(batch, watch=watch, **options)) as outcomes:
+            return next(outcomes)  # the record is unlocked before anything more is said
+    except KeyboardInterrupt:
+        from convcli.cli.batch import interrupted
+
+        raise interrupted(0, 1, run) from None
 
 
-def _write_report(batch: BatchPlan, reports: list[dict[str, Any]], request: ApplyRequest, call: ApplyCall) -> None:
-    path = call.run.report
-    if path is None:
+def _bar(batch: BatchPlan, run: RunFlags) -> AbstractContextManager[Callable[[float], None] | None]:
+    """Return the bar of a single input, which only people at a terminal see."""
+    if run.quiet or not batch.plans or system.columns(err=True) is None:
+        return nullcontext()
+    from convcli.render.progress import JobBar
+
+    plan = batch.plans[0]
+    n_samples = sum(len(one.maps) * one.size_hw[0] * one.size_hw[1] for one in plan.outputs)
+    return JobBar(plan.source.label.rpartition("/")[2], n_samples)
+
+
+def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> None:
+    """Print the report of the only input, or raise its error."""
+    if run.json:
+        say(to_json(outcome.as_dict()))
+    if outcome.error is not None:
+        outcome.error.is_told = run.json
+        raise outcome.error
+    if run.quiet:
+        pass
+    elif outcome.report is None:
+        say(f"{printable(outcome.source.label)}: left alone, {outcome.skipped}", err=True)
+    elif not run.json and not request.to_stdout:
+        from convcli.render.apply import render_result
+
+        tell(render_result(outcome.report))
+    elif not run.json:
+        warn("note", *outcome.report["notes"])
+    if outcome.report is None:
         return
-    from convcli.pipeline.command import command_line
-    from convcli.render.reports import report_text, write_report
+    if not run.quiet:
+        warn("warning", *outcome.report["warnings"])
+    if run.show:
+        _show(outcome.report)
 
-    line = command_line(call.words, {**call.flags, **call.run._asdict()})
-    text = report_text(reports, Path(path).suffix, plans=batch.plans, command=line)
-    if is_url(path):
-        from convcli.pipeline.places import open_objects, split_url
 
-        place, name = split_url(path)
-        open_objects(place).put(name, text.encode("utf-8", "surrogateescape"))
-    else:
-        write_report(text, Path(path), overwrite=request.overwrite)
+def _show(report: Mapping[str, Any]) -> None:
+    """Draw the pictures of a report, unless no terminal is there to draw on."""
+    if not system.is_terminal():
+        warn("note", "--show draws on a terminal, and standard output is none")
+        return
+    from convcli.render.show import show_outputs
+
+    show_outputs(report)

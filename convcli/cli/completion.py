@@ -1,21 +1,61 @@
 """Completion of commands, flags and their values in bash, zsh, fish and PowerShell.
 
-The script of a shell calls ``convcli`` with ``_CONVCLI_COMPLETE=SHELL`` and the words up to the cursor; a line of the
-answer is a word and, after a tab, what it means. Where there is no answer the shell completes names of files.
+The script of a shell, shown or put where the shell looks for it, calls ``convcli`` with ``_CONVCLI_COMPLETE=SHELL`` and
+the words up to the cursor; a line of the answer is a word and, after a tab, what it means. Where there is no answer the
+shell completes names of files.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from convcli.errors import ConvcliError
+from convcli.errors import ConvcliError, OutputError, UsageError, near_names
+from convcli.render.text import say
 
 #: Words that shells take as they are: others would have to be quoted in each shell's own way.
 _PLAIN = re.compile(r"[\w.,:=#+/@%-]+\Z")
+#: Set by the scripts, to the name of their shell.
+VARIABLE = "_CONVCLI_COMPLETE"
+SHELLS = ("bash", "zsh", "fish", "powershell")
 Pairs = Iterable[tuple[str, str]]
+
+
+def take_request(arguments: Sequence[str]) -> bool:
+    """Answer a script, or do what ``--install-completion [SHELL]`` or ``--show-completion [SHELL]`` asks.
+
+    Returns
+    -------
+    bool
+        Whether it was one of these.
+
+    Raises
+    ------
+    UsageError
+        The shell is unknown.
+    OutputError
+        A file of the shell cannot be written.
+    """
+    if VARIABLE in os.environ:
+        say(answer(os.environ[VARIABLE], arguments))
+        return True
+    for index, word in enumerate(arguments):
+        flag, equals, value = word.partition("=")
+        if flag in ("--install-completion", "--show-completion"):
+            follows = arguments[index + 1] if len(arguments) > index + 1 else ""
+            shell = _known_shell(value if equals else follows)
+            if flag == "--show-completion":
+                say(script_of(shell).rstrip("\n"))
+            else:
+                say(_install(shell))
+            return True
+        if not word.startswith("-"):  # what follows is for a command
+            break
+    return False
 
 
 def answer(shell: str, words: Sequence[str]) -> str:
@@ -122,20 +162,11 @@ def _values(parameter: Any, begun: str, *, command: str = "") -> Pairs:
     from convcli.pipeline.request import OPTIONS
 
     name = parameter.name
-    known: dict[str, Callable[[str], Pairs]] = {
-        "kernels": kernel_specs,
-        "kernel": kernel_specs,
-        "spec": kernel_specs,
-        "words": _layers if command == "shape" else _tags,
-        "layer": _layers,
-        "layers": _layers,
-        "stack": _stacks,
-        "tag": _tags,
-        "format_": _bank_formats,
-        "colormap": _colormaps,
-    }
-    if name in known:
-        return known[name](begun)
+    if name in ("kernels", "kernel", "spec"):
+        return kernel_specs(begun)
+    names = _names_for("layer" if (name, command) == ("words", "shape") else name)
+    if names:
+        return [(word, "") for word in names]
     row = next((row for row in OPTIONS if row.key == name), None)
     if row is not None and row.values:
         return [(word, "") for word in row.values]
@@ -187,36 +218,77 @@ def _kernels_of(head: str) -> Pairs:
         return []
 
 
-def _layers(begun: str) -> Pairs:
-    from convcli.layers.kinds import NAMES
+def _names_for(parameter: str) -> Iterable[str]:
+    """Return the names that a parameter takes one of; none where it takes no names."""
+    if parameter in ("layer", "layers"):
+        from convcli.layers.kinds import NAMES
 
-    del begun
-    return [(name, "") for name in NAMES]
+        return NAMES
+    if parameter == "stack":
+        from convcli.layers.text import shipped_stacks
 
+        return shipped_stacks()
+    if parameter in ("tag", "words"):
+        from convcli.banks.library import list_kernels
 
-def _stacks(begun: str) -> Pairs:
-    from convcli.layers.text import shipped_stacks
+        return sorted({tag for entry in list_kernels() for tag in entry.tags})
+    if parameter == "format_":
+        from convcli.banks.formats import WRITTEN
 
-    del begun
-    return [(name, "") for name in shipped_stacks()]
+        return WRITTEN
+    if parameter == "colormap":
+        from convcli.images.colormaps import COLORMAPS
 
-
-def _tags(begun: str) -> Pairs:
-    from convcli.banks.library import list_kernels
-
-    del begun
-    return [(tag, "") for tag in sorted({tag for entry in list_kernels() for tag in entry.tags})]
-
-
-def _bank_formats(begun: str) -> Pairs:
-    from convcli.banks.formats import WRITTEN
-
-    del begun
-    return [(name, "") for name in WRITTEN]
+        return COLORMAPS
+    return ()
 
 
-def _colormaps(begun: str) -> Pairs:
-    from convcli.images.colormaps import COLORMAPS
+def _known_shell(name: str) -> str:
+    """Return the shell of a name, or the one that is running."""
+    shell = name.lower() or ("powershell" if sys.platform == "win32" else Path(os.environ.get("SHELL", "")).name)
+    shell = "powershell" if shell == "pwsh" else shell
+    if shell not in SHELLS:
+        near = near_names(shell, SHELLS) or f"--install-completion {' | '.join(SHELLS)}"
+        raise UsageError(f"no completion for the shell {shell!r}" if shell else "which shell?", hint=near)
+    return shell
 
-    del begun
-    return [(name, "") for name in COLORMAPS]
+
+def script_of(shell: str) -> str:
+    """Return the script of a shell."""
+    return Path(__file__).with_name(f"completion.{shell}").read_text(encoding="utf-8")
+
+
+def _install(shell: str) -> str:
+    """Write the script of a shell to where it looks, and return what was done."""
+    home = Path.home()
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+    if shell == "fish":  # reads this folder by itself
+        target = config / "fish" / "completions" / "convcli.fish"
+        _write(target, script_of(shell))
+        return f"fish completion is in {target}; a new terminal has it"
+    data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "convcli"
+    target = data / f"completion.{'ps1' if shell == 'powershell' else shell}"
+    if shell == "bash":
+        start = home / ".bashrc"
+    elif shell == "zsh":
+        start = Path(os.environ.get("ZDOTDIR") or home) / ".zshrc"
+    else:
+        place = home / "Documents" / "PowerShell" if sys.platform == "win32" else config / "powershell"
+        start = place / "Microsoft.PowerShell_profile.ps1"
+    _write(target, script_of(shell))
+    # The file of the user's own gets one line, and only once: it is theirs.
+    line = f'. "{target}"'
+    old = start.read_text(encoding="utf-8") if start.is_file() else ""
+    if line not in old.splitlines():
+        _write(start, f"{old}{'' if old.endswith(chr(10)) or not old else chr(10)}{line}\n")
+    return f"{shell} completion is in {target}, and {start} loads it; a new terminal has it"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}", hint="--show-completion prints the script"
+        ) from None

@@ -8,20 +8,21 @@ from typing import Annotated
 import typer
 
 from convcli.banks.formats import SUFFIXES, WRITTEN
+from convcli.errors import KernelError, UsageError, near_names
+from convcli.pipeline.report import printable, to_json
+from convcli.process.system import is_terminal, takes_colours, write_output
+from convcli.render.text import say, tell, warn
+
+_Json = Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")]
+_MaxTaps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Raise the limit of taps.")]
+_Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A name, family:param=value, file or matrix.")]
+
+commands = typer.Typer(
+    name="kernels", no_args_is_help=True, rich_markup_mode=None, help="List, show, check and export kernels."
+)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group of commands to the program."""
-    group = typer.Typer(
-        name="kernels", no_args_is_help=True, rich_markup_mode=None, help="List, show, check and export kernels."
-    )
-    group.command(name="list")(list_)
-    group.command(name="show")(show)
-    group.command(name="check")(check)
-    group.command(name="export")(export)
-    app.add_typer(group)
-
-
+@commands.command("list")
 def list_(
     words: Annotated[
         list[str] | None, typer.Argument(metavar="WORD...", help="Only kernels with each of these words.")
@@ -33,7 +34,7 @@ def list_(
         str | None, typer.Option(metavar="TEXT", help="Only where name, use, source or tags contain it.")
     ] = None,
     source: Annotated[bool, typer.Option("--source", help="Paper, book or program too: wide lines.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")] = False,
+    json: _Json = False,
 ) -> None:
     """List the kernels that have names, and their use.
 
@@ -44,7 +45,6 @@ def list_(
       convcli kernels list gabor --json  parameters with defaults and bounds
     """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.banks.library import list_kernels
-    from convcli.errors import KernelError, near_names
 
     entries = list_kernels()
     known = {word for entry in entries for word in entry.tags}
@@ -57,36 +57,28 @@ def list_(
     wanted = [*(words or ()), *([] if grep is None else [grep])]
     entries = [entry for entry in entries if all(map(entry.has, wanted))]
     if json:
-        _print_json([entry.as_dict() for entry in entries])
+        say(to_json([entry.as_dict() for entry in entries], indent=2))
         return
     if not entries:
-        from convcli.pipeline.report import printable
-
         asked = " and ".join(repr(printable(each)) for each in (*(tag or ()), *wanted))
-        typer.echo(f"nothing matches {asked}", err=True)
+        say(f"nothing matches {asked}", err=True)
         return
     from convcli.render.kernels import render_list
-    from convcli.render.messages import tell
 
     tell(render_list(entries, source=source))
 
 
-def _print_json(data: object) -> None:
-    from convcli.pipeline.report import to_json
-
-    typer.echo(to_json(data, indent=2))
-
-
+@commands.command("show")
 def show(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A name, family:param=value, file or matrix.")],
+    spec: _Spec,
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw taps and responses into a picture.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every kernel of a large bank in full.")] = False,
     color: Annotated[
         bool | None, typer.Option("--color/--no-color", help="Coloured taps (default: on a terminal).")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
-    max_taps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Raise the limit of taps.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")] = False,
+    max_taps: _MaxTaps = None,
+    json: _Json = False,
 ) -> None:
     """Show taps, norms, rank, symmetry, cost and response.
 
@@ -103,7 +95,6 @@ def show(
     from convcli.banks.library import families_of, family_of_same_name
     from convcli.banks.load import load_bank
     from convcli.banks.stats import bank_stats
-    from convcli.errors import UsageError
 
     if png is not None and png.suffix.lower() != ".png":
         raise UsageError(f"--png {png} has not the suffix of a PNG", hint=f"--png {png.stem or 'kernel'}.png")
@@ -123,27 +114,19 @@ def show(
     if json:
         parameters = {family.name: [one.as_dict() for one in family.parameters] for family in named}
         facts = {**bank.as_dict(taps=True), "kernels": [one.as_dict() for one in stats]}
-        _print_json(facts | ({"parameters": parameters} if parameters else {}))
+        say(to_json(facts | ({"parameters": parameters} if parameters else {}), indent=2))
         return
-    from convcli.process.streams import takes_colours
-    from convcli.render.families import parameter_table
-    from convcli.render.kernels import MOST_IN_FULL, render_bank
+    from convcli.render.kernels import MOST_IN_FULL, parameter_table, print_bank, render_bank
 
     in_full = all_ or bank.n_kernels <= MOST_IN_FULL
     if in_full and (takes_colours() if color is None else color):
-        from convcli.render.kernels_colour import print_bank
-
         print_bank(bank, stats, forced=color is True)
     else:
-        from convcli.render.messages import tell
-
         tell(render_bank(bank, stats, in_full=in_full, first=_first_of(spec)))
     for one in named:
-        typer.echo(f"\n{parameter_table(one)}")
+        say(f"\n{parameter_table(one)}")
     if png is not None:
-        from convcli.pipeline.report import printable
-
-        typer.echo(f"written {printable(str(png))}")
+        say(f"written {printable(str(png))}")
 
 
 def _first_of(spec: str) -> str:
@@ -158,18 +141,17 @@ def _first_of(spec: str) -> str:
     return shlex.quote(f"{whole.strip()} select=0")
 
 
+@commands.command("check")
 def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Kernel files of any format.")],
-    json: Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")] = False,
+    json: _Json = False,
 ) -> None:
     """Check kernel files; list the entries of checkpoints.
 
     Errors name the line and field. Warnings name what is missing although the file loads.
     """
     from convcli.banks.check import check_file
-    from convcli.errors import KernelError
     from convcli.render.kernels import check_lines
-    from convcli.render.messages import tell, warn
 
     results: list[dict[str, object]] = []
     bad: list[KernelError] = []
@@ -185,7 +167,7 @@ def check(
         if not json:
             tell("\n".join(check_lines(result)))
     if json:
-        _print_json(results)
+        say(to_json(results, indent=2))
     for earlier in bad[:-1]:
         warn("error", str(earlier))
     if bad:
@@ -193,8 +175,9 @@ def check(
         raise bad[-1]
 
 
+@commands.command("export")
 def export(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A name, family:param=value, file or matrix.")],
+    spec: _Spec,
     format_: Annotated[
         str | None,
         typer.Option(
@@ -211,7 +194,7 @@ def export(
     convolve: Annotated[
         bool, typer.Option("--convolve", help="Turn the taps by 180°, for a program that convolves.")
     ] = False,
-    max_taps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Raise the limit of taps.")] = None,
+    max_taps: _MaxTaps = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Say where it is, and the notes, as JSON.")] = False,
 ) -> None:
@@ -221,9 +204,6 @@ def export(
     """
     from convcli.banks.formats import export_bank
     from convcli.banks.load import load_bank
-    from convcli.errors import UsageError
-    from convcli.pipeline.report import printable
-    from convcli.process.streams import is_terminal, write_output
 
     to_stdout = output is None or str(output) == "-"
     if to_stdout and json:
@@ -239,7 +219,7 @@ def export(
     # Notes go to standard error: standard output may be the exported file.
     notes = list(dict.fromkeys((*bank.notes, *exported.notes)))
     for note in [] if json else notes:
-        typer.echo(f"note: {printable(note)}", err=True)
+        say(f"note: {printable(note)}", err=True)
     if output is None or to_stdout:
         if is_terminal() and b"\0" in exported.data:
             raise UsageError(f"{format_} is binary and standard output is a terminal", hint="-o FILE, or a pipe")
@@ -249,4 +229,4 @@ def export(
 
     save_bytes(output, exported.data, overwrite=overwrite)
     if json:
-        _print_json({"path": str(output), "format": format_, "bytes": len(exported.data), "notes": notes})
+        say(to_json({"path": str(output), "format": format_, "bytes": len(exported.data), "notes": notes}, indent=2))

@@ -5,29 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
-from convcli.errors import ConvcliError
-from convcli.process import ending, streams
+from convcli.errors import ConvcliError, UsageError
+from convcli.process import ending, system
 from convcli.process.ending import EXIT_INTERRUPTED
-from convcli.process.system import check_address_space, shortage
-from convcli.render.messages import complain, failure_json, interrupted_json, say
+from convcli.process.system import shortage
+from convcli.render.text import complain, failure_json, interrupted_json, say
 
-if TYPE_CHECKING:
-    from convcli.cli.options import ApplyCall
-
-
-class Program(NamedTuple):
-    """The process that a command runs in."""
-
-    #: Whether nothing else runs in it, so that it may be forked.
-    owns_process: bool
-
-    def apply(self, call: ApplyCall) -> None:
-        """Run ``apply``."""
-        from convcli.cli.apply import run_apply
-
-        run_apply(call, owns_process=self.owns_process)
+#: Address space that Python, NumPy with its OpenBLAS, and Pillow take before any work: some 125 MiB on Linux.
+_LEAST_BYTES = 128 << 20
 
 
 def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> None:
@@ -71,7 +57,7 @@ def _finish(arguments: list[str], owns_process: bool, *, json: bool, debug: bool
     try:
         code = _run(arguments, owns_process)
         if code == 0:
-            streams.check_output()
+            system.check_output()
         return code
     except ConvcliError as error:
         if debug:
@@ -115,23 +101,38 @@ def _run(arguments: list[str], owns_process: bool) -> int:
     if owns_process and arguments[:1] in (["apply"], ["compare"], ["explain"], ["kernels"], ["play"], ["job"]):
         ending.watch()
         if arguments[:2] != ["kernels", "list"]:
-            check_address_space()
-    program = Program(owns_process)
+            _check_address_space()
     try:
         # A plain line does without Typer, whose start is a third of the time of a small picture.
         if arguments[:1] == ["apply"] and "_CONVCLI_COMPLETE" not in os.environ:
             from convcli.cli.options import read_plain
 
             if (call := read_plain(arguments[1:])) is not None:
-                program.apply(call)
+                from convcli.cli.apply import run_apply
+
+                run_apply(call, owns_process=owns_process)
                 return 0
         if "_CONVCLI_COMPLETE" in os.environ or any("-completion" in word for word in arguments):
-            from convcli.cli.shells import take_request
+            from convcli.cli.completion import take_request
 
             if take_request(arguments):
                 return 0
         from convcli.cli.app import run_app
 
-        return run_app(arguments, program)
+        return run_app(arguments, owns_process=owns_process)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+
+
+def _check_address_space() -> None:
+    """Refuse a limit within which NumPy does not load: OpenBLAS would end the process itself."""
+    try:
+        import resource
+    except ImportError:
+        return
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY and allowed < _LEAST_BYTES:
+        raise UsageError(
+            f"the address space is limited to {allowed >> 20} MiB, and NumPy and Pillow take some {_LEAST_BYTES >> 20}",
+            hint="ulimit -v 500000, or more for large images",
+        )

@@ -1,4 +1,4 @@
-"""Rows of :data:`convcli.pipeline.request.OPTIONS` as a command line: read plainly, or as parameters of Typer.
+"""Rows of :data:`convcli.pipeline.request.OPTIONS` as a command line that is read without Typer.
 
 Typer takes 30 ms to load and to read a line, a third of the time of ``apply`` for a small photograph. A line in which
 every word is an input, a whole flag or a flag's value is read here; Typer reads all others, and reports every mistake.
@@ -6,20 +6,12 @@ every word is an input, a whole flag or a flag's value is read here; Typer reads
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from convcli.pipeline.option import Option
 from convcli.pipeline.request import OPTIONS, RunFlags
 
-if TYPE_CHECKING:
-    from inspect import Parameter
-
-#: Fields of the flags that ``compare`` and ``explain`` share with ``apply``.
-CONVOLUTION = frozenset({
-    "kernels", "stride", "padding", "padding_mode", "dilation", "groups", "transposed", "output_padding", "mode",
-    "bias", "channels",
-})  # fmt: skip
 _BY_FLAG = {flag: row for row in OPTIONS for flag in (row.flag, row.short) if flag}
 
 
@@ -75,61 +67,33 @@ def read_plain(arguments: Sequence[str]) -> ApplyCall | None:
     return make_call(inputs, values)
 
 
+def command_line(words: Sequence[str | os.PathLike[str]], flags: Mapping[str, Any]) -> str:
+    """Return the command of names of inputs and of flags by field; ``None`` and ``False`` are flags not given.
+
+    Examples
+    --------
+    >>> command_line(["my cat.png"], {"kernels": ("sobel", "box"), "stride": "2", "bias": "-1", "quiet": True})
+    "convcli apply 'my cat.png' -k sobel -k box --stride 2 --bias=-1 -q"
+    """
+    import shlex
+
+    names = [os.fspath(word) for word in words]
+    parts: list[str] = []
+    for row in OPTIONS:
+        value, flag = flags.get(row.key), row.short or row.flag
+        if value is None or value is False:
+            continue
+        if row.kind is bool:
+            parts.append(flag)
+            continue
+        for text in map(str, value if row.kind is list and not isinstance(value, str) else [value]):
+            # A value that looks like a flag goes with its own, by the long name.
+            parts += [f"{row.flag}={text}"] if text.startswith("-") and text != "-" else [flag, text]
+    # Names that look like flags stand behind a mark that ends the flags.
+    tell = [*parts, "--", *names] if any(one.startswith("-") and one != "-" for one in names) else [*names, *parts]
+    return shlex.join(["convcli", "apply", *tell])
+
+
 def _is_number(value: str) -> bool:
     # isdigit() takes superscripts, which int() does not read; 18 digits fit 64 bits.
     return value.isascii() and value.isdigit() and len(value) < 19
-
-
-def with_options(command: Callable[..., None], keys: Container[str] | None = None) -> Callable[..., None]:
-    """Return ``command(..., **flags)`` with a signature that has a parameter per row instead of ``flags``.
-
-    Parameters
-    ----------
-    command : callable
-        Help lists its positional parameters before the rows, those by keyword after them.
-    keys : container of str, optional
-        Fields whose rows it takes; all if absent.
-    """
-    from functools import wraps
-    from inspect import Parameter, Signature, signature
-
-    @wraps(command)
-    def run(**values: object) -> None:
-        command(**values)
-
-    # The last parameter is **flags, in whose place the rows are put.
-    own = list(signature(command, eval_str=True).parameters.values())[:-1]
-    rows = [row for row in OPTIONS if keys is None or row.key in keys]
-    parameters = [
-        *(each for each in own if each.kind is not Parameter.KEYWORD_ONLY),
-        *(_parameter(row) for row in rows),
-        *(each for each in own if each.kind is Parameter.KEYWORD_ONLY),
-    ]
-    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in parameters}
-    return run
-
-
-def _parameter(row: Option) -> Parameter:
-    """Return the parameter from which Typer makes the option of a row."""
-    from inspect import Parameter
-
-    import typer
-
-    option = typer.Option(
-        *filter(None, (row.short, row.flag)),
-        help=row.meaning,
-        metavar=row.metavar or None,
-        rich_help_panel=row.section,
-        show_default=False,
-    )
-    kind: Any = {str: str | None, int: int | None, bool: bool, list: list[str] | None}[row.kind]
-    default = False if row.kind is bool else None
-    return Parameter(row.key, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
-
-
-def option(*names: str, help: str, metavar: str) -> Any:
-    """Return a Typer option without a default to show: the help text says it."""
-    import typer
-
-    return typer.Option(*names, help=help, metavar=metavar, show_default=False)

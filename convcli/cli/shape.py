@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convcli.errors import GeometryError, UsageError, local_path
+from convcli.errors import GeometryError, UsageError
 from convcli.layers.kinds import NAMES
-from convcli.render.messages import tell
+from convcli.process.system import local_path
+from convcli.render.text import tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,11 +35,10 @@ Examples:
 _SIZES = "N|HxW"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the program."""
-    app.command(name="shape", epilog=_EPILOG)(shape)
+commands = typer.Typer(rich_markup_mode=None)
 
 
+@commands.command("shape", epilog=_EPILOG)
 def shape(
     words: Annotated[
         list[str] | None,
@@ -179,7 +179,7 @@ def _list_weights(words: "Sequence[str]", has_more: bool, how: str) -> None:
     if len(words) > 1 or has_more:
         raise UsageError("a checkpoint is listed by itself", hint=f"convcli shape {words[0]}")
     from convcli.layers.checkpoint import list_weights
-    from convcli.render.shape_models import render_weights
+    from convcli.render.shape_details import render_weights
 
     (tell if how == "text" else typer.echo)(render_weights(list_weights(words[0]), how))
 
@@ -233,7 +233,7 @@ def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, chan
 
         if words:
             raise UsageError(f"--onnx brings its own layers, and {words[0]!r} is one more", hint="--input 3x224x224")
-        return read_onnx(onnx, input_shape).shape()
+        return read_onnx(onnx, input_shape).walk
     if input_shape is None:
         return _walk_stack_file(words)
     layers = _read_layers(words, len(input_shape) - 1)  # axes besides the channels
@@ -268,7 +268,7 @@ def _solve(
         raise UsageError("--target needs an input and a layer with '?'", hint="conv:64,k=7,s=2,p=?")
     if how in ("csv", "markdown"):
         raise UsageError(f"answers to '?' come as text or --json, not --{how}")
-    from convcli.render.shape_inverse import nearest_text, render_solutions, searched_text, solutions_as_dict
+    from convcli.render.shape_details import nearest_text, render_solutions, searched_text, solutions_as_dict
 
     input_shape = _read_input(input_text, channels_last)
     found = solve(words, input_shape, parse_sizes(target, "target", minimum=1), bound=bound)
@@ -278,11 +278,7 @@ def _solve(
             hint=f"nearest: {nearest_text(found)}" if found.nearest else None,
             **solutions_as_dict(found, input_shape),
         )
-    if how == "json":
-        from convcli.pipeline.report import to_json
-
-        return to_json(solutions_as_dict(found, input_shape))
-    return render_solutions(found, input_shape)
+    return render_solutions(found, input_shape, how)
 
 
 def _render(stack: "Walk", how: str, formula: bool) -> str:
@@ -293,7 +289,7 @@ def _render(stack: "Walk", how: str, formula: bool) -> str:
         raise UsageError("--formula is text", hint=f"without --{how}")
     text = render_shape(stack, how)
     if formula:
-        from convcli.render.shape_formula import render_formulas
+        from convcli.render.shape_details import render_formulas
 
         sums = render_formulas(stack)
         text += f"\n\n```\n{sums}\n```" if how == "markdown" else f"\n\n{sums}"  # Markdown would take * for emphasis

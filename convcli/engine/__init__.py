@@ -1,12 +1,15 @@
 """Convolution on NumPy arrays: plan, prepare, run; and torch's functions on top of that.
 
-Everything is loaded when it is first used: NumPy with the first of them, torch only when a plan runs on it.
+Everything but the compiled loops is loaded when it is first used: NumPy with the first of them, torch only when a plan
+runs on it.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from convcli.engine.native import loops
 
 if TYPE_CHECKING:
     from convcli.engine.borders import Border, border_index, parse_border
@@ -16,32 +19,10 @@ if TYPE_CHECKING:
     from convcli.engine.rearrange import channel_shuffle, fold, unfold
     from convcli.engine.runner import Runner, prepare
 
-__all__ = [
-    "ENGINES",
-    "Border",
-    "ConvPlan",
-    "Runner",
-    "avg_pool1d",
-    "avg_pool2d",
-    "avg_pool3d",
-    "border_index",
-    "channel_shuffle",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
-    "fold",
-    "loops",
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "parse_border",
-    "plan_conv",
-    "prepare",
-    "unfold",
-]
+__all__ = ["ENGINES", "Border", "ConvPlan", "Runner", "border_index", "loops", "parse_border", "plan_conv", "prepare"]
+__all__ += ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
+__all__ += ["avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool3d"]
+__all__ += ["channel_shuffle", "fold", "unfold"]
 
 _HOMES = {
     "borders": ("Border", "border_index", "parse_border"),
@@ -49,18 +30,11 @@ _HOMES = {
     "rearrange": ("channel_shuffle", "fold", "unfold"),
     "runner": ("Runner", "prepare"),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
-
-
-def loops() -> str:
-    """Return which loops run: compiled, for which instruction set, or NumPy and why."""
-    from convcli.engine import native
-
-    return native.describe()
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOME.get(name) or ("pooling" if "_pool" in name else "functional")
+    homes = (home for home, names in _HOMES.items() if name in names)
+    home = next(homes, "pooling" if "_pool" in name else "functional")
     return getattr(import_module(f"{__name__}.{home}"), name)

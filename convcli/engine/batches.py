@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convcli.engine.bands import AxisPhase, phase_weight
 from convcli.engine.borders import Border, map_positions
-from convcli.engine.plan import available_threads, plan_conv
+from convcli.engine.plan import plan_conv
+from convcli.engine.problem import AxisPhase, phase_weight
 from convcli.engine.runner import Runner, prepare
+from convcli.process.system import available_threads
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -37,20 +37,8 @@ def convolve_lazily(
 ) -> da.Array:
     """Return the maps (N, O, …) of a dask array (N, C, …), a tile for every chunk that the tile mostly reads.
 
-    Parameters
-    ----------
-    image : dask.array.Array of shape (N, C, …)
-    weight : ndarray of shape (O, C/groups, …)
-    axes, pads
-        Of the last axes, one each.
-    border : Border
-    convolve : callable
-        ``convolve(block, weight)`` without padding.
-
-    Raises
-    ------
-    GeometryError, UsageError
-        As for arrays, before anything is computed.
+    ``axes`` and ``pads`` are those of the last axes; ``convolve(block, weight)`` knows no padding. What can be wrong is
+    refused as for arrays, before anything is computed.
     """
     # One window of zeros meets every check of groups, bias and engine now, not within a task.
     convolve(np.zeros((1, image.shape[1], *(window_px(a.kernel, a.dilation) for a in axes))), weight)

@@ -6,19 +6,29 @@
 
 from __future__ import annotations
 
-import os
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from convcli.engine import native
 from convcli.engine.algorithms import ALL
-from convcli.engine.algorithms.base import REFERENCE_THREADS, Candidate, TooLittleMemory
-from convcli.engine.bands import Phase, as_correlation, phases_of
+from convcli.engine.algorithms.base import REFERENCE_THREADS, Candidate, Declined, TooLittleMemory
 from convcli.engine.borders import Border
-from convcli.engine.problem import Problem, check_conv, check_range, format_bytes, tap_facts, too_little
+from convcli.engine.problem import (
+    SAMPLE_LIMITS,
+    Job,
+    Phase,
+    Problem,
+    as_correlation,
+    axis_phases,
+    check_conv,
+    check_range,
+    tap_facts,
+)
 from convcli.errors import UsageError, near_names
 from convcli.geometry.arithmetic import Pair
+from convcli.process.system import available_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +39,8 @@ DEFAULT_MEMORY = 512 * 2**20
 BY_NAME = {algorithm.name: algorithm for algorithm in ALL}
 ENGINES = tuple(BY_NAME)
 NOT_PICKED = ("reference", "im2col", "torch")
+#: What a plan keeps of the offer taken.
+OFFERED = ("engine", "method", "sums", "block", "settings", "band_rows", "threads", "memory_bytes")
 
 
 class ConvPlan(NamedTuple):
@@ -40,6 +52,8 @@ class ConvPlan(NamedTuple):
         (C, H, W) and (O, oH, oW).
     kernel_hw, stride_hw, padding, dilation_hw, groups, border, transposed, dtype, input_dtype, device
         The job, as given to :func:`plan_conv`.
+    phases : tuple of pairs
+        The correlations that it consists of (:mod:`convcli.engine.problem`).
     engine, method, sums, block, settings, band_rows, threads, memory_bytes
         The offer taken: see :class:`convcli.engine.algorithms.base.Candidate`.
     reason : str
@@ -65,6 +79,7 @@ class ConvPlan(NamedTuple):
     groups: int
     border: Border
     transposed: bool
+    phases: tuple[Phase, ...]
     dtype: str
     input_dtype: str
     engine: str
@@ -83,12 +98,6 @@ class ConvPlan(NamedTuple):
     estimates: tuple[tuple[str, float], ...]
     excluded: tuple[tuple[str, str], ...]
 
-    def phases(self) -> tuple[Phase, ...]:
-        """Return the correlations this consists of (:mod:`convcli.engine.bands`)."""
-        return phases_of(
-            self.kernel_hw, self.padding, self.stride_hw, self.dilation_hw, self.output_shape[1:], self.transposed
-        )
-
     def as_dict(self) -> dict[str, object]:
         """Return the plan as plain data, in the words of the flags."""
         return {
@@ -97,7 +106,7 @@ class ConvPlan(NamedTuple):
             "reason": self.reason,
             "exact": self.exact,
             "sums": self.sums,
-            "loops": native.describe(),
+            "loops": native.loops(),
             "dtype": self.dtype,
             "device": self.device,
             "threads": self.threads,
@@ -181,24 +190,25 @@ def plan_conv(
         raise UsageError(f"threads {threads} is too few", hint="at least 1")
     if device != "cpu" and engine not in ("auto", "torch"):
         raise UsageError(f"--engine {engine} runs on the CPU only", hint=f"--engine torch, or no --device {device}")
-    kernel_hw = (weight.shape[2], weight.shape[3])
     if transposed:
         weight = as_correlation(weight, groups)  # from here on both kinds are correlations
     facts = tap_facts(weight, groups)
-    phases = phases_of(kernel_hw, padding, stride, dilation, output_shape[1:], transposed)
-    limit, bound = facts.sum_limit(input_dtype, border.value), facts.map_bound(input_dtype, border.value)
+    axes = zip(weight.shape[2:], padding, stride, dilation, output_shape[1:], strict=True)
+    phases = tuple(product(*(axis_phases(*axis, transposed=transposed) for axis in axes)))
+    bound = facts.magnitude * max(SAMPLE_LIMITS.get(input_dtype, 1), abs(border.value))
     check_range(abs(border.value), dtype, f"padding of {border.value:.4g}")
     meet = f"{input_dtype} samples" + (f" and padding of {border.value:.4g}" if border.value else "")
     total = f"taps whose magnitudes add up to {facts.magnitude:.4g}, on {meet}"
     check_range(bound, dtype, total, taps=facts.magnitude)
+    busiest = max(phases, key=lambda p: len(p[0].taps) * len(p[1].taps) * p[0].n_outputs * p[1].n_outputs)
     problem = Problem(
-        facts=facts,
         weight=weight,
+        n_groups=groups,
+        shared=facts.shared,
         input_shape=input_shape,
         output_shape=output_shape,
         phases=phases,
-        job=facts.largest_job(phases, dtype),
-        dtype=dtype,
+        job=Job.of(weight.shape[1], len(weight) // groups, busiest, dtype),
         input_dtype=input_dtype,
         threads=threads or available_threads(),
         memory=memory or DEFAULT_MEMORY,
@@ -206,64 +216,47 @@ def plan_conv(
         device=device,
         border_value=border.value,
     )
-    possible, excluded, short = _candidates(problem)
-    chosen, reason = _choose(possible, excluded, short, engine, device)
-    exact_below = {"float32": 2.0**24, "float64": 2.0**53}[chosen.sums]  # whole numbers have no gaps up to there
+    possible, declined = _candidates(problem)
+    chosen, reason = _choose(possible, declined, engine, device)
+    whole = input_dtype in SAMPLE_LIMITS and facts.integer and border.value == round(border.value)
+    # Whole numbers have no gaps up to there.
+    exact_below = {"float32": 2.0**24, "float64": 2.0**53}[chosen.sums]
     return ConvPlan(
         input_shape=input_shape,
         output_shape=output_shape,
-        kernel_hw=kernel_hw,
+        kernel_hw=(weight.shape[2], weight.shape[3]),
         stride_hw=stride,
         padding=padding,
         dilation_hw=dilation,
         groups=groups,
         border=border,
         transposed=transposed,
+        phases=phases,
         dtype=dtype,
         input_dtype=input_dtype,
-        engine=chosen.engine,
-        method=chosen.method,
         reason=reason,
-        exact=BY_NAME[chosen.engine].adds_products and limit is not None and limit < exact_below,
-        sums=chosen.sums,
-        block=chosen.block,
-        settings=chosen.settings,
-        band_rows=chosen.band_rows,
-        threads=chosen.threads,
-        memory_bytes=chosen.memory_bytes,
+        exact=BY_NAME[chosen.engine].adds_products and whole and bound < exact_below,
         device=device,
         bound=bound,
         shared=facts.shared,
         estimates=tuple((c.engine, c.nanoseconds / 1e6) for c in possible),
-        excluded=tuple(excluded.items()),
+        excluded=tuple((name, str(why)) for name, why in declined.items()),
+        **{name: getattr(chosen, name) for name in OFFERED},
     )
 
 
-def _candidates(problem: Problem) -> tuple[list[Candidate], dict[str, str], dict[str, int]]:
-    """Return the offers, cheapest first, and for each algorithm that declines the reason and the memory it needs."""
+def _candidates(problem: Problem) -> tuple[list[Candidate], dict[str, Declined]]:
+    """Return the offers, cheapest first, and why the other algorithms decline."""
     offers: list[Candidate] = []
-    refused: dict[str, str] = {}
-    short: dict[str, int] = {}
+    declined: dict[str, Declined] = {}
     for algorithm in ALL:
-        if problem.device != "cpu" and algorithm.name != "torch":
-            refused[algorithm.name] = "runs on the CPU only"
-            continue
         try:
-            answer = algorithm.offer(problem)
-        except TooLittleMemory as shortage:
-            short[algorithm.name] = shortage.n_bytes
-            answer = f"needs {format_bytes(shortage.n_bytes)} of memory"
-        if isinstance(answer, str):
-            refused[algorithm.name] = answer
-        else:
-            offers.append(answer)
-    return sorted(offers, key=lambda c: c.score), refused, short
-
-
-def available_threads() -> int:
-    """Return how many threads this process may run at once."""
-    # A container or taskset may leave fewer processors than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            if problem.device != "cpu" and algorithm.name != "torch":
+                raise Declined("runs on the CPU only")
+            offers.append(algorithm.offer(problem))
+        except Declined as refusal:
+            declined[algorithm.name] = refusal
+    return sorted(offers, key=lambda c: c.score), declined
 
 
 def _next_best(best: Candidate, other: Candidate | None = None) -> str:
@@ -277,7 +270,7 @@ def _next_best(best: Candidate, other: Candidate | None = None) -> str:
 
 
 def _choose(
-    possible: list[Candidate], excluded: dict[str, str], short: dict[str, int], engine: str, device: str
+    possible: list[Candidate], declined: dict[str, Declined], engine: str, device: str
 ) -> tuple[Candidate, str]:
     """Return the candidate to run and why; ``possible`` is sorted by cost."""
     if device != "cpu":
@@ -285,8 +278,9 @@ def _choose(
     if engine == "auto":
         pick = [c for c in possible if c.automatic]
         if not pick:
-            least = min(n for name, n in short.items() if name not in NOT_PICKED)
-            raise too_little("this convolution", least)
+            short = (why for name, why in declined.items() if name not in NOT_PICKED)
+            least = min((why for why in short if isinstance(why, TooLittleMemory)), key=lambda why: why.n_bytes)
+            raise least.refusal("this convolution")
         best = pick[0]
         return best, f"{best.method}: estimated {best.nanoseconds / 1e6:.3g} ms{_next_best(*pick[:2])}"
     if engine not in ENGINES:
@@ -295,6 +289,7 @@ def _choose(
     found = next((candidate for candidate in possible if candidate.engine == engine), None)
     if found is not None:
         return found, f"{'asked for' if device == 'cpu' else f'device {device}'}; {found.method}"
-    if engine in short:
-        raise too_little(f"engine {engine}", short[engine])
-    raise UsageError(f"engine {engine} does not take this job: {excluded[engine]}", hint="--engine auto")
+    why = declined[engine]
+    if isinstance(why, TooLittleMemory):
+        raise why.refusal(f"engine {engine}")
+    raise UsageError(f"engine {engine} does not take this job: {why}", hint="--engine auto")

@@ -1,12 +1,17 @@
-"""One convolution in integers: refused where it cannot be, the correlation of one group, and counts of its taps."""
+"""One convolution in integers: what is refused, its phases, the correlation of one group, and facts about its taps.
+
+A convolution is one phase. A transposed convolution with stride s writes every s-th output from every s-th tap: it is
+s correlations per axis, one per residue, of stride 1 over the same input; no zeros are inserted or multiplied. With
+dilation d only residues that gcd(s, d) divides have taps; the others keep only the bias.
+"""
 
 from __future__ import annotations
 
+from math import gcd, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convcli.engine.bands import Phase
 from convcli.engine.borders import Border
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry.arithmetic import Pair, check_groups, conv_output_px, conv_transpose_output_px, window_px
@@ -56,18 +61,12 @@ def check_conv(
         )
     if transposed and border != Border("constant"):
         raise UsageError("a transposed convolution has no border but zeros", hint="--padding-mode zeros")
-    sizes = [
-        output_px(
-            input_shape[1 + axis],
-            weight.shape[2 + axis],
-            stride=stride[axis],
-            dilation=dilation[axis],
-            pads=padding[axis],
-            extra=output_padding[axis] if transposed else None,
-        )
-        for axis in range(2)
-    ]
-    return (n_out, sizes[0], sizes[1])
+    axes = zip(input_shape[1:], weight.shape[2:], stride, dilation, padding, output_padding, strict=True)
+    height, width = (
+        output_px(size, kernel, stride=step, dilation=gap, pads=pads, extra=extra if transposed else None)
+        for size, kernel, step, gap, pads, extra in axes
+    )
+    return (n_out, height, width)
 
 
 def output_px(size: int, kernel: int, *, stride: int, dilation: int, pads: Pair, extra: int | None) -> int:
@@ -95,26 +94,68 @@ def check_range(bound: float, dtype: str, what: str, *, taps: float = 0.0) -> No
     raise UsageError(f"{what}: maps may reach {bound:.4g}, and {dtype} ends at {largest:.4g}", hint=hint)
 
 
-def too_little(what: str, n_bytes: int) -> UsageError:
-    """Return the refusal of a convolution that needs at least ``n_bytes`` of memory."""
-    words = format_bytes(n_bytes)
-    flag = words.replace(" bytes", "").replace(" KiB", "K").replace(" MiB", "M")  # as --memory reads it
-    return UsageError(f"{what} needs at least {words} of memory", hint=f"--memory {flag}")
+class AxisPhase(NamedTuple):
+    """One axis of a phase.
+
+    ``taps`` are indices of the kernel's taps in the order in which they meet the input, possibly none; ``before`` is
+    the position of the first input sample on the padded axis (negative: samples cut). The phase writes ``n_outputs``
+    outputs: ``first, first + step, …``.
+    """
+
+    taps: tuple[int, ...]
+    before: int
+    stride: int
+    dilation: int
+    first: int
+    step: int
+    n_outputs: int
 
 
-def format_bytes(n_bytes: int) -> str:
-    """Return a number of bytes in words, rounded up so that the printed amount is enough.
+Phase = tuple[AxisPhase, ...]
+
+
+def axis_phases(
+    kernel_px: int, pads: Pair, stride: int, dilation: int, output_px: int, *, transposed: bool
+) -> tuple[AxisPhase, ...]:
+    """Return the phases of one axis: one, or of a transposed convolution one per output residue that occurs.
+
+    Output y stands at Y = y + before of the uncut result, where ``Y = stride·i + dilation·r`` for input i and tap r.
 
     Examples
     --------
-    >>> format_bytes(900), format_bytes(2049), format_bytes(600 * 2**20)
-    ('900 bytes', '3 KiB', '600 MiB')
+    >>> phases = axis_phases(3, (1, 0), stride=2, dilation=1, output_px=4, transposed=True)
+    >>> [(p.taps, p.before, p.first, p.n_outputs) for p in phases]
+    [((1,), 0, 0, 2), ((2, 0), 0, 1, 2)]
     """
-    if n_bytes < 1024:
-        return f"{n_bytes} bytes"
-    if n_bytes < 100 * 2**20:
-        return f"{-(-n_bytes // 2**10)} KiB"
-    return f"{-(-n_bytes // 2**20)} MiB"
+    if not transposed:
+        return (AxisPhase(tuple(range(kernel_px)), pads[0], stride, dilation, 0, 1, output_px),)
+    apart = gcd(stride, dilation)
+    phases = []
+    for first in range(min(stride, output_px)):
+        at = first + pads[0]
+        taps = [r for r in range(kernel_px) if (at - dilation * r) % stride == 0]
+        # Larger taps meet earlier inputs: reverse them so that the window runs forward.
+        start = (at - dilation * taps[-1]) // stride if taps else 0
+        count = -(-(output_px - first) // stride)
+        phases.append(AxisPhase(tuple(taps[::-1]), -start, 1, dilation // apart, first, stride, count))
+    return tuple(phases)
+
+
+def phase_weight(weight: NDArray[Any], phase: Phase) -> NDArray[Any]:
+    """Return the taps of one phase; an axis without any gets a single zero."""
+    if any(not axis.taps for axis in phase):
+        return np.zeros((*weight.shape[:2], *[max(len(axis.taps), 1) for axis in phase]))
+    for position, axis in enumerate(phase, start=2):
+        if axis.taps != tuple(range(weight.shape[position])):  # a huge kernel is not copied for nothing
+            weight = np.take(weight, axis.taps, axis=position)
+    return weight
+
+
+def as_correlation(weight: NDArray[Any], groups: int) -> NDArray[Any]:
+    """Return transposed weights ``(I, O/g, …)`` in the order of ordinary ones, ``(O, I/g, …)``, not flipped."""
+    n_in, n_out, *kernel = weight.shape
+    split = weight.reshape(groups, n_in // groups, n_out, *kernel)
+    return split.swapaxes(1, 2).reshape(groups * n_out, n_in // groups, *kernel)
 
 
 class Job(NamedTuple):
@@ -127,6 +168,25 @@ class Job(NamedTuple):
     dilation_hw: Pair
     output_w: int
     dtype: str
+
+    @classmethod
+    def of(cls, n_in: int, n_out: int, phase: Phase, dtype: str) -> Job:
+        """Return the job of one group in ``phase``; steps that are never taken are 1, and cost nothing."""
+        rows, columns = phase
+        return cls(
+            n_in=n_in,
+            n_out=n_out,
+            kernel_hw=(max(len(rows.taps), 1), max(len(columns.taps), 1)),
+            stride_hw=(rows.stride if rows.n_outputs > 1 else 1, columns.stride if columns.n_outputs > 1 else 1),
+            dilation_hw=(rows.dilation if len(rows.taps) > 1 else 1, columns.dilation if len(columns.taps) > 1 else 1),
+            output_w=columns.n_outputs,
+            dtype=dtype,
+        )
+
+    @property
+    def window_hw(self) -> Pair:
+        """Rows and columns that a window covers."""
+        return window_px(self.kernel_hw[0], self.dilation_hw[0]), window_px(self.kernel_hw[1], self.dilation_hw[1])
 
     @property
     def columns(self) -> int:
@@ -147,62 +207,24 @@ class Job(NamedTuple):
         """Bytes of a sum."""
         return 8 if self.dtype == "float64" else 4
 
+    def band_bytes(self, columns: int, n_output: int) -> int:
+        """Return the bytes of a band of so many columns for ``n_output`` rows of output, in the type of the sums."""
+        return self.itemsize * self.n_in * self.rows(n_output) * columns
+
 
 class TapFacts(NamedTuple):
-    """Numbers about a weight ``(O, I/groups, kH, kW)`` with its groups.
+    """``shared``: every group has the same kernels, and one plane; ``integer``: all taps are whole numbers.
 
-    ``n_out`` and ``n_in`` are the maps and planes of a group; ``shared``: every group has the same kernels, and one
-    plane; ``integer``: all taps are whole numbers; ``magnitude``: the largest sum of magnitudes of one map.
+    ``magnitude`` is the largest sum of magnitudes of one map.
     """
 
-    n_out: int
-    n_in: int
-    kernel_hw: Pair
-    n_groups: int
     shared: bool
     integer: bool
     magnitude: float
 
-    def job(self, phase: Phase, dtype: str) -> Job:
-        """Return the job of one group in ``phase``; steps that are never taken are 1, and cost nothing."""
-        rows, columns = phase
-        return Job(
-            n_in=self.n_in,
-            n_out=self.n_out,
-            kernel_hw=(max(len(rows.taps), 1), max(len(columns.taps), 1)),
-            stride_hw=(rows.stride if rows.n_outputs > 1 else 1, columns.stride if columns.n_outputs > 1 else 1),
-            dilation_hw=(rows.dilation if len(rows.taps) > 1 else 1, columns.dilation if len(columns.taps) > 1 else 1),
-            output_w=columns.n_outputs,
-            dtype=dtype,
-        )
-
-    def largest_job(self, phases: tuple[Phase, ...], dtype: str) -> Job:
-        """Return the job of the phase with the most work."""
-        return self.job(
-            max(phases, key=lambda p: len(p[0].taps) * len(p[1].taps) * p[0].n_outputs * p[1].n_outputs), dtype
-        )
-
-    def map_bound(self, input_dtype: str, border_value: float) -> float:
-        """Return the largest magnitude a map can have; float samples count as at most 1.
-
-        Examples
-        --------
-        >>> tap_facts(np.full((1, 1, 3, 3), 2.0), 1).map_bound("uint8", 0.0)
-        4590.0
-        """
-        with np.errstate(over="ignore"):
-            return self.magnitude * max(SAMPLE_LIMITS.get(input_dtype, 1), abs(border_value))
-
-    def sum_limit(self, input_dtype: str, border_value: float) -> float | None:
-        """Return a bound on every partial sum's magnitude if taps, samples and border are whole numbers, else None."""
-        limit = SAMPLE_LIMITS.get(input_dtype)
-        if limit is None or not self.integer or border_value != round(border_value):
-            return None
-        return max(limit, abs(border_value)) * self.magnitude
-
 
 def tap_facts(weight: NDArray[Any], groups: int) -> TapFacts:
-    """Return the facts about ``weight`` that a plan needs.
+    """Return the facts about a weight ``(O, I/groups, kH, kW)`` that a plan needs.
 
     Examples
     --------
@@ -216,15 +238,7 @@ def tap_facts(weight: NDArray[Any], groups: int) -> TapFacts:
     # Kernels that all groups share are prepared once.
     shared = n_in == 1 and all(np.array_equal(kernels, by_group[0]) for kernels in by_group[1:])
     counts = [_count(kernel) for kernel in (by_group[0] if shared else weight)]
-    return TapFacts(
-        n_out=n_out // groups,
-        n_in=n_in,
-        kernel_hw=(kernel_h, kernel_w),
-        n_groups=groups,
-        shared=shared,
-        integer=all(integer for integer, _ in counts),
-        magnitude=max(magnitude for _, magnitude in counts),
-    )
+    return TapFacts(shared, all(integer for integer, _ in counts), max(magnitude for _, magnitude in counts))
 
 
 def _count(kernel: NDArray[Any]) -> tuple[bool, float]:
@@ -243,13 +257,13 @@ def _count(kernel: NDArray[Any]) -> tuple[bool, float]:
 class Problem(NamedTuple):
     """One convolution to be planned: integers, and the taps to be looked at."""
 
-    facts: TapFacts
     weight: NDArray[Any]
+    n_groups: int
+    shared: bool
     input_shape: tuple[int, int, int]
     output_shape: tuple[int, int, int]
     phases: tuple[Phase, ...]
     job: Job
-    dtype: str
     input_dtype: str
     threads: int
     memory: int
@@ -260,7 +274,7 @@ class Problem(NamedTuple):
     @property
     def n_matrices(self) -> int:
         """Sets of kernels that are prepared: one a phase where all groups share theirs."""
-        return len(self.phases) * (1 if self.facts.shared else self.facts.n_groups)
+        return len(self.phases) * (1 if self.shared else self.n_groups)
 
     @property
     def rows(self) -> int:
@@ -270,14 +284,14 @@ class Problem(NamedTuple):
     @property
     def group_rows(self) -> int:
         """Output rows of all phases and groups."""
-        return sum(phase[0].n_outputs for phase in self.phases) * self.facts.n_groups
+        return sum(phase[0].n_outputs for phase in self.phases) * self.n_groups
 
     @property
     def n_outputs(self) -> int:
         """Output samples in all."""
-        return self.output_shape[0] * self.output_shape[1] * self.output_shape[2]
+        return prod(self.output_shape)
 
     @property
     def n_inputs(self) -> int:
         """Input samples in all."""
-        return self.input_shape[0] * self.input_shape[1] * self.input_shape[2]
+        return prod(self.input_shape)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convcli.engine import native
-from convcli.engine.algorithms import Algorithm
-from convcli.engine.algorithms.base import BandAlgorithm
-from convcli.engine.algorithms.direct import Direct
-from convcli.engine.algorithms.reference import Reference
-from convcli.engine.bands import Scratch, ScratchPool, as_correlation, phase_weight, run_bands
+from convcli.engine.algorithms.base import Algorithm, Piece, RangeTooLarge, Scratch, ScratchPool
+from convcli.engine.algorithms.direct import Direct, exact_algorithm
 from convcli.engine.borders import READABLE, Array, Planes, Source
 from convcli.engine.plan import BY_NAME, ConvPlan
-from convcli.engine.problem import Job, check_range, tap_facts
-from convcli.engine.store import MOST_LANES, ToneCounts, counts_of, is_reliable
+from convcli.engine.problem import Job, as_correlation, check_range, phase_weight
+from convcli.engine.store import MOST_LANES, ToneCounts, counts_of
 from convcli.errors import GeometryError
 
 if TYPE_CHECKING:
@@ -57,15 +55,18 @@ class Runner:
         if self.bias is not None:
             largest = float(np.abs(self.bias).max())
             check_range(largest + plan.bound, plan.dtype, f"bias of {largest:.4g}")
-        self.phases = plan.phases()
-        facts = tap_facts(weight[:1], 1)._replace(n_out=len(weight) // plan.groups)
-        self._jobs = [facts.job(phase, plan.dtype) for phase in self.phases]
+        self.phases = plan.phases
+        n_out, n_in = len(weight) // plan.groups, weight.shape[1]
+        self._jobs = [Job.of(n_in, n_out, phase, plan.dtype) for phase in self.phases]
         self.algorithms = [self._load(index, phase_weight(weight, phase)) for index, phase in enumerate(self.phases)]
         self.folded = plan.shared and self.algorithms[0][0].folds
         self._pool = ScratchPool()
+        self._exact: dict[Algorithm, Algorithm] = {}
 
     def _load(self, index: int, weight: Array) -> list[Algorithm]:
         """Return one algorithm per group; groups with the same kernels share it."""
+        # Without compiled loops gemm stands in for direct.
+        engine = "gemm" if self.plan.engine == "direct" and native.core is None else self.plan.engine
         made: dict[bytes, list[tuple[Array, Algorithm]]] = {}
         found = []
         for kernels in weight.reshape(self.plan.groups, -1, *weight.shape[1:]):
@@ -73,7 +74,7 @@ class Runner:
             alike = made.setdefault(kernels.reshape(-1)[:: max(kernels.size // 1024, 1)].tobytes(), [])
             match = next((algorithm for others, algorithm in alike if np.array_equal(kernels, others)), None)
             if match is None:
-                match = _make(self.plan, self._jobs[index]).load(kernels)
+                match = BY_NAME[engine](self._jobs[index], *self.plan.settings).load(kernels)
                 alike.append((kernels, match))
             found.append(match)
         return found
@@ -95,30 +96,69 @@ class Runner:
         ndarray
             ``out``, or a new array of shape (O, bottom - top, oW) and the plan's dtype.
         """
+        return self._compute(planes, top, bottom, out, 1, self.plan.band_rows)
+
+    def run(self, planes: Planes, out: Array | None = None) -> Array:
+        """Compute every output row on ``plan.threads`` threads; parameters and result as in :meth:`rows`."""
+        plan, height = self.plan, self.plan.output_shape[1]
+        workers = 1 if plan.engine == "torch" else plan.threads  # torch brings its own
+        n_rows = plan.band_rows
+        if plan.engine == "direct":
+            # More pieces than threads, so that a slower thread gets fewer; a short job is not worth it.
+            pieces = workers * (4 if prod(plan.output_shape) > SHORT_SAMPLES else 1)
+            n_rows = min(n_rows, max(-(-height // pieces), 8))
+        return self._compute(planes, 0, height, out, workers, n_rows)
+
+    def _compute(self, planes: Planes, top: int, bottom: int, out: Array | None, workers: int, n_rows: int) -> Array:
+        """Compute output rows in bands of ``n_rows`` rows."""
         self._check(planes, top, bottom)
         if out is None:
             out = np.empty((self.plan.output_shape[0], bottom - top, self.plan.output_shape[2]), self.plan.dtype)
         self._check_out(out, bottom - top)
+        bands = list(self._bands(planes, out, top, bottom, n_rows))
+        if workers > 1 and len(bands) > 1:
+            from convcli.engine.bands import run_bands
+
+            run_bands(self._do, bands, self._pool, workers)
+            return out
         with self._pool.borrow() as scratch:
-            for work in self._works(planes, out, top):
-                for band in work.bands(top, bottom, self.plan.band_rows):
-                    work(band, scratch)
+            for band in bands:
+                self._do(band, scratch)
         return out
 
-    def run(self, planes: Planes, out: Array | None = None) -> Array:
-        """Compute every output row on ``plan.threads`` threads; parameters and result as in :meth:`rows`."""
-        n_out, height, width = self.plan.output_shape
-        self._check(planes, 0, height)
-        target = np.empty((n_out, height, width), self.plan.dtype) if out is None else out
-        self._check_out(target, height)
-        works = self._works(planes, target, 0)
-        workers = 1 if self.plan.engine == "torch" else self.plan.threads  # torch brings its own
-        # More pieces than threads, so that a slower thread gets fewer; a short job is not worth it.
-        pieces = workers * (4 if target.size > SHORT_SAMPLES else 1)
-        rows = min(self.plan.band_rows, max(-(-height // pieces), 8)) if self.plan.engine == "direct" else None
-        bands = [(work, band) for work in works for band in work.bands(0, height, rows or self.plan.band_rows)]
-        run_bands(bands, self._pool, workers)
-        return target
+    def _bands(
+        self, planes: Planes, out: Array, top: int, bottom: int, n_rows: int
+    ) -> Iterator[tuple[Algorithm, Piece]]:
+        """Yield bands of ``n_rows`` rows of a phase, for output rows ``top`` to ``bottom``."""
+        for (rows, columns), algorithms in zip(self.phases, self.algorithms, strict=True):
+            source = Source(planes, rows.before, columns.before, self.plan.border)
+            groups = algorithms[:1] if self.folded else algorithms
+            n_in, n_out = planes.shape[0] // len(groups), len(out) // len(groups)
+            # A phase has only every step-th output row: round up to its first row within the range.
+            start = max(-(-(top - rows.first) // rows.step), 0)
+            stop = min(-(-(bottom - rows.first) // rows.step), rows.n_outputs)
+            for group, algorithm in enumerate(groups):
+                channels, maps = (slice(group * n, (group + 1) * n) for n in (n_in, n_out))
+                bias = None if self.bias is None else self.bias[maps]
+                for first in range(start, stop, n_rows):
+                    begin = rows.first + first * rows.step - top
+                    end = begin + (min(first + n_rows, stop) - first - 1) * rows.step + 1
+                    target = out[maps, begin : end : rows.step, columns.first :: columns.step]
+                    yield algorithm, Piece(source, channels, first, target, bias)
+
+    def _do(self, band: tuple[Algorithm, Piece], scratch: Scratch) -> None:
+        """Do one band.
+
+        The plan refused integers whose sums could overflow; of very large float samples infinity is the right sum.
+        """
+        algorithm, piece = band
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            try:
+                algorithm.run(piece, scratch)
+            except RangeTooLarge:
+                if algorithm not in self._exact:
+                    self._exact[algorithm] = exact_algorithm(algorithm.job).load(algorithm.weight)
+                self._exact[algorithm].run(piece, scratch)
 
     def makes_bytes(self, dtype: np.dtype[Any]) -> bool:
         """Whether :meth:`picture` can make single maps: compiled, from integers."""
@@ -150,20 +190,10 @@ class Runner:
     ) -> ToneCounts | None:
         """Compute output rows, combine two maps into their magnitude, and store them as bytes, in one pass.
 
-        Parameters
-        ----------
-        planes, top, bottom
-            As in :meth:`rows`, of a type that :meth:`makes_pictures` takes.
-        out : ndarray of shape (bottom - top, oW, lanes), uint8, contiguous rows
-        tones : sequence of (gain, offset, absolute)
-            One a lane: ``gain * v + offset`` is stored, or the same of ``|v|``.
-        map_index : int, optional
-            One map alone; by default all of them.
-
-        Returns
-        -------
-        ToneCounts or None
-            None, and ``out`` undefined, where planes lie apart or float32 is too coarse for values far off the scale.
+        ``planes`` are of a type that :meth:`makes_pictures` takes; ``out`` (bottom - top, oW, lanes) is uint8, with
+        contiguous rows. ``tones`` has (gain, offset, absolute) for each lane: ``gain * v + offset`` is stored, or the
+        same of ``|v|``. All maps are made, or ``map_index`` alone. The result is None, and ``out`` undefined, where
+        planes lie apart or float32 is too coarse for values far off the scale.
         """
         self._check(planes, top, bottom)
         (rows, columns), job = self.phases[0], self._jobs[0]
@@ -177,10 +207,7 @@ class Runner:
         kernels = slice(None) if map_index is None else slice(kernel, kernel + 1)
         bias = None if self.bias is None else self.bias[group * job.n_out :][: job.n_out]
         found = algorithm.picture(source, channels, top, out, bias, tones, kernels)
-        if found is None:
-            return None
-        counts = counts_of(found, (bottom - top) * job.output_w)
-        return counts if is_reliable(counts, tones) else None
+        return None if found is None else counts_of(found, (bottom - top) * job.output_w, tones)
 
     def _check(self, planes: Planes, top: int, bottom: int) -> None:
         if tuple(planes.shape) != self.plan.input_shape:
@@ -199,73 +226,6 @@ class Runner:
         if not out.flags.writeable:
             raise GeometryError("out is read-only", hint="pass an array that may be written")
 
-    def _works(self, planes: Planes, out: Array, top: int) -> list[Work]:
-        return [Work(self, index, planes, out, top) for index in range(len(self.phases))]
-
 
 #: Plan, prepare, run: the verb for making a runner.
 prepare = Runner
-
-
-def _make(plan: ConvPlan, job: Job) -> Algorithm:
-    """Return the algorithm of ``plan`` for one phase; without compiled loops ``gemm`` stands in for ``direct``."""
-    lacks_loops = plan.engine == "direct" and native.core is None
-    made = BY_NAME["gemm" if lacks_loops else plan.engine](job, *plan.settings)
-    if isinstance(made, BandAlgorithm):
-        made.make_exact = _exact_algorithm
-    return made
-
-
-def _exact_algorithm(job: Job) -> Algorithm:
-    """Return an algorithm whose outputs depend on nothing outside their windows, with sums in float64."""
-    return Reference(job) if native.core is None else Direct(job._replace(dtype="float64"))
-
-
-class Band(NamedTuple):
-    """Rows of a phase, ``first`` to ``last``, of one group."""
-
-    group: int
-    first: int
-    last: int
-
-
-class Work:
-    """The bands of one phase of one image, written to ``out``, whose first row is output row ``top``."""
-
-    def __init__(self, runner: Runner, index: int, planes: Planes, out: Array, top: int) -> None:
-        algorithms = runner.algorithms[index]
-        self.algorithms = algorithms[:1] if runner.folded else algorithms
-        self.phase, self.out, self.top = runner.phases[index], out, top
-        self.bias = None if runner.bias is None else runner.bias.reshape(len(self.algorithms), -1)
-        self.source = Source(planes, self.phase[0].before, self.phase[1].before, runner.plan.border)
-
-    def bands(self, top: int, bottom: int, n_rows: int) -> Iterator[Band]:
-        """Yield bands of ``n_rows`` rows of the phase, for output rows ``top`` to ``bottom``."""
-        axis = self.phase[0]
-        # A phase has only every step-th output row: round up to its first row within the range.
-        start = max(-(-(top - axis.first) // axis.step), 0)
-        stop = min(-(-(bottom - axis.first) // axis.step), axis.n_outputs)
-        for group in range(len(self.algorithms)):
-            for first in range(start, stop, n_rows):
-                yield Band(group, first, min(first + n_rows, stop))
-
-    def __call__(self, band: Band, scratch: Scratch) -> None:
-        """Do one band.
-
-        The plan refused integers whose sums could overflow; of very large float samples infinity is the right sum.
-        """
-        n_groups = len(self.algorithms)
-        per_group = self.source.planes.shape[0] // n_groups
-        channels = slice(band.group * per_group, (band.group + 1) * per_group)
-        bias = None if self.bias is None else self.bias[band.group]
-        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            self.algorithms[band.group].run(self.source, channels, band.first, self._target(band), scratch, bias)
-
-    def _target(self, band: Band) -> Array:
-        """Return where one band goes, (n_out, rows, W)."""
-        rows, columns = self.phase
-        per_group = self.out.shape[0] // len(self.algorithms)
-        begin = rows.first + band.first * rows.step - self.top
-        end = begin + (band.last - band.first - 1) * rows.step + 1
-        maps = self.out[band.group * per_group : (band.group + 1) * per_group]
-        return maps[:, begin : end : rows.step, columns.first :: columns.step]

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from convcli.errors import ConvcliError, ImageError, OutputError
 from convcli.images import formats
-from convcli.process.streams import unwritable
-from convcli.process.system import is_missing, not_loading, shortage
+from convcli.process.system import is_missing, not_loading, shortage, unwritable
 
 #: Errors that Pillow and its plugins raise for damaged files, found by feeding them thousands.
 _DECODER_ERRORS = (
@@ -42,6 +41,9 @@ _OTHER_ERRORS = ("DecompressionBombError", "TiffFileError", "LZMAError")
 
 def explain(error: Exception, where: str) -> ConvcliError | None:
     """Return the expected failure for an error of a decoder; None for any other error."""
+    if type(error).__module__.startswith("obstore"):
+        reason = str(error).strip().partition("\n")[0]
+        return ImageError(f"cannot be read ({reason})", hint="check the network and the credentials")
     if not isinstance(error, _DECODER_ERRORS) and type(error).__name__ not in _OTHER_ERRORS:
         return None
     text = " ".join(str(error).split()) or type(error).__name__

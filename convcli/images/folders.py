@@ -7,7 +7,7 @@ import errno
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from convcli.images.files import FileState, TargetFile
 
@@ -20,6 +20,41 @@ def store_header(path: Path) -> Path:
     return next((path / name for name in STORE_HEADERS if (path / name).is_file()), path)
 
 
+def is_zarr_url(name: str) -> bool:
+    """Return whether a name is the URL of a Zarr store, or of an array in one: a part of it ends in ``.zarr``.
+
+    Examples
+    --------
+    >>> is_zarr_url("s3://b/big.zarr"), is_zarr_url("s3://b/a.ome.zarr/0/"), is_zarr_url("s3://b/photos")
+    (True, True, False)
+    """
+    return "://" in name and any(part.lower().endswith(".zarr") for part in name.split("/"))
+
+
+class RemoteZarr(NamedTuple):
+    """A Zarr store that is no folder here: its name, its header, and its objects as ``obstore`` has them."""
+
+    url: str
+    header: bytes
+    objects: Any
+
+
+class HeaderFile(io.BytesIO):
+    """The header of a remote store, opened as the one of a folder is."""
+
+    def __init__(self, place: RemoteZarr) -> None:
+        super().__init__(place.header)
+        self.place = place
+
+
+def zarr_of(file: object) -> Path | RemoteZarr | None:
+    """Return the Zarr store of which an open file is the header, if it is one."""
+    if isinstance(file, HeaderFile):
+        return file.place
+    name = str(getattr(file, "name", ""))  # may be a number
+    return Path(name).parent if os.path.basename(name) in STORE_HEADERS else None  # noqa: PTH119
+
+
 def is_folder(path: str | os.PathLike[str]) -> bool:
     """Whether this is a folder of images: one that is no Zarr store."""
     # os.path, not Path: a name too long or in a locked folder is False there, and no exception.
@@ -28,8 +63,10 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
     return store_header(Path(path)) == Path(path)
 
 
-def digest_of(path: Path) -> str:
+def digest_of(path: Path | RemoteZarr) -> str:
     """Return a digest of a file's bytes, or of the names and bytes of all files of a store (BLAKE2b, 128 bits).
+
+    Of a remote store it is the header's: the array may be larger than the network carries in a day.
 
     Raises
     ------
@@ -39,6 +76,9 @@ def digest_of(path: Path) -> str:
     import hashlib
 
     whole = hashlib.blake2b(digest_size=16)
+    if isinstance(path, RemoteZarr):
+        whole.update(path.header)
+        return whole.hexdigest()
     is_store = path.is_dir()
     for file in sorted(each for each in path.rglob("*") if each.is_file()) if is_store else [path]:
         if is_store:

@@ -157,7 +157,9 @@ def able(what: str, value: object) -> tuple[str, ...]:
     (('png', 'tiff', 'jp2', 'ppm'), ('png', 'tiff', 'webp', 'avif', 'gif'))
     """
     fields = ((row, getattr(row, what)) for row in FORMATS if row.planes)
-    return tuple(row.name for row, field in fields if field is value or (isinstance(field, tuple) and value in field))
+    return tuple(
+        row.name for row, field in fields if field is value or (isinstance(field, tuple | frozenset) and value in field)
+    )
 
 
 def sniff(head: bytes) -> Format | None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from convcli.errors import ConvcliError, ImageError
-from convcli.images.folders import store_header
+from convcli.images.folders import HeaderFile, RemoteZarr, store_header
 
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | RemoteZarr
 
 
 @contextmanager
@@ -50,6 +50,8 @@ def opened(source: Source) -> Iterator[BinaryIO]:
 
 def name_of(source: Source) -> str:
     """Return the name for messages; bytes have none."""
+    if isinstance(source, RemoteZarr):
+        return source.url
     return "" if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source)
 
 
@@ -57,6 +59,8 @@ def open_file(source: Source) -> BinaryIO:
     """Open a file, or the header of a Zarr store; refuse pipes and devices, which would be waited for."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return io.BytesIO(source)
+    if isinstance(source, RemoteZarr):
+        return HeaderFile(source)
     path = Path(source)
     try:
         kind = path.stat().st_mode

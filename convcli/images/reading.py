@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from convcli.errors import ImageError
 from convcli.images import formats
 from convcli.images.bits import has_chunk
-from convcli.images.folders import STORE_HEADERS
+from convcli.images.folders import RemoteZarr, zarr_of
 from convcli.images.info import (
     Image,
     ImageInfo,
@@ -145,7 +143,8 @@ def open_planes(
     source, frame, orientation, **limits
         As for :func:`read`. Windows take no memory, so only an explicit ``max_pixels`` limits them.
     window_bytes : int
-        Images of more bytes than this are left in their file: binary PGM, PPM, PFM; TIFF in strips or tiles.
+        Images of more bytes than this are left in their file: binary PGM, PPM, PFM; TIFF in strips or tiles. Remote
+        Zarr stores always are.
 
     Yields
     ------
@@ -158,7 +157,8 @@ def open_planes(
     with file:
         with translating(where):
             decoder = open_decoder(file, frame, orientation, asked)
-            window = decoder.window() if decoder_bytes(decoder.info) > window_bytes else None
+            stays = isinstance(source, RemoteZarr) or decoder_bytes(decoder.info) > window_bytes
+            window = decoder.window() if stays else None
             if window is not None:
                 from convcli.images.windows import NamedRows
 
@@ -199,10 +199,10 @@ def _decoder_of(
     file: BinaryIO, row: formats.Format | None, frame: int, orientation: str, max_planes: int | None
 ) -> Decoder:
     name = row.name if row is not None else ""
-    if os.path.basename(str(getattr(file, "name", ""))) in STORE_HEADERS:  # noqa: PTH119 - may be a number
+    if (store := zarr_of(file)) is not None:
         from convcli.images.zarr_store import ZarrDecoder
 
-        return ZarrDecoder(Path(file.name).parent, frame, max_planes)
+        return ZarrDecoder(store, frame, max_planes)
     if name in ("ppm", "pfm"):
         from convcli.images.netpbm import NetpbmDecoder
 

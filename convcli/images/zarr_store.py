@@ -6,6 +6,7 @@ OME-Zarr's ``axes`` or xarray's ``_ARRAY_DIMENSIONS``; without names, three axes
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ import numpy as np
 
 from convcli.errors import ImageError, OutputError
 from convcli.images.files import opened_target
-from convcli.images.folders import TargetFolder
+from convcli.images.folders import RemoteZarr, TargetFolder
 from convcli.images.info import ImageInfo, check_count
 from convcli.images.windows import SegmentRows
 from convcli.images.write import PictureWriter, Target
@@ -35,7 +36,7 @@ _READABLE = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "
 
 
 class ZarrDecoder:
-    """An array of planes, rows and columns in a folder; its frames are all other axes.
+    """An array of planes, rows and columns in a folder or a remote store; its frames are all other axes.
 
     Raises
     ------
@@ -43,11 +44,8 @@ class ZarrDecoder:
         zarr is not installed, the folder has no array or several, or its axes are no picture's.
     """
 
-    def __init__(self, path: Path, frame: int, max_planes: int | None) -> None:
-        zarr = need_zarr(ImageError)
-        node = zarr.open(path, mode="r")
-        names = None if isinstance(node, zarr.Array) else _multiscale_axes(node.attrs)
-        self._array = node if isinstance(node, zarr.Array) else _array_of(node)
+    def __init__(self, place: Path | RemoteZarr, frame: int, max_planes: int | None) -> None:
+        self._array, names = _open(place)
         self._axes, notes = _axes(self._array, names)
         lengths = dict(zip(self._axes, self._array.shape, strict=True))
         self._frames = tuple(lengths[axis] for axis in self._axes if axis in _FRAMES)
@@ -56,8 +54,9 @@ class ZarrDecoder:
         self._dtype = _DTYPES.get(self._array.dtype.str[1:], self._array.dtype.name)
         if self._dtype not in _READABLE:
             raise ImageError(f"holds {self._array.dtype}", hint=f"one of {', '.join(_READABLE)}")
-        n_absent = self._array.nchunks - self._array.nchunks_initialized
-        if n_absent and self._array.shards is None:
+        # To count the chunks of a remote store would list millions of objects.
+        is_counted = self._array.shards is None and not isinstance(place, RemoteZarr)
+        if is_counted and (n_absent := self._array.nchunks - self._array.nchunks_initialized):
             value = self._array.fill_value
             notes.append(f"{n_absent:,} of {self._array.nchunks:,} chunks are not stored and read as {value}")
         self._size_hw = lengths["y"], lengths["x"]
@@ -124,7 +123,17 @@ class ZarrPlanes:
         left = [axis for axis in self._axes if axis not in _FRAMES]
         if _PLANES not in left:
             block, left = block[None], [_PLANES, *left]
-        return block.transpose([left.index(axis) for axis in "cyx"]).astype(self.dtype, copy=False)
+        block = block.transpose([left.index(axis) for axis in "cyx"]).astype(self.dtype, copy=False)
+        # Zarr says "little-endian" where NumPy says "native": equal for NumPy, but other buffers for the compiled core.
+        return block.view(self.dtype)
+
+
+def _open(place: Path | RemoteZarr) -> tuple[Any, tuple[str, ...] | None]:
+    """Return the array of a store, and the names of its axes if its group has them."""
+    zarr = need_zarr(ImageError)
+    root = zarr.storage.ObjectStore(place.objects, read_only=True) if isinstance(place, RemoteZarr) else place
+    node = zarr.open(root, mode="r")
+    return (node, None) if isinstance(node, zarr.Array) else (_array_of(node), _multiscale_axes(node.attrs))
 
 
 def _multiscale_axes(attributes: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -168,13 +177,10 @@ class ZarrBlock:
 
     Parameters
     ----------
-    target : TargetFolder
-    names : tuple of str
-        Of the maps.
+    target, names, stamp, dtype
+        The folder, and what its header says of the maps.
     shape : tuple of int
         Of the array: axes before rows and columns, whose product is the number of maps, then these.
-    stamp : str
-    dtype : dtype
     """
 
     def __init__(
@@ -226,6 +232,18 @@ def put_tile(array: Any, maps: NDArray[Any], top: int, left: int) -> None:
     height, width = maps.shape[1:]
     block = maps.reshape(*array.shape[:-2], height, width)
     array[(..., slice(top, top + height), slice(left, left + width))] = block
+
+
+def encode_tile(header: bytes, maps: NDArray[Any], top: int, left: int) -> dict[str, bytes]:
+    """Return the objects that hold a window of every map in the array of a header, by name: whole shards of it.
+
+    Samples that all have the fill value need no object.
+    """
+    zarr = need_zarr(OutputError)
+    stored: dict[str, Any] = {}
+    memory = zarr.storage.StorePath(zarr.storage.MemoryStore(stored))
+    put_tile(zarr.Array.from_dict(memory, json.loads(header)), maps, top, left)
+    return {name: data.to_bytes() for name, data in stored.items()}
 
 
 class ZarrWriter(PictureWriter):

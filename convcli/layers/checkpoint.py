@@ -34,28 +34,24 @@ class WeightEntry(NamedTuple):
             return self.shape
         # A depthwise kernel of Keras is (…, C, M): map c*M + m sees channel c alone, as in a torch weight (C*M, 1, …).
         *kernel, first, second = self.shape
-        return (first * second, 1, *kernel) if self.is_channelwise else (second, first, *kernel)
-
-    @property
-    def is_channelwise(self) -> bool:
-        """Whether the entry's name says that it is depthwise."""
-        return is_channelwise(self.name)
+        return (first * second, 1, *kernel) if is_channelwise(self.name) else (second, first, *kernel)
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether every map is taken to see one channel only."""
-        shape = self.torch_shape
-        return self.is_channelwise if self.layout else shape[1] == 1 and shape[0] > 1 and not self.is_transposed
+        """Whether every map is taken to see one channel only; the names of entries with a layout say it."""
+        if self.layout:
+            return is_channelwise(self.name)
+        return self.shape[1] == 1 and self.shape[0] > 1 and not self.is_transposed
 
     @property
     def module(self) -> str:
         """Constructor of the torch module that holds this weight."""
-        if self.layout and self.is_channelwise:
-            return self._module(self.shape[-2], self.torch_shape[0], groups=self.shape[-2])
         first, second = self.torch_shape[:2]
-        if self.is_transposed:
+        if self.is_transposed and not self.is_depthwise:
             return self._module(first, second, is_transposed=True)
-        return self._module(first if self.is_depthwise else second, first, groups=first if self.is_depthwise else 1)
+        channels = self.shape[-2] if self.layout else first
+        groups = channels if self.is_depthwise else 1
+        return self._module(groups * second, first, groups=groups)
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -63,11 +59,10 @@ class WeightEntry(NamedTuple):
         first, second = self.torch_shape[:2]
         if self.layout:
             return ()
-        plain = (self._module(1, first),) if self.is_depthwise else ()
+        if self.is_depthwise:
+            return (self._module(1, first),)
         # A square weight with a bias of that length fits both directions; nothing stored tells them apart.
-        if first == second and not self.is_depthwise:
-            return (*plain, self._module(first, second, is_transposed=not self.is_transposed))
-        return plain
+        return (self._module(first, second, is_transposed=not self.is_transposed),) if first == second else ()
 
     def _module(self, n_in: int, n_out: int, *, groups: int = 1, is_transposed: bool = False) -> str:
         kernel = self.torch_shape[2:]
@@ -113,12 +108,8 @@ def list_weights(path: Path | str) -> Weights:
         raise KernelError(f"no file {str(path)!r}")
     archive = open_archive(path)
     shapes = archive.shapes
-    entries = [
-        _entry(name, archive)
-        for name, shape in shapes.items()
-        # Two axes are a linear layer; an empty axis would make layers that no command accepts.
-        if 3 <= len(shape) <= 5 and all(shape)
-    ]
+    # Two axes are a linear layer; an empty axis would make layers that no command accepts.
+    entries = [_entry(name, archive) for name, shape in shapes.items() if 3 <= len(shape) <= 5 and all(shape)]
     if not entries:
         raise KernelError(f"{str(path)!r} has {len(shapes)} tensors, none of them a convolution's weight")
     return Weights(str(path), tuple(entries), len(shapes) - len(entries))
@@ -126,13 +117,11 @@ def list_weights(path: Path | str) -> Weights:
 
 def _entry(name: str, archive: Archive) -> WeightEntry:
     """Return one weight with what its name and its bias say."""
-    shapes = archive.shapes
-    shape, bias_name = shapes[name], bias_of(name, shapes)
-    bias = shapes[bias_name] if bias_name else ()
+    shape, dtype, bias_name = archive.shapes[name], archive.dtypes.get(name, ""), bias_of(name, archive.shapes)
+    bias = archive.shapes[bias_name] if bias_name else ()
     order = layout_of(name, shape, bias)
     if order.endswith(("io", "oi")):
-        return WeightEntry(name, shape, archive.dtypes.get(name, ""), bool(bias), order.endswith("oi"), order)
+        return WeightEntry(name, shape, dtype, bool(bias), order.endswith("oi"), order)
     # A transposed weight is (in, out, …): its bias matches the second axis. This misses transposed layers with groups.
     is_transposed = bool(bias) and bias[0] == shape[1] != shape[0]
-    has_bias = bool(bias) and bias[0] in shape[:2]
-    return WeightEntry(name, shape, archive.dtypes.get(name, ""), has_bias, is_transposed)
+    return WeightEntry(name, shape, dtype, bool(bias) and bias[0] in shape[:2], is_transposed)

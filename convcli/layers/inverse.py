@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from math import prod
 from typing import NamedTuple
 
@@ -25,7 +27,6 @@ BOUND = 11
 MOST = 20_000
 MOST_TRIED = 100_000
 MOST_LISTED = 1_000
-
 
 #: A number for one axis; padding whose sides differ is a pair.
 Value = int | tuple[int, int]
@@ -50,8 +51,8 @@ class Solutions(NamedTuple):
     """Answers to a layer with ``?``: assignments by parameter, smallest first, and the ranges searched.
 
     Values are one number per axis; they differ between axes only where no single number fits all, and are pairs
-    (before, after) only where no equal padding fits. ``n_answers``
-    includes answers beyond :data:`MOST_LISTED`. ``nearest`` are the closest single numbers and their outputs.
+    (before, after) only where no equal padding fits. ``n_answers`` includes answers beyond :data:`MOST_LISTED`.
+    ``nearest`` are the closest single numbers and their outputs.
     """
 
     text: str
@@ -64,18 +65,15 @@ class Solutions(NamedTuple):
 
     def filled(self, answer: Answer) -> str:
         """Return the layer's text with an answer put in."""
-        text = self.text
-        for name in self.unknown:
-            values = answer[name]
-            number = value_text(values)
-            word, _, rest = text.partition(":")
-            parts = rest.split(",")
-            for i, part in enumerate(parts):
-                key = part.partition("=")[0].strip()
-                if part.strip().endswith("?") and (key == "?" or SHORT.get(key, key) == name):
-                    parts[i] = part.replace("?", number)
-            text = f"{word}:{','.join(parts)}"
-        return text
+        word, _, rest = self.text.partition(":")
+        parts = rest.split(",")
+        for i, part in enumerate(parts):
+            key = part.partition("=")[0].strip()
+            # A bare value comes first, and so does its name among those unknown.
+            name = self.unknown[0] if key == "?" else SHORT.get(key, key)
+            if part.strip().endswith("?") and name in answer:
+                parts[i] = part.replace("?", value_text(answer[name]))
+        return f"{word}:{','.join(parts)}"
 
 
 def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int = BOUND) -> Solutions:
@@ -136,23 +134,20 @@ def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int
         raise UsageError(message, hint="a smaller --bound, or fewer unknowns")
     per_axis = [_outcomes(layers_with, ranges, axis, shape[1 + axis], after) for axis in range(n_axes)]
     fitting = [[key for key, size in each.items() if size == want] for each, want in zip(per_axis, sizes, strict=True)]
-    keys = [(key,) * n_axes for key in fitting[0] if all(key in others for others in map(set, fitting[1:]))]
-    n_answers, nearest = len(keys), None
     # An even window with stride 1 keeps its size only with an odd sum of padding, which needs two sides.
     if not all(fitting) and "padding" in unknown:
         uneven: dict[str, Sequence[Value]] = {**ranges, "padding": [(less, less + 1) for less in ranges["padding"]]}
         odd = [_outcomes(layers_with, uneven, axis, shape[1 + axis], after) for axis in range(n_axes)]
         for axis, want in enumerate(sizes):
             fitting[axis] = fitting[axis] or [key for key, size in odd[axis].items() if size == want]
-        keys = [(key,) * n_axes for key in fitting[0] if all(key in others for others in map(set, fitting[1:]))]
-        n_answers = len(keys)
-    if not keys:
-        keys = list(itertools.islice(itertools.product(*fitting), MOST_LISTED))
-        n_answers, nearest = prod(map(len, fitting)), _nearest(per_axis, unknown, sizes)
+    keys = [(key,) * n_axes for key in fitting[0] if all(key in others for others in map(set, fitting[1:]))]
+    n_answers = len(keys) or prod(map(len, fitting))
+    nearest = () if keys else _nearest(per_axis, unknown, sizes)
+    keys = keys or list(itertools.islice(itertools.product(*fitting), MOST_LISTED))
     answers = tuple(_by_name(unknown, each) for each in keys[:MOST_LISTED])
     # Both ends are tried values, so that a report can say "0 to 12".
     searched = {name: (numbers.start, numbers.stop - 1) for name, numbers in ranges.items()}
-    return Solutions(text, sizes, unknown, searched, answers, nearest or (), n_answers)
+    return Solutions(text, sizes, unknown, searched, answers, nearest, n_answers)
 
 
 def _least(name: str) -> int:
@@ -194,17 +189,16 @@ def _ranges(layer: Layer, unknown: Sequence[str], longest: int, bound: int) -> d
     # A larger kernel, stride or gap than the padded axis leaves one window or none: nothing new follows.
     window = max(d * (k - 1) + 1 for k, d in zip(layer.kernel_size, layer.dilation, strict=True))
     pads = 0 if isinstance(layer.padding, str) else max(sum(pair) for pair in layer.padding)
-    stride = max(layer.stride)
     end = {
         "kernel_size": longest + pads,
         "stride": longest + pads,
-        "padding": (longest + 1) * stride + window,
         "dilation": longest + pads,
+        "padding": (longest + 1) * max(layer.stride) + window,
         # torch refuses an output padding that is not below max(stride, dilation).
         "output_padding": max(*layer.stride, *layer.dilation) - 1 if len(unknown) == 1 else bound,
     }
-    several = len(unknown) > 1
-    return {name: range(_least(name), min(end[name], bound if several else MOST) + 1) for name in unknown}
+    most = bound if len(unknown) > 1 else MOST
+    return {name: range(_least(name), min(end[name], most) + 1) for name in unknown}
 
 
 def _outcomes(
@@ -212,24 +206,23 @@ def _outcomes(
     ranges: Mapping[str, Sequence[Value]],
     axis: int,
     size: int,
-    after: list[Layer],
+    after: Sequence[Layer],
 ) -> dict[tuple[Value, ...], int]:
     """Return the final length along one axis for every assignment that is valid."""
     found: dict[tuple[Value, ...], int] = {}
     # Many assignments give one length: the layers after are followed once for each length.
-    ends: dict[int | None, int | None] = {None: None}
+    follow = cache(partial(_follow, after, axis))
     for numbers in itertools.product(*ranges.values()):
-        length = _follow(layers_with(dict(zip(ranges, numbers, strict=True))), axis, size)
-        if length not in ends and length is not None:
-            ends[length] = _follow(after, axis, length)
-        end = ends[length]
+        end = follow(_follow(layers_with(dict(zip(ranges, numbers, strict=True))), axis, size))
         if end is not None:
             found[numbers] = end
     return found
 
 
-def _follow(layers: Sequence[Layer], axis: int, size: int) -> int | None:
+def _follow(layers: Sequence[Layer], axis: int, size: int | None) -> int | None:
     """Return the length along one axis after all layers, or None if one does not fit."""
+    if size is None:
+        return None
     try:
         for layer in layers:
             size = _along(layer, axis).sizes((size,))[1][0]
@@ -240,8 +233,6 @@ def _follow(layers: Sequence[Layer], axis: int, size: int) -> int | None:
 
 def _along(layer: Layer, axis: int) -> Layer:
     """Return the layer along one axis, as a layer of one axis."""
-    from dataclasses import replace
-
     fields = ("kernel_size", "stride", "dilation", "output_padding", "scale_factor")
     one = {name: getattr(layer, name)[axis : axis + 1] for name in fields}
     # The word same depends on the size, so it stays a word and is resolved for this axis.

@@ -13,8 +13,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from convcli.errors import GeometryError, UsageError, near_names
+from convcli.geometry.arithmetic import Padding, Pair, parse_count
 from convcli.geometry.receptive import Step
-from convcli.geometry.sizes import Padding, Pair, parse_count, parse_number, parse_switch, read_padding, read_sizes
+from convcli.geometry.sizes import parse_number, parse_switch, read_padding, read_sizes
 
 if TYPE_CHECKING:
     from convcli.geometry.receptive import Number
@@ -109,7 +110,7 @@ class Word:
 
     @classmethod
     def make(cls, values: Values, n_axes: int = 2, label: str = "", at: Positions = NOWHERE) -> tuple[Layer, ...]:
-        """Return the layers that ``values`` describe; see :func:`convcli.layers.text.make_layer`."""
+        """Return the layers that ``values`` describe; see :func:`convcli.layers.text.layers_from_values`."""
         raise NotImplementedError
 
 
@@ -147,8 +148,9 @@ class Layer(Word):
     members: int = 2
     weights: tuple[tuple[str, object], ...] = ()
 
-    #: Values of ``mode``, the default first; whether it takes several inputs.
+    #: Values of ``mode``, the default first; names in the table ``constants``; whether it takes several inputs.
     modes: ClassVar[tuple[str, ...]] = ()
+    constants: ClassVar[tuple[str, ...]] = ()
     joins: ClassVar[bool] = False
 
     @classmethod
@@ -199,6 +201,10 @@ class Layer(Word):
             if not isinstance(value, Mapping):
                 hint = f"{name} = {{ … }} in a stack file"
                 raise UsageError(f"{name} {value!r} is not a table", hint=hint, position=at)
+            for key in value if name == "constants" else ():
+                if key not in cls.constants:
+                    hint = near_names(key, cls.constants) or f"known: {', '.join(cls.constants)}"
+                    raise UsageError(f"constants has no {key!r}", hint=hint, position=at)
             # Layers are hashable values: tables of a TOML file must become tuples.
             return tuple(sorted((key, tuple(item) if isinstance(item, list) else item) for key, item in value.items()))
         word = str(value).strip()
@@ -215,10 +221,9 @@ class Layer(Word):
         """Raise if the layer asks for another number of input channels."""
         if self.in_channels not in (0, channels):
             message = f"takes {self.in_channels} input channels and gets {channels}"
-            from_weight = (
-                f"its weight reads {self.in_channels} channels: --channels, or the layer before, must give them"
-            )
-            hint = from_weight if dict(self.weights).get("weight") else f"in_channels={channels}"
+            hint = f"in_channels={channels}"
+            if dict(self.weights).get("weight"):
+                hint = f"its weight reads {self.in_channels} channels: --channels, or the layer before, must give them"
             raise GeometryError(message, hint=hint, in_channels=channels)
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
@@ -234,7 +239,7 @@ class Layer(Word):
         return Step()
 
     def load(self, row: Row, sources: Any) -> Numbers:
-        """Return the numbers that it needs to run, from a :class:`convcli.layers.weights.NumberSources`."""
+        """Return the numbers that it needs to run, from a :class:`convcli.layers.run.NumberSources`."""
         return Numbers()
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from convcli.errors import ConvcliError, KernelError, UsageError
-from convcli.geometry import receptive
-from convcli.geometry.receptive import Step
+from convcli.geometry.receptive import Node, Step
 from convcli.layers.layer import Layer, Row, Shape
 from convcli.layers.onnx_graph import Tensors, Visit, input_shape_of
-from convcli.layers.onnx_kinds import read_kind, read_step
-from convcli.layers.onnx_windows import WINDOWS, bias_of, read_window
-from convcli.layers.walk import Walk, peak_bytes, with_fields
+from convcli.layers.onnx_layers import WINDOWS, bias_of, read_kind, read_step, read_window
+from convcli.layers.walk import Walk, add_fields, peak_bytes
 from convcli.process.system import import_optional
 
 #: Operators with numbers of their own: each float constant of more than one number that they read is counted.
@@ -41,21 +39,11 @@ class Operator(Layer):
 
 
 class Graph(NamedTuple):
-    """The rows of a model, its input's shape, notes, and why the walk is partial, if it is.
+    """A model's rows and totals, its own nodes, and the row that makes each of their inputs (-1: the model's own)."""
 
-    ``nodes`` are the graph's own; ``makers`` has the row that makes each of their inputs, -1 for the model's input.
-    """
-
-    rows: tuple[Row, ...]
-    input: Shape
-    notes: tuple[str, ...]
-    partial: str
-    nodes: tuple[Any, ...] = ()
-    makers: Mapping[str, int] = {}
-
-    def shape(self) -> Walk:
-        """Return every shape and count."""
-        return Walk(self.input, self.rows, peak_bytes(self.rows, self.input), self.notes, self.partial)
+    walk: Walk
+    nodes: tuple[Any, ...]
+    makers: Mapping[str, int]
 
 
 def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
@@ -87,10 +75,9 @@ def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
     inputs = [item for item in model.graph.input if item.name not in stored]
     if not inputs:
         raise KernelError(f"{str(path)!r} has no input")
-    ranks = [len(item.type.tensor_type.shape.dim) for item in inputs]
     # Pictures have four axes; scalars and masks beside them must not be taken for the main input.
-    main = next((item for item, n in zip(inputs, ranks, strict=True) if n > 3), None)
-    main = main or next((item for item, n in zip(inputs, ranks, strict=True) if n), inputs[0])
+    ranks = {item.name: len(item.type.tensor_type.shape.dim) for item in inputs}
+    main = min(inputs, key=lambda item: (ranks[item.name] <= 3, not ranks[item.name]))
     shape = input_shape_of(main, input_shape)
     reading = _Reading(model)
     for item in inputs:
@@ -107,21 +94,21 @@ def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
         raise KernelError(f"{str(path)!r} has a damaged graph: {type(error).__name__} {str(error)[:80]}") from None
     if not reading.rows:
         raise KernelError(f"{str(path)!r} has no layer that follows from its input")
-    nodes = tuple(model.graph.node)
-    makers = {name: reading.makers.get(reading.tensors.root(name)) for node in nodes for name in node.input}
-    found = {name: index for name, index in makers.items() if index is not None}
-    return reading.finish(shape)._replace(nodes=nodes, makers=found)
+    return reading.finish(shape)
 
 
 class _Reading:
-    """Rows made so far, the row that makes each tensor, and what was not followed."""
+    """Rows made so far, the row that makes each tensor, and what was not followed.
+
+    ``steps`` has for each row how receptive fields go on: by its layer or by one step on all axes (None: they end
+    here), and its sources of one sample.
+    """
 
     def __init__(self, model: Any) -> None:
         self.tensors = Tensors(model)
         self.makers: dict[str, int] = {}
         self.rows: list[Row] = []
-        self.steps: list[tuple[Any, ...]] = []
-        self.wide: list[tuple[int, ...]] = []
+        self.steps: list[tuple[Layer | Step | None, tuple[int, ...]]] = []
         self.seen: set[str] = set()
         self.notes: list[str] = []
         self.shared: list[str] = []
@@ -156,37 +143,30 @@ class _Reading:
         """Return the row of a node, None if its output's shape is not known; receptive fields come later."""
         inferred = visit.inferred[0] if visit.inferred else None
         if visit.op in WINDOWS:
-            return self._window_row(visit, (self.makers[roots[0]],), before[0], inferred)
+            return self._window_row(visit, self.makers[roots[0]], before[0], inferred)
         if inferred is None:
             return None
-        given = before[0][1:]
         is_silu = visit.op == "Mul" and all(shape == inferred for shape in before) and self._is_gated(visit)
         layer = read_kind(visit, self.tensors, before, inferred, is_silu=is_silu)
         if is_silu:  # the row of its sigmoid is gone
             roots = [name for name in roots if self.gates.get(name) not in roots]
         sources = tuple(dict.fromkeys(self.makers[name] for name in roots))
-        name, n_axes = visit.outputs[0], max(len(inferred) - 2, 1)
-        layer = layer or Operator(label=visit.label, name=name, n_axes=1)
-        parameters, macs = self._weights(visit, inferred)
+        counts = self._weights(visit, inferred)
         padding: tuple[Any, ...] = ()
-        wide: tuple[int, ...] = ()
-        if isinstance(layer, Operator):
-            step = read_step(visit, before, inferred)
-            if isinstance(step, Step) and len(inferred) > 2:
-                wide = tuple(
-                    self.makers[root]
-                    for root, shape in zip(roots, before, strict=True)
-                    if shape[2:] != inferred[2:] and not any(each > 1 for each in shape[2:])
-                )
+        if layer is not None:
+            padding = layer.sizes(before[0][2:])[0]
+            self.steps.append((layer, ()))
         else:
-            padding = layer.sizes(given[1:])[0]
-            step = None
-        self.steps.append((layer if padding else step, given, padding, n_axes))
-        self.wide.append(wide)
-        none = (0,) * len(padding)
-        return Row(layer, sources, given, inferred[1:], padding, 1, parameters, macs, 0, none)
+            layer = Operator(label=visit.label, name=visit.outputs[0], n_axes=1)
+            wide = tuple(
+                self.makers[root]
+                for root, shape in zip(roots, before, strict=True)
+                if shape[2:] != inferred[2:] and not any(each > 1 for each in shape[2:])
+            )
+            self.steps.append((read_step(visit, before, inferred), wide))
+        return Row(layer, sources, before[0][1:], inferred[1:], padding, 1, *counts, 0, (0,) * len(padding))
 
-    def _window_row(self, visit: Visit, sources: tuple[int, ...], before: Shape, inferred: Shape | None) -> Row | None:
+    def _window_row(self, visit: Visit, source: int, before: Shape, inferred: Shape | None) -> Row | None:
         """Return the row of a convolution or pooling, computed here; note where ONNX infers another output."""
         index = WINDOWS[visit.op]
         weight = visit.inputs[index] if index else ""
@@ -208,13 +188,10 @@ class _Reading:
         if again:
             self.shared.append(visit.label)
         if inferred is not None and inferred[1:] != output:
-            written = ["x".join(map(str, shape)) for shape in (output, inferred[1:])]
-            self.notes.append(
-                f"{visit.label}: {written[0]} by ONNX's specification, its shape inference says {written[1]}"
-            )
-        self.steps.append((layer, before[1:], padding, len(sizes)))
-        self.wide.append(())
-        return Row(layer, sources, before[1:], output, padding, groups, parameters, macs, adds, unused)
+            ours, theirs = ("x".join(map(str, shape)) for shape in (output, inferred[1:]))
+            self.notes.append(f"{visit.label}: {ours} by ONNX's specification, its shape inference says {theirs}")
+        self.steps.append((layer, ()))
+        return Row(layer, (source,), before[1:], output, padding, groups, parameters, macs, adds, unused)
 
     def _is_gated(self, visit: Visit) -> bool:
         """Take a SiLU, which exporters write as ``x · Sigmoid(x)``, as one layer: drop the sigmoid before it."""
@@ -226,8 +203,8 @@ class _Reading:
         # Another reader of the sigmoid needs its row; only the last row can be dropped without renumbering.
         if roots != {gate.layer.name, value} or self.uses[gate.layer.name] != 1:
             return False
-        for each in (self.rows, self.steps, self.wide):
-            each.pop()
+        self.rows.pop()
+        self.steps.pop()
         return True
 
     def _is_again(self, weight: str) -> bool:
@@ -260,26 +237,20 @@ class _Reading:
     def _add_fields(self, n_axes: int) -> None:
         """Fill in the receptive fields of all rows to which steps lead from the input."""
         lost: set[int] = set()
-        for index, (row, (step, *_, axes)) in enumerate(zip(self.rows, self.steps, strict=True)):
-            if step is None or axes != n_axes or any(source in lost for source in row.sources):
+        for index, (row, (step, _)) in enumerate(zip(self.rows, self.steps, strict=True)):
+            if step is None or max(len(row.output) - 1, 1) != n_axes or lost.intersection(row.sources):
                 lost.add(index)
-        if n_axes < 1:
-            return
-        per_axis = []
-        for axis in range(n_axes):
-            nodes = []
-            for index, (row, (step, given, padding, _)) in enumerate(zip(self.rows, self.steps, strict=True)):
-                wide = self.wide[index]
-                sources = tuple(each for each in row.sources if each not in wide) or row.sources
-                if index in lost:
-                    sources, step = (-1,), Step()
-                elif isinstance(step, Layer):
-                    step = step.step(axis, given[1 + axis], padding[axis][0] if padding else 0)
-                nodes.append(receptive.Node(sources, step, () if index in lost else wide))
-            per_axis.append(receptive.receptive_fields(nodes))
-        for index, row in enumerate(self.rows):
-            if index not in lost:
-                self.rows[index] = with_fields(row, [fields[index] for fields in per_axis])
+        numbers = range(len(self.rows))
+        add_fields(self.rows, [[self._node(index, axis, lost) for index in numbers] for axis in range(n_axes)], lost)
+
+    def _node(self, index: int, axis: int, lost: set[int]) -> Node:
+        """Return a row along one axis."""
+        row, (step, wide) = self.rows[index], self.steps[index]
+        if step is None or index in lost:
+            return Node((-1,), Step())
+        if isinstance(step, Layer):
+            step = step.step(axis, row.input[1 + axis], row.padding[axis][0])
+        return Node(tuple(each for each in row.sources if each not in wide) or row.sources, step, wide)
 
     def finish(self, shape: Shape) -> Graph:
         """Return the graph with receptive fields, notes, and what was not reached."""
@@ -288,13 +259,14 @@ class _Reading:
         if self.shared:
             others = f" and {len(self.shared) - 1} more share" if len(self.shared) > 1 else " shares"
             notes.append(f"{self.shared[0]}{others} a weight or a bias with an earlier layer: counted once")
-        causes = [(visit, reason) for visit, reason in self.missed if reason]
         if self.missed:
+            first, why = next(((visit, why) for visit, why in self.missed if why), (self.missed[0][0], ""))
             windows = sum(visit.op in WINDOWS for visit, _ in self.missed)
-            first = causes[0] if causes else (self.missed[0][0], "it does not follow from the input")
-            partial = f"stopped at {first[0].label} ({first[0].op}): {first[1]}"
             counted = f"{len(self.missed)} nodes are not measured, {windows} of them convolutions or poolings"
-            partial = f"{partial}; {counted}"
+            partial = f"stopped at {first.label} ({first.op}): {why or 'it does not follow from the input'}; {counted}"
             ops = Counter(visit.op for visit, _ in self.missed)
             notes.append("not followed: " + ", ".join(f"{count} × {op}" for op, count in ops.items()))
-        return Graph(tuple(self.rows), shape, tuple(notes), partial)
+        rows, nodes = tuple(self.rows), tuple(self.tensors.model.graph.node)
+        makers = {name: self.makers.get(self.tensors.root(name)) for node in nodes for name in node.input}
+        found = {name: index for name, index in makers.items() if index is not None}
+        return Graph(Walk(shape, rows, peak_bytes(rows, shape), tuple(notes), partial), nodes, found)

@@ -8,6 +8,7 @@ are never loaded: of large constants only the shape is kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from math import prod
 from typing import Any, NamedTuple
 
@@ -128,19 +129,13 @@ class Tensors:
         small = all(shape is None or prod(shape) <= _MOST_VALUES for shape in visit.inferred)
         if small and all(name in self.data for name in names):
             feeds = {name: numpy_helper.to_array(self.data[self.root(name)]) for name in node.input if name}
-            inner = helper.make_graph(
-                [node],
-                "constant",
-                [helper.make_value_info(name, self.types[self.root(name)]) for name in feeds],
-                [helper.make_value_info(name, self.types.get(name, TypeProto())) for name in node.output],
-            )
-            try:
-                model = helper.make_model(inner, opset_imports=self.model.opset_import)
-                results = ReferenceEvaluator(model).run(None, feeds)
-                for name, result in zip(node.output, results, strict=False):
+            inputs = [helper.make_value_info(name, self.types[self.root(name)]) for name in feeds]
+            outputs = [helper.make_value_info(name, self.types.get(name, TypeProto())) for name in node.output]
+            # The evaluator lacks some operators; their outputs' shapes are known from inference.
+            with suppress(Exception):
+                evaluator = ReferenceEvaluator(helper.make_graph([node], "constant", inputs, outputs), self.versions)
+                for name, result in zip(node.output, evaluator.run(None, feeds), strict=False):
                     self._keep(name, numpy_helper.from_array(result))
-            except Exception:  # noqa: BLE001 - an operator that the evaluator lacks: its shape is known from inference
-                return True
         return True
 
     def _infer(self, node: Any, branch: str) -> Visit:
@@ -203,11 +198,11 @@ def input_shape_of(item: Any, given: Shape | None) -> Shape:
     written = "x".join(str(size) if size else "?" for size in own)
     if given is None:
         if not all(own):
-            first = "1x" if len(own) == 1 else ""
-            hint = first + "x".join(
-                str(size or (3 if not axis and len(own) > 1 else 224)) for axis, size in enumerate(own)
-            )
-            raise UsageError(f"the model leaves its input open: {written}", hint=f"--input {hint}")
+            # Samples without channels are written with one.
+            usual = (1, 224) if len(own) == 1 else (3, *(224,) * (len(own) - 1))
+            sizes = [size or guess for size, guess in zip(((1,) * (len(own) == 1) + own), usual, strict=True)]
+            hint = f"--input {'x'.join(map(str, sizes))}"
+            raise UsageError(f"the model leaves its input open: {written}", hint=hint)
         return own
     if len(given) > 1 == len(own) and given[0] == 1:  # samples without channels
         given = given[1:]

@@ -7,6 +7,7 @@ layer of ours equals is named, and nothing runs in its place.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,11 @@ from convcli.errors import KernelError, UsageError, near_names
 from convcli.layers.kinds.channels import BatchNorm, Multiply
 from convcli.layers.kinds.conv import Conv
 from convcli.layers.layer import Layer, Row, Shape
-from convcli.layers.onnx import Graph, Operator, read_onnx
-from convcli.layers.onnx_windows import WINDOWS
+from convcli.layers.onnx import Operator, read_onnx
+from convcli.layers.onnx_layers import WINDOWS
 from convcli.layers.sources import read_tensor
 
 _RUN = frozenset(("Conv", "ConvTranspose", "MaxPool", "AveragePool"))
-_ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div"))
 
 
 def layers_of_model(path: Path, until: str | None, input_shape: Shape | None) -> tuple[tuple[Layer, ...], Shape]:
@@ -34,13 +34,16 @@ def layers_of_model(path: Path, until: str | None, input_shape: Shape | None) ->
         No node is called so, or one of the nodes has no equal here: the hint names the last node that runs.
     """
     graph = read_onnx(path, input_shape)
+    rows = graph.walk.rows
     nodes = {output: node for node in graph.nodes for output in node.output}
-    names = _names(graph.rows)
-    last = _find(graph, names, until)
-    wanted = _needed(graph.rows, last)
+    labels = [row.layer.label for row in rows]
+    # Two nodes may have one name; the results of nodes are named apart.
+    names = [row.layer.name if labels.count(row.layer.label) > 1 else row.layer.label for row in rows]
+    last = _find(rows, names, until)
+    wanted = _needed(rows, last)
     layers: list[Layer] = []
     for index in wanted:
-        row = graph.rows[index]
+        row = rows[index]
         node = nodes.get(row.layer.name)
         layer = None if node is None else _runnable(row, node, path)
         if node is None or layer is None:
@@ -52,25 +55,19 @@ def layers_of_model(path: Path, until: str | None, input_shape: Shape | None) ->
         sources = [graph.makers[name] for name in node.input if name in graph.makers] if layer.joins else row.sources
         inputs = tuple("input" if source < 0 else names[source] for source in sources)
         layers.append(replace(layer, name=names[index], label=names[index], inputs=inputs))
-    if until is None and graph.partial:
-        raise UsageError(f"{path}: {graph.partial}", hint=f"--until {names[last]}")
-    return tuple(layers), graph.input
+    if until is None and graph.walk.partial:
+        raise UsageError(f"{path}: {graph.walk.partial}", hint=f"--until {names[last]}")
+    return tuple(layers), graph.walk.input
 
 
-def _names(rows: Sequence[Row]) -> list[str]:
-    """Return the name of each node, or of its result where two nodes have one name."""
-    labels = [row.layer.label for row in rows]
-    return [label if labels.count(label) == 1 else row.layer.name for label, row in zip(labels, rows, strict=True)]
-
-
-def _find(graph: Graph, names: list[str], until: str | None) -> int:
+def _find(rows: Sequence[Row], names: list[str], until: str | None) -> int:
     """Return the number of the last row: the model's last, or the one called ``until``."""
     if until is None:
         return len(names) - 1
-    for index, row in enumerate(graph.rows):
+    for index, row in enumerate(rows):
         if until in (names[index], row.layer.name):
             return index
-    windows = [name for name, row in zip(names, graph.rows, strict=True) if isinstance(row.layer, Conv)]
+    windows = [name for name, row in zip(names, rows, strict=True) if isinstance(row.layer, Conv)]
     hint = near_names(until, names) or f"nodes: {', '.join((windows or names)[:8])} …"
     raise UsageError(f"the model has no node {until!r} that is reached", hint=hint)
 
@@ -100,7 +97,7 @@ def _runnable(row: Row, node: Any, path: Path) -> Layer | None:
         return replace(layer, weights=tuple((key, f"{path}#{name}") for key, name in sources))
     if node.op_type == "BatchNormalization":
         stored = zip(("gamma", "beta", "mean", "var"), node.input[1:5], strict=True)
-        return _normed(layer, {key: _constant(path, name) for key, name in stored})
+        return _normed(layer, {key: read_tensor(f"{path}#{name}") for key, name in stored})
     if isinstance(layer, Operator):
         n_axes = len(row.input) - 1
         is_product = node.op_type == "Mul" and len(row.sources) == 2 and row.input == row.output
@@ -114,33 +111,25 @@ def _normed(layer: Layer, constants: Mapping[str, Any]) -> Layer:
     return replace(layer, weights=(("constants", tuple(sorted(columns.items()))),))
 
 
-def _constant(path: Path, name: str) -> Any:
-    """Return a stored or computed constant."""
-    return read_tensor(f"{path}#{name}")
-
-
 def _affine(row: Row, node: Any, path: Path) -> Layer | None:
     """Return arithmetic with a number, or with one number a channel, as a factor and an offset of each channel."""
     import numpy as np
 
-    if node.op_type not in _ARITHMETIC or len(row.sources) != 1 or row.input != row.output:
+    if node.op_type not in ("Add", "Sub", "Mul", "Div") or len(row.sources) != 1 or row.input != row.output:
         return None
-    numbers: list[Any] = []
+    constants = {}
     for name in node.input:
-        try:
-            numbers.append(np.asarray(_constant(path, name), np.float64))
-        except KernelError:
-            numbers.append(None)
-    number = next((each for each in numbers if each is not None), None)
+        with suppress(KernelError):  # the other input, which is no constant
+            constants[name] = read_tensor(f"{path}#{name}")
+    if len(constants) != 1 or len(set(node.input)) != 2:
+        return None
+    ((name, number),) = constants.items()
+    is_first = name == node.input[0]
     # Constants are broadcast from the last axis on: one a channel is (C, 1, 1), with or without a batch of 1.
     per_channel = (row.input[0], *(1,) * (len(row.input) - 1))
-    n_others = sum(each is None for each in numbers)
-    if number is None or n_others != 1 or (number.size > 1 and number.shape[-len(per_channel) :] != per_channel):
+    if (number.size > 1 and number.shape[-len(per_channel) :] != per_channel) or (node.op_type == "Div" and is_first):
         return None
-    is_first = numbers[0] is not None
     one, nothing = np.ones(1), np.zeros(1)
-    if node.op_type == "Div" and is_first:
-        return None
     factor, offset = {
         "Add": (one, number),
         "Sub": (-one, number) if is_first else (one, -number),

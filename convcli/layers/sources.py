@@ -91,18 +91,30 @@ def read_tensor(spec: str) -> Any:
     return np.asarray(archive.read(resolve(archive, entry, name).weight), np.float64)
 
 
+def kernel_for(sizes: tuple[int, ...], n_axes: int) -> tuple[int, ...]:
+    """Return kernel sizes for ``n_axes`` axes; only sizes of 1 are added or removed in front.
+
+    Examples
+    --------
+    >>> kernel_for((1, 3), 1), kernel_for((5, 3), 3), kernel_for((2, 5, 3), 2)
+    ((3,), (1, 5, 3), (2, 5, 3))
+    """
+    while len(sizes) > n_axes and sizes[0] == 1:
+        sizes = sizes[1:]
+    return (1,) * (n_axes - len(sizes)) + sizes
+
+
 def layer_of_weight(cls: type[Any], make: Callable[..., tuple[Layer, ...]], values: Values, n_axes: int) -> Layer:
     """Return the convolution that a weight makes where its maps or its kernel are not given; ``make`` takes values."""
     is_transposed, is_channelwise = cls.is_transposed, "groups" not in cls.parameters
     spec, given = str(values["weight"]), dict(values)
     bank = load_weight(spec, with_bias=True)
-    first, second, *kernel = bank.shape
-    while len(kernel) > n_axes and kernel[0] == 1:
-        kernel = kernel[1:]
+    first, second = bank.shape[:2]
+    kernel = kernel_for(bank.shape[2:], n_axes)
     if len(kernel) > n_axes:
         message = f"{spec!r} has a kernel of {len(kernel)} axes, and the input has {n_axes}"
         raise GeometryError(message, hint="a file of several frames runs it: convcli apply -k")
-    given.setdefault("kernel_size", [*(1,) * (n_axes - len(kernel)), *kernel])
+    given.setdefault("kernel_size", kernel)
     given.setdefault("bias", bank.bias is not None or (is_transposed and bank.out_bias is not None))
     groups = str(given.pop("groups", "auto")).strip().lower()
     if is_channelwise or (groups == "auto" and second == 1):

@@ -13,12 +13,13 @@ from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convcli.errors import ConvcliError, UsageError, local_path, near_names
+from convcli.errors import ConvcliError, UsageError, near_names
 from convcli.geometry.sizes import parse_sizes
 from convcli.layers.layer import Layer, Shape
 from convcli.layers.sources import anchored
 from convcli.layers.text import find_kind, layers_from_values, load_word, shipped_stacks, split_layer, split_words
 from convcli.layers.walk import Walk, walk
+from convcli.process.system import local_path
 
 #: Keys of a stack file: type and description of the value.
 KEYS = {
@@ -78,9 +79,8 @@ class Stack:
         n_axes = dims or (len(self.input) - 1 if self.input else 2)
         given: Any = self.layers
         layers: list[Layer] = []
-        for number, entry in enumerate(
-            given if isinstance(given, Sequence) and not isinstance(given, str) else [given], 1
-        ):
+        entries = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+        for number, entry in enumerate(entries, 1):
             words = split_words(entry) if isinstance(entry, str) else [entry]
             layers += [layer for word in words for layer in _entry(word, number, n_axes, self.folder)]
         if not layers:
@@ -227,18 +227,9 @@ def parse_stack(text: str, *, n_axes: int | None = None, name: str = "stack", fo
     if dims not in (1, 2, 3) or (input_shape and len(input_shape) != dims + 1):
         message = f"dims {dims!r} and input {data.get('input', 'none')!r} do not agree"
         raise UsageError(message, hint="dims is 1, 2 or 3")
-    data.setdefault("layers", [])
-    return Stack(
-        data["layers"],
-        name=data.get("name", name),
-        summary=data.get("summary", ""),
-        source=data.get("source", ""),
-        input=input_shape,
-        outputs=tuple(map(str, data.get("outputs", ()))),
-        init=data.get("init", ()),
-        folder=folder,
-        dims=dims,
-    )
+    data |= {"input": input_shape, "dims": dims, "outputs": tuple(map(str, data.get("outputs", ())))}
+    # The keys of a file are the parameters of the class.
+    return Stack(data.pop("layers", []), folder=folder, **{"name": name} | data)
 
 
 def _entry(entry: object, number: int, n_axes: int, folder: Path | None) -> tuple[Layer, ...]:
@@ -263,14 +254,14 @@ def _table(entry: dict[str, object], n_axes: int, folder: Path | None) -> tuple[
     """Return the layers of a table with ``layer`` (text) or ``type`` (and every parameter by name)."""
     if ("layer" in entry) == ("type" in entry):
         raise UsageError("a layer has either layer (its text) or type", hint='{layer = "conv:64,k=3", name = "first"}')
-    values: dict[str, object] = {}
+    in_text: dict[str, str] = {}
     positions: dict[str, int] = {}
     text, word = str(entry.pop("layer", "")), str(entry.pop("type", ""))
     if word:
         kind = find_kind(word, n_axes)
     else:
         kind, word, in_text, positions = split_layer(text, n_axes)
-        values |= in_text
+    values: dict[str, object] = {**in_text}
     for key, value in entry.items():
         name = load_word(kind).full_name(key)
         if name in values:
@@ -286,13 +277,11 @@ def _table(entry: dict[str, object], n_axes: int, folder: Path | None) -> tuple[
 def _check_names(layers: Sequence[Layer], outputs: Sequence[str]) -> None:
     """Raise if two layers share a name, or an output names no layer."""
     # "input" is what from calls the stack's own input, so no layer may take that name.
-    names: set[str] = {"input"}
-    for layer in layers:
-        if layer.name in names:
-            raise UsageError(f"two layers are called {layer.name!r}")
-        if layer.name:
-            names.add(layer.name)
+    names = ["input", *(layer.name for layer in layers if layer.name)]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise UsageError(f"two layers are called {name!r}")
     for output in outputs:
-        if output not in names - {"input"}:
-            hint = near_names(output, names) or f"names: {', '.join(sorted(names - {'input'})) or 'none'}"
+        if output not in names[1:]:
+            hint = near_names(output, names) or f"names: {', '.join(sorted(names[1:])) or 'none'}"
             raise UsageError(f"outputs: no layer is called {output!r}", hint=hint)

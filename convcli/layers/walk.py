@@ -5,7 +5,7 @@ Integers only; nothing is read and nothing runs. A single convolution is a walk 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -107,7 +107,9 @@ def walk(layers: Sequence[Layer], input_shape: Shape) -> Walk:
             multiple, shape = found
             error.hint = f"sides that are multiples of {multiple} fit, such as {'x'.join(map(str, shape))}"
         raise
-    _add_fields(rows, len(input_shape) - 1)
+    axes = range(len(input_shape) - 1)
+    steps = [[row.layer.step(axis, row.input[1 + axis], row.padding[axis][0]) for row in rows] for axis in axes]
+    add_fields(rows, [[Node(row.sources, step) for row, step in zip(rows, each, strict=True)] for each in steps])
     return Walk(input_shape, tuple(rows), peak_bytes(rows, input_shape))
 
 
@@ -142,28 +144,23 @@ def _bind(layer: Layer, index: int, names: dict[str, int], rows: list[Row], inpu
     return Row(layer, sources, shapes[0], output, padding, groups, *layer.counts(shapes[0], output, groups), unused)
 
 
-def _add_fields(rows: list[Row], n_axes: int) -> None:
-    """Fill in receptive field, jump and start of every row."""
+def add_fields(rows: list[Row], axes: Sequence[list[Node]], lost: Collection[int] = ()) -> None:
+    """Fill in receptive field, jump and start of every row that is not ``lost``, from the nodes of each axis."""
     per_axis: list[list[Field]] = []
-    seen: list[list[Node]] = []
-    for axis in range(n_axes):
-        steps = [row.layer.step(axis, row.input[1 + axis], row.padding[axis][0]) for row in rows]
-        nodes = [Node(row.sources, step) for row, step in zip(rows, steps, strict=True)]
+    for nodes in axes:
         # Square windows give equal nodes on all axes, and tracing behind an enlargement is the slow part.
-        per_axis.append(per_axis[seen.index(nodes)] if nodes in seen else receptive_fields(nodes))
-        seen.append(nodes)
+        first = axes.index(nodes)
+        per_axis.append(per_axis[first] if first < len(per_axis) else receptive_fields(nodes))
     for index, row in enumerate(rows):
-        rows[index] = with_fields(row, [axis_fields[index] for axis_fields in per_axis])
-
-
-def with_fields(row: Row, fields: Sequence[Field]) -> Row:
-    """Return a row with receptive field, jump and start, from one field per axis."""
-    return row._replace(
-        receptive_field=tuple(field.size for field in fields),
-        jump=tuple(field.jump for field in fields),
-        start=tuple(_half(field.start2) for field in fields),
-        is_exact_field=all(field.is_exact for field in fields),
-    )
+        if index in lost:
+            continue
+        fields = [each[index] for each in per_axis]
+        rows[index] = row._replace(
+            receptive_field=tuple(field.size for field in fields),
+            jump=tuple(field.jump for field in fields),
+            start=tuple(_half(field.start2) for field in fields),
+            is_exact_field=all(field.is_exact for field in fields),
+        )
 
 
 def _half(twice: Number) -> Number | float:

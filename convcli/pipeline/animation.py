@@ -130,7 +130,7 @@ def plan_frames(
         note = f"a file for each of {len(numbers)} frames: {obstacle}"
     infos += headers(numbers[MOST_HEADERS:]) if len(numbers) > MOST_HEADERS else []
     each = [plan_one(source._replace(frame=number), info) for number, info in zip(numbers, infos, strict=True)]
-    return [replace(plan, notes=(*plan.notes, note)) for plan in each] if note else each
+    return [plan.noted(note) for plan in each] if note else each
 
 
 def _obstacle(plans: list[Plan]) -> str | None:

@@ -5,27 +5,25 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
-from functools import partial
+from contextlib import closing, nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ConvcliError, UsageError
 from convcli.pipeline.batch_files import (
+    OWN,
     Outcome,
-    existing_outputs,
     failed_by_bug,
-    leave_done,
-    leave_existing,
-    leave_own_outputs,
-    leave_second_names,
-    note_altered,
-    refuse_bad_names,
-    refuse_existing,
+    missing,
+    once_each,
+    owned_by,
+    plan_each,
+    replacing,
+    set_aside,
+    undone,
     while_there,
-    with_replaceable,
 )
-from convcli.pipeline.batch_plan import plan_each
+from convcli.pipeline.clashes import existing_outputs, refuse_bad_names, refuse_existing
 from convcli.pipeline.names import MANIFEST_NAME, InputFile
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.run import Pipeline
@@ -35,8 +33,6 @@ from convcli.process.system import shortage
 if TYPE_CHECKING:
     from convcli.pipeline.manifest import Manifest
     from convcli.pipeline.request import ApplyRequest
-
-__all__ = ["BatchPlan", "Outcome", "plan_batch", "run_batch"]
 
 
 class BatchPlan(NamedTuple):
@@ -62,6 +58,13 @@ class BatchPlan(NamedTuple):
         """Number of inputs, failed ones included."""
         return len(self.plans) + len(self.settled)
 
+    def settle(self, plan: Plan, report: dict[str, Any]) -> None:
+        """Record that all files of an input have their names."""
+        if self.finish is not None:
+            self.finish(plan, report)
+        if self.manifest is not None:
+            self.manifest.done(plan)
+
 
 def plan_batch(
     request: ApplyRequest, sources: Sequence[InputFile], *, resume: bool = False, dry_run: bool = False
@@ -80,8 +83,7 @@ def plan_batch(
     Returns
     -------
     BatchPlan
-        Inputs that cannot be read or planned are in it as failed; they do not stop the others. A file that a search
-        found and that this batch itself writes is no input, and left alone.
+        Inputs that cannot be read or planned are in it as failed; they do not stop the others.
 
     Raises
     ------
@@ -90,46 +92,44 @@ def plan_batch(
     UsageError
         The flags fit none of several inputs, for the same reason.
     """
-    planner = Planner(request)
     photographs = [source for source in sources if not source.is_output]
-    plans, settled = plan_each(planner, photographs, tolerant=len(sources) > 1)
+    plans, settled = plan_each(Planner(request), photographs, tolerant=len(sources) > 1)
     _refuse_misuse(plans, settled)
     # Before names are checked: an output of the last run that a search found is an input that would be replaced.
-    plans, skipped = leave_own_outputs(plans, [source for source in sources if source.is_output])
-    settled += skipped
-    if request.in_place:
-        plans, skipped = leave_second_names(plans)
-        settled += skipped
+    is_own = owned_by(plans)
+    plans, skipped = set_aside(
+        plans, lambda plan: OWN if is_own(plan.source) else plan, *([once_each()] if request.in_place else [])
+    )
+    earlier = [source for source in sources if source.is_output]
+    skipped += [Outcome(one, skipped=OWN if is_own(one) else "an output of an earlier run") for one in earlier]
     own = {outcome.source.path for outcome in skipped}
     refuse_bad_names(plans, [source for source in sources if source.path not in own])
     manifest = _open_manifest(request, resume or len(sources) > 1)
     # Before existing files are refused: the outputs of finished inputs exist and must not stop the run.
-    if manifest is not None and resume:
-        plans, skipped = leave_done(plans, manifest)
-        plans = note_altered(plans, manifest)
-        settled += skipped
-    plans = with_replaceable(plans, manifest if resume else None)
-    if request.skip_existing:
-        plans, skipped = leave_existing(plans)
-        settled += skipped
-    elif not (request.overwrite or dry_run):
+    known = manifest if resume else None
+    plans, done = set_aside(
+        plans,
+        *([undone(known)] if known is not None else []),
+        replacing(known),
+        *([missing(plans)] if request.skip_existing else []),
+    )
+    if not (request.skip_existing or request.overwrite or dry_run):
         refuse_existing(plans, resume=resume)
     there = existing_outputs(plans) if dry_run else ()
+    settled += [*skipped, *done]
     batch = BatchPlan(tuple(plans), tuple(settled), manifest=manifest, resume=resume, existing=there)
-    if not request.out_url:
-        return batch
-    from convcli.pipeline.publish import publish
+    if request.out_url:
+        from convcli.pipeline.publish import publish
 
-    return batch._replace(finish=publish)
+        return batch._replace(finish=publish)
+    return batch
 
 
 def _refuse_misuse(plans: Sequence[Plan], settled: Sequence[Outcome]) -> None:
     """Raise an error about the flags once where each of several inputs has it."""
     errors = [outcome.error for outcome in settled if isinstance(outcome.error, UsageError)]
     # One message instead of a hundred equal ones; whatever differs is told input by input.
-    if plans or len(settled) < 2 or len(errors) < len(settled):
-        return
-    if len({error.message for error in errors}) == 1:
+    if not plans and 1 < len(settled) == len(errors) and len({error.message for error in errors}) == 1:
         raise UsageError(errors[0].message, hint=errors[0].hint, **errors[0].facts)
 
 
@@ -176,25 +176,27 @@ def run_batch(
     OutputError
         Another run is writing into the output folder.
     """
-    # Nothing runs in that case, so the output folder and its record must not be made.
+    # After such a failure nothing runs, so the output folder and its record must not be made.
     failed = fail_fast and any(outcome.error is not None for outcome in batch.settled)
-    if batch.plans and batch.manifest is not None and not failed:
-        with closing(batch.manifest):
+    manifest = batch.manifest if batch.plans and not failed else None
+    with nullcontext() if manifest is None else closing(manifest):
+        outcomes = _run(batch, jobs, owns_process, watch)
+        if manifest is not None:
             # Runs that only add inputs may share a folder; --resume decides from the record and needs it unchanged.
-            batch.manifest.lock(alone=batch.resume)
-            batch.manifest.sweep({path.parent for plan in batch.plans for path in plan.written_paths})
-            yield from while_there(_run(batch, jobs, fail_fast, owns_process, watch), batch.manifest)
-    else:
-        yield from _run(batch, jobs, fail_fast, owns_process, watch)
+            manifest.lock(alone=batch.resume)
+            manifest.sweep({path.parent for plan in batch.plans for path in plan.written_paths})
+            outcomes = while_there(outcomes, manifest)
+        with closing(outcomes):
+            for outcome in outcomes:
+                yield outcome
+                if fail_fast and outcome.error is not None:
+                    return
 
 
 def _run(
-    batch: BatchPlan, jobs: int | None, fail_fast: bool, owns_process: bool, watch: Callable[[float], None] | None
+    batch: BatchPlan, jobs: int | None, owns_process: bool, watch: Callable[[float], None] | None
 ) -> Generator[Outcome, None, None]:
-    for outcome in batch.settled:
-        yield outcome
-        if fail_fast and outcome.error is not None:
-            return
+    yield from batch.settled
     if not batch.plans:
         return
     # A container or taskset grants fewer cores than os.cpu_count() reports.
@@ -202,84 +204,31 @@ def _run(
     cores = batch.cores or granted
     n_jobs = max(1, min(jobs or cores, len(batch.plans)))
     # Files at a time scale better than strips within one: threads get the cores that files leave over.
-    pipeline = Pipeline(threads=max(1, cores // n_jobs), settle=partial(_settle, batch), watch=watch)
+    pipeline = Pipeline(threads=max(1, cores // n_jobs), settle=batch.settle, watch=watch)
 
     def run_one(plan: Plan) -> Outcome:
         return _run_one(plan, pipeline, batch)
 
     outcomes = (run_one(plan) for plan in batch.plans)
     # One copy of torch is enough, and neither its threads nor those of a store survive a fork.
-    may_fork = owns_process and sys.platform == "linux" and not sys.modules.keys() & {"torch", "obstore"}
+    has_threads = sys.modules.keys() & {"torch", "obstore", "huggingface_hub"}
+    may_fork = owns_process and sys.platform == "linux" and not has_threads
     if n_jobs > 1 and may_fork and not any(plan.uses_torch for plan in batch.plans):
-        outcomes = _run_apart(batch.plans, run_one, n_jobs, pipeline)
+        from convcli.pipeline.pool import run_apart
+
+        outcomes = run_apart(batch.plans, run_one, n_jobs, pipeline.stop)
     elif n_jobs > 1:
         from convcli.pipeline.workers import work_together
 
         outcomes = work_together(batch.plans, run_one, n_jobs, stop=pipeline.stop)
-    with closing(outcomes):
-        for outcome in outcomes:
-            yield outcome
-            if fail_fast and outcome.error is not None:
-                return
-
-
-def _settle(batch: BatchPlan, plan: Plan, report: dict[str, Any]) -> None:
-    if batch.finish is not None:
-        batch.finish(plan, report)
-    if batch.manifest is not None:
-        batch.manifest.done(plan)
-
-
-def _run_apart(
-    plans: Sequence[Plan], run_one: Callable[[Plan], Outcome], n_jobs: int, pipeline: Pipeline
-) -> Generator[Outcome, None, None]:
-    """Run plans in processes; outcomes come back without their source, which may be a whole file."""
-    from convcli.pipeline.pool import work_apart
-    from convcli.process import ending
-
-    ending.unwatch()
-
-    def run_far(plan: Plan) -> tuple[Any, ...]:
-        return run_one(plan)[1:]
-
-    def lost(plan: Plan, pid: int, code: int) -> tuple[Any, ...]:
-        from convcli.pipeline.output_files import discard_lost
-
-        # A killed child cannot remove its unfinished files; their names hold its process number.
-        discard_lost(plan, pid)
-        return _lost(code)
-
-    results = work_apart(plans, run_far, n_jobs, stop=pipeline.stop, lost=lost)
-    with closing(results):
-        for plan, result in results:
-            outcome = Outcome(plan.source, *result)
-            # The error of a lost process names no input yet; the other errors keep the name they have.
-            if outcome.error is not None:
-                outcome.error.within(plan.source.label)
-            yield outcome
-
-
-def _lost(code: int) -> tuple[Any, ...]:
-    """Return the outcome, without its source, of an input whose process has died."""
-    number = -code if code < 0 else code - 128
-    how = f"was killed (signal {number})" if number > 0 else f"ended early (exit code {code})"
-    hint = "not enough memory for several files at a time? -j 1 runs one"
-    return Outcome(InputFile(None), error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]
+    yield from outcomes
 
 
 def _run_one(plan: Plan, pipeline: Pipeline, batch: BatchPlan) -> Outcome:
     """Run one plan; errors become its outcome, except for a bug with a single input, which has its own exit code."""
-    manifest = batch.manifest
     try:
-        if manifest is None:
+        with nullcontext() if batch.manifest is None else batch.manifest.recording(plan):
             return Outcome(source=plan.source, report=pipeline.run(plan))
-        # The record comes first: a run that is killed after it leaves files that --resume knows to be ours.
-        manifest.begin(plan)
-        try:
-            return Outcome(source=plan.source, report=pipeline.run(plan))
-        except BaseException:
-            manifest.failed(plan)
-            raise
     except Stopped:
         # Stopped is an Exception: without this clause an interrupted input would be told as a bug.
         raise

@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from convcli.errors import UsageError
 from convcli.images import formats
-from convcli.pipeline.flags import check_format, refuse
+from convcli.pipeline.flags import parse_format
 from convcli.pipeline.names import PAGES, PICTURES
+
+
+def refuse(cases: Iterable[tuple[object, str, str]]) -> None:
+    """Raise a UsageError for the first of (whether it holds, message, hint) that holds."""
+    for holds, message, hint in cases:
+        if holds:
+            raise UsageError(message, hint=hint)
+
+
+def bind_output(values: dict[str, object]) -> None:
+    """Let the suffix of ``-o`` name the format, unless ``--format`` does; ``-`` is standard output.
+
+    Raises
+    ------
+    UsageError
+        No format is named, two are, or the format cannot hold several maps in one file.
+    """
+    output = Path(str(values["output"]))
+    to_stdout = str(output) == "-"
+    values["to_stdout"], values["output"] = to_stdout, None if to_stdout else output
+    if "format" not in values:
+        if not to_stdout and not output.suffix:
+            raise UsageError(f"-o {output} has no suffix to name its format", hint="-o edges.png, or --format png")
+        values["format"] = "png" if to_stdout else parse_format(output.suffix, f"-o {output}: format")
+    named = formats.BY_SUFFIX.get(output.suffix.lower())
+    if not to_stdout and named is not None and named.name != values["format"]:
+        raise UsageError(f"-o {output} and --format {values['format']} disagree", hint="keep one of them")
+    if values.get("layout") == "maps" and values["format"] not in (*formats.RAW, "tiff"):
+        raise UsageError(
+            f"-o {output} is one file and cannot hold the maps as {values['format']}",
+            hint="--out-dir for one file per map, -o maps.npy for all maps, or --layout sheet",
+        )
 
 
 def refuse_contradictions(request: Any, encoding: Mapping[str, str]) -> None:
     """Refuse flags of a request that exclude each other or would be ignored; ``encoding`` has those of the encoder."""
-    raw = request.is_raw
-    one_file, depth = request.is_one_file, request.depth
+    raw, one_file, depth = request.is_raw, request.is_one_file, request.depth
     refuse([
+        *_of_place(request),
         (not request.kernels and not request.runs_layers, "no kernel given",
          "-k sobel; `convcli kernels list` shows the names"),
         (request.kernels and request.runs_layers, "--kernel excludes --layers and --stack",
@@ -50,3 +83,41 @@ def refuse_contradictions(request: Any, encoding: Mapping[str, str]) -> None:
     ])  # fmt: skip
     if request.format is not None or request.kind != "picture":  # else that of the input, which the plan knows
         check_format(request.format or "png", None if request.follows_input else depth, encoding, raw=raw)
+
+
+def _of_place(request: Any) -> Sequence[tuple[object, str, str]]:
+    """Return the cases of ``--in-place`` and ``--backup``."""
+    asked = request.in_place
+    others = {
+        "-o": request.is_one_file,
+        "--out-dir": request.out_dir != Path() or request.out_url,
+        "--name": request.name is not None,
+        "--format": request.format is not None,
+        "--skip-existing": request.skip_existing,
+        "--frames": request.frames not in (None, "all"),
+    }
+    named = next((flag for flag, given in others.items() if given), "")
+    return (
+        (asked and named, f"--in-place and {named} exclude each other", "keep one of them"),
+        (asked and request.layout not in (None, "picture"), f"--in-place writes no {request.layout}", "no --layout"),
+        (request.backup is not None and not asked, "--backup is for --in-place", "add --in-place"),
+    )
+
+
+def check_format(name: str, depth: str | None, encoding: Mapping[str, str], *, raw: bool) -> None:
+    """Refuse a depth, or flags of the encoder (by key), that the format ``name`` does not take.
+
+    Raises
+    ------
+    UsageError
+        With the formats that take it.
+    """
+    row = formats.BY_NAME[name]
+    if depth is not None and not row.raw and depth not in row.depths:
+        able = [*formats.able("depths", depth), *(formats.RAW if depth == "float" else ())]
+        hint = f"--format {', '.join(able[:-1])} or {able[-1]}" if able[1:] else f"--format {able[0]}"
+        raise UsageError(f"--depth {depth} cannot be stored as {name}", hint=hint)
+    for key, flag in encoding.items():
+        if key not in (row.raw_options if raw else row.options):
+            hint = f"--format {' or '.join(formats.able('options', key))}, or no {flag}"
+            raise UsageError(f"{flag} does nothing to {'raw maps' if raw else name}", hint=hint)

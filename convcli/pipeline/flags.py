@@ -1,14 +1,18 @@
-"""Parse the value of one flag: each function takes the text and, for its messages, the flag."""
+"""One flag of ``apply`` as a row of data, and the functions that read its value: text and flag → value.
 
-from __future__ import annotations
+:mod:`convcli.pipeline.request` has the rows.
+"""
 
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from convcli.errors import UsageError, near_names
-from convcli.geometry.sizes import parse_count, parse_switch
+from convcli.geometry.arithmetic import parse_count
+from convcli.geometry.sizes import parse_switch
 from convcli.images import formats
 
+#: Sections of the help and of the README's table, in their order.
+SECTIONS = ("Convolution", "Input", "Output", "Running")
 SUBSAMPLINGS = ("444", "422", "420")
 #: Every tile is stored whole: larger ones would be mostly empty, and are read as a piece.
 MOST_TILE_PX = 4096
@@ -16,11 +20,52 @@ MOST_TILE_PX = 4096
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def refuse(cases: Iterable[tuple[object, str, str]]) -> None:
-    """Raise a UsageError for the first of (whether it holds, message, hint) that holds."""
-    for holds, message, hint in cases:
-        if holds:
-            raise UsageError(message, hint=hint)
+class Option(NamedTuple):
+    """One flag: what it takes, what it means, and what depends on it."""
+
+    section: str
+    #: How the help writes its value; empty for a switch.
+    metavar: str
+    help: str
+    #: How the help writes the default.
+    default: str = ""
+    #: (text, flag) → value; absent: one of ``values``.
+    parse: Callable[[str, str], object] | None = None
+    #: Words that completion offers.
+    values: tuple[str, ...] = ()
+    #: Text (str), a whole number (int), a switch (bool), or text that may be given several times (list).
+    kind: type = str
+    short: str = ""
+    #: Whether an output made with another value is out of date.
+    changes_pixels: bool = True
+    #: Whether it is for the encoder of the output file.
+    encodes: bool = False
+    #: The name of its field; :data:`convcli.pipeline.request.OPTIONS` fills it in.
+    key: str = ""
+
+    @property
+    def flag(self) -> str:
+        """Long name: in the singular if the flag may be given several times."""
+        return f"--{(self.key.removesuffix('s') if self.kind is list else self.key).replace('_', '-')}"
+
+    @property
+    def meaning(self) -> str:
+        """Help text with the default."""
+        return f"{self.help.removesuffix('.')} [{self.default}].".lstrip() if self.default else self.help
+
+    def value_of(self, text: str) -> object:
+        """Return the value that ``text`` states, or raise a UsageError."""
+        return self.parse(text, self.flag) if self.parse else choice(text, self.flag, self.values)
+
+
+def switch(section: str, meaning: str, short: str = "", *, changes_pixels: bool = True) -> Option:
+    """Return the row of a switch."""
+    return Option(section, "", meaning, kind=bool, short=short, changes_pixels=changes_pixels)
+
+
+def one_of(section: str, values: str, meaning: str, default: str, **others: Any) -> Option:
+    """Return the row of a flag that takes one of several words, separated by bars."""
+    return Option(section, values, meaning, default, None, tuple(values.split("|")), **others)
 
 
 def text_only(parse: Callable[[str], object]) -> Callable[[str, str], object]:
@@ -236,56 +281,19 @@ def parse_channels(text: str, flag: str) -> tuple[str, ...]:
     return names
 
 
-def bind_output(values: dict[str, object]) -> None:
-    """Let the suffix of ``-o`` name the format, unless ``--format`` does; ``-`` is standard output.
+def parse_backup(text: str) -> str:
+    """Return the end of a backup's name.
 
     Raises
     ------
     UsageError
-        No format is named, two are, or the format cannot hold several maps in one file.
-    """
-    output = Path(str(values["output"]))
-    to_stdout = str(output) == "-"
-    values["to_stdout"], values["output"] = to_stdout, None if to_stdout else output
-    if "format" not in values:
-        if not to_stdout and not output.suffix:
-            raise UsageError(f"-o {output} has no suffix to name its format", hint="-o edges.png, or --format png")
-        values["format"] = "png" if to_stdout else parse_format(output.suffix, f"-o {output}: format")
-    named = formats.BY_SUFFIX.get(output.suffix.lower())
-    if not to_stdout and named is not None and named.name != values["format"]:
-        raise UsageError(f"-o {output} and --format {values['format']} disagree", hint="keep one of them")
-    if values.get("layout") == "maps" and values["format"] not in (*formats.RAW, "tiff"):
-        raise UsageError(
-            f"-o {output} is one file and cannot hold the maps as {values['format']}",
-            hint="--out-dir for one file per map, -o maps.npy for all maps, or --layout sheet",
-        )
-
-
-def formats_with(option: str) -> list[str]:
-    """Return the names of the formats whose encoder takes an option.
+        It would lead to another folder, or to the file itself.
 
     Examples
     --------
-    >>> "jpeg" in formats_with("subsampling"), "png" in formats_with("subsampling")
-    (True, False)
+    >>> parse_backup(".orig")
+    '.orig'
     """
-    return [row.name for row in formats.FORMATS if option in row.options]
-
-
-def check_format(name: str, depth: str | None, encoding: Mapping[str, str], *, raw: bool) -> None:
-    """Refuse a depth, or flags of the encoder (by key), that the format ``name`` does not take.
-
-    Raises
-    ------
-    UsageError
-        With the formats that take it.
-    """
-    row = formats.BY_NAME[name]
-    if depth is not None and not row.raw and depth not in row.depths:
-        able = [*formats.able("depths", depth), *(formats.RAW if depth == "float" else ())]
-        hint = f"--format {', '.join(able[:-1])} or {able[-1]}" if able[1:] else f"--format {able[0]}"
-        raise UsageError(f"--depth {depth} cannot be stored as {name}", hint=hint)
-    for key, flag in encoding.items():
-        if key not in (row.raw_options if raw else row.options):
-            hint = f"--format {' or '.join(formats_with(key))}, or no {flag}"
-            raise UsageError(f"{flag} does nothing to {'raw maps' if raw else name}", hint=hint)
+    if not text.strip(". ") or any(mark in text for mark in ("/", "\\", "\0")):
+        raise UsageError(f"--backup {text!r} is no end of a name", hint="--backup .orig, or --backup '~'")
+    return text

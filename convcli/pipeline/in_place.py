@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.errors import ImageError, OutputError, UsageError
 from convcli.images import formats
-from convcli.pipeline.flags import formats_with
 
 if TYPE_CHECKING:
     from convcli.images.info import ImageInfo
@@ -49,7 +48,7 @@ def _without_options(request: ApplyRequest, name: str) -> tuple[ApplyRequest, li
         for key, value in request.encoding.items()
         if value != plain[key] and key not in formats.BY_NAME[name].options
     ]
-    notes = [f"--{key} does nothing to {name}, but to {', '.join(formats_with(key))}" for key in unused]
+    notes = [f"--{key} does nothing to {name}, but to {', '.join(formats.able('options', key))}" for key in unused]
     if request.depth is not None and request.depth not in formats.BY_NAME[name].depths:
         raise UsageError(f"--depth {request.depth} cannot be stored as {name}", hint="no --depth, or another --format")
     changes: dict[str, Any] = {key: plain[key] for key in unused}

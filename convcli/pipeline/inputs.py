@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from convcli.errors import ImageError, UsageError, is_url
+from convcli.errors import ImageError, UsageError
 from convcli.images import formats
-from convcli.images.folders import is_folder
-from convcli.pipeline.names import Asked, InputFile, is_special
-from convcli.process.streams import read_input
+from convcli.images.folders import is_folder, is_zarr_url
+from convcli.pipeline.names import InputFile, Search, is_special
+from convcli.process.system import is_url, read_input
 
 
-def find_inputs(
-    words: Sequence[str],
-    *,
-    recursive: bool = False,
-    out_dir: Path | None = None,
-    listed: Sequence[str] = (),
-    skipped: list[Path] | None = None,
-    passed: Counter[str] | None = None,
-    allow_empty: bool = False,
-    out_url: str = "",
-) -> list[InputFile]:
+def find_inputs(words: Sequence[str], search: Search | None = None, *, listed: Sequence[str] = ()) -> list[InputFile]:
     """Return the inputs that the words of a command line mean, in order, each once.
 
     Names are not opened: missing and locked files are inputs too, and fail when they are read.
@@ -34,22 +23,10 @@ def find_inputs(
     ----------
     words : sequence of str
         Files, ``-`` for standard input, folders, or glob patterns that the shell did not expand.
-    recursive : bool
-        Search folders below folders; their tree is kept in ``InputFile.below``. A linked folder is searched once, if
-        it is not part of the tree already.
-    out_dir : Path, optional
-        Outputs go there. Files that earlier batches wrote into this folder, or into others within a searched folder,
-        are left out.
+    search : Search, optional
+        How folders are searched; it learns what was left out.
     listed : sequence of str
         Names from a list: files only, no patterns.
-    skipped : list of Path, optional
-        Receives the files left out: pictures that earlier runs wrote into ``out_dir``, ``out_dir`` itself as one entry.
-    passed : Counter, optional
-        Counts the other files that a search passes over, by suffix or in words.
-    allow_empty : bool
-        Whether folders without images, patterns that match nothing and empty lists are no mistake.
-    out_url : str
-        Where outputs go if that is a store; objects below it are left out.
 
     Raises
     ------
@@ -58,37 +35,33 @@ def find_inputs(
     UsageError
         There is no input at all.
     """
-    left_out: list[Path] = [] if skipped is None else skipped
-    asked = Asked(recursive, out_dir, left_out, Counter() if passed is None else passed, allow_empty, out_url)
+    search = search or Search()
     # By name and tree: a file found through two folders has two places below --out-dir.
     found: dict[tuple[str, str], InputFile] = {}
-    for source in _each(words, asked):
+    for source in (*_each(words, search), *map(_named, listed)):
         found.setdefault((source.label, str(source.below)), source)
-    for name in listed:
-        source = _named(name)
-        found.setdefault((source.label, str(source.below)), source)
-    if not found and not allow_empty:
+    if not found and not search.allow_empty:
         raise UsageError("no input given", hint="convcli apply photo.jpg -k sobel")
     return list(found.values())
 
 
-def _each(words: Sequence[str], asked: Asked) -> Iterator[InputFile]:
+def _each(words: Sequence[str], search: Search) -> Iterator[InputFile]:
     for word in words:
         if word == "-":
             yield InputFile(path=None, data=read_input())
         elif is_folder_url(word):
             from convcli.pipeline.search import search_store
 
-            yield from search_store(word, asked)
+            yield from search_store(word, search)
         elif is_folder(word):
             from convcli.pipeline.search import search_folder
 
-            yield from search_folder(Path(word), asked)
+            yield from search_folder(Path(word), search)
         # A file may be called "a[1].png": a name that exists is not a pattern.
         elif not os.path.lexists(word) and glob.has_magic(word):
             matches = glob.glob(word, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
             names = sorted(name for name in matches if not (is_folder(name) or is_special(name)))
-            if not names and not asked.allow_empty:
+            if not names and not search.allow_empty:
                 raise ImageError(f"no file matches {word!r}", hint="quote the pattern and check the folder's name")
             yield from (InputFile(path=Path(name)) for name in names)
         else:
@@ -100,14 +73,14 @@ def _named(name: str) -> InputFile:
 
 
 def is_folder_url(name: str) -> bool:
-    """Return whether a name is a URL, and not of a picture: objects are listed below it.
+    """Return whether a name is a URL, and not of a picture or a Zarr store: objects are listed below it.
 
     Examples
     --------
     >>> is_folder_url("s3://b/photos"), is_folder_url("s3://b/a.jpg"), is_folder_url("photos")
     (True, False, False)
     """
-    return is_url(name) and PurePosixPath(name).suffix.lower() not in formats.PICTURE_SUFFIXES
+    return is_url(name) and not is_zarr_url(name) and PurePosixPath(name).suffix.lower() not in formats.PICTURE_SUFFIXES
 
 
 def read_list(name: str, *, null: bool, allow_empty: bool = False) -> list[str]:

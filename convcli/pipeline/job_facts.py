@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.errors import UsageError
 from convcli.pipeline.request import ApplyRequest, parse_request
+from convcli.process.system import is_url
 
 if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
@@ -20,6 +22,27 @@ if TYPE_CHECKING:
 def request_of(facts: dict[str, Any]) -> ApplyRequest:
     """Return the request of a job: earlier tries are replaced, and a.jpg and a.png get names that differ."""
     return parse_request(facts["flags"])._replace(overwrite=True, whole_names=True)
+
+
+def without_urls(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return flags with the last part of URLs of kernels and stacks: the job holds taps and layers, read when planned.
+
+    Examples
+    --------
+    >>> without_urls({"kernels": ("box", "s3://b/k.txt")})
+    {'kernels': ('box', 'k.txt')}
+    """
+    given = {**flags, "kernels": tuple(_last(name) for name in flags.get("kernels", ()))}
+    return {**given, "stack": _last(str(given["stack"]))} if given.get("stack") else given
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2] if "://" in name else name
+
+
+def whole_name(name: str) -> str:
+    """Return a name that means the same in every folder."""
+    return name if is_url(name) else os.path.abspath(name)  # noqa: PTH100 - links stay
 
 
 def versions() -> dict[str, str]:

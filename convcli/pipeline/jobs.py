@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convcli.errors import ImageError, OutputError, UsageError, is_url
+from convcli.errors import ImageError, OutputError, UsageError
 from convcli.images import formats
 from convcli.images.folders import is_folder
 from convcli.layers.stack import is_model
 from convcli.pipeline import job_rows, packing
-from convcli.pipeline.flags import choice, refuse
+from convcli.pipeline.contradictions import refuse
+from convcli.pipeline.flags import choice
 from convcli.pipeline.inputs import is_folder_url
+from convcli.pipeline.job_facts import whole_name, without_urls
 from convcli.pipeline.objects import PAGE, Entry, Folder, Objects
 from convcli.pipeline.places import open_objects
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, parse_request
 from convcli.pipeline.shards import Job, ShardSize, parse_shard_size, write_job
+from convcli.process.system import is_url
 
 #: The first name below {dir} holds the whole name of the input, and nothing else that varies between inputs.
 _TELLS_APART = re.compile(r"\{dir\}/[^{}/]*\{file\}([^{}/]|\{bank\}|\{ext\})*(/|\Z)")
@@ -127,7 +129,7 @@ def _facts(place: Objects, batch: Batch) -> tuple[dict[str, Any], Source]:
     request = parse_request(given)
     flags = _checked(request, given)
     refuse([(packed and request.name is not None, "--name does nothing in a tar", "leave it out")])
-    leave = (str(flags["out_dir"]), _whole(place.text))
+    leave = (str(flags["out_dir"]), whole_name(place.text))
     source = find_source(batch.words, leave=leave, recursive=batch.recursive, listed=batch.listed)
     flags.pop("overwrite", None)
     facts = {
@@ -153,21 +155,12 @@ def _checked(request: ApplyRequest, flags: Mapping[str, Any]) -> dict[str, Any]:
          f"--name {request.name!r} could give two inputs one name, and a job cannot see them together",
          "begin it with {dir}/{file}/, or {dir}/{file}_{bank}.{ext}"),
     ])  # fmt: skip
-    given = dict(flags)
-    # The job holds taps and layers: names of objects are only for people, and must not be read again.
-    given["kernels"] = tuple(name.rpartition("/")[2] if "://" in name else name for name in flags.get("kernels", ()))
-    if is_url(str(given.get("stack", ""))):
-        given["stack"] = str(given["stack"]).rpartition("/")[2]
+    given = without_urls(flags)
     for key in {"out_dir", "stack"} & given.keys():
         # A stack that ships has a name and no path.
         if key == "out_dir" or Path(given[key]).exists():
-            given[key] = _whole(str(given[key]))
+            given[key] = whole_name(str(given[key]))
     return given
-
-
-def _whole(name: str) -> str:
-    """Return a name that means the same in every folder."""
-    return name if is_url(name) else os.path.abspath(name)  # noqa: PTH100 - links stay
 
 
 def find_source(
@@ -184,7 +177,7 @@ def find_source(
     """
     if len(words) == 1 and not listed and (is_folder_url(words[0]) or is_folder(words[0])):
         stored = is_url(words[0])
-        root = _whole(words[0].rstrip("/") or "/")
+        root = whole_name(words[0].rstrip("/") or "/")
         left = [f"{each[len(root) :].strip('/')}/" for each in leave if each.startswith(f"{root}/")]
         # A store has no folders: all names below a prefix are meant.
         return Source(root, _pictures(open_objects(root).pages(), left, recursive or stored))
@@ -213,7 +206,7 @@ def _named(names: Sequence[str]) -> Iterator[list[Entry]]:
             if name == "-" or is_folder_url(name) or is_folder(name):
                 kind = "standard input" if name == "-" else "a folder beside other inputs"
                 raise ImageError(f"{name} is {kind}", hint="one folder, or names of files, or --files-from FILE")
-            path = _whole(name)
+            path = whole_name(name)
             if path not in seen:
                 seen.add(path)
                 # To ask a store about each name would take longer than the job: objects have no ETag here.

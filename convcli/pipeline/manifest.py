@@ -8,6 +8,7 @@ Outputs are named relative to the folder and inputs by their real path: the reco
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -20,7 +21,6 @@ from convcli.errors import ImageError, OutputError
 from convcli.images.files import PART_SUFFIX, FileState, vanished
 from convcli.images.folders import digest_of
 from convcli.pipeline.names import MANIFEST_NAME
-from convcli.pipeline.record_file import append_line, lock_file
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import OPTIONS
 from convcli.version import __version__
@@ -31,13 +31,7 @@ if TYPE_CHECKING:
 
 
 def content_key(source: InputFile) -> str:
-    """Return a digest of an input's bytes (BLAKE2b, 128 bits).
-
-    Raises
-    ------
-    OSError
-        The file cannot be read.
-    """
+    """Return a digest of an input's bytes (BLAKE2b, 128 bits)."""
     readable = source.readable
     if isinstance(readable, bytes):
         return hashlib.blake2b(readable, digest_size=16).hexdigest()
@@ -53,9 +47,6 @@ def parameter_key(plan: Plan) -> str:
     return digest.hexdigest()
 
 
-Key = tuple[str, ...]
-
-
 class Record(NamedTuple):
     """The outputs of one input, with bytes and time of change; ``files`` is ``None`` until all are complete."""
 
@@ -67,18 +58,15 @@ class Record(NamedTuple):
 class Manifest:
     """The record of one output folder; safe to write from several threads.
 
-    Parameters
-    ----------
-    folder : Path
-        ``--out-dir``; the file is made when it is locked.
+    Its file in ``folder``, which is ``--out-dir``, is made when it is locked.
 
     Examples
     --------
     >>> import tempfile
     >>> manifest = Manifest(Path(tempfile.mkdtemp()))
     >>> manifest.lock(alone=True)
-    >>> manifest.sweep(), manifest.outputs()
-    (0, frozenset())
+    >>> manifest.outputs()
+    frozenset()
     >>> manifest.close()
     """
 
@@ -90,9 +78,9 @@ class Manifest:
         #: Tells the lines of this run from those of others that do the same at the same time.
         self._run = os.urandom(4).hex()
         #: By real input and outputs (an input that is found through two folders has two sets of outputs), then by run.
-        self._records: dict[Key, dict[str, Record]] = {}
+        self._records: dict[tuple[str, ...], dict[str, Record]] = {}
         #: Keys and runs that wrote an output, the last one at the end.
-        self._writers: dict[str, list[tuple[Key, str]]] = {}
+        self._writers: dict[str, list[tuple[tuple[str, ...], str]]] = {}
         self._n_bytes = 0
         for line in self._lines():
             self._take(line)
@@ -126,7 +114,7 @@ class Manifest:
             for name in outputs:  # they may be another program's by now
                 self._writers[name].remove((key, run))
 
-    def _key(self, plan: Plan) -> Key:
+    def _key(self, plan: Plan) -> tuple[str, ...]:
         return (_input_name(plan.source), *sorted(self._name(path) for path in plan.written_paths))
 
     def _name(self, path: Path) -> str:
@@ -145,14 +133,13 @@ class Manifest:
         except OSError:
             return False
 
-    def altered(self, plan: Plan) -> list[str]:
-        """Return the outputs of an input that exist and are not as they were written."""
+    def is_altered(self, plan: Plan) -> bool:
+        """Whether an output of an input exists and is not as it was written."""
         known: dict[str, list[list[int]]] = {}
         for record in self._records.get(self._key(plan), {}).values():
             for name, state in (record.files or {}).items():
                 known.setdefault(name, []).append(state)
-        there = {name: states for name, states in known.items() if (self.folder / name).is_file()}
-        return [name for name, states in there.items() if self._state(name) not in states]
+        return any((self.folder / name).is_file() and self._state(name) not in states for name, states in known.items())
 
     def _state(self, name: str) -> list[int]:
         return list(FileState.of(self.folder / name)[2:])
@@ -166,12 +153,9 @@ class Manifest:
         return frozenset(os.path.realpath(self.folder / name) for name, keys in self._writers.items() if keys)
 
     def lock(self, *, alone: bool) -> None:
-        """Open the record for writing, until :meth:`close`; where files cannot be locked, nothing is refused.
+        """Open the record for writing, until :meth:`close`; no other run may write meanwhile if ``alone``.
 
-        Parameters
-        ----------
-        alone : bool
-            Whether no other run may write into the folder meanwhile, as ``--resume`` needs.
+        Where files cannot be locked, nothing is refused.
 
         Raises
         ------
@@ -186,7 +170,7 @@ class Manifest:
         except OSError as error:
             raise self._unwritable(error) from None
         try:
-            self._is_alone = lock_file(self._file, alone=alone) and alone
+            self._is_alone = _lock(self._file, alone=alone) and alone
         except BlockingIOError:
             self.close()
             raise OutputError(
@@ -198,13 +182,7 @@ class Manifest:
             raise OutputError(f"another run has written into {self.folder} just now", hint="run the command again")
 
     def check(self) -> None:
-        """Refuse to go on where the folder was removed or renamed: what was done would be lost without a word.
-
-        Raises
-        ------
-        OutputError
-            The record that is being written has not its name any more.
-        """
+        """Refuse to go on where the folder was removed or renamed: what was done would be lost without a word."""
         assert self._file is not None, "the record is not locked"
         with contextlib.suppress(OSError):
             if os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
@@ -220,23 +198,21 @@ class Manifest:
             self._file.close()
         self._file, self._is_alone = None, False
 
-    def sweep(self, folders: Iterable[Path] = ()) -> int:
-        """Remove temporary files of killed runs from ``folders`` and the record's own; return how many.
+    def sweep(self, folders: Iterable[Path] = ()) -> None:
+        """Remove temporary files of killed runs from ``folders`` and the record's own.
 
         Does nothing unless the folder is locked for this run alone: another run may still be writing them.
         """
         if not self._is_alone:
-            return 0
-        n_removed = 0
+            return
         for folder in {self.folder, *folders, *((self.folder / name).parent for name in self._writers)}:
             for path in folder.glob(f".*{PART_SUFFIX}"):
                 with contextlib.suppress(OSError):
                     path.unlink()
-                    n_removed += 1
-        return n_removed
 
-    def begin(self, plan: Plan) -> None:
-        """Record, before an input is read, which files it is about to write.
+    @contextlib.contextmanager
+    def recording(self, plan: Plan) -> Iterator[None]:
+        """Record, before an input is read, which files are about to be written, and after a failure that none is left.
 
         Raises
         ------
@@ -252,22 +228,17 @@ class Manifest:
         self.check()
         name, *outputs = self._key(plan)
         keys = {"content": content, "parameters": parameter_key(plan)}
+        # First of all: a run that is killed behind this line leaves files that --resume knows to be ours.
         self._append({"event": "begin", "input": name, **keys, "outputs": outputs})
-
-    def failed(self, plan: Plan) -> None:
-        """Record that nothing is left of what :meth:`begin` announced."""
-        name, *outputs = self._key(plan)
-        with contextlib.suppress(OutputError):  # a disk that is full: the error that led here is told
-            self._append({"event": "failed", "input": name, "outputs": outputs})
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OutputError):  # a disk that is full: the error that led here is told
+                self._append({"event": "failed", "input": name, "outputs": outputs})
+            raise
 
     def done(self, plan: Plan) -> None:
-        """Record that all files of an input are complete.
-
-        Raises
-        ------
-        OutputError
-            A file or the folder has gone already, or the record cannot be written.
-        """
+        """Record that all files of an input are complete; refuse to where one has gone already."""
         try:
             files = {name: self._state(name) for name in self._key(plan)[1:]}
         except OSError as error:
@@ -280,7 +251,7 @@ class Manifest:
         line = f"{to_json({**entry, 'run': self._run}, exact=True)}\n".encode(errors="surrogateescape")
         try:
             with self._lock:
-                append_line(self._file, line)
+                _append_line(self._file, line)
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -292,3 +263,34 @@ def _input_name(source: InputFile) -> str:
     """Return a name for an input that does not depend on the current folder."""
     frame = "" if source.frame is None else f"[{source.frame}]"
     return source.url or "<stdin>" if source.path is None else os.path.realpath(source.path) + frame
+
+
+def _lock(file: BinaryIO, *, alone: bool) -> bool:
+    """Lock an open file against other runs, or raise ``BlockingIOError``; return whether system and disk can."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    try:
+        # flock, not lockf: forked children share the lock, and closing another handle of the file does not end it.
+        fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError as error:
+        if isinstance(error, BlockingIOError):
+            raise
+        return False
+    return True
+
+
+def _append_line(file: BinaryIO, line: bytes) -> None:
+    """Add a line; raises ``OSError`` where it does not fit."""
+    end = max(os.fstat(file.fileno()).st_size - 1, 0)
+    if hasattr(os, "pread"):  # the position may be shared with other processes
+        last = os.pread(file.fileno(), 1, end)
+    else:
+        file.seek(end)
+        last = file.read(1)
+    if last not in (b"", b"\n"):  # another run was killed while writing: start a new line
+        line = b"\n" + line
+    # An unbuffered write to a full disk may store a part of the line without an error.
+    if file.write(line) != len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

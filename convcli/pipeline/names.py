@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError, near_names
-from convcli.pipeline.in_place_flags import SUFFIX_END
+from convcli.images.folders import RemoteZarr, is_zarr_url
 
 if TYPE_CHECKING:
     from convcli.images.files import FileState
@@ -22,8 +23,8 @@ PICTURE_TEMPLATE = "{dir}/{stem}_{bank}.{ext}"
 #: Layouts of one picture, for which maps are combined; and layouts that are drawn, with captions.
 PICTURES, PAGES = ("picture", "before-after"), ("sheet", "before-after")
 FIELDS = ("dir", "parent", "file", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
-#: What may stand in a template for {stem} and tell inputs of one name apart, the simplest first.
-_TELLING = ("{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")
+#: The end of a ``--name`` whose outputs have the suffix, and so the format, of their input.
+SUFFIX_END = ".{suffix}"
 #: The record of a batch in its output folder: :mod:`convcli.pipeline.manifest`.
 MANIFEST_NAME = ".convcli-manifest.jsonl"
 
@@ -49,8 +50,8 @@ class InputFile(NamedTuple):
     is_output: bool = False
 
     @property
-    def readable(self) -> Path | bytes:
-        """The source for ``convcli.images``: the path, that of a local copy, or the bytes of standard input.
+    def readable(self) -> Path | bytes | RemoteZarr:
+        """The source for ``convcli.images``: the path, that of a local copy, a remote store, or bytes.
 
         Raises
         ------
@@ -59,7 +60,12 @@ class InputFile(NamedTuple):
         """
         if self.data:  # of standard input, or of a tar
             return self.data
-        if self.url:
+        path: Path | RemoteZarr
+        if self.url and is_zarr_url(self.url):
+            from convcli.pipeline.places import open_store
+
+            path, etag = open_store(self.url.rstrip("/")).zarr()
+        elif self.url:
             from convcli.pipeline.staging import local_copy
 
             path, etag = local_copy(self.url)
@@ -79,7 +85,7 @@ class InputFile(NamedTuple):
     @property
     def is_stored(self) -> bool:
         """Whether it has to be copied from a store before it can be read."""
-        return bool(self.url) and not self.data
+        return bool(self.url) and not self.data and not is_zarr_url(self.url)
 
     @property
     def label(self) -> str:
@@ -114,15 +120,34 @@ class InputFile(NamedTuple):
         return self._named.parent.name.replace("..", "")
 
 
-class Asked(NamedTuple):
-    """How folders are searched, and what is counted meanwhile; see :func:`~convcli.pipeline.inputs.find_inputs`."""
+@dataclass(slots=True)
+class Search:
+    """How inputs are searched, and what was met meanwhile.
 
-    recursive: bool
-    out_dir: Path | None
-    skipped: list[Path]
-    passed: Counter[str]
-    allow_empty: bool
-    out_url: str
+    Attributes
+    ----------
+    recursive : bool
+        Search folders below folders; their tree is kept in ``InputFile.below``. A linked folder is searched once, if
+        it is not part of the tree already.
+    out_dir : Path, optional
+        Outputs go there. Files that earlier batches wrote into this folder, or into others within a searched folder,
+        are left out.
+    out_url : str
+        Where outputs go if that is a store; objects below it are left out.
+    allow_empty : bool
+        Whether folders without images, patterns that match nothing and empty lists are no mistake.
+    skipped : list of Path
+        The files left out: pictures that earlier runs wrote into ``out_dir``, and ``out_dir`` itself as one entry.
+    passed : Counter
+        Numbers of the other files that were passed over, by suffix or in words.
+    """
+
+    recursive: bool = False
+    out_dir: Path | None = None
+    out_url: str = ""
+    allow_empty: bool = False
+    skipped: list[Path] = field(default_factory=list)
+    passed: Counter[str] = field(default_factory=Counter)
 
 
 def is_special(path: str | os.PathLike[str]) -> bool:
@@ -199,76 +224,6 @@ def output_path(out_dir: Path, template: str, values: Mapping[str, str]) -> Path
     if ".." in PurePosixPath(relative).parts:
         raise OutputError(f"{relative} leaves the output folder", hint="rename the input, or give --name")
     return out_dir / relative
-
-
-def refuse_clashes(wanted: Iterable[tuple[Path, str]], *, hint: Callable[[], str]) -> None:
-    """Refuse two owners of one path; names that differ in case alone are one where the disk says so.
-
-    Parameters
-    ----------
-    wanted : iterable of (path, owner)
-        The owner is the input or map that would write there.
-    hint : callable
-        Returns the advice.
-
-    Raises
-    ------
-    OutputError
-        Names the path and both owners.
-    """
-    from convcli.images.rename import folds_case
-
-    owners: dict[str, tuple[Path, str]] = {}
-    for path, owner in wanted:
-        other_path, other = owners.setdefault(str(path).casefold(), (path, owner))
-        if other != owner and (path == other_path or folds_case(path.parent)):
-            raise OutputError(f"{path} would be written by {other} and by {owner}", hint=hint())
-
-
-def keeps_apart(template: str) -> str:
-    """Return the hint of a template, quoted so that it can be pasted."""
-    import shlex
-
-    return f"--name {shlex.quote(template)} keeps them apart"
-
-
-def how_to_tell_apart(sources: Sequence[InputFile], template: str = PICTURE_TEMPLATE) -> str:
-    """Return a hint: a template like the given one whose fields differ for all inputs, if there is one.
-
-    Examples
-    --------
-    >>> how_to_tell_apart([InputFile(Path("a/p.jpg")), InputFile(Path("b/p.jpg"))], "{stem}.{ext}")
-    "--name '{parent}/{stem}.{ext}' keeps them apart; or another --out-dir"
-    """
-    files = {one._replace(frame=None) for one in sources}
-    if len(files) == 1:
-        return keeps_apart(before_end(template, "_{frame}"))
-    values = [{"dir": str(one.below), "parent": one.parent, "stem": one.stem, "suffix": one.suffix} for one in files]
-    # The tree of a search is kept, also by a template that has lost it.
-    tree = "{dir}/" if any(value["dir"] != "." for value in values) else ""
-    base = template.removeprefix("{dir}/")
-    for telling in _TELLING:
-        wanted = tree + (base.replace("{stem}", telling, 1) if "{stem}" in base else f"{telling}-{base}")
-        if len({wanted.format_map(_Some(value)).casefold() for value in values}) == len(values):
-            return f"{keeps_apart(wanted)}; or another --out-dir"
-    return "another --out-dir, one folder at a time"
-
-
-class _Some(dict[str, str]):
-    """Values of some fields; the others stay as they are."""
-
-    def __missing__(self, key: str) -> str:
-        return f"{{{key}}}"
-
-
-def before_end(template: str, addition: str) -> str:
-    """Return a template with an addition before its suffix.
-
-    >>> before_end("{stem}.{ext}", "-{kernel}")
-    '{stem}-{kernel}.{ext}'
-    """
-    end = next((end for end in (".{ext}", SUFFIX_END) if template.endswith(end)), "")
-    return f"{template.removesuffix(end)}{addition}{end}"
 
 
 def parse_output(text: str, _flag: str) -> Path:

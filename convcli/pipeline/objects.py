@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from convcli.errors import ImageError, OutputError
 from convcli.images.files import PART_SUFFIX, explained
+from convcli.images.folders import store_header
 from convcli.images.rename import give_new_name
 
 #: Entries of one page of a listing.
@@ -46,10 +48,18 @@ class Objects(Protocol):
         """Store an object whole unless there is one of this name; return whether it was stored."""
 
 
+def for_inputs_only(place: str) -> OutputError:
+    """Return the refusal to write into a store that has no conditional writes."""
+    hint = "outputs go to s3://, gs://, az:// or a folder"
+    return OutputError(f"{place}: this kind of store is for inputs only", hint=hint)
+
+
 def file_etag(path: Path) -> str:
-    """Return a text that changes with the content of a file; empty if it is not there."""
+    """Return a text that changes with a file, or the header of a Zarr store; empty if it is not there."""
     try:
         facts = path.stat()
+        if stat.S_ISDIR(facts.st_mode):
+            facts = store_header(path).stat()
     except (OSError, ValueError):  # ValueError: a NUL in it, from a list
         return ""
     return f"{facts.st_mtime_ns:x}-{facts.st_size:x}"

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import OutputError, UsageError
 from convcli.images import formats
-from convcli.pipeline.in_place_flags import place_of
+from convcli.images.files import vanished
 from convcli.pipeline.names import (
-    DENSE_TEMPLATE,
-    MAP_TEMPLATE,
     PAGES,
-    PICTURE_TEMPLATE,
     PICTURES,
     InputFile,
-    MapName,
     output_path,
 )
 from convcli.pipeline.request import ApplyRequest
@@ -57,6 +54,17 @@ class OutputFile(NamedTuple):
         height, width = self.size_hw
         return len(self.maps) * height * -(-width * {"1": 1, "8": 8, "16": 16, "float": 32}[self.depth] // 8)
 
+    def file_bytes(self) -> int | None:
+        """Return the bytes of the finished file, if it has a place."""
+        if self.path is None:
+            return None
+        try:
+            if formats.BY_NAME[self.format].folder:
+                return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            raise vanished(self.path) from None
+
     def as_dict(self) -> dict[str, object]:
         """Return the file as plain data."""
         return {
@@ -87,7 +95,8 @@ class OutputNames(NamedTuple):
         if request.to_stdout or request.output is not None:
             return request.output
         if request.in_place and source.path is not None:
-            return place_of(source.path)
+            # A link stays, and the file that it names is replaced.
+            return Path(os.path.realpath(source.path)) if source.path.is_symlink() else source.path
         from convcli.banks.bank import safe_name
 
         values = {
@@ -116,27 +125,11 @@ class OutputNames(NamedTuple):
             )
         return output_path(request.out_dir, request.name or template, values)
 
-
-def map_files(
-    names: OutputNames, maps: tuple[MapName, ...], span: range, depth: str, size_hw: tuple[int, int]
-) -> list[OutputFile]:
-    """Name a file per map of ``span``, those of one size."""
-    files = []
-    for index in span:
-        template = MAP_TEMPLATE if maps[index].channel else DENSE_TEMPLATE
-        channel = maps[index].channel or "all"
-        path = names.path(template, kernel=maps[index].kernel, channel=channel, index=index)
-        files.append(OutputFile(path, "map", (index,), names.format, depth, size_hw, names.request.url_of(path)))
-    return files
-
-
-def one_file(
-    names: OutputNames, kind: str, kernel: str, n_maps: int, depth: str, size_hw: tuple[int, int]
-) -> OutputFile:
-    """Name the one file of all maps."""
-    path = names.path(PICTURE_TEMPLATE, kernel=kernel, channel=kind)
-    url = names.request.url_of(path)
-    return OutputFile(path, kind, tuple(range(n_maps)), names.format, depth, size_hw, url)
+    def file(
+        self, path: Path | None, kind: str, maps: tuple[int, ...], depth: str, size_hw: tuple[int, int]
+    ) -> OutputFile:
+        """Return the file at one of the paths."""
+        return OutputFile(path, kind, maps, self.format, depth, size_hw, self.request.url_of(path))
 
 
 def choose_format(

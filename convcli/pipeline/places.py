@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from convcli.errors import UsageError, is_url
+from convcli.errors import UsageError
 from convcli.pipeline.objects import Folder, Objects
+from convcli.process.system import is_url
+
+if TYPE_CHECKING:
+    from convcli.pipeline.storage import Store
 
 
 def open_objects(text: str) -> Objects:
@@ -18,11 +23,20 @@ def open_objects(text: str) -> Objects:
     UsageError
         It is a URL, and its scheme or the extra for it is not there.
     """
-    return _store(text.rstrip("/")) if is_url(text) else Folder(Path(text))
+    if text.startswith("hf://"):
+        return _hub(text.rstrip("/"))
+    return open_store(text.rstrip("/")) if is_url(text) else Folder(Path(text))
 
 
 @cache
-def _store(url: str) -> Objects:
+def _hub(url: str) -> Objects:
+    from convcli.pipeline.hub import Hub
+
+    return Hub(url)
+
+
+@cache
+def open_store(url: str) -> Store:
     """Return a store, opened once in a process: it keeps its connections."""
     from convcli.pipeline.storage import Store
 

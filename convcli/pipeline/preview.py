@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convcli.images.blocks import Blocks
-from convcli.pipeline.output_files import OutputFiles
+from convcli.images.planes import read_window
 from convcli.pipeline.outputs import OutputFile
 from convcli.pipeline.run import Pipeline
 from convcli.pipeline.tones import WHITE
+from convcli.pipeline.transforms.alpha import unpremultiply
 from convcli.pipeline.transforms.base import Band
-from convcli.pipeline.writers import PictureOutput, unpremultiply
+from convcli.pipeline.writers import OutputFiles, PictureOutput
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from convcli.images.info import Image, LargeImage
     from convcli.pipeline.plan import Plan
-    from convcli.pipeline.transforms.base import OutputWriter
+    from convcli.pipeline.transforms.base import Writer
     from convcli.pipeline.writers import Job
 
 #: Samples around the window that its close-up shows, as a share of its own size.
@@ -85,7 +86,7 @@ def preview(plan: Plan, *, longest_px: int = 320, most_tiles: int = 48) -> Previ
     shown: list[tuple[NDArray[np.uint8], Window | None]] = []
     tiles: list[TileOutput] = []
 
-    def open_tile(job: Job, output: OutputFile) -> OutputWriter:
+    def open_tile(job: Job, output: OutputFile) -> Writer:
         if not shown:
             shown.append(_input_of(job.image, one, longest_px))
         tiles.append(TileOutput(job, output, longest_px))
@@ -143,7 +144,7 @@ class TileOutput(PictureOutput):
         """Tone a band, and mark the samples that its tone clips."""
         values = maps
         if self.divides_by_alpha:
-            values = unpremultiply(self._plan, maps)
+            values = unpremultiply(maps, self._plan.white, self._plan.transform.late_bias)
         clipped = np.zeros((2, *maps.shape[1:]), np.bool_)
         with np.errstate(invalid="ignore", over="ignore"):
             for index, one in enumerate(values):
@@ -193,7 +194,7 @@ def _input_of(image: Image | LargeImage, plan: Plan, longest_px: int) -> tuple[N
 
 def _bytes(planes: Any, top: int, bottom: int, n_colours: int, white: float) -> NDArray[np.float64]:
     """Return rows (h, W, colours) on a scale of 0 to 255."""
-    rows = planes[:, top:bottom] if isinstance(planes, np.ndarray) else planes.rows(top, bottom)
+    rows = read_window(planes, slice(top, bottom), slice(0, planes.shape[2]))
     known = np.nan_to_num(rows[:n_colours].astype(np.float64), nan=0.0, posinf=white, neginf=0.0)
     scaled: NDArray[np.float64] = np.clip(known * (255 / white), 0, 255).transpose(1, 2, 0)
     return scaled

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.errors import ImageError, OutputError
-from convcli.pipeline.places import open_objects
+from convcli.images import formats
+from convcli.pipeline.places import join, open_store
 from convcli.pipeline.staging import KEPT, local_copy
 
 #: Of a Zarr store or group.
@@ -46,7 +47,9 @@ def publish(plan: Plan, report: dict[str, Any]) -> None:
     """
     del report
     request = plan.request
-    store = open_objects(request.out_url)
+    store = open_store(request.out_url)
+    if request.overwrite:
+        clear_replaced(plan)
 
     def put(path: Path) -> None:
         name = path.relative_to(request.stage).as_posix()
@@ -66,6 +69,13 @@ def publish(plan: Plan, report: dict[str, Any]) -> None:
         put(file)
 
 
+def clear_replaced(plan: Plan) -> None:
+    """Delete the Zarr stores that a plan replaces: chunks of the old maps would show where the new ones have none."""
+    for output in plan.outputs:
+        if output.path is not None and formats.BY_NAME[output.format].folder:
+            open_store(join(plan.request.out_url, output.path.relative_to(plan.request.stage).as_posix())).clear()
+
+
 def _files_of(path: Path) -> list[Path]:
     return [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
 
@@ -73,7 +83,7 @@ def _files_of(path: Path) -> list[Path]:
 def published(plans: Sequence[Plan]) -> set[Path]:
     """Return those paths of plans whose objects exist."""
     request = plans[0].request
-    store = open_objects(request.out_url)
+    store = open_store(request.out_url)
     names = {path.relative_to(request.stage).as_posix(): path for plan in plans for path in plan.written_paths}
     wanted = names | {f"{name}/{HEADER}": path for name, path in names.items() if path.suffix == ".zarr"}
     if len(wanted) <= 16:  # a few questions cost less than a listing

@@ -1,8 +1,7 @@
 """Flags of ``apply``: each is one field, which holds its type, its :class:`Option` and its default.
 
 :data:`OPTIONS` are the rows of all fields. The command line, ``convcli.apply``, the manifest and the README's table
-read them. Values that contradict each other, are unknown or would have no effect are refused before a file is opened.
-Annotations are evaluated at once: they are the table.
+read them. Annotations are evaluated at once: they are the table.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,15 +9,15 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Annotated, Any, NamedTuple
 
-from convcli.errors import UsageError, is_url, near_names
-from convcli.geometry.sizes import PADDING_WORDS, Pair, parse_count, parse_padding, parse_pair
+from convcli.errors import UsageError, near_names
+from convcli.geometry.arithmetic import PADDING_WORDS, Pair, parse_count
+from convcli.geometry.sizes import parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
-from convcli.pipeline.contradictions import refuse_contradictions
+from convcli.pipeline.contradictions import bind_output, refuse_contradictions
+from convcli.pipeline.flags import SECTIONS, Option, one_of, switch
 from convcli.pipeline.frames import check_frames
-from convcli.pipeline.in_place_flags import SUFFIX_END, contradictions, parse_backup
-from convcli.pipeline.names import check_template, parse_output
-from convcli.pipeline.option import SECTIONS, Option, one_of, switch
+from convcli.pipeline.names import SUFFIX_END, check_template, parse_output
 
 Floats = tuple[float, ...]
 Padding = str | tuple[Pair, Pair]
@@ -26,7 +25,7 @@ _CONV, _IN, _OUT, _RUN = SECTIONS
 
 
 def _able(option: str) -> str:
-    return ", ".join(flags.formats_with(option))
+    return ", ".join(formats.able("options", option))
 
 
 _path, _text = flags.text_only(Path), flags.text_only(str.strip)
@@ -142,7 +141,7 @@ class ApplyRequest(NamedTuple):
         _OUT, "Replace the inputs, in their format; mode and owner are kept.", changes_pixels=False)] = False
     backup: Annotated[str | None, Option(
         _OUT, "SUFFIX", "Keep the old files of --in-place beside, with this at the end.", "",
-        flags.text_only(parse_backup), changes_pixels=False)] = None
+        flags.text_only(flags.parse_backup), changes_pixels=False)] = None
     overwrite: Annotated[bool, switch(_OUT, "Replace existing outputs.", changes_pixels=False)] = False
     skip_existing: Annotated[bool, switch(_OUT, "Leave inputs whose outputs exist.", changes_pixels=False)] = False
 
@@ -170,6 +169,10 @@ class ApplyRequest(NamedTuple):
             return ""
         return f"{self.out_url}/{path.relative_to(self.stage).as_posix()}"
 
+    def backup_of(self, path: Path) -> Path | None:
+        """Return the name under which the old file stays when its place is taken, if it does."""
+        return None if self.backup is None else path.with_name(f"{path.name}{self.backup}")
+
     @property
     def runs_layers(self) -> bool:
         """Whether layers run, and no bank."""
@@ -193,9 +196,10 @@ class ApplyRequest(NamedTuple):
         return {row.key: row.flag for row in OPTIONS if row.encodes and getattr(self, row.key) != usual[row.key]}
 
     @property
-    def limits(self) -> dict[str, Any]:
+    def reading(self) -> dict[str, Any]:
         """Keyword arguments for reading: see :class:`convcli.images.info.Limits`."""
-        return {name: getattr(self, name) for name in ("max_pixels", "max_planes", "max_frames", "accept_damaged")}
+        names = ("orientation", "max_pixels", "max_planes", "max_frames", "accept_damaged")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def kind(self) -> str:
@@ -269,9 +273,7 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     """
     values = {key: value for key, value in given.items() if value is not None}
     stage: dict[str, Any] = {}
-    if any(is_url(str(values.get(key, ""))) for key in ("out_dir", "output", "stack")) or "://" in repr(
-        values.get("kernels")
-    ):
+    if "://" in repr([values.get(key) for key in ("kernels", "out_dir", "output", "stack")]):
         from convcli.pipeline.staging import with_local_names
 
         values, stage = with_local_names(values)
@@ -279,8 +281,7 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     for key, value in values.items():
         if key not in rows:
             raise UsageError(f"unknown flag {key!r}", hint=near_names(key, rows) or None)
-        # An unset variable of the shell; Path("") would mean the current folder.
-        if value == "":
+        if value == "":  # an unset variable of the shell; Path("") would mean the current folder
             raise UsageError(f"{rows[key].flag} is empty", hint="leave it out, or give it a value")
         if rows[key].kind is bool and not isinstance(value, bool):
             raise UsageError(f"{rows[key].flag} is a switch, not {value!r}", hint=f"{key}=True")
@@ -292,9 +293,8 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     if "normalize" in values:
         values["unit"] = True  # means and standard deviations of networks are of samples in 0..1
     if "output" in values:
-        flags.bind_output(values)
+        bind_output(values)
     request = ApplyRequest(**values, **stage)
-    flags.refuse(contradictions(request))
     # Outputs that follow their inputs have many formats: each input is planned with the options that its format takes.
     refuse_contradictions(request, {} if request.follows_input else request.encoder_flags)
     return request

@@ -17,10 +17,9 @@ from convcli.images.losses import timing_notes
 from convcli.images.planes import view_planes
 from convcli.images.reading import open_planes, read_frames
 from convcli.pipeline.names import PAGES
-from convcli.pipeline.output_files import OutputFiles, output_files
 from convcli.pipeline.report import image_report, to_json
-from convcli.pipeline.transforms.base import OutputWriter, Run, Stopped, Tools
-from convcli.pipeline.writers import Job, PictureOutput, RawOutput, make_stamp, open_encoder, unpremultiply
+from convcli.pipeline.transforms.base import Run, Stopped, Tools, Writer
+from convcli.pipeline.writers import Job, OutputFiles, PictureOutput, RawOutput, make_stamp, open_encoder, output_files
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,14 +28,13 @@ if TYPE_CHECKING:
     from convcli.engine.runner import Runner
     from convcli.images.info import Image, ImageInfo, LargeImage
     from convcli.images.planes import PlaneSource
-    from convcli.images.write import PictureWriter
     from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.plan import Plan
 
 Settle = Callable[["Plan", dict[str, Any]], None]
 
 
-def open_writer(job: Job, output: OutputFile) -> OutputWriter:
+def open_writer(job: Job, output: OutputFile) -> Writer:
     """Open one output: a page, raw maps (also a map in a raw format), or a picture."""
     if output.kind in PAGES:  # they draw with Pillow, which others do without
         from convcli.pipeline.sheets import Tiles
@@ -105,11 +103,11 @@ class Pipeline:
         return report
 
     def run_picture(
-        self, plan: Plan, files: OutputFiles, open_one: Callable[[Job, OutputFile], OutputWriter] = open_writer
-    ) -> tuple[list[OutputWriter], list[int | None]]:
+        self, plan: Plan, files: OutputFiles, open_one: Callable[[Job, OutputFile], Writer] = open_writer
+    ) -> tuple[list[Writer], list[int | None]]:
         """Run one picture, or the frames of a volume; return the writers, and the bytes of the files."""
         first, *others = plan.transform.frames or (plan.source.frame or 0,)
-        with open_planes(plan.source.readable, frame=first, **_reading(plan)) as image:
+        with open_planes(plan.source.readable, frame=first, **plan.request.reading) as image:
             _refuse_changed(plan, image.info)
             run = self._start(plan, image, others)
             # Some tones need the whole range first, which costs a pass before a sample can be stored.
@@ -120,7 +118,7 @@ class Pipeline:
             _refuse_changed(plan)
             return writers, [writer.finish() for writer in writers]
 
-    def _run_frames(self, plan: Plan, files: OutputFiles) -> tuple[list[OutputWriter], list[int | None]]:
+    def _run_frames(self, plan: Plan, files: OutputFiles) -> tuple[list[Writer], list[int | None]]:
         """Run every frame by itself and join the results in one file; tones take the range of all frames."""
         from convcli.pipeline.animation import Frames
 
@@ -131,30 +129,29 @@ class Pipeline:
                 *(self._start(part, image).ranges(_finish_of(part)) for part, image in _frames(plan)), strict=True
             )
             ranges = np.min(lows, axis=0), np.max(highs, axis=0)
-        encoder: PictureWriter | None = None
-        writers: list[PictureOutput] = []
+        first: PictureOutput | None = None
         times: list[float | None] = []
         for part, image in _frames(plan):
             times.append(image.info.duration_ms)
             job = Job(part, image, ranges, stamp, files)
-            if encoder is None:
+            if first is None:
                 options = {"n_frames": len(plan.frames), "durations_ms": times, "loop": plan.info.loop}
-                encoder = open_encoder(job, output, **options)
-            writer = PictureOutput(job, output, encoder)
-            self._start(part, image).fill([writer])
-            if writers:
-                writers[0].counts += writer.counts
+                first = writer = PictureOutput(job, output, open_encoder(job, output, **options))
             else:
-                writers.append(writer)
+                writer = PictureOutput(job, output, first.encoder)
+            self._start(part, image).fill([writer])
+            if writer is not first:
+                first.counts += writer.counts
+        assert first is not None, "a plan of frames has one at least"
         _refuse_changed(plan)
-        sizes = [writer.finish() for writer in writers]
+        size = first.finish()
         if isinstance(plan.frames, Frames) and not plan.frames.is_planned:
-            writers[0].notes += timing_notes(output.format, times, plan.info.loop)
-        return [*writers], sizes
+            first.notes += timing_notes(output.format, times, plan.info.loop)
+        return [first], [size]
 
     def _start(self, plan: Plan, image: Image | LargeImage, others: Sequence[int] = ()) -> Run:
         def other_frames() -> Iterator[NDArray[Any] | PlaneSource]:
-            for frame in read_frames(plan.source.readable, frames=others, **_reading(plan)):
+            for frame in read_frames(plan.source.readable, frames=others, **plan.request.reading):
                 yield _planes(plan, frame)
 
         tools = Tools(self._threads, self._check, self._prepare, other_frames, self._advance)
@@ -187,7 +184,7 @@ def _frames(plan: Plan) -> Iterator[tuple[Plan, Image]]:
     from convcli.pipeline.animation import Frames
 
     numbers = [part.source.frame or 0 for part in plan.frames]
-    images = read_frames(plan.source.readable, frames=numbers, **_reading(plan))
+    images = read_frames(plan.source.readable, frames=numbers, **plan.request.reading)
     for index, (part, image) in enumerate(zip(plan.frames, images, strict=True)):
         is_planned = not isinstance(plan.frames, Frames) or plan.frames.check(index, image.info)
         _refuse_changed(part, image.info if is_planned else None)
@@ -221,12 +218,11 @@ def _needs_ranges(plan: Plan) -> bool:
 
 def _finish_of(plan: Plan) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
     """Return the step from the maps to the values that tones see: colours are divided by alpha again."""
-    return partial(unpremultiply, plan) if plan.alpha == "premultiply" else None
+    if plan.alpha != "premultiply":
+        return None
+    from convcli.pipeline.transforms.alpha import unpremultiply
 
-
-def _reading(plan: Plan) -> dict[str, Any]:
-    """Return the options with which images are read."""
-    return {"orientation": plan.request.orientation, **plan.request.limits}
+    return partial(unpremultiply, white=plan.white, bias=plan.transform.late_bias)
 
 
 def _planes(plan: Plan, image: Image | LargeImage) -> NDArray[Any] | PlaneSource:

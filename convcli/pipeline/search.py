@@ -1,84 +1,104 @@
-"""Search folders, and stores, for images: what is found, what earlier runs wrote, and what is passed over."""
+"""Search folders, and stores, for images: what is found, what earlier runs wrote, and what is passed over.
+
+Outputs of earlier runs are known by what they say: the text of how they were made, or the report beside them. A name
+proves nothing: a photograph may be called ``a_box.png``.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from convcli.errors import ImageError
 from convcli.images import formats
-from convcli.images.folders import is_folder
+from convcli.images.files import PART_SUFFIX
+from convcli.images.folders import is_folder, is_zarr_url
 from convcli.images.recognise import HIDDEN, NO_SUFFIX, SPECIAL, extra_for, passed_over
-from convcli.pipeline.names import MANIFEST_NAME, Asked, InputFile, is_special
-from convcli.pipeline.own import is_output, is_record
+from convcli.pipeline.names import MANIFEST_NAME, InputFile, Search, is_special
 
 #: Kinds of files that a search counts by name; the rest is one number.
 MOST_KINDS = 6
 FOLDER = "subfolder"
 _ADVICE = {FOLDER: " (--recursive searches them)"}
+#: A stamp as :func:`convcli.pipeline.writers.make_stamp` writes it, in any format that has room for text.
+_STAMP = re.compile(rb'convcli [0-9]\S* (?=\{"input": ")')
+#: Text stands before the pixels, in some formats behind them.
+_HEAD_BYTES, _TAIL_BYTES = 1 << 18, 1 << 16
+_MOST_REPORT_BYTES = 1 << 26
+_REPORT_BEGIN = b'{\n "convcli": "'
 
 
-def search_store(url: str, asked: Asked) -> Iterator[InputFile]:
+def search_store(url: str, search: Search) -> Iterator[InputFile]:
     """Yield the pictures below a URL, all of them, for a store has no folders; leave outputs out."""
     from convcli.pipeline.places import join, open_objects
 
     place, is_empty = url.rstrip("/"), True
+    stores: set[PurePosixPath] = set()
     for page in open_objects(place).pages():
         for entry in page:
             name = PurePosixPath(entry.name)
-            if asked.out_url and join(place, entry.name).startswith(f"{asked.out_url}/"):
+            if search.out_url and join(place, entry.name).startswith(f"{search.out_url}/"):
                 continue
-            if name.suffix.lower() in formats.PICTURE_SUFFIXES:
+            if is_zarr_url(join(place, entry.name)):  # an object of a store, which is one input
+                store = next(part for part in reversed((name, *name.parents)) if part.suffix.lower() == ".zarr")
+                if store not in stores:
+                    is_empty = False
+                    stores.add(store)
+                    yield InputFile(path=None, url=join(place, str(store)), below=store.parent)
+            elif name.suffix.lower() in formats.PICTURE_SUFFIXES:
                 is_empty = False
                 yield InputFile(path=None, url=join(place, entry.name), below=name.parent, etag=entry.etag)
             else:  # a store is not asked for the first bytes of every object
-                asked.passed[name.suffix.lower() or NO_SUFFIX] += 1
-    if is_empty and not asked.allow_empty:
+                search.passed[name.suffix.lower() or NO_SUFFIX] += 1
+    if is_empty and not search.allow_empty:
         raise ImageError(f"{url}: no image below this URL", hint="check the bucket and the prefix")
 
 
-def search_folder(folder: Path, asked: Asked) -> Iterator[InputFile]:
+def search_folder(folder: Path, search: Search) -> Iterator[InputFile]:
     """Yield the images of a folder in sorted order, then the folders below it that cannot be read."""
-    search, n_found, skipped = _Search(folder, asked), 0, asked.skipped
+    walk, n_found, skipped = _Walk(folder, search), 0, search.skipped
     n_skipped, n_own = len(skipped), 0
-    for place, name in search.files():
+    for place, name in walk.files():
         path = place / name
         kind = HIDDEN if name.startswith(".") else SPECIAL if is_special(path) else passed_over(path)
-        if kind and path not in search.stores:
+        if kind and path not in walk.stores:
             if not is_record(path):
-                asked.passed[kind] += 1
+                search.passed[kind] += 1
             continue
-        if search.is_recorded(path):
+        if walk.is_recorded(path):
             skipped.append(path)
             continue
         below = PurePosixPath(place.relative_to(folder).as_posix())
         # Where outputs go, a file that says how it was made is no photograph; elsewhere it is what was asked for.
-        is_own = search.is_own and is_output(path)
+        is_own = walk.is_own and is_output(path)
         n_own += is_own
         n_found += not is_own
         yield InputFile(path=path, below=below, searched=True, is_output=is_own)
-    for path in search.unreadable:  # as inputs: reading them fails with the reason, and the others go on
+    for path in walk.unreadable:  # as inputs: reading them fails with the reason, and the others go on
         n_found += 1
         yield InputFile(path=path)
-    skipped += search.left_out
-    if n_found == 0 and not asked.allow_empty:
-        raise _nothing(search, len(skipped) - n_skipped + n_own, asked)
+    skipped += walk.left_out
+    if n_found == 0 and not search.allow_empty:
+        raise _nothing(walk, len(skipped) - n_skipped + n_own, search)
 
 
-def _nothing(search: _Search, n_outputs: int, asked: Asked) -> ImageError:
+def _nothing(walk: _Walk, n_outputs: int, search: Search) -> ImageError:
     """Return the failure of a search that has found no image, with what it has found instead."""
-    hint = "name its files" if asked.recursive else "--recursive searches the folders below it"
+    hint = "name its files" if search.recursive else "--recursive searches the folders below it"
     but = ""
     if n_outputs:
         but, hint = f" but {n_outputs} written into --out-dir", "choose another --out-dir"
-        if search.others:
-            but = f" but {n_outputs} that an earlier batch wrote into {search.others[0]}"
+        if walk.others:
+            but = f" but {n_outputs} that an earlier batch wrote into {walk.others[0]}"
             hint = "name that folder to read it"
-    elif asked.passed:
-        but = f" (not read: {count_passed(asked.passed)})"
-    return ImageError(f"{search.folder}: no image in this folder{but}", hint=f"{hint}; --allow-empty accepts that")
+    elif search.passed:
+        but = f" (not read: {count_passed(search.passed)})"
+    return ImageError(f"{walk.folder}: no image in this folder{but}", hint=f"{hint}; --allow-empty accepts that")
 
 
 def count_passed(passed: Counter[str]) -> str:
@@ -101,7 +121,7 @@ def count_passed(passed: Counter[str]) -> str:
     return ", ".join(words)
 
 
-class _Search:
+class _Walk:
     """One walk through a folder.
 
     Attributes
@@ -116,14 +136,14 @@ class _Search:
         Folders that are Zarr stores: images, not places to search.
     """
 
-    def __init__(self, folder: Path, asked: Asked) -> None:
-        self.folder, self._asked = folder, asked
+    def __init__(self, folder: Path, search: Search) -> None:
+        self.folder, self._search = folder, search
         self.left_out: list[Path] = []
         self.others: list[Path] = []
         self.unreadable: list[Path] = []
         self.stores: set[Path] = set()
         self._root = os.path.realpath(folder)
-        out_dir = asked.out_dir
+        out_dir = search.out_dir
         self._own = os.path.realpath(out_dir) if out_dir is not None else None
         self._seen = {self._root}
         self._written: frozenset[str] = frozenset()
@@ -166,8 +186,8 @@ class _Search:
 
     def _is_wanted(self, place: Path, name: str) -> bool:
         # Hidden folders hold thumbnails, caches and version control.
-        if not self._asked.recursive or name.startswith("."):
-            self._asked.passed["hidden folder" if name.startswith(".") else FOLDER] += 1
+        if not self._search.recursive or name.startswith("."):
+            self._search.passed["hidden folder" if name.startswith(".") else FOLDER] += 1
             return False
         path = place / name
         real = os.path.realpath(path)
@@ -181,3 +201,66 @@ class _Search:
             return False
         self._seen.add(real)
         return True
+
+
+def read_stamp(path: Path) -> dict[str, Any] | None:
+    """Return how a picture was made, as it says itself; None where it does not.
+
+    Examples
+    --------
+    >>> read_stamp(Path("examples/camera.png")) is None
+    True
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_HEAD_BYTES)
+            if len(data) == _HEAD_BYTES and (size := os.fstat(file.fileno()).st_size) > _HEAD_BYTES:
+                file.seek(max(_HEAD_BYTES, size - _TAIL_BYTES))
+                data += file.read(_TAIL_BYTES)
+    except (OSError, ValueError):
+        return None
+    for found in _STAMP.finditer(data):
+        text = data[found.end() : found.end() + _TAIL_BYTES].decode("ascii", "replace")
+        try:
+            words, _ = json.JSONDecoder().raw_decode(text)
+        except ValueError:
+            continue
+        return dict(words)
+    return None
+
+
+def _listed_in(report: Path) -> frozenset[str]:
+    """Return the names of the files that a report of ours lists; empty where it is no such report."""
+    try:
+        if report.stat().st_size > _MOST_REPORT_BYTES:
+            return frozenset()
+        found = json.loads(report.read_bytes())
+        return frozenset(Path(one["path"]).name for one in found["outputs"] if found["convcli"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return frozenset()
+
+
+def is_output(path: Path) -> bool:
+    """Return whether a picture is an output of an earlier run, which a search does not take for a photograph."""
+    stamp = read_stamp(path)
+    if stamp is not None:
+        return "in_place" not in stamp  # a photograph that was changed in its place is still one
+    reports = (path.with_name(f"{path.name}.json"), path.with_name("report.json"))
+    return any(path.name in _listed_in(report) for report in reports)
+
+
+def is_record(path: Path) -> bool:
+    """Return whether a file is a record of ours, or unfinished: nobody expects a search to take it."""
+    if path.suffix == ".json":
+        try:
+            with path.open("rb") as file:
+                return file.read(len(_REPORT_BEGIN)) == _REPORT_BEGIN
+        except OSError:
+            return False
+    return path.name == MANIFEST_NAME or path.suffix == PART_SUFFIX
+
+
+def is_orphan(report: Path) -> bool:
+    """Return whether a report of ours was left alone: none of the files that it lists is beside it."""
+    names = _listed_in(report)
+    return bool(names) and not any(os.path.lexists(report.with_name(name)) for name in names)

@@ -14,12 +14,11 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.errors import ConvcliError, is_url
+from convcli.errors import ConvcliError
 from convcli.images.folders import digest_of
 from convcli.pipeline import packing
 from convcli.pipeline.batch import BatchPlan, run_batch
-from convcli.pipeline.batch_files import Outcome
-from convcli.pipeline.batch_plan import plan_each
+from convcli.pipeline.batch_files import Outcome, plan_each
 from convcli.pipeline.job_facts import decode, refuse_other_versions, request_of
 from convcli.pipeline.names import InputFile
 from convcli.pipeline.objects import Entry
@@ -28,6 +27,7 @@ from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest
 from convcli.pipeline.shards import Job
+from convcli.process.system import is_url
 
 if TYPE_CHECKING:
     pass

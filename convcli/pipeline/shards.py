@@ -155,6 +155,17 @@ class Job:
             yield from self.shard_rows(shard)
 
 
+def refuse_taken(place: Objects) -> None:
+    """Refuse a place that holds a job, as :func:`write_job` does, before anything makes way for another."""
+    if place.exists(list_name(0)):
+        raise _taken(place)
+
+
+def _taken(place: Objects) -> OutputError:
+    what = f"{place.text} holds a job, or a plan that was interrupted"
+    return OutputError(what, hint="name another place, or remove that one")
+
+
 def write_job(
     place: Objects, pages: Iterable[list[Entry]], size: ShardSize, facts: Mapping[str, object]
 ) -> dict[str, Any]:
@@ -171,10 +182,7 @@ def write_job(
     for shard in cut(pages, size):
         # Created, not put: two plans at once would mix their lists.
         if not place.create(list_name(n_shards), job_rows.encode((entry._asdict() for entry in shard), "jsonl")):
-            raise OutputError(
-                f"{place.text} holds a job, or a plan that was interrupted",
-                hint="name another place, or remove that one",
-            )
+            raise _taken(place)
         n_shards += 1
         n_inputs += len(shard)
         n_bytes += sum(entry.size for entry in shard)

@@ -14,10 +14,10 @@ import numpy as np
 
 from convcli.images.blocks import Blocks
 from convcli.images.colormaps import SHARE, Scale
-from convcli.images.planes import select_planes, view_planes
+from convcli.images.planes import read_window, select_planes, view_planes
 from convcli.pipeline.tones import Tone, ToneSpec
-from convcli.pipeline.transforms.base import STRIP_BYTES, Band
-from convcli.pipeline.writers import Writer, bind_tone, metadata_of, n_bytes
+from convcli.pipeline.transforms.base import STRIP_BYTES, Band, Writer
+from convcli.pipeline.writers import bind_tone, metadata_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,7 +129,7 @@ class Tiles(Writer):
         write_picture(
             self._job.files.open(output.path), page, picture_format=output.format, metadata=metadata, **encoding
         )
-        return n_bytes(output)
+        return output.file_bytes()
 
     def _sheet(self) -> NDArray[np.uint8]:
         from convcli.images.sheet import Legend, draw_page, number
@@ -270,8 +270,8 @@ def _shrunk(planes: NDArray[Any] | PlaneSource, box_hw: tuple[int, int]) -> tupl
     lows, highs = [], []
     for top in range(0, height, step):
         bottom = min(top + step, height)
-        band = planes[:, top:bottom] if isinstance(planes, np.ndarray) else planes.rows(top, bottom)
-        band = np.ascontiguousarray(band)  # samples of a picture lie plane beside plane
+        # Contiguous: samples of a picture lie plane beside plane.
+        band = np.ascontiguousarray(read_window(planes, slice(top, bottom), slice(0, width)))
         blocks.add(*blocks.reduce(band, top))
         lows.append(band.min(axis=(1, 2)))
         highs.append(band.max(axis=(1, 2)))

@@ -16,9 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from convcli.errors import ImageError, KernelError, UsageError, is_url
+from convcli.errors import ImageError, KernelError, UsageError
 from convcli.pipeline.places import open_objects, split_url
 from convcli.process import ending
+from convcli.process.system import is_url
 
 #: Bytes of copies that are kept; the newest are, whatever they hold, because they are being read.
 _KEPT_BYTES, KEPT = 1 << 30, 64
@@ -110,10 +111,9 @@ def with_local_names(flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
         url = str(values.get(key, ""))
         if is_url(url):
             place, name = (url.rstrip("/"), "") if key == "out_dir" else split_url(url)
-            if place.startswith(("http://", "https://")):
-                raise UsageError(
-                    f"{url}: web servers are for inputs only", hint="s3://, gs://, az://, or a local folder"
-                )
+            if place.startswith(("http://", "https://", "hf://")):
+                what = "the hub is" if place.startswith("hf://") else "web servers are"
+                raise UsageError(f"{url}: {what} for inputs only", hint="s3://, gs://, az://, or a local folder")
             open_objects(place)
             folder = new_folder()
             values[key], stage = str(folder / name), {"out_url": place, "stage": folder}

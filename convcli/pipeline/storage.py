@@ -6,13 +6,15 @@ that has used a store must not be forked, because the threads of the library do 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from convcli.errors import ConvcliError, ImageError, OutputError, UsageError
-from convcli.pipeline.objects import PAGE, Entry
+from convcli.images.folders import STORE_HEADERS, RemoteZarr
+from convcli.pipeline.objects import PAGE, Entry, for_inputs_only
 
 try:
     import obstore
@@ -57,6 +59,8 @@ class Store:
         self.text = url.rstrip("/")
         scheme, _, rest = self.text.partition("://")
         host, _, path = rest.partition("/")
+        if scheme == "hf":
+            raise UsageError(f"{url}: the hub has no windows of Zarr stores", hint="hf download it to a folder")
         if "@" in host:
             raise UsageError("a URL with a name or password in it would be written into reports", hint=_CREDENTIALS)
         # Names of objects hold characters that mean something in a URL.
@@ -89,10 +93,43 @@ class Store:
     def get(self, name: str) -> tuple[bytes, str]:
         """Return the bytes and the ETag of an object."""
         try:
-            answer = obstore.get(self._store, name)
-            return bytes(answer.bytes()), answer.meta["e_tag"] or ""
+            return self._get(name)
         except (exceptions.BaseError, OSError) as error:
             raise self._explained(error, name, ImageError) from None
+
+    def _get(self, name: str) -> tuple[bytes, str]:
+        answer = obstore.get(self._store, name)
+        return bytes(answer.bytes()), answer.meta["e_tag"] or ""
+
+    def clear(self) -> None:
+        """Delete every object here, the header of a Zarr store first: what is left of one is none."""
+        try:
+            for name in STORE_HEADERS:
+                with contextlib.suppress(FileNotFoundError):
+                    obstore.delete(self._store, name)
+            for page in obstore.list(self._store, chunk_size=PAGE):
+                obstore.delete(self._store, [one["path"] for one in page])
+        except (exceptions.BaseError, OSError) as error:
+            raise self._explained(error, "", OutputError) from None
+
+    def zarr(self) -> tuple[RemoteZarr, str]:
+        """Return the Zarr store here, and the ETag of its header.
+
+        Raises
+        ------
+        ImageError
+            There is none.
+        """
+        for name in STORE_HEADERS:
+            try:
+                data, etag = self._get(name)
+            except FileNotFoundError:
+                continue
+            except (exceptions.BaseError, OSError) as error:
+                raise self._explained(error, name, ImageError) from None
+            return RemoteZarr(self.text, data, self._store), etag
+        missing = ImageError("there is no Zarr store", hint="check the bucket and the name; a store has a zarr.json")
+        raise missing.within(self.text)
 
     def exists(self, name: str) -> bool:
         """Return whether there is an object of this name."""
@@ -118,10 +155,7 @@ class Store:
         except exceptions.AlreadyExistsError:
             return False
         except exceptions.NotSupportedError:
-            raise OutputError(
-                f"{self.text}: this kind of store is for inputs only",
-                hint="outputs go to s3://, gs://, az:// or a folder",
-            ) from None
+            raise for_inputs_only(self.text) from None
         except (exceptions.BaseError, OSError) as error:
             raise self._explained(error, name, OutputError) from None
         return True

@@ -1,7 +1,7 @@
 """One large image as a job: a Zarr store is made when it is planned, and every task fills whole shards of it.
 
-The list of a job has a tile a line, named by its region of the output; each is one shard of the store, a file of its
-own, so that tasks which write different tiles never meet. A tile that is run again has the same bytes.
+The list of a job has a tile a line, named by its region of the output; each is one shard of the store, a file or object
+of its own, so that tasks which write different tiles never meet. A tile that is run again has the same bytes.
 """
 
 from __future__ import annotations
@@ -14,30 +14,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convcli.errors import ConvcliError, ImageError, is_url
-from convcli.images.folders import store_header
+from convcli.errors import ConvcliError, ImageError, OutputError
+from convcli.images.folders import is_zarr_url
 from convcli.images.reading import probe
-from convcli.images.zarr_store import open_zarr
-from convcli.images.zarr_tiles import ZarrTiles
-from convcli.pipeline.flags import refuse
-from convcli.pipeline.job_facts import encode, versions
+from convcli.images.zarr_store import encode_tile, open_zarr
+from convcli.pipeline.contradictions import refuse
+from convcli.pipeline.job_facts import decode, encode, versions, whole_name, without_urls
 from convcli.pipeline.names import InputFile
 from convcli.pipeline.objects import PAGE, Entry, Objects, file_etag
-from convcli.pipeline.output_files import output_files
+from convcli.pipeline.places import join, open_objects, open_store
 from convcli.pipeline.plan import Plan, Planner
-from convcli.pipeline.request import ApplyRequest, parse_request
+from convcli.pipeline.publish import publish
+from convcli.pipeline.request import parse_request
 from convcli.pipeline.run import Pipeline
-from convcli.pipeline.shards import Job, ShardSize, write_job
+from convcli.pipeline.shards import Job, ShardSize, refuse_taken, write_job
+from convcli.pipeline.staging import local_copy
 from convcli.pipeline.tones import Tone, ToneSpec
-from convcli.pipeline.writers import Writer, make_stamp
+from convcli.pipeline.transforms.base import Writer
+from convcli.pipeline.writers import make_stamp, output_files
+from convcli.process.system import is_url
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from convcli.engine.store import ToneCounts
     from convcli.pipeline.outputs import OutputFile
-
-SUFFIX = ".zarr"
 
 
 def tile_facts(words: Sequence[str], flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,12 +51,10 @@ def tile_facts(words: Sequence[str], flags: Mapping[str, Any]) -> dict[str, Any]
     """
     output = str(flags["output"])
     refuse([
-        (len(words) != 1 or words[0] == "-" or is_url(words[0]), "-o FILE.zarr on a cluster takes one local image",
-         "name one file or Zarr store"),
-        (is_url(output), f"{output}: tiles are written into a local or shared folder", "-o /shared/maps.zarr"),
+        (len(words) != 1 or words[0] == "-", "-o FILE.zarr on a cluster takes one image", "name one"),
         (flags.get("region"), "--region does nothing to tiles", "leave it out"),
     ])  # fmt: skip
-    given = {**flags, "output": os.path.abspath(output)}  # noqa: PTH100 - links stay
+    given = {**flags, "output": whole_name(output)}
     given.pop("overwrite", None)
     request = parse_request(given)
     refuse([
@@ -63,16 +62,21 @@ def tile_facts(words: Sequence[str], flags: Mapping[str, Any]) -> dict[str, Any]
         (request.transposed, "--transposed runs on whole images, not on tiles", "leave --cluster out"),
         (request.nodata is not None, "--nodata runs on whole images, not on tiles", "leave --cluster out"),
     ])  # fmt: skip
-    path = os.path.abspath(words[0])  # noqa: PTH100
-    # A store is a folder: its header changes when it is made anew.
-    etag = file_etag(store_header(Path(path)))
+    name = whole_name(words[0])
     return {
-        "flags": given,
+        "flags": without_urls(given),
         "loaded": encode(Planner(request).loaded),
         "versions": versions(),
-        "input": path,
-        "tiles": etag,
+        "input": name,
+        "tiles": _etag(name),
     }
+
+
+def _etag(name: str) -> str:
+    """Return the ETag of the image; that of a Zarr store is its header's, which changes when it is made anew."""
+    if is_zarr_url(name):
+        return open_store(name).zarr()[1]
+    return local_copy(name)[1] if is_url(name) else file_etag(Path(name))
 
 
 def plan_tiles(place: Objects, facts: Mapping[str, Any], size: ShardSize, *, overwrite: bool) -> Job:
@@ -83,7 +87,9 @@ def plan_tiles(place: Objects, facts: Mapping[str, Any], size: ShardSize, *, ove
     ConvcliError
         The image cannot be read, or the store exists.
     """
-    plan = _plan(Planner(_request(facts)._replace(overwrite=overwrite)), facts, None)
+    refuse_taken(place)
+    request = parse_request(facts["flags"])._replace(overwrite=overwrite)
+    plan = _plan(Planner(request, decode(facts["loaded"])), facts, None)
     output = plan.outputs[0]
     names = tuple(named.label for named in plan.maps)
     shape = (*plan.transform.leading, *output.size_hw)
@@ -91,9 +97,25 @@ def plan_tiles(place: Objects, facts: Mapping[str, Any], size: ShardSize, *, ove
         target = files.open(output.path, output.format)
         with open_zarr(target, names, shape, make_stamp(plan), np.dtype(plan.request.dtype)) as store:
             side = store.tile_px
+    if plan.request.out_url:
+        _make_remote(plan)
     pixel_bytes = len(names) * np.dtype(plan.request.dtype).itemsize
     write_job(place, _tiles(output.size_hw, side, pixel_bytes), size, facts)
     return Job(place)
+
+
+def _make_remote(plan: Plan) -> None:
+    """Put the headers of a store, which tiles will fill, where it goes.
+
+    Raises
+    ------
+    OutputError
+        Something is there, and may not be replaced.
+    """
+    url = plan.outputs[0].url
+    if not plan.request.overwrite and next(open_store(url).pages(), None):
+        raise OutputError(f"{url} exists", hint="another name; --overwrite deletes it before a tile is computed")
+    publish(plan, {})
 
 
 def _tiles(size_hw: tuple[int, int], side: int, pixel_bytes: int) -> Iterator[list[Entry]]:
@@ -110,14 +132,19 @@ def _tiles(size_hw: tuple[int, int], side: int, pixel_bytes: int) -> Iterator[li
 
 def run_tiles(job: Job, planner: Planner, entries: Sequence[Entry], *, cores: int | None) -> list[dict[str, object]]:
     """Compute tiles and write them into the store; return a row for each map of a tile, or for one that failed."""
-    store = ZarrTiles(Path(str(planner.request.output)))
+    request = planner.request
+    place = open_objects(join(request.url_of(request.output) or str(request.output), "0"))
+    try:
+        header, _ = place.get("zarr.json")
+    except ImageError as error:
+        raise OutputError(f"{place.text} is gone ({error})", hint="plan the job again") from None
     pipeline = Pipeline(threads=cores or os.cpu_count() or 1)
     rows: list[dict[str, object]] = []
     for entry in entries:
         left, top, width, height = map(int, entry.name.split(","))
         try:
             plan = _plan(planner, job.facts, (left, top, width, height))
-            slot = _Slot(plan, store, top, left, max(width, height))
+            slot = _Slot(plan, place, header, (top, left), max(width, height))
             with output_files(plan) as files:
                 pipeline.run_picture(plan, files, open_one=partial(_given, slot))
         except ConvcliError as error:
@@ -131,18 +158,12 @@ def _given(slot: Any, _work: object, _output: object) -> Any:
     return slot
 
 
-def _request(facts: Mapping[str, Any]) -> ApplyRequest:
-    return parse_request(facts["flags"])
-
-
 def _plan(planner: Planner, facts: Mapping[str, Any], region: tuple[int, int, int, int] | None) -> Plan:
     """Plan the image, or a region of its maps."""
-    request = planner.request
-    path = Path(facts["input"])
-    if file_etag(store_header(path)) != facts["tiles"]:
-        raise ImageError("it has changed since it was listed", hint="plan another job")
-    source = InputFile(path)
-    info = probe(source.readable, orientation=request.orientation, **request.limits)
+    request, name = planner.request, facts["input"]
+    where: dict[str, Any] = {"path": None, "url": name} if is_url(name) else {"path": Path(name)}
+    source = InputFile(**where, etag=facts["tiles"])
+    info = probe(source.readable, **request.reading)
     refuse([(info.n_frames > 1, f"{facts['input']} has {info.n_frames} frames", "one frame: leave --cluster out")])
     return Planner(request._replace(region=region), planner.loaded).plan(source, info)
 
@@ -152,15 +173,16 @@ class _Slot(Writer):
 
     is_raw = True
 
-    def __init__(self, plan: Plan, store: ZarrTiles, top: int, left: int, side: int) -> None:
+    def __init__(self, plan: Plan, place: Objects, header: bytes, corner: tuple[int, int], side: int) -> None:
         output: OutputFile = plan.outputs[0]
         super().__init__(plan, output, Tone(ToneSpec("clip"), white=1.0, depth="float"))
-        self._store, self._top, self._left, self.tile_px = store, top, left, side
+        self._place, self._header, self._corner, self.tile_px = place, header, corner, side
 
     def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
         """Write it where it belongs."""
         _, counts = self.tone.apply(maps)
-        self._store.put(maps, self._top + top, self._left + left)
+        for name, data in encode_tile(self._header, maps, self._corner[0] + top, self._corner[1] + left).items():
+            self._place.put(name, data)
         return counts
 
     def finish(self) -> int | None:
@@ -173,7 +195,7 @@ class _Slot(Writer):
         for place, index in enumerate(self.output.maps):
             named = self._plan.maps[index]
             values = {"min": counts.minimum, "max": counts.maximum, "mean": counts.mean, "std": counts.std}
-            row: dict[str, object] = {"input": tile, "etag": "", "output": str(self.output.path)}
+            row: dict[str, object] = {"input": tile, "etag": "", "output": self.output.url or str(self.output.path)}
             row |= {"bytes": 0, "kernel": named.kernel, "channel": named.channel}
             row |= {name: float(array[place]) for name, array in values.items()}
             row |= {"clipped_low": 0, "clipped_high": 0, "not_a_number": int(counts.n_nan[place])}

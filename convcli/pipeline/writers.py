@@ -1,4 +1,4 @@
-"""Writers of maps: one an output file.
+"""Writers of maps, one an output file, and the files themselves: all of them are removed again where one fails.
 
 A writer encodes a band of maps in the thread that computed it and appends the result in order, so that tone, filter
 and deflate share the thread, and the cache, of the convolution.
@@ -6,34 +6,132 @@ and deflate share the thread, and the cache, of the convolution.
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import add
+import contextlib
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from convcli.engine.store import ToneCounts
 from convcli.images import formats
-from convcli.images.files import vanished
-from convcli.images.planes import select_planes, view_planes
+from convcli.images.files import TargetFile, vanished
+from convcli.images.planes import read_window, select_planes, view_planes
 from convcli.images.write import open_picture
 from convcli.pipeline.names import PAGES, PICTURES
 from convcli.pipeline.report import conventions, to_json
 from convcli.pipeline.tones import WHITE, Tone, ToneSpec
-from convcli.pipeline.transforms.base import Band, Ranges
+from convcli.pipeline.transforms.base import Band, Ranges, Writer
+from convcli.process import ending
+from convcli.process.system import binary_output
 from convcli.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from convcli.images.info import Image, LargeImage, Metadata
     from convcli.images.planes import PlaneSource
     from convcli.images.write import PictureWriter
-    from convcli.pipeline.output_files import OutputFiles
     from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.plan import Plan
+
+
+class OutputFiles:
+    """The files that one plan writes.
+
+    Parameters
+    ----------
+    plan : Plan
+        It says which existing files may be replaced.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._opened: list[TargetFile] = []
+        #: Called where a signal ends the process.
+        self.clean: Callable[[], None] | None = None
+
+    def open(self, path: Path | None, output_format: str = "png") -> TargetFile:
+        """Open a file, or a folder where that is the format; or standard output."""
+        request, state = self._plan.request, self._plan.source.state
+        if request.in_place and path is not None and state is not None:
+            from convcli.images.in_place import InPlaceFile
+
+            backup = request.backup_of(path)
+            self._opened.append(InPlaceFile(path, planned=state, backup=backup, overwrite=request.overwrite))
+            return self._opened[-1]
+        # Without --overwrite only a file that the plan knows may be replaced: not one that has appeared since.
+        replaces = self._plan.replaces.get(path) if path else None
+        stream = path or binary_output()
+        kind: type[TargetFile] = TargetFile
+        if formats.BY_NAME[output_format].folder:
+            from convcli.images.folders import TargetFolder
+
+            kind = TargetFolder
+        file = kind(stream, overwrite=request.overwrite, replaces=replaces, makes_folder=True)
+        self._opened.append(file)
+        return file
+
+    def check(self) -> None:
+        """Refuse to call the plan done if one of its files has gone.
+
+        Raises
+        ------
+        OutputError
+            Its folder was removed or renamed while the others were written.
+        """
+        for path in self._plan.written_paths:
+            if not os.path.lexists(path):
+                raise vanished(path)
+
+    def leave(self) -> None:
+        """Let no signal remove the files any more: they are about to be recorded as done."""
+        if self.clean is not None:
+            ending.no_more(self.clean)
+            self.clean = None
+
+    def discard(self) -> None:
+        """Remove every file, those with names too: half of the maps would look like all of them."""
+        for file in self._opened:
+            file.discard()
+
+
+@contextlib.contextmanager
+def output_files(plan: Plan) -> Iterator[OutputFiles]:
+    """Open the files of a plan inside the ``with``; an error removes them, and the folders made for them."""
+    # Noted before the run: folders that exist already are not ours to remove.
+    missing = [folder for folder in folders_of(plan) if not os.path.exists(folder)]  # noqa: PTH110 - an error is no folder
+    files = OutputFiles(plan)
+
+    def discard() -> None:
+        files.discard()
+        for folder in missing:
+            with contextlib.suppress(OSError):  # not empty: another input has put something there
+                folder.rmdir()
+
+    files.clean = discard
+    ending.at_end(discard)
+    try:
+        yield files
+    except BaseException:
+        # BaseException: Ctrl-C leaves no half of the maps either.
+        discard()
+        raise
+    finally:
+        # A signal may have come before a file was known here; its folder goes after it, at the end.
+        if not ending.was_asked():
+            files.leave()
+
+
+def folders_of(plan: Plan) -> list[Path]:
+    """Return the folders of the outputs, the deepest first."""
+    paths = {output.path.parent for output in plan.outputs if output.path is not None}
+    every = {
+        folder for path in paths for folder in (path, *path.parents) if folder.is_relative_to(plan.request.out_dir)
+    }
+    return sorted(every, key=lambda folder: len(folder.parts), reverse=True)
 
 
 class Job(NamedTuple):
@@ -65,18 +163,6 @@ def bind_tone(plan: Plan, output: OutputFile, ranges: Ranges | None) -> Tone:
         depth=depth,
         ranges=None if ranges is None else (ranges[0][output.span], ranges[1][output.span]),
     )
-
-
-def n_bytes(output: OutputFile) -> int | None:
-    """Return the bytes of a finished file, if it has a place."""
-    if output.path is None:
-        return None
-    try:
-        if formats.BY_NAME[output.format].folder:
-            return sum(file.stat().st_size for file in output.path.rglob("*") if file.is_file())
-        return output.path.stat().st_size
-    except FileNotFoundError:
-        raise vanished(output.path) from None
 
 
 def open_encoder(job: Job, output: OutputFile, **frames: Any) -> PictureWriter:
@@ -116,45 +202,6 @@ def _colormap(plan: Plan, output: OutputFile) -> str | None:
     return plan.request.colormap if output.kind == "map" or len(output.maps) == 1 else None
 
 
-class Writer:
-    """The common part: an encoder that takes band after band."""
-
-    is_raw = False
-    one_pass = False
-    tile_px = 0
-    band_px = 1
-    notes: tuple[str, ...] = ()
-    _encoder: PictureWriter
-
-    def __init__(self, plan: Plan, output: OutputFile, tone: Tone) -> None:
-        self.output, self.tone, self._plan = output, tone, plan
-        self.facts: Mapping[str, object] = {}  # more about its file for the report
-        self.counts = ToneCounts.zero(len(output.maps))
-
-    def append(self, band: Band) -> None:
-        """Write a band."""
-        self._encoder.append(band.payload)
-        self.counts += band.counts
-
-    def encode_samples(self, samples: NDArray[Any], counts: ToneCounts, top: int) -> Band:
-        """Make a band of stored samples ready, where they may be made in one pass."""
-        raise NotImplementedError
-
-    def join(self, bands: Sequence[Band]) -> Band:
-        """Make neighbouring bands one, where there is a ``band_px``."""
-        return Band(self._encoder.join([band.payload for band in bands]), reduce(add, (band.counts for band in bands)))
-
-    def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
-        """Write a tile, where there is a ``tile_px``."""
-        raise NotImplementedError
-
-    def finish(self) -> int | None:
-        """Put the file in its place; return its bytes, if it has a place."""
-        self._encoder.close()
-        self.notes = self._encoder.notes
-        return n_bytes(self.output)
-
-
 class PictureOutput(Writer):
     """A picture of one map, or of a map per plane, with its alpha.
 
@@ -176,13 +223,15 @@ class PictureOutput(Writer):
         self.divides_by_alpha = plan.alpha == "premultiply"
         self.one_pass = self.tone.depth == "8" and not self.divides_by_alpha
         self._colormap = _colormap(plan, output)
-        self._encoder = encoder or open_encoder(job, output)
-        self.band_px = self._encoder.band_px
+        self.encoder = encoder or open_encoder(job, output)
+        self.band_px = self.encoder.band_px
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
         if self.divides_by_alpha:
-            maps = unpremultiply(self._plan, maps)
+            from convcli.pipeline.transforms.alpha import unpremultiply
+
+            maps = unpremultiply(maps, self._plan.white, self._plan.transform.late_bias)
         samples = np.empty((*maps.shape[1:], len(maps)), self.tone.dtype)
         _, counts = self.tone.apply(maps, samples.transpose(2, 0, 1), inplace=True)
         return self.encode_samples(samples, counts, top)
@@ -191,27 +240,16 @@ class PictureOutput(Writer):
         """Let the writer encode finished samples (H, W, maps), alpha beside them or in colours."""
         if self._alpha is not None:
             left, first, *_ = self._plan.request.region or (0, 0)
-            top, bottom = top + first, top + first + len(samples)
-            is_array = isinstance(self._alpha, np.ndarray)
-            alpha = self._alpha[0, top:bottom] if is_array else self._alpha.rows(top, bottom)[0]  # type: ignore[index,union-attr]
-            alpha = alpha[:, left : left + samples.shape[1]]
+            n_rows, n_columns = samples.shape[:2]
+            rows, columns = slice(top + first, top + first + n_rows), slice(left, left + n_columns)
+            alpha = read_window(self._alpha, rows, columns)[0]
             stored = alpha if self._alpha_scale == 1 else np.rint(alpha * self._alpha_scale)
             samples = np.concatenate([samples, stored[..., None].astype(samples.dtype)], axis=2)
         if self._colormap:
             from convcli.images.colormaps import apply_colormap
 
             samples = apply_colormap(samples[..., 0], self._colormap)
-        return Band(self._encoder.encode(samples), counts)
-
-
-def unpremultiply(plan: Plan, maps: NDArray[Any]) -> NDArray[Any]:
-    """Divide sums of colour times alpha by filtered alpha, in float64, and add the bias; without alpha, colour is 0."""
-    white, bias = plan.white, plan.transform.late_bias
-    alpha = np.clip(maps[-1].astype(np.float64), 0, white)
-    colour = np.divide(maps[:-1], alpha, out=np.zeros((len(maps) - 1, *alpha.shape)), where=alpha > white * 1e-6)
-    if bias is not None:
-        colour += bias[:, None, None]
-    return np.concatenate([colour, alpha[None]])
+        return Band(self.encoder.encode(samples), counts)
 
 
 class RawOutput(Writer):
@@ -225,7 +263,7 @@ class RawOutput(Writer):
         from convcli.images.arrays import open_raw
 
         height, width = output.size_hw
-        self._encoder = open_raw(
+        self.encoder = open_raw(
             job.files.open(output.path, output.format),
             raw_format=output.format,
             names=tuple(plan.maps[index].label for index in output.maps),
@@ -236,16 +274,16 @@ class RawOutput(Writer):
             leading=plan.transform.leading if output.kind == "raw" else (),
             tile=plan.request.tile,
         )
-        self.tile_px = self._encoder.tile_px
+        self.tile_px = self.encoder.tile_px
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Convert to the stored type and count."""
         del top
         _, counts = self.tone.apply(maps)  # nothing is clipped: maps are stored as they are
-        return Band(self._encoder.encode(maps), counts)
+        return Band(self.encoder.encode(maps), counts)
 
     def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
         """Write a tile of the maps; safe in any thread."""
         _, counts = self.tone.apply(maps)
-        self._encoder.put(maps, top, left)
+        self.encoder.put(maps, top, left)
         return counts

@@ -7,17 +7,13 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from convcli.pipeline.report import printable
-from convcli.render.table import render_table
+from convcli.render.text import by, by_axis, render_table
 
 if TYPE_CHECKING:
     from convcli.pipeline.batch import BatchPlan
 
 #: Rows of the table of maps before the rest is left to report.json.
 _MAX_ROWS = 16
-
-
-def _by(values: Sequence[object]) -> str:
-    return "x".join(str(value) for value in values)
 
 
 def _number(value: object) -> str:
@@ -43,11 +39,11 @@ def shape_lines(report: Mapping[str, Any]) -> list[str]:
     lost = shape["unused_input"]
     lines = [
         _input_line(report),
-        f"kernel   {printable(kernel['name'])}  {_by(kernel['shape'])} ({_names(kernel['kernels'])})",
-        f"conv     {conv['mode']}{' transposed' if conv['transposed'] else ''}, stride {_pair(conv['stride'])}, "
+        f"kernel   {printable(kernel['name'])}  {by(kernel['shape'])} ({_names(kernel['kernels'])})",
+        f"conv     {conv['mode']}{' transposed' if conv['transposed'] else ''}, stride {by_axis(conv['stride'])}, "
         f"padding {pad['top'] if same else sides} {conv['padding_mode']} {conv['border']}, "
-        f"dilation {_pair(conv['dilation'])}, groups {conv['groups']}",
-        f"output   {_by(shape['output'])}  {shape['parameters']:,} parameters, {shape['macs']:,} MACs",
+        f"dilation {by_axis(conv['dilation'])}, groups {conv['groups']}",
+        f"output   {by(shape['output'])}  {shape['parameters']:,} parameters, {shape['macs']:,} MACs",
     ]
     if any(lost):
         lines.append(f"unused   {lost[0]} rows at the bottom, {lost[1]} columns at the right are in no window")
@@ -60,22 +56,18 @@ def shape_lines(report: Mapping[str, Any]) -> list[str]:
 
 def _input_line(report: Mapping[str, Any]) -> str:
     path, dtype, planes = (report["input"][key] for key in ("path", "dtype", "planes"))
-    return f"input    {printable(path)}  {_by(report['shape']['input'])} {dtype} ({','.join(planes)})"
+    return f"input    {printable(path)}  {by(report['shape']['input'])} {dtype} ({','.join(planes)})"
 
 
 def _stack_lines(report: Mapping[str, Any]) -> list[str]:
     shape, stack = report["shape"], report["stack"]
-    rows = [(printable(one["layer"]), _by(one["output"])) for one in report["layers"]]
+    rows = [(printable(one["layer"]), by(one["output"])) for one in report["layers"]]
     return [
         _input_line(report),
         f"layers   {printable(stack['name'])}  {shape['parameters']:,} parameters, {shape['macs']:,} MACs",
         "",
         render_table(("layer", "output"), rows, align="lr"),
     ]
-
-
-def _pair(values: Sequence[int]) -> str:
-    return str(values[0]) if len(set(values)) == 1 else _by(values)
 
 
 def _names(names: Sequence[str]) -> str:
@@ -154,8 +146,8 @@ def render_plan(batch: BatchPlan, *, overwrite: bool) -> str:
         rows = [
             (
                 printable(plan.source.label),
-                _by([len(plan.selection.names), plan.info.height_px, plan.info.width_px]),
-                _by([len(plan.maps), *plan.outputs[0].size_hw]),
+                by([len(plan.selection.names), plan.info.height_px, plan.info.width_px]),
+                by([len(plan.maps), *plan.outputs[0].size_hw]),
                 len(plan.written_paths),
                 printable(str(plan.outputs[0].path)),
             )

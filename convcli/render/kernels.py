@@ -1,7 +1,4 @@
-"""Kernels as plain text: the list, a kernel's taps, facts and frequency response (stdlib).
-
-:mod:`convcli.render.kernels_colour` adds colours on terminals.
-"""
+"""Kernels as text: the list, parameters of families, a bank with the taps, facts and response of each kernel."""
 
 from __future__ import annotations
 
@@ -9,37 +6,27 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from convcli.pipeline.report import printable
-from convcli.process.streams import columns
+from convcli.process.system import columns
+from convcli.render.taps import Rows, colour, fits, grid_lines, ink, response_lines, shrunk, tap_texts
+from convcli.render.text import by, render_table
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from rich.text import Text
 
     from convcli.banks.bank import KernelBank
+    from convcli.banks.catalogue import Family
     from convcli.banks.check import CheckResult
     from convcli.banks.library import KernelEntry
     from convcli.banks.stats import KernelStats
 
-Rows = list[list[float]]
-
 #: Banks of more kernels than this are shown as a table unless all are asked for.
 MOST_IN_FULL = 9
-#: Columns of text that a grid of taps may fill.
-_WIDTH = 100
 #: Columns of a list that a shape may fill.
 _LONGEST_SHAPE = 21
 #: Characters of a use with other names: lines stay within 120 columns.
 _LONGEST_USE = 71
-#: Marks a row of a picture of taps; two columns of text each.
-_MOST_MARKS = 64
-#: From faint to heavy; no sign is in both, so that a picture can be read without colours.
-_POSITIVE, _NEGATIVE = " .:+*#@", " '-=%&$"
-_RESPONSE = " .:-=+*#%@"
-
-
-def by(sizes: Sequence[int]) -> str:
-    """Return sizes as ``2x1x3x3``."""
-    return "x".join(map(str, sizes))
+#: Letters a line of a table of parameters may have where nobody knows the width.
+_WIDEST = 110
 
 
 def render_list(entries: Sequence[KernelEntry], *, source: bool = False) -> str:
@@ -47,8 +34,6 @@ def render_list(entries: Sequence[KernelEntry], *, source: bool = False) -> str:
 
     A family with the name of a fixed table is shown with its first parameter, which selects it.
     """
-    from convcli.render.table import render_table
-
     fixed = {entry.name for entry in entries if entry.kind == "file"}
     rows = [
         (
@@ -74,6 +59,20 @@ def _use(entry: KernelEntry) -> str:
     return entry.summary
 
 
+def parameter_table(family: Family) -> str:
+    """Return the parameters of a family as a table: default, unit, range and meaning."""
+    rows = [
+        (one.name, one.default_text, one.unit or "-", one.range_text or "any", one.about) for one in family.parameters
+    ]
+    headings = ("name", "default", "unit", "range", "meaning")
+    return "\n".join(
+        [
+            f"parameters of {family.name}, as in {family.name}:{family.parameters[0].name}=…",
+            render_table(headings, rows, align="lr", width=columns() or _WIDEST),
+        ]
+    )
+
+
 def render_bank(bank: KernelBank, stats: Sequence[KernelStats], *, in_full: bool, first: str) -> str:
     """Return a bank as text: its head, then every kernel's taps and facts, or a row for each of many.
 
@@ -84,10 +83,8 @@ def render_bank(bank: KernelBank, stats: Sequence[KernelStats], *, in_full: bool
         for index, one in enumerate(stats):
             lines.append("")
             for block in kernel_blocks(bank, index, one):
-                lines += [block] if isinstance(block, str) else ["  " + line for line in _grid_lines(block)]
+                lines += [block] if isinstance(block, str) else ["  " + line for line in grid_lines(block)]
         return "\n".join(lines)
-    from convcli.render.table import render_table
-
     headings = ("kernel", "sum", "L1", "L2", "min", "max", "rank", "symmetry")
     rows = [
         (
@@ -101,6 +98,69 @@ def render_bank(bank: KernelBank, stats: Sequence[KernelStats], *, in_full: bool
     lines += ["", render_table(headings, rows, align="lrrrrrrl")]
     lines += ["", f"one of them: convcli kernels show {printable(first)}; all: --all; a picture: --png FILE"]
     return "\n".join(lines)
+
+
+def print_bank(bank: KernelBank, stats: Sequence[KernelStats], *, forced: bool = False) -> None:
+    """Print a bank and all its kernels in colour; ``forced`` colours a pipe too."""
+    from rich.console import Console
+    from rich.text import Text
+
+    # soft_wrap: Rich would break the lines of a grid at the width that it guesses.
+    # force_terminal=None lets Rich find out; False would forbid colours even on a terminal.
+    console = Console(highlight=False, soft_wrap=True, force_terminal=forced or None)
+    for head in head_lines(bank):
+        # Text and not str: Rich takes square brackets in a str for markup.
+        console.print(Text(head))
+    few = console.color_system in ("standard", "windows")
+    for index, one in enumerate(stats):
+        console.print()
+        for number, block in enumerate(kernel_blocks(bank, index, one)):
+            if isinstance(block, str):
+                console.print(Text(block, style="" if number else "bold"))
+            else:
+                for line in coloured_grid(block, few=few):
+                    console.print(line)
+
+
+def coloured_grid(rows: Rows, *, few: bool = False) -> list[Text]:
+    """Return rows as lines of numbers on coloured cells, or of half-block pixels where numbers do not fit.
+
+    ``few`` is for terminals of 16 colours: red, blue and none.
+    """
+    from rich.text import Text
+
+    cells = tap_texts(rows)
+    width = max(len(cell) for row in cells for cell in row)
+    largest = max(abs(tap) for row in rows for tap in row) or 1.0
+    lines = []
+    # Each cell has a space on both sides, one more than in plain text.
+    if fits(rows, width + 1):
+        for row, texts in zip(rows, cells, strict=True):
+            line = Text("  ")
+            for tap, cell in zip(row, texts, strict=True):
+                line.append(f" {cell.rjust(width)} ", style=_style(tap / largest, few))
+            lines.append(line)
+        return lines
+    # A half block shows the upper row in its ink and the lower one in its paper: taps come out square.
+    for top in range(0, len(rows), 2):
+        line = Text("  ")
+        for column in range(len(rows[0])):
+            paint = _one_of_three if few else colour
+            upper = paint(rows[top][column] / largest)
+            lower = paint(rows[top + 1][column] / largest) if top + 1 < len(rows) else None
+            line.append("▀", style=f"{upper} on {lower}" if lower else upper)
+        lines.append(line)
+    return lines
+
+
+def _one_of_three(share: float) -> str:
+    return "white" if abs(share) < 0.02 else ("red" if share > 0 else "blue")
+
+
+def _style(share: float, few: bool) -> str:
+    if few:
+        return "default" if abs(share) < 0.02 else f"bold white on {_one_of_three(share)}"
+    return f"{ink(share)} on {colour(share)}"
 
 
 def head_lines(bank: KernelBank) -> list[str]:
@@ -140,61 +200,6 @@ def kernel_blocks(bank: KernelBank, index: int, stats: KernelStats) -> Iterator[
     yield from ("  " + line for line in _fact_lines(stats))
     yield ""
     yield from ("  " + line for line in response_lines(planes))
-
-
-def shrunk(plane: NDArray[np.float64]) -> tuple[Rows, int]:
-    """Return taps as rows, one for each square of taps (the largest), and the side of these squares."""
-    import numpy as np
-
-    # The largest tap and not the mean: fine stripes would cancel to nothing.
-    step = -(-max(plane.shape) // _MOST_MARKS)
-    if step == 1:
-        return plane.tolist(), 1
-    tops, lefts = (range(0, size, step) for size in plane.shape)
-    high, low = (
-        reduce(reduce(plane, tops, axis=0), lefts, axis=1) for reduce in (np.maximum.reduceat, np.minimum.reduceat)
-    )
-    return np.where(high >= -low, high, low).tolist(), step
-
-
-def _grid_lines(rows: Rows) -> list[str]:
-    """Return taps as numbers if they fit, else as a picture of signs and sizes."""
-    cells = tap_texts(rows)
-    width = max(len(cell) for row in cells for cell in row)
-    if fits(rows, width):
-        return [" ".join(cell.rjust(width) for cell in row) for row in cells]
-    largest = max(abs(tap) for row in rows for tap in row) or 1.0
-    lines = ["".join(_mark(tap / largest) * 2 for tap in row) for row in rows]
-    return [
-        *(line.rstrip() for line in lines),
-        f"positive '{_POSITIVE[1:]}', negative '{_NEGATIVE[1:]}', from small to large",
-    ]
-
-
-def fits(rows: Rows, width: int) -> bool:
-    """Whether a grid of numbers of this width fits."""
-    return len(rows[0]) * (width + 1) <= min(_WIDTH, columns() or _WIDTH) and len(rows) <= 25
-
-
-def tap_texts(rows: Rows) -> list[list[str]]:
-    """Return taps as text: whole numbers exactly, others with four digits."""
-    # One fraction makes all of them fractions, so that the points stand in one column.
-    if all(abs(tap) < 1e6 and tap == int(tap) for row in rows for tap in row):
-        return [[str(int(tap)) for tap in row] for row in rows]
-    return [[_aligned(tap) for tap in row] for row in rows]
-
-
-def _aligned(tap: float) -> str:
-    if tap == 0:
-        return "0"
-    return f"{tap:.4f}" if 0.001 <= abs(tap) < 1000 else f"{tap:.1e}"
-
-
-def _mark(share: float) -> str:
-    ramp = _POSITIVE if share >= 0 else _NEGATIVE
-    size = abs(share)
-    # Below a hundredth a tap is blank: rests of rounding would fill the picture with dots.
-    return ramp[0] if size < 0.01 else ramp[min(len(ramp) - 1, 1 + int(size * (len(ramp) - 1)))]
 
 
 def _fact_lines(stats: KernelStats) -> list[str]:
@@ -238,27 +243,6 @@ def _wave(right: float, up: float) -> str:
     if frequency == 0:
         return "on flat areas"
     return f"on waves of {short(1 / frequency)} px ({short(right)} cycles/px to the right, {short(up)} up)"
-
-
-def response_lines(planes: NDArray[np.float64]) -> list[str]:
-    """Return the gain on waves as a picture, zero frequency in the middle, -1/2 to 1/2 cycles a pixel each way."""
-    import numpy as np
-
-    from convcli.banks.stats import response
-
-    taps = planes[:4]
-    # Scaled before the transform, whose sums of huge taps would overflow; 1.0 is for a kernel of zeros.
-    taps = taps / (float(np.abs(taps).max()) or 1.0)
-    gains = np.max([response(plane, 32) for plane in taps], axis=0)
-    step = max(1, len(gains) // 16)
-    height, width = gains.shape[0] // step * step, gains.shape[1] // max(1, step // 2) * max(1, step // 2)
-    # Letters are twice as high as wide: twice as many columns make the picture square.
-    across = max(1, step // 2)
-    blocks = gains[:height, :width].reshape(height // step, step, width // across, across).mean(axis=(1, 3))
-    largest = float(blocks.max()) or 1.0
-    marks = [[_RESPONSE[min(9, int(value / largest * 9.999))] for value in row] for row in blocks.tolist()]
-    edge = "+" + "-" * len(marks[0]) + "+"
-    return ["frequency response, 0 in the middle", edge, *("|" + "".join(row) + "|" for row in marks), edge]
 
 
 def check_lines(result: CheckResult) -> list[str]:

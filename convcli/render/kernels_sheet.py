@@ -13,7 +13,8 @@ from convcli.images.colormaps import Scale
 from convcli.images.sheet import Cell, Legend, draw_numbers, draw_page
 from convcli.images.swatch import swatch_cell
 from convcli.images.write import write_picture
-from convcli.render.kernels import by, short
+from convcli.render.kernels import short
+from convcli.render.text import by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

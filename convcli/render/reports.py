@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convcli.images.files import opened_target, save_bytes
+from convcli.pipeline.job_rows import COLUMNS
 from convcli.pipeline.report import printable, to_json
-from convcli.render.report_rows import MAP_HEADINGS, SHAPE_HEADINGS, map_rows, shape_row
-from convcli.render.table import render_markdown
+from convcli.render.shape_details import SHAPE_HEADINGS, shape_row
+from convcli.render.text import render_csv, render_markdown
 
 if TYPE_CHECKING:
     from convcli.pipeline.plan import Plan
 
+MAP_HEADINGS = ("input", "map", "path", "min", "max", "mean", "std", "tone", "clipped low", "clipped high")
 _NO_SHAPE = ("",) * len(SHAPE_HEADINGS)
 
 
@@ -29,13 +32,9 @@ def report_text(
         # One input gives an object: a script for single pictures need not unpack a list.
         return to_json(reports[0] if len(reports) == 1 else reports, indent=1) + "\n"
     if suffix == ".csv":
-        text = io.StringIO()
-        # By default csv ends lines in CR LF, and Unix tools take the CR for a part of the last cell.
-        writer = csv.writer(text, lineterminator="\n")
         # Headings without spaces can be names of columns in SQL and data frames.
-        writer.writerow([heading.replace(" ", "_") for heading in (*MAP_HEADINGS, *SHAPE_HEADINGS)])
-        writer.writerows(_csv_rows(reports))
-        return text.getvalue()
+        headings = [heading.replace(" ", "_") for heading in (*MAP_HEADINGS, *SHAPE_HEADINGS)]
+        return render_csv(headings, _csv_rows(reports))
     if suffix == ".md":
         return _markdown(reports, command)
     from convcli.render.pages.report_page import report_page
@@ -78,6 +77,41 @@ def write_report(text: str, path: Path, *, overwrite: bool = False) -> None:
     OutputError
         It exists and may not be replaced, or it cannot be written.
     """
-    from convcli.images.files import save_bytes
-
     save_bytes(path, text.encode("utf-8", "surrogateescape"), overwrite=overwrite, makes_folder=True)
+
+
+def map_rows(reports: Sequence[Mapping[str, Any]]) -> Iterator[tuple[tuple[object, ...], Mapping[str, Any] | None]]:
+    """Yield a row per map, and its layer; an input that failed or was left alone has one row that says so."""
+    for report in reports:
+        source = printable(str(report.get("input", {}).get("path", "")))
+        if report.get("status") == "failed":
+            yield (source, "failed", printable(str(report["error"]["message"])), *[""] * 7), None
+        elif report.get("status") == "skipped":
+            yield (source, "left alone", printable(str(report["reason"])), *[""] * 7), None
+        for one in report.get("maps", ()):
+            numbers = [one[key] for key in ("min", "max", "mean", "std", "tone", "clipped_low", "clipped_high")]
+            layer = report["layers"][one["layer"]]
+            yield (source, printable(one["name"]), printable(str(one.get("path", ""))), *numbers), layer
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Write rows whole or not at all; the suffix, .csv or .jsonl, names the format.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    with opened_target(path) as target:
+        text = io.TextIOWrapper(target.file, encoding="utf-8", errors="backslashreplace", newline="")
+        table = csv.DictWriter(text, COLUMNS) if path.suffix == ".csv" else None
+        if table is not None:
+            table.writeheader()
+        for row in rows:
+            if table is not None:
+                table.writerow(row)
+            else:
+                text.write(f"{to_json(row)}\n")
+        text.flush()
+        text.detach()
+    target.commit()

@@ -7,7 +7,7 @@ from math import gcd, prod
 from typing import TYPE_CHECKING
 
 from convcli.geometry.arithmetic import window_px
-from convcli.render.table import render_markdown, render_table
+from convcli.render.text import by, by_axis, render_csv, render_markdown, render_table
 
 if TYPE_CHECKING:
     from convcli.layers.layer import Row
@@ -35,17 +35,6 @@ _COLUMNS = {
 }
 
 
-def shape_text(shape: Sequence[object]) -> str:
-    """Return ``64x152x114`` for a shape.
-
-    Examples
-    --------
-    >>> shape_text((64, 152, 114))
-    '64x152x114'
-    """
-    return "x".join(map(str, shape))
-
-
 def axes_text(values: Sequence[object]) -> str:
     """Return one number if all axes agree, else one per axis.
 
@@ -54,8 +43,7 @@ def axes_text(values: Sequence[object]) -> str:
     >>> axes_text((3, 3)), axes_text((3, 1)), axes_text(())
     ('3', '3x1', '-')
     """
-    texts = [number_text(value) for value in values]
-    return "-" if not texts else texts[0] if len(set(texts)) == 1 else "x".join(texts)
+    return by_axis([number_text(value) for value in values])
 
 
 def number_text(value: object) -> str:
@@ -79,8 +67,8 @@ def padding_text(padding: Sequence[tuple[int, int]]) -> str:
 
     Examples
     --------
-    >>> padding_text(((3, 3), (3, 3))), padding_text(((1, 1), (0, 0))), padding_text(((2, 3), (2, 3)))
-    ('3', '1x0', '2,3,2,3')
+    >>> padding_text(((1, 1), (0, 0))), padding_text(((2, 3), (2, 3)))
+    ('1x0', '2,3,2,3')
     """
     if all(before == after for before, after in padding):
         return axes_text([before for before, _ in padding])
@@ -88,13 +76,7 @@ def padding_text(padding: Sequence[tuple[int, int]]) -> str:
 
 
 def label_text(label: str) -> str:
-    r"""Return a layer's label with control characters visible: names come from files.
-
-    Examples
-    --------
-    >>> label_text("conv1"), label_text("a\x1b[2J")
-    ('conv1', 'a\\x1b[2J')
-    """
+    """Return a layer's label with control characters visible: names come from files."""
     # Most labels are printable: for them the pipeline's modules need not be loaded.
     if label.isprintable():
         return label
@@ -120,7 +102,7 @@ def _cells(row: Row) -> dict[str, str]:
     known = layer.known()
     return {
         "layer": label_text(layer.label),
-        "output": shape_text(row.output) or "1",
+        "output": by(row.output) or "1",
         "kernel_size": axes_text(layer.kernel_size),
         "stride": axes_text(layer.stride),
         "padding": padding_text(row.padding) if "padding" in known else "-",
@@ -149,7 +131,7 @@ def _as_text(shape: Walk) -> str:
         align="".join(_COLUMNS[key][1] for key in shown),
     )
     same = [f"{key.replace('_', ' ')} {usual[key]}" for key in left_out if usual[key] not in ("-", "")]
-    lines = [*_cut(shape), f"input {shape_text(shape.input)}", "", table, ""]
+    lines = [*_cut(shape), f"input {by(shape.input)}", "", table, ""]
     lines += [f"all layers: {', '.join(same)}"] * bool(same)
     return "\n".join([*lines, *_totals(shape), *(f"note: {note}" for note in notes(shape))])
 
@@ -163,7 +145,7 @@ def _totals(shape: Walk) -> list[str]:
     """Return the totals as lines of text."""
     part = "so far (partial): " if shape.partial else ""
     return [
-        f"{part}output {shape_text(shape.output)}",
+        f"{part}output {by(shape.output)}",
         f"parameters {shape.parameters:,}",
         f"macs {shape.macs:,} (flops {2 * shape.macs:,} = 2 · macs; bias adds {shape.bias_adds:,} apart)",
         f"activation bytes {shape.activation_bytes:,} (float32; peak {shape.peak_bytes:,}, input included)",
@@ -235,10 +217,8 @@ def _lost(row: Row) -> list[str]:
         # A single window has no second one, so nothing is skipped between them.
         if how == "down" and stride > window and row.output[1 + axis] > 1:
             found.append(f"skips {stride - window} of every {stride} {name} (stride {stride}, window {window})")
-        least, most = (
-            kernel // stride if gcd(dilation, stride) == 1 else 0,
-            -(-kernel * gcd(dilation, stride) // stride),
-        )
+        common = gcd(dilation, stride)
+        least, most = kernel // stride if common == 1 else 0, -(-kernel * common // stride)
         # Outputs with more taps than their neighbours show as a checkerboard in generated pictures.
         if how == "up" and least < most:
             taps = f"kernel {kernel}, stride {stride}: {least} to {most} taps an output"
@@ -252,36 +232,29 @@ def _as_markdown(shape: Walk) -> str:
     rows = [[cells[key] for key in _COLUMNS] for cells in _all_cells(shape)]
     headings = [key.replace("_", " ") if key != "number" else "#" for key in _COLUMNS]
     table = render_markdown(headings, rows, align="".join(align for _, align, _ in _COLUMNS.values()))
-    lines = [*_cut(shape), f"Input {shape_text(shape.input)}", "", table, "", *(f"- {line}" for line in _totals(shape))]
+    lines = [*_cut(shape), f"Input {by(shape.input)}", "", table, "", *(f"- {line}" for line in _totals(shape))]
     return "\n".join([*lines, *(f"- note: {note}" for note in notes(shape))])
 
 
 def _as_csv(shape: Walk) -> str:
     """Return one line per layer, comma-separated, numbers without separators."""
-    import csv
-    import io
-
     keys = [*_COLUMNS]
     # The text has these additions below its table; CSV has columns only.
     keys.insert(keys.index("macs") + 1, "bias_adds")
+    # Numbers replace the cells, whose thousands separators would be read as text.
     numbers = ("parameters", "macs", "bias_adds", "activation_bytes")
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, keys, lineterminator="\n")
-    writer.writeheader()
-    for cells, row in zip(_all_cells(shape), shape.rows, strict=True):
-        # Numbers replace the cells, whose thousands separators would be read as text.
-        writer.writerow(cells | {key: getattr(row, key) for key in numbers})
-    return stream.getvalue().rstrip("\n")
-
-
-def _as_json(shape: Walk) -> str:
-    """Return plain data as JSON."""
-    from convcli.layers.walk import stack_as_dict
-    from convcli.pipeline.report import to_json
-
-    return to_json(stack_as_dict(shape, notes(shape)))
+    rows = [
+        cells | {key: getattr(row, key) for key in numbers}
+        for cells, row in zip(_all_cells(shape), shape.rows, strict=True)
+    ]
+    return render_csv(keys, [[row[key] for key in keys] for row in rows]).rstrip("\n")
 
 
 def render_shape(shape: Walk, how: str) -> str:
     """Return a stack's shapes; ``how`` is text, markdown, csv or json."""
-    return {"text": _as_text, "markdown": _as_markdown, "csv": _as_csv, "json": _as_json}[how](shape)
+    if how == "json":
+        from convcli.layers.walk import stack_as_dict
+        from convcli.pipeline.report import to_json
+
+        return to_json(stack_as_dict(shape, notes(shape)))
+    return {"text": _as_text, "markdown": _as_markdown, "csv": _as_csv}[how](shape)

@@ -6,14 +6,20 @@ an algorithm says otherwise, and ``benchmarks/engine.py`` prints how far each ch
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Self
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from convcli.engine.bands import Scratch
 from convcli.engine.borders import Array, Source
 from convcli.engine.problem import Job, Problem
+from convcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 #: Converting a sample while gathering it, or copying one into place; one call of a NumPy function.
 GATHER_NS, CALL_NS = 0.15, 1500.0
@@ -25,39 +31,98 @@ REFERENCE_THREADS = 4
 THREAD_NS = 150_000
 
 
-class TooLittleMemory(Exception):  # noqa: N818
+def format_bytes(n_bytes: int) -> str:
+    """Return a number of bytes in words, rounded up so that the printed amount is enough.
+
+    Examples
+    --------
+    >>> format_bytes(900), format_bytes(2049), format_bytes(600 * 2**20)
+    ('900 bytes', '3 KiB', '600 MiB')
+    """
+    if n_bytes < 1024:
+        return f"{n_bytes} bytes"
+    if n_bytes < 100 * 2**20:
+        return f"{-(-n_bytes // 2**10)} KiB"
+    return f"{-(-n_bytes // 2**20)} MiB"
+
+
+class Declined(Exception):  # noqa: N818
+    """An algorithm does not take the job; the message says why."""
+
+
+class TooLittleMemory(Declined):
     """Not even one row fits; ``n_bytes`` would."""
 
     def __init__(self, n_bytes: int) -> None:
-        super().__init__(n_bytes)
+        super().__init__(f"needs {format_bytes(n_bytes)} of memory")
         self.n_bytes = n_bytes
+
+    def refusal(self, what: str) -> UsageError:
+        """Return the error that says how much memory ``what`` needs."""
+        words = format_bytes(self.n_bytes)
+        flag = words.replace(" bytes", "").replace(" KiB", "K").replace(" MiB", "M")  # as --memory reads it
+        return UsageError(f"{what} needs at least {words} of memory", hint=f"--memory {flag}")
 
 
 class RangeTooLarge(Exception):  # noqa: N818
-    """Samples span a range that this algorithm's sums are too coarse for."""
+    """Samples are not finite, or span a range that this algorithm's sums are too coarse for."""
+
+
+class Scratch:
+    """Named buffers of one worker, reused from band to band so that memory is touched once.
+
+    Examples
+    --------
+    >>> scratch = Scratch()
+    >>> scratch.get("a", (2, 3), "float32").shape
+    (2, 3)
+    >>> scratch.get("a", (6,), "float32").base is scratch.get("a", (2, 2), "float32").base
+    True
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, Array] = {}
+
+    def get(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """Return an uninitialised contiguous array; reuse the memory of the last one of that name if it is enough."""
+        # Bytes, so that one buffer serves arrays of several types.
+        n_bytes = prod(shape) * np.dtype(dtype).itemsize
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < n_bytes:
+            buffer = None
+            self._buffers.pop(name, None)  # never hold the old one and the new one
+            buffer = self._buffers[name] = np.empty(n_bytes, np.uint8)
+        return buffer[:n_bytes].view(dtype).reshape(shape)
+
+
+class ScratchPool:
+    """Scratches that workers borrow and reuse from image to image; as many as there were workers at once."""
+
+    def __init__(self) -> None:
+        self._free: deque[Scratch] = deque()
+
+    @contextlib.contextmanager
+    def borrow(self) -> Iterator[Scratch]:
+        """Lend one."""
+        try:
+            # deque's pop and append are atomic: no lock is needed between threads.
+            scratch = self._free.pop()
+        except IndexError:
+            scratch = Scratch()
+        try:
+            yield scratch
+        finally:
+            self._free.append(scratch)
 
 
 class Candidate(NamedTuple):
-    """One algorithm's offer.
+    """One algorithm's offer: ``engine`` is its name, and ``method`` how it works, in a few words.
 
-    Attributes
-    ----------
-    engine, method : str
-        The algorithm's name, and how it works, in a few words.
-    nanoseconds : float
-        Estimated time on ``threads`` threads.
-    band_rows, threads, memory_bytes, most_threads : int
-        See :class:`Fit`.
-    sums : str
-        Type of the sums.
-    block : int
-        Outputs in a row of a matrix product, or columns of a transform's tile; 0 where there is neither.
-    settings : tuple
-        Arguments of the algorithm's class after the job.
-    automatic : bool
-        May be picked without being asked for.
-    score_ns : float
-        Time on a machine of :data:`REFERENCE_THREADS` threads, where that does not follow from the rest.
+    It takes ``nanoseconds`` on ``threads`` threads, in bands of ``band_rows`` output rows and with ``memory_bytes`` in
+    all; the memory allows ``most_threads``. ``sums`` is the type of the sums; ``block`` are the outputs in a row of a
+    matrix product, or the columns of a transform's tile, else 0; ``settings`` are arguments of the algorithm's class
+    after the job. ``automatic``: it may be picked without being asked for. ``score_ns`` is the time on a machine of
+    :data:`REFERENCE_THREADS` threads, where that does not follow from the rest.
     """
 
     engine: str
@@ -85,41 +150,17 @@ class Candidate(NamedTuple):
         return self.nanoseconds * self.threads / max(min(self.most_threads, REFERENCE_THREADS), 1)
 
 
-class Fit(NamedTuple):
-    """A band's output rows, the threads, the bytes they take together, and the most threads that the memory allows."""
+class Piece(NamedTuple):
+    """A band to make: ``target`` (n_out, rows, W) gets the rows of a group, from the phase's output row ``first`` on.
 
-    band_rows: int
-    threads: int
-    memory_bytes: int
-    most_threads: int
-
-
-def fit_band(
-    problem: Problem,
-    n_bytes: Callable[[int], int],
-    matrix_bytes: int,
-    cost_ns: float,
-    *,
-    cache: int = CACHE_BYTES,
-    threads: int = 0,
-) -> Fit:
-    """Return the largest band that stays in the cache and within the memory, or raise :class:`TooLittleMemory`.
-
-    ``n_bytes`` gives the bytes that one thread takes for a number of output rows: a constant and an amount per row.
-    ``matrix_bytes`` are those of one set of kernels, ``cost_ns`` is the time on one thread, ``cache`` the bytes of a
-    band where there is more memory, ``threads`` the workers (0: as many as the work is worth).
+    ``channels`` are the group's planes. The target has any strides and floating type; ``bias`` (n_out,) is float64.
     """
-    least, fixed = n_bytes(1), matrix_bytes * problem.n_matrices
-    each, memory = max(n_bytes(2) - least, 1), problem.memory - fixed
-    if least > memory:
-        raise TooLittleMemory(least + fixed)
-    workers = min(threads or problem.threads, max(int(cost_ns // THREAD_NS), 1), memory // least)
-    within_memory = (memory // workers - least) // each + 1
-    # Windows overlap from band to band: tall kernels want tall bands, also where they leave the cache.
-    rows = min(max((cache - least) // each + 1, min(problem.job.rows(1) * 2, 64)), within_memory, problem.rows)
-    share = -(-problem.rows * problem.facts.n_groups // workers) if workers > 1 else rows
-    rows = min(rows, max(share, 1))
-    return Fit(rows, workers, (least + (rows - 1) * each) * workers + fixed, memory // least)
+
+    source: Source
+    channels: slice
+    first: int
+    target: Array
+    bias: Array | None
 
 
 class Algorithm:
@@ -138,29 +179,56 @@ class Algorithm:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.dtype = np.dtype(job.dtype)
+        self.weight = np.empty((0, 0, 0, 0))
 
     @classmethod
-    def offer(cls, problem: Problem) -> Candidate | str:
-        """Return the price and the settings, or the reason to decline.
-
-        Raises
-        ------
-        TooLittleMemory
-            If not even one row fits.
-        """
+    def offer(cls, problem: Problem) -> Candidate:
+        """Return the price and the settings; raise :class:`Declined` for a job that it does not take."""
         raise NotImplementedError
+
+    @classmethod
+    def band_offer(
+        cls,
+        method: str,
+        problem: Problem,
+        cost_ns: float,
+        n_bytes: Callable[[int], int],
+        matrix_bytes: int = 0,
+        *,
+        cache: int = CACHE_BYTES,
+        threads: int = 0,
+        **more: Any,
+    ) -> Candidate:
+        """Return the offer with the largest band that stays in the cache and within the memory.
+
+        ``cost_ns`` is the time on one thread; ``n_bytes`` gives the bytes that one thread takes for a number of output
+        rows: a constant and an amount per row. ``matrix_bytes`` are those of one set of kernels, ``cache`` the bytes of
+        a band where there is more memory, ``threads`` the workers (0: as many as the work is worth).
+        """
+        least, fixed = n_bytes(1), matrix_bytes * problem.n_matrices
+        each, memory = max(n_bytes(2) - least, 1), problem.memory - fixed
+        if least > memory:
+            raise TooLittleMemory(least + fixed)
+        workers = min(threads or problem.threads, max(int(cost_ns // THREAD_NS), 1), memory // least)
+        within_memory = (memory // workers - least) // each + 1
+        # Windows overlap from band to band: tall kernels want tall bands, also where they leave the cache.
+        rows = min(max((cache - least) // each + 1, min(problem.job.rows(1) * 2, 64)), within_memory, problem.rows)
+        share = -(-problem.rows * problem.n_groups // workers) if workers > 1 else rows
+        rows = min(rows, max(share, 1))
+        taken = (least + (rows - 1) * each) * workers + fixed
+        more = {"sums": problem.job.dtype, **more}
+        return Candidate(cls.name, method, cost_ns / workers, rows, workers, taken, memory // least, **more)
 
     def load(self, weight: Array) -> Self:
-        """Make the matrices or spectra of ``weight`` (n_out, n_in, kH, kW), float64."""
-        raise NotImplementedError
+        """Make the matrices or spectra of ``weight`` (n_out, n_in, kH, kW), float64.
 
-    def run(
-        self, source: Source, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
-    ) -> None:
-        """Correlate a group's ``channels`` into ``target`` (n_out, rows, W), from the phase's output row ``first`` on.
-
-        ``target`` has any strides and floating type; ``bias`` (n_out,) is float64.
+        Algorithms that may raise :class:`RangeTooLarge` keep the taps for the one that replaces them.
         """
+        self.weight = weight
+        return self
+
+    def run(self, piece: Piece, scratch: Scratch) -> None:
+        """Correlate; the target is undefined after :class:`RangeTooLarge`."""
         raise NotImplementedError
 
 
@@ -175,54 +243,20 @@ class BandAlgorithm(Algorithm):
         #: Columns of the band: at least :attr:`Job.columns`; those beyond hold zeros.
         self.columns = job.columns
         self.band_dtype = self.dtype
-        #: Makes the algorithm for bands whose samples are not finite or span too large a range.
-        self.make_exact: Callable[[Job], Algorithm] | None = None
-        self._exact: Algorithm | None = None
-        self.weight = np.empty((0, 0, 0, 0))
-
-    def load(self, weight: Array) -> Self:
-        """Keep the taps, for bands that need the exact algorithm."""
-        self.weight = weight
-        return self
 
     def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:
-        """Correlate ``band`` (n_in, rows, columns), contiguous, into ``target`` (n_out, rows, W).
-
-        Raises
-        ------
-        RangeTooLarge
-            If the sums would be too coarse.
-        """
+        """Correlate ``band`` (n_in, rows, columns), contiguous, into ``target`` (n_out, rows, W)."""
         raise NotImplementedError
 
-    def run(
-        self, source: Source, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
-    ) -> None:
+    def run(self, piece: Piece, scratch: Scratch) -> None:
         """Gather the band, correlate it and add the bias."""
-        job = self.job
+        job, (source, channels, first, target, bias) = self.job, piece
         shape = (channels.stop - channels.start, job.rows(target.shape[1]), self.columns)
         band = scratch.get("band", shape, self.band_dtype)
         source.fill(band[:, :, : job.columns], channels, first * job.stride_hw[0])
         band[:, :, job.columns :] = 0  # never NaN: zero taps meet these
-        is_float = source.planes.dtype.kind not in "biu"
-        try:
-            if self.smears and is_float and not np.isfinite(np.vdot(band, band)):
-                raise RangeTooLarge
-            self.correlate(band, target, scratch)
-        except RangeTooLarge:
-            self.exact().run(source, channels, first, target, scratch, bias)
-            return
+        if self.smears and source.planes.dtype.kind not in "biu" and not np.isfinite(np.vdot(band, band)):
+            raise RangeTooLarge
+        self.correlate(band, target, scratch)
         if bias is not None:
             target += bias[:, None, None].astype(target.dtype)
-
-    def exact(self) -> Algorithm:
-        """Return the algorithm whose outputs depend on nothing outside their windows."""
-        if self._exact is None:
-            assert self.make_exact is not None, f"{self.name} was made without an exact algorithm"
-            self._exact = self.make_exact(self.job).load(self.weight)
-        return self._exact
-
-
-def band_bytes(job: Job, columns: int, n_rows: int) -> int:
-    """Return the bytes of a band for a number of output rows, in the type of the sums."""
-    return job.itemsize * job.n_in * job.rows(n_rows) * columns

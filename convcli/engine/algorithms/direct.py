@@ -1,7 +1,7 @@
-"""Direct convolution by the compiled loops: sums in vector registers, rows read through the border's index maps.
+"""Direct convolution, tap by tap: by the compiled loops, and in NumPy as the reference.
 
-Nothing is unfolded: the loops read samples in place, or convert one line at a time. See
-``convcli/engine/native/core.h`` for the contract.
+The loops keep sums in vector registers and read rows through the border's index maps. Nothing is unfolded: they read
+samples in place, or convert one line at a time. See ``convcli/engine/native/core.h`` for the contract.
 """
 
 from __future__ import annotations
@@ -12,8 +12,18 @@ from typing import Self
 import numpy as np
 
 from convcli.engine import native
-from convcli.engine.algorithms.base import CALL_NS, GATHER_NS, THREAD_NS, Algorithm, Candidate, TooLittleMemory
-from convcli.engine.bands import Scratch
+from convcli.engine.algorithms.base import (
+    CALL_NS,
+    GATHER_NS,
+    THREAD_NS,
+    Algorithm,
+    BandAlgorithm,
+    Candidate,
+    Declined,
+    Piece,
+    Scratch,
+    TooLittleMemory,
+)
 from convcli.engine.borders import READABLE, Array, Source, interleaved
 from convcli.engine.problem import Job, Problem
 
@@ -32,6 +42,8 @@ MOST_COLUMNS, NEAR_BYTES, FAR = 4096, 1_000_000, 1.3
 BAND_MACS, BAND_BYTES = 500_000_000, 2_000_000
 #: Bytes of maps that are made before they are copied to their place.
 PRODUCT_BYTES = 500_000
+#: One tap of the reference, per sample and plane, and bytes of its bands.
+TAP_NS, REFERENCE_BYTES = 1.5, 2_400_000
 
 
 def line_bytes(job: Job) -> int:
@@ -60,21 +72,6 @@ def band_rows(job: Job, n_rows: int) -> int:
     return min(max(rows, 4 * window // stride, 16), n_rows)
 
 
-def row_bytes(job: Job) -> int:
-    """Return the bytes of an output row of all maps."""
-    return job.n_out * job.output_w * job.itemsize
-
-
-def product_rows(job: Job) -> int:
-    """Return the output rows that are made at once where they are then copied to their place."""
-    return max(PRODUCT_BYTES // row_bytes(job), 1)
-
-
-def converted_bytes(job: Job, input_dtype: str) -> int:
-    """Return the bytes of a padded row of samples that must be converted for the core."""
-    return 0 if input_dtype in READABLE else job.n_in * job.columns * 2 * job.itemsize
-
-
 def direct_ns(job: Job, *, n_rows: int) -> float:
     """Return nanoseconds for ``n_rows`` output rows of one group, without gathering."""
     price = MAC_NS.get(native.simd, PLAIN_MAC_NS) * (1 + SHORT_ROW / job.kernel_hw[1] ** 2)
@@ -96,44 +93,46 @@ class Direct(Algorithm):
         self.taps: Array = np.empty((0, 0, 0, 0))
 
     @classmethod
-    def offer(cls, problem: Problem) -> Candidate | str:
-        """Return the offer, or the reason to decline."""
+    def offer(cls, problem: Problem) -> Candidate:
+        """Return the offer."""
         job = problem.job
         if native.core is None:
-            return f"not compiled: {native.reason}"
+            raise Declined(f"not compiled: {native.reason}")
         if job.kernel_hw[1] > MOST_COLUMNS:
-            return f"takes kernels of at most {MOST_COLUMNS} columns"
+            raise Declined(f"takes kernels of at most {MOST_COLUMNS} columns")
         fixed = job.itemsize * job.n_out * job.taps * problem.n_matrices
-        least = core_bytes(job) + 24 * job.columns + product_rows(job) * row_bytes(job)
-        each = 24 * job.stride_hw[0] + converted_bytes(job, problem.input_dtype) * job.stride_hw[0]
-        least += converted_bytes(job, problem.input_dtype) * job.rows(1) + each
+        # Bytes of a padded row of samples that the core does not read as they are.
+        converted = 0 if problem.input_dtype in READABLE else job.n_in * job.columns * 2 * job.itemsize
+        each = (24 + converted) * job.stride_hw[0]
+        row_bytes = job.n_out * job.output_w * job.itemsize
+        least = core_bytes(job) + 24 * job.columns + max(PRODUCT_BYTES // row_bytes, 1) * row_bytes
+        least += converted * job.rows(1) + each
         if fixed + least > problem.memory:
             raise TooLittleMemory(fixed + least)
         rows = min(band_rows(job, problem.rows), (problem.memory - fixed - least) // each + 1)
         most = (problem.memory - fixed) // (least + (rows - 1) * each)
-        n_bands = problem.facts.n_groups * sum(-(-phase[0].n_outputs // rows) for phase in problem.phases)
+        n_bands = problem.n_groups * sum(-(-phase[0].n_outputs // rows) for phase in problem.phases)
         cost = direct_ns(job, n_rows=problem.group_rows) + problem.n_inputs * GATHER_NS + n_bands * 10 * CALL_NS
         # Maps of several phases are put in their place one by one.
         cost += problem.n_outputs * 3 * GATHER_NS * (len(problem.phases) > 1)
         threads = min(problem.threads, max(int(cost // THREAD_NS), 1), most)
         taken = fixed + (least + (rows - 1) * each) * threads
-        return Candidate(cls.name, native.describe(), cost / threads, rows, threads, taken, most, sums=job.dtype)
+        return Candidate(cls.name, native.loops(), cost / threads, rows, threads, taken, most, sums=job.dtype)
 
     def load(self, weight: Array) -> Self:
         """Keep the taps in the type of the sums."""
         self.taps = np.ascontiguousarray(weight, self.dtype)
         return self
 
-    def run(
-        self, source: Source, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
-    ) -> None:
-        """Correlate into ``target``, or through a copy where its rows are of another type or apart."""
+    def run(self, piece: Piece, scratch: Scratch) -> None:
+        """Correlate into the target, or through a copy where its rows are of another type or apart."""
+        source, channels, first, target, bias = piece
         job, n_rows = self.job, target.shape[1]
         samples, rows = source.window(channels, first * job.stride_hw[0], job.rows(n_rows), self.dtype)
         columns = source.column_positions(job.columns)
         own = target.dtype == self.dtype and (target.shape[2] == 1 or target.strides[2] == target.itemsize)
         # A small copy stays in the cache until it is moved.
-        at_once = n_rows if own else product_rows(job)
+        at_once = n_rows if own else max(PRODUCT_BYTES // (job.n_out * job.output_w * job.itemsize), 1)
         for top in range(0, n_rows, at_once):
             part = target[:, top : top + at_once]
             into = part if own else scratch.get("maps", part.shape, self.dtype)
@@ -178,3 +177,48 @@ def correlate(
     shift = None if bias is None else np.ascontiguousarray(bias, taps.dtype)
     steps = (*job.stride_hw, *job.dilation_hw)
     native.core.conv(samples[..., None], rows, columns, taps, shift, out[..., None], *steps, constant)
+
+
+class Reference(BandAlgorithm):
+    """The per-tap product in float64, written to be read: for each tap (r, c) ``output += weight[:, :, r, c] @ pixel``.
+
+    ``pixel`` holds the samples that the tap meets, for all outputs.
+    """
+
+    name = "reference"
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        # float64 holds float32 samples exactly, so nothing is rounded before the products.
+        self.band_dtype = np.dtype(np.float64)
+
+    @classmethod
+    def offer(cls, problem: Problem) -> Candidate:
+        """Return the offer; it is never picked."""
+        job = problem.job
+        cost = problem.n_outputs * (job.taps * TAP_NS + 4) + problem.n_groups * 10 * CALL_NS
+
+        def n_bytes(rows: int) -> int:
+            sums = rows * job.output_w * (2 * job.n_out + job.n_in)  # so far, one product, one shifted copy of pixels
+            return 8 * (job.n_in * job.rows(rows) * job.columns + sums)
+
+        method = "one matrix product per tap, float64"
+        return cls.band_offer(method, problem, cost, n_bytes, cache=REFERENCE_BYTES, sums="float64", automatic=False)
+
+    def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:  # noqa: ARG002
+        """Correlate tap by tap."""
+        stride_h, stride_w = self.job.stride_hw
+        dilation_h, dilation_w = self.job.dilation_hw
+        height, width = target.shape[1:]
+        output = np.zeros((self.job.n_out, height * width))
+        for r, c in np.ndindex(*self.job.kernel_hw):
+            rows = slice(r * dilation_h, r * dilation_h + (height - 1) * stride_h + 1, stride_h)
+            columns = slice(c * dilation_w, c * dilation_w + (width - 1) * stride_w + 1, stride_w)
+            pixel = band[:, rows, columns].reshape(self.job.n_in, -1)
+            output += self.weight[:, :, r, c] @ pixel
+        target[...] = output.reshape(target.shape)
+
+
+def exact_algorithm(job: Job) -> Algorithm:
+    """Return an algorithm whose outputs depend on nothing outside their windows, with sums in float64."""
+    return Reference(job) if native.core is None else Direct(job._replace(dtype="float64"))

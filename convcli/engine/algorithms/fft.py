@@ -21,8 +21,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from convcli.engine.algorithms.base import CALL_NS, GATHER_NS, BandAlgorithm, Candidate, RangeTooLarge, TooLittleMemory
-from convcli.engine.bands import Scratch
+from convcli.engine.algorithms.base import (
+    CALL_NS,
+    GATHER_NS,
+    BandAlgorithm,
+    Candidate,
+    RangeTooLarge,
+    Scratch,
+    TooLittleMemory,
+)
 from convcli.engine.borders import Array
 from convcli.engine.problem import Job, Problem
 from convcli.geometry.arithmetic import Pair
@@ -57,21 +64,15 @@ def good_size(least: int) -> int:
         size += 2
 
 
-def windows_of(job: Job) -> Pair:
-    """Return the rows and columns that a window covers."""
-    (kernel_h, kernel_w), (gap_h, gap_w) = job.kernel_hw, job.dilation_hw
-    return gap_h * (kernel_h - 1) + 1, gap_w * (kernel_w - 1) + 1
-
-
-def transform_bytes(job: Job, tile_hw: Pair, batch: int, *, wide: bool) -> Pair:
+def transform_bytes(job: Job, tile_hw: Pair, window_px: int, batch: int, *, wide: bool) -> Pair:
     """Return the bytes of the kernels' spectra, and of tiles, spectra, products and maps of one batch.
 
-    ``wide``: float64 may be needed.
+    ``window_px`` is the window's shorter side; ``wide``: float64 may be needed.
     """
     one, item, own = tile_hw[0] * (tile_hw[1] + 2), 8 if wide else 4, 8 if job.dtype == "float64" else 4
     twice = wide and own == 4  # spectra of both types; tiles are converted
     # Extremes of blocks of small windows, while the range of tiles is found.
-    blocks = 8 if min(windows_of(job)) < 16 else 0
+    blocks = 8 if window_px < 16 else 0
     passing = max(8 * job.n_in * twice, own * (1 + blocks) + 4) if wide else 0
     each = item * (job.n_in + 2 + (job.n_in > 1)) + own * job.n_in + passing
     kept = one * (item + 4 * twice) * job.n_out * job.n_in
@@ -96,7 +97,7 @@ class OverlapSave(BandAlgorithm):
 
     def __init__(self, job: Job, band_rows: int, tile_w: int, wide: bool) -> None:
         super().__init__(job)
-        self.wide, self.window_hw = wide, windows_of(job)
+        self.wide, self.window_hw = wide, job.window_hw
         self.tile_hw = good_size(job.rows(band_rows)), max(tile_w, good_size(self.window_hw[1]))
         # Outputs of a tile, in strides, so that every tile starts on one.
         self.step_hw = tuple(
@@ -246,19 +247,19 @@ class OverlapSave(BandAlgorithm):
 
 def cheapest_tiles(problem: Problem, *, wide: bool) -> tuple[float, int, int, int, int]:
     """Return nanoseconds, output rows of a band, columns of a tile, threads and bytes of the cheapest tiles."""
-    job, facts = problem.job, problem.facts
-    each = (2 * facts.n_in + 2 * facts.n_out) * FFT_NS[job.dtype] + facts.n_in * RANGE_NS * wide
-    each += facts.n_in * facts.n_out * SPECTRUM_NS + facts.n_out * 2 * GATHER_NS
-    groups, n_rows, n_matrices = facts.n_groups * len(problem.phases), problem.rows, problem.n_matrices
+    job = problem.job
+    each = (2 * job.n_in + 2 * job.n_out) * FFT_NS[job.dtype] + job.n_in * RANGE_NS * wide
+    each += job.n_in * job.n_out * SPECTRUM_NS + job.n_out * 2 * GATHER_NS
+    groups, n_rows, n_matrices = problem.n_groups * len(problem.phases), problem.rows, problem.n_matrices
     band_bytes = job.n_in * job.columns * job.itemsize * (1 + wide)  # a row's; the exact algorithm's too
-    windows, gather_ns = windows_of(job), problem.n_inputs * GATHER_NS
+    windows, gather_ns = job.window_hw, problem.n_inputs * GATHER_NS
     heights = _tilings(n_rows, windows[0], job.stride_hw[0])
     widths = _tilings(job.output_w, windows[1], job.stride_hw[1])
     found, least = [], float("inf")
     for (band, tile_h), (step, tile_w) in product(heights, widths):
         n_bands, n_tiles = -(-n_rows // band), -(-job.output_w // step)
         batch = batch_of(job.n_in, (tile_h, tile_w), n_tiles)
-        spectra, worker = transform_bytes(job, (tile_h, tile_w), batch, wide=wide)
+        spectra, worker = transform_bytes(job, (tile_h, tile_w), min(windows), batch, wide=wide)
         spectra *= n_matrices
         worker += tile_h * band_bytes + band * problem.kept_row_bytes
         least = min(least, spectra + worker)
@@ -267,7 +268,7 @@ def cheapest_tiles(problem: Problem, *, wide: bool) -> tuple[float, int, int, in
             continue
         # Tiles that leave the second-level cache cost more; so do many calls.
         price = each * (1.0 if tile_h * tile_w <= 2**17 else 1.05 if tile_h * tile_w <= 2**18 else 1.25)
-        calls = n_bands * groups * -(-n_tiles // batch) * (8 + 8 * facts.n_out)
+        calls = n_bands * groups * -(-n_tiles // batch) * (8 + 8 * job.n_out)
         cost = n_bands * n_tiles * groups * tile_h * tile_w * price + gather_ns + calls * 4 * CALL_NS
         # The slowest thread has a whole number of bands: three bands on two threads are as slow as four.
         cost = cost * -(-n_bands * groups // threads) / (n_bands * groups) + spectra / 4 * 3

@@ -1,6 +1,6 @@
-"""Blocked matrix product: N neighbouring outputs of a row are one row of the product. Takes every job, in NumPy.
+"""Matrix products: textbook im2col, and blocks of N neighbouring outputs. They take every job, in NumPy.
 
-Textbook im2col unfolds the window of every output. Here a block of N outputs shares its inputs: kH rows of
+Textbook im2col unfolds the window of every output. A block of N outputs of a row shares its inputs: kH rows of
 ``L = (N - 1)·stride + kW`` samples. The taps become a banded (Toeplitz) matrix of kH·L rows and N·maps columns, so that
 stride, several planes and whole banks are only another matrix, and BLAS does the rest.
 
@@ -18,16 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from convcli.engine.algorithms.base import (
-    CACHE_BYTES,
-    CALL_NS,
-    GATHER_NS,
-    BandAlgorithm,
-    Candidate,
-    band_bytes,
-    fit_band,
-)
-from convcli.engine.bands import Scratch
+from convcli.engine.algorithms.base import CACHE_BYTES, CALL_NS, GATHER_NS, BandAlgorithm, Candidate, Scratch
 from convcli.engine.borders import Array
 from convcli.engine.problem import Job, Problem
 
@@ -35,6 +26,8 @@ from convcli.engine.problem import Job, Problem
 MAC_NS = ((64, 0.0185), (16, 0.021), (8, 0.025), (4, 0.035), (1, 0.06))
 #: One run of neighbouring samples in a copy, of any length.
 RUN_NS = 5.0
+#: Fewer maps than this: im2col is never picked.
+MANY_MAPS = 16
 #: Output rows that a kernel of one column makes in one product.
 ROWS_AT_ONCE = 16
 
@@ -91,9 +84,57 @@ def product_bytes(job: Job, block: int, n_rows: int) -> int:
     return job.itemsize * (blocks + n_rows * apart * n_blocks * job.n_out * block)
 
 
-def matrix_bytes(job: Job, block: int) -> int:
-    """Return the bytes of the banded matrix."""
-    return job.itemsize * job.kernel_hw[0] * job.n_in * block_sizes(job, block)[2] * job.n_out * block
+class Im2col(BandAlgorithm):
+    """Textbook im2col: every window becomes a column, then one product with ``weight (O, C·kH·kW)``.
+
+    Each sample is copied kH·kW times. It serves comparisons, and layers of many maps, where the one large product
+    outweighs the copies.
+    """
+
+    name = "im2col"
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.matrix: Array = np.empty((0, 0))
+
+    @classmethod
+    def offer(cls, problem: Problem) -> Candidate:
+        """Return the offer; it may be picked for many maps."""
+        job = problem.job
+        # Per output: the copy of a window serves all maps.
+        copied = job.taps / job.n_out * 2 * GATHER_NS + 2 * GATHER_NS
+        cost = problem.n_outputs * (job.taps * mac_ns(job.n_out, job.dtype) + copied)
+        cost += problem.n_inputs * GATHER_NS + problem.n_groups * 10 * CALL_NS
+
+        def n_bytes(rows: int) -> int:
+            unfolded = rows * job.output_w * (job.taps + job.n_out)
+            return job.band_bytes(job.columns, rows) + job.itemsize * unfolded
+
+        matrix_bytes, may = job.itemsize * job.n_out * job.taps, job.n_out >= MANY_MAPS
+        method, cache = "every window a column, one matrix product", 8 * CACHE_BYTES
+        return cls.band_offer(method, problem, cost, n_bytes, matrix_bytes, cache=cache, automatic=may)
+
+    def load(self, weight: Array) -> Self:
+        """Write each kernel out as a row."""
+        self.matrix = weight.reshape(weight.shape[0], -1).astype(self.dtype)
+        return self
+
+    def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:
+        """Copy every window, multiply."""
+        (kernel_h, kernel_w), (stride_h, stride_w) = self.job.kernel_hw, self.job.stride_hw
+        dilation_h, dilation_w = self.job.dilation_hw
+        height, width = target.shape[1:]
+        plane, row, column = band.strides
+        windows = as_strided(
+            band,
+            (self.job.n_in, kernel_h, kernel_w, height, width),
+            (plane, row * dilation_h, column * dilation_w, row * stride_h, column * stride_w),
+        )
+        columns = scratch.get("columns", windows.shape, self.dtype)
+        np.copyto(columns, windows)
+        product = scratch.get("product", (self.job.n_out, height * width), self.dtype)
+        np.matmul(self.matrix, columns.reshape(self.job.taps, -1), out=product)
+        target[...] = product.reshape(target.shape)
 
 
 class Gemm(BandAlgorithm):
@@ -115,15 +156,15 @@ class Gemm(BandAlgorithm):
         job = problem.job
         block = best_block(job)
         cost = problem.group_rows * block_cost(job, block) + problem.n_inputs * GATHER_NS
-        cost += problem.facts.n_groups * 30 * CALL_NS
+        cost += problem.n_groups * 30 * CALL_NS
         columns = block_columns(job, block)
 
         def n_bytes(rows: int) -> int:
-            return band_bytes(job, columns, rows) + product_bytes(job, block, rows)
+            return job.band_bytes(columns, rows) + product_bytes(job, block, rows)
 
-        fit = fit_band(problem, n_bytes, matrix_bytes(job, block), cost, cache=7 * CACHE_BYTES)
-        method = f"blocked matrix product of {block} outputs"
-        return Candidate(cls.name, method, cost / fit.threads, *fit, sums=job.dtype, block=block, settings=(block,))
+        method, cache = f"blocked matrix product of {block} outputs", 7 * CACHE_BYTES
+        of_matrix = job.itemsize * job.kernel_hw[0] * job.n_in * block_sizes(job, block)[2] * job.n_out * block
+        return cls.band_offer(method, problem, cost, n_bytes, of_matrix, cache=cache, block=block, settings=(block,))
 
     def load(self, weight: Array) -> Self:
         """Lay ``weight`` (n_out, n_in, kH, kW) out as the banded matrix."""

@@ -22,12 +22,13 @@ from convcli.engine.algorithms.base import (
     GATHER_NS,
     BandAlgorithm,
     Candidate,
-    band_bytes,
-    fit_band,
+    Declined,
+    Piece,
+    RangeTooLarge,
+    Scratch,
 )
 from convcli.engine.algorithms.direct import core_bytes, correlate, direct_ns
-from convcli.engine.bands import Scratch
-from convcli.engine.borders import READABLE, Array, Source
+from convcli.engine.borders import READABLE, Array
 from convcli.engine.problem import Job, Problem
 
 Factors: TypeAlias = tuple[Array, Array]
@@ -81,12 +82,9 @@ class Separable(BandAlgorithm):
         self._products: list[gemm.Gemm] = []
 
     @classmethod
-    def offer(cls, problem: Problem) -> Candidate | str:
-        """Return the offer, or why the kernels are not decomposed."""
-        rank = rank_of(problem)
-        if isinstance(rank, str):
-            return rank
-        job = problem.job
+    def offer(cls, problem: Problem) -> Candidate:
+        """Return the offer."""
+        job, rank = problem.job, rank_of(problem)
         if native.core is None:
             n_bytes, each, more = _product_passes(job, rank)
             calls = 20 + 15 * job.n_out * rank
@@ -95,10 +93,10 @@ class Separable(BandAlgorithm):
             calls = 10 + 6 * job.n_out
         cost = problem.group_rows * each + problem.n_inputs * GATHER_NS
         matrix_bytes = job.itemsize * job.n_out * rank * (sum(job.kernel_hw) + more)
-        fit = fit_band(problem, n_bytes, matrix_bytes, cost, cache=2 * CACHE_BYTES)
-        cost += -(-problem.group_rows // fit.band_rows) * calls * CALL_NS
-        method, sums = f"columns then rows, rank {rank}", job.dtype
-        return Candidate(cls.name, method, cost / fit.threads, *fit, sums=sums, settings=(rank,))
+        method, cache = f"columns then rows, rank {rank}", 2 * CACHE_BYTES
+        found = cls.band_offer(method, problem, cost, n_bytes, matrix_bytes, cache=cache, settings=(rank,))
+        cost += -(-problem.group_rows // found.band_rows) * calls * CALL_NS
+        return found._replace(nanoseconds=cost / found.threads)
 
     def load(self, weight: Array) -> Self:
         """Decompose ``weight`` (n_out, 1, kH, kW)."""
@@ -120,13 +118,12 @@ class Separable(BandAlgorithm):
             self._products = [gemm.Gemm(self._row_job, self._block).load(taps) for taps in self._row_taps]
         return self
 
-    def run(
-        self, source: Source, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
-    ) -> None:
+    def run(self, piece: Piece, scratch: Scratch) -> None:
         """Do both passes by the compiled loops, or without them on a gathered band."""
         if native.core is None:
-            super().run(source, channels, first, target, scratch, bias)
+            super().run(piece, scratch)
             return
+        source, channels, first, target, bias = piece
         job, n_rows = self.job, target.shape[1]
         samples, rows = source.window(channels, first * job.stride_hw[0], job.rows(n_rows), self.dtype)
         between = scratch.get("between", (job.n_out * self.rank, n_rows, job.columns), self.dtype)
@@ -143,8 +140,8 @@ class Separable(BandAlgorithm):
             correlate(part, all_rows, all_columns, taps, shift, into[o : o + 1], self._row_job, 0.0)
         # Infinities of two ranks would cancel, and so would those beside a zero tap.
         if source.planes.dtype.kind not in "biu" and not np.isfinite(into.sum(dtype=np.float64)):
-            self.exact().run(source, channels, first, target, scratch, bias)
-        elif not own:
+            raise RangeTooLarge
+        if not own:
             np.copyto(target, into, casting="unsafe")
 
     def correlate(self, band: Array, target: Array, scratch: Scratch) -> None:
@@ -157,23 +154,21 @@ class Separable(BandAlgorithm):
             product.correlate(between[o * self.rank : (o + 1) * self.rank], target[o : o + 1], scratch)
 
 
-def rank_of(problem: Problem) -> int | str:
-    """Return the largest rank of the kernels, or why they are not decomposed."""
-    facts = problem.facts
-    kernel_h, kernel_w = facts.kernel_hw
-    if facts.n_in > 1:
-        return f"{facts.n_in} planes are added up: only kernels on one plane are taken apart"
+def rank_of(problem: Problem) -> int:
+    """Return the largest rank of the kernels; decline those that are not decomposed."""
+    n_in, kernel_h, kernel_w = problem.weight.shape[1:]
+    if n_in > 1:
+        raise Declined(f"{n_in} planes are added up: only kernels on one plane are taken apart")
     if min(kernel_h, kernel_w) == 1:
-        return "the kernel is a single row or column already"
-    most = kernel_h * kernel_w // (kernel_h + kernel_w)
-    rank = 0
-    for kernel in (problem.weight[: facts.n_out] if facts.shared else problem.weight)[:, 0]:
-        found = factors(kernel, problem.dtype)
+        raise Declined("the kernel is a single row or column already")
+    name, most, rank = f"a {kernel_h}×{kernel_w} kernel", kernel_h * kernel_w // (kernel_h + kernel_w), 0
+    for kernel in (problem.weight[: problem.job.n_out] if problem.shared else problem.weight)[:, 0]:
+        found = factors(kernel, problem.job.dtype)
         if found is None:
-            return f"a {kernel_h}×{kernel_w} kernel is more than {LARGE_RANK} columns times rows"
+            raise Declined(f"{name} is more than {LARGE_RANK} columns times rows")
         rank = max(rank, len(found[0]))
         if rank > most:
-            return f"a {kernel_h}×{kernel_w} kernel has rank {rank}: more work than its {kernel_h * kernel_w} taps"
+            raise Declined(f"{name} has rank {rank}: more work than its {kernel_h * kernel_w} taps")
     return rank
 
 
@@ -190,7 +185,7 @@ def _product_passes(job: Job, rank: int) -> tuple[Callable[[int], int], float, i
 
     def n_bytes(rows: int) -> int:
         between = job.itemsize * job.n_out * rank * rows * width
-        return band_bytes(job, job.columns, rows) + between + gemm.product_bytes(second, block, rows)
+        return job.band_bytes(job.columns, rows) + between + gemm.product_bytes(second, block, rows)
 
     return n_bytes, each, gemm.ROWS_AT_ONCE * depth + block * length
 

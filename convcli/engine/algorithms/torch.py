@@ -14,10 +14,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from convcli.engine.algorithms.base import GATHER_NS, REFERENCE_THREADS, BandAlgorithm, Candidate, band_bytes, fit_band
-from convcli.engine.bands import Scratch
+from convcli.engine.algorithms.base import GATHER_NS, REFERENCE_THREADS, BandAlgorithm, Candidate, Declined, Scratch
 from convcli.engine.borders import Array
-from convcli.engine.problem import Job, Problem, TapFacts
+from convcli.engine.problem import Job, Problem
 from convcli.errors import UsageError
 from convcli.process.system import is_missing, not_loading
 
@@ -88,13 +87,13 @@ def without_tf32(settings: Any) -> Iterator[None]:
                 settings.allow_tf32 = _allowed
 
 
-def _mac_ns(facts: TapFacts) -> float:
+def _mac_ns(problem: Problem) -> float:
     """Return the price of one multiply-add."""
-    if max(facts.kernel_hw) > LARGE_PX:
+    if max(problem.weight.shape[2:]) > LARGE_PX:
         return LARGE_NS
-    if facts.n_in > 1:
-        return DENSE_NS if facts.n_in >= 16 else THIN_NS
-    return DEPTHWISE_NS if facts.n_groups >= 16 else FEW_NS
+    if problem.job.n_in > 1:
+        return DENSE_NS if problem.job.n_in >= 16 else THIN_NS
+    return DEPTHWISE_NS if problem.n_groups >= 16 else FEW_NS
 
 
 class Torch(BandAlgorithm):
@@ -116,45 +115,43 @@ class Torch(BandAlgorithm):
         self.taps: Any = None
 
     @classmethod
-    def offer(cls, problem: Problem) -> Candidate | str:
+    def offer(cls, problem: Problem) -> Candidate:
         """Return the offer; on a device other than the CPU as many rows as its memory holds."""
         if "torch" not in sys.modules and find_spec("torch") is None:
             if problem.device != "cpu":
                 import_torch(f"--device {problem.device}")
-            return "torch is not installed: pip install torch"
-        job, facts = problem.job, problem.facts
+            raise Declined("torch is not installed: pip install torch")
+        job = problem.job
         fixed = (problem.n_outputs * 4 + problem.n_inputs * 2) * GATHER_NS + TORCH_CALL_NS
         if "torch" not in sys.modules:
             fixed += IMPORT_NS
-        work = problem.n_outputs * job.taps * _mac_ns(facts)
+        work = problem.n_outputs * job.taps * _mac_ns(problem)
         cost = work / problem.threads + fixed
-        folded = facts.n_groups if facts.shared else 1
+        folded = problem.n_groups if problem.shared else 1
 
         def n_bytes(rows: int) -> int:
             """Return the bytes of band, output, and oneDNN's unfolded input at worst."""
             made = rows * job.output_w * (job.n_out + job.taps)
-            return folded * (band_bytes(job, job.columns, rows) + job.itemsize * made)
+            return folded * (job.band_bytes(job.columns, rows) + job.itemsize * made)
 
         cache = CPU_BYTES
         if problem.device != "cpu":
             cache = int(free_bytes(problem.device) * DEVICE_SHARE)
             problem = problem._replace(memory=max(problem.memory, cache))
-        # One band after the other: torch brings its own threads.
-        matrix_bytes = job.itemsize * job.n_out * job.taps
-        fit = fit_band(problem, n_bytes, matrix_bytes, cost, cache=cache, threads=1)
-        own_type = problem.input_dtype if problem.border_value == 0 else problem.dtype
-        return Candidate(
-            cls.name,
+        own_type = problem.input_dtype if problem.border_value == 0 else problem.job.dtype
+        found = cls.band_offer(
             f"torch conv2d on {problem.device}",
+            problem,
             cost,
-            fit.band_rows,
-            problem.threads,
-            fit.memory_bytes,
-            sums=problem.dtype,
+            n_bytes,
+            job.itemsize * job.n_out * job.taps,
+            cache=cache,
+            threads=1,  # one band after the other: torch brings its own threads
             settings=(problem.device, problem.threads, own_type),
-            automatic=max(facts.kernel_hw) <= LARGE_PX,
+            automatic=max(problem.weight.shape[2:]) <= LARGE_PX,
             score_ns=work / REFERENCE_THREADS + fixed,
         )
+        return found._replace(threads=problem.threads)
 
     def load(self, weight: Array) -> Self:
         """Copy the weights to the device."""

@@ -61,12 +61,12 @@ simd = ""
 use_simd(os.environ.get("CONVCLI_SIMD"))
 
 
-def describe() -> str:
+def loops() -> str:
     """Return the loops in use, for reports.
 
     Examples
     --------
-    >>> describe().startswith("compiled loops, ") or describe().startswith("NumPy loops (not compiled: ")
+    >>> loops().startswith(("compiled loops, ", "NumPy loops (not compiled: "))
     True
     """
     return f"NumPy loops (not compiled: {reason})" if core is None else f"compiled loops, {simd}"

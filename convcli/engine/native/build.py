@@ -65,20 +65,9 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[misc]
 
 
 def compile_core(folder: Path, *more: str) -> Path:
-    """Compile the core into ``folder`` and return its file.
+    """Compile the core into ``folder``, with ``more`` flags, and return its file.
 
-    Parameters
-    ----------
-    folder : Path
-    *more : str
-        Flags for the compiler.
-
-    Raises
-    ------
-    OSError
-        If there is no compiler.
-    subprocess.SubprocessError
-        If it fails.
+    Raises an OSError if there is no compiler, and a SubprocessError if it fails.
     """
     compiler = shlex.split(os.environ.get("CC") or default_compiler())
     built = folder / MODULE

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, ClassVar
 
-from convcli.errors import GeometryError, KernelError, UsageError, near_names
+from convcli.errors import GeometryError, KernelError
 from convcli.layers.layer import Layer, Numbers, Row, Shape
 
 #: Numbers of a batch norm: torch's name in a checkpoint, and the value if nothing is given.
@@ -19,6 +20,7 @@ class BatchNorm(Layer):
     kind = "batchnorm"
     aliases = ("bn",)
     parameters = ("eps", "in_channels", "constants", "weight")
+    constants = tuple(_NORM)
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         self.check_in(shapes[0][0])
@@ -36,11 +38,7 @@ class BatchNorm(Layer):
         if "weight" in asked:
             prefix = str(asked["weight"]).removesuffix(".weight")
             given = {key: sources.tensor(f"{prefix}.{entry}") for key, (entry, _) in _NORM.items()}
-        for key, value in dict(asked.get("constants", ())).items():  # type: ignore[call-overload]
-            if key not in _NORM:
-                hint = near_names(key, _NORM) or f"known: {', '.join(_NORM)}"
-                raise UsageError(f"constants has no {key!r}", hint=hint)
-            given[key] = value
+        given |= dict(asked.get("constants", ()))  # type: ignore[call-overload]
         columns = {}
         for key, value in given.items():
             try:
@@ -54,7 +52,6 @@ class BatchNorm(Layer):
         return Numbers(factor, columns["beta"] - columns["mean"] * factor)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the planes times the factor plus the offset."""
         columns = (-1, *(1,) * self.n_axes)
         factor, offset = (each.astype(inputs[0].dtype).reshape(columns) for each in numbers)
         return inputs[0] * factor + offset
@@ -79,7 +76,6 @@ class Combine(Layer):
         return shapes[0][0] // self.members, 1
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return one map for each set."""
         import numpy as np
 
         # Members of a set are neighbouring channels, as a bank of x and y derivatives leaves them.
@@ -97,6 +93,7 @@ class Add(Layer):
 
     kind = "add"
     joins = True
+    operation: ClassVar[Callable[..., Any]] = operator.add
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         self.check_same(shapes, shapes)
@@ -110,8 +107,8 @@ class Add(Layer):
             raise GeometryError(f"cannot {self.kind} {written}", hint=hint, joined=[list(shape) for shape in shapes])
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the sum."""
-        return reduce(lambda total, planes: total + planes, inputs)
+        """Return the operation on all inputs from the first on."""
+        return reduce(self.operation, inputs)
 
 
 class Subtract(Add):
@@ -119,10 +116,7 @@ class Subtract(Add):
 
     kind = "subtract"
     aliases = ("sub",)
-
-    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the difference."""
-        return reduce(lambda total, planes: total - planes, inputs)
+    operation = operator.sub
 
 
 class Multiply(Add):
@@ -130,15 +124,12 @@ class Multiply(Add):
 
     kind = "multiply"
     aliases = ("mul",)
+    operation = operator.mul
 
     def check_same(self, shapes: Sequence[Shape], parts: Sequence[Shape]) -> None:
         """Raise if ``parts`` differ, weights of planes apart."""
         weights = (shapes[0][0], *(1,) * (len(shapes[0]) - 1))
         super().check_same(shapes, [part for part in parts if part != weights] or parts)
-
-    def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the product."""
-        return reduce(lambda total, planes: total * planes, inputs)
 
 
 class Concat(Add):
@@ -152,7 +143,6 @@ class Concat(Add):
         return sum(shape[0] for shape in shapes), 1
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the channels of all inputs."""
         import numpy as np
 
         return np.concatenate(inputs)

@@ -15,12 +15,13 @@ from convcli.geometry.arithmetic import (
     check_groups,
     conv_output_px,
     conv_transpose_output_px,
+    parse_count,
     resolve_padding,
     resolve_transpose_padding,
     unused_input_px,
 )
 from convcli.geometry.receptive import Step
-from convcli.geometry.sizes import parse_count, parse_number, parse_switch
+from convcli.geometry.sizes import parse_number, parse_switch
 from convcli.layers.layer import NOWHERE, Layer, Numbers, Positions, Row, Shape, Values
 
 _WINDOW = ("kernel_size", "stride", "padding", "dilation")
@@ -158,9 +159,8 @@ class Conv(Windowed):
         n_maps, groups = self.out_channels or n_channels * self.multiplier, self.groups or n_channels
         if not self.groups and n_maps % n_channels:
             message = f"{n_maps} kernels of one channel each do not divide among {n_channels} channels"
-            raise GeometryError(
-                message, hint=f"a depthwise layer has a multiple of {n_channels}", in_channels=n_channels
-            )
+            hint = f"a depthwise layer has a multiple of {n_channels}"
+            raise GeometryError(message, hint=hint, in_channels=n_channels)
         check_groups(n_channels, n_maps, groups)
         return n_maps, groups
 
@@ -211,7 +211,6 @@ class Conv(Windowed):
         return Numbers(weight, bias)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the convolution by the engine."""
         import convcli.engine as functions
 
         kind = "conv_transpose" if self.is_transposed else "conv"

@@ -42,7 +42,6 @@ class MaxPool(Windowed):
         return pool_output_px(size, kernel, **step, **pad, ceil_mode=self.ceil_mode)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the largest samples by the engine."""
         import convcli.engine as functions
 
         pool = getattr(functions, f"max_pool{self.n_axes}d")
@@ -83,14 +82,11 @@ class AvgPool(MaxPool):
         return super().length(axis, size, pads)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return the means by the engine."""
         import convcli.engine as functions
 
         pool = getattr(functions, f"avg_pool{self.n_axes}d")
-        how = {"dilation": self.dilation}
-        return pool(
-            inputs[0], self.kernel_size, self.stride, row.padding, self.ceil_mode, self.count_include_pad, **how
-        )
+        window = {"stride": self.stride, "padding": row.padding, "dilation": self.dilation, "ceil_mode": self.ceil_mode}
+        return pool(inputs[0], self.kernel_size, **window, count_include_pad=self.count_include_pad)
 
 
 class GlobalPool(Layer):
@@ -109,7 +105,6 @@ class GlobalPool(Layer):
         return Step("down", size, size)
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
-        """Return one value per plane."""
         import numpy as np
 
         pool = np.max if self.mode == "max" else np.mean

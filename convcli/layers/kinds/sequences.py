@@ -98,9 +98,8 @@ def _out(whole: Layer) -> dict[str, object]:
 def _one_axis(layer: Layer, axis: int) -> dict[str, object]:
     """Return the window of a layer along one axis, and none along the others."""
     neutral: dict[str, Any] = {"kernel_size": 1, "stride": 1, "dilation": 1, "padding": (0, 0)}
-    return {
-        name: value
-        if isinstance(value := getattr(layer, name), str)
-        else [each if i == axis else nothing for i, each in enumerate(value)]
-        for name, nothing in neutral.items()
-    }
+    window = {name: getattr(layer, name) for name in neutral}
+    for name, value in window.items():
+        if not isinstance(value, str):  # the word same is for each axis as it is
+            window[name] = [each if i == axis else neutral[name] for i, each in enumerate(value)]
+    return window

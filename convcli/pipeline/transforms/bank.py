@@ -14,8 +14,7 @@ from convcli.images import formats
 from convcli.images.planes import select_planes
 from convcli.pipeline.names import PICTURES
 from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform
-from convcli.pipeline.transforms.binding import BoundBank, bind_bank, taps_of
-from convcli.pipeline.transforms.combination import Combination, is_picture
+from convcli.pipeline.transforms.binding import BoundBank, bind_bank
 from convcli.pipeline.transforms.strips import ConvRun, plan_engine
 
 if TYPE_CHECKING:
@@ -41,21 +40,18 @@ class AnyBank(Transform):
 
     bank: KernelBank
     bound: BoundBank
-    combination: Combination
 
     @property
     def n_indexes(self) -> int:
         """How many indexes the maps hold where ``argmax`` made them, else 0."""
-        return self.combination.n_parts(self.bound.n_kernels) if self.combination.combine == "argmax" else 0
+        combination = self.bound.combination
+        return combination.n_parts if combination.combine == "argmax" else 0
 
     def taps(self, map_index: int) -> NDArray[np.float64]:
         """Return the taps that made a map: all planes of one kernel, or of every kernel that was combined."""
-        bound, n_kernels = self.bound, self.bound.n_kernels
-        plane, place = divmod(map_index, self.combination.n_maps(n_kernels))
-        made = [
-            taps_of(bound, plane * n_kernels + index, transposed=self.request.transposed)
-            for index in self.combination.parts(place, n_kernels)
-        ]
+        bound = self.bound
+        plane, place = divmod(map_index, bound.combination.n_maps)
+        made = [bound.taps(plane * bound.n_kernels + index) for index in bound.combination.parts(place)]
         # A kernel that runs on several planes is drawn once.
         alike = all(len(taps) > 1 and (taps == taps[0]).all() for taps in made)
         planes = np.concatenate([taps[:1] if alike else taps for taps in made])
@@ -101,7 +97,7 @@ class AnyBank(Transform):
             **({} if frames else {"anchor": _anchor(request, self.bound.weight.shape)}),
             **({"luminance": True} if request.luminance else {}),
             **({} if request.nodata is None else {"nodata": request.nodata}),
-            "combine": self.combination.combine,
+            "combine": self.bound.combination.combine,
             "tone": request.tone,
             "dtype": request.dtype,
             "engine": engine,
@@ -155,8 +151,8 @@ class Bank(AnyBank):
         if request.format and formats.BY_NAME[request.format].folder:
             from convcli.pipeline.transforms.tiled import TiledRun
 
-            return TiledRun(self.conv, self.bound, self.combination, planes=planes, tools=tools, request=request)
-        return ConvRun(self.conv, self.bound, self.combination, planes=planes, tools=tools, request=request)
+            return TiledRun(self.conv, self.bound, planes, tools, request)
+        return ConvRun(self.conv, self.bound, planes, tools, request)
 
 
 def conv_layer(request: ApplyRequest, bound: BoundBank, padding: tuple[Pair, ...]) -> Conv:
@@ -230,13 +226,12 @@ class BankPlanner:
             )
         selection = select_planes(info.plane_names, request.channels, alpha=False)
         bound = self._bind(selection.names)
-        combination = Combination.of(bank, request.combine or (bank.combine if kind in PICTURES else "none"))
         notes = list(bank.notes)
-        if kind in PICTURES and not is_picture(bound, combination):
+        if kind in PICTURES and not bound.is_picture:
             kind = "sheet"
-            notes.append(self._why_sheet(len(combination.names(bound.maps, bound.n_kernels))))
+            notes.append(self._why_sheet(len(bound.combined_maps)))
         if request.luminance:
-            from convcli.pipeline.transforms.luminance import with_luminance
+            from convcli.pipeline.transforms.alpha import with_luminance
 
             bound = with_luminance(bound, request, selection.names)
         alpha = None
@@ -259,7 +254,7 @@ class BankPlanner:
 
             alpha, said = keep_alpha_of_same_size(alpha, info, conv.output_shape[-2:])
             notes += said
-        maps = combination.names(bound.maps, bound.n_kernels)
+        maps = bound.combined_maps
         if alpha in ("premultiply", "filter"):
             maps = tuple(one._replace(nature="alpha") if one.channel == "a" else one for one in maps)
         transform = Bank(
@@ -268,7 +263,6 @@ class BankPlanner:
             input_shape=(len(selection.names), info.height_px, info.width_px),
             bank=bank,
             bound=bound,
-            combination=combination,
             conv=conv,
         )
         outputs = ((0, len(transform.maps), conv.output_shape[-2:]),)
@@ -294,7 +288,5 @@ class BankPlanner:
 
     def _bind(self, planes: tuple[str, ...]) -> BoundBank:
         if planes not in self._bound:
-            request = self.request
-            how = {"groups": request.groups, "bias": request.bias, "stride": request.stride}
-            self._bound[planes] = bind_bank(self.bank, planes, transposed=request.transposed, **how)  # type: ignore[arg-type]
+            self._bound[planes] = bind_bank(self.bank, planes, self.request)
         return self._bound[planes]

@@ -5,17 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+
+from convcli.engine.store import ToneCounts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from convcli.engine.plan import ConvPlan
     from convcli.engine.runner import Runner
-    from convcli.engine.store import ToneCounts
     from convcli.images.planes import PlaneSelection, PlaneSource
+    from convcli.images.write import PictureWriter
     from convcli.layers.walk import Walk
     from convcli.pipeline.names import MapName
     from convcli.pipeline.outputs import OutputFile
@@ -40,39 +44,52 @@ class Band(NamedTuple):
     counts: ToneCounts
 
 
-class OutputWriter(Protocol):
-    """One output file under way."""
+class Writer:
+    """One output file under way: encodes bands of maps in any thread, and appends them from top to bottom."""
 
-    output: OutputFile
-    counts: ToneCounts
-    tone: Tone
-    is_raw: bool
-    one_pass: bool
-    facts: Mapping[str, object]
-    #: Losses that only the samples show; complete after :meth:`finish`.
-    notes: tuple[str, ...]
+    #: Whether maps are stored as they are.
+    is_raw = False
+    #: Whether :meth:`encode_samples` takes stored samples made by the compiled loops.
+    one_pass = False
     #: Side of the tiles that :meth:`put` takes in any order; 0: bands only.
-    tile_px: int
+    tile_px = 0
     #: Rows that :meth:`join` needs a multiple of, but at the end; 1: bands are appended as they are.
-    band_px: int
+    band_px = 1
+    #: Losses that only the samples show; complete after :meth:`finish`.
+    notes: tuple[str, ...] = ()
+    encoder: PictureWriter
 
-    def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
-        """Write a tile of its maps (M, h, W) at a row and column; in any thread."""
+    def __init__(self, plan: Any, output: OutputFile, tone: Tone) -> None:
+        self.output, self.tone, self._plan = output, tone, plan
+        self.facts: Mapping[str, object] = {}  # more about its file for the report
+        self.counts = ToneCounts.zero(len(output.maps))
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
-        """Make a band of its maps (M, h, W), whose first row is ``top``, ready; in any thread."""
+        """Make a band of its maps (M, h, W), whose first row is ``top``, ready."""
+        raise NotImplementedError
 
     def encode_samples(self, samples: NDArray[Any], counts: ToneCounts, top: int) -> Band:
-        """Make a band of stored samples (h, W, M) ready, where :attr:`one_pass` is set."""
+        """Make a band of stored samples (h, W, M) ready."""
+        raise NotImplementedError
+
+    def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
+        """Write a tile of its maps (M, h, W) at a row and column."""
+        raise NotImplementedError
 
     def join(self, bands: Sequence[Band]) -> Band:
         """Make neighbouring bands one, where :attr:`band_px` is more than 1; in any thread."""
+        return Band(self.encoder.join([band.payload for band in bands]), reduce(add, (band.counts for band in bands)))
 
     def append(self, band: Band) -> None:
-        """Write a band; bands come from top to bottom."""
+        """Write a band."""
+        self.encoder.append(band.payload)
+        self.counts += band.counts
 
     def finish(self) -> int | None:
         """Put the file in its place; return its bytes, if it has a place."""
+        self.encoder.close()
+        self.notes = self.encoder.notes
+        return self.output.file_bytes()
 
 
 class Run(Protocol):
@@ -81,7 +98,7 @@ class Run(Protocol):
     def ranges(self, finish: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> Ranges:
         """Return minimum and maximum of each map, which some tones need first; ``finish`` is the last step to them."""
 
-    def fill(self, writers: Sequence[OutputWriter]) -> None:
+    def fill(self, writers: Sequence[Writer]) -> None:
         """Give every writer the maps of its output, from top to bottom."""
 
 
@@ -225,7 +242,7 @@ class WholeRun:
             np.concatenate([one.max(axis=(1, 2)) for one in maps]),
         )
 
-    def fill(self, writers: Sequence[OutputWriter]) -> None:
+    def fill(self, writers: Sequence[Writer]) -> None:
         """Encode the maps of every output in strips."""
         for writer in writers:
             first = writer.output.maps[0]

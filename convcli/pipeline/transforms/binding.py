@@ -1,6 +1,6 @@
 """A bank bound to the planes of one image: the weight tensor, groups and map names that will run.
 
-The rules of ``--groups`` and of ``--bias`` live here and nowhere else.
+The rules of ``--groups``, ``--bias`` and ``--combine`` live here and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,18 +10,88 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convcli.banks.groups import check_weight_groups
+from convcli.engine.store import magnitude
 from convcli.errors import GeometryError, UsageError
-from convcli.pipeline.names import MapName
+from convcli.pipeline.names import PICTURES, MapName
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from convcli.banks.bank import KernelBank
+    from convcli.pipeline.request import ApplyRequest
 
 #: Taps that add up to less than this part of their L1 norm sum to zero for the tone: published ones are rounded.
 ZERO_SUM = 1e-3
 #: Taps whose sum is no farther from 1 keep brightness.
 KEPT_BRIGHTNESS = 0.02
+
+
+class Combination(NamedTuple):
+    """How the K maps of one plane become fewer: by the bank's own reduction (MR8), then by ``--combine``.
+
+    Attributes
+    ----------
+    n_kernels : int
+        ``K``.
+    combine : str
+        ``none``, ``magnitude``, ``max``, ``argmax``, ``min``, ``sum`` or ``mean`` over the reduced maps.
+    reduction : tuple of (name, indexes)
+        The bank's own groups of kernels, each reduced by ``reduction_op``: ``max``, ``absmax`` or ``magnitude``.
+    """
+
+    n_kernels: int
+    combine: str = "none"
+    reduction: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    reduction_op: str = "max"
+
+    @property
+    def n_parts(self) -> int:
+        """Maps of one plane that ``combine`` has to work on."""
+        return len(self.reduction) or self.n_kernels
+
+    @property
+    def n_maps(self) -> int:
+        """Maps that the K maps of one plane become."""
+        return self.n_parts if self.combine == "none" else 1
+
+    def parts(self, place: int) -> tuple[int, ...]:
+        """Return the kernels that make map ``place`` of one plane."""
+        if self.combine != "none":
+            return tuple(range(self.n_kernels))
+        return self.reduction[place][1] if self.reduction else (place,)
+
+    def names(self, maps: tuple[MapName, ...]) -> tuple[MapName, ...]:
+        """Return the names of the combined maps; their nature is that of their parts where these agree."""
+        named: list[MapName] = []
+        for start in range(0, len(maps), self.n_kernels):
+            part = maps[start : start + self.n_kernels]
+            channel = part[0].channel
+            if self.reduction:
+                part = tuple(
+                    MapName(name, channel, _combined_nature([part[i] for i in indexes], self.reduction_op))
+                    for name, indexes in self.reduction
+                )
+            if self.combine != "none":
+                part = (MapName(self.combine, channel, _combined_nature(part, self.combine)),)
+            named.extend(part)
+        return tuple(named)
+
+    def apply(self, maps: NDArray[Any]) -> NDArray[Any]:
+        """Combine a band of maps (C * K, H, W), channel-major.
+
+        Examples
+        --------
+        >>> maps = np.array([3.0, 4.0]).reshape(2, 1, 1)
+        >>> Combination(2, "magnitude").apply(maps)
+        array([[[5.]]])
+        """
+        grouped = maps.reshape(-1, self.n_kernels, *maps.shape[1:])
+        if self.reduction:
+            parts = (grouped[:, list(indexes)] for _, indexes in self.reduction)
+            grouped = np.stack([_combine(part, self.reduction_op) for part in parts], axis=1)
+        return grouped.reshape(-1, *maps.shape[1:]) if self.combine == "none" else _combine(grouped, self.combine)
 
 
 class BoundBank(NamedTuple):
@@ -35,8 +105,8 @@ class BoundBank(NamedTuple):
     groups : int
     maps : tuple of MapName
         One a map, channel-major: map ``c * K + k`` is kernel ``k`` on plane (or group of planes) ``c``.
-    n_kernels : int
-        ``K``: maps per plane or group of planes.
+    combination : Combination
+        Of the ``K`` maps per plane or group of planes.
     depthwise : bool
         Every kernel runs on every plane by itself, so that maps of one kernel form a picture.
     late_bias : ndarray or None
@@ -47,36 +117,47 @@ class BoundBank(NamedTuple):
     bias: NDArray[np.float64] | None
     groups: int
     maps: tuple[MapName, ...]
-    n_kernels: int
+    combination: Combination
     depthwise: bool
+    transposed: bool = False
     late_bias: NDArray[np.float64] | None = None
 
+    def taps(self, index: int) -> NDArray[np.float64]:
+        """Return the taps that made map ``index``, one kernel a plane that it adds up, shape (P, kH, kW)."""
+        if not self.transposed:
+            return np.asarray(self.weight[index])
+        rows = self.weight.shape[0] // self.groups
+        group, place = divmod(index, self.weight.shape[1])
+        return np.asarray(self.weight[group * rows : (group + 1) * rows, place])
 
-def bind_bank(
-    bank: KernelBank,
-    planes: tuple[str, ...],
-    *,
-    groups: int | None = None,
-    bias: tuple[float, ...] | None = None,
-    transposed: bool = False,
-    stride: tuple[int, ...] = (1, 1),
-) -> BoundBank:
-    """Bind ``bank`` to planes: decide groups, repeat single-channel kernels, name the maps.
+    @property
+    def n_kernels(self) -> int:
+        """Maps per plane or group of planes."""
+        return self.combination.n_kernels
+
+    @property
+    def combined_maps(self) -> tuple[MapName, ...]:
+        """Names of the maps once they are combined."""
+        return self.combination.names(self.maps)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether maps of colour planes make one picture: a single map, or one per plane of grey or RGB."""
+        n_maps = len(self.combined_maps)
+        return n_maps == 1 or (self.depthwise and self.combination.n_maps == 1 and n_maps == 3)
+
+
+def bind_bank(bank: KernelBank, planes: tuple[str, ...], request: ApplyRequest) -> BoundBank:
+    """Bind a bank to planes: decide groups, repeat single-channel kernels, name the maps.
 
     Parameters
     ----------
     bank : KernelBank
-        Weight ``(O, I, kH, kW)``, correlation taps.
     planes : tuple of str
         Names of the C input planes, ``("r", "g", "b")``.
-    groups : int, optional
-        ``None`` is ``--groups auto``: single-channel kernels run on every plane by itself, others with ``C / I``.
-    bias : tuple of float, optional
-        One value for all maps or one per kernel; replaces the bank's own.
-    transposed : bool
-        The weight of a dense bank is then ``(I, O/g, kH, kW)``, as in ``ConvTranspose2d``.
-    stride : tuple of int
-        A transposed convolution spreads the taps over so many samples, which decides whether they keep brightness.
+    request : ApplyRequest
+        Its ``groups`` are ``None`` for ``auto``: single-channel kernels run on every plane by itself, others with
+        ``C / I``. Its ``bias``, one value for all maps or one per kernel, replaces the bank's own.
 
     Raises
     ------
@@ -85,55 +166,37 @@ def bind_bank(
     UsageError
         The number of bias values is neither 1 nor that of the kernels.
     """
-    weight = bank.weight
-    n_kernels, n_channels = weight.shape[:2]
+    groups, transposed = request.groups, request.transposed
+    n_kernels, n_channels = bank.weight.shape[:2]
     if groups is not None:
-        check_weight_groups(weight.shape, len(planes), groups, transposed=transposed)
+        check_weight_groups(bank.weight.shape, len(planes), groups, transposed=transposed)
     if n_channels == 1 and groups in (None, 1) and not (transposed and n_kernels == len(planes) > 1 and groups):
-        bound = _repeat_single_channel(weight, bank.kernel_names, planes, groups, transposed=transposed)
+        bound = _repeat_single_channel(bank, planes, groups, transposed=transposed)
     else:
-        bound = _bind_dense(weight, bank, planes, groups, transposed=transposed)
+        bound = _bind_dense(bank, planes, groups, transposed=transposed)
+    reduction = bank.reduction or ()
+    combine = request.combine or (bank.combine if request.kind in PICTURES else "none")
+    if combine != "magnitude" and (len(reduction) or len(bank.kernel_names)) == 1:
+        combine = "none"
+    bound = bound._replace(combination=Combination(bound.n_kernels, combine, reduction, bank.reduction_op or "max"))
     own = bank.out_bias if transposed and bank.out_bias is not None else bank.bias
-    values = bias if bias is not None else own
+    values = own if request.bias is None else request.bias
     if values is None or not any(values):
-        return bound._replace(maps=_with_natures(bound, np.zeros(len(bound.maps)), transposed, stride))
+        return bound._replace(maps=_with_natures(bound, np.zeros(len(bound.maps)), request))
     if len(values) not in (1, bound.n_kernels):
         raise UsageError(
             f"--bias has {len(values)} values for {bound.n_kernels} kernels", hint="one value, or one per kernel"
         )
     per_kernel = np.broadcast_to(np.asarray(values, np.float64), (bound.n_kernels,))
     biases = np.tile(per_kernel, len(bound.maps) // bound.n_kernels)
-    return bound._replace(bias=biases, maps=_with_natures(bound, biases, transposed, stride))
+    return bound._replace(bias=biases, maps=_with_natures(bound, biases, request))
 
 
-def taps_of(bound: BoundBank, index: int, *, transposed: bool = False) -> NDArray[np.float64]:
-    """Return the taps that made map ``index``, one kernel a plane that it adds up, shape (P, kH, kW).
-
-    Examples
-    --------
-    >>> from convcli.banks import load_bank
-    >>> taps_of(bind_bank(load_bank("sobel"), ("r", "g", "b")), 5)[0, 0].tolist()
-    [-1.0, -2.0, -1.0]
-    """
-    taps: NDArray[np.float64] = bound.weight[index] if not transposed else _transposed_taps(bound, index)
-    return taps
-
-
-def _transposed_taps(bound: BoundBank, index: int) -> Any:
-    rows, per_group = bound.weight.shape[0] // bound.groups, bound.weight.shape[1]
-    group, place = divmod(index, per_group)
-    return bound.weight[group * rows : (group + 1) * rows, place]
-
-
-def _with_natures(
-    bound: BoundBank, biases: NDArray[np.float64], transposed: bool, stride: tuple[int, ...]
-) -> tuple[MapName, ...]:
+def _with_natures(bound: BoundBank, biases: NDArray[np.float64], request: ApplyRequest) -> tuple[MapName, ...]:
     """Return the names of the maps with the nature of their values."""
-    spread = float(np.prod(stride)) if transposed else 1.0
-    natures = [
-        _nature(taps_of(bound, index, transposed=transposed), bias, spread)
-        for index, bias in enumerate(biases.tolist())
-    ]
+    # A transposed convolution spreads the taps over so many samples.
+    spread = float(np.prod(request.stride)) if bound.transposed else 1.0
+    natures = [_nature(bound.taps(index), bias, spread) for index, bias in enumerate(biases.tolist())]
     # Kernels of several planes are a layer: one map whose taps add up to zero by chance keeps the tone of the others.
     if not bound.depthwise and len(set(natures)) > 1:
         natures = ["other"] * len(natures)
@@ -154,52 +217,32 @@ def is_zero_sum(taps: NDArray[np.float64]) -> bool:
         return bool(abs(taps.sum()) <= ZERO_SUM * np.abs(taps).sum())
 
 
-def _divisors(number: int) -> str:
-    return ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
-
-
 def _repeat_single_channel(
-    weight: NDArray[np.float64],
-    names: tuple[str, ...],
-    planes: tuple[str, ...],
-    groups: int | None,
-    *,
-    transposed: bool,
+    bank: KernelBank, planes: tuple[str, ...], groups: int | None, *, transposed: bool
 ) -> BoundBank:
     """Run every kernel in every group of planes; within a group the kernel is repeated and the planes add up."""
-    n_kernels, n_planes = len(names), len(planes)
+    weight, names, n_planes = bank.weight, bank.kernel_names, len(planes)
     n_groups = n_planes if groups is None else groups
     if n_planes % n_groups:
         raise GeometryError(
             f"--groups {n_groups} does not divide {n_planes} planes ({','.join(planes)})",
-            hint=f"groups that do: {_divisors(n_planes)}",
+            hint=f"groups that do: {', '.join(str(one) for one in range(1, n_planes + 1) if n_planes % one == 0)}",
             groups=n_groups,
             in_channels=n_planes,
         )
     per_group = n_planes // n_groups
     if transposed:  # (in, out/g): every plane of a group scatters into the same K maps
-        tiled = np.repeat(weight.reshape(1, n_kernels, *weight.shape[2:]), n_planes, axis=0)
+        tiled = np.repeat(weight.reshape(1, len(names), *weight.shape[2:]), n_planes, axis=0)
     else:
         tiled = np.concatenate([np.repeat(weight, per_group, axis=1)] * n_groups)
     channels = ["".join(planes[g * per_group : (g + 1) * per_group]) for g in range(n_groups)]
     maps = tuple(MapName(kernel=name, channel=channel) for channel in channels for name in names)
-    return BoundBank(weight=tiled, bias=None, groups=n_groups, maps=maps, n_kernels=n_kernels, depthwise=per_group == 1)
+    return BoundBank(tiled, None, n_groups, maps, Combination(len(names)), per_group == 1, transposed)
 
 
-def _which_planes(planes: tuple[str, ...], n_channels: int, fits: list[int]) -> str:
-    """Return the flag with which kernels of ``n_channels`` run on other planes or groups."""
-    if fits:
-        return f"--groups {fits[0]}"
-    if len(planes) == 1:
-        return f"--channels {','.join(planes * n_channels)} gives the one plane {n_channels} times"
-    return f"--channels picks planes: {n_channels} or a multiple of it"
-
-
-def _bind_dense(
-    weight: NDArray[np.float64], bank: KernelBank, planes: tuple[str, ...], groups: int | None, *, transposed: bool
-) -> BoundBank:
+def _bind_dense(bank: KernelBank, planes: tuple[str, ...], groups: int | None, *, transposed: bool) -> BoundBank:
     """Bind kernels with several input channels, or a transposed weight ``(I, O/g, kH, kW)``."""
-    n_planes = len(planes)
+    weight, n_planes = bank.weight, len(planes)
     if transposed:
         n_groups = groups or 1
         if weight.shape[0] != n_planes or n_planes % n_groups:
@@ -217,14 +260,41 @@ def _bind_dense(
         n_groups = groups or max(n_planes // n_channels, 1)
         if n_groups * n_channels != n_planes or n_out % n_groups:
             fits = [g for g in range(1, n_planes + 1) if g * n_channels == n_planes and n_out % g == 0]
+            if fits:
+                hint = f"--groups {fits[0]}"
+            elif n_planes == 1:
+                hint = f"--channels {','.join(planes * n_channels)} gives the one plane {n_channels} times"
+            else:
+                hint = f"--channels picks planes: {n_channels} or a multiple of it"
             raise GeometryError(
                 f"kernel {bank.name} is {n_out}x{n_channels} (out x in channels): {n_groups} groups need "
                 f"{n_groups * n_channels} planes and kernels in multiples of {n_groups}, the image has {n_planes} "
                 f"({','.join(planes)})",
-                hint=_which_planes(planes, n_channels, fits),
+                hint=hint,
                 in_channels=n_planes,
                 groups=n_groups,
             )
         names = bank.kernel_names
     maps = tuple(MapName(kernel=name, channel="") for name in names)
-    return BoundBank(weight=weight, bias=None, groups=n_groups, maps=maps, n_kernels=n_out, depthwise=False)
+    return BoundBank(weight, None, n_groups, maps, Combination(n_out), False, transposed)
+
+
+def _combined_nature(parts: Sequence[MapName], how: str) -> str:
+    if how in ("magnitude", "absmax"):
+        return "magnitude"
+    natures = {one.nature for one in parts}
+    # A sum of pictures is brighter than each of them.
+    agree = len(natures) == 1 and (how != "sum" or "brightness" not in natures)
+    return natures.pop() if agree else "other"
+
+
+def _combine(maps: NDArray[Any], how: str) -> NDArray[Any]:
+    """Combine axis 1 of maps (C, K, H, W)."""
+    if how == "magnitude":
+        return magnitude(maps)
+    if how == "argmax":
+        return np.asarray(maps.argmax(axis=1), np.float32)
+    if how == "absmax":
+        how, maps = "max", np.abs(maps)
+    reduced: NDArray[Any] = getattr(maps, how)(axis=1)
+    return reduced

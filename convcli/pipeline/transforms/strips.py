@@ -9,7 +9,7 @@ import numpy as np
 
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry.arithmetic import Pair, resolve_padding, resolve_transpose_padding, window_px
-from convcli.pipeline.transforms.base import STRIP_BYTES, Band, OutputWriter, Ranges, Tools
+from convcli.pipeline.transforms.base import STRIP_BYTES, Band, Ranges, Tools, Writer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from convcli.images.planes import PlaneSource
     from convcli.pipeline.request import ApplyRequest
     from convcli.pipeline.transforms.binding import BoundBank
-    from convcli.pipeline.transforms.combination import Combination
 
 T = TypeVar("T")
 
@@ -119,7 +118,6 @@ class ConvRun:
     ----------
     conv : ConvPlan
     bound : BoundBank
-    combination : Combination
     planes : ndarray of shape (C, H, W) or PlaneSource
     tools : Tools
     request : ApplyRequest
@@ -130,23 +128,21 @@ class ConvRun:
         self,
         conv: ConvPlan,
         bound: BoundBank,
-        combination: Combination,
-        *,
         planes: NDArray[Any] | PlaneSource,
         tools: Tools,
         request: ApplyRequest,
     ) -> None:
-        self._conv, self._combination, self._planes, self._tools = conv, combination, planes, tools
+        self._conv, self._combination, self._planes, self._tools = conv, bound.combination, planes, tools
         self._runner: Runner = tools.prepare(conv, bound.weight, bound.bias)
         if request.nodata is not None:
             from convcli.engine.masked import MaskedRunner
 
             self._runner = MaskedRunner(conv, bound.weight, bound.bias)
-        self._n_kernels, self._memory = bound.n_kernels, request.memory
+        self._memory = request.memory
         self._has_gaps = request.nodata is not None
         _, height, width = conv.output_shape
         self._left, self._top, self._width, self._height = request.region or (0, 0, width, height)
-        self._n_maps = len(bound.maps) // bound.n_kernels * combination.n_maps(bound.n_kernels)
+        self._n_maps = len(bound.combined_maps)
 
     def ranges(self, finish: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> Ranges:
         """Return minimum and maximum of each combined map, in a pass of its own."""
@@ -161,7 +157,7 @@ class ConvRun:
         lows, highs = zip(*self._strips(extremes, self._step(self._conv.output_shape[0])), strict=True)
         return np.fmin.reduce(lows), np.fmax.reduce(highs)
 
-    def fill(self, writers: Sequence[OutputWriter]) -> None:
+    def fill(self, writers: Sequence[Writer]) -> None:
         """Compute, combine and encode every strip, and append it to every writer."""
         passes, unit = self._passes(writers), max(writer.band_px for writer in writers)
         # Bytes take less of the cache than the sums they are made from.
@@ -180,13 +176,13 @@ class ConvRun:
             for writer, band in zip(writers, bands, strict=True):
                 writer.append(band)
 
-    def _passes(self, writers: Sequence[OutputWriter]) -> list[tuple[OutputWriter, int | None]] | None:
+    def _passes(self, writers: Sequence[Writer]) -> list[tuple[Writer, int | None]] | None:
         """Return the writers if the compiled loops make their strips from samples to bytes, each with its map or None.
 
         One writer of all maps, or a writer for each.
         """
         # The loops write whole rows and know one or all maps: a region's columns and MR8's groups need maps first.
-        combination, n_kernels = self._combination, self._n_kernels
+        combination = self._combination
         if (
             combination.reduction
             or self._width < self._conv.output_shape[2]
@@ -195,14 +191,14 @@ class ConvRun:
             return None
         n_maps, dtype = self._n_maps, self._planes.dtype
         if len(writers) == 1 and len(writers[0].output.maps) == n_maps:
-            plain = combination.combine == ("none" if n_kernels == 1 else "magnitude")
-            return [(writers[0], None)] if plain and self._runner.makes_pictures(dtype, n_kernels) else None
+            plain = combination.combine == ("none" if combination.n_kernels == 1 else "magnitude")
+            return [(writers[0], None)] if plain and self._runner.makes_pictures(dtype, combination.n_kernels) else None
         single = combination.combine == "none" and all(len(writer.output.maps) == 1 for writer in writers)
         if not single or not self._runner.makes_bytes(dtype):
             return None
         return [(writer, writer.output.maps[0]) for writer in writers]
 
-    def _picture(self, writer: OutputWriter, map_index: int | None, top: int, bottom: int) -> Band | None:
+    def _picture(self, writer: Writer, map_index: int | None, top: int, bottom: int) -> Band | None:
         """Return a strip made in one pass, or None where values exceed the precision of float32."""
         n_maps = len(writer.output.maps)
         samples = np.empty((bottom - top, self._conv.output_shape[2], n_maps), np.uint8)
@@ -218,10 +214,10 @@ class ConvRun:
         if self._width < width:
             # Contiguous: the compiled tone reads rows whose values lie side by side.
             maps = np.ascontiguousarray(maps[:, :, self._left : self._left + self._width])
-        return self._combination.apply(maps, self._n_kernels)
+        return self._combination.apply(maps)
 
     def _joined(
-        self, encode: Callable[[int, int], list[Band]], step: int, writers: Sequence[OutputWriter]
+        self, encode: Callable[[int, int], list[Band]], step: int, writers: Sequence[Writer]
     ) -> Iterator[list[Band]]:
         """Yield bands of whole rows of tiles in order, each made of strips of ``step`` rows in one thread.
 

@@ -13,14 +13,18 @@ from convcli.engine.plan import plan_conv
 from convcli.engine.runner import Runner, prepare
 from convcli.engine.tiles import Axis, gather, window_of
 from convcli.images.planes import read_window
-from convcli.pipeline.transforms.base import OutputWriter
+from convcli.pipeline.transforms.base import Writer
 from convcli.pipeline.transforms.strips import ConvRun
 from convcli.pipeline.workers import work_in_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from convcli.engine.plan import ConvPlan
     from convcli.engine.store import ToneCounts
+    from convcli.images.planes import PlaneSource
+    from convcli.pipeline.request import ApplyRequest
+    from convcli.pipeline.transforms.base import Tools
     from convcli.pipeline.transforms.binding import BoundBank
 
 
@@ -31,13 +35,15 @@ class TiledRun(ConvRun):
     whole; so memory does not grow with the picture, and sums of whole numbers are those of the whole to the bit.
     """
 
-    def __init__(self, conv: Any, bound: BoundBank, combination: Any, **options: Any) -> None:
-        super().__init__(conv, bound, combination, **options)
+    def __init__(
+        self, conv: ConvPlan, bound: BoundBank, planes: NDArray[Any] | PlaneSource, tools: Tools, request: ApplyRequest
+    ) -> None:
+        super().__init__(conv, bound, planes, tools, request)
         self._bound = bound
         self._runners: dict[tuple[object, ...], Runner] = {}
         self._lock = threading.Lock()
 
-    def fill(self, writers: Sequence[OutputWriter]) -> None:
+    def fill(self, writers: Sequence[Writer]) -> None:
         """Compute every tile and put it where it belongs; writers of bands get strips."""
         side = min(writer.tile_px for writer in writers)
         if not side or self._conv.transposed or self._has_gaps:
@@ -66,7 +72,7 @@ class TiledRun(ConvRun):
         block = gather(lambda where: read_window(self._planes, *where), windows, conv.border.value)
         # A window may be a view of the picture, whose samples lie side by side.
         maps = self._runner_for(block).run(np.ascontiguousarray(block))
-        return self._combination.apply(maps, self._n_kernels)
+        return self._combination.apply(maps)
 
     def _runner_for(self, block: NDArray[Any]) -> Runner:
         """Return the prepared kernels for windows of this shape: those at the edges differ."""

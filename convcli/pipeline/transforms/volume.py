@@ -15,13 +15,12 @@ import numpy as np
 from convcli.errors import GeometryError
 from convcli.geometry.arithmetic import Pair, resolve_padding
 from convcli.images.planes import select_planes
-from convcli.pipeline.flags import refuse
+from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.names import PICTURES, MapName
 from convcli.pipeline.transforms.alpha import leave_out_alpha
 from convcli.pipeline.transforms.bank import AnyBank, conv_layer
 from convcli.pipeline.transforms.base import Planned, Run, Tools, WholeRun, crop, whole
 from convcli.pipeline.transforms.binding import bind_bank
-from convcli.pipeline.transforms.combination import Combination, is_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,7 +100,7 @@ class Volume(AnyBank):
             threads=request.threads,
             memory=request.memory,
         )
-        combined = [self.combination.apply(maps[:, frame].copy(), bound.n_kernels) for frame in range(maps.shape[1])]
+        combined = [bound.combination.apply(maps[:, frame].copy()) for frame in range(maps.shape[1])]
         # A raw file has the axes maps, frames, rows, columns; files and tiles come frame by frame.
         results = np.stack(combined, axis=1 if self.is_raw else 0)
         return WholeRun(
@@ -122,15 +121,14 @@ def plan_volume(request: ApplyRequest, bank: KernelBank, infos: list[ImageInfo],
     _refuse_flags(request)
     info = _common_header(infos, frames)
     selection = select_planes(info.plane_names, request.channels, alpha=False)
-    bound = bind_bank(bank, selection.names, groups=request.groups, bias=request.bias)
+    bound = bind_bank(bank, selection.names, request)
     input_shape = (len(selection.names), len(frames), info.height_px, info.width_px)
     padding = _resolve_padding(request, input_shape[1:], bank.weight.shape[2:])
     n_frames, height, width = conv_layer(request, bound, padding).sizes(input_shape[1:])[1]
     kind = request.kind
-    combination = Combination.of(bank, request.combine or (bank.combine if kind in PICTURES else "none"))
-    maps = _name_maps(combination.names(bound.maps, bound.n_kernels), n_frames, by_kernel=kind == "raw")
+    maps = _name_maps(bound.combined_maps, n_frames, by_kernel=kind == "raw")
     notes = [*bank.notes, *leave_out_alpha(request, info), f"{len(frames)} frames are one volume"]
-    if kind in PICTURES and not (n_frames == 1 and is_picture(bound, combination)):
+    if kind in PICTURES and not (n_frames == 1 and bound.is_picture):
         kind = "sheet"
         notes.append(f"{len(maps)} maps of {n_frames} frames are no single picture: drawn as a labelled sheet")
     transform = Volume(
@@ -139,7 +137,6 @@ def plan_volume(request: ApplyRequest, bank: KernelBank, infos: list[ImageInfo],
         input_shape=input_shape,
         bank=bank,
         bound=bound,
-        combination=combination,
         frames=frames,
         padding=padding,
         n_out_frames=n_frames,

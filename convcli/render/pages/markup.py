@@ -1,4 +1,4 @@
-"""Pieces of HTML that the report page and notebooks share; every text from outside is escaped here.
+"""Pieces of HTML that pages and notebooks share; every text from outside is escaped here.
 
 Nothing in them loads anything, and nothing needs a script: pictures are ``data:`` addresses, swatches are SVG.
 """
@@ -6,16 +6,19 @@ Nothing in them loads anything, and nothing needs a script: pictures are ``data:
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
+import re
 from collections.abc import Sequence
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convcli.pipeline.report import printable
-from convcli.render.pages.play import read_page_file
 from convcli.render.taps import colour, ink
+from convcli.version import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +41,26 @@ def text(value: object) -> str:
     '&lt;b&gt;&quot;\\x1b[2J'
     """
     return html.escape(printable(str(value)), quote=True)
+
+
+def read_page_file(name: str) -> str:
+    """Return a file of this folder as text."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def fill_page(name: str, *, policy: str, script: str = "", **parts: str) -> str:
+    """Return a page of this folder with its parts in place of ``{{name}}``; what is put in is not searched again.
+
+    The page runs this script and its style alone, by their hashes, and requests nothing but what ``policy`` adds.
+    """
+    style = read_page_file(f"{name}.css")
+    rules = ["default-src 'none'"]
+    for kind, content in (("script", script), ("style", style)):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        rules += [f"{kind}-src 'sha256-{digest}'"] if content else []
+    rules += [policy, "base-uri 'none'", "form-action 'none'"]
+    parts |= {"policy": "; ".join(rules), "style": style, "script": script, "version": text(__version__)}
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], read_page_file(f"{name}.html"))
 
 
 def fragment(body: str) -> str:

@@ -9,13 +9,14 @@ from convcli.layers.walk import row_as_dict
 from convcli.render.pages import markup
 from convcli.render.pages.markup import text
 from convcli.render.pages.report_page import overview, sections, shape_card
-from convcli.render.shape import notes, shape_text
+from convcli.render.shape import notes
+from convcli.render.text import by
 
 if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
     from convcli.layers.stack import Stack
     from convcli.layers.walk import Walk
-    from convcli.pipeline.result import Report
+    from convcli.pipeline.api import Report
 
 #: Reports of several inputs that a notebook shows in full.
 _MOST_IN_FULL = 3
@@ -31,7 +32,7 @@ def draw_bank(bank: KernelBank) -> str:
     >>> page.count("<svg"), "2x1x3x3" in page
     (2, True)
     """
-    facts = f"{shape_text(bank.shape)} · {bank.summary}" if bank.summary else shape_text(bank.shape)
+    facts = f"{by(bank.shape)} · {bank.summary}" if bank.summary else by(bank.shape)
     drawn = markup.kernels(bank.weight, bank.kernel_names)
     said = "".join(f'<p class="soft">{text(note)}</p>' for note in bank.notes)
     return markup.fragment(f'<h3>{text(bank.name)}</h3><p class="soft">{text(facts)}</p>{drawn}{said}')

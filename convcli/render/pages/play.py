@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 import json
-import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convcli.banks.library import list_kernels
 from convcli.banks.load import load_bank
 from convcli.errors import KernelError, UsageError
-from convcli.pipeline.report import printable
-from convcli.version import __version__
+from convcli.render.pages.markup import fill_page, read_page_file, text
+from convcli.render.text import by, by_axis
 
 if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
+    from convcli.pipeline.api import OneImage
     from convcli.render.pages.photo import Photo
 
 #: Parts of the page's script, in the order in which they stand in it.
@@ -47,28 +43,14 @@ GROUPS = {
 _NAMED_GROUP, _OTHER_GROUP = "From the command line", "Others"
 
 
-class Start(NamedTuple):
-    """How the page opens.
-
-    Attributes
-    ----------
-    shown : int or None
-        Kernel shown alone; None is the picture that the bank makes of all.
-    group : int
-        Plane, or group of planes, that is written out.
-    at : (int, int) or None
-        Output sample that is written out.
-    controls : mapping of str to str or bool
-        Fields of the page by their ids, and what they hold: ``{"stride": "2"}``.
-    """
-
-    shown: int | None = None
-    group: int = 0
-    at: tuple[int, int] | None = None
-    controls: Mapping[str, str | bool] = {}
+#: How the page opens: a kernel alone (else the picture of all), the group of planes and the output sample that are
+#: written out, and fields of the page by their ids.
+_START: Mapping[str, object] = {"shown": None, "group": 0, "at": None, "controls": {}}
 
 
-def play_page(photo: Photo, specs: Sequence[str] = (), *, start: Start | None = None, longest_px: int = 400) -> str:
+def play_page(
+    photo: Photo, specs: Sequence[str] = (), *, start: Mapping[str, object] = _START, longest_px: int = 400
+) -> str:
     """Return the page as HTML.
 
     Parameters
@@ -76,8 +58,8 @@ def play_page(photo: Photo, specs: Sequence[str] = (), *, start: Start | None = 
     photo : Photo
     specs : sequence of str
         Kernels that the menu shows first; the page opens with the first of them, or with ``sobel``.
-    start : Start, optional
-        Settings and the sample to open with.
+    start : mapping, optional
+        Settings and the sample to open with, of :func:`start_at`.
     longest_px : int
         Pictures opened in the page are scaled down to this.
 
@@ -106,25 +88,13 @@ def play_page(photo: Photo, specs: Sequence[str] = (), *, start: Start | None = 
         raise UsageError(f"{n_taps:,} taps are too many for a page", hint=f"at most {MOST_NAMED_TAPS:,}: -k mr8#0")
     banks = [*named, *library()]
     first = 0 if named else next((i for i, bank in enumerate(banks) if bank["name"] == "sobel"), 0)
-    begin = start or Start()
-    data = {
-        "photo": photo.as_dict(),
-        "banks": banks,
-        "longest": longest_px,
-        "start": {**begin._asdict(), "bank": first, "controls": dict(begin.controls)},
-    }
-    script = "\n".join(map(read_page_file, SCRIPTS))
-    style = read_page_file("play.css")
-    return fill_template(
-        read_page_file("play.html"),
-        {
-            "title": html.escape(f"{printable(photo.name)} – convcli play"),
-            "version": __version__,
-            "policy": _policy(script, style),
-            "style": style,
-            "script": script,
-            "data": json_for_script(data),
-        },
+    data = {"photo": photo.as_dict(), "banks": banks, "longest": longest_px, "start": {**start, "bank": first}}
+    return fill_page(
+        "play",
+        script="\n".join(map(read_page_file, SCRIPTS)),
+        policy="img-src blob: data:; media-src blob:",
+        title=text(f"{photo.name} – convcli play"),
+        data=json_for_script(data),
     )
 
 
@@ -161,7 +131,7 @@ def describe_bank(bank: KernelBank, spec: str, group: str, *, summary: str = "")
     """
     if bank.weight.ndim != 4 or bank.in_channels != 1:
         raise UsageError(
-            f"kernel {bank.name} is {'x'.join(map(str, bank.shape))}: the page shows kernels of one plane",
+            f"kernel {bank.name} is {by(bank.shape)}: the page shows kernels of one plane",
             hint="convcli kernels show, or one plane of it in a file",
         )
     alone = bank.n_kernels == 1
@@ -200,31 +170,45 @@ def json_for_script(value: object) -> str:
     >>> json_for_script("</script><!--")
     '"\\u003c/script\\u003e\\u003c!--"'
     """
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    plain = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def fill_template(template: str, parts: Mapping[str, str]) -> str:
-    """Put parts in for ``{{name}}``; what is put in is not searched again.
+def start_at(one: OneImage, map_index: int, at: tuple[int, int]) -> dict[str, object]:
+    """Return how the page opens so that it shows what ``explain`` prints of a map at (row, column).
 
-    Examples
-    --------
-    >>> fill_template("<b>{{a}}</b>{{b}}", {"a": "{{b}}", "b": "2"})
-    '<b>{{b}}</b>2'
+    Raises
+    ------
+    UsageError
+        A flag has no control on the page.
     """
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
-
-
-def read_page_file(name: str) -> str:
-    """Return a file of this folder as text."""
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _policy(script: str, style: str) -> str:
-    """Return a content security policy: this script, this style, no request to anywhere."""
-    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style))
-    script_digest, style_digest = digests
-    return (
-        f"default-src 'none'; script-src 'sha256-{script_digest}'; style-src 'sha256-{style_digest}'; "
-        "img-src blob: data:; media-src blob:; base-uri 'none'; form-action 'none'"
-    )
+    request, planes, plan = one.plan.request, one.plan.selection.names, one.bank.conv
+    everything = planes in (("r", "g", "b"), ("l",))
+    known = everything or planes in (("luma",), ("r",), ("g",), ("b",))
+    grouped = request.groups in (None, 1, len(planes))
+    biases = set(request.bias or ())
+    if not known or not grouped or len(biases) > 1 or request.unit:
+        raise UsageError(
+            "--html has no control for these --channels, --groups, --bias or --unit",
+            hint="the page knows each colour by itself, luma, one plane, all added up (--groups 1), and one bias",
+        )
+    # Maps are channel-major: map c * K + k is kernel k on plane c.
+    group, shown = divmod(map_index, one.bank.bound.n_kernels)
+    controls: dict[str, str | bool] = {
+        "stride": by_axis(plan.stride_hw),
+        "dilation": by_axis(plan.dilation_hw),
+        # An anchor moves the window, which the page can say only in pixels on each side.
+        "padding": request.padding if isinstance(request.padding, str) and request.anchor is None else "pixels",
+        "pixels": ",".join(str(side) for pair in plan.padding for side in pair),
+        # The engine has zeros as a constant border of 0; the page offers both words.
+        "border": "zeros" if plan.border.mode == "constant" and not plan.border.value else plan.border.mode,
+        # repr keeps every digit: the page must show the numbers that the command prints.
+        "constant": repr(plan.border.value),
+        "planes": f"{'all' if everything else planes[0]}|{1 if request.groups == 1 and len(planes) > 1 else 'auto'}",
+        "mode": request.mode,
+        "transposed": plan.transposed,
+        "output-padding": by_axis(request.output_padding),
+    }
+    if biases:
+        controls["bias"] = repr(biases.pop())
+    return {"shown": shown, "group": group, "at": at, "controls": controls}

@@ -5,17 +5,14 @@ The same sections draw the result of :func:`convcli.apply` in a notebook.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convcli.errors import ConvcliError
 from convcli.render.pages import markup
 from convcli.render.pages.markup import text
-from convcli.render.pages.play import fill_template, read_page_file
-from convcli.render.report_rows import SHAPE_HEADINGS, shape_row
-from convcli.render.shape import shape_text
+from convcli.render.shape_details import SHAPE_HEADINGS, render_formulas, shape_row
+from convcli.render.text import by
 from convcli.version import __version__
 
 if TYPE_CHECKING:
@@ -29,8 +26,6 @@ MOST_INPUTS = 12
 _MOST_MAPS, _MOST_MAPS_EACH = 48, 12
 #: Layers of a stack whose kernels are drawn.
 _MOST_LAYERS = 8
-#: Nothing is loaded or run: the style is known by its hash, pictures stand in the page.
-_POLICY = "default-src 'none'; style-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'"
 #: Left for the name of a layer, right for numbers.
 _SHAPE_ALIGN = "lrrrrrrrrrrr"
 
@@ -54,8 +49,6 @@ def report_page(reports: Sequence[Mapping[str, Any]], *, plans: Sequence[Plan] =
     """
     by_label = {plan.source.label: plan for plan in plans}
     inputs = [report for report in reports if "input" in report]
-    style = read_page_file("report.css")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     body = [f"<h1>{text(_title(inputs))}</h1>"]
     if command:
         body.append(f"<pre>{text(command)}</pre>")
@@ -68,16 +61,8 @@ def report_page(reports: Sequence[Mapping[str, Any]], *, plans: Sequence[Plan] =
         body.append(f'<section id="input-{number}">{inside}</section>')
     if len(inputs) > MOST_INPUTS:
         body.append(f'<p class="soft">{len(inputs) - MOST_INPUTS} more inputs are in the table above.</p>')
-    return fill_template(
-        read_page_file("report.html"),
-        {
-            "title": text(_title(inputs)),
-            "version": text(__version__),
-            "policy": _POLICY.format(digest),
-            "style": style,
-            "body": "\n".join(body),
-        },
-    )
+    parts = {"title": text(_title(inputs)), "body": "\n".join(body)}
+    return markup.fill_page("report", policy="img-src data:", **parts)
 
 
 def _title(inputs: Sequence[Mapping[str, Any]]) -> str:
@@ -101,7 +86,7 @@ def overview(inputs: Sequence[Mapping[str, Any]]) -> str:
         clipped = sum(one["clipped_low"] + one["clipped_high"] for one in report.get("maps", ()))
         said = report["error"]["message"] if status == "failed" else report.get("reason", "")
         rows.append((
-            report["input"]["path"], status, shape_text(shapes.get("input", ())), shape_text(shapes.get("output", ())),
+            report["input"]["path"], status, by(shapes.get("input", ())), by(shapes.get("output", ())),
             f"{clipped:,}" if shapes else "", said,
         ))  # fmt: skip
     table = markup.table(("input", "status", "shape", "output", "clipped samples", ""), rows, "llrrrl")
@@ -121,8 +106,8 @@ def sections(report: Mapping[str, Any], plan: Plan | None, *, is_one: bool = Fal
         return f'{title}<p class="soft">left alone: {text(report["reason"])}</p>'
     shown, problem = _preview(plan, _MOST_MAPS if is_one else _MOST_MAPS_EACH)
     source = report["input"]
-    facts = f"{shape_text(report['shape']['input'])} {source['dtype']} ({','.join(source['planes'])})"
-    facts += f" → {shape_text(report['shape']['output'])}, {_name(report)}, {report['seconds']:.2f} s"
+    facts = f"{by(report['shape']['input'])} {source['dtype']} ({','.join(source['planes'])})"
+    facts += f" → {by(report['shape']['output'])}, {_name(report)}, {report['seconds']:.2f} s"
     parts = [title, f'<p class="soft">{text(facts)}</p>']
     parts += [f'<p class="warn">{text(one)}</p>' for one in report["warnings"]]
     parts += [f'<p class="soft">{text(one)}</p>' for one in (*report["notes"], *problem)]
@@ -217,8 +202,6 @@ def shape_card(layers: Sequence[Mapping[str, Any]], parameters: int, macs: int, 
     rows = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in shape_row(one)] for one in layers]
     sums = ""
     if walk is not None:
-        from convcli.render.shape_formula import render_formulas
-
         is_open = " open" if len(walk.rows) <= 3 else ""
         lines = text_lines(render_formulas(walk))
         sums = f"<details{is_open}><summary>The sums written out</summary><pre>{lines}</pre></details>"
