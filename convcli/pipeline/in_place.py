@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from convcli.errors import ImageError, OutputError, UsageError
 from convcli.images import formats
@@ -51,8 +51,7 @@ def _without_options(request: ApplyRequest, name: str) -> tuple[ApplyRequest, li
     notes = [f"--{key} does nothing to {name}, but to {', '.join(formats.able('options', key))}" for key in unused]
     if request.depth is not None and request.depth not in formats.BY_NAME[name].depths:
         raise UsageError(f"--depth {request.depth} cannot be stored as {name}", hint="no --depth, or another --format")
-    changes: dict[str, Any] = {key: plain[key] for key in unused}
-    return request._replace(**changes), notes
+    return request._replace(**{key: plain[key] for key in unused}), notes
 
 
 def check_in_place(request: ApplyRequest, info: ImageInfo, output: OutputFile, source: InputFile) -> list[str]:
