@@ -143,5 +143,5 @@ def read_constructor(text: str, kind: str, word: str) -> dict[str, str]:
     # Upsample prints whole factors as 2.0.
     for name, value in kept.items():
         numbers = value if isinstance(value, tuple | list) else (value,)
-        kept[name] = "x".join(str(each).removesuffix(".0") for each in numbers)
+        kept[name] = "x".join(str(each).removesuffix(".0" if name == "scale_factor" else "") for each in numbers)
     return {**own, **kept}
