@@ -210,9 +210,8 @@ def _run(
     run_one = partial(_run_one, pipeline, batch)
     outcomes = (run_one(plan) for plan in batch.plans)
     # One copy of torch is enough, and neither its threads nor those of a store survive a fork.
-    may_fork = (
-        owns_process and sys.platform == "linux" and not sys.modules.keys() & {"torch", "obstore", "huggingface_hub"}
-    )
+    has_threads = sys.modules.keys() & {"torch", "obstore", "huggingface_hub"}
+    may_fork = owns_process and sys.platform == "linux" and not has_threads
     if n_jobs > 1 and may_fork and not any(plan.uses_torch for plan in batch.plans):
         from convcli.pipeline.pool import run_apart
 
