@@ -65,7 +65,7 @@ def write_explained(output: str, one: OneImage, map_index: int, at: tuple[int, i
     # Standard input is used up by the plan, and the page reads the image again.
     if label == "<stdin>" or len(request.kernels) != 1:
         raise UsageError("--html takes one image file and one kernel", hint="a file, and one -k")
-    start = start_at(request, one.bank.conv, one.bank.bound, one.plan.selection.names, map_index, at)
+    start = start_at(one, map_index, at)
     # The page computes with bytes of the whole picture: otherwise its numbers differ from those explained.
     if info.dtype != "uint8" or info.width_px * info.height_px > MOST_PIXELS:
         raise UsageError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convcli.images.blocks import Blocks
+from convcli.images.planes import read_window
 from convcli.pipeline.outputs import OutputFile
 from convcli.pipeline.run import Pipeline
 from convcli.pipeline.tones import WHITE
@@ -193,7 +194,7 @@ def _input_of(image: Image | LargeImage, plan: Plan, longest_px: int) -> tuple[N
 
 def _bytes(planes: Any, top: int, bottom: int, n_colours: int, white: float) -> NDArray[np.float64]:
     """Return rows (h, W, colours) on a scale of 0 to 255."""
-    rows = planes[:, top:bottom] if isinstance(planes, np.ndarray) else planes.rows(top, bottom)
+    rows = read_window(planes, slice(top, bottom), slice(0, planes.shape[2]))
     known = np.nan_to_num(rows[:n_colours].astype(np.float64), nan=0.0, posinf=white, neginf=0.0)
     scaled: NDArray[np.float64] = np.clip(known * (255 / white), 0, 255).transpose(1, 2, 0)
     return scaled

@@ -48,18 +48,19 @@ def read_page_file(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def fill_page(name: str, style: str, *, policy: str, script: str = "", **parts: str) -> str:
+def fill_page(name: str, *, policy: str, script: str = "", **parts: str) -> str:
     """Return a page of this folder with its parts in place of ``{{name}}``; what is put in is not searched again.
 
-    The page runs this script and this style alone, by their hashes, and requests nothing but what ``policy`` adds.
+    The page runs this script and its style alone, by their hashes, and requests nothing but what ``policy`` adds.
     """
+    style = read_page_file(f"{name}.css")
     rules = ["default-src 'none'"]
     for kind, content in (("script", script), ("style", style)):
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
         rules += [f"{kind}-src 'sha256-{digest}'"] if content else []
     rules += [policy, "base-uri 'none'", "form-action 'none'"]
     parts |= {"policy": "; ".join(rules), "style": style, "script": script, "version": text(__version__)}
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], read_page_file(name))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], read_page_file(f"{name}.html"))
 
 
 def fragment(body: str) -> str:
