@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 import tempfile
 import tracemalloc
 from collections import Counter
@@ -9,13 +10,17 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+from conftest import run_cli, save_image
 from hypothesis import given
 from hypothesis import strategies as st
 
 from convcli.pipeline.job_drive import TRIES, drive
 from convcli.pipeline.objects import Entry, Folder
+from convcli.pipeline.packing import is_tar, pictures_in
 from convcli.pipeline.runners.base import Lost
-from convcli.pipeline.shard_run import ShardResult, ShardTask
+from convcli.pipeline.shard_run import ShardResult, ShardTask, run_apart, source_of
 from convcli.pipeline.shards import Job, ShardSize, write_job
 
 
@@ -92,6 +97,41 @@ def test_without_other_losses_only_the_poison_fails() -> None:
     assert [row["input"] for row in job.rows() if "error" in row] == ["009"]
     assert max(lost.values()) == TRIES
     assert sum(lost.values()) == TRIES * 4  # the shard of 7, and its halves of 3, 2 (or 1) and 1
+
+
+@pytest.mark.parametrize("form", ["npy", "tar:npy"])
+def test_of_a_tar_only_the_picture_that_kills_its_worker_fails(
+    tmp_path: Path, rng: np.random.Generator, form: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.tar", "b.tar", "none.tar"):
+        with tarfile.open(tmp_path / "in" / name, "w") as archive:
+            for number in range(5 if name != "none.tar" else 0):
+                picture = save_image(tmp_path / f"{number}.png", rng.integers(0, 256, (5, 6), np.uint8))
+                archive.add(picture, picture.name)
+                archive.add(__file__, f"{number}.txt")
+    save_image(tmp_path / "in" / "c.png", rng.integers(0, 256, (5, 6), np.uint8))
+    words = ["job", "plan", tmp_path / "job", tmp_path / "in", "-k", "box", "--out-dir", tmp_path / "out"]
+    run_cli(*words, "--format", form, "-q").ok()
+    job = Job(Folder(tmp_path / "job"))
+
+    class Killed(Fake):
+        def answer(self, task: ShardTask) -> ShardResult | Lost:
+            names = []
+            for entry in job.entries(task.shard)[task.first : task.end]:
+                found = pictures_in(source_of(job.facts["input"], entry), entry) if is_tar(entry) else [entry]
+                names += [one.name for one in found[slice(*(task.inside or (None,)))]]
+            return Lost("killed") if self.poison & {*names} else run_apart(task)
+
+    poison = {"a.tar/3.png", "b.tar/0.png"}
+    [(_, result)] = drive(job.place.text, Killed(job, poison, lambda: 0), [0])
+    rows = list(job.rows())
+    assert [row["input"] for row in rows if "error" in row] == sorted(poison)
+    assert [row["input"] for row in rows] == [f"{tar}/{n}.png" for tar in ("a.tar", "b.tar") for n in range(5)] + [
+        "c.png"
+    ]
+    assert (result.n_inputs, result.n_failed, result.committed) == (11, 2, True)
+    assert all((tmp_path / "out" / str(row["output"])).exists() for row in rows if "error" not in row)
 
 
 class Trivial:

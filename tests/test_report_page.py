@@ -169,6 +169,23 @@ def test_the_page_loads_nothing_in_either_scheme_and_on_a_phone(
 
 
 @needs_chromium
+def test_no_table_scrolls_sideways_and_every_number_is_named(browser: Page, photo: Path, tmp_path: Path) -> None:
+    layers = "layers = ['conv:64,k=3x5,s=2x1,p=1x2', 'batchnorm', 'convtranspose:16,k=4']"
+    (tmp_path / "wide.toml").write_text(f"{layers}\ninit = {{kind = 'kaiming-normal', seed = 1}}\n")
+    make_report(Path(shutil.copy(photo, tmp_path / "photo.png")), "r.html", "--stack", tmp_path / "wide.toml")
+    browser.open(tmp_path / "r.html")
+    for width in (1280, 1100, 1000, 640, 400):
+        browser.size(width, 800)
+        browser.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        scrolls = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth).length"
+        assert browser.run(scrolls) == 0, width
+        assert browser.run("[...document.querySelectorAll('td')].every((one) => one.getClientRects().length)")
+    names = browser.run("[...document.querySelectorAll('.wide tr:last-child td')].map((one) => one.dataset.heading)")
+    assert names == browser.run("[...document.querySelectorAll('.wide th')].map((one) => one.textContent)")
+    assert len(names) == 12
+
+
+@needs_chromium
 def test_marks_of_clipped_samples_can_be_taken_off(browser: Page, photo: Path, tmp_path: Path) -> None:
     make_report(Path(shutil.copy(photo, tmp_path / "photo.png")), "r.html", "-k", "sobel")
     browser.open(tmp_path / "r.html")

@@ -155,26 +155,15 @@ def open_stack(
         path = local_path(text)
         layers, own_input = layers_of_model(path, until, input_shape)
         return Stack(layers, name=path.stem, input=own_input, folder=Path())
-    return load_stack(find_stack(text), n_axes=n_axes)
-
-
-def find_stack(text: str) -> Path:
-    """Return the file of a stack from its path, or from its name if it ships.
-
-    Examples
-    --------
-    >>> find_stack("resnet-stem").name
-    'resnet-stem.toml'
-    """
     path, shipped = local_path(text), shipped_stacks()
     name = text.removesuffix(".toml").lower().replace("_", "-")
     # A file of this name comes first: it is nearer to the user than ours.
-    if path.exists() or name not in shipped:
-        if not path.exists() and "/" not in text:
-            hint = near_names(name, shipped) or f"a TOML file, or one of {', '.join(shipped)}"
-            raise UsageError(f"no stack is called {text!r}, and no such file exists", hint=hint)
-        return path
-    return shipped[name]
+    if not path.exists() and name in shipped:
+        path = shipped[name]
+    elif not path.exists() and "/" not in text:
+        hint = near_names(name, shipped) or f"a TOML file, or one of {', '.join(shipped)}"
+        raise UsageError(f"no stack is called {text!r}, and no such file exists", hint=hint)
+    return load_stack(path, n_axes=n_axes)
 
 
 def load_stack(path: Path | str, *, n_axes: int | None = None) -> Stack:
