@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import _thread
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -117,13 +120,11 @@ class Runner:
         self._check_out(out, bottom - top)
         bands = list(self._bands(planes, out, top, bottom, n_rows))
         if workers > 1 and len(bands) > 1:
-            from convcli.engine.bands import run_bands
-
             run_bands(self._do, bands, self._pool, workers)
-            return out
-        with self._pool.borrow() as scratch:
-            for band in bands:
-                self._do(band, scratch)
+        else:
+            with self._pool.borrow() as scratch:
+                for band in bands:
+                    self._do(band, scratch)
         return out
 
     def _bands(
@@ -229,3 +230,41 @@ class Runner:
 
 #: Plan, prepare, run: the verb for making a runner.
 prepare = Runner
+
+
+def run_bands(work: Callable[[Any, Scratch], None], bands: Sequence[Any], pool: ScratchPool, threads: int) -> None:
+    """Do bands, in order, on up to ``threads`` threads, the calling one among them; raise the first error.
+
+    The calling thread begins at once, and never waits for another to start.
+    """
+    queue, errors, state = iter(bands), list[BaseException](), threading.Condition()
+    n_busy = 0
+
+    def take() -> Any:
+        with state:
+            return None if errors else next(queue, None)
+
+    def help_out() -> None:
+        nonlocal n_busy
+        with state:
+            n_busy += 1
+        try:
+            with pool.borrow() as scratch:
+                while (band := take()) is not None:
+                    work(band, scratch)
+        except BaseException as error:  # noqa: BLE001  (raised again by the calling thread)
+            errors.append(error)
+        finally:
+            with state:
+                n_busy -= 1
+                state.notify_all()
+
+    for _ in range(min(threads, len(bands)) - 1):
+        with contextlib.suppress(RuntimeError):  # no more threads than the system allows
+            # Not threading.Thread, whose start waits until the thread runs. One that begins late finds nothing to do.
+            _thread.start_new_thread(help_out, ())
+    help_out()
+    with state:
+        state.wait_for(lambda: n_busy == 0)
+    if errors:
+        raise errors[0]

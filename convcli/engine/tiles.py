@@ -90,23 +90,3 @@ def spread(block: NDArray[Any], windows: Sequence[Window], border_value: float) 
                     block = block.astype(np.result_type(block.dtype, np.float32))
                 block.swapaxes(axis - n_axes, -1)[..., outside] = border_value
     return block
-
-
-def tile_bounds(axis: Axis, n_outputs: int, chunks: Sequence[int]) -> tuple[int, ...]:
-    """Return where the tiles of an output axis end, so that each mostly reads one chunk of the input.
-
-    Examples
-    --------
-    >>> tile_bounds(Axis(size=10, kernel=3, stride=2, dilation=1, before=1), 5, (4, 4, 2))
-    (2, 4, 5)
-    """
-    bounds: list[int] = []
-    for end in itertools.accumulate(chunks):
-        # Outputs whose middle tap lies before the end of the chunk.
-        middle = axis.before - window_px(axis.kernel, axis.dilation) // 2
-        bound = min(max(-(-(end + middle) // axis.stride), 0), n_outputs)
-        if bound > (bounds[-1] if bounds else 0):
-            bounds.append(bound)
-    if not bounds or bounds[-1] < n_outputs:
-        bounds.append(n_outputs)
-    return tuple(bounds)

@@ -13,7 +13,7 @@ from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convcli.errors import ConvcliError, UsageError, near_names
+from convcli.errors import ConvcliError, UsageError, near_names, unpack_hint
 from convcli.geometry.sizes import parse_sizes
 from convcli.layers.layer import Layer, Shape
 from convcli.layers.sources import anchored
@@ -155,26 +155,15 @@ def open_stack(
         path = local_path(text)
         layers, own_input = layers_of_model(path, until, input_shape)
         return Stack(layers, name=path.stem, input=own_input, folder=Path())
-    return load_stack(find_stack(text), n_axes=n_axes)
-
-
-def find_stack(text: str) -> Path:
-    """Return the file of a stack from its path, or from its name if it ships.
-
-    Examples
-    --------
-    >>> find_stack("resnet-stem").name
-    'resnet-stem.toml'
-    """
     path, shipped = local_path(text), shipped_stacks()
     name = text.removesuffix(".toml").lower().replace("_", "-")
     # A file of this name comes first: it is nearer to the user than ours.
-    if path.exists() or name not in shipped:
-        if not path.exists() and "/" not in text:
-            hint = near_names(name, shipped) or f"a TOML file, or one of {', '.join(shipped)}"
-            raise UsageError(f"no stack is called {text!r}, and no such file exists", hint=hint)
-        return path
-    return shipped[name]
+    if not path.exists() and name in shipped:
+        path = shipped[name]
+    elif not path.exists() and "/" not in text:
+        hint = near_names(name, shipped) or f"a TOML file, or one of {', '.join(shipped)}"
+        raise UsageError(f"no stack is called {text!r}, and no such file exists", hint=hint)
+    return load_stack(path, n_axes=n_axes)
 
 
 def load_stack(path: Path | str, *, n_axes: int | None = None) -> Stack:
@@ -190,7 +179,10 @@ def load_stack(path: Path | str, *, n_axes: int | None = None) -> Stack:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot read stack {str(path)!r}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        if hint := unpack_hint(str(path), bytes(error.object[:8])):
+            message = f"stack {str(path)!r} is compressed as a whole, which is not read"
+            raise UsageError(message, hint=hint) from None
         raise UsageError(f"stack {str(path)!r} is not text", hint="a TOML file in UTF-8") from None
     try:
         return parse_stack(text, n_axes=n_axes, name=path.stem, folder=path.parent)
