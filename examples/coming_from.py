@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -140,10 +140,12 @@ def difference(there: np.ndarray, here: np.ndarray) -> tuple[float, float, float
     return float(apart.max()), float(apart.mean()), float(inside.max())
 
 
-def measure(section: str) -> Iterator[tuple[str, Row, tuple[float, float, float] | None]]:
+def measure(
+    section: str, run_here: Callable[[str, Path], object] = run
+) -> Iterator[tuple[str, Row, tuple[float, float, float] | None]]:
     """Yield each line of a section's table, its row, and how far its pictures are apart; None if one has no line.
 
-    Lines of a program that is not installed are not run.
+    Lines of a program that is not installed are not run; ours are run by ``run_here``.
     """
     name = section.partition("\n")[0]
     found = find_program(name)
@@ -159,7 +161,7 @@ def measure(section: str) -> Iterator[tuple[str, Row, tuple[float, float, float]
             if row.there and found is not None:
                 run(row.there, folder)
             if row.here:
-                run(row.here, folder)
+                run_here(row.here, folder)
             both = row.there and row.here and found is not None
             yield line, row, difference(read(theirs).samples, read(ours).samples) if both else None
 

@@ -27,6 +27,10 @@ import pytest
 hypothesis.settings.register_profile("convcli", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("convcli")
 
+#: Engines of NumPy alone, as parameters: they are the same without the compiled core.
+PURE = [pytest.param(name, marks=pytest.mark.pure) for name in ("reference", "im2col", "gemm")]
+PURE_FFT, PURE_TORCH = (pytest.param(name, marks=pytest.mark.pure) for name in ("fft", "torch"))
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 HANG_S = 300  # ends a test that would wait for ever; nothing is measured by it
 

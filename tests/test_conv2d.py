@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from conftest import PURE, PURE_FFT, PURE_TORCH
 from hypothesis import given, settings
 from oracles import assert_close
 from strategies import convolutions
@@ -203,7 +204,7 @@ def test_interleaved_pictures_are_exact_and_equal_planar_ones(kernels, stride, w
             assert_close(maps, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["gemm", *COMPILED])
+@pytest.mark.parametrize("name", [pytest.param("gemm", marks=pytest.mark.pure), *COMPILED])
 @pytest.mark.parametrize(
     ("dtype", "scale", "exact"), [("uint8", 1, True), ("uint8", 9, True), ("uint16", 1, True), ("uint16", 999, False)]
 )
@@ -307,7 +308,7 @@ def test_a_plan_is_kept_for_the_same_taps_only():
     assert len(batches._cache) == batches.N_CACHED
 
 
-@pytest.mark.parametrize("engine", ["reference", "im2col", "gemm", *COMPILED, "torch"])
+@pytest.mark.parametrize("engine", [*PURE, *COMPILED, PURE_TORCH])
 @pytest.mark.parametrize("groups", [1, 3])
 def test_large_kernels_and_banks(engine, groups):
     """More samples than a tile or a band, windows larger than either, and many kernels."""
@@ -320,7 +321,7 @@ def test_large_kernels_and_banks(engine, groups):
     assert_close(actual, expected, rtol=3e-6 if engine != "reference" else 1e-12)
 
 
-@pytest.mark.parametrize("engine", ["reference", "im2col", "gemm", *COMPILED, "separable", "fft"])
+@pytest.mark.parametrize("engine", [*PURE, *COMPILED, "separable", PURE_FFT])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
 def test_what_is_not_finite_stays_where_its_windows_are(engine, bad):
     """Block products and transforms would smear it over their neighbours."""

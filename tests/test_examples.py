@@ -12,7 +12,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, load_image, save_image
+from conftest import REPOSITORY, load_image, run_cli, save_image
 from scipy.ndimage import correlate
 
 EXAMPLES = REPOSITORY / "examples"
@@ -243,11 +243,35 @@ def test_the_page_has_the_usual_filters_and_its_reasons_fit_its_numbers(page: Mo
             assert inside >= 1, row
 
 
+def words_of(lines: list[str]) -> dict[str, list[list[str]]]:
+    """Return the words of every call of convcli in lines, as the shell splits them; one shell does all."""
+    calls = "convcli() { printf '%s\\0' \"$@\"; printf '\\n\\0'; }"
+    text = "\n".join([calls, *(f"{line} || exit\nprintf '\\f\\0'" for line in lines)])
+    said = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True).stdout
+    split = [[call.split("\0")[:-1] for call in part.split("\n\0")[:-1]] for part in said.split("\f\0")[:-1]]
+    return dict(zip(lines, split, strict=True))
+
+
+def test_the_shell_splits_lines() -> None:
+    lines = ["convcli apply a.png -k '1 2; 3 4' -o \"b c.png\"", "convcli x && convcli y z"]
+    assert list(words_of(lines).values()) == [
+        [["apply", "a.png", "-k", "1 2; 3 4", "-o", "b c.png"]],
+        [["x"], ["y", "z"]],
+    ]
+
+
 @pytest.mark.subprocess
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_lines_run_and_are_as_far_apart_as_the_page_says(page: ModuleType, program: str) -> None:
     section, found = section_of(page, program), page.find_program(program)
-    measured = list(page.measure(section))  # raises if a line fails
+    words = words_of([row.here for row in page.rows(section).values() if row.here])
+
+    def run_here(line: str, folder: Path) -> None:
+        assert words[line], line
+        for call in words[line]:
+            run_cli(*call, cwd=folder).ok()
+
+    measured = list(page.measure(section, run_here))  # raises if a line fails
     assert len(measured) > 20
     if found is None:
         pytest.skip(f"{program} is not installed; our lines run")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tarfile
 import tempfile
 import tracemalloc
 from collections import Counter
@@ -9,14 +11,20 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+from conftest import run_cli, save_image
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convcli.pipeline import job_drive
 from convcli.pipeline.job_drive import TRIES, drive
+from convcli.pipeline.jobs import job_status
 from convcli.pipeline.objects import Entry, Folder
+from convcli.pipeline.packing import is_tar, pictures_in
 from convcli.pipeline.runners.base import Lost
-from convcli.pipeline.shard_run import ShardResult, ShardTask
-from convcli.pipeline.shards import Job, ShardSize, write_job
+from convcli.pipeline.shard_run import ShardResult, ShardTask, run_apart, source_of
+from convcli.pipeline.shards import FORMAT, Job, ShardSize, write_job
 
 
 def make_job(n_inputs: int, shard: int) -> Job:
@@ -69,7 +77,7 @@ def test_every_input_has_one_row(data: st.DataObject, n_inputs: int, shard: int)
     fake = Fake(job, poison, lambda: next(lucks, 0))
     results = list(drive(job.place.text, fake, range(job.n_shards)))
     assert sorted(number for number, _ in results) == list(range(job.n_shards))
-    assert job.committed() == set(range(job.n_shards))
+    assert [*job.committed()] == [1] * job.n_shards
     rows = list(job.rows())
     assert [row["input"] for row in rows] == names
     failed = {str(row["input"]) for row in rows if "error" in row}
@@ -94,6 +102,41 @@ def test_without_other_losses_only_the_poison_fails() -> None:
     assert sum(lost.values()) == TRIES * 4  # the shard of 7, and its halves of 3, 2 (or 1) and 1
 
 
+@pytest.mark.parametrize("form", ["npy", "tar:npy"])
+def test_of_a_tar_only_the_picture_that_kills_its_worker_fails(
+    tmp_path: Path, rng: np.random.Generator, form: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.tar", "b.tar", "none.tar"):
+        with tarfile.open(tmp_path / "in" / name, "w") as archive:
+            for number in range(5 if name != "none.tar" else 0):
+                picture = save_image(tmp_path / f"{number}.png", rng.integers(0, 256, (5, 6), np.uint8))
+                archive.add(picture, picture.name)
+                archive.add(__file__, f"{number}.txt")
+    save_image(tmp_path / "in" / "c.png", rng.integers(0, 256, (5, 6), np.uint8))
+    words = ["job", "plan", tmp_path / "job", tmp_path / "in", "-k", "box", "--out-dir", tmp_path / "out"]
+    run_cli(*words, "--format", form, "-q").ok()
+    job = Job(Folder(tmp_path / "job"))
+
+    class Killed(Fake):
+        def answer(self, task: ShardTask) -> ShardResult | Lost:
+            names = []
+            for entry in job.entries(task.shard)[task.first : task.end]:
+                found = pictures_in(source_of(job.facts["input"], entry), entry) if is_tar(entry) else [entry]
+                names += [one.name for one in found[slice(*(task.inside or (None,)))]]
+            return Lost("killed") if self.poison & {*names} else run_apart(task)
+
+    poison = {"a.tar/3.png", "b.tar/0.png"}
+    [(_, result)] = drive(job.place.text, Killed(job, poison, lambda: 0), [0])
+    rows = list(job.rows())
+    assert [row["input"] for row in rows if "error" in row] == sorted(poison)
+    assert [row["input"] for row in rows] == [f"{tar}/{n}.png" for tar in ("a.tar", "b.tar") for n in range(5)] + [
+        "c.png"
+    ]
+    assert (result.n_inputs, result.n_failed, result.committed) == (11, 2, True)
+    assert all((tmp_path / "out" / str(row["output"])).exists() for row in rows if "error" not in row)
+
+
 class Trivial:
     """Does nothing, at once."""
 
@@ -105,13 +148,31 @@ class Trivial:
             yield task, ShardResult(1, 0, committed=True)
 
 
-def test_memory_does_not_grow_with_the_number_of_shards() -> None:
-    job = make_job(1, 1)
+class Many:
+    """A place of a job of many shards, every tenth of them done, that holds nothing in memory."""
+
+    text = "many"
+
+    def __init__(self, n_shards: int) -> None:
+        self.n_shards = n_shards
+
+    def get(self, _name: str) -> tuple[bytes, str]:
+        return json.dumps({"format": FORMAT, "shards": self.n_shards, "inputs": self.n_shards}).encode(), ""
+
+    def pages(self, below: str) -> Iterator[list[Entry]]:
+        for first in range(0, self.n_shards, 10_000):
+            yield [Entry(f"{below}/{shard:08}.jsonl", 1, "") for shard in range(first, first + 10_000, 10)]
+
+
+def test_memory_does_not_grow_with_the_number_of_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     peaks = []
-    for n_shards in (1_000, 30_000):
+    for n_shards in (10_000, 100_000):
+        monkeypatch.setattr(job_drive, "open_objects", lambda _text, n_shards=n_shards: Many(n_shards))
         tracemalloc.start()
-        n_done = sum(1 for _ in drive(job.place.text, Trivial(), range(n_shards)))
+        missing = job_status(Job(Many(n_shards))).missing
+        n_done = sum(1 for _ in drive("many", Trivial(), missing))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        assert n_done == n_shards
-    assert peaks[1] < peaks[0] + 20_000
+        assert n_done == n_shards * 9 // 10
+    # Beside a page of names: a byte a shard for the commits, and four for those that are missing, as an array grows.
+    assert peaks[1] < peaks[0] + 90_000 * 6

@@ -75,13 +75,13 @@ def test_only_the_window_of_a_tile_is_read():
         read.append(block_info[None]["chunk-location"])
         return np.ones((1, 100, 100), np.float32)
 
-    image = da.map_blocks(block, chunks=((1,), (100,) * 50, (100,) * 50), dtype=np.float32)
+    image = da.map_blocks(block, chunks=((1,), (100,) * 14, (100,) * 14), dtype=np.float32)
     read.clear()
     maps = convcli.conv2d(image, np.ones((1, 1, 7, 7), np.float32), stride=2, padding=3)
     assert not read
-    assert maps[0, 1000, 1000].compute() == 49
-    # Its tile are the outputs 1000 to 1049, which read the samples 1997 to 2101.
-    assert set(read) == {(0, row, column) for row in (19, 20, 21) for column in (19, 20, 21)}
+    assert maps[0, 320, 320].compute() == 49
+    # Its tile are the outputs 300 to 349, which read the samples 597 to 701.
+    assert set(read) == {(0, row, column) for row in (5, 6, 7) for column in (5, 6, 7)}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from convcli.layers.layer import Layer
 from convcli.layers.text import layers_from_values
 from convcli.layers.walk import walk
 
-N_CASES = 8_000  # per kind: 24,000 in all
+N_CASES = 4_000  # per kind: 12,000 in all
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -193,7 +193,7 @@ def test_web_servers_are_for_inputs(photo: Path, tmp_path: Path) -> None:
         server.server_close()
 
 
-@pytest.mark.parametrize("url", ["zz://b/a", "hf://models/a", "az://only", "s3://somebody:secret@bucket/a"])
+@pytest.mark.parametrize("url", ["zz://b/a", "az://only", "s3://somebody:secret@bucket/a"])
 def test_urls_that_no_store_understands_are_refused(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
     result = run_cli("apply", f"{url}.png", "-k", "box", "--out-dir", tmp_path / "o")

@@ -10,6 +10,7 @@ import typer
 from convcli.cli.flags import option
 from convcli.errors import UsageError
 from convcli.process.system import local_path, read_input, write_output
+from convcli.render.text import note_reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +54,7 @@ def play(
 
     source = None if photo is None else read_input() if photo == "-" else Path(photo)
     shown = load_photo(source, name=photo or DEFAULT, longest_px=size)
+    note_reading(shown.n_frames, shown.notes)
     _write_page(output, play_page(shown, kernel or (), longest_px=size), overwrite=overwrite, json=json)
 
 
@@ -65,7 +67,7 @@ def write_explained(output: str, one: OneImage, map_index: int, at: tuple[int, i
     # Standard input is used up by the plan, and the page reads the image again.
     if label == "<stdin>" or len(request.kernels) != 1:
         raise UsageError("--html takes one image file and one kernel", hint="a file, and one -k")
-    start = start_at(request, one.bank.conv, one.bank.bound, one.plan.selection.names, map_index, at)
+    start = start_at(one, map_index, at)
     # The page computes with bytes of the whole picture: otherwise its numbers differ from those explained.
     if info.dtype != "uint8" or info.width_px * info.height_px > MOST_PIXELS:
         raise UsageError(

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from convcli.errors import GeometryError, UsageError
-from convcli.geometry.arithmetic import Pair
-from convcli.geometry.sizes import MAX_DIGITS
+from convcli.geometry.arithmetic import MAX_DIGITS, Pair
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

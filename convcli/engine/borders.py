@@ -1,9 +1,8 @@
 """Borders, and images seen through them: an index map per axis tells what lies beyond the edge.
 
-An index map names, for every position of the padded axis, the sample that stands there (-1: the constant). That is
-why every mode works for a pad of any size, also larger than the image, where libraries that copy slices refuse. No
-padded or converted copy of a whole image is ever made: the compiled loops read it through the index maps, and every
-other algorithm gathers the rows that a band of output needs.
+An index map names, for every position of the padded axis, the sample that stands there (-1: the constant), so every
+mode works for a pad of any size. No padded or converted copy of a whole image is ever made: the compiled loops read it
+through the index maps, and every other algorithm gathers the rows that a band of output needs.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ PATTERNS = {
     "symmetric": "ba|abcd|dc",
     "circular": "cd|abcd|ab",
 }
-MODES = ("zeros", *PATTERNS)
 
 # Names in NumPy, SciPy, OpenCV, torch, ONNX, libvips, ImageMagick, FFmpeg, MATLAB. SciPy's "reflect" repeats the edge
 # and torch's does not: the word keeps torch's meaning here, and the report prints the pattern.
@@ -155,6 +153,22 @@ def map_positions(position: NDArray[np.intp], size: int, mode: str) -> NDArray[n
     raise ValueError(f"not a border mode: {mode!r}")
 
 
+def runs_of(samples: NDArray[Any]) -> tuple[list[slice], NDArray[np.intp]]:
+    """Return the runs of samples that an index map reads, rising, and each position's place among them, or -1.
+
+    Examples
+    --------
+    >>> runs, places = runs_of(border_index(1, 9, -6, "circular"))
+    >>> runs, places.tolist()
+    ([slice(0, 3, None), slice(8, 9, None)], [3, 0, 1, 2])
+    """
+    used = np.unique(samples[samples >= 0])
+    # A window that lies in the padding alone still reads one sample, for the type.
+    runs = np.split(used, np.flatnonzero(np.diff(used) > 1) + 1) if used.size else [np.zeros(1, np.intp)]
+    slices = [slice(int(run[0]), int(run[-1]) + 1) for run in runs]
+    return slices, np.where(samples < 0, -1, np.searchsorted(used, samples))
+
+
 class RowSource(Protocol):
     """An image too large to hold: rows are asked for in any order and from any thread."""
 
@@ -166,6 +180,11 @@ class RowSource(Protocol):
 
 
 Planes: TypeAlias = "Array | RowSource"
+
+
+def read_rows(planes: Planes, top: int, bottom: int) -> Array:
+    """Return rows of an image: (C, rows, W)."""
+    return planes[:, top:bottom] if isinstance(planes, np.ndarray) else np.asarray(planes.rows(top, bottom))
 
 
 def interleaved(planes: Array) -> Array | None:
@@ -222,19 +241,12 @@ class Source:
         rows = self.row_positions(first, n_rows)
         if self.readable:
             return self.planes[channels], rows  # type: ignore[index]
-        needed = np.unique(rows[rows >= 0]) if (rows >= 0).any() else np.zeros(1, np.int32)
-        runs = np.split(needed, np.flatnonzero(np.diff(needed) > 1) + 1)
-        parts = [self._rows(channels, int(run[0]), int(run[-1]) + 1) for run in runs]
+        runs, places = runs_of(rows)
+        parts = [read_rows(self.planes, run.start, run.stop)[channels] for run in runs]
         samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         if not is_readable(samples):
             samples = samples.astype(dtype, order="C")
-        return samples, np.where(rows < 0, rows, np.searchsorted(needed, rows)).astype(np.int32)
-
-    def _rows(self, channels: slice, top: int, bottom: int) -> Array:
-        """Return rows of the image itself: (planes, rows, W)."""
-        if isinstance(self.planes, np.ndarray):
-            return self.planes[channels, top:bottom]
-        return np.asarray(self.planes.rows(top, bottom))[channels]
+        return samples, places.astype(np.int32)
 
     def fill(self, band: Array, channels: slice, first: int) -> None:
         """Write padded rows of ``channels`` from ``first`` on into ``band`` (planes, rows, columns), in its dtype."""
@@ -242,7 +254,8 @@ class Source:
         low, high = max(first - self.top, 0), min(first - self.top + band.shape[1], self.height)
         begin = low - (first - self.top)
         if low < high:
-            self._fill_columns(band[:, begin : begin + high - low], self._rows(channels, low, high), columns)
+            rows_there = read_rows(self.planes, low, high)[channels]
+            self._fill_columns(band[:, begin : begin + high - low], rows_there, columns)
         else:
             low = high = begin = 0
         for position in (*range(begin), *range(begin + high - low, band.shape[1])):
@@ -252,7 +265,7 @@ class Source:
             elif low <= row < high:
                 line[...] = band[:, begin + row - low : begin + row - low + 1]
             else:
-                self._fill_columns(line, self._rows(channels, row, row + 1), columns)
+                self._fill_columns(line, read_rows(self.planes, row, row + 1)[channels], columns)
 
     def _fill_columns(self, band: Array, rows: Array, columns: Positions) -> None:
         low = min(max(self.left, 0), len(columns))

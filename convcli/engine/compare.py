@@ -78,17 +78,9 @@ def compare_engines(
     *,
     limit_s: float = 30.0,
 ) -> Comparison:
-    """Run every engine that takes the job.
+    """Run every engine that takes the job, and is not estimated to take longer than ``limit_s``.
 
-    Parameters
-    ----------
-    planner : callable
-        ``planner(engine=..., dtype=...)`` returns the plan; without arguments the plan as asked.
-    planes : ndarray of shape (C, H, W) or RowSource
-    weight, bias
-        As for :func:`convcli.engine.prepare`.
-    limit_s : float
-        Engines estimated to take longer do not run; their measurement says so.
+    ``planner(engine=..., dtype=...)`` returns the plan; without arguments the plan as asked.
     """
     chosen = planner()
     estimates = dict(chosen.estimates)

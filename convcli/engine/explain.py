@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convcli.engine.borders import Planes, map_positions
+from convcli.engine.borders import Planes, map_positions, read_rows
 from convcli.engine.plan import ConvPlan
 from convcli.engine.problem import AxisPhase, as_correlation
 from convcli.errors import GeometryError
@@ -47,11 +47,6 @@ def explain_sample(
     column: int,
 ) -> Explanation:
     """Write one output sample out; ``weight`` and ``bias`` as for :func:`convcli.engine.prepare`.
-
-    Raises
-    ------
-    GeometryError
-        There is no such sample.
 
     Examples
     --------
@@ -118,8 +113,7 @@ def _patch(
     for position, row in enumerate(from_rows.tolist()):
         if row >= 0:
             # An image may be too large to hold, so single rows are asked for.
-            line = planes[:, row : row + 1] if isinstance(planes, np.ndarray) else planes.rows(row, row + 1)
-            patch[:, position, there] = line[channels, 0][:, from_columns[there]]
+            patch[:, position, there] = read_rows(planes, row, row + 1)[channels, 0][:, from_columns[there]]
     own_rows, own_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
     inside = np.broadcast_to(own_rows[:, None] & own_columns, patch.shape)
     return patch, inside

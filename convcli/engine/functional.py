@@ -48,14 +48,8 @@ def _conv(
     threads: int | None = None,
     memory: int | None = None,
 ) -> NDArray[Any]:
-    how: dict[str, Any] = {
-        "groups": groups,
-        "padding_mode": padding_mode,
-        "engine": engine,
-        "threads": threads,
-        "memory": memory,
-    }
-    return _convolve(n_axes, input, weight, bias, stride, padding, dilation, None, **how)
+    how: dict[str, Any] = {"padding_mode": padding_mode, "engine": engine, "threads": threads, "memory": memory}
+    return _convolve(n_axes, input, weight, bias, stride, padding, dilation, groups, None, **how)
 
 
 def _conv_transpose(
@@ -73,9 +67,9 @@ def _conv_transpose(
     threads: int | None = None,
     memory: int | None = None,
 ) -> NDArray[Any]:
-    how: dict[str, Any] = {"groups": groups, "engine": engine, "threads": threads, "memory": memory}
+    how: dict[str, Any] = {"engine": engine, "threads": threads, "memory": memory}
     extra = per_axis(output_padding, n_axes, "output_padding", minimum=0)
-    return _convolve(n_axes, input, weight, bias, stride, padding, dilation, extra, **how)
+    return _convolve(n_axes, input, weight, bias, stride, padding, dilation, groups, extra, **how)
 
 
 @over_axes(2, _conv)
@@ -213,26 +207,23 @@ def _convolve(
     stride: Size,
     padding: PaddingLike,
     dilation: Size,
+    groups: int,
     extra: tuple[int, ...] | None,
     *,
-    padding_mode: str = "zeros",
+    padding_mode: Any = "zeros",
     **how: Any,
 ) -> NDArray[Any]:
     """Convolve over one to three axes; transposed where there is an ``extra``, the output padding."""
     samples, taps, batched = as_samples(image, weight, n_axes)
     axes, kernel = samples.shape[2:], taps.shape[2:]
     steps, gaps = per_axis(stride, n_axes, "stride"), per_axis(dilation, n_axes, "dilation")
-    words = padding_pairs(padding, n_axes)
-    border = parse_border(word(padding_mode, "padding_mode"))
-    how["groups"], how["engine"] = whole(how["groups"], "groups"), word(how["engine"], "engine")
+    words, border = padding_pairs(padding, n_axes), parse_border(word(padding_mode, "padding_mode"))
+    groups, how["engine"] = whole(groups, "groups"), word(how["engine"], "engine")
     for limit in ("threads", "memory"):
         how[limit] = None if how[limit] is None else whole(how[limit], limit, most=2**63 - 1)
     bias = None if bias is None else as_array(bias, "bias")
-    more = extra or (0,) * n_axes
-    if extra is None:
-        pads = resolve_padding(words, axes, kernel, steps, gaps)
-    else:
-        pads = resolve_transpose_padding(words, axes, kernel, steps, gaps, more)
+    more, window = extra or (0,) * n_axes, (axes, kernel, steps, gaps)
+    pads = resolve_padding(words, *window) if extra is None else resolve_transpose_padding(words, *window, more)
     if is_lazy(samples):
         from convcli.engine.lazy import convolve_lazily
 
@@ -241,7 +232,8 @@ def _convolve(
         lines = tuple(map(Axis, axes, kernel, steps, gaps, (before for before, _ in pads)))
         # dask runs as many tiles at once as there are cores, so each has one thread unless told otherwise.
         how["threads"] = how["threads"] or 1
-        tile = partial(_convolve, n_axes, bias=bias, stride=steps, padding=0, dilation=gaps, extra=None, **how)
+        how["bias"], how["groups"] = bias, groups
+        tile = partial(_convolve, n_axes, stride=steps, padding=0, dilation=gaps, extra=None, **how)
         lazy: NDArray[Any] = convolve_lazily(samples, taps, axes=lines, pads=pads, border=border, convolve=tile)
         return lazy if batched else lazy[0]
     # A signal is an image of one row, so one set of algorithms serves both.
@@ -253,6 +245,7 @@ def _convolve(
         "stride": steps[-2:],
         "padding": pads[-2:],
         "dilation": gaps[-2:],
+        "groups": groups,
         "border": border,
         "transposed": extra is not None,
         "output_padding": more[-2:],
@@ -262,8 +255,8 @@ def _convolve(
         maps = run_batch(samples, taps, bias, options)
         maps = maps[:, :, 0] if n_axes == 1 else maps
     else:
-        window = {"stride": steps[0], "dilation": gaps[0]}
-        length = output_px(axes[0], kernel[0], pads=pads[0], extra=extra[0] if extra else None, **window)
-        depth = axis_phases(kernel[0], pads[0], output_px=length, transposed=extra is not None, **window)
+        moves = {"stride": steps[0], "dilation": gaps[0]}
+        length = output_px(axes[0], kernel[0], pads=pads[0], extra=extra[0] if extra else None, **moves)
+        depth = axis_phases(kernel[0], pads[0], output_px=length, transposed=extra is not None, **moves)
         maps = run_volumes(samples, taps, bias, depth, options)
     return maps if batched else maps[0]

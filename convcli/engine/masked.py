@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convcli.engine.borders import Array, Border, Planes, parse_border
+from convcli.engine.borders import Array, Border, Planes, parse_border, read_rows
 from convcli.engine.plan import ConvPlan, plan_conv
 from convcli.engine.runner import Runner
 
@@ -28,7 +28,7 @@ class _Filled:
         self.dtype = planes.dtype
 
     def rows(self, top: int, bottom: int) -> Array:
-        rows = _rows(self.planes, top, bottom)
+        rows = read_rows(self.planes, top, bottom)
         return np.where(np.isnan(rows), rows.dtype.type(0), rows)
 
 
@@ -36,11 +36,7 @@ class _Missing(_Filled):
     """1 where a sample is missing, else 0."""
 
     def rows(self, top: int, bottom: int) -> Array:
-        return np.isnan(_rows(self.planes, top, bottom)).astype(self.dtype)
-
-
-def _rows(planes: Planes, top: int, bottom: int) -> Array:
-    return planes[:, top:bottom] if isinstance(planes, np.ndarray) else planes.rows(top, bottom)
+        return np.isnan(read_rows(self.planes, top, bottom)).astype(self.dtype)
 
 
 def _replan(plan: ConvPlan, weight: NDArray[Any], border: Border) -> ConvPlan:
@@ -62,14 +58,7 @@ def _replan(plan: ConvPlan, weight: NDArray[Any], border: Border) -> ConvPlan:
 class MaskedRunner(Runner):
     """A plan for planes in which NaN marks missing samples; an output is NaN where its whole window is missing.
 
-    Parameters
-    ----------
-    plan : ConvPlan
-        Of an ordinary convolution.
-    weight : ndarray
-        As given to :func:`convcli.engine.plan_conv`.
-    bias : ndarray of shape (O,), optional
-        Added at the end.
+    Its parameters are those of :class:`Runner`: the plan is of an ordinary convolution.
 
     Examples
     --------
@@ -112,7 +101,7 @@ class MaskedRunner(Runner):
         return maps
 
     def run(self, planes: Planes, out: Array | None = None) -> Array:
-        """Compute every output row; parameters and result as in :meth:`rows`."""
+        """Compute every output row, as :meth:`Runner.run`."""
         return self.rows(planes, 0, self.plan.output_shape[1], out)
 
     def makes_bytes(self, dtype: np.dtype[Any]) -> bool:

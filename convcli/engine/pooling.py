@@ -51,6 +51,14 @@ class _Axis(NamedTuple):
         starts = range(0, self.kernel * self.dilation, self.dilation)
         return [padded[(*lead, slice(start, start + last + 1, self.stride))] for start in starts]
 
+    def reduced(self, samples: NDArray[Any], axis: int, fill: Any, combine: np.ufunc) -> NDArray[Any]:
+        """Return the samples of each window combined."""
+        first, *others = self.windows(samples, axis, fill)
+        found = first.copy()
+        for window in others:
+            combine(found, window, out=found)
+        return found
+
     def counts(self, *, include_pad: bool) -> NDArray[np.int64]:
         """Return how many samples each window's mean is over, along this axis."""
         start = np.arange(self.output_px) * self.stride - self.padding[0]
@@ -74,11 +82,10 @@ def _axes(
     strides = kernels if stride is None else per_axis(stride, n_axes, "stride")
     pads, gaps = padding_pairs(padding, n_axes), per_axis(dilation, n_axes, "dilation")
     sizes, ceil = samples.shape[-n_axes:], switch(ceil_mode, "ceil_mode")
+    sides = resolve_padding(pads, sizes, kernels, strides, gaps)
     as_in_torch = not isinstance(padding, str) and not has_sides(padding)
     axes = []
-    for size, k, s, pad, d in zip(
-        sizes, kernels, strides, resolve_padding(pads, sizes, kernels, strides, gaps), gaps, strict=True
-    ):
+    for size, k, s, pad, d in zip(sizes, kernels, strides, sides, gaps, strict=True):
         # torch's bound ignores dilation. Explicit sides are an extension: a window must only reach the input.
         most = k // 2 if as_in_torch else window_px(k, d) - 1
         if max(pad) > most:
@@ -109,10 +116,7 @@ def _max_pool(
     if switch(return_indices, "return_indices"):
         return _max_and_place(samples, pools, lowest)
     for axis, pool in pools:
-        first, *others = pool.windows(samples, axis, lowest)
-        samples = first.copy()
-        for window in others:
-            np.maximum(samples, window, out=samples)
+        samples = pool.reduced(samples, axis, lowest, np.maximum)
     return samples
 
 
@@ -126,12 +130,9 @@ def _max_and_place(
     sizes = samples.shape[pools[0][0] :]
     places = np.broadcast_to(np.arange(prod(sizes)).reshape(sizes), samples.shape)
     for axis, pool in reversed(pools):
-        (first, *others), (place, *other_places) = (
-            pool.windows(samples, axis, lowest),
-            pool.windows(places, axis, -1),
-        )
-        samples, places = first.copy(), place.copy()
-        for window, at in zip(others, other_places, strict=True):
+        both = zip(pool.windows(samples, axis, lowest), pool.windows(places, axis, -1), strict=True)
+        samples, places = (first.copy() for first in next(both))
+        for window, at in both:
             # torch's loop takes a later sample if it is larger or NaN; equal ones keep the first place.
             better = (window > samples) | (window != window) | ((places < 0) & (at >= 0))
             np.copyto(samples, window, where=better)
@@ -158,10 +159,7 @@ def _avg_pool(
     divisor: Any = np.ones((), samples.dtype)
     axes = _axes(n_axes, samples, kernel_size, stride, padding, dilation, ceil_mode)
     for axis, pool in enumerate(axes, start=samples.ndim - n_axes):
-        first, *others = pool.windows(samples, axis, 0)
-        samples = first.copy()
-        for window in others:
-            samples += window
+        samples = pool.reduced(samples, axis, 0, np.add)
         counts = pool.counts(include_pad=include_pad)
         if divisor_override is None and not counts.all():
             raise GeometryError(

@@ -184,6 +184,11 @@ class Job(NamedTuple):
         )
 
     @property
+    def window_hw(self) -> Pair:
+        """Rows and columns that a window covers."""
+        return window_px(self.kernel_hw[0], self.dilation_hw[0]), window_px(self.kernel_hw[1], self.dilation_hw[1])
+
+    @property
     def columns(self) -> int:
         """Padded columns that the outputs of one row read."""
         return (self.output_w - 1) * self.stride_hw[1] + window_px(self.kernel_hw[1], self.dilation_hw[1])

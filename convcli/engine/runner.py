@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import _thread
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convcli.engine import native
-from convcli.engine.algorithms.base import Algorithm, RangeTooLarge, Scratch, ScratchPool
+from convcli.engine.algorithms.base import Algorithm, Piece, RangeTooLarge, Scratch, ScratchPool
 from convcli.engine.algorithms.direct import Direct, exact_algorithm
 from convcli.engine.borders import READABLE, Array, Planes, Source
 from convcli.engine.plan import BY_NAME, ConvPlan
 from convcli.engine.problem import Job, as_correlation, check_range, phase_weight
-from convcli.engine.store import MOST_LANES, ToneCounts, counts_of, is_reliable
+from convcli.engine.store import MOST_LANES, ToneCounts, counts_of
 from convcli.errors import GeometryError
 
 if TYPE_CHECKING:
@@ -115,17 +118,48 @@ class Runner:
         if out is None:
             out = np.empty((self.plan.output_shape[0], bottom - top, self.plan.output_shape[2]), self.plan.dtype)
         self._check_out(out, bottom - top)
-        works = [Work(self, index, planes, out, top) for index in range(len(self.phases))]
-        tasks = [(work, band) for work in works for band in work.bands(top, bottom, n_rows)]
-        if workers > 1 and len(tasks) > 1:
-            from convcli.engine.bands import run_bands
-
-            run_bands(tasks, self._pool, workers)
-            return out
-        with self._pool.borrow() as scratch:
-            for work, band in tasks:
-                work(band, scratch)
+        bands = list(self._bands(planes, out, top, bottom, n_rows))
+        if workers > 1 and len(bands) > 1:
+            run_bands(self._do, bands, self._pool, workers)
+        else:
+            with self._pool.borrow() as scratch:
+                for band in bands:
+                    self._do(band, scratch)
         return out
+
+    def _bands(
+        self, planes: Planes, out: Array, top: int, bottom: int, n_rows: int
+    ) -> Iterator[tuple[Algorithm, Piece]]:
+        """Yield bands of ``n_rows`` rows of a phase, for output rows ``top`` to ``bottom``."""
+        for (rows, columns), algorithms in zip(self.phases, self.algorithms, strict=True):
+            source = Source(planes, rows.before, columns.before, self.plan.border)
+            groups = algorithms[:1] if self.folded else algorithms
+            n_in, n_out = planes.shape[0] // len(groups), len(out) // len(groups)
+            # A phase has only every step-th output row: round up to its first row within the range.
+            start = max(-(-(top - rows.first) // rows.step), 0)
+            stop = min(-(-(bottom - rows.first) // rows.step), rows.n_outputs)
+            for group, algorithm in enumerate(groups):
+                channels, maps = (slice(group * n, (group + 1) * n) for n in (n_in, n_out))
+                bias = None if self.bias is None else self.bias[maps]
+                for first in range(start, stop, n_rows):
+                    begin = rows.first + first * rows.step - top
+                    end = begin + (min(first + n_rows, stop) - first - 1) * rows.step + 1
+                    target = out[maps, begin : end : rows.step, columns.first :: columns.step]
+                    yield algorithm, Piece(source, channels, first, target, bias)
+
+    def _do(self, band: tuple[Algorithm, Piece], scratch: Scratch) -> None:
+        """Do one band.
+
+        The plan refused integers whose sums could overflow; of very large float samples infinity is the right sum.
+        """
+        algorithm, piece = band
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            try:
+                algorithm.run(piece, scratch)
+            except RangeTooLarge:
+                if algorithm not in self._exact:
+                    self._exact[algorithm] = exact_algorithm(algorithm.job).load(algorithm.weight)
+                self._exact[algorithm].run(piece, scratch)
 
     def makes_bytes(self, dtype: np.dtype[Any]) -> bool:
         """Whether :meth:`picture` can make single maps: compiled, from integers."""
@@ -157,20 +191,10 @@ class Runner:
     ) -> ToneCounts | None:
         """Compute output rows, combine two maps into their magnitude, and store them as bytes, in one pass.
 
-        Parameters
-        ----------
-        planes, top, bottom
-            As in :meth:`rows`, of a type that :meth:`makes_pictures` takes.
-        out : ndarray of shape (bottom - top, oW, lanes), uint8, contiguous rows
-        tones : sequence of (gain, offset, absolute)
-            One a lane: ``gain * v + offset`` is stored, or the same of ``|v|``.
-        map_index : int, optional
-            One map alone; by default all of them.
-
-        Returns
-        -------
-        ToneCounts or None
-            None, and ``out`` undefined, where planes lie apart or float32 is too coarse for values far off the scale.
+        ``planes`` are of a type that :meth:`makes_pictures` takes; ``out`` (bottom - top, oW, lanes) is uint8, with
+        contiguous rows. ``tones`` has (gain, offset, absolute) for each lane: ``gain * v + offset`` is stored, or the
+        same of ``|v|``. All maps are made, or ``map_index`` alone. The result is None, and ``out`` undefined, where
+        planes lie apart or float32 is too coarse for values far off the scale.
         """
         self._check(planes, top, bottom)
         (rows, columns), job = self.phases[0], self._jobs[0]
@@ -184,10 +208,7 @@ class Runner:
         kernels = slice(None) if map_index is None else slice(kernel, kernel + 1)
         bias = None if self.bias is None else self.bias[group * job.n_out :][: job.n_out]
         found = algorithm.picture(source, channels, top, out, bias, tones, kernels)
-        if found is None:
-            return None
-        counts = counts_of(found, (bottom - top) * job.output_w)
-        return counts if is_reliable(counts, tones) else None
+        return None if found is None else counts_of(found, (bottom - top) * job.output_w, tones)
 
     def _check(self, planes: Planes, top: int, bottom: int) -> None:
         if tuple(planes.shape) != self.plan.input_shape:
@@ -206,65 +227,44 @@ class Runner:
         if not out.flags.writeable:
             raise GeometryError("out is read-only", hint="pass an array that may be written")
 
-    def exact(self, algorithm: Algorithm) -> Algorithm:
-        """Return the algorithm that does the bands whose samples ``algorithm`` declines."""
-        if algorithm not in self._exact:
-            self._exact[algorithm] = exact_algorithm(algorithm.job).load(algorithm.weight)
-        return self._exact[algorithm]
-
 
 #: Plan, prepare, run: the verb for making a runner.
 prepare = Runner
 
 
-class Band(NamedTuple):
-    """Rows of a phase, ``first`` to ``last``, of one group."""
+def run_bands(work: Callable[[Any, Scratch], None], bands: Sequence[Any], pool: ScratchPool, threads: int) -> None:
+    """Do bands, in order, on up to ``threads`` threads, the calling one among them; raise the first error.
 
-    group: int
-    first: int
-    last: int
+    The calling thread begins at once, and never waits for another to start.
+    """
+    queue, errors, state = iter(bands), list[BaseException](), threading.Condition()
+    n_busy = 0
 
+    def take() -> Any:
+        with state:
+            return None if errors else next(queue, None)
 
-class Work:
-    """The bands of one phase of one image, written to ``out``, whose first row is output row ``top``."""
+    def help_out() -> None:
+        nonlocal n_busy
+        with state:
+            n_busy += 1
+        try:
+            with pool.borrow() as scratch:
+                while (band := take()) is not None:
+                    work(band, scratch)
+        except BaseException as error:  # noqa: BLE001  (raised again by the calling thread)
+            errors.append(error)
+        finally:
+            with state:
+                n_busy -= 1
+                state.notify_all()
 
-    def __init__(self, runner: Runner, index: int, planes: Planes, out: Array, top: int) -> None:
-        algorithms = runner.algorithms[index]
-        self.runner, self.algorithms = runner, algorithms[:1] if runner.folded else algorithms
-        self.phase, self.out, self.top = runner.phases[index], out, top
-        self.bias = None if runner.bias is None else runner.bias.reshape(len(self.algorithms), -1)
-        self.source = Source(planes, self.phase[0].before, self.phase[1].before, runner.plan.border)
-
-    def bands(self, top: int, bottom: int, n_rows: int) -> Iterator[Band]:
-        """Yield bands of ``n_rows`` rows of the phase, for output rows ``top`` to ``bottom``."""
-        axis = self.phase[0]
-        # A phase has only every step-th output row: round up to its first row within the range.
-        start = max(-(-(top - axis.first) // axis.step), 0)
-        stop = min(-(-(bottom - axis.first) // axis.step), axis.n_outputs)
-        for group in range(len(self.algorithms)):
-            for first in range(start, stop, n_rows):
-                yield Band(group, first, min(first + n_rows, stop))
-
-    def __call__(self, band: Band, scratch: Scratch) -> None:
-        """Do one band.
-
-        The plan refused integers whose sums could overflow; of very large float samples infinity is the right sum.
-        """
-        algorithm = self.algorithms[band.group]
-        per_group = self.source.planes.shape[0] // len(self.algorithms)
-        channels = slice(band.group * per_group, (band.group + 1) * per_group)
-        target, bias = self._target(band), None if self.bias is None else self.bias[band.group]
-        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            try:
-                algorithm.run(self.source, channels, band.first, target, scratch, bias)
-            except RangeTooLarge:
-                self.runner.exact(algorithm).run(self.source, channels, band.first, target, scratch, bias)
-
-    def _target(self, band: Band) -> Array:
-        """Return where one band goes, (n_out, rows, W)."""
-        rows, columns = self.phase
-        per_group = self.out.shape[0] // len(self.algorithms)
-        begin = rows.first + band.first * rows.step - self.top
-        end = begin + (band.last - band.first - 1) * rows.step + 1
-        maps = self.out[band.group * per_group : (band.group + 1) * per_group]
-        return maps[:, begin : end : rows.step, columns.first :: columns.step]
+    for _ in range(min(threads, len(bands)) - 1):
+        with contextlib.suppress(RuntimeError):  # no more threads than the system allows
+            # Not threading.Thread, whose start waits until the thread runs. One that begins late finds nothing to do.
+            _thread.start_new_thread(help_out, ())
+    help_out()
+    with state:
+        state.wait_for(lambda: n_busy == 0)
+    if errors:
+        raise errors[0]

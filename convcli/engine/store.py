@@ -107,25 +107,23 @@ def is_far(ends: tuple[float, float], offset: float) -> bool:
     return not all(abs(value) <= FAR for value in (*ends, offset))  # true for NaN too
 
 
-def total_of(values: NDArray[Any]) -> float:
-    """Return the sum of a band: exact for integers; float32 pairwise along rows, then in float64."""
-    if values.dtype.kind in "iu":
-        # int32 holds a sum of 32,767 rows of 65,535: that is 2,147,385,345, just below 2**31.
-        narrow = values.itemsize <= 2 and values.shape[0] < 1 << 15
-        return float(values.sum(axis=0, dtype=np.int32 if narrow else np.int64).sum(dtype=np.int64))
-    total = float(values.sum(axis=1).sum(dtype=np.float64))
-    return total if np.isfinite(total) else float(values.sum(dtype=np.float64))
-
-
 def moments_of(values: NDArray[Any]) -> tuple[float, float]:
     """Return the sum of a band, and the sum of squared differences from its mean.
+
+    The sum is exact for integers; float32 is added up pairwise along rows, then in float64.
 
     Examples
     --------
     >>> moments_of(np.float32([[1, 2, 3, 6]]))
     (12.0, 14.0)
     """
-    total = total_of(values)
+    if values.dtype.kind in "iu":
+        # int32 holds a sum of 32,767 rows of 65,535: that is 2,147,385,345, just below 2**31.
+        narrow = values.itemsize <= 2 and values.shape[0] < 1 << 15
+        total = float(values.sum(axis=0, dtype=np.int32 if narrow else np.int64).sum(dtype=np.int64))
+    else:
+        total = float(values.sum(axis=1).sum(dtype=np.float64))
+        total = total if math.isfinite(total) else float(values.sum(dtype=np.float64))
     if values.dtype.kind == "f" or values.itemsize <= 2:
         # Differences from about the mean keep the digits that single precision has for a small deviation.
         shift = np.float32(total / values.size)
@@ -201,21 +199,12 @@ def store_rounded(
 def store_bytes(
     maps: NDArray[Any], out: NDArray[np.uint8], tones: Sequence[tuple[float, float, bool]]
 ) -> ToneCounts | None:
-    """Store maps as bytes by the compiled loops.
+    """Store one to four maps (O, H, W), float32 with the values of a row side by side, by the compiled loops.
 
-    Parameters
-    ----------
-    maps : ndarray of shape (O, H, W), float32
-        One to four maps, the values of a row side by side.
-    out : ndarray of shape (O, H, W), uint8
-        The planes of an interleaved picture, ``picture.transpose(2, 0, 1)``; one plane is such a picture.
-    tones : sequence of (gain, offset, absolute)
-        One a map: ``gain * v + offset`` is stored, or the same of ``|v|``.
-
-    Returns
-    -------
-    ToneCounts or None
-        None, and ``out`` undefined, where nothing is compiled, the arrays are not as above, or NumPy must do it.
+    ``out`` (O, H, W), uint8, are the planes of an interleaved picture, ``picture.transpose(2, 0, 1)``; one plane is one
+    too. ``tones`` has (gain, offset, absolute) for each map: ``gain * v + offset`` is stored, or the same of
+    ``|v|``. The result is None, and ``out`` undefined, where nothing is compiled, the arrays are not as above, or NumPy
+    must do it.
 
     Examples
     --------
@@ -229,8 +218,7 @@ def store_bytes(
     fits = maps.dtype == np.float32 and maps.size and len(maps) <= MOST_LANES and picture.flags.aligned
     if native.core is None or not fits or not _is_dense(maps, 1) or not _is_dense(picture, 2):
         return None
-    counts = counts_of(native.core.store(maps, list(tones), picture), maps[0].size)
-    return counts if is_reliable(counts, tones) else None
+    return counts_of(native.core.store(maps, list(tones), picture), maps[0].size, tones)
 
 
 def _is_dense(array: NDArray[Any], n_axes: int) -> bool:
@@ -238,19 +226,19 @@ def _is_dense(array: NDArray[Any], n_axes: int) -> bool:
     return bool(array[(0,) * (array.ndim - n_axes)].flags.c_contiguous)
 
 
-def counts_of(found: list[tuple[float, ...]], n: int) -> ToneCounts:
-    """Return the counts of the compiled loops, a tuple a map, of ``n`` samples each."""
+def counts_of(found: list[tuple[float, ...]], n: int, tones: Sequence[tuple[float, float, bool]]) -> ToneCounts | None:
+    """Return the counts of the compiled loops, a tuple a map, of ``n`` samples each.
+
+    None where some values are not finite, or too far from the scale for float32.
+    """
     least, most, total, n_low, n_high, n_nan, shift, squares = (np.array(column) for column in zip(*found, strict=True))
     with np.errstate(invalid="ignore", over="ignore"):
         about_mean = np.maximum(squares - n * (total / max(n, 1) - shift) ** 2, 0)
-    return ToneCounts(n, n_low, n_high, n_nan, least, most, total, about_mean)
-
-
-def is_reliable(counts: ToneCounts, tones: Sequence[tuple[float, float, bool]]) -> bool:
-    """Return whether all values are finite and float32 was fine enough for them."""
-    ranges = zip(counts.minimum.tolist(), counts.maximum.tolist(), tones, strict=True)
+    ranges = zip(least.tolist(), most.tolist(), tones, strict=True)
     near = all(not is_far(stored_range(low, high, *tone), tone[1]) for low, high, tone in ranges)
-    return near and not counts.n_nan.any() and bool(np.isfinite(counts.total).all())
+    if not near or n_nan.any() or not np.isfinite(total).all():
+        return None
+    return ToneCounts(n, n_low, n_high, n_nan, least, most, total, about_mean)
 
 
 def magnitude(maps: NDArray[Any]) -> NDArray[Any]:
@@ -265,7 +253,7 @@ def magnitude(maps: NDArray[Any]) -> NDArray[Any]:
     """
     values = maps.astype(np.float32) if maps.dtype.kind in "iu" else maps
     if native.core is not None and values.dtype == np.float32 and values.shape[1] == 2 and values.flags.c_contiguous:
-        combined = np.empty((len(values), *values.shape[2:]), np.float32)
+        combined = np.empty_like(values[:, 0])
         for (first, second), into in zip(values, combined, strict=True):
             native.core.magnitude(first.reshape(-1), second.reshape(-1), into.reshape(-1))
     else:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convcli.engine.borders import Border, map_positions
+from convcli.engine.borders import Border, map_positions, runs_of
 from convcli.geometry.arithmetic import window_px
 
 if TYPE_CHECKING:
@@ -22,25 +22,20 @@ if TYPE_CHECKING:
 
 
 class Axis(NamedTuple):
-    """One axis of a convolution: samples of the input, and how the kernel moves over them."""
+    """One axis of a convolution: samples of the input and before the first, and how the kernel moves over them."""
 
     size: int
     kernel: int
     stride: int
     dilation: int
-    #: Samples added before the first.
     before: int
 
 
 class Window(NamedTuple):
     """The samples of one axis that a tile reads.
 
-    Attributes
-    ----------
-    reads : tuple of slice
-        Runs of stored samples, rising; two where a circular border reaches round.
-    places : ndarray of int or None
-        The place of each position among the samples read, -1 for the border's value; None where it is just these.
+    ``reads`` are runs of stored samples, rising; two where a circular border reaches round. ``places`` holds the place
+    of each position among the samples read, -1 for the border's value; None where it is just these.
     """
 
     reads: tuple[slice, ...]
@@ -64,11 +59,8 @@ def window_of(axis: Axis, start: int, stop: int, border: Border) -> Window:
     if first >= 0 and last <= axis.size:
         return Window((slice(first, last),), None)
     samples = map_positions(np.arange(first, last), axis.size, border.mode)
-    used = np.unique(samples[samples >= 0])
-    # A gap parts two runs. A window that lies in the padding alone still reads one sample, for the type.
-    runs = np.split(used, np.flatnonzero(np.diff(used) > 1) + 1) if used.size else [np.zeros(1, np.intp)]
-    reads = tuple(slice(int(run[0]), int(run[-1]) + 1) for run in runs)
-    return Window(reads, np.where(samples < 0, -1, np.searchsorted(used, samples)))
+    reads, places = runs_of(samples)
+    return Window(tuple(reads), places)
 
 
 def gather(
@@ -98,23 +90,3 @@ def spread(block: NDArray[Any], windows: Sequence[Window], border_value: float) 
                     block = block.astype(np.result_type(block.dtype, np.float32))
                 block.swapaxes(axis - n_axes, -1)[..., outside] = border_value
     return block
-
-
-def tile_bounds(axis: Axis, n_outputs: int, chunks: Sequence[int]) -> tuple[int, ...]:
-    """Return where the tiles of an output axis end, so that each mostly reads one chunk of the input.
-
-    Examples
-    --------
-    >>> tile_bounds(Axis(size=10, kernel=3, stride=2, dilation=1, before=1), 5, (4, 4, 2))
-    (2, 4, 5)
-    """
-    bounds: list[int] = []
-    for end in itertools.accumulate(chunks):
-        # Outputs whose middle tap lies before the end of the chunk.
-        middle = axis.before - window_px(axis.kernel, axis.dilation) // 2
-        bound = min(max(-(-(end + middle) // axis.stride), 0), n_outputs)
-        if bound > (bounds[-1] if bounds else 0):
-            bounds.append(bound)
-    if not bounds or bounds[-1] < n_outputs:
-        bounds.append(n_outputs)
-    return tuple(bounds)

@@ -9,13 +9,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import gcd
-from typing import NoReturn
 
 from convcli.errors import GeometryError, UsageError
-from convcli.geometry.sizes import PADDING_WORDS, Padding
-from convcli.geometry.sizes import Pair as Pair
 
 Sizes = Sequence[int]
+Pair = tuple[int, int]
+Padding = str | tuple[Pair, ...]
+
+#: Padding that is computed from the other sizes.
+PADDING_WORDS = ("same", "same_lower", "valid", "full")
+#: Digits of a number in text: longer ones are typing errors and would make every product of sizes absurd.
+MAX_DIGITS = 9
+
+
+def parse_count(text: str, name: str, *, minimum: int, at: int = 0, form: str = "") -> int:
+    """Return the whole number in ``text``, at least ``minimum`` and of at most :data:`MAX_DIGITS` digits.
+
+    Errors call it ``name`` and carry as ``position`` where ``text`` starts in the user's text (``at``, from 0).
+
+    Examples
+    --------
+    >>> parse_count("3", "stride", minimum=1)
+    3
+    """
+    digits = text.strip().removeprefix("-")
+    # isdigit takes ² and the digits of other scripts too.
+    if not (digits.isascii() and digits.isdigit()):
+        reason = f"{text.strip()!r} is not a whole number" if text.strip() else "a number is missing"
+        hint = f"{name} is {form or 'a whole number'}, at least {minimum}"
+        raise UsageError(f"{name}: {reason}", hint=hint, position=at)
+    if len(digits) > MAX_DIGITS:
+        raise UsageError(f"{name}: a number of {len(digits)} digits", hint=f"at most {MAX_DIGITS} digits", position=at)
+    value = int(text)
+    if value < minimum:
+        raise UsageError(f"{name} {value} is too small", hint=f"{name} is at least {minimum}", position=at)
+    return value
 
 
 def window_px(kernel_px: int, dilation: int) -> int:
@@ -32,17 +60,8 @@ def window_px(kernel_px: int, dilation: int) -> int:
 def conv_output_px(input_px: int, kernel_px: int, *, stride: int, dilation: int, pad_px: int) -> int:
     """Return the length of one output axis of a correlation; a last step that does not fit entirely is dropped.
 
-    Parameters
-    ----------
-    input_px, pad_px : int
-        Length of the axis, and the pixels added to it on both sides together.
-    kernel_px, stride, dilation : int
-        Taps, step between windows and spacing between taps; at least 1.
-
-    Raises
-    ------
-    GeometryError
-        If no window fits; carries ``window_px`` and ``padded_px``.
+    ``pad_px`` are the pixels added to the axis on both sides together. Where no window fits, the GeometryError carries
+    ``window_px`` and ``padded_px``.
 
     Examples
     --------
@@ -51,10 +70,8 @@ def conv_output_px(input_px: int, kernel_px: int, *, stride: int, dilation: int,
     >>> conv_output_px(7, 3, stride=1, dilation=2, pad_px=4)  # "same": the window covers 5
     7
     """
-    window, padded = window_px(kernel_px, dilation), input_px + pad_px
-    if window > padded:
-        _does_not_fit(kernel_px, dilation, window, input_px, padded)
-    return (padded - window) // stride + 1
+    window = {"stride": stride, "dilation": dilation, "pad_before_px": 0, "pad_after_px": pad_px}
+    return pool_output_px(input_px, kernel_px, **window, ceil_mode=False)
 
 
 def unused_input_px(
@@ -80,12 +97,7 @@ def conv_transpose_output_px(
     """Return the length of one output axis of a transposed convolution.
 
     ``(input - 1) * stride - pad + window + output_padding`` (arXiv 1603.07285, relation 14); ``pad_px`` is cut from the
-    result, ``output_padding`` is added at its end.
-
-    Raises
-    ------
-    GeometryError
-        If ``output_padding`` is not below ``max(stride, dilation)``, or padding cuts everything.
+    result, ``output_padding``, below ``max(stride, dilation)``, is added at its end.
 
     Examples
     --------
@@ -115,11 +127,6 @@ def pool_output_px(
     With ``ceil_mode`` a last window may hang over the end, but it must start inside the input or the padding before it
     (torch's ``pooling_output_shape``; its documentation leaves this out).
 
-    Raises
-    ------
-    GeometryError
-        If no window fits; carries ``window_px`` and ``padded_px``.
-
     Examples
     --------
     >>> pool_output_px(7, 2, stride=2, dilation=1, pad_before_px=0, pad_after_px=0, ceil_mode=True)
@@ -131,39 +138,22 @@ def pool_output_px(
     if ceil_mode and (output - 1) * stride >= input_px + pad_before_px:
         output -= 1
     if output < 1:
-        _does_not_fit(kernel_px, dilation, window, input_px, padded)
+        kernel = f"kernel {kernel_px}" if dilation == 1 else f"kernel {kernel_px} with dilation {dilation}"
+        size = f"{input_px} px" if padded == input_px else f"{input_px} px padded to {padded}"
+        message = f"{kernel} covers {window} px and does not fit {size}"
+        hint = f"at least {window - padded} px more padding (same always fits), or a smaller kernel or dilation"
+        raise GeometryError(message, hint=hint, window_px=window, padded_px=padded, input_px=input_px)
     return output
-
-
-def _does_not_fit(kernel_px: int, dilation: int, window: int, input_px: int, padded: int) -> NoReturn:
-    """Raise: one window is larger than the padded axis."""
-    kernel = f"kernel {kernel_px}" if dilation == 1 else f"kernel {kernel_px} with dilation {dilation}"
-    size = f"{input_px} px" if padded == input_px else f"{input_px} px padded to {padded}"
-    message = f"{kernel} covers {window} px and does not fit {size}"
-    hint = f"at least {window - padded} px more padding (same always fits), or a smaller kernel or dilation"
-    raise GeometryError(message, hint=hint, window_px=window, padded_px=padded, input_px=input_px)
 
 
 def resolve_padding(
     padding: Padding, input_px: Sizes, kernel_px: Sizes, stride: Sizes, dilation: Sizes
 ) -> tuple[Pair, ...]:
-    """Return the pixels (before, after) each axis that ``padding`` means for this input.
+    """Return the pixels (before, after) each axis that ``padding`` means for this input; other arguments are per axis.
 
-    Parameters
-    ----------
-    padding : str or tuple of (int, int)
-        ``same`` (output ``ceil(input / stride)``, the odd pixel after: ONNX SAME_UPPER, and torch's ``same`` at
-        stride 1), ``same_lower`` (the odd pixel before), ``valid`` (none), ``full`` (every window that touches the
-        input), or the pairs themselves.
-    input_px, kernel_px, stride, dilation : sequence of int
-        One number per axis, rows before columns.
-
-    Raises
-    ------
-    GeometryError
-        If pairs are negative or not one per axis.
-    UsageError
-        If the word is unknown.
+    ``padding`` is ``same`` (output ``ceil(input / stride)``, the odd pixel after: ONNX SAME_UPPER, and torch's ``same``
+    at stride 1), ``same_lower`` (the odd pixel before), ``valid`` (none), ``full`` (every window that touches the
+    input), or the pairs themselves.
 
     Examples
     --------
@@ -204,11 +194,6 @@ def resolve_transpose_padding(
 
     As :func:`resolve_padding`, but ``same`` makes the output ``input * stride`` (ONNX ConvTranspose), which needs a
     window of at least ``stride - output_padding``.
-
-    Raises
-    ------
-    GeometryError
-        If the window is too small for ``same``, or pairs are negative or not one per axis.
 
     Examples
     --------

@@ -171,11 +171,21 @@ class _Tracer:
         """Return the inputs of a layer that a set of its outputs needs."""
         if not outputs:
             return outputs
-        if self.work <= MAX_WORK:
-            needed = _back(step, outputs)
-            self.work += 0 if isinstance(needed, range) else len(outputs) * step.kernel
-            return needed
-        return _filled_back(step, *_ends(outputs))
+        how, kernel, stride, dilation, pad = step
+        is_dense = how == "linear" or (
+            1 in (dilation, kernel) and (how == "up" or kernel >= stride or len(outputs) == 1)
+        )
+        # A gapless set stays a range.
+        if self.work > MAX_WORK or (is_dense and isinstance(outputs, range)):
+            return _filled_back(step, *_ends(outputs))
+        self.work += len(outputs) * kernel
+        if how == "down":
+            return {output * stride - pad + dilation * tap for output in outputs for tap in range(kernel)}
+        if how == "up":
+            # A tap meets an input only at whole multiples of the stride; the rest falls on inserted zeros.
+            reached = (output + pad - dilation * tap for output in outputs for tap in range(kernel))
+            return {position // stride for position in reached if position % stride == 0}
+        return {source for output in outputs for source in _linear_sources(output, stride)}
 
 
 def _ends(positions: Collection[int]) -> tuple[int, int]:
@@ -193,21 +203,6 @@ def _union(first: Collection[int], second: Collection[int]) -> Collection[int]:
         if high.start <= low.stop:
             return range(low.start, max(low.stop, high.stop))
     return {*first, *second}
-
-
-def _back(step: Step, outputs: Collection[int]) -> Collection[int]:
-    """Return the inputs of a layer that a set of its outputs needs; a gapless set stays a range."""
-    how, kernel, stride, dilation, pad = step
-    is_dense = how == "linear" or (1 in (dilation, kernel) and (how == "up" or kernel >= stride or len(outputs) == 1))
-    if is_dense and isinstance(outputs, range):
-        return _filled_back(step, *_ends(outputs))
-    if how == "down":
-        return {output * stride - pad + dilation * tap for output in outputs for tap in range(kernel)}
-    if how == "up":
-        # A tap meets an input only at whole multiples of the stride; the rest falls on inserted zeros.
-        reached = (output + pad - dilation * tap for output in outputs for tap in range(kernel))
-        return {position // stride for position in reached if position % stride == 0}
-    return {source for output in outputs for source in _linear_sources(output, stride)}
 
 
 def _filled_back(step: Step, low: int, high: int) -> range:

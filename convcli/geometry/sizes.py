@@ -8,38 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convcli.errors import GeometryError, UsageError, near_names
-
-Pair = tuple[int, int]
-Padding = str | tuple[Pair, ...]
-
-#: Padding that is computed from the other sizes.
-PADDING_WORDS = ("same", "same_lower", "valid", "full")
-#: Digits of a number in text: longer ones are typing errors and would make every product of sizes absurd.
-MAX_DIGITS = 9
-
-
-def parse_count(text: str, name: str, *, minimum: int, at: int = 0, form: str = "") -> int:
-    """Return the whole number in ``text``, at least ``minimum`` and of at most :data:`MAX_DIGITS` digits.
-
-    Errors call it ``name`` and carry as ``position`` where ``text`` starts in the user's text (``at``, from 0).
-
-    Examples
-    --------
-    >>> parse_count("3", "stride", minimum=1)
-    3
-    """
-    digits = text.strip().removeprefix("-")
-    # isdigit takes ² and the digits of other scripts too.
-    if not (digits.isascii() and digits.isdigit()):
-        reason = f"{text.strip()!r} is not a whole number" if text.strip() else "a number is missing"
-        hint = f"{name} is {form or 'a whole number'}, at least {minimum}"
-        raise UsageError(f"{name}: {reason}", hint=hint, position=at)
-    if len(digits) > MAX_DIGITS:
-        raise UsageError(f"{name}: a number of {len(digits)} digits", hint=f"at most {MAX_DIGITS} digits", position=at)
-    value = int(text)
-    if value < minimum:
-        raise UsageError(f"{name} {value} is too small", hint=f"{name} is at least {minimum}", position=at)
-    return value
+from convcli.geometry.arithmetic import PADDING_WORDS, Padding, Pair, parse_count
 
 
 def parse_sizes(text: str, name: str, *, minimum: int, at: int = 0, form: str = "") -> tuple[int, ...]:

@@ -13,8 +13,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from convcli.errors import GeometryError, UsageError, near_names
+from convcli.geometry.arithmetic import Padding, Pair, parse_count
 from convcli.geometry.receptive import Step
-from convcli.geometry.sizes import Padding, Pair, parse_count, parse_number, parse_switch, read_padding, read_sizes
+from convcli.geometry.sizes import parse_number, parse_switch, read_padding, read_sizes
 
 if TYPE_CHECKING:
     from convcli.geometry.receptive import Number
@@ -147,8 +148,9 @@ class Layer(Word):
     members: int = 2
     weights: tuple[tuple[str, object], ...] = ()
 
-    #: Values of ``mode``, the default first; whether it takes several inputs.
+    #: Values of ``mode``, the default first; names in the table ``constants``; whether it takes several inputs.
     modes: ClassVar[tuple[str, ...]] = ()
+    constants: ClassVar[tuple[str, ...]] = ()
     joins: ClassVar[bool] = False
 
     @classmethod
@@ -199,6 +201,10 @@ class Layer(Word):
             if not isinstance(value, Mapping):
                 hint = f"{name} = {{ … }} in a stack file"
                 raise UsageError(f"{name} {value!r} is not a table", hint=hint, position=at)
+            for key in value if name == "constants" else ():
+                if key not in cls.constants:
+                    hint = near_names(key, cls.constants) or f"known: {', '.join(cls.constants)}"
+                    raise UsageError(f"constants has no {key!r}", hint=hint, position=at)
             # Layers are hashable values: tables of a TOML file must become tuples.
             return tuple(sorted((key, tuple(item) if isinstance(item, list) else item) for key, item in value.items()))
         word = str(value).strip()

@@ -140,12 +140,8 @@ def read_constructor(text: str, kind: str, word: str) -> dict[str, str]:
     if kind == "pad" and isinstance(kept.get("padding"), tuple):  # torch: the last axis first
         pairs = [kept["padding"][i : i + 2] for i in range(0, len(kept["padding"]), 2)]
         kept["padding"] = ",".join(str(side) for pair in reversed(pairs) for side in pair)
-    if "scale_factor" in kept:  # Upsample prints whole factors as 2.0
-        factors = kept["scale_factor"] if isinstance(kept["scale_factor"], tuple) else (kept["scale_factor"],)
-        kept["scale_factor"] = tuple(f"{each:g}" if isinstance(each, float) else each for each in factors)
-    return {**own, **{name: _as_text(value) for name, value in kept.items()}}
-
-
-def _as_text(value: object) -> str:
-    """Return a literal as the text of a chain has it."""
-    return "x".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+    # Upsample prints whole factors as 2.0.
+    for name, value in kept.items():
+        numbers = value if isinstance(value, tuple | list) else (value,)
+        kept[name] = "x".join(str(each).removesuffix(".0" if name == "scale_factor" else "") for each in numbers)
+    return {**own, **kept}

@@ -13,7 +13,7 @@ from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convcli.errors import ConvcliError, UsageError, near_names
+from convcli.errors import ConvcliError, UsageError, near_names, unpack_hint
 from convcli.geometry.sizes import parse_sizes
 from convcli.layers.layer import Layer, Shape
 from convcli.layers.sources import anchored
@@ -79,9 +79,8 @@ class Stack:
         n_axes = dims or (len(self.input) - 1 if self.input else 2)
         given: Any = self.layers
         layers: list[Layer] = []
-        for number, entry in enumerate(
-            given if isinstance(given, Sequence) and not isinstance(given, str) else [given], 1
-        ):
+        entries = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+        for number, entry in enumerate(entries, 1):
             words = split_words(entry) if isinstance(entry, str) else [entry]
             layers += [layer for word in words for layer in _entry(word, number, n_axes, self.folder)]
         if not layers:
@@ -156,26 +155,15 @@ def open_stack(
         path = local_path(text)
         layers, own_input = layers_of_model(path, until, input_shape)
         return Stack(layers, name=path.stem, input=own_input, folder=Path())
-    return load_stack(find_stack(text), n_axes=n_axes)
-
-
-def find_stack(text: str) -> Path:
-    """Return the file of a stack from its path, or from its name if it ships.
-
-    Examples
-    --------
-    >>> find_stack("resnet-stem").name
-    'resnet-stem.toml'
-    """
     path, shipped = local_path(text), shipped_stacks()
     name = text.removesuffix(".toml").lower().replace("_", "-")
     # A file of this name comes first: it is nearer to the user than ours.
-    if path.exists() or name not in shipped:
-        if not path.exists() and "/" not in text:
-            hint = near_names(name, shipped) or f"a TOML file, or one of {', '.join(shipped)}"
-            raise UsageError(f"no stack is called {text!r}, and no such file exists", hint=hint)
-        return path
-    return shipped[name]
+    if not path.exists() and name in shipped:
+        path = shipped[name]
+    elif not path.exists() and "/" not in text:
+        hint = near_names(name, shipped) or f"a TOML file, or one of {', '.join(shipped)}"
+        raise UsageError(f"no stack is called {text!r}, and no such file exists", hint=hint)
+    return load_stack(path, n_axes=n_axes)
 
 
 def load_stack(path: Path | str, *, n_axes: int | None = None) -> Stack:
@@ -191,7 +179,10 @@ def load_stack(path: Path | str, *, n_axes: int | None = None) -> Stack:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot read stack {str(path)!r}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        if hint := unpack_hint(str(path), bytes(error.object[:8])):
+            message = f"stack {str(path)!r} is compressed as a whole, which is not read"
+            raise UsageError(message, hint=hint) from None
         raise UsageError(f"stack {str(path)!r} is not text", hint="a TOML file in UTF-8") from None
     try:
         return parse_stack(text, n_axes=n_axes, name=path.stem, folder=path.parent)
@@ -255,14 +246,14 @@ def _table(entry: dict[str, object], n_axes: int, folder: Path | None) -> tuple[
     """Return the layers of a table with ``layer`` (text) or ``type`` (and every parameter by name)."""
     if ("layer" in entry) == ("type" in entry):
         raise UsageError("a layer has either layer (its text) or type", hint='{layer = "conv:64,k=3", name = "first"}')
-    values: dict[str, object] = {}
+    in_text: dict[str, str] = {}
     positions: dict[str, int] = {}
     text, word = str(entry.pop("layer", "")), str(entry.pop("type", ""))
     if word:
         kind = find_kind(word, n_axes)
     else:
         kind, word, in_text, positions = split_layer(text, n_axes)
-        values |= in_text
+    values: dict[str, object] = {**in_text}
     for key, value in entry.items():
         name = load_word(kind).full_name(key)
         if name in values:
@@ -278,13 +269,11 @@ def _table(entry: dict[str, object], n_axes: int, folder: Path | None) -> tuple[
 def _check_names(layers: Sequence[Layer], outputs: Sequence[str]) -> None:
     """Raise if two layers share a name, or an output names no layer."""
     # "input" is what from calls the stack's own input, so no layer may take that name.
-    names: set[str] = {"input"}
-    for layer in layers:
-        if layer.name in names:
-            raise UsageError(f"two layers are called {layer.name!r}")
-        if layer.name:
-            names.add(layer.name)
+    names = ["input", *(layer.name for layer in layers if layer.name)]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise UsageError(f"two layers are called {name!r}")
     for output in outputs:
-        if output not in names - {"input"}:
-            hint = near_names(output, names) or f"names: {', '.join(sorted(names - {'input'})) or 'none'}"
+        if output not in names[1:]:
+            hint = near_names(output, names) or f"names: {', '.join(sorted(names[1:])) or 'none'}"
             raise UsageError(f"outputs: no layer is called {output!r}", hint=hint)

@@ -54,12 +54,6 @@ def _split(text: str, mark: str) -> list[tuple[int, str]]:
     return [(start, text[start:end]) for start, end in zip(starts, ends, strict=True)]
 
 
-def _unquoted(text: str) -> str:
-    """Return text without the quotes around it."""
-    text = text.strip()
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
-
-
 def shipped_stacks() -> dict[str, Path]:
     """Return the files of the stacks that ship, by name.
 
@@ -241,11 +235,14 @@ def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], d
             raise fault(text, at, f"{kind} takes no bare value", keys)
         if name in values and equals:
             raise fault(text, at, f"{name} is given twice")
-        if not (value if equals else part).strip():
+        given = (value if equals else part).strip()
+        if not given:
             raise fault(text, value_at, f"{name or 'a value'}: nothing given", keys)
         positions.setdefault(name, value_at)
         positions.setdefault(f"{name}=", at)
-        values[name] = f"{values[name]},{part}" if name in values else _unquoted(value if equals else part)
+        # Quotes keep the commas and blanks of a kernel together, and are no part of it.
+        given = given[1:-1] if len(given) > 1 and given[0] == given[-1] and given[0] in "'\"" else given
+        values[name] = f"{values[name]},{part}" if name in values else given
         last = name
     return kind, word, values, positions
 

@@ -198,19 +198,13 @@ def fit(layers: Sequence[Layer], input_shape: Shape) -> tuple[int, Shape] | None
     for multiple in _MULTIPLES:
         # Poolings that halve k times need multiples of 2**k; rounding up never loses samples.
         rounded = [-(-side // multiple) * multiple for side in sides]
-        shapes = [(channels, *(side + more * multiple for side in rounded)) for more in range(3)]
-        if all(_fits(layers, shape) for shape in shapes):
-            return multiple, shapes[0]
+        try:
+            for more in range(3):
+                _bind_all(layers, (channels, *(side + more * multiple for side in rounded)))
+        except ConvcliError:
+            continue
+        return multiple, (channels, *rounded)
     return None
-
-
-def _fits(layers: Sequence[Layer], shape: Shape) -> bool:
-    """Whether a walk succeeds."""
-    try:
-        _bind_all(layers, shape)
-    except ConvcliError:
-        return False
-    return True
 
 
 def as_number(value: object) -> int | float:
@@ -253,25 +247,21 @@ def row_as_dict(row: Row) -> dict[str, object]:
     }
 
 
-def totals_as_dict(shape: Walk) -> dict[str, object]:
-    """Return the totals as plain data; they are the sums of the rows."""
-    return {
-        "output": list(shape.output),
-        "parameters": shape.parameters,
-        "macs": shape.macs,
-        "flops": 2 * shape.macs,
-        "bias_adds": shape.bias_adds,
-        "activation_bytes": shape.activation_bytes,
-        "peak_bytes": shape.peak_bytes,
-        "partial": shape.partial or None,
-    }
-
-
 def stack_as_dict(shape: Walk, notes: list[str]) -> dict[str, object]:
     """Return a whole stack as plain data: input, layers, totals, notes; ``sources`` are layer numbers, 0 the input."""
     return {
         "input": list(shape.input),
         "layers": [row_as_dict(row) | {"sources": [each + 1 for each in row.sources]} for row in shape.rows],
-        "totals": totals_as_dict(shape),
+        # The sums of the rows.
+        "totals": {
+            "output": list(shape.output),
+            "parameters": shape.parameters,
+            "macs": shape.macs,
+            "flops": 2 * shape.macs,
+            "bias_adds": shape.bias_adds,
+            "activation_bytes": shape.activation_bytes,
+            "peak_bytes": shape.peak_bytes,
+            "partial": shape.partial or None,
+        },
         "notes": notes,
     }

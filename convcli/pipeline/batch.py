@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -206,12 +207,11 @@ def _run(
     # Files at a time scale better than strips within one: threads get the cores that files leave over.
     pipeline = Pipeline(threads=max(1, cores // n_jobs), settle=batch.settle, watch=watch)
 
-    def run_one(plan: Plan) -> Outcome:
-        return _run_one(plan, pipeline, batch)
-
+    run_one = partial(_run_one, pipeline, batch)
     outcomes = (run_one(plan) for plan in batch.plans)
     # One copy of torch is enough, and neither its threads nor those of a store survive a fork.
-    may_fork = owns_process and sys.platform == "linux" and not sys.modules.keys() & {"torch", "obstore"}
+    has_threads = sys.modules.keys() & {"torch", "obstore", "huggingface_hub"}
+    may_fork = owns_process and sys.platform == "linux" and not has_threads
     if n_jobs > 1 and may_fork and not any(plan.uses_torch for plan in batch.plans):
         from convcli.pipeline.pool import run_apart
 
@@ -223,7 +223,7 @@ def _run(
     yield from outcomes
 
 
-def _run_one(plan: Plan, pipeline: Pipeline, batch: BatchPlan) -> Outcome:
+def _run_one(pipeline: Pipeline, batch: BatchPlan, plan: Plan) -> Outcome:
     """Run one plan; errors become its outcome, except for a bug with a single input, which has its own exit code."""
     try:
         with nullcontext() if batch.manifest is None else batch.manifest.recording(plan):

@@ -110,7 +110,7 @@ def undone(manifest: Manifest) -> Step:
     def step(plan: Plan) -> Plan | str:
         if manifest.is_done(plan):
             return "done before"
-        return plan.noted(note) if manifest.altered(plan) else plan
+        return plan.noted(note) if manifest.is_altered(plan) else plan
 
     return step
 
@@ -185,8 +185,7 @@ def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
     if source.path is not None:
         with contextlib.suppress(OSError, ValueError):  # what cannot be read fails below, with a reason
             source = source._replace(state=FileState.of(source.path))
-    reading = {"orientation": request.orientation, **request.limits}
-    info = probe(source.readable, **reading)
+    info = probe(source.readable, **request.reading)
     frames = tuple(range(info.n_frames))
     if request.frames is not None:
         from convcli.pipeline.frames import parse_frames
@@ -197,7 +196,7 @@ def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
 
     def headers(frames: Sequence[int]) -> list[ImageInfo]:
         # One pass for all: a frame is found by walking from the first, so single look-ups take quadratic time.
-        return probe_frames(source.readable, frames, **reading)
+        return probe_frames(source.readable, frames, **request.reading)
 
     if planner.is_volume:
         return [planner.plan_volume(source, headers(frames), frames)]

@@ -43,7 +43,7 @@ def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> Non
     refuse_clashes(wanted, hint=lambda: how_to_tell_apart(sources_of, _template(plans[0])))
     for plan in plans:  # within one input, a template without {kernel} or {channel} makes maps share a file
         named = [(output.path, f"map {index}") for index, output in enumerate(plan.outputs) if output.path]
-        refuse_clashes(named, hint=partial(_keep_maps_apart, plan))
+        refuse_clashes(named, hint=partial(keeps_apart, _template(plan)))
     # mkdir would fail only in the middle of the batch.
     for folder in {path.parent for path, _ in wanted}:
         _refuse_file_as_folder(folder)
@@ -69,10 +69,6 @@ def _template(plan: Plan) -> str:
         return name
     labels = {one.label.casefold() for one in plan.maps}
     return before_end(name, "-{kernel}-{channel}" if len(labels) == len(plan.maps) else "-{index}")
-
-
-def _keep_maps_apart(plan: Plan) -> str:
-    return keeps_apart(_template(plan))
 
 
 def _holds_no_file(path: Path) -> bool:
@@ -184,13 +180,7 @@ def existing_outputs(plans: Sequence[Plan]) -> tuple[Path | str, ...]:
 
 
 def refuse_existing(plans: Sequence[Plan], *, resume: bool) -> None:
-    """Refuse :func:`existing_outputs`.
-
-    Raises
-    ------
-    OutputError
-        With ``n_existing``.
-    """
+    """Refuse :func:`existing_outputs` with an OutputError that has their number as ``n_existing``."""
     existing = existing_outputs(plans)
     if existing and plans[0].request.in_place:
         from convcli.images.in_place import backup_exists

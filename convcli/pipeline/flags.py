@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from convcli.errors import UsageError, near_names
-from convcli.geometry.sizes import parse_count, parse_switch
+from convcli.geometry.arithmetic import parse_count
+from convcli.geometry.sizes import parse_switch
 from convcli.images import formats
 
 #: Sections of the help and of the README's table, in their order.

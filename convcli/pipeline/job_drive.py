@@ -1,30 +1,37 @@
 """Run the shards of a job on an engine until every one is committed, whatever becomes of workers.
 
 A shard that is lost is asked for in the store first: it may be done. Lost twice, it is halved, and its halves run as
-parts that return their rows; a single input that is lost twice becomes a failed row. So an input that kills its worker
-ends as a row, and the shard is committed here when its last part is back.
+parts that return their rows; a single tar is halved by its pictures. An input that is lost twice by itself becomes a
+failed row. So an input that kills its worker ends as a row, and the shard is committed here when its last part is back.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
+from convcli.errors import ImageError
+from convcli.pipeline.objects import Entry
+from convcli.pipeline.packing import is_tar, pictures_in
 from convcli.pipeline.places import open_objects
 from convcli.pipeline.runners.base import Lost, Runner
-from convcli.pipeline.shard_run import ShardResult, ShardTask, failed_row, run_apart
+from convcli.pipeline.shard_run import ShardResult, ShardTask, failed_row, run_apart, source_of
 from convcli.pipeline.shards import Job
 
 #: Tries of a task before it is halved.
 TRIES = 2
 
 
-class _Parts(NamedTuple):
-    """The parts of a shard that are back, by their first entry: how many they are, and what came of them."""
+@dataclass
+class _Parts:
+    """The parts of a shard: what they have to be together, and what came of those that are back, by their place."""
 
-    entries: dict[int, int]
-    results: dict[int, ShardResult]
+    n_inputs: int
+    n_back: int = 0
+    results: dict[tuple[int, int], ShardResult] = field(default_factory=dict)
+    #: Pictures of the tars that were taken apart, by their place.
+    pictures: dict[int, list[Entry]] = field(default_factory=dict)
 
 
 def drive(place: str, runner: Runner, shards: Iterable[int]) -> Generator[tuple[int, ShardResult], None, None]:
@@ -75,10 +82,11 @@ class _Driver:
             return
         parts = self._parts[task.shard]
         assert task.end is not None
-        parts.entries[task.first] = task.end - task.first
-        parts.results[task.first] = result
-        if sum(parts.entries.values()) == len(self._job.entries(task.shard)):
-            results = [parts.results[first] for first in sorted(parts.results)]
+        first, last = task.inside or (task.first, task.end)
+        parts.n_back += last - first
+        parts.results[task.first, task.inside[0] if task.inside else 0] = result
+        if parts.n_back == parts.n_inputs:
+            results = [parts.results[place] for place in sorted(parts.results)]
             committed = self._job.commit(task.shard, [row for one in results for row in one.rows])
             del self._parts[task.shard]
             counts = (sum(one.n_inputs for one in results), sum(one.n_failed for one in results))
@@ -97,10 +105,28 @@ class _Driver:
             return
         entries = self._job.entries(task.shard)
         end = len(entries) if task.end is None else task.end
-        self._parts.setdefault(task.shard, _Parts({}, {}))
+        parts = self._parts.setdefault(task.shard, _Parts(len(entries)))
         if end - task.first > 1:
             middle = (task.first + end) // 2
             again += [task._replace(end=middle), task._replace(first=middle, end=end)]
             return
-        row = failed_row(entries[task.first], f"its worker was lost {TRIES} times: {reason}")
+        entry, (low, high) = entries[task.first], task.inside or (0, self._take_apart(task.first, entries, parts))
+        if high - low > 1:
+            middle = (low + high) // 2
+            again += [task._replace(end=end, inside=(low, middle)), task._replace(end=end, inside=(middle, high))]
+            return
+        if high:
+            entry = parts.pictures[task.first][low]
+        row = failed_row(entry, f"its worker was lost {TRIES} times: {reason}")
         yield from self.take(task._replace(end=end), ShardResult(1, 1, committed=False, rows=(row,)))
+
+    def _take_apart(self, place: int, entries: list[Entry], parts: _Parts) -> int:
+        """Return the number of pictures in an input, which from now on are inputs; 0 if it is no tar."""
+        entry = entries[place]
+        try:
+            found = pictures_in(source_of(self._job.facts["input"], entry), entry) if is_tar(entry) else []
+        except ImageError:  # not to be read from here either
+            return 0
+        parts.pictures[place] = found
+        parts.n_inputs += max(0, len(found) - 1)
+        return len(found)

@@ -65,8 +65,8 @@ class Manifest:
     >>> import tempfile
     >>> manifest = Manifest(Path(tempfile.mkdtemp()))
     >>> manifest.lock(alone=True)
-    >>> manifest.sweep(), manifest.outputs()
-    (0, frozenset())
+    >>> manifest.outputs()
+    frozenset()
     >>> manifest.close()
     """
 
@@ -133,14 +133,13 @@ class Manifest:
         except OSError:
             return False
 
-    def altered(self, plan: Plan) -> list[str]:
-        """Return the outputs of an input that exist and are not as they were written."""
+    def is_altered(self, plan: Plan) -> bool:
+        """Whether an output of an input exists and is not as it was written."""
         known: dict[str, list[list[int]]] = {}
         for record in self._records.get(self._key(plan), {}).values():
             for name, state in (record.files or {}).items():
                 known.setdefault(name, []).append(state)
-        there = {name: states for name, states in known.items() if (self.folder / name).is_file()}
-        return [name for name, states in there.items() if self._state(name) not in states]
+        return any((self.folder / name).is_file() and self._state(name) not in states for name, states in known.items())
 
     def _state(self, name: str) -> list[int]:
         return list(FileState.of(self.folder / name)[2:])
@@ -199,20 +198,17 @@ class Manifest:
             self._file.close()
         self._file, self._is_alone = None, False
 
-    def sweep(self, folders: Iterable[Path] = ()) -> int:
-        """Remove temporary files of killed runs from ``folders`` and the record's own; return how many.
+    def sweep(self, folders: Iterable[Path] = ()) -> None:
+        """Remove temporary files of killed runs from ``folders`` and the record's own.
 
         Does nothing unless the folder is locked for this run alone: another run may still be writing them.
         """
         if not self._is_alone:
-            return 0
-        n_removed = 0
+            return
         for folder in {self.folder, *folders, *((self.folder / name).parent for name in self._writers)}:
             for path in folder.glob(f".*{PART_SUFFIX}"):
                 with contextlib.suppress(OSError):
                     path.unlink()
-                    n_removed += 1
-        return n_removed
 
     @contextlib.contextmanager
     def recording(self, plan: Plan) -> Iterator[None]:

@@ -48,6 +48,12 @@ class Objects(Protocol):
         """Store an object whole unless there is one of this name; return whether it was stored."""
 
 
+def for_inputs_only(place: str) -> OutputError:
+    """Return the refusal to write into a store that has no conditional writes."""
+    hint = "outputs go to s3://, gs://, az:// or a folder"
+    return OutputError(f"{place}: this kind of store is for inputs only", hint=hint)
+
+
 def file_etag(path: Path) -> str:
     """Return a text that changes with a file, or the header of a Zarr store; empty if it is not there."""
     try:

@@ -11,13 +11,9 @@ from convcli.errors import OutputError, UsageError
 from convcli.images import formats
 from convcli.images.files import vanished
 from convcli.pipeline.names import (
-    DENSE_TEMPLATE,
-    MAP_TEMPLATE,
     PAGES,
-    PICTURE_TEMPLATE,
     PICTURES,
     InputFile,
-    MapName,
     output_path,
 )
 from convcli.pipeline.request import ApplyRequest
@@ -79,6 +75,10 @@ class OutputFile(NamedTuple):
             "sample_bytes": self.n_bytes,
         }
 
+    def holds(self, dtype: str) -> bool:
+        """Return whether samples of a type keep their precision."""
+        return dtype == "uint8" or self.depth == "float" or (dtype, self.depth) == ("uint16", "16")
+
     @property
     def span(self) -> slice:
         """Its maps among all."""
@@ -129,27 +129,11 @@ class OutputNames(NamedTuple):
             )
         return output_path(request.out_dir, request.name or template, values)
 
-
-def map_files(
-    names: OutputNames, maps: tuple[MapName, ...], span: range, depth: str, size_hw: tuple[int, int]
-) -> list[OutputFile]:
-    """Name a file per map of ``span``, those of one size."""
-    files = []
-    for index in span:
-        template = MAP_TEMPLATE if maps[index].channel else DENSE_TEMPLATE
-        channel = maps[index].channel or "all"
-        path = names.path(template, kernel=maps[index].kernel, channel=channel, index=index)
-        files.append(OutputFile(path, "map", (index,), names.format, depth, size_hw, names.request.url_of(path)))
-    return files
-
-
-def one_file(
-    names: OutputNames, kind: str, kernel: str, n_maps: int, depth: str, size_hw: tuple[int, int]
-) -> OutputFile:
-    """Name the one file of all maps."""
-    path = names.path(PICTURE_TEMPLATE, kernel=kernel, channel=kind)
-    url = names.request.url_of(path)
-    return OutputFile(path, kind, tuple(range(n_maps)), names.format, depth, size_hw, url)
+    def file(
+        self, path: Path | None, kind: str, maps: tuple[int, ...], depth: str, size_hw: tuple[int, int]
+    ) -> OutputFile:
+        """Return the file at one of the paths."""
+        return OutputFile(path, kind, maps, self.format, depth, size_hw, self.request.url_of(path))
 
 
 def choose_format(
@@ -203,8 +187,7 @@ def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: M
     """Return notes on losses: bits of samples, size of tiles, and in pictures profile, resolution, EXIF and colours."""
     notes = []
     is_bit = output.depth == "1"
-    kept = info.dtype == "uint8" or output.depth == "float" or (info.dtype, output.depth) == ("uint16", "16")
-    if not kept or is_bit:
+    if not output.holds(info.dtype) or is_bit:
         stored = f"{output.depth} bit{'' if is_bit else 's'} as {output.format}"
         notes.append(f"{info.dtype} samples are stored with {stored}; --format tiff keeps float32")
     if output.kind == "raw" and output.format == "tiff":

@@ -7,7 +7,8 @@ the inputs of a job stands for the pictures in it.
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from convcli.errors import ImageError
@@ -48,27 +49,42 @@ def pack(tar: Path, members: list[tuple[Path, str]]) -> None:
                         archive.addfile(info, file)
 
 
-def unpack(source: InputFile, entry: Entry) -> Iterator[tuple[Entry, InputFile]]:
-    """Yield the pictures of a tar, each with its entry.
+def pictures_in(source: InputFile, entry: Entry) -> list[Entry]:
+    """Return the pictures of a tar, unread.
 
     Raises
     ------
     ImageError
-        It is not one, or damaged.
+        It is no tar, or damaged.
     """
+    return [inner for inner, _ in _members(source, entry)]
+
+
+def unpack(
+    source: InputFile, entry: Entry, first: int = 0, end: int | None = None
+) -> Iterator[tuple[Entry, InputFile]]:
+    """Yield the pictures of a tar, from ``first`` up to ``end``, each with its entry; raises as :func:`pictures_in`."""
+    for inner, read in islice(_members(source, entry), first, end):
+        name = inner.name.removeprefix(f"{entry.name}/")
+        below = source.below / entry.name.rpartition("/")[2] / name.lstrip("/")
+        yield inner, InputFile(path=None, data=read(), url=f"{source.label}/{name}", below=below.parent)
+
+
+def is_tar(entry: Entry) -> bool:
+    """Return whether an input stands for the pictures in it."""
+    return entry.name.lower().endswith(SUFFIX)
+
+
+def _members(source: InputFile, entry: Entry) -> Iterator[tuple[Entry, Callable[[], bytes]]]:
+    """Yield the entry of each picture of a tar, and how it is read."""
     readable = source.readable
     assert isinstance(readable, Path), "a job reads no standard input"
     try:
         with tarfile.open(readable) as archive:
             for member in archive:
-                name = PurePosixPath(member.name)
-                if not member.isfile() or name.suffix.lower() not in formats.PICTURE_SUFFIXES:
-                    continue
-                file = archive.extractfile(member)
-                data = file.read() if file is not None else b""
-                inner = Entry(f"{entry.name}/{member.name}", member.size, entry.etag)
-                place = f"{source.label}/{member.name}"
-                below = source.below / entry.name.rpartition("/")[2] / member.name.lstrip("/")
-                yield inner, InputFile(path=None, data=data, url=place, below=below.parent)
+                if member.isfile() and PurePosixPath(member.name).suffix.lower() in formats.PICTURE_SUFFIXES:
+                    file = archive.extractfile(member)
+                    assert file is not None, "a plain file"
+                    yield Entry(f"{entry.name}/{member.name}", member.size, entry.etag), file.read
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ImageError(f"cannot be read as a tar ({error})", hint="make it again") from None

@@ -23,7 +23,16 @@ def open_objects(text: str) -> Objects:
     UsageError
         It is a URL, and its scheme or the extra for it is not there.
     """
+    if text.startswith("hf://"):
+        return _hub(text.rstrip("/"))
     return open_store(text.rstrip("/")) if is_url(text) else Folder(Path(text))
+
+
+@cache
+def _hub(url: str) -> Objects:
+    from convcli.pipeline.hub import Hub
+
+    return Hub(url)
 
 
 @cache

@@ -15,15 +15,13 @@ from convcli.errors import UsageError
 from convcli.images import formats
 from convcli.pipeline.contradictions import check_format
 from convcli.pipeline.flags import choice
-from convcli.pipeline.names import InputFile, MapName
+from convcli.pipeline.names import DENSE_TEMPLATE, MAP_TEMPLATE, PICTURE_TEMPLATE, InputFile, MapName
 from convcli.pipeline.outputs import (
     OutputFile,
     OutputNames,
     check_outputs,
     choose_depth,
     choose_format,
-    map_files,
-    one_file,
     output_notes,
 )
 from convcli.pipeline.request import ApplyRequest
@@ -78,14 +76,16 @@ class Plan:
 
     def tones(self, depth: str) -> tuple[ToneSpec, ...]:
         """Return the tone of each map at a depth, ``auto`` resolved."""
-        from convcli.pipeline.tones import ON_SHEET, resolve_tones
+        from convcli.pipeline.tones import ON_SHEET, parse_tone, tone_of_indexes
 
-        if self.request.tone == "auto" and self.outputs[0].kind == "sheet":
+        asked, n_indexes = parse_tone(self.request.tone), self.transform.n_indexes
+        if asked.name == "auto" and self.outputs[0].kind == "sheet":
             return (ON_SHEET,) * len(self.maps)
-
-        request, n_indexes = self.request, self.transform.n_indexes
-        is_normalized = request.normalize is not None
-        return resolve_tones(request.tone, self.maps, depth, n_indexes=n_indexes, is_normalized=is_normalized)
+        if asked.name == "auto" and n_indexes:
+            asked = tone_of_indexes(n_indexes, depth)
+        # No taps keep the brightness of samples that are normalized.
+        changed = () if self.request.normalize is None else ("brightness", "biased")
+        return tuple(asked.resolve("normalized" if one.nature in changed else one.nature) for one in self.maps)
 
     @property
     def white(self) -> float:
@@ -198,7 +198,8 @@ class Planner:
         output_format, moved = choose_format(request, info, part.kind, n_planes, part.outputs[0][2])
         if part.kind == "picture":  # flags of the encoder wait for it
             check_format(output_format, request.depth, request.encoder_flags, raw=False)
-        outputs = _name_outputs(OutputNames(request, source, part.folder, output_format), info, part)
+        depth = choose_depth(request, info, part.kind, output_format)
+        outputs = _name_outputs(OutputNames(request, source, part.folder, output_format), part, depth)
         # --normalize has means for colours; an alpha plane that is filtered along has none.
         check_outputs(request, info, len(part.selection.names) - (part.alpha == "filter"), outputs)
         notes = [
@@ -250,26 +251,23 @@ def _in_region(part: Planned, region: tuple[int, int, int, int]) -> Planned:
     return part._replace(outputs=outputs, notes=(*part.notes, note))
 
 
-def _name_outputs(names: OutputNames, info: ImageInfo, part: Planned) -> tuple[OutputFile, ...]:
+def _name_outputs(names: OutputNames, part: Planned, depth: str) -> tuple[OutputFile, ...]:
     """Return a file per map, or the one file of all maps."""
-    depth = choose_depth(names.request, info, part.kind, names.format)
-    maps = part.transform.maps
-    if part.kind != "maps":
-        return (one_file(names, part.kind, part.kernel, len(maps), depth, part.outputs[0][2]),)
-    files: list[OutputFile] = []
+    maps, kind = part.transform.maps, part.kind
+    if kind != "maps":
+        path = names.path(PICTURE_TEMPLATE, kernel=part.kernel, channel=kind)
+        return (names.file(path, kind, tuple(range(len(maps))), depth, part.outputs[0][2]),)
+    files = []
     for first, end, size_hw in part.outputs:
-        files += map_files(names, maps, range(first, end), depth, size_hw)
+        for index, one in enumerate(maps[first:end], first):
+            template = MAP_TEMPLATE if one.channel else DENSE_TEMPLATE
+            path = names.path(template, kernel=one.kernel, channel=one.channel or "all", index=index)
+            files.append(names.file(path, "map", (index,), depth, size_hw))
     return tuple(files)
 
 
 def check_words(request: ApplyRequest) -> None:
-    """Refuse words of the flags that no image is needed to refuse.
-
-    Raises
-    ------
-    UsageError
-        Tone, engine, border or colormap is unknown.
-    """
+    """Refuse an unknown tone, engine, border or colormap, for which no image is needed."""
     from convcli.engine.borders import parse_border
     from convcli.engine.plan import ENGINES
     from convcli.pipeline.tones import parse_tone

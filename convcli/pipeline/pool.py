@@ -22,7 +22,6 @@ from typing import Any, Generic, TypeVar
 from convcli.errors import ConvcliError
 from convcli.images.files import discard_parts
 from convcli.pipeline.batch_files import Outcome
-from convcli.pipeline.names import InputFile
 from convcli.pipeline.plan import Plan
 from convcli.pipeline.transforms.base import Stopped
 from convcli.pipeline.writers import folders_of
@@ -234,16 +233,7 @@ def run_apart(
 ) -> Generator[Outcome, None, None]:
     """Run plans in processes; outcomes come back without their source, which may be a whole file."""
     ending.unwatch()
-
-    def run_far(plan: Plan) -> tuple[Any, ...]:
-        return run_one(plan)[1:]
-
-    def lost(plan: Plan, pid: int, code: int) -> tuple[Any, ...]:
-        # A killed child cannot remove its unfinished files; their names hold its process number.
-        _discard_lost(plan, pid)
-        return _lost(code)
-
-    results = work_apart(plans, run_far, n_jobs, stop=stop, lost=lost)
+    results = work_apart(plans, lambda plan: run_one(plan)[1:], n_jobs, stop=stop, lost=_lost)
     with contextlib.closing(results):
         for plan, result in results:
             outcome = Outcome(plan.source, *result)
@@ -253,19 +243,16 @@ def run_apart(
             yield outcome
 
 
-def _lost(code: int) -> tuple[Any, ...]:
-    """Return the outcome, without its source, of an input whose process has died."""
-    number = -code if code < 0 else code - 128
-    how = f"was killed (signal {number})" if number > 0 else f"ended early (exit code {code})"
-    hint = "not enough memory for several files at a time? -j 1 runs one"
-    return Outcome(InputFile(None), error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]
-
-
-def _discard_lost(plan: Plan, pid: int) -> None:
-    """Remove unfinished files, and empty folders below ``--out-dir``, of a process that has died at work on a plan."""
+def _lost(plan: Plan, pid: int, code: int) -> tuple[Any, ...]:
+    """Return the outcome, without its source, of an input whose process has died, and remove what it has left."""
+    # A killed child cannot remove its unfinished files; their names hold its process number.
     folders = folders_of(plan)
     discard_parts(folders, pid)
     for folder in folders:
         if folder != plan.request.out_dir:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+    number = -code if code < 0 else code - 128
+    how = f"was killed (signal {number})" if number > 0 else f"ended early (exit code {code})"
+    hint = "not enough memory for several files at a time? -j 1 runs one"
+    return Outcome(plan.source, error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]

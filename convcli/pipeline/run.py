@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from convcli.engine.runner import Runner
     from convcli.images.info import Image, ImageInfo, LargeImage
     from convcli.images.planes import PlaneSource
-    from convcli.images.write import PictureWriter
     from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.plan import Plan
 
@@ -108,7 +107,7 @@ class Pipeline:
     ) -> tuple[list[Writer], list[int | None]]:
         """Run one picture, or the frames of a volume; return the writers, and the bytes of the files."""
         first, *others = plan.transform.frames or (plan.source.frame or 0,)
-        with open_planes(plan.source.readable, frame=first, **_reading(plan)) as image:
+        with open_planes(plan.source.readable, frame=first, **plan.request.reading) as image:
             _refuse_changed(plan, image.info)
             run = self._start(plan, image, others)
             # Some tones need the whole range first, which costs a pass before a sample can be stored.
@@ -130,30 +129,29 @@ class Pipeline:
                 *(self._start(part, image).ranges(_finish_of(part)) for part, image in _frames(plan)), strict=True
             )
             ranges = np.min(lows, axis=0), np.max(highs, axis=0)
-        encoder: PictureWriter | None = None
-        writers: list[PictureOutput] = []
+        first: PictureOutput | None = None
         times: list[float | None] = []
         for part, image in _frames(plan):
             times.append(image.info.duration_ms)
             job = Job(part, image, ranges, stamp, files)
-            if encoder is None:
+            if first is None:
                 options = {"n_frames": len(plan.frames), "durations_ms": times, "loop": plan.info.loop}
-                encoder = open_encoder(job, output, **options)
-            writer = PictureOutput(job, output, encoder)
-            self._start(part, image).fill([writer])
-            if writers:
-                writers[0].counts += writer.counts
+                first = writer = PictureOutput(job, output, open_encoder(job, output, **options))
             else:
-                writers.append(writer)
+                writer = PictureOutput(job, output, first.encoder)
+            self._start(part, image).fill([writer])
+            if writer is not first:
+                first.counts += writer.counts
+        assert first is not None, "a plan of frames has one at least"
         _refuse_changed(plan)
-        sizes = [writer.finish() for writer in writers]
+        size = first.finish()
         if isinstance(plan.frames, Frames) and not plan.frames.is_planned:
-            writers[0].notes += timing_notes(output.format, times, plan.info.loop)
-        return [*writers], sizes
+            first.notes += timing_notes(output.format, times, plan.info.loop)
+        return [first], [size]
 
     def _start(self, plan: Plan, image: Image | LargeImage, others: Sequence[int] = ()) -> Run:
         def other_frames() -> Iterator[NDArray[Any] | PlaneSource]:
-            for frame in read_frames(plan.source.readable, frames=others, **_reading(plan)):
+            for frame in read_frames(plan.source.readable, frames=others, **plan.request.reading):
                 yield _planes(plan, frame)
 
         tools = Tools(self._threads, self._check, self._prepare, other_frames, self._advance)
@@ -186,7 +184,7 @@ def _frames(plan: Plan) -> Iterator[tuple[Plan, Image]]:
     from convcli.pipeline.animation import Frames
 
     numbers = [part.source.frame or 0 for part in plan.frames]
-    images = read_frames(plan.source.readable, frames=numbers, **_reading(plan))
+    images = read_frames(plan.source.readable, frames=numbers, **plan.request.reading)
     for index, (part, image) in enumerate(zip(plan.frames, images, strict=True)):
         is_planned = not isinstance(plan.frames, Frames) or plan.frames.check(index, image.info)
         _refuse_changed(part, image.info if is_planned else None)
@@ -194,13 +192,7 @@ def _frames(plan: Plan) -> Iterator[tuple[Plan, Image]]:
 
 
 def _refuse_changed(plan: Plan, info: ImageInfo | None = None) -> None:
-    """Refuse an input that is not the planned one any more; with its header, as it is about to be used.
-
-    Raises
-    ------
-    ImageError
-        It was replaced or written to: its samples are not those that the plan is for.
-    """
+    """Refuse an input that is not the planned one any more; with its header, as it is about to be used."""
     path, planned = plan.source.path, plan.source.state
     if path is None or planned is None:
         return
@@ -225,11 +217,6 @@ def _finish_of(plan: Plan) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
     from convcli.pipeline.transforms.alpha import unpremultiply
 
     return partial(unpremultiply, white=plan.white, bias=plan.transform.late_bias)
-
-
-def _reading(plan: Plan) -> dict[str, Any]:
-    """Return the options with which images are read."""
-    return {"orientation": plan.request.orientation, **plan.request.limits}
 
 
 def _planes(plan: Plan, image: Image | LargeImage) -> NDArray[Any] | PlaneSource:

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from convcli.errors import ConvcliError
 from convcli.images.folders import digest_of
@@ -29,19 +29,20 @@ from convcli.pipeline.request import ApplyRequest
 from convcli.pipeline.shards import Job
 from convcli.process.system import is_url
 
-if TYPE_CHECKING:
-    pass
-
 Row = dict[str, object]
 
 
 class ShardTask(NamedTuple):
-    """One shard to run, or a part of it that is not committed; ``job`` is a path or a URL."""
+    """One shard to run, or a part of it that is not committed; ``job`` is a path or a URL.
+
+    A part is a range of the shard's inputs; of a single tar it may be the range ``inside`` of its pictures.
+    """
 
     job: str
     shard: int
     first: int = 0
     end: int | None = None
+    inside: tuple[int, int] | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -105,7 +106,7 @@ def run_shard(
         return _result(job, task, len(entries), run_tiles(job, planner, entries, cores=cores))
     if job.facts.get("packed"):
         planner, finish = _packing_planner(planner, task), _digest
-    opened, found = _open(job.facts["input"], entries)
+    opened, found = _open(job.facts["input"], entries, task.inside)
     labels = {source.label: entry for entry, source in opened}
     plans, settled = plan_each(planner, [source for _, source in opened])
     batch = BatchPlan(plans=tuple(plans), settled=tuple(settled), finish=finish, tolerant=True, cores=cores)
@@ -131,23 +132,25 @@ def _result(job: Job, task: ShardTask, n_inputs: int, rows: list[Row]) -> ShardR
     return ShardResult(n_inputs, n_failed, committed=job.commit(task.shard, rows))
 
 
-def _open(root: str, entries: Sequence[Entry]) -> tuple[list[tuple[Entry, InputFile]], dict[str, list[Row]]]:
+def _open(
+    root: str, entries: Sequence[Entry], inside: tuple[int, int] | None
+) -> tuple[list[tuple[Entry, InputFile]], dict[str, list[Row]]]:
     """Return the inputs of entries, a tar as its pictures, and rows by name, in order, of those that are none."""
     opened: list[tuple[Entry, InputFile]] = []
     rows: dict[str, list[Row]] = {}
     for entry in entries:
-        source = _source(root, entry)
-        if not entry.name.lower().endswith(packing.SUFFIX):
+        source = source_of(root, entry)
+        if not packing.is_tar(entry):
             rows[entry.name] = []
             opened.append((entry, source))
             continue
         try:
-            inside = list(packing.unpack(source, entry))
+            pictures = list(packing.unpack(source, entry, *(inside or ())))
         except ConvcliError as error:
             rows[entry.name] = [failed_row(entry, error.message)]
             continue
-        rows |= {inner.name: [] for inner, _ in inside}
-        opened += inside
+        rows |= {inner.name: [] for inner, _ in pictures}
+        opened += pictures
     return opened, rows
 
 
@@ -163,7 +166,8 @@ def _planner(facts: str) -> Planner:
     return Planner(request_of(job), decode(job["loaded"]))
 
 
-def _source(root: str, entry: Entry) -> InputFile:
+def source_of(root: str, entry: Entry) -> InputFile:
+    """Return the input of an entry of a job."""
     name = join(root, entry.name) if root else entry.name
     where: dict[str, Any] = {"path": None, "url": name} if is_url(name) else {"path": Path(name)}
     return InputFile(**where, below=below(entry.name), etag=entry.etag)
@@ -205,7 +209,8 @@ def _finish(plan: Plan, report: dict[str, Any]) -> None:
 
 def _tar_name(task: ShardTask) -> str:
     part = "" if task.is_whole else f"-{task.first:06}"
-    return f"{task.shard:08}{part}{packing.SUFFIX}"
+    inside = f"-{task.inside[0]:06}" if task.inside else ""
+    return f"{task.shard:08}{part}{inside}{packing.SUFFIX}"
 
 
 def _packing_planner(planner: Planner, task: ShardTask) -> Planner:

@@ -14,7 +14,7 @@ import numpy as np
 
 from convcli.images.blocks import Blocks
 from convcli.images.colormaps import SHARE, Scale
-from convcli.images.planes import select_planes, view_planes
+from convcli.images.planes import read_window, select_planes, view_planes
 from convcli.pipeline.tones import Tone, ToneSpec
 from convcli.pipeline.transforms.base import STRIP_BYTES, Band, Writer
 from convcli.pipeline.writers import bind_tone, metadata_of
@@ -270,8 +270,8 @@ def _shrunk(planes: NDArray[Any] | PlaneSource, box_hw: tuple[int, int]) -> tupl
     lows, highs = [], []
     for top in range(0, height, step):
         bottom = min(top + step, height)
-        band = planes[:, top:bottom] if isinstance(planes, np.ndarray) else planes.rows(top, bottom)
-        band = np.ascontiguousarray(band)  # samples of a picture lie plane beside plane
+        # Contiguous: samples of a picture lie plane beside plane.
+        band = np.ascontiguousarray(read_window(planes, slice(top, bottom), slice(0, width)))
         blocks.add(*blocks.reduce(band, top))
         lows.append(band.min(axis=(1, 2)))
         highs.append(band.max(axis=(1, 2)))

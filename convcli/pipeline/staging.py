@@ -111,10 +111,9 @@ def with_local_names(flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
         url = str(values.get(key, ""))
         if is_url(url):
             place, name = (url.rstrip("/"), "") if key == "out_dir" else split_url(url)
-            if place.startswith(("http://", "https://")):
-                raise UsageError(
-                    f"{url}: web servers are for inputs only", hint="s3://, gs://, az://, or a local folder"
-                )
+            if place.startswith(("http://", "https://", "hf://")):
+                what = "the hub is" if place.startswith("hf://") else "web servers are"
+                raise UsageError(f"{url}: {what} for inputs only", hint="s3://, gs://, az://, or a local folder")
             open_objects(place)
             folder = new_folder()
             values[key], stage = str(folder / name), {"out_url": place, "stage": folder}

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from convcli.errors import ConvcliError, ImageError, OutputError, UsageError
 from convcli.images.folders import STORE_HEADERS, RemoteZarr
-from convcli.pipeline.objects import PAGE, Entry
+from convcli.pipeline.objects import PAGE, Entry, for_inputs_only
 
 try:
     import obstore
@@ -59,6 +59,8 @@ class Store:
         self.text = url.rstrip("/")
         scheme, _, rest = self.text.partition("://")
         host, _, path = rest.partition("/")
+        if scheme == "hf":
+            raise UsageError(f"{url}: the hub has no windows of Zarr stores", hint="hf download it to a folder")
         if "@" in host:
             raise UsageError("a URL with a name or password in it would be written into reports", hint=_CREDENTIALS)
         # Names of objects hold characters that mean something in a URL.
@@ -153,10 +155,7 @@ class Store:
         except exceptions.AlreadyExistsError:
             return False
         except exceptions.NotSupportedError:
-            raise OutputError(
-                f"{self.text}: this kind of store is for inputs only",
-                hint="outputs go to s3://, gs://, az:// or a folder",
-            ) from None
+            raise for_inputs_only(self.text) from None
         except (exceptions.BaseError, OSError) as error:
             raise self._explained(error, name, OutputError) from None
         return True

@@ -163,7 +163,7 @@ def _plan(planner: Planner, facts: Mapping[str, Any], region: tuple[int, int, in
     request, name = planner.request, facts["input"]
     where: dict[str, Any] = {"path": None, "url": name} if is_url(name) else {"path": Path(name)}
     source = InputFile(**where, etag=facts["tiles"])
-    info = probe(source.readable, orientation=request.orientation, **request.limits)
+    info = probe(source.readable, **request.reading)
     refuse([(info.n_frames > 1, f"{facts['input']} has {info.n_frames} frames", "one frame: leave --cluster out")])
     return Planner(request._replace(region=region), planner.loaded).plan(source, info)
 

@@ -40,8 +40,6 @@ from convcli.errors import UsageError, near_names
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convcli.pipeline.names import MapName
-
 _PLAIN = ("auto", "clip", "abs", "signed", "stretch")
 _WITH_VALUE = ("offset", "scale")
 _KNOWN = "auto, clip, abs, abs:V, signed, stretch, offset:V, scale:V"
@@ -63,8 +61,8 @@ class ToneSpec:
         return self.name in ("signed", "stretch")
 
     def resolve(self, nature: str) -> ToneSpec:
-        """Return the meaning of ``auto`` for a map of a nature, see :data:`AUTO`; other tones stay."""
-        return AUTO[nature] if self.name == "auto" else self
+        """Return the meaning of ``auto`` for a map of a nature, see :data:`AUTO`; other tones stay, but for alpha."""
+        return AUTO[nature] if self.name == "auto" or nature == "alpha" else self
 
     def __str__(self) -> str:
         return f"{self.name}:{self.value:g}" if self.name in _WITH_VALUE or self.value else self.name
@@ -85,6 +83,18 @@ AUTO = {
 
 #: The maps of a sheet are not toned: one scale of colours holds their values.
 ON_SHEET = ToneSpec("colours", reason="one scale of colours for all maps of a sheet")
+
+
+def tone_of_indexes(n_indexes: int, depth: str) -> ToneSpec:
+    """Return the tone that spreads indexes 0 to n-1, as ``argmax`` gives them, over the scale, so that they are seen.
+
+    Examples
+    --------
+    >>> str(tone_of_indexes(4, "8"))
+    'scale:85'
+    """
+    highest = max(n_indexes - 1, 1)
+    return ToneSpec("scale", WHITE.get(depth, highest) / highest, f"indexes 0 to {n_indexes - 1} fill the scale")
 
 
 def parse_tone(text: str) -> ToneSpec:
@@ -117,43 +127,6 @@ def parse_tone(text: str) -> ToneSpec:
     if not math.isfinite(value) or (name != "offset" and value == 0):
         raise UsageError(f"--tone {text!r}: {name} needs a finite number other than 0", hint=f"--tone {name}:0.25")
     return ToneSpec(name, value)
-
-
-def resolve_tones(
-    tone: str, maps: tuple[MapName, ...], depth: str, *, n_indexes: int = 0, is_normalized: bool = False
-) -> tuple[ToneSpec, ...]:
-    """Return the tone of each map, ``auto`` resolved by :data:`AUTO`.
-
-    Parameters
-    ----------
-    tone : str
-        As asked.
-    maps : tuple of MapName
-        After combining.
-    depth : {"8", "16", "float"}
-    n_indexes : int
-        ``argmax`` gives indexes 0..n-1; ``auto`` spreads them over the scale, so that they can be seen. 0: no indexes.
-    is_normalized : bool
-        Whether the samples were normalized: then no taps keep their brightness.
-
-    Examples
-    --------
-    >>> from convcli.pipeline.names import MapName
-    >>> name = MapName(kernel="argmax", channel="l")
-    >>> str(resolve_tones("auto", (name,), "8", n_indexes=4)[0])
-    'scale:85'
-    """
-    asked = parse_tone(tone)
-    highest = max(n_indexes - 1, 1)
-    spread = ToneSpec("scale", WHITE.get(depth, highest) / highest, f"indexes 0 to {n_indexes - 1} fill the scale")
-    specs = []
-    for named in maps:
-        nature = named.nature
-        if is_normalized and nature in ("brightness", "biased"):
-            nature = "normalized"
-        spec = spread if asked.name == "auto" and n_indexes else asked.resolve(nature)
-        specs.append(AUTO["alpha"] if nature == "alpha" else spec)
-    return tuple(specs)
 
 
 _DTYPE = {"1": np.uint8, "8": np.uint8, "16": np.uint16, "float": np.float32}

@@ -15,7 +15,7 @@ import numpy as np
 from convcli.engine.store import ToneCounts
 from convcli.images import formats
 from convcli.images.files import TargetFile, vanished
-from convcli.images.planes import select_planes, view_planes
+from convcli.images.planes import read_window, select_planes, view_planes
 from convcli.images.write import open_picture
 from convcli.pipeline.names import PAGES, PICTURES
 from convcli.pipeline.report import conventions, to_json
@@ -39,13 +39,7 @@ if TYPE_CHECKING:
 
 
 class OutputFiles:
-    """The files that one plan writes.
-
-    Parameters
-    ----------
-    plan : Plan
-        It says which existing files may be replaced.
-    """
+    """The files that one plan writes."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -75,13 +69,7 @@ class OutputFiles:
         return file
 
     def check(self) -> None:
-        """Refuse to call the plan done if one of its files has gone.
-
-        Raises
-        ------
-        OutputError
-            Its folder was removed or renamed while the others were written.
-        """
+        """Refuse to call the plan done if one of its files has gone: somebody removed or renamed its folder."""
         for path in self._plan.written_paths:
             if not os.path.lexists(path):
                 raise vanished(path)
@@ -203,14 +191,7 @@ def _colormap(plan: Plan, output: OutputFile) -> str | None:
 
 
 class PictureOutput(Writer):
-    """A picture of one map, or of a map per plane, with its alpha.
-
-    Parameters
-    ----------
-    job, output
-    encoder : PictureWriter, optional
-        Frames of an animation share one, from :func:`open_encoder`.
-    """
+    """A picture of one map, or of a map per plane, with its alpha; frames of an animation share an encoder."""
 
     def __init__(self, job: Job, output: OutputFile, encoder: PictureWriter | None = None) -> None:
         plan = job.plan
@@ -223,8 +204,8 @@ class PictureOutput(Writer):
         self.divides_by_alpha = plan.alpha == "premultiply"
         self.one_pass = self.tone.depth == "8" and not self.divides_by_alpha
         self._colormap = _colormap(plan, output)
-        self._encoder = encoder or open_encoder(job, output)
-        self.band_px = self._encoder.band_px
+        self.encoder = encoder or open_encoder(job, output)
+        self.band_px = self.encoder.band_px
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
@@ -240,17 +221,16 @@ class PictureOutput(Writer):
         """Let the writer encode finished samples (H, W, maps), alpha beside them or in colours."""
         if self._alpha is not None:
             left, first, *_ = self._plan.request.region or (0, 0)
-            top, bottom = top + first, top + first + len(samples)
-            is_array = isinstance(self._alpha, np.ndarray)
-            alpha = self._alpha[0, top:bottom] if is_array else self._alpha.rows(top, bottom)[0]  # type: ignore[index,union-attr]
-            alpha = alpha[:, left : left + samples.shape[1]]
+            n_rows, n_columns = samples.shape[:2]
+            rows, columns = slice(top + first, top + first + n_rows), slice(left, left + n_columns)
+            alpha = read_window(self._alpha, rows, columns)[0]
             stored = alpha if self._alpha_scale == 1 else np.rint(alpha * self._alpha_scale)
             samples = np.concatenate([samples, stored[..., None].astype(samples.dtype)], axis=2)
         if self._colormap:
             from convcli.images.colormaps import apply_colormap
 
             samples = apply_colormap(samples[..., 0], self._colormap)
-        return Band(self._encoder.encode(samples), counts)
+        return Band(self.encoder.encode(samples), counts)
 
 
 class RawOutput(Writer):
@@ -264,27 +244,27 @@ class RawOutput(Writer):
         from convcli.images.arrays import open_raw
 
         height, width = output.size_hw
-        self._encoder = open_raw(
+        self.encoder = open_raw(
             job.files.open(output.path, output.format),
             raw_format=output.format,
             names=tuple(plan.maps[index].label for index in output.maps),
             height_px=height,
             width_px=width,
-            stamp=metadata_of(job, output).stamp,
+            stamp=job.stamp,
             dtype=plan.request.dtype,
             leading=plan.transform.leading if output.kind == "raw" else (),
             tile=plan.request.tile,
         )
-        self.tile_px = self._encoder.tile_px
+        self.tile_px = self.encoder.tile_px
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Convert to the stored type and count."""
         del top
         _, counts = self.tone.apply(maps)  # nothing is clipped: maps are stored as they are
-        return Band(self._encoder.encode(maps), counts)
+        return Band(self.encoder.encode(maps), counts)
 
     def put(self, maps: NDArray[Any], top: int, left: int) -> ToneCounts:
         """Write a tile of the maps; safe in any thread."""
         _, counts = self.tone.apply(maps)
-        self._encoder.put(maps, top, left)
+        self.encoder.put(maps, top, left)
         return counts

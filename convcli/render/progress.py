@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from convcli.errors import EXIT_PARTIAL, ConvcliError
@@ -23,26 +22,56 @@ REDRAW_S = 0.1
 LINE_S = 60.0
 
 
-class Progress:
+class _Bar:
+    """Rich's bar, from when it is begun to the end of the block; ``clock`` is another one in tests."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._started = self._told = clock()
+        self._bar: Any = None
+
+    def _begin(self, name: str, total: float, *more: Any) -> None:
+        """Show the name of a file, a bar, ``more`` columns, share, rate and the time that is left."""
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.table import Column
+
+        # markup=False: names of files may hold square brackets.
+        column = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False, table_column=column),
+            BarColumn(bar_width=16),
+            *more,
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            auto_refresh=False,  # no thread beside a batch that forks
+            expand=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(printable(name), total=total, rate="")
+
+    def __exit__(self, *raised: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class Progress(_Bar):
     """Counts outcomes of a batch of ``total`` inputs; shows nothing unless ``shown``."""
 
     def __init__(self, total: int, *, shown: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self._total = total
-        self._done = 0
-        self._shown = shown
-        self._bar: Any = None
+        super().__init__(clock)
+        self._total, self._shown = total, shown
+        self._done = self._n_failed = 0
         self._drawn = 0.0
-        self._n_failed = 0
-        self._clock = clock
-        self._started = self._told = clock()
 
     def __enter__(self) -> Progress:
         if self._shown and sys.stderr is not None and sys.stderr.isatty():
             from rich.progress import MofNCompleteColumn
 
-            self._bar = _make_bar(MofNCompleteColumn())
-            self._bar.start()
-            self._task = self._bar.add_task("convcli", total=self._total, rate="")
+            self._begin("convcli", self._total, MofNCompleteColumn())
             self._bar.refresh()
         return self
 
@@ -70,38 +99,21 @@ class Progress:
         """Return what is done, and how long the rest will take at that speed."""
         rate = self._done / seconds
         left_s = (self._total - self._done) / rate
-        left = (
-            f"{left_s:.0f} s"
-            if left_s < 100
-            else f"{left_s / 60:.0f} min"
-            if left_s < 6000
-            else f"{left_s / 3600:.0f} h"
-        )
+        unit, length_s = ("s", 1) if left_s < 100 else ("min", 60) if left_s < 6000 else ("h", 3600)
+        left = f"{left_s / length_s:.0f} {unit}"
         failed = f", {self._n_failed} failed" if self._n_failed else ""
         return f"{self._done} of {self._total}{failed}, {rate:.3g} a second, about {left} left"
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
-
-class JobBar:
+class JobBar(_Bar):
     """A bar for the only input of a run, from when it turns out to take long; its value takes the share that is done.
 
-    Parameters
-    ----------
-    name : str
-        Of the input.
-    n_samples : int
-        Of all outputs together, for the rate.
+    Its rate is that of samples, ``n_samples`` in all outputs together.
     """
 
     def __init__(self, name: str, n_samples: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._name, self._n_samples, self._clock = name, n_samples, clock
-        self._started = self._drawn = clock()
-        self._bar: Any = None
+        super().__init__(clock)
+        self._name, self._n_samples = name, n_samples
 
     def __enter__(self) -> Callable[[float], None]:
         return self._advance
@@ -109,46 +121,14 @@ class JobBar:
     def _advance(self, share: float) -> None:
         """Draw the share of the work that is done, at most as often as an eye can follow."""
         now = self._clock()
-        if now < self._drawn + (START_S if self._bar is None else REDRAW_S):
+        if now < self._told + (START_S if self._bar is None else REDRAW_S):
             return
-        self._drawn = now
+        self._told = now
         if self._bar is None:
-            self._bar = _make_bar()
-            self._bar.start()
-            self._task = self._bar.add_task(printable(self._name), total=1.0, rate="")
+            self._begin(self._name, 1.0)
         rate = share * self._n_samples / 1e6 / max(now - self._started, 1e-9)
         self._bar.update(self._task, completed=share, rate=f"{rate:.3g} M samples/s")
         self._bar.refresh()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-
-def _make_bar(*more: Any) -> Any:
-    """Return Rich's bar: the name of a file, a bar, ``more`` columns, share, rate and the time that is left."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.table import Column
-
-    # markup=False: names of files may hold square brackets.
-    name = TextColumn(
-        "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
-    )
-    return Progress(
-        name,
-        BarColumn(bar_width=16),
-        *more,
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True)),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        auto_refresh=False,  # no thread beside a batch that forks
-        expand=True,
-    )
 
 
 class Tally:

@@ -67,8 +67,8 @@ def padding_text(padding: Sequence[tuple[int, int]]) -> str:
 
     Examples
     --------
-    >>> padding_text(((3, 3), (3, 3))), padding_text(((1, 1), (0, 0))), padding_text(((2, 3), (2, 3)))
-    ('3', '1x0', '2,3,2,3')
+    >>> padding_text(((1, 1), (0, 0))), padding_text(((2, 3), (2, 3)))
+    ('1x0', '2,3,2,3')
     """
     if all(before == after for before, after in padding):
         return axes_text([before for before, _ in padding])
@@ -76,13 +76,7 @@ def padding_text(padding: Sequence[tuple[int, int]]) -> str:
 
 
 def label_text(label: str) -> str:
-    r"""Return a layer's label with control characters visible: names come from files.
-
-    Examples
-    --------
-    >>> label_text("conv1"), label_text("a\x1b[2J")
-    ('conv1', 'a\\x1b[2J')
-    """
+    """Return a layer's label with control characters visible: names come from files."""
     # Most labels are printable: for them the pipeline's modules need not be loaded.
     if label.isprintable():
         return label
@@ -223,10 +217,8 @@ def _lost(row: Row) -> list[str]:
         # A single window has no second one, so nothing is skipped between them.
         if how == "down" and stride > window and row.output[1 + axis] > 1:
             found.append(f"skips {stride - window} of every {stride} {name} (stride {stride}, window {window})")
-        least, most = (
-            kernel // stride if gcd(dilation, stride) == 1 else 0,
-            -(-kernel * gcd(dilation, stride) // stride),
-        )
+        common = gcd(dilation, stride)
+        least, most = kernel // stride if common == 1 else 0, -(-kernel * common // stride)
         # Outputs with more taps than their neighbours show as a checkerboard in generated pictures.
         if how == "up" and least < most:
             taps = f"kernel {kernel}, stride {stride}: {least} to {most} taps an output"
@@ -258,14 +250,11 @@ def _as_csv(shape: Walk) -> str:
     return render_csv(keys, [[row[key] for key in keys] for row in rows]).rstrip("\n")
 
 
-def _as_json(shape: Walk) -> str:
-    """Return plain data as JSON."""
-    from convcli.layers.walk import stack_as_dict
-    from convcli.pipeline.report import to_json
-
-    return to_json(stack_as_dict(shape, notes(shape)))
-
-
 def render_shape(shape: Walk, how: str) -> str:
     """Return a stack's shapes; ``how`` is text, markdown, csv or json."""
-    return {"text": _as_text, "markdown": _as_markdown, "csv": _as_csv, "json": _as_json}[how](shape)
+    if how == "json":
+        from convcli.layers.walk import stack_as_dict
+        from convcli.pipeline.report import to_json
+
+        return to_json(stack_as_dict(shape, notes(shape)))
+    return {"text": _as_text, "markdown": _as_markdown, "csv": _as_csv}[how](shape)

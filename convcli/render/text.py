@@ -62,6 +62,11 @@ def warn(what: str, *texts: str) -> None:
         _label(f"convcli: {what}: {printable(text)}", what)
 
 
+def note_reading(n_frames: int, notes: Sequence[str]) -> None:
+    """Say on standard error that only the first frame of a file is read, and what the reader could not keep."""
+    warn("note", *([f"only the first of {n_frames:,} frames is read"] if n_frames > 1 else []), *notes)
+
+
 def _label(line: str, what: str) -> None:
     """Write a message, the word that says what it is in colour where the terminal has them."""
     room = columns(err=True)
@@ -146,11 +151,6 @@ def render_table(
     str
         Lines without trailing spaces, joined by line breaks, no line break at the end.
 
-    Raises
-    ------
-    ValueError
-        A row does not have one cell per heading.
-
     Examples
     --------
     >>> print(render_table(["layer", "maps"], [["conv", 64], ["relu", 8]], align="lr"))
@@ -160,20 +160,16 @@ def render_table(
     relu      8
     """
     cells = [[str(cell) for cell in row] for row in rows]
-    for row in cells:
-        if len(row) != len(headings):
-            raise ValueError(f"a row of {len(row)} cells under {len(headings)} headings")
+    align = align.ljust(len(headings), "l")
     titles = [heading.split("\n") for heading in headings]
-    n_title_lines = max((len(title) for title in titles), default=0)
-    title_lines = [
-        # Short headings stand on the lowest line, next to their column.
-        [title[i - n_title_lines + len(title)] if i >= n_title_lines - len(title) else "" for title in titles]
-        for i in range(n_title_lines)
-    ]
-    widths = [max(len(row[i]) for row in title_lines + cells) for i in range(len(headings))]
+    n_title_lines = max(map(len, titles))
+    # Short headings stand on the lowest line, next to their column.
+    titles = [[""] * (n_title_lines - len(title)) + title for title in titles]
+    title_lines = [*zip(*titles, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*title_lines, *cells, strict=True)]
     room = width or columns()
     if room is not None and _total(widths) > room:
-        narrow = _narrowed(widths, [max(len(row[i]) for row in title_lines) for i in range(len(headings))], align, room)
+        narrow = _narrowed(widths, [max(map(len, title)) for title in titles], align, room)
         if narrow is None and len(headings) > 2:
             return _in_parts(headings, cells, align, widths, room)
         widths = narrow or widths
@@ -192,11 +188,7 @@ def _narrowed(widths: Sequence[int], least: Sequence[int], align: str, room: int
     """Return widths that fit, the widest column of text made narrower again and again; None if there is no way."""
     fitted = list(widths)
     while _total(fitted) > room:
-        texts = [
-            index
-            for index, size in enumerate(fitted)
-            if align[index : index + 1] != "r" and size > max(_NARROWEST, least[index])
-        ]
+        texts = [i for i, size in enumerate(fitted) if align[i] != "r" and size > max(_NARROWEST, least[i])]
         if not texts:
             return None
         fitted[max(texts, key=fitted.__getitem__)] -= 1
@@ -212,16 +204,11 @@ def _in_parts(
         if len(parts[-1]) > 1 and _total([widths[i] for i in (*parts[-1], index)]) > room:
             parts.append([0])
         parts[-1].append(index)
-    aligned = align.ljust(len(headings), "l")
-    return "\n\n".join(
-        render_table(
-            [headings[i] for i in part],
-            [[row[i] for i in part] for row in cells],
-            "".join(aligned[i] for i in part),
-            width=room,
-        )
-        for part in parts
-    )
+    tables = []
+    for part in parts:
+        rows = [[row[i] for i in part] for row in cells]
+        tables.append(render_table([headings[i] for i in part], rows, "".join(align[i] for i in part), width=room))
+    return "\n\n".join(tables)
 
 
 def _folded(cells: Sequence[str], widths: Sequence[int]) -> list[list[str]]:
@@ -236,12 +223,9 @@ def _folded(cells: Sequence[str], widths: Sequence[int]) -> list[list[str]]:
 
 def _line(cells: Sequence[str], widths: Sequence[int], align: str) -> str:
     """Pad the cells of one row to their columns."""
-    padded = [
-        cell.rjust(width) if align[i : i + 1] == "r" else cell.ljust(width)
-        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
+    columns = zip(cells, widths, align, strict=True)
     # Trailing spaces would show as changes in version control.
-    return "  ".join(padded).rstrip()
+    return "  ".join(cell.rjust(width) if side == "r" else cell.ljust(width) for cell, width, side in columns).rstrip()
 
 
 def render_markdown(headings: Sequence[str], rows: Sequence[Sequence[object]], align: str = "") -> str:
@@ -255,11 +239,7 @@ def render_markdown(headings: Sequence[str], rows: Sequence[Sequence[object]], a
     | conv | 64 |
     """
     rules = ["---:" if align[i : i + 1] == "r" else "---" for i in range(len(headings))]
-    lines = [
-        [heading.replace("\n", " ") for heading in headings],
-        rules,
-        *([str(cell) for cell in row] for row in rows),
-    ]
+    lines = [[heading.replace("\n", " ") for heading in headings], rules, *(map(str, row) for row in rows)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 

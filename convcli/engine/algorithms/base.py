@@ -150,6 +150,19 @@ class Candidate(NamedTuple):
         return self.nanoseconds * self.threads / max(min(self.most_threads, REFERENCE_THREADS), 1)
 
 
+class Piece(NamedTuple):
+    """A band to make: ``target`` (n_out, rows, W) gets the rows of a group, from the phase's output row ``first`` on.
+
+    ``channels`` are the group's planes. The target has any strides and floating type; ``bias`` (n_out,) is float64.
+    """
+
+    source: Source
+    channels: slice
+    first: int
+    target: Array
+    bias: Array | None
+
+
 class Algorithm:
     """One algorithm with its kernels, without state between bands; safe on several threads at once.
 
@@ -170,13 +183,7 @@ class Algorithm:
 
     @classmethod
     def offer(cls, problem: Problem) -> Candidate:
-        """Return the price and the settings.
-
-        Raises
-        ------
-        Declined
-            If it does not take the job, or not even one row fits into the memory.
-        """
+        """Return the price and the settings; raise :class:`Declined` for a job that it does not take."""
         raise NotImplementedError
 
     @classmethod
@@ -220,18 +227,8 @@ class Algorithm:
         self.weight = weight
         return self
 
-    def run(
-        self, source: Source, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
-    ) -> None:
-        """Correlate a group's ``channels`` into ``target`` (n_out, rows, W), from the phase's output row ``first`` on.
-
-        ``target`` has any strides and floating type; ``bias`` (n_out,) is float64.
-
-        Raises
-        ------
-        RangeTooLarge
-            If the sums would be too coarse; ``target`` is then undefined.
-        """
+    def run(self, piece: Piece, scratch: Scratch) -> None:
+        """Correlate; the target is undefined after :class:`RangeTooLarge`."""
         raise NotImplementedError
 
 
@@ -251,11 +248,9 @@ class BandAlgorithm(Algorithm):
         """Correlate ``band`` (n_in, rows, columns), contiguous, into ``target`` (n_out, rows, W)."""
         raise NotImplementedError
 
-    def run(
-        self, source: Source, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
-    ) -> None:
+    def run(self, piece: Piece, scratch: Scratch) -> None:
         """Gather the band, correlate it and add the bias."""
-        job = self.job
+        job, (source, channels, first, target, bias) = self.job, piece
         shape = (channels.stop - channels.start, job.rows(target.shape[1]), self.columns)
         band = scratch.get("band", shape, self.band_dtype)
         source.fill(band[:, :, : job.columns], channels, first * job.stride_hw[0])

@@ -20,6 +20,7 @@ from convcli.engine.algorithms.base import (
     BandAlgorithm,
     Candidate,
     Declined,
+    Piece,
     Scratch,
     TooLittleMemory,
 )
@@ -71,16 +72,6 @@ def band_rows(job: Job, n_rows: int) -> int:
     return min(max(rows, 4 * window // stride, 16), n_rows)
 
 
-def row_bytes(job: Job) -> int:
-    """Return the bytes of an output row of all maps."""
-    return job.n_out * job.output_w * job.itemsize
-
-
-def product_rows(job: Job) -> int:
-    """Return the output rows that are made at once where they are then copied to their place."""
-    return max(PRODUCT_BYTES // row_bytes(job), 1)
-
-
 def direct_ns(job: Job, *, n_rows: int) -> float:
     """Return nanoseconds for ``n_rows`` output rows of one group, without gathering."""
     price = MAC_NS.get(native.simd, PLAIN_MAC_NS) * (1 + SHORT_ROW / job.kernel_hw[1] ** 2)
@@ -113,7 +104,8 @@ class Direct(Algorithm):
         # Bytes of a padded row of samples that the core does not read as they are.
         converted = 0 if problem.input_dtype in READABLE else job.n_in * job.columns * 2 * job.itemsize
         each = (24 + converted) * job.stride_hw[0]
-        least = core_bytes(job) + 24 * job.columns + product_rows(job) * row_bytes(job)
+        row_bytes = job.n_out * job.output_w * job.itemsize
+        least = core_bytes(job) + 24 * job.columns + max(PRODUCT_BYTES // row_bytes, 1) * row_bytes
         least += converted * job.rows(1) + each
         if fixed + least > problem.memory:
             raise TooLittleMemory(fixed + least)
@@ -132,16 +124,15 @@ class Direct(Algorithm):
         self.taps = np.ascontiguousarray(weight, self.dtype)
         return self
 
-    def run(
-        self, source: Source, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
-    ) -> None:
-        """Correlate into ``target``, or through a copy where its rows are of another type or apart."""
+    def run(self, piece: Piece, scratch: Scratch) -> None:
+        """Correlate into the target, or through a copy where its rows are of another type or apart."""
+        source, channels, first, target, bias = piece
         job, n_rows = self.job, target.shape[1]
         samples, rows = source.window(channels, first * job.stride_hw[0], job.rows(n_rows), self.dtype)
         columns = source.column_positions(job.columns)
         own = target.dtype == self.dtype and (target.shape[2] == 1 or target.strides[2] == target.itemsize)
         # A small copy stays in the cache until it is moved.
-        at_once = n_rows if own else product_rows(job)
+        at_once = n_rows if own else max(PRODUCT_BYTES // (job.n_out * job.output_w * job.itemsize), 1)
         for top in range(0, n_rows, at_once):
             part = target[:, top : top + at_once]
             into = part if own else scratch.get("maps", part.shape, self.dtype)

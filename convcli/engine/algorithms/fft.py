@@ -4,13 +4,8 @@ The last ``window - 1`` rows and columns of a tile wrap around and are dropped, 
 correlation multiplies with the conjugate of the kernel's spectrum; planes are added up as spectra. A stride drops
 results, so it saves nothing here.
 
-NumPy transforms float32 in float32 only if the scale factor is float32 too, that is where it is not 1: forward with
-``norm="forward"`` and back with ``norm="backward"`` is four times as fast as the defaults. The kernels' spectra undo
-the second scaling.
-
-A transform rounds every output in proportion to the largest samples of its tile. So the range of the samples bounds
-the error, tile by tile: where float32 is too coarse for the smallest window, the tile is transformed in float64, and
-where that is too coarse, the exact algorithm takes over.
+A transform rounds every output in proportion to the largest samples of its tile: where float32 is too coarse for the
+smallest window, the tile is transformed in float64, and where that is too coarse, the exact algorithm takes over.
 """
 
 from __future__ import annotations
@@ -64,12 +59,6 @@ def good_size(least: int) -> int:
         size += 2
 
 
-def windows_of(job: Job) -> Pair:
-    """Return the rows and columns that a window covers."""
-    (kernel_h, kernel_w), (gap_h, gap_w) = job.kernel_hw, job.dilation_hw
-    return gap_h * (kernel_h - 1) + 1, gap_w * (kernel_w - 1) + 1
-
-
 def transform_bytes(job: Job, tile_hw: Pair, window_px: int, batch: int, *, wide: bool) -> Pair:
     """Return the bytes of the kernels' spectra, and of tiles, spectra, products and maps of one batch.
 
@@ -103,7 +92,7 @@ class OverlapSave(BandAlgorithm):
 
     def __init__(self, job: Job, band_rows: int, tile_w: int, wide: bool) -> None:
         super().__init__(job)
-        self.wide, self.window_hw = wide, windows_of(job)
+        self.wide, self.window_hw = wide, job.window_hw
         self.tile_hw = good_size(job.rows(band_rows)), max(tile_w, good_size(self.window_hw[1]))
         # Outputs of a tile, in strides, so that every tile starts on one.
         self.step_hw = tuple(
@@ -222,6 +211,8 @@ class OverlapSave(BandAlgorithm):
         tile_h, tile_w = self.tile_hw
         count, n_in, n_rows, _ = tiles.shape
         spectrum = scratch.get("spectrum", (count, n_in, tile_h, tile_w // 2 + 1), self.spectra[tiles.dtype].dtype)
+        # NumPy transforms float32 in float32 only if the scale factor is float32 too, that is where it is not 1: with
+        # these norms it is four times as fast as by default. The kernels' spectra undo the second scaling.
         np.fft.rfft(tiles, norm="forward", out=spectrum[:, :, :n_rows])
         spectrum[:, :, n_rows:] = 0
         return np.fft.fft(spectrum, axis=-2, norm="forward", out=spectrum)
@@ -258,7 +249,7 @@ def cheapest_tiles(problem: Problem, *, wide: bool) -> tuple[float, int, int, in
     each += job.n_in * job.n_out * SPECTRUM_NS + job.n_out * 2 * GATHER_NS
     groups, n_rows, n_matrices = problem.n_groups * len(problem.phases), problem.rows, problem.n_matrices
     band_bytes = job.n_in * job.columns * job.itemsize * (1 + wide)  # a row's; the exact algorithm's too
-    windows, gather_ns = windows_of(job), problem.n_inputs * GATHER_NS
+    windows, gather_ns = job.window_hw, problem.n_inputs * GATHER_NS
     heights = _tilings(n_rows, windows[0], job.stride_hw[0])
     widths = _tilings(job.output_w, windows[1], job.stride_hw[1])
     found, least = [], float("inf")

@@ -1,10 +1,9 @@
 """Separable kernels: a column, then a row, for each rank of the kernel.
 
-Kernels are written as sums of columns times rows, as few as the rounding of the sums allows; a kernel that needs too
-many is refused. Most that qualify are one column times one row, found in one pass from the row and column of the
-largest tap. Others of ordinary size are decomposed by singular values, which would take minutes for a large one:
-there a few random combinations of its columns are tested. Compiled, both passes are direct convolutions; otherwise
-matrix products.
+Kernels are written as sums of columns times rows, as few as the rounding of the sums allows. Most that qualify are one
+column times one row, found in one pass. Others of ordinary size are decomposed by singular values, which would take
+minutes for a large one: there a few random combinations of its columns are tested. Compiled, both passes are direct
+convolutions; otherwise matrix products.
 """
 
 from __future__ import annotations
@@ -23,11 +22,12 @@ from convcli.engine.algorithms.base import (
     BandAlgorithm,
     Candidate,
     Declined,
+    Piece,
     RangeTooLarge,
     Scratch,
 )
 from convcli.engine.algorithms.direct import core_bytes, correlate, direct_ns
-from convcli.engine.borders import READABLE, Array, Source
+from convcli.engine.borders import READABLE, Array
 from convcli.engine.problem import Job, Problem
 
 Factors: TypeAlias = tuple[Array, Array]
@@ -117,13 +117,12 @@ class Separable(BandAlgorithm):
             self._products = [gemm.Gemm(self._row_job, self._block).load(taps) for taps in self._row_taps]
         return self
 
-    def run(
-        self, source: Source, channels: slice, first: int, target: Array, scratch: Scratch, bias: Array | None
-    ) -> None:
+    def run(self, piece: Piece, scratch: Scratch) -> None:
         """Do both passes by the compiled loops, or without them on a gathered band."""
         if native.core is None:
-            super().run(source, channels, first, target, scratch, bias)
+            super().run(piece, scratch)
             return
+        source, channels, first, target, bias = piece
         job, n_rows = self.job, target.shape[1]
         samples, rows = source.window(channels, first * job.stride_hw[0], job.rows(n_rows), self.dtype)
         between = scratch.get("between", (job.n_out * self.rank, n_rows, job.columns), self.dtype)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from math import erfc, sqrt
 from typing import Any
 
-from convcli.errors import UsageError
 from convcli.geometry.sizes import parse_number
 from convcli.layers.layer import Layer, Numbers, Row
 
@@ -88,15 +87,14 @@ class Relu(Activation):
     aliases = ("activation",)
     bare = "mode"
     parameters = ("value", "constants")
+    constants = tuple(_LIMITS)
     modes = ("relu", "relu6", "leaky", "abs", "sigmoid", "tanh", "hardswish", "silu", "clip")
 
     @classmethod
     def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:
         """Return the layer; a leaky one has torch's slope unless given otherwise."""
-        numbers = {key: parse_number(str(value), key) for key, value in fields.get("constants", ())}
-        for key in numbers:
-            if key not in _LIMITS or fields.get("mode") != "clip":
-                raise UsageError(f"constants has no {key!r}", hint=f"mode clip has {', '.join(_LIMITS)}")
+        if "constants" in fields:
+            fields["constants"] = tuple((key, parse_number(str(value), key)) for key, value in fields["constants"])
         if fields.get("mode") == "leaky":
             fields.setdefault("value", 0.01)
         return super().build(fields, n_axes)

@@ -44,18 +44,9 @@ class Pad(Layer):
         """Return planes with a border of any mode, at any size."""
         import numpy as np
 
-        from convcli.engine.borders import border_index, parse_border
-
-        planes = inputs[0]
-        border = parse_border(f"constant:{self.value!r}" if self.mode == "constant" else self.mode)
-        for axis, (before, after) in enumerate(row.padding, 1):
-            index = border_index(before, planes.shape[axis], after, border.mode)
-            # The constant's positions are -1 and would wrap to the last sample; they are overwritten below.
-            planes = np.take(planes, np.maximum(index, 0), axis=axis)
-            outside = np.flatnonzero(index < 0)
-            if len(outside):
-                planes[(slice(None),) * axis + (outside,)] = border.value
-        return planes
+        mode: Any = {"zeros": "constant", "replicate": "edge", "circular": "wrap"}.get(self.mode, self.mode)
+        value = {"constant_values": self.value} if self.mode == "constant" else {}
+        return np.pad(inputs[0], ((0, 0), *row.padding), mode, **value)
 
     def size_formula(self, row: Row, axis: int) -> Iterator[str]:
         before, after = row.padding[axis]

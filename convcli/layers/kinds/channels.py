@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any, ClassVar
 
-from convcli.errors import GeometryError, KernelError, UsageError, near_names
+from convcli.errors import GeometryError, KernelError
 from convcli.layers.layer import Layer, Numbers, Row, Shape
 
 #: Numbers of a batch norm: torch's name in a checkpoint, and the value if nothing is given.
@@ -20,6 +20,7 @@ class BatchNorm(Layer):
     kind = "batchnorm"
     aliases = ("bn",)
     parameters = ("eps", "in_channels", "constants", "weight")
+    constants = tuple(_NORM)
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         self.check_in(shapes[0][0])
@@ -37,11 +38,7 @@ class BatchNorm(Layer):
         if "weight" in asked:
             prefix = str(asked["weight"]).removesuffix(".weight")
             given = {key: sources.tensor(f"{prefix}.{entry}") for key, (entry, _) in _NORM.items()}
-        for key, value in dict(asked.get("constants", ())).items():  # type: ignore[call-overload]
-            if key not in _NORM:
-                hint = near_names(key, _NORM) or f"known: {', '.join(_NORM)}"
-                raise UsageError(f"constants has no {key!r}", hint=hint)
-            given[key] = value
+        given |= dict(asked.get("constants", ()))  # type: ignore[call-overload]
         columns = {}
         for key, value in given.items():
             try:

@@ -15,12 +15,13 @@ from convcli.geometry.arithmetic import (
     check_groups,
     conv_output_px,
     conv_transpose_output_px,
+    parse_count,
     resolve_padding,
     resolve_transpose_padding,
     unused_input_px,
 )
 from convcli.geometry.receptive import Step
-from convcli.geometry.sizes import parse_count, parse_number, parse_switch
+from convcli.geometry.sizes import parse_number, parse_switch
 from convcli.layers.layer import NOWHERE, Layer, Numbers, Positions, Row, Shape, Values
 
 _WINDOW = ("kernel_size", "stride", "padding", "dilation")

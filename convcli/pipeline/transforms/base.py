@@ -57,7 +57,7 @@ class Writer:
     band_px = 1
     #: Losses that only the samples show; complete after :meth:`finish`.
     notes: tuple[str, ...] = ()
-    _encoder: PictureWriter
+    encoder: PictureWriter
 
     def __init__(self, plan: Any, output: OutputFile, tone: Tone) -> None:
         self.output, self.tone, self._plan = output, tone, plan
@@ -78,17 +78,17 @@ class Writer:
 
     def join(self, bands: Sequence[Band]) -> Band:
         """Make neighbouring bands one, where :attr:`band_px` is more than 1; in any thread."""
-        return Band(self._encoder.join([band.payload for band in bands]), reduce(add, (band.counts for band in bands)))
+        return Band(self.encoder.join([band.payload for band in bands]), reduce(add, (band.counts for band in bands)))
 
     def append(self, band: Band) -> None:
         """Write a band."""
-        self._encoder.append(band.payload)
+        self.encoder.append(band.payload)
         self.counts += band.counts
 
     def finish(self) -> int | None:
         """Put the file in its place; return its bytes, if it has a place."""
-        self._encoder.close()
-        self.notes = self._encoder.notes
+        self.encoder.close()
+        self.notes = self.encoder.notes
         return self.output.file_bytes()
 
 
@@ -220,15 +220,7 @@ def whole(planes: NDArray[Any] | PlaneSource) -> NDArray[Any]:
 
 
 class WholeRun:
-    """Maps that are computed whole, by a stack or over frames.
-
-    Parameters
-    ----------
-    results : sequence of (slice, ndarray of shape (M, H, W))
-        Where maps stand among all maps of the plan, and the maps.
-    check : callable
-        Called between pieces of work; raises to stop.
-    """
+    """Maps that are computed whole, by a stack or over frames: slices of all maps of the plan, each with its maps."""
 
     def __init__(self, results: Sequence[tuple[slice, NDArray[Any]]], *, check: Callable[[], None]) -> None:
         self._results = results

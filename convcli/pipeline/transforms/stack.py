@@ -12,38 +12,42 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.errors import UsageError
 from convcli.images.planes import select_planes
+from convcli.layers.sources import anchored, is_checkpoint, load_weight
 from convcli.layers.stack import is_model, open_stack
 from convcli.pipeline.names import PICTURES, MapName
 from convcli.pipeline.request import ApplyRequest
 from convcli.pipeline.transforms.alpha import leave_out_alpha
 from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform, WholeRun, crop, whole
-from convcli.pipeline.transforms.labels import KEEP_MAPS, Labels, label_maps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from convcli.images.info import ImageInfo
     from convcli.images.planes import PlaneSource
-    from convcli.layers.layer import Numbers, Shape
+    from convcli.layers.layer import Numbers, Row, Shape
     from convcli.layers.stack import Stack
     from convcli.layers.walk import Walk
 
-#: Flags of one convolution: they mean nothing to a stack.
-_CONV_FLAGS = (
-    *("stride", "padding", "padding_mode", "dilation", "groups", "bias", "mode", "anchor", "transposed"),
-    *("output_padding", "combine"),
-)
-#: The same in a layer's text, for hints.
+#: Flags of one convolution, which mean nothing to a stack, and the same in a layer's text.
 _AS_LAYER = {
-    "padding": "conv:sobel,p=1", "padding_mode": "conv:sobel,p=1,mode=replicate", "dilation": "conv:sobel,d=2",
-    "groups": "conv:sobel,g=3", "bias": "conv:sobel,bias=0.5", "transposed": "convtranspose:sobel,s=2",
-    "mode": "conv:'sobel rotate=180'", "combine": "conv:sobel combine:magnitude,n=2",
-    "output_padding": "convtranspose:sobel,s=2,op=1", "anchor": "conv:sobel,p=2,0,2,0",
+    "stride": "conv:sobel,s=2", "padding": "conv:sobel,p=1", "padding_mode": "conv:sobel,p=1,mode=replicate",
+    "dilation": "conv:sobel,d=2", "groups": "conv:sobel,g=3", "bias": "conv:sobel,bias=0.5",
+    "mode": "conv:'sobel rotate=180'", "anchor": "conv:sobel,p=2,0,2,0", "transposed": "convtranspose:sobel,s=2",
+    "output_padding": "convtranspose:sobel,s=2,op=1", "combine": "conv:sobel combine:magnitude,n=2",
 }  # fmt: skip
 #: Flags that stacks do not know, in their file neither.
 _OTHER_FLAGS = ("alpha", "device", "memory", "nodata", "luminance")
+
+#: Kernel and plane of each map, both perhaps empty.
+_Labels = tuple[tuple[str, str], ...]
+#: Layers that make one map of each.
+_KEEP_MAPS = frozenset((
+    "relu", "sigmoid", "silu", "hardswish", "gelu", "identity", "batchnorm", "maxpool", "avgpool", "globalpool", "pad",
+    "upsample",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,7 +75,7 @@ class StackTransform(Transform):
         """The convolution that the maps of the last output come from; None where layers mix maps behind it."""
         rows, name, names = self.shape.rows, self.wanted[-1][0], self.stack.result_names
         place = names.index(name) if name in names else -1  # the input comes from no layer
-        while place >= 0 and rows[place].layer.kind in KEEP_MAPS:
+        while place >= 0 and rows[place].layer.kind in _KEEP_MAPS:
             place = rows[place].sources[0]
         return place if place >= 0 and rows[place].layer.kind in ("conv", "depthwise", "pointwise") else None
 
@@ -101,10 +105,7 @@ class StackTransform(Transform):
     def describe(self) -> dict[str, Any]:
         """Return layers, shapes and counts, in the words of a bank's report where they mean the same."""
         return {
-            "stack": {
-                "name": self.stack.name,
-                "path": self.request.stack,
-            },
+            "stack": {"name": self.stack.name, "path": self.request.stack},
             "shape": {
                 "input": list(self.input_shape),
                 "output": list(self.shape.output),
@@ -129,25 +130,21 @@ class StackTransform(Transform):
         """Run the stack."""
         from convcli.layers.run import run_stack
 
-        names, request = [name for name, _ in self.wanted], self.request
-        samples = whole(planes).astype(request.dtype)
-        engine, threads = request.engine, request.threads
-        total = max(self.shape.macs, 1)
-        how: dict[str, Any] = {"engine": engine, "threads": threads, "numbers": self.numbers}
+        request, total = self.request, max(self.shape.macs, 1)
         results = run_stack(
-            self.stack, samples, outputs=names, **how, watch=lambda row: tools.advance(row.macs / total)
+            self.stack,
+            whole(planes).astype(request.dtype),
+            outputs=[name for name, _ in self.wanted],
+            engine=request.engine,
+            threads=request.threads,
+            numbers=self.numbers,
+            watch=lambda row: tools.advance(row.macs / total),
         )
         return WholeRun([(span, crop(results[name], request)) for name, span in self.wanted], check=tools.check)
 
 
 class StackPlanner:
-    """Plans a stack on the images of one request.
-
-    Raises
-    ------
-    UsageError
-        The stack file cannot be read or understood, or flags of a single convolution were given.
-    """
+    """Plans a stack on the images of one request."""
 
     bank = None
 
@@ -172,15 +169,7 @@ class StackPlanner:
         return self._stacks[key]
 
     def plan(self, label: str, info: ImageInfo) -> Planned:
-        """Plan one input from its header.
-
-        Raises
-        ------
-        GeometryError
-            A layer does not fit the image.
-        UsageError
-            An output or a plane is not there, or one file cannot hold the outputs.
-        """
+        """Plan one input from its header; see :meth:`convcli.pipeline.plan.Planner.plan`."""
         del label
         from convcli.banks.bank import safe_name
         from convcli.layers.run import wanted_outputs
@@ -190,18 +179,16 @@ class StackPlanner:
         input_shape = (len(selection.names), info.height_px, info.width_px)
         stack = self._stack(input_shape)
         shape = stack.shape(input_shape)
-        sizes = dict(zip(stack.result_names, (row.output for row in shape.rows), strict=True))
-        sizes["input"] = input_shape
+        sizes = (*(row.output for row in shape.rows), input_shape)
+        labels = _label_maps(shape.rows, selection.names, stack.folder)
+        known = dict(zip((*stack.result_names, "input"), zip(sizes, labels, strict=True), strict=True))
         maps: list[MapName] = []
         outputs = []
         names = wanted_outputs(stack, request.outputs)
-        labels = dict(
-            zip((*stack.result_names, "input"), label_maps(shape.rows, selection.names, stack.folder), strict=True)
-        )
         for name in names:
-            n_maps, height, width = sizes[name]
+            (n_maps, height, width), named = known[name]
             outputs.append((len(maps), len(maps) + n_maps, (height, width)))
-            maps += _map_names(name, n_maps, labels.get(name))
+            maps += _map_names(name, n_maps, named)
         notes = leave_out_alpha(request, info)
         if kind != "maps" and len(outputs) > 1:
             raise UsageError(
@@ -240,7 +227,7 @@ class StackPlanner:
         return self._numbers[key]
 
 
-def _map_names(name: str, n_maps: int, labels: Labels | None) -> list[MapName]:
+def _map_names(name: str, n_maps: int, labels: _Labels | None) -> list[MapName]:
     """Return the names of an output's maps: by kernel and plane where they are known, else by number."""
     if labels is None or len(labels) != n_maps:
         # Leading zeros: file managers sort names as text.
@@ -265,10 +252,35 @@ def _refuse_flags(request: ApplyRequest) -> None:
     """Refuse flags that a stack would ignore."""
     # A flag given at its default cannot be told from an absent one, and does no harm.
     default = ApplyRequest()
-    given = [flag for flag in (*_CONV_FLAGS, *_OTHER_FLAGS) if getattr(request, flag) != getattr(default, flag)]
+    given = [flag for flag in (*_AS_LAYER, *_OTHER_FLAGS) if getattr(request, flag) != getattr(default, flag)]
     if given:
-        in_layer = given[0] in _CONV_FLAGS
-        raise UsageError(
-            f"--{given[0].replace('_', '-')} does nothing to layers",
-            hint=f"put it into the layer: {_AS_LAYER.get(given[0], 'conv:sobel,s=2')}" if in_layer else "leave it out",
-        )
+        hint = f"put it into the layer: {_AS_LAYER[given[0]]}" if given[0] in _AS_LAYER else "leave it out"
+        raise UsageError(f"--{given[0].replace('_', '-')} does nothing to layers", hint=hint)
+
+
+def _label_maps(rows: Sequence[Row], planes: Sequence[str], folder: Path | None) -> list[_Labels | None]:
+    """Return the labels of each row's maps, and last those of the input; None where maps mix, or have no names."""
+    found: list[_Labels | None] = [None] * len(rows) + [tuple(("", plane) for plane in planes)]
+    for index, row in enumerate(rows):
+        # Source -1 is the input, which stands last.
+        given = found[row.sources[0]] if len(row.sources) == 1 else None
+        found[index] = _labels_after(row, given, folder) if given is not None else None
+    return found
+
+
+def _labels_after(row: Row, given: _Labels, folder: Path | None) -> _Labels | None:
+    layer = row.layer
+    if layer.kind in _KEEP_MAPS:
+        return given
+    if layer.kind == "combine":
+        sets = [given[start : start + layer.members] for start in range(0, len(given), layer.members)]
+        # A set of one plane's kernels keeps the plane's name.
+        is_whole = all(len({plane for _, plane in each}) == 1 for each in sets)
+        return tuple((layer.mode, each[0][1]) for each in sets) if is_whole else None
+    spec = anchored(str(dict(layer.weights).get("weight", "")), folder)
+    if layer.kind not in ("conv", "convtranspose") or layer.groups or not spec or is_checkpoint(spec):
+        return None
+    kernels = load_weight(spec).kernel_names
+    if len(given) * len(kernels) != row.output[0]:
+        return None
+    return tuple((f"{before}-{kernel}" if before else kernel, plane) for before, plane in given for kernel in kernels)

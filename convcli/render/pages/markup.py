@@ -29,6 +29,8 @@ _MOST_NUMBERS, _MOST_CELLS = 7, 15
 _MOST_NUMBERED = 16
 #: Planes of a kernel that a swatch shows.
 _MOST_PLANES = 4
+#: Columns of a table that fit any page side by side.
+_MOST_NARROW = 6
 _LOW, _HIGH = (23, 105, 255), (255, 45, 85)
 
 
@@ -48,18 +50,19 @@ def read_page_file(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def fill_page(name: str, style: str, *, policy: str, script: str = "", **parts: str) -> str:
+def fill_page(name: str, *, policy: str, script: str = "", **parts: str) -> str:
     """Return a page of this folder with its parts in place of ``{{name}}``; what is put in is not searched again.
 
-    The page runs this script and this style alone, by their hashes, and requests nothing but what ``policy`` adds.
+    The page runs this script and its style alone, by their hashes, and requests nothing but what ``policy`` adds.
     """
+    style = read_page_file(f"{name}.css")
     rules = ["default-src 'none'"]
     for kind, content in (("script", script), ("style", style)):
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
         rules += [f"{kind}-src 'sha256-{digest}'"] if content else []
     rules += [policy, "base-uri 'none'", "form-action 'none'"]
     parts |= {"policy": "; ".join(rules), "style": style, "script": script, "version": text(__version__)}
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], read_page_file(name))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], read_page_file(f"{name}.html"))
 
 
 def fragment(body: str) -> str:
@@ -77,13 +80,16 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], align: str 
     """
     kinds = [' class="left"' if align[i : i + 1] in ("", "l") else "" for i in range(len(headings))]
     head = "".join(f'<th scope="col"{kind}>{text(one)}</th>' for one, kind in zip(headings, kinds, strict=True))
-    lines = [
-        "<tr>" + "".join(f"<td{kind}>{text(cell)}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        cells = zip(row, kinds, headings, strict=True)
+        # Where the table has no room, each cell stands by itself under its heading (report.css).
+        drawn = (f'<td{kind} data-heading="{text(heading)}">{text(cell)}</td>' for cell, kind, heading in cells)
+        lines.append(f"<tr>{''.join(drawn)}</tr>")
+    wide = ' class="wide"' if len(headings) > _MOST_NARROW else ""
     # tabindex: what scrolls must be reached with the keyboard too.
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Table"><table><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Table"><table{wide}><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 

@@ -18,35 +18,22 @@ DEFAULT = "photo.jpg"
 
 
 class Photo(NamedTuple):
-    """A photo as a page shows it.
+    """A photo as a page shows it."""
 
-    Attributes
-    ----------
-    name : str
-        As the user wrote it.
-    samples : ndarray of shape (H, W, C), uint8
-        One plane or three, without alpha.
-    full_hw : tuple of int
-        Rows and columns of the file.
-    has_alpha : bool
-        The file has an alpha plane, which is left out here.
-    n_frames : int
-        Pages or frames in the file, of which this is the first.
-    is_builtin : bool
-        It is the photo that ships, and no file of the user's has its name.
-    """
-
+    #: As the user wrote it.
     name: str
+    #: One plane or three, (H, W, C), without alpha.
     samples: NDArray[np.uint8]
+    #: Rows and columns of the file.
     full_hw: tuple[int, int]
+    #: Whether the file has an alpha plane, which is left out here.
     has_alpha: bool = False
+    #: Pages or frames in the file, of which this is the first.
     n_frames: int = 1
+    #: Whether it is the photo that ships, and no file of the user's has its name.
     is_builtin: bool = False
-
-    @property
-    def is_scaled(self) -> bool:
-        """Whether the page shows fewer pixels than the file has."""
-        return self.samples.shape[:2] != self.full_hw
+    #: Conversions and losses of reading.
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the page reads; pixels as :func:`pack_pixels` stores them."""
@@ -88,19 +75,17 @@ def load_photo(source: Path | bytes | None, *, name: str = DEFAULT, longest_px: 
     Examples
     --------
     >>> photo = load_photo(None, longest_px=60)
-    >>> photo.samples.shape, photo.samples.dtype.name, photo.is_scaled
-    ((40, 60, 3), 'uint8', True)
+    >>> photo.samples.shape, photo.samples.dtype.name, photo.full_hw
+    ((40, 60, 3), 'uint8', (240, 360))
     """
     from convcli.images.reading import read
 
-    is_builtin = source is None
-    if source is None:
-        source = resources.files(__package__).joinpath(DEFAULT).read_bytes()
-    image = read(source)
+    image = read(resources.files(__package__).joinpath(DEFAULT).read_bytes() if source is None else source)
     info = image.info
     samples = image.samples[..., : info.n_planes - info.has_alpha]
     small = _scale(_to_bytes(samples, info.white), longest_px)
-    return Photo(name, small, (info.height_px, info.width_px), info.has_alpha, info.n_frames, is_builtin)
+    full_hw = (info.height_px, info.width_px)
+    return Photo(name, small, full_hw, info.has_alpha, info.n_frames, source is None, info.notes)
 
 
 def _to_bytes(samples: NDArray[Any], white: float) -> NDArray[np.uint8]:

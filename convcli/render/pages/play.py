@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +16,7 @@ from convcli.render.text import by, by_axis
 
 if TYPE_CHECKING:
     from convcli.banks.bank import KernelBank
-    from convcli.engine.plan import ConvPlan
-    from convcli.pipeline.request import ApplyRequest
-    from convcli.pipeline.transforms.binding import BoundBank
+    from convcli.pipeline.api import OneImage
     from convcli.render.pages.photo import Photo
 
 #: Parts of the page's script, in the order in which they stand in it.
@@ -45,28 +43,14 @@ GROUPS = {
 _NAMED_GROUP, _OTHER_GROUP = "From the command line", "Others"
 
 
-class Start(NamedTuple):
-    """How the page opens.
-
-    Attributes
-    ----------
-    shown : int or None
-        Kernel shown alone; None is the picture that the bank makes of all.
-    group : int
-        Plane, or group of planes, that is written out.
-    at : (int, int) or None
-        Output sample that is written out.
-    controls : mapping of str to str or bool
-        Fields of the page by their ids, and what they hold: ``{"stride": "2"}``.
-    """
-
-    shown: int | None = None
-    group: int = 0
-    at: tuple[int, int] | None = None
-    controls: Mapping[str, str | bool] = {}
+#: How the page opens: a kernel alone (else the picture of all), the group of planes and the output sample that are
+#: written out, and fields of the page by their ids.
+_START: Mapping[str, object] = {"shown": None, "group": 0, "at": None, "controls": {}}
 
 
-def play_page(photo: Photo, specs: Sequence[str] = (), *, start: Start | None = None, longest_px: int = 400) -> str:
+def play_page(
+    photo: Photo, specs: Sequence[str] = (), *, start: Mapping[str, object] = _START, longest_px: int = 400
+) -> str:
     """Return the page as HTML.
 
     Parameters
@@ -74,8 +58,8 @@ def play_page(photo: Photo, specs: Sequence[str] = (), *, start: Start | None = 
     photo : Photo
     specs : sequence of str
         Kernels that the menu shows first; the page opens with the first of them, or with ``sobel``.
-    start : Start, optional
-        Settings and the sample to open with.
+    start : mapping, optional
+        Settings and the sample to open with, of :func:`start_at`.
     longest_px : int
         Pictures opened in the page are scaled down to this.
 
@@ -104,16 +88,9 @@ def play_page(photo: Photo, specs: Sequence[str] = (), *, start: Start | None = 
         raise UsageError(f"{n_taps:,} taps are too many for a page", hint=f"at most {MOST_NAMED_TAPS:,}: -k mr8#0")
     banks = [*named, *library()]
     first = 0 if named else next((i for i, bank in enumerate(banks) if bank["name"] == "sobel"), 0)
-    begin = start or Start()
-    data = {
-        "photo": photo.as_dict(),
-        "banks": banks,
-        "longest": longest_px,
-        "start": {**begin._asdict(), "bank": first, "controls": dict(begin.controls)},
-    }
+    data = {"photo": photo.as_dict(), "banks": banks, "longest": longest_px, "start": {**start, "bank": first}}
     return fill_page(
-        "play.html",
-        read_page_file("play.css"),
+        "play",
         script="\n".join(map(read_page_file, SCRIPTS)),
         policy="img-src blob: data:; media-src blob:",
         title=text(f"{photo.name} – convcli play"),
@@ -197,31 +174,15 @@ def json_for_script(value: object) -> str:
     return plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def start_at(
-    request: ApplyRequest,
-    plan: ConvPlan,
-    bound: BoundBank,
-    planes: tuple[str, ...],
-    map_index: int,
-    at: tuple[int, int],
-) -> Start:
-    """Return how the page opens so that it shows what ``explain`` prints.
-
-    Parameters
-    ----------
-    request, plan, bound
-        Of ``explain``; padding that is no word is taken from the plan, side by side, because ``--anchor`` moves it.
-    planes : tuple of str
-        Names of the planes that take part.
-    map_index : int
-    at : (int, int)
-        Row and column of the output sample.
+def start_at(one: OneImage, map_index: int, at: tuple[int, int]) -> dict[str, object]:
+    """Return how the page opens so that it shows what ``explain`` prints of a map at (row, column).
 
     Raises
     ------
     UsageError
         A flag has no control on the page.
     """
+    request, planes, plan = one.plan.request, one.plan.selection.names, one.bank.conv
     everything = planes in (("r", "g", "b"), ("l",))
     known = everything or planes in (("luma",), ("r",), ("g",), ("b",))
     grouped = request.groups in (None, 1, len(planes))
@@ -232,14 +193,15 @@ def start_at(
             hint="the page knows each colour by itself, luma, one plane, all added up (--groups 1), and one bias",
         )
     # Maps are channel-major: map c * K + k is kernel k on plane c.
-    group, shown = divmod(map_index, bound.n_kernels)
+    group, shown = divmod(map_index, one.bank.bound.n_kernels)
     controls: dict[str, str | bool] = {
         "stride": by_axis(plan.stride_hw),
         "dilation": by_axis(plan.dilation_hw),
         # An anchor moves the window, which the page can say only in pixels on each side.
         "padding": request.padding if isinstance(request.padding, str) and request.anchor is None else "pixels",
         "pixels": ",".join(str(side) for pair in plan.padding for side in pair),
-        "border": _border(plan),
+        # The engine has zeros as a constant border of 0; the page offers both words.
+        "border": "zeros" if plan.border.mode == "constant" and not plan.border.value else plan.border.mode,
         # repr keeps every digit: the page must show the numbers that the command prints.
         "constant": repr(plan.border.value),
         "planes": f"{'all' if everything else planes[0]}|{1 if request.groups == 1 and len(planes) > 1 else 'auto'}",
@@ -249,11 +211,4 @@ def start_at(
     }
     if biases:
         controls["bias"] = repr(biases.pop())
-    return Start(shown=shown, group=group, at=at, controls=controls)
-
-
-def _border(plan: ConvPlan) -> str:
-    if plan.border.mode != "constant":
-        return plan.border.mode
-    # The engine has zeros as a constant border of 0; the page offers both words.
-    return "constant" if plan.border.value else "zeros"
+    return {"shown": shown, "group": group, "at": at, "controls": controls}

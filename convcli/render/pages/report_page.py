@@ -62,7 +62,7 @@ def report_page(reports: Sequence[Mapping[str, Any]], *, plans: Sequence[Plan] =
     if len(inputs) > MOST_INPUTS:
         body.append(f'<p class="soft">{len(inputs) - MOST_INPUTS} more inputs are in the table above.</p>')
     parts = {"title": text(_title(inputs)), "body": "\n".join(body)}
-    return markup.fill_page("report.html", markup.read_page_file("report.css"), policy="img-src data:", **parts)
+    return markup.fill_page("report", policy="img-src data:", **parts)
 
 
 def _title(inputs: Sequence[Mapping[str, Any]]) -> str:

@@ -53,41 +53,24 @@ class Cell(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """All that is drawn.
-
-    Attributes
-    ----------
-    width, height, cell : int
-        In pixels.
-    title : str
-    grid, outputs : tuple of Cell
-        Cells that stand still; numbers of outputs appear in their frames.
-    window : tuple of Cell
-        Cells of the window at the first frame, each with its tap.
-    here : Cell
-        The marked output at the first frame.
-    frame_box : (x, y, width, height)
-        Outline of the window at the first frame.
-    moves, marks : tuple of (dx, dy)
-        Where window and mark stand in each frame, from the first.
-    formulas : tuple of str
-        What each frame says; empty where numbers are missing.
-    arrow : (x, y)
-        Middle of the arrow from the grid to the outputs.
-    """
+    """All that is drawn, in pixels."""
 
     width: int
     height: int
     cell: int
     title: str
+    #: Cells that stand still; numbers of outputs appear in their frames.
     grid: tuple[Cell, ...]
     outputs: tuple[Cell, ...]
+    #: Cells of the window at the first frame, each with its tap, and the outline around them.
     window: tuple[Cell, ...]
-    here: Cell
     frame_box: tuple[int, int, int, int]
+    #: Where window and marked output stand in each frame, from the first.
     moves: tuple[tuple[int, int], ...]
     marks: tuple[tuple[int, int], ...]
+    #: A line for each frame; empty where numbers are missing.
     formulas: tuple[str, ...]
+    #: Middle of the arrow from the grid to the outputs.
     arrow: tuple[int, int]
 
 
@@ -131,7 +114,6 @@ def lay_out(slide: Slide, cell: int) -> Scene:
         grid=_grid(slide, place),
         outputs=outputs,
         window=window,
-        here=outputs[0],
         frame_box=(first.x, first.y, last.x - first.x + cell, last.y - first.y + cell),
         moves=tuple(
             ((columns.starts[x] - columns.starts[0]) * cell, (rows.starts[y] - rows.starts[0]) * cell)
@@ -179,18 +161,9 @@ def type_size(text: str, width: int, largest: float) -> float:
 
 
 def draw_svg(scene: Scene, *, seconds: float) -> str:
-    """Return a scene as an SVG document.
+    """Return a scene as an SVG document that shows each frame for so many seconds.
 
-    Parameters
-    ----------
-    scene : Scene
-    seconds : float
-        How long each frame is shown.
-
-    Returns
-    -------
-    str
-        Before it moves, and where motion is unwanted, it shows the first window and every result.
+    Before it moves, and where motion is unwanted, it shows the first window and every result.
 
     Examples
     --------
@@ -213,7 +186,7 @@ def draw_svg(scene: Scene, *, seconds: float) -> str:
         *(_square(cell, scene.cell, cell.kind) for cell in (*scene.grid, *scene.outputs)),
         f'<text x="{scene.arrow[0]}" y="{scene.arrow[1]}" font-size="20">→</text>',
         '<g class="moves">', *(_square(cell, scene.cell, "window") for cell in scene.window), _outline(scene), "</g>",
-        f'<g class="marks">{_square(scene.here, scene.cell, "here")}</g>',
+        f'<g class="marks">{_square(scene.outputs[0], scene.cell, "here")}</g>',
         *(_label(cell, scene.cell, lifted=has_taps) for cell in scene.grid if cell.text),
         *(
             _label(cell, scene.cell, extra=f' style="animation-name:r{index}"' if n > 1 else "")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Colour = tuple[int, int, int]
+Point = tuple[float, float]
 _PAPER, _INK, _LINE = (255, 255, 255), (27, 31, 36), (138, 150, 163)
 _FILL = {"input": (207, 227, 248), "hole": (243, 245, 247), "pad": _PAPER, "output": (211, 240, 226)}
 #: Enough for the fills, the lines and the edges of letters.
@@ -75,12 +76,15 @@ def draw_frame(scene: Scene, index: int) -> Image.Image:
     for cell in (*scene.grid, *scene.outputs):
         fill = _FILL[cell.kind]
         _square(draw, cell, size, _tinted(fill, _WINDOW) if (cell.x, cell.y) in under else fill)
-    here = scene.here._replace(x=scene.here.x + mx, y=scene.here.y + my)
+    first = scene.outputs[0]
+    here = first._replace(x=first.x + mx, y=first.y + my)
     _square(draw, here, size, _tinted(_FILL["output"], _HERE))
     x, y, width, height = scene.frame_box
     draw.rectangle((x + dx, y + dy, x + dx + width, y + dy + height), outline=_WINDOW, width=3)
     draw.rectangle((here.x, here.y, here.x + size, here.y + size), outline=_HERE, width=3)
-    _arrow(draw, *scene.arrow)
+    x, y = scene.arrow
+    draw.line((x - 9, y, x + 4, y), fill=_INK, width=2)
+    draw.polygon(((x + 9, y), (x + 3, y - 4), (x + 3, y + 4)), fill=_INK)
     for cell in (*scene.grid, *scene.outputs[: index + 1]):
         lift = 0.4 if has_taps and cell.kind != "output" else 0.5
         _text(draw, (cell.x + size / 2, cell.y + size * lift), cell.text, type_size(cell.text, size, 13))
@@ -95,11 +99,6 @@ def draw_frame(scene: Scene, index: int) -> Image.Image:
 def _tinted(fill: Colour, tint: Colour) -> Colour:
     red, green, blue = (round(0.62 * below + 0.38 * above) for below, above in zip(fill, tint, strict=True))
     return red, green, blue
-
-
-def _arrow(draw: ImageDraw.ImageDraw, x: int, y: int) -> None:
-    draw.line((x - 9, y, x + 4, y), fill=_INK, width=2)
-    draw.polygon(((x + 9, y), (x + 3, y - 4), (x + 3, y + 4)), fill=_INK)
 
 
 def _square(draw: ImageDraw.ImageDraw, cell: Cell, size: int, fill: Colour) -> None:
@@ -125,11 +124,6 @@ def _text(
     anchor: str = "mm",
     fill: Colour = _INK,
 ) -> None:
-    if text:  # the font that comes with Pillow has neither sign
-        draw.text(
-            place,
-            text.replace("→", "->").replace("×", "x"),
-            fill=fill,
-            font=ImageFont.load_default(size),
-            anchor=anchor,
-        )
+    if text:
+        plain = text.replace("→", "->").replace("×", "x")  # the font that comes with Pillow has neither sign
+        draw.text(place, plain, fill=fill, font=ImageFont.load_default(size), anchor=anchor)

@@ -7,7 +7,7 @@ between the samples, in steps of one cell, with the kernel turned round (arXiv 1
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from convcli.layers.layer import Layer
 
-KINDS = ("conv", "convtranspose", "maxpool", "avgpool")
+#: Kinds of layers that are drawn, and how a title calls them.
+KINDS = {"conv": "conv", "convtranspose": "transposed conv", "maxpool": "max pool", "avgpool": "average pool"}
 #: More cells or more frames are no picture any more.
 MOST_CELLS, MOST_FRAMES = 2500, 1024
 #: Products of one window that are written out.
@@ -30,26 +31,18 @@ MOST_TERMS = 9
 
 
 class AxisSlide(NamedTuple):
-    """One axis of the grid; position 0 is the first input sample.
+    """One axis of the grid; position 0 is the first input sample."""
 
-    Attributes
-    ----------
-    size, kernel, dilation : int
-        Input samples, taps, and cells from tap to tap.
-    step : int
-        Cells from one input sample to the next; above 1 where a transposed convolution spreads them.
-    low, high : int
-        First and last position that is drawn.
-    starts : tuple of int
-        Where the window begins, for every output.
-    """
-
+    #: Input samples, taps, and cells from tap to tap.
     size: int
     kernel: int
     dilation: int
+    #: Cells from one input sample to the next; above 1 where a transposed convolution spreads them.
     step: int
+    #: First and last position that is drawn.
     low: int
     high: int
+    #: Where the window begins, for every output.
     starts: tuple[int, ...]
 
     def positions(self, output: int) -> tuple[int, ...]:
@@ -63,30 +56,19 @@ class AxisSlide(NamedTuple):
 
 
 class Slide(NamedTuple):
-    """A layer that slides over one plane.
-
-    Attributes
-    ----------
-    layer : Layer
-        Of one map.
-    input_sizes, output_sizes : tuple of int
-        One number an axis.
-    rows, columns : AxisSlide
-        A layer of one axis has one row.
-    values, taps, results : ndarray of shape (rows, columns) or None
-        Numbers of input, kernel (in the order in which the window holds them) and output, as far as they are known.
-    border : dict
-        Numbers in padding cells by (row, column); empty where they are not known.
-    """
+    """A layer of one map that slides over one plane."""
 
     layer: Layer
     input_sizes: tuple[int, ...]
     output_sizes: tuple[int, ...]
+    #: A layer of one axis has one row.
     rows: AxisSlide
     columns: AxisSlide
+    #: Numbers of input, kernel (in the order in which the window holds them) and output, as far as they are known.
     values: NDArray[np.float64] | None = None
     taps: NDArray[np.float64] | None = None
     results: NDArray[np.float64] | None = None
+    #: Numbers in padding cells by (row, column); empty where they are not known.
     border: dict[tuple[int, int], float] = {}  # noqa: RUF012 - a default of a tuple, never changed
 
     def frames(self) -> Iterator[tuple[int, int]]:
@@ -121,17 +103,14 @@ class Slide(NamedTuple):
     @property
     def title(self) -> str:
         """Return the layer, its parameters and its sizes, in a line."""
-        layer, names = (
-            self.layer,
-            {"convtranspose": "transposed conv", "maxpool": "max pool", "avgpool": "average pool"},
-        )
-        facts = [f"{names.get(layer.kind, layer.kind)} {by(layer.kernel_size)}"]
+        layer = self.layer
+        facts = [f"{KINDS[layer.kind]} {by(layer.kernel_size)}"]
         if any(step != 1 for step in layer.stride):
             facts.append(f"stride {same(layer.stride)}")
         padding, _, _ = layer.sizes(self.input_sizes)
         if any(map(any, padding)):
             sides = [side for pair in padding for side in pair]
-            facts.append(f"padding {sides[0] if len(set(sides)) == 1 else ','.join(map(str, sides))}")
+            facts.append(f"padding {same(sides, ',')}")
         if any(gap != 1 for gap in layer.dilation):
             facts.append(f"dilation {same(layer.dilation)}")
         if any(layer.output_padding):
@@ -183,10 +162,15 @@ def make_slide(
         layer = replace(layer, out_channels=1, groups=1, bias=False)  # one plane and one map are drawn
     padding, outputs, _ = layer.sizes(sizes)
     axes = [_axis(layer, axis, size, padding[axis], outputs[axis]) for axis, size in enumerate(sizes)]
-    if len(axes) == 1:
-        axes.insert(0, AxisSlide(1, 1, 1, 1, 0, 0, (0,)))  # one row
-    slide = Slide(layer, sizes, outputs, axes[0], axes[1])
-    _check_size(slide)
+    rows, columns = axes if len(axes) == 2 else (AxisSlide(1, 1, 1, 1, 0, 0, (0,)), *axes)
+    cells = (rows.high - rows.low + 1) * (columns.high - columns.low + 1)
+    frames = len(rows.starts) * len(columns.starts)
+    if cells > MOST_CELLS or frames > MOST_FRAMES:
+        raise UsageError(
+            f"{cells:,} cells and {frames:,} frames are too many to follow",
+            hint=f"at most {MOST_CELLS:,} cells and {MOST_FRAMES:,} frames: a smaller input shows the same",
+        )
+    slide = Slide(layer, sizes, outputs, rows, columns)
     return slide if values is None and taps is None else _with_numbers(slide, values, taps)
 
 
@@ -204,16 +188,6 @@ def _axis(layer: Layer, axis: int, size: int, pads: tuple[int, int], output: int
     return AxisSlide(size, kernel, dilation, step, min(low, starts[0]), max(high, starts[-1] + covers - 1), starts)
 
 
-def _check_size(slide: Slide) -> None:
-    cells = (slide.rows.high - slide.rows.low + 1) * (slide.columns.high - slide.columns.low + 1)
-    frames = len(slide.rows.starts) * len(slide.columns.starts)
-    if cells > MOST_CELLS or frames > MOST_FRAMES:
-        raise UsageError(
-            f"{cells:,} cells and {frames:,} frames are too many to follow",
-            hint=f"at most {MOST_CELLS:,} cells and {MOST_FRAMES:,} frames: a smaller input shows the same",
-        )
-
-
 def _with_numbers(slide: Slide, values: NDArray[np.float64] | None, taps: NDArray[np.float64] | None) -> Slide:
     """Add the numbers that are given, and those that follow from them."""
     layer = slide.layer
@@ -224,7 +198,7 @@ def _with_numbers(slide: Slide, values: NDArray[np.float64] | None, taps: NDArra
         raise UsageError(f"{layer.kind} has no taps", hint="leave the kernel out")
     results = None
     if values is not None and (is_pool or taps is not None):
-        results = _compute(layer, slide, values, taps)
+        results = _compute(slide, values, taps)
     turned = taps[::-1, ::-1] if taps is not None and layer.kind == "convtranspose" else taps
     border = {} if values is None or layer.kind == "convtranspose" else _border(slide, values)
     return slide._replace(values=values, taps=turned, results=results, border=border)
@@ -238,17 +212,15 @@ def _check_shape(name: str, numbers: NDArray[np.float64] | None, expected: tuple
         )
 
 
-def _compute(
-    layer: Layer, slide: Slide, values: NDArray[np.float64], taps: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
+def _compute(slide: Slide, values: NDArray[np.float64], taps: NDArray[np.float64] | None) -> NDArray[np.float64]:
     """Run the layer itself, by the engine."""
     from convcli.layers.layer import Numbers
     from convcli.layers.run import run_stack
     from convcli.layers.stack import Stack
 
-    weight = None if taps is None else taps.reshape(1, 1, *layer.kernel_size)
+    weight = None if taps is None else taps.reshape(1, 1, *slide.layer.kernel_size)
     planes = values.reshape(1, *slide.input_sizes)
-    [maps] = run_stack(Stack(layers=(layer,)), planes, numbers=[Numbers(weight)]).values()
+    [maps] = run_stack(Stack(layers=(slide.layer,)), planes, numbers=[Numbers(weight)]).values()
     return maps.reshape(len(slide.rows.starts), len(slide.columns.starts))
 
 
@@ -290,11 +262,11 @@ def _factor(tap: float) -> str:
     return number(tap) if tap >= 0 else f"({number(tap)})"
 
 
-def by(sizes: tuple[int, ...]) -> str:
+def by(sizes: Iterable[int]) -> str:
     """Return ``3×3``."""
     return "×".join(map(str, sizes))
 
 
-def same(sizes: tuple[int, ...]) -> str:
+def same(sizes: Sequence[int], between: str = "×") -> str:
     """Return ``2`` for equal sizes, ``2×1`` for others."""
-    return str(sizes[0]) if len(set(sizes)) == 1 else by(sizes)
+    return str(sizes[0]) if len(set(sizes)) == 1 else between.join(map(str, sizes))
