@@ -80,14 +80,7 @@ class FieldError(Exception):
 
 
 def parse_bank_toml(text: str, *, name: str) -> RawBank:
-    r"""Read a TOML bank file.
-
-    Parameters
-    ----------
-    text : str
-        The file.
-    name : str
-        Name of the bank if the file gives none.
+    r"""Read a TOML bank file; ``name`` is the bank's if the file gives none.
 
     Raises
     ------
