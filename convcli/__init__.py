@@ -15,7 +15,9 @@ from convcli.version import __version__ as __version__
 
 TYPE_CHECKING = False  # as type checkers know it: modules that load before signals are caught are few
 if TYPE_CHECKING:
-    from convcli.banks import KernelBank, list_kernels, load_bank
+    from convcli.banks.bank import KernelBank
+    from convcli.banks.library import list_kernels
+    from convcli.banks.load import load_bank
     from convcli.engine import (
         avg_pool1d,
         avg_pool2d,
@@ -71,13 +73,13 @@ __all__ = [
 #: Names that do not live in ``convcli.engine``.
 _HOME = {
     "ConvcliError": "convcli.errors",
-    "KernelBank": "convcli.banks",
+    "KernelBank": "convcli.banks.bank",
     "Report": "convcli.pipeline.api",
     "Result": "convcli.pipeline.api",
     "Stack": "convcli.layers.stack",
     "apply": "convcli.pipeline.api",
-    "list_kernels": "convcli.banks",
-    "load_bank": "convcli.banks",
+    "list_kernels": "convcli.banks.library",
+    "load_bank": "convcli.banks.load",
     "load_stack": "convcli.layers.stack",
     "output_shape": "convcli.layers.chain",
     "receptive_field": "convcli.layers.chain",

@@ -9,8 +9,7 @@ import pytest
 import torch
 from scipy.ndimage import correlate, gaussian_filter
 
-from convcli import conv2d
-from convcli.banks import load_bank
+from convcli import conv2d, load_bank
 from convcli.banks.catalogue import families
 from convcli.banks.families.gabor import manjunath_spreads, radial
 from convcli.banks.families.steerable import steering_weights

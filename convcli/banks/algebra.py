@@ -27,7 +27,7 @@ def modify(bank: KernelBank, modifiers: Iterable[tuple[str, str]]) -> KernelBank
 
     Examples
     --------
-    >>> from convcli.banks import load_bank
+    >>> from convcli import load_bank
     >>> modify(load_bank("1 2; 3 4"), [("flip", "h"), ("scale", "1/2")]).weight[0, 0]
     array([[1. , 0.5],
            [2. , 1.5]])

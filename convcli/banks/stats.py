@@ -99,7 +99,7 @@ def bank_stats(bank: KernelBank) -> list[KernelStats]:
 
     Examples
     --------
-    >>> from convcli.banks import load_bank
+    >>> from convcli import load_bank
     >>> x = bank_stats(load_bank("sobel"))[0]
     >>> x.total, x.rank, x.output_range, x.symmetry
     (0.0, 1, (-1020.0, 1020.0), ('left-right odd', 'up-down even', 'half-turn odd'))

@@ -273,7 +273,7 @@ def export_bank(bank: KernelBank, format: str, *, rounding: bool = False, turn: 
 
     Examples
     --------
-    >>> from convcli.banks import load_bank
+    >>> from convcli import load_bank
     >>> export_bank(load_bank("roberts"), "gmic").data
     b'(1,0;0,-1) (0,1;-1,0)\n'
     """
