@@ -12,7 +12,8 @@ from conftest import run_cli
 from PIL import Image as Pillow
 
 from convcli.errors import OutputError
-from convcli.images import open_animation, probe
+from convcli.images.animation import open_animation
+from convcli.images.reading import probe
 from convcli.images.avif import plays_of as read_plays
 from convcli.images.formats import FORMATS
 from convcli.images.losses import timing_notes

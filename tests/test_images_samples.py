@@ -17,7 +17,9 @@ from conftest import load_image, run_cli
 from PIL import Image as Pillow
 
 from convcli.errors import ImageError
-from convcli.images import open_animation, open_planes, probe, probe_frames, read, read_frames, write_picture
+from convcli.images.animation import open_animation
+from convcli.images.reading import open_planes, probe, probe_frames, read, read_frames
+from convcli.images.write import write_picture
 from convcli.images.formats import FORMATS
 
 RNG = np.random.default_rng(3)

@@ -16,7 +16,7 @@ from conftest import run_cli
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from convcli.images import probe
+from convcli.images.reading import probe
 from convcli.images.formats import FORMATS
 
 RGB = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)

@@ -10,7 +10,7 @@ import pytest
 from conftest import run_cli
 from PIL import Image as Pillow
 
-from convcli.images import write_picture
+from convcli.images.write import write_picture
 from convcli.images.formats import FORMATS
 
 ONE_BIT = [row.name for row in FORMATS if "1" in row.depths]
