@@ -1,4 +1,4 @@
-"""What a header says beside its pixels: metadata that a picture keeps, names of all else, bits of stored samples.
+"""Facts of a header beside its pixels: metadata that a picture keeps, names of all else, bits of stored samples.
 
 Texts that convcli wrote itself do not count as unread: an output gets its own.
 """

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from convcli.errors import ImageError
 from convcli.images import formats
-from convcli.images.folders import RemoteZarr, zarr_of
 from convcli.images.info import (
     Image,
     ImageInfo,
@@ -21,7 +20,7 @@ from convcli.images.info import (
     check_size,
     decoder_bytes,
 )
-from convcli.images.opening import Source, name_of, open_file, opened, translating
+from convcli.images.opening import RemoteZarr, Source, name_of, open_file, opened, translating, zarr_of
 from convcli.images.planes import check_white
 
 if TYPE_CHECKING:

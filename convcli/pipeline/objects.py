@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from convcli.errors import ImageError, OutputError
-from convcli.images.files import PART_SUFFIX, explained
-from convcli.images.folders import store_header
-from convcli.images.rename import give_new_name
+from convcli.images.files import PART_SUFFIX, explained, give_new_name
+from convcli.images.opening import store_header
 
 #: Entries of one page of a listing.
 PAGE = 1000
