@@ -39,11 +39,34 @@ if TYPE_CHECKING:
     from convcli.pipeline.api import Report, Result, apply
 
 __all__ = [
-    "ConvcliError", "KernelBank", "Report", "Result", "Stack", "__version__", "apply", "avg_pool1d", "avg_pool2d",
-    "avg_pool3d", "channel_shuffle", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
-    "conv_transpose3d", "fold", "list_kernels", "load_bank", "load_stack", "max_pool1d", "max_pool2d", "max_pool3d",
-    "output_shape", "receptive_field", "unfold",
-]  # fmt: skip
+    "ConvcliError",
+    "KernelBank",
+    "Report",
+    "Result",
+    "Stack",
+    "__version__",
+    "apply",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "channel_shuffle",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "fold",
+    "list_kernels",
+    "load_bank",
+    "load_stack",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "output_shape",
+    "receptive_field",
+    "unfold",
+]
 #: Names that do not live in ``convcli.engine``.
 _HOMES = {
     "convcli.errors": ("ConvcliError",),
