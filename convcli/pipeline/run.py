@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,7 +110,7 @@ class Pipeline:
             _refuse_changed(plan, image.info)
             run = self._start(plan, image, others)
             # Some tones need the whole range first, which costs a pass before a sample can be stored.
-            ranges = run.ranges(_finish_of(plan)) if _needs_ranges(plan) else None
+            ranges = run.ranges() if _needs_ranges(plan) else None
             job = Job(plan, image, ranges, make_stamp(plan), files)
             writers = [open_one(job, output) for output in plan.outputs]
             run.fill(writers)
@@ -125,9 +124,7 @@ class Pipeline:
         output, ranges, stamp = plan.outputs[0], None, make_stamp(plan)
         if _needs_ranges(plan):
             # The frames are read twice: all their maps in memory at once would have no bound.
-            lows, highs = zip(
-                *(self._start(part, image).ranges(_finish_of(part)) for part, image in _frames(plan)), strict=True
-            )
+            lows, highs = zip(*(self._start(part, image).ranges() for part, image in _frames(plan)), strict=True)
             ranges = np.min(lows, axis=0), np.max(highs, axis=0)
         first: PictureOutput | None = None
         times: list[float | None] = []
@@ -208,15 +205,6 @@ def _refuse_changed(plan: Plan, info: ImageInfo | None = None) -> None:
 
 def _needs_ranges(plan: Plan) -> bool:
     return any(spec.needs_range for spec in plan.tones("8"))
-
-
-def _finish_of(plan: Plan) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
-    """Return the step from the maps to the values that tones see: colours are divided by alpha again."""
-    if plan.alpha != "premultiply":
-        return None
-    from convcli.pipeline.transforms.alpha import unpremultiply
-
-    return partial(unpremultiply, white=plan.white, bias=plan.transform.late_bias)
 
 
 def _planes(plan: Plan, image: Image | LargeImage) -> NDArray[Any] | PlaneSource:

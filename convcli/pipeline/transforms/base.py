@@ -95,8 +95,8 @@ class Writer:
 class Run(Protocol):
     """A transform under way on one image."""
 
-    def ranges(self, finish: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> Ranges:
-        """Return minimum and maximum of each map, which some tones need first; ``finish`` is the last step to them."""
+    def ranges(self) -> Ranges:
+        """Return minimum and maximum of each map, which some tones need first."""
 
     def fill(self, writers: Sequence[Writer]) -> None:
         """Give every writer the maps of its output, from top to bottom."""
@@ -151,11 +151,6 @@ class Transform(ABC):
         """Return which row of :attr:`walk` gives a map; a bank is one layer."""
         del map_index
         return 0
-
-    @property
-    def late_bias(self) -> NDArray[np.float64] | None:
-        """Bias per colour plane that is added behind the engine, if any."""
-        return None
 
     @property
     def uses_torch(self) -> bool:
@@ -226,9 +221,9 @@ class WholeRun:
         self._results = results
         self._check = check
 
-    def ranges(self, finish: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> Ranges:
+    def ranges(self) -> Ranges:
         """Return minimum and maximum of each map."""
-        maps = [finish(result) if finish else result for _, result in self._results]
+        maps = [result for _, result in self._results]
         return (
             np.concatenate([one.min(axis=(1, 2)) for one in maps]),
             np.concatenate([one.max(axis=(1, 2)) for one in maps]),
