@@ -92,8 +92,8 @@ class Pipeline:
         # Some tones read everything twice; every frame is a pass of its own.
         self._done, self._n_passes = 0.0, (1 + _needs_ranges(plan)) * max(1, len(plan.frames))
         with output_files(plan) as files:
-            writers, sizes = self._run_frames(plan, files) if plan.frames else self.run_picture(plan, files)
-            report = image_report(plan, writers, sizes, time.perf_counter() - started)
+            writers = self._run_frames(plan, files) if plan.frames else self.run_picture(plan, files)
+            report = image_report(plan, writers, time.perf_counter() - started)
             if plan.report_path is not None:
                 fill(files.open(plan.report_path), f"{to_json(report, indent=1)}\n".encode())
             files.check()
@@ -103,8 +103,8 @@ class Pipeline:
 
     def run_picture(
         self, plan: Plan, files: OutputFiles, open_one: Callable[[Job, OutputFile], Writer] = open_writer
-    ) -> tuple[list[Writer], list[int | None]]:
-        """Run one picture, or the frames of a volume; return the writers, and the bytes of the files."""
+    ) -> list[Writer]:
+        """Run one picture, or the frames of a volume; return the writers of its files."""
         first, *others = plan.transform.frames or (plan.source.frame or 0,)
         with open_planes(plan.source.readable, frame=first, **plan.request.reading) as image:
             _refuse_changed(plan, image.info)
@@ -115,9 +115,11 @@ class Pipeline:
             writers = [open_one(job, output) for output in plan.outputs]
             run.fill(writers)
             _refuse_changed(plan)
-            return writers, [writer.finish() for writer in writers]
+            for writer in writers:
+                writer.finish()
+            return writers
 
-    def _run_frames(self, plan: Plan, files: OutputFiles) -> tuple[list[Writer], list[int | None]]:
+    def _run_frames(self, plan: Plan, files: OutputFiles) -> list[Writer]:
         """Run every frame by itself and join the results in one file; tones take the range of all frames."""
         from convcli.pipeline.animation import Frames
 
@@ -141,10 +143,10 @@ class Pipeline:
                 first.counts += writer.counts
         assert first is not None, "a plan of frames has one at least"
         _refuse_changed(plan)
-        size = first.finish()
+        first.finish()
         if isinstance(plan.frames, Frames) and not plan.frames.is_planned:
             first.notes += timing_notes(output.format, times, plan.info.loop)
-        return [first], [size]
+        return [first]
 
     def _start(self, plan: Plan, image: Image | LargeImage, others: Sequence[int] = ()) -> Run:
         def other_frames() -> Iterator[NDArray[Any] | PlaneSource]:

@@ -57,6 +57,8 @@ class Writer:
     band_px = 1
     #: Losses that only the samples show; complete after :meth:`finish`.
     notes: tuple[str, ...] = ()
+    #: Bytes of the finished file, if it has a place.
+    n_bytes: int | None = None
     encoder: PictureWriter
 
     def __init__(self, plan: Any, output: OutputFile, tone: Tone) -> None:
@@ -85,11 +87,11 @@ class Writer:
         self.encoder.append(band.payload)
         self.counts += band.counts
 
-    def finish(self) -> int | None:
-        """Put the file in its place; return its bytes, if it has a place."""
+    def finish(self) -> None:
+        """Put the file in its place."""
         self.encoder.close()
         self.notes = self.encoder.notes
-        return self.output.file_bytes()
+        self.n_bytes = self.output.file_bytes()
 
 
 class Run(Protocol):
