@@ -203,7 +203,7 @@ def store_bytes(maps: Array, out: NDArray[np.uint8], tones: Tones) -> ToneCounts
     """Store one to four maps (O, H, W), float32 with the values of a row side by side, by the compiled loops.
 
     ``out`` (O, H, W), uint8, are the planes of an interleaved picture, ``picture.transpose(2, 0, 1)``; one plane is one
-    too. The result is None, and ``out`` undefined, where nothing is compiled, the arrays are not so, or NumPy must do it.
+    too. The result is None, and ``out`` undefined, where nothing is compiled, the arrays differ, or NumPy must do it.
 
     Examples
     --------
