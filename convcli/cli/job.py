@@ -74,15 +74,7 @@ def _batch_of(call: ApplyCall) -> Batch:
 
 
 def apply_on_cluster(call: ApplyCall) -> None:
-    """Plan a job, or find the one of an earlier run, and drive it to its end.
-
-    Raises
-    ------
-    ConvcliError
-        The job cannot be planned, or no cluster answers.
-    SystemExit
-        With 7 if some inputs failed, with 130 after Ctrl-C.
-    """
+    """Plan a job, or find the one of an earlier run, and drive it to its end."""
     from convcli.pipeline.jobs import job_status, plan_job, resume_job
     from convcli.pipeline.places import open_objects
 

@@ -173,9 +173,8 @@ class _Slot(Writer):
             self._place.put(name, data)
         return counts
 
-    def finish(self) -> int | None:
+    def finish(self) -> None:
         """Nothing is left to be written."""
-        return None
 
     def rows(self, tile: str) -> list[dict[str, object]]:
         """Return a row for each map."""
