@@ -27,21 +27,7 @@ if TYPE_CHECKING:
 
 
 def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
-    """Run ``apply``.
-
-    Parameters
-    ----------
-    call : ApplyCall
-    owns_process : bool
-        Whether nothing else runs in this process: a batch then works in processes of its own.
-
-    Raises
-    ------
-    ConvcliError
-        The batch cannot be planned, or its only input failed.
-    SystemExit
-        With 7 if some inputs of several failed.
-    """
+    """Run ``apply``; a batch works in processes of its own if nothing else runs in this one."""
     words, values, run = call
     _refuse_kernels(words)
     if run.cluster is not None:

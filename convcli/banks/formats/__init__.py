@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.errors import ConvcliError, KernelError, near_names
+from convcli.errors import ConvcliError, KernelError, near_names, unpack_hint
 from convcli.process.system import import_optional
 
 if TYPE_CHECKING:
@@ -168,8 +168,8 @@ def sniff(path: Path) -> str:
     if head.startswith((b"\x89HDF", b"MATLAB 7.3")):
         hint = "in MATLAB: save k.mat k -v7; in Keras: np.savez('k.npz', **{w.path: w.numpy() for w in model.weights})"
         raise KernelError(f"{path} is an HDF5 file (MATLAB -v7.3, Keras), which is not read", hint=hint, path=str(path))
-    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd")):
-        raise KernelError(f"{path} is compressed as a whole, which is not read", hint="unpack it", path=str(path))
+    if hint := unpack_hint(str(path), head):
+        raise KernelError(f"{path} is compressed as a whole, which is not read", hint=hint, path=str(path))
     if encoding_of(head) != "utf-8":
         return "text"
     found = next((row.name for row in FORMATS if row.sniff is not None and row.sniff(head, path)), "text")
