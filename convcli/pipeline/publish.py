@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcli.errors import ImageError, OutputError
+from convcli.errors import OutputError, UsageError
 from convcli.images import formats
 from convcli.pipeline.places import join, open_store
 from convcli.pipeline.staging import KEPT, local_copy
@@ -25,16 +25,11 @@ def ahead(sources: Sequence[InputFile]) -> Iterator[InputFile]:
     with ThreadPoolExecutor(8) as pool:
         for first in range(0, len(sources), KEPT):
             some = sources[first : first + KEPT]
-            for _ in pool.map(_tried, [source.url for source in some if source.is_stored]):
-                pass
+            for copying in [pool.submit(local_copy, source.url) for source in some if source.is_stored]:
+                error = copying.exception()
+                if isinstance(error, UsageError):  # others are told where the copy is read
+                    raise error
             yield from some
-
-
-def _tried(url: str) -> None:
-    try:
-        local_copy(url)
-    except ImageError:
-        return
 
 
 def publish(plan: Plan, report: dict[str, Any]) -> None:
