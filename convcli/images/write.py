@@ -31,7 +31,7 @@ class Encoder(Protocol):
 
 
 class PictureWriter:
-    """A file being written band by band; see :func:`open_picture` and :func:`convcli.images.open_raw`.
+    """A file being written band by band; see :func:`open_picture` and :func:`~convcli.images.arrays.open_raw`.
 
     A context manager: leaving it normally closes the file, leaving it by an exception removes it.
     """

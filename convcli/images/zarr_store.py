@@ -18,8 +18,9 @@ import numpy as np
 
 from convcli.errors import ImageError, OutputError
 from convcli.images.files import opened_target
-from convcli.images.folders import RemoteZarr, TargetFolder
 from convcli.images.info import ImageInfo, check_count
+from convcli.images.opening import RemoteZarr
+from convcli.images.targets import TargetFolder
 from convcli.images.windows import SegmentRows
 from convcli.images.write import PictureWriter, Target
 
@@ -229,9 +230,8 @@ class ZarrBlock:
 
 def put_tile(array: Any, maps: NDArray[Any], top: int, left: int) -> None:
     """Write a window of every map into an array."""
-    height, width = maps.shape[1:]
-    block = maps.reshape(*array.shape[:-2], height, width)
-    array[(..., slice(top, top + height), slice(left, left + width))] = block
+    rows, columns = slice(top, top + maps.shape[1]), slice(left, left + maps.shape[2])
+    array[(..., rows, columns)] = maps.reshape(*array.shape[:-2], *maps.shape[1:])
 
 
 def encode_tile(header: bytes, maps: NDArray[Any], top: int, left: int) -> dict[str, bytes]:

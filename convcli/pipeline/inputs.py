@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from convcli.errors import ImageError, UsageError
 from convcli.images import formats
-from convcli.images.folders import is_folder, is_zarr_url
+from convcli.images.opening import is_folder, is_zarr_url
 from convcli.pipeline.names import InputFile, Search, is_special
 from convcli.process.system import is_url, read_input
 

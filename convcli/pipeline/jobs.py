@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError
 from convcli.images import formats
-from convcli.images.folders import is_folder
+from convcli.images.opening import is_folder
 from convcli.layers.stack import is_model
 from convcli.pipeline import packing
 from convcli.pipeline.contradictions import refuse

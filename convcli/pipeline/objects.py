@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from convcli.errors import ImageError, OutputError
 from convcli.images.files import TargetFile, fill
-from convcli.images.folders import store_header
+from convcli.images.opening import store_header
 
 #: Entries of one page of a listing.
 PAGE = 1000

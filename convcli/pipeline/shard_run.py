@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from convcli.errors import ConvcliError
-from convcli.images.folders import digest_of
+from convcli.images.opening import digest_of
 from convcli.pipeline import packing
 from convcli.pipeline.batch import BatchPlan, run_batch
 from convcli.pipeline.batch_files import Outcome, plan_each

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli.errors import ConvcliError, ImageError, OutputError
-from convcli.images.folders import is_zarr_url
+from convcli.images.opening import is_zarr_url
 from convcli.images.reading import probe
 from convcli.images.zarr_store import encode_tile, open_zarr
 from convcli.pipeline.contradictions import refuse
