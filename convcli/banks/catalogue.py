@@ -125,12 +125,10 @@ class Parameter(NamedTuple):
         return value
 
     def _bounds(self) -> str:
-        unit = f" {self.unit}" if self.unit else ""
-        if self.low is None and self.high is None:
+        if self.low is None or self.high is None:
             return f" ({self.unit})" if self.unit else ""
-        low = format_number(self.low) if self.low is not None else "any"
-        high = format_number(self.high) if self.high is not None else "any"
-        return f" ({low} to {high}{unit})"
+        unit = f" {self.unit}" if self.unit else ""
+        return f" ({format_number(self.low)} to {format_number(self.high)}{unit})"
 
 
 #: Names of layers' parameters, short ones too → the names that families have for them.
@@ -252,13 +250,7 @@ def _parameter(line: str) -> Parameter:
     return bounded._replace(low=float(low), high=float(high)) if bounds else bounded
 
 
-@cache
-def family_names() -> frozenset[str]:
-    """Return every name that means a family, aliases included."""
-    return frozenset(name for family in families().values() for name in (family.name, *family.aliases))
-
-
 def find_family(name: str) -> Family | None:
-    """Return the family called ``name`` (in normal form), or None."""
+    """Return the family called ``name`` (in normal form), or by this alias, or None."""
     known = families()
     return known.get(name) or next((family for family in known.values() if name in family.aliases), None)

@@ -130,9 +130,9 @@ def is_known(text: str) -> bool:
     if is_file(text) or is_file(name):
         return True
     # Last, because the catalogue has to be read for it.
-    from convcli.banks.catalogue import family_names
+    from convcli.banks.catalogue import find_family
 
-    return normal_name(name) in family_names()
+    return find_family(normal_name(name)) is not None
 
 
 def family_of_same_name(spec: str) -> str | None:

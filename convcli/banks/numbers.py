@@ -48,18 +48,19 @@ def parse_number(text: str) -> float:
     if _PLAIN.match(stripped):
         value = float(stripped)
     elif _ACROSS_BLANKS.search(stripped):
-        raise ValueError(f"'{_short(stripped)}' is not one number: is a comma forgotten?")
+        raise ValueError(f"'{shortened(stripped)}' is not one number: is a comma forgotten?")
     elif len(stripped) > _MOST_CHARACTERS:
         raise ValueError(f"{len(stripped)} characters are too long for a number")
     else:
         value = _evaluate(stripped)
     if value != value or value in (float("inf"), float("-inf")):
-        raise ValueError(f"'{_short(stripped)}' is not finite")
+        raise ValueError(f"'{shortened(stripped)}' is not finite")
     return value
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 30 else text[:27] + "..."
+def shortened(text: str, most: int = 30) -> str:
+    """Return at most so many characters of a text, for errors."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _evaluate(text: str) -> float:
@@ -71,7 +72,7 @@ def _evaluate(text: str) -> float:
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None or not match.group(0).strip():
-            raise ValueError(f"'{_short(text)}' is not a number")
+            raise ValueError(f"'{shortened(text)}' is not a number")
         tokens.append(match.group(0).strip())
         position = match.end()
     if not tokens:
@@ -81,11 +82,11 @@ def _evaluate(text: str) -> float:
         with localcontext(prec=40):
             value, rest = _value(tokens)
     except ArithmeticError:
-        raise ValueError(f"'{_short(text)}' has no finite value") from None
+        raise ValueError(f"'{shortened(text)}' has no finite value") from None
     except IndexError:
-        raise ValueError(f"'{_short(text)}' ends too early") from None
+        raise ValueError(f"'{shortened(text)}' ends too early") from None
     if rest:
-        raise ValueError(f"'{_short(text)}' is not a number (at '{rest[0]}')")
+        raise ValueError(f"'{shortened(text)}' is not a number (at '{rest[0]}')")
     return float(value)
 
 

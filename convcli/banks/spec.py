@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from convcli.banks.numbers import shortened
 from convcli.errors import KernelError
 
 #: Modifiers that every SPEC takes, with their effect; applied in the order written.
@@ -123,7 +124,7 @@ def _parse(text: str, is_known: Callable[[str], bool], depth: int) -> Node:
             left, right = text[:at].strip(), text[at + 1 :].strip()
             if not left or not right:
                 raise KernelError(
-                    f"'{_short(text)}': nothing {'before' if not left else 'after'} '{text[at]}'",
+                    f"'{shortened(text, 60)}': nothing {'before' if not left else 'after'} '{text[at]}'",
                     hint="write 'a + b', 'a - b' or 'a * b'",
                 )
             return Operation(text[at], _parse(left, is_known, depth + 1), _parse(right, is_known, depth + 1), ())
@@ -131,7 +132,7 @@ def _parse(text: str, is_known: Callable[[str], bool], depth: int) -> Node:
         inner = _parse(head[1:-1], is_known, depth + 1)
         return inner._replace(parameters=(*inner.parameters, *parameters))
     if not head:
-        raise KernelError(f"'{_short(text)}' names no kernel", hint="for example gaussian:sigma=2")
+        raise KernelError(f"'{shortened(text, 60)}' names no kernel", hint="for example gaussian:sigma=2")
     if len(head) > 1 and head[0] == head[-1] and head[0] in "'\"":
         head = head[1:-1]
     return Atom(head, parameters, is_matrix=False)
@@ -202,20 +203,17 @@ def _walk(text: str) -> Iterator[tuple[int, str, int]]:
         elif character in ")]":
             depth -= 1
             if depth < 0:
-                raise KernelError(f"'{_short(text)}': '{character}' at {index + 1} closes nothing")
+                raise KernelError(f"'{shortened(text, 60)}': '{character}' at {index + 1} closes nothing")
         yield index, character, depth + quoted
         depth += character in "([" and not quoted
     if depth or quote:
-        raise KernelError(f"'{_short(text)}': a {'quote' if quote else 'bracket'} is not closed")
+        raise KernelError(f"'{shortened(text, 60)}': a {'quote' if quote else 'bracket'} is not closed")
 
 
 def _last_operator(text: str, operators: str, is_known: Callable[[str], bool]) -> int | None:
     """Find the last operator outside brackets: the left side of a chain binds first."""
-    found = None
-    for index, character, depth in _walk(text):
-        if depth == 0 and character in operators and _is_operator(text, index, is_known):
-            found = index
-    return found
+    marks = (index for index, character, depth in _walk(text) if depth == 0 and character in operators)
+    return max((index for index in marks if _is_operator(text, index, is_known)), default=None)
 
 
 def _is_operator(text: str, at: int, is_known: Callable[[str], bool]) -> bool:
@@ -239,7 +237,3 @@ def _is_operator(text: str, at: int, is_known: Callable[[str], bool]) -> bool:
     whole = re.split(r"[\s:#=,+*()]", after)[0]
     first = re.split(r"[\s:=,+*()]", before)[-1]
     return not is_known(f"{first}-{whole}") and is_known(first.split("#")[0]) and is_known(whole)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -8,7 +8,7 @@ from convcli.banks.bank import Array, KernelBank
 from convcli.banks.families.built import built, cos_sin, grid
 
 
-def _sampled(order: str, size: int, spacing: float, constants: str) -> Array:
+def _basis(order: str, size: int, spacing: float, constants: str) -> Array:
     """Return the basis. y points down here, so that the published weights turn counter-clockwise on the screen."""
     right, up = grid((size, size), kernels=4)
     x, y = right * spacing, -up * spacing
@@ -50,16 +50,17 @@ _NAMES = {"g1": ("g1x", "g1y"), "g2": ("g2a", "g2b", "g2c"), "h2": ("h2a", "h2b"
 
 def steerable(*, order: str, steer: float | None, size: int, spacing: float, constants: str) -> KernelBank:
     """Build the basis, or with ``steer`` the one kernel of that direction."""
-    basis = _sampled(order, size, spacing, constants)
-    if steer is None:
-        return built(basis, _NAMES[order], combine="magnitude" if order == "g1" else "none")
-    return built(np.tensordot(steering_weights(order, steer), basis, axes=1))
+    if steer is not None:
+        return built(_steered(order, steer, size, spacing, constants))
+    basis = _basis(order, size, spacing, constants)
+    return built(basis, _NAMES[order], combine="magnitude" if order == "g1" else "none")
+
+
+def _steered(order: str, steer: float, size: int, spacing: float, constants: str) -> Array:
+    return np.tensordot(steering_weights(order, steer), _basis(order, size, spacing, constants), axes=1)
 
 
 def quadrature(*, steer: float, size: int, spacing: float, constants: str) -> KernelBank:
     """Build G2 and H2 of one direction; the magnitude of the two is the oriented energy's root."""
-    pair = [
-        np.tensordot(steering_weights(order, steer), _sampled(order, size, spacing, constants), axes=1)
-        for order in ("g2", "h2")
-    ]
+    pair = [_steered(order, steer, size, spacing, constants) for order in ("g2", "h2")]
     return built(np.stack(pair), ("g2", "h2"), combine="magnitude")

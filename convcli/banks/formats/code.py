@@ -62,8 +62,8 @@ def _literal(values: dict[str, Value], name: str, notes: list[str], layout: tupl
         if bias is not None and bias.size == len(made):
             made = [kernel._replace(bias=float(one)) for kernel, one in zip(made, bias.ravel(), strict=True)]
         kernels += made
-        if array.ndim == 1 and array.size >= 9 and math.isqrt(array.size) ** 2 == array.size:
-            side = math.isqrt(array.size)
+        side = math.isqrt(array.size)
+        if array.ndim == 1 and side >= 3 and side * side == array.size:
             notes.append(f"{array.size} numbers in one row are read as 1x{array.size}, not as {side}x{side}")
     if not kernels:
         raise KernelError("no array of taps is found in the code")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convcli.banks.bank import check_taps
+from convcli.banks.formats.literal import at_line
 from convcli.errors import KernelError
 
 Value = Any
@@ -65,11 +66,8 @@ def prepared(text: str) -> str:
     text = _CONTINUED.sub(" ", _DISPLAY.sub(display, text + "\n"))
     if "..." in text:
         line = text.count("\n", 0, text.index("...")) + 1
-        raise KernelError(
-            f"line {line}: the printer left numbers out (...)",
-            hint="np.set_printoptions(threshold=sys.maxsize), or torch.set_printoptions(profile='full'), prints all",
-            line=line,
-        )
+        hint = "np.set_printoptions(threshold=sys.maxsize), or torch.set_printoptions(profile='full'), prints all"
+        raise at_line(line, "the printer left numbers out (...)", hint)
     return text
 
 
@@ -80,7 +78,7 @@ def tokens_of(text: str) -> list[Token]:
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
-            raise KernelError(f"line {line}: '{text[position]}' is not read as code of taps", line=line)
+            raise at_line(line, f"'{text[position]}' is not read as code of taps")
         kind, piece, position = str(match.lastgroup), match.group(), match.end()
         if kind == "blank":
             spaced = True
@@ -90,10 +88,10 @@ def tokens_of(text: str) -> list[Token]:
         if piece == '"' or (piece == "'" and (spaced or not ends_value)):
             end = text.find(piece, position)
             if end < 0:
-                raise KernelError(f"line {line}: a quote is not closed", line=line)
+                raise at_line(line, "a quote is not closed")
             kind, piece, position = "text", text[position:end], end + 1
         if kind == "name" and found and found[-1].kind == "number" and not spaced:
-            raise KernelError(f"line {line}: '{found[-1].text}{piece}' is not a real number", line=line)
+            raise at_line(line, f"'{found[-1].text}{piece}' is not a real number")
         found.append(Token(kind, piece, line, spaced))
         line += kind == "line"
         spaced = kind == "line"
@@ -120,7 +118,7 @@ class Cursor:
 
     def fail(self, reason: str, hint: str | None = None) -> KernelError:
         """Return an error in the line of the next token."""
-        return KernelError(f"line {self.now.line}: {reason}", hint=hint, line=self.now.line)
+        return at_line(self.now.line, reason, hint)
 
     def expect(self, text: str) -> None:
         """Go past one mark, or raise."""

@@ -170,24 +170,23 @@ def _ends(name: str, entry: str, ends: bool) -> bool:
 
 def _only(shapes: Shapes, where: Path | str) -> Chosen:
     """Return the only entry that can be kernels, with its bias."""
-    kernels = _kernels(shapes)
-    kernels = kernels if len(kernels) == 1 else list(shapes)
-    if len(kernels) == 1:
-        return Chosen(kernels[0], bias_of(kernels[0], shapes), with_bias=True)
-    names = _kernels(shapes) or list(shapes)
+    names = _kernels(shapes)
+    only = names if len(names) == 1 else list(shapes)
+    if len(only) == 1:
+        return Chosen(only[0], bias_of(only[0], shapes), with_bias=True)
     example = f"{Path(where).name}#{(names or ['?'])[0]}"
     message = f"{where} has {len(shapes)} entries; name one with #, as in '{example}'"
     raise KernelError(message, hint=f"there are {_listed(names, shapes)}", entries=list(shapes))
 
 
 def _kernels(shapes: Shapes) -> list[str]:
-    """Return the entries that can be kernels: those of three axes and more, else matrices."""
+    """Return the entries that can be kernels: those of three axes and more, else matrices, else all."""
     many = [name for name, shape in shapes.items() if len(shape) >= 3]
-    return many or [name for name, shape in shapes.items() if len(shape) == 2]
+    return many or [name for name, shape in shapes.items() if len(shape) == 2] or list(shapes)
 
 
 def _no_entry(shapes: Shapes, entry: str, where: Path | str) -> KernelError:
-    listed = f"there are {_listed(_kernels(shapes) or list(shapes), shapes)}" if shapes else "it has no arrays"
+    listed = f"there are {_listed(_kernels(shapes), shapes)}" if shapes else "it has no arrays"
     hint = near_names(entry, shapes) or listed
     return KernelError(f"{where} has no entry '{entry}'", hint=hint, entry=entry, entries=list(shapes))
 

@@ -61,9 +61,8 @@ def without_bias(bank: KernelBank, what: str, rounding: bool) -> tuple[str, ...]
         return lost_reduction(bank)
     values = ", ".join(format_number(value) for value in bank.bias[:8])
     if not rounding:
-        raise KernelError(
-            f"{what} has no place for the bias {values}", hint="--round leaves it out; or bias=… undoes it"
-        )
+        hint = "--round leaves it out; or bias=… undoes it"
+        raise KernelError(f"{what} has no place for the bias {values}", hint=hint)
     return lost_reduction(bank, (f"the bias {values} is left out: {what} has no place for it",))
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from convcli.banks.bank import Array, KernelBank, by, pad_to
 from convcli.banks.formats.exported import Exported, text_file
-from convcli.banks.formats.literal import Literal, in_rows, numbered, parse_rows, shortened
-from convcli.banks.numbers import format_number, parse_number
+from convcli.banks.formats.literal import Literal, in_rows, numbered, on_one_line, parse_rows, read_number
+from convcli.banks.numbers import format_number
 from convcli.banks.raw import RawKernel
 from convcli.errors import KernelError
 
@@ -43,11 +43,11 @@ def _line(line: str, name: str, notes: list[str]) -> list[RawKernel]:
         key, equals, value = part.partition("=")
         key = key.strip() if equals else (_ORDER[index] if index < 16 else "")
         if key not in _ORDER:
-            raise KernelError(f"'{shortened(line)}': '{shortened(part)}' is not an option of FFmpeg's convolution")
+            raise KernelError(f"'{on_one_line(line)}': '{on_one_line(part)}' is not an option of FFmpeg's convolution")
         options[key] = (value if equals else part).strip()
     planes = [plane for plane in range(4) if f"{plane}m" in options]
     if not planes:
-        raise KernelError(f"'{shortened(line)}': no matrix", hint="0m='0 -1 0 -1 5 -1 0 -1 0'")
+        raise KernelError(f"'{on_one_line(line)}': no matrix", hint="0m='0 -1 0 -1 5 -1 0 -1 0'")
     kernels = [_plane(options, plane, name) for plane in planes]
     if all(kernel == kernels[0] for kernel in kernels):
         return kernels[:1]
@@ -62,11 +62,7 @@ def _plane(options: dict[str, str], plane: int, name: str) -> RawKernel:
     widths = {"row": len(taps), "column": 1}
     if mode not in widths and side * side != len(taps):
         raise KernelError(f"FFmpeg {plane}m has {len(taps)} numbers, which is not a square", taps=len(taps))
-    try:
-        rdiv = parse_number(options.get(f"{plane}rdiv", "0"))
-        bias = parse_number(options.get(f"{plane}bias", "0"))
-    except ValueError as error:
-        raise KernelError(f"FFmpeg plane {plane}: {error}") from None
+    rdiv, bias = (read_number(options.get(f"{plane}{key}", "0"), f"FFmpeg plane {plane}") for key in ("rdiv", "bias"))
     total = sum(taps)
     # rdiv 0 means 1 over the sum, or 1 where the sum is 0.
     scale = rdiv or (1.0 / total if total else 1.0)

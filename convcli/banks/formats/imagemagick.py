@@ -8,7 +8,7 @@ import numpy as np
 
 from convcli.banks.bank import KernelBank
 from convcli.banks.formats.exported import Exported, joined, matrices, text_file, without_bias
-from convcli.banks.formats.literal import Literal, Rows, anchored, in_rows, number, numbered, shortened
+from convcli.banks.formats.literal import Literal, Rows, anchored, in_rows, number, numbered, on_one_line
 from convcli.banks.raw import RawKernel
 from convcli.banks.rotation import rotate_taps
 from convcli.banks.spec import MAGICK_HEAD
@@ -22,9 +22,8 @@ def parse(text: str, name: str) -> Literal:
     for part in (part for part in re.split(r"\s*;\s*", text.strip()) if part):
         head = MAGICK_HEAD.match(part)
         if head is None:
-            raise KernelError(
-                f"'{shortened(part)}': expected 'WxH: taps'", hint="for example '3x3: 0,1,0 1,-4,1 0,1,0'"
-            )
+            hint = "for example '3x3: 0,1,0 1,-4,1 0,1,0'"
+            raise KernelError(f"'{on_one_line(part)}': expected 'WxH: taps'", hint=hint)
         width = int(head.group(1))
         height = int(head.group(2) or width)  # '3: …' is 3x3
         rows = _rows(part[head.end() :], width, height, notes)

@@ -8,9 +8,9 @@ import numpy as np
 
 from convcli.banks.bank import KernelBank
 from convcli.banks.formats.exported import Exported, joined, lost_reduction, matrices, text_file
+from convcli.banks.formats.literal import at_line, read_number
 from convcli.banks.numbers import format_number, parse_number
 from convcli.banks.raw import RawKernel
-from convcli.errors import KernelError
 
 
 def blocks_of(text: str) -> list[tuple[list[float], list[list[str]]]] | None:
@@ -40,21 +40,15 @@ def parse(text: str, name: str) -> list[RawKernel]:
     blocks = blocks_of(text)
     if blocks is None:
         first = next((line.strip() for line in text.splitlines() if line.strip()), "")
-        raise KernelError(
-            f"line 1: '{first[:40]}' and the rows behind it are not a libvips matrix",
-            hint="the first line is: width height scale offset",
-            line=1,
-        )
+        reason = f"'{first[:40]}' and the rows behind it are not a libvips matrix"
+        raise at_line(1, reason, "the first line is: width height scale offset")
     kernels = []
     for index, (header, rows) in enumerate(blocks):
         # vips conv divides the sums by the scale and adds the offset.
         scale = header[2] if len(header) > 2 else 1.0
         if scale == 0:
-            raise KernelError("line 1: scale 0 in the header of a libvips matrix", line=1)
-        try:
-            taps = [[parse_number(tap) / scale for tap in row] for row in rows]
-        except ValueError as error:
-            raise KernelError(f"libvips matrix {index + 1}: {error}") from None
+            raise at_line(1, "scale 0 in the header of a libvips matrix")
+        taps = [[read_number(tap, f"libvips matrix {index + 1}") / scale for tap in row] for row in rows]
         offset = header[3] if len(header) > 3 and header[3] else None
         kernels.append(RawKernel(name if len(blocks) == 1 else str(index), [taps], offset))
     return kernels

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convcli.banks.bank import to_anchor
-from convcli.banks.numbers import parse_number
+from convcli.banks.numbers import parse_number, shortened
 from convcli.banks.raw import FieldError, RawKernel, bank_from_data
 from convcli.banks.spec import FFMPEG, MAGICK_HEAD
 from convcli.errors import KernelError
@@ -69,16 +69,15 @@ def _parse_json(text: str, name: str) -> Literal:
         data: Any = json.loads(quoted)
     except (ValueError, RecursionError) as error:
         if re.match(r"\[\s*\[[^\]]*;", text):
-            raise KernelError(
-                f"'{shortened(text)}': ';' inside double brackets", hint="[1 2; 3 4] or [[1,2],[3,4]]"
-            ) from None
+            hint = "[1 2; 3 4] or [[1,2],[3,4]]"
+            raise KernelError(f"'{on_one_line(text)}': ';' inside double brackets", hint=hint) from None
         position = getattr(error, "colno", 1)
-        raise KernelError(f"'{shortened(text)}': not a list of rows at character {position}") from None
+        raise KernelError(f"'{on_one_line(text)}': not a list of rows at character {position}") from None
     try:
         return Literal(kernels_of_lists(data, name, number_one=True))
     except FieldError as error:
         field = "" if error.key == "kernel" else f"{error.field}: "
-        raise KernelError(f"'{shortened(text)}': {field}{error.reason}") from None
+        raise KernelError(f"'{on_one_line(text)}': {field}{error.reason}") from None
 
 
 def kernels_of_lists(data: Any, name: str, *, number_one: bool = False) -> list[RawKernel]:
@@ -125,6 +124,19 @@ def _tokens(line: str) -> list[str]:
     return [token for token in re.split(r"\s*,\s*|\s+", line) if token]
 
 
+def read_number(text: str, where: str) -> float:
+    """Read one number; errors begin with the place."""
+    try:
+        return parse_number(text)
+    except ValueError as error:
+        raise KernelError(f"{where}: {error}") from None
+
+
+def at_line(line: int, reason: str, hint: str | None = None) -> KernelError:
+    """Return an error in a line of a file."""
+    return KernelError(f"line {line}: {reason}", hint=hint, line=line)
+
+
 def number(token: str, row: int, what: str, column: int = 0) -> float:
     """Read one number; errors name the row, and the column if it is known (from 1)."""
     where = f"row {row}, column {column}" if column else f"row {row}"
@@ -165,7 +177,6 @@ def numbered(kernels: list[RawKernel]) -> list[RawKernel]:
     return kernels if len(kernels) == 1 else [kernel._replace(name=str(i)) for i, kernel in enumerate(kernels, 1)]
 
 
-def shortened(text: str) -> str:
+def on_one_line(text: str) -> str:
     """Return text on one line, at most 50 characters of it, for errors."""
-    text = " ".join(text.split())
-    return text if len(text) <= 50 else text[:47] + "..."
+    return shortened(" ".join(text.split()), 50)

@@ -6,8 +6,7 @@ import re
 
 from convcli.banks.bank import KernelBank
 from convcli.banks.formats.exported import Exported, identifier, joined, matrices, text_file, without_bias
-from convcli.banks.formats.literal import Literal, one_row_note, parse_rows, shortened
-from convcli.banks.numbers import parse_number
+from convcli.banks.formats.literal import Literal, on_one_line, one_row_note, parse_rows, read_number
 from convcli.banks.raw import RawKernel
 from convcli.errors import KernelError
 
@@ -23,7 +22,7 @@ def parse(text: str, name: str) -> Literal:
         match = _NAME.match(text, position)
         start = match.end() if match else position
         body, scale, position = _bracketed(text, start)
-        rows = parse_rows(body, f"'{shortened(text)}'")
+        rows = parse_rows(body, f"'{on_one_line(text)}'")
         planes = [[[tap * scale for tap in row] for row in rows] if scale != 1.0 else rows]
         # Page 2 of k becomes the kernel k2.
         label = (match.group(2) and f"{match.group(1)}{match.group(2)}") or match.group(1) if match else None
@@ -40,18 +39,15 @@ def _bracketed(text: str, start: int) -> tuple[str, float, int]:
         return text[start:], 1.0, len(text)
     close = text.find("]", start)
     if close < 0:
-        raise KernelError(f"'{shortened(text)}': the bracket is not closed")
+        raise KernelError(f"'{on_one_line(text)}': the bracket is not closed")
     behind = re.compile(r"\s*(?:\.?([*/])\s*([^;\n\s]+))?\s*;?\s*").match(text, close + 1)
     scale = 1.0
     if behind and behind.group(1):
-        try:
-            scale = parse_number(f"1{behind.group(1)}{behind.group(2)}")
-        except ValueError as error:
-            raise KernelError(f"'{shortened(text)}': {error}") from None
+        scale = read_number(f"1{behind.group(1)}{behind.group(2)}", f"'{on_one_line(text)}'")
     # What else follows is refused: passed over, it could have changed the kernel.
     end = behind.end() if behind else close + 1
     if end < len(text) and not _NAME.match(text, end) and text[end] != "[":
-        raise KernelError(f"'{shortened(text)}': cannot read '{shortened(text[end:])}' behind the bracket")
+        raise KernelError(f"'{on_one_line(text)}': cannot read '{on_one_line(text[end:])}' behind the bracket")
     return text[start + 1 : close], scale, end
 
 

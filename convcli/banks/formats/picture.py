@@ -80,9 +80,8 @@ def _refuse_deep_colour(image: Image.Image, path: Path) -> int:
         if not deep and maxval not in (255, 65535):
             return maxval
     if deep:
-        raise KernelError(
-            f"{path} holds several channels of 16 bits; a kernel's picture is grey", hint="save one channel as grey"
-        )
+        message = f"{path} holds several channels of 16 bits; a kernel's picture is grey"
+        raise KernelError(message, hint="save one channel as grey")
     return 0
 
 
@@ -199,9 +198,8 @@ def write_tiff(bank: KernelBank, _rounding: bool) -> Exported:
     import tifffile
 
     if bank.weight.ndim != 4 or bank.in_channels > 1 or bank.bias is not None:
-        raise KernelError(
-            f"'{bank.name}' has several planes or a bias, which TIFF pages do not hold", hint="--format npz"
-        )
+        message = f"'{bank.name}' has several planes or a bias, which TIFF pages do not hold"
+        raise KernelError(message, hint="--format npz")
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer) as file:
         for matrix in bank.weight[:, 0]:

@@ -10,16 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from convcli.banks.bank import check_taps
-from convcli.banks.formats.literal import Rows, anchored, in_rows, numbered, shortened
-from convcli.banks.numbers import parse_number
+from convcli.banks.formats.literal import Rows, anchored, in_rows, numbered, on_one_line, read_number
 from convcli.banks.raw import RawBank, RawKernel
 from convcli.errors import KernelError
 
 
 class Program(NamedTuple):
-    """A syntax: its name, the mark that tells it, and its reader."""
+    """A syntax: the mark that tells it, and its reader."""
 
-    name: str
     mark: re.Pattern[str]
     parse: Callable[[str, str], RawBank]
 
@@ -29,13 +27,7 @@ _XML_COMMENT = re.compile(r"<!--(?:[^-]|-(?!->))*+(?:-->|\Z)")
 
 
 def _numbers(text: str, what: str) -> list[float]:
-    found = []
-    for token in text.replace(",", " ").split():
-        try:
-            found.append(parse_number(token))
-        except ValueError as error:
-            raise KernelError(f"{what}: {error}") from None
-    return found
+    return [read_number(token, what) for token in text.replace(",", " ").split()]
 
 
 def _line(text: str, position: int) -> int:
@@ -59,7 +51,7 @@ def _whole(text: str, what: str, default: int) -> int:
     try:
         return int(text)
     except ValueError:
-        raise KernelError(f"{what} '{shortened(text)}' is not a whole number") from None
+        raise KernelError(f"{what} '{on_one_line(text)}' is not a whole number") from None
 
 
 def parse_svg(text: str, name: str) -> RawBank:
@@ -74,7 +66,7 @@ def parse_svg(text: str, name: str) -> RawBank:
         taps = _numbers(given.get("kernelMatrix", ""), what)
         width, height = (order * 2)[:2] if 1 <= len(order) <= 2 else (0, 0)
         if not taps or width * height != len(taps):
-            size = shortened(given.get("order", "3"))
+            size = on_one_line(given.get("order", "3"))
             raise KernelError(f"{what}: {len(taps)} numbers, order '{size}' needs {width * height}")
         x = _whole(given.get("targetX", ""), f"{what}: targetX", width // 2)
         y = _whole(given.get("targetY", ""), f"{what}: targetY", height // 2)
@@ -186,13 +178,12 @@ def parse_octave(text: str, name: str) -> RawBank:
     kernels = []
     for block in re.split(r"(?m)^#[ \t]*name:", text)[1:]:
         variable, _, body = block.partition("\n")
-        what = f"Octave's '{shortened(variable)}'"
+        what = f"Octave's '{on_one_line(variable)}'"
         fields = {key: rest.strip() for key, rest in _OCTAVE_FIELD.findall(body)}
         kind = fields.get("type", "")
         if not _OCTAVE_READ.match(kind):
-            raise KernelError(
-                f"{what} is a {kind or 'value without type'}, which is not read", hint="save full(double(k))"
-            )
+            kind = kind or "value without type"
+            raise KernelError(f"{what} is a {kind}, which is not read", hint="save full(double(k))")
         taps = _numbers(" ".join(line for line in body.split("\n") if not line.startswith("#")), what)
         if "ndims" in fields:
             # An array of more axes lists its sizes before its numbers.
@@ -225,12 +216,12 @@ def parse_matrix_market(text: str, name: str) -> RawBank:
     head, _, body = text.lstrip().partition("\n")
     words = head.lower().split()[1:]
     if len(words) != 4 or words[0] != "matrix" or words[1] not in ("array", "coordinate"):
-        raise KernelError(f"line 1: '{shortened(head)}' is not a matrix of Matrix Market", line=1)
+        raise KernelError(f"line 1: '{on_one_line(head)}' is not a matrix of Matrix Market", line=1)
     # The banner as in Boisvert, Pozo & Remington, NISTIR 5935, 1996.
     _, layout, field, symmetry = words
     symmetries = ("general", "symmetric", "skew-symmetric")
     if field not in ("real", "integer", "double", "pattern") or symmetry not in symmetries:
-        raise KernelError(f"line 1: a {shortened(f'{field} {symmetry}')} matrix is not read, only real ones", line=1)
+        raise KernelError(f"line 1: a {on_one_line(f'{field} {symmetry}')} matrix is not read, only real ones", line=1)
     values = _numbers("\n".join(line for line in body.split("\n") if not line.startswith("%")), "Matrix Market")
     n_head = 2 if layout == "array" else 3
     if len(values) < n_head or any(size != int(size) or size < 0 for size in values[:n_head]):
@@ -266,12 +257,12 @@ def parse_matrix_market(text: str, name: str) -> RawBank:
 
 
 #: Tried in this order on the text as it is, comments and all.
-PROGRAMS = (
-    Program("Matrix Market", re.compile(r"\s*%%MatrixMarket\b", re.IGNORECASE), parse_matrix_market),
-    Program("Octave", re.compile(r"(?:\s*#[^\n]*\n)*?\s*#\s*name:[^\n]*\n\s*#\s*type:"), parse_octave),
-    Program("SExtractor", re.compile(r"\s*CONV[ \t]*(?:NO)?(?:NORM)?[ \t]*\n"), parse_sextractor),
-    Program("GRASS", re.compile(r"\s*(?:TITLE\b[^\n]*\n\s*)?MATRIX[ \t]+\d+[ \t]*\n"), parse_grass),
-    Program("GDAL VRT", re.compile(r"\s*<(?=[^\0]*<Kernel\b)[^\0]*<Coefs>"), parse_vrt),
+PROGRAMS = {
+    "Matrix Market": Program(re.compile(r"\s*%%MatrixMarket\b", re.IGNORECASE), parse_matrix_market),
+    "Octave": Program(re.compile(r"(?:\s*#[^\n]*\n)*?\s*#\s*name:[^\n]*\n\s*#\s*type:"), parse_octave),
+    "SExtractor": Program(re.compile(r"\s*CONV[ \t]*(?:NO)?(?:NORM)?[ \t]*\n"), parse_sextractor),
+    "GRASS": Program(re.compile(r"\s*(?:TITLE\b[^\n]*\n\s*)?MATRIX[ \t]+\d+[ \t]*\n"), parse_grass),
+    "GDAL VRT": Program(re.compile(r"\s*<(?=[^\0]*<Kernel\b)[^\0]*<Coefs>"), parse_vrt),
     # Last, because it takes any XML and tells what is missing.
-    Program("SVG", re.compile(r"\s*<(?=[?!\w])"), parse_svg),
-)
+    "SVG": Program(re.compile(r"\s*<(?=[?!\w])"), parse_svg),
+}

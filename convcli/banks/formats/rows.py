@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from convcli.banks.bank import KernelBank
 from convcli.banks.formats.exported import Exported, joined, lost_reduction, matrices, text_file
-from convcli.banks.formats.literal import one_row_note
+from convcli.banks.formats.literal import at_line, one_row_note, read_number
 from convcli.banks.numbers import format_number, parse_number
 from convcli.banks.raw import RawBank, RawKernel
 from convcli.errors import KernelError
@@ -75,7 +75,7 @@ def parse(text: str, name: str) -> RawBank:
         RawKernel(
             remarks.get("kernel") or (name if len(blocks) == 1 else str(index)),
             [_block(block, separator, notes)],
-            _bias(remarks),
+            read_number(remarks["bias"], "bias") if "bias" in remarks else None,
         )
         for index, (remarks, block) in enumerate(blocks)
     ]
@@ -117,11 +117,8 @@ def _block(lines: list[_Line], separator: str | None, notes: list[str]) -> list[
     rows = [[_tap(cell, line, separator, notes) for cell in line.cells] for line in lines]
     for line, row in zip(lines, rows, strict=True):
         if len(row) != len(rows[0]):
-            raise KernelError(
-                f"line {line.number}: ragged rows: {len(row)} numbers, the rows before have {len(rows[0])}",
-                hint="a blank line ends a kernel",
-                line=line.number,
-            )
+            reason = f"ragged rows: {len(row)} numbers, the rows before have {len(rows[0])}"
+            raise at_line(line.number, reason, "a blank line ends a kernel")
     notes += one_row_note(rows)
     if len(rows) > 1 and len(rows[0]) > 2 and rows[0] == [float(index) for index in range(len(rows[0]))]:
         notes.append(f"line {lines[0].number} counts 0, 1, 2 … and is read as taps; if it is a header, delete it")
@@ -148,11 +145,8 @@ def _refuse_rows_in_a_line(lines: list[_Line]) -> None:
     for line in lines:
         bare = [cell for cell in line.cells if "," in cell]
         if any(cell.count(",") > 1 for cell in bare) or (bare and len(lines) == 1 and not line.quoted):
-            raise KernelError(
-                f"line {line.number}: ';' within a line: a separator, or the end of a row?",
-                hint="separate numbers by commas, with points as decimal marks",
-                line=line.number,
-            )
+            reason = "';' within a line: a separator, or the end of a row?"
+            raise at_line(line.number, reason, "separate numbers by commas, with points as decimal marks")
 
 
 def _tap(cell: str, line: _Line, separator: str | None, notes: list[str]) -> float:
@@ -160,20 +154,11 @@ def _tap(cell: str, line: _Line, separator: str | None, notes: list[str]) -> flo
         notes.append("a comma within a cell is read as the decimal mark")
         cell = cell.replace(",", ".")
     elif re.search(r"\s", cell):
-        raise KernelError(
-            f"line {line.number}: '{cell[:30]}' has a blank within a cell: is a separator forgotten?", line=line.number
-        )
+        raise at_line(line.number, f"'{cell[:30]}' has a blank within a cell: is a separator forgotten?")
     try:
         return parse_number(cell)
     except ValueError as error:
-        raise KernelError(f"line {line.number}: {error}", line=line.number) from None
-
-
-def _bias(remarks: dict[str, str]) -> float | None:
-    try:
-        return parse_number(remarks["bias"]) if "bias" in remarks else None
-    except ValueError as error:
-        raise KernelError(f"bias: {error}") from None
+        raise at_line(line.number, str(error)) from None
 
 
 def _write(bank: KernelBank, _rounding: bool, *, mark: str) -> Exported:

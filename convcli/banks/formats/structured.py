@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from convcli.banks.bank import KernelBank, by
 from convcli.banks.formats import library
 from convcli.banks.formats.exported import ARRAY_FORMATS, Exported, lost_reduction, nested, text_file
-from convcli.banks.formats.literal import kernels_of_lists
+from convcli.banks.formats.literal import at_line, kernels_of_lists
 from convcli.banks.numbers import format_number
 from convcli.banks.raw import FieldError, RawBank, bank_from_data
 from convcli.errors import KernelError
@@ -69,9 +69,8 @@ def _json(text: str) -> Any:
         # JSON has no NaN and no Infinity, but Python's reader takes them.
         return json.loads(text, parse_constant=refuse)
     except json.JSONDecodeError as error:
-        raise KernelError(
-            f"line {error.lineno}, column {error.colno}: not JSON: {error.msg}", line=error.lineno
-        ) from None
+        message = f"line {error.lineno}, column {error.colno}: not JSON: {error.msg}"
+        raise KernelError(message, line=error.lineno) from None
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise KernelError(f"not a JSON kernel: {reason}") from None
@@ -86,12 +85,11 @@ def _yaml(text: str) -> Any:
         for event in yaml.parse(text, Loader=loader):
             if getattr(event, "anchor", None):
                 line = event.start_mark.line + 1 if event.start_mark else 1
-                raise KernelError(f"line {line}: YAML anchors and aliases are not read", line=line)
+                raise at_line(line, "YAML anchors and aliases are not read")
         return yaml.load(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problem = error.problem or "cannot be read"
-        raise KernelError(f"line {line}: not YAML: {problem}", line=line) from None
+        raise at_line(line, f"not YAML: {error.problem or 'cannot be read'}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise KernelError(f"not YAML: {' '.join(str(error).split())[:120] or 'nested too deeply'}") from None
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from convcli.banks.bank import KernelBank
 from convcli.banks.formats import encoding_of, libvips, rows
 from convcli.banks.formats.literal import parse_literal
+from convcli.banks.formats.programs import PROGRAMS
 from convcli.banks.raw import RawBank, is_bank_key, parse_bank_toml
 from convcli.banks.spec import FFMPEG
 from convcli.errors import KernelError
-
-if TYPE_CHECKING:
-    from convcli.banks.formats.programs import Program
 
 #: Text is read whole; a bank of 48 kernels of 49x49 in text is under 3 MiB.
 _MAX_BYTES = 64 * 1024 * 1024
@@ -88,9 +85,9 @@ def text_kind(text: str, path: Path) -> str:
     >>> text_kind("k = np.ones((3, 3)) / 9", Path("k.py")), text_kind("CONV NORM\n1 2 1\n", Path("k"))
     ('code', 'SExtractor')
     """
-    program = program_of(text)
+    program = next((name for name, program in PROGRAMS.items() if program.mark.match(text)), None)
     if program is not None:
-        return program.name
+        return program
     # From the surest mark to the vaguest: a table is what nothing else claims.
     head = _without_comments(text).lstrip()
     if re.match(r"\{\s*[\"}]", head) or (path.suffix.lower() == ".json" and head.startswith("{")):
@@ -156,7 +153,7 @@ def _is_vips(text: str, path: Path) -> bool:
 
 def parse_text(text: str, *, name: str, path: Path, kind: str) -> RawBank:
     """Read kernels from text of the syntax that :func:`text_kind` tells."""
-    program = program_of(text)
+    program = PROGRAMS.get(kind)
     if program is None and not _without_comments(text).strip():
         raise KernelError(f"{path} has no numbers", path=str(path))
     try:
@@ -181,10 +178,3 @@ def parse_text(text: str, *, name: str, path: Path, kind: str) -> RawBank:
         return RawBank(name=name, kernels=literal.kernels, notes=literal.notes)
     except KernelError as error:
         raise error.within(str(path)) from None
-
-
-def program_of(text: str) -> Program | None:
-    """Return the program that wrote a text, if its mark is on top."""
-    from convcli.banks.formats.programs import PROGRAMS
-
-    return next((program for program in PROGRAMS if program.mark.match(text)), None)
