@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
 from convcli.errors import OutputError, UsageError
-from convcli.images.folders import is_folder
+from convcli.images.opening import is_folder
 from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
 from convcli.pipeline.names import Search

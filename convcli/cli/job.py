@@ -157,8 +157,9 @@ def run(
 
 def _run_on(cluster: str, place: str, shards: Sequence[int], *, quiet: bool, json: bool = False) -> tuple[int, int]:
     """Run shards of a job on a cluster; return how many of their inputs are done, and how many failed."""
+    from convcli.pipeline.cluster import open_cluster
     from convcli.pipeline.job_drive import drive
-    from convcli.pipeline.runners.dask import open_cluster
+    from convcli.pipeline.job_facts import whole_name
     from convcli.render.progress import Progress
 
     n_done = n_failed = n_shards = 0
@@ -170,10 +171,9 @@ def _run_on(cluster: str, place: str, shards: Sequence[int], *, quiet: bool, jso
             say(f"convcli: {printable(line)}", err=True)
 
     # Workers on other machines, and those in other folders, must find the job too.
-    where = place if is_url(place) else os.path.abspath(place)  # noqa: PTH100 - links stay
     with (
         open_cluster(cluster, tell) as runner,
-        closing(drive(where, runner, shards)) as outcomes,
+        closing(drive(whole_name(place), runner, shards)) as outcomes,
         Progress(len(shards), shown=not quiet) as progress,
     ):
         try:

@@ -51,7 +51,7 @@ class OutputFiles:
         """Open a file, or a folder where that is the format; or standard output."""
         request, state = self._plan.request, self._plan.source.state
         if request.in_place and path is not None and state is not None:
-            from convcli.images.in_place import InPlaceFile
+            from convcli.images.targets import InPlaceFile
 
             backup = request.backup_of(path)
             self._opened.append(InPlaceFile(path, planned=state, backup=backup, overwrite=request.overwrite))
@@ -61,7 +61,7 @@ class OutputFiles:
         stream = path or binary_output()
         kind: type[TargetFile] = TargetFile
         if formats.BY_NAME[output_format].folder:
-            from convcli.images.folders import TargetFolder
+            from convcli.images.targets import TargetFolder
 
             kind = TargetFolder
         file = kind(stream, overwrite=request.overwrite, replaces=replaces, makes_folder=True)
