@@ -76,14 +76,9 @@ Node = Atom | Operation
 
 
 def parse_spec(text: str, *, is_known: Callable[[str], bool] = lambda _name: False) -> Node:
-    """Read a SPEC.
+    """Read a SPEC as the user wrote it.
 
-    Parameters
-    ----------
-    text : str
-        The SPEC as the user wrote it.
-    is_known : callable, optional
-        Whether a name is known or a file exists; decides ambiguous ``a-b`` and file names.
+    ``is_known``, whether a name is known or a file exists, decides ambiguous ``a-b`` and file names.
 
     Raises
     ------
