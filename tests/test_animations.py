@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import run_cli
-from convcli.images.plays import plays_of as read_plays
 from PIL import Image as Pillow
 
 from convcli.errors import OutputError
 from convcli.images.animation import open_animation
 from convcli.images.formats import FORMATS
 from convcli.images.losses import timing_notes
+from convcli.images.plays import plays_of as read_plays
 from convcli.images.reading import probe
 
 KINDS = [row.name for row in FORMATS if row.animated]
