@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convcli.banks.bank import COMBINATIONS, DEFAULT_MAX_TAPS, Array, KernelBank, check_taps, pad_to, to_anchor
+from convcli.banks.bank import DEFAULT_MAX_TAPS, Array, KernelBank, check_taps, pad_to, to_anchor
 from convcli.banks.bank import max_taps as taps_limit
 from convcli.banks.library import find_alias, find_bank_files, is_known, normal_name, unknown_kernel
 from convcli.banks.raw import RawBank, parse_bank_toml
@@ -251,7 +251,7 @@ def bank_of_raw(raw: RawBank) -> KernelBank:
         weight=np.stack([pad_to(array, size) for array in arrays]),
         kernel_names=tuple(kernel.name for kernel in raw.kernels),
         bias=tuple(bias or 0.0 for bias in biases) if has_bias else None,
-        combine=raw.combine if raw.combine in COMBINATIONS else "none",
+        combine=raw.combine,
         orientation=raw.orientation,
         source=raw.source,
         summary=raw.summary,

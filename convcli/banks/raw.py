@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 
 from convcli.errors import KernelError, near_names
 
-COMBINATIONS = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")  # as in bank.py, which needs NumPy
+#: How the maps of a bank become one picture.
+COMBINATIONS = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
 _ORIENTATIONS = ("correlate", "convolve")
 
 _BANK_KEYS = frozenset(
@@ -116,9 +117,9 @@ def parse_bank_toml(text: str, *, name: str) -> RawBank:
     try:
         return bank_from_data(data, name=name)
     except FieldError as error:
-        from convcli.banks.places import line_of
+        from convcli.banks.formats.structured import toml_line
 
-        line = line_of(text, error.kernel, error.key, error.row)
+        line = toml_line(text, error)
         raise KernelError(f"line {line}, {error.field}: {error.reason}", line=line, field=error.field) from None
 
 

@@ -252,9 +252,9 @@ def status(
     from convcli.pipeline.jobs import job_status, open_job
 
     found = job_status(open_job(job))
-    missing, n_done = found.missing, len(found.committed)
+    missing, n_done = found.missing, found.n_shards - len(found.missing)
     if json:
-        say(to_json({"shards": found.n_shards, "inputs": found.n_inputs, "done": n_done, "missing": missing}))
+        say(to_json({"shards": found.n_shards, "inputs": found.n_inputs, "done": n_done, "missing": [*missing]}))
         return
     say(f"{n_done} of {found.n_shards} shards done ({found.n_inputs} inputs in all)")
     if missing:

@@ -8,32 +8,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
 
 from convcli.engine.arguments import float_type
-from convcli.engine.borders import Border
+from convcli.engine.borders import Array, Border
 from convcli.engine.tiles import Axis, Window, spread, window_of
 from convcli.geometry.arithmetic import Pair, conv_output_px, window_px
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 #: Convolves a block (N, C, …) without padding.
-Convolve = Callable[["NDArray[Any]", "NDArray[Any]"], "NDArray[Any]"]
+Convolve = Callable[[Array, Array], Array]
 
 
 def convolve_lazily(
-    image: da.Array,
-    weight: NDArray[Any],
-    *,
-    axes: tuple[Axis, ...],
-    pads: tuple[Pair, ...],
-    border: Border,
-    convolve: Convolve,
+    image: da.Array, weight: Array, axes: tuple[Axis, ...], pads: tuple[Pair, ...], border: Border, convolve: Convolve
 ) -> da.Array:
     """Return the maps (N, O, …) of a dask array (N, C, …), a tile for every chunk that the tile mostly reads.
 
@@ -92,8 +83,8 @@ def _read(image: da.Array, batch: slice, windows: list[Window]) -> Any:
 
 
 def _convolve_tile(
-    block: NDArray[Any], weight: NDArray[Any], windows: list[Window], border_value: float, convolve: Convolve
-) -> NDArray[Any]:
+    block: Array, weight: Array, windows: list[Window], border_value: float, convolve: Convolve
+) -> Array:
     """Convolve one tile; runs in a worker, maybe on another machine."""
     samples = block.astype(float_type(block.dtype), copy=False)
     return convolve(spread(samples, windows, border_value), weight)

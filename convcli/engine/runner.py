@@ -7,7 +7,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +17,8 @@ from convcli.engine.algorithms.direct import Direct, exact_algorithm
 from convcli.engine.borders import READABLE, Array, Planes, Source
 from convcli.engine.plan import BY_NAME, ConvPlan
 from convcli.engine.problem import Job, as_correlation, check_range, phase_weight
-from convcli.engine.store import MOST_LANES, ToneCounts, counts_of
+from convcli.engine.store import MOST_LANES, ToneCounts, Tones, counts_of
 from convcli.errors import GeometryError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: A job of at most this many output samples is short.
 SHORT_SAMPLES = 4_000_000
@@ -45,7 +42,7 @@ class Runner:
         If the plan's device is absent, or the bias leaves the range of the plan's type.
     """
 
-    def __init__(self, plan: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> None:
+    def __init__(self, plan: ConvPlan, weight: Array, bias: Array | None = None) -> None:
         self.plan = plan
         weight = np.asarray(weight, dtype=np.float64)
         weight = as_correlation(weight, plan.groups) if plan.transposed else weight
@@ -181,19 +178,12 @@ class Runner:
         return bool(alike) and plan.shared and plan.groups <= MOST_LANES
 
     def picture(
-        self,
-        planes: Planes,
-        top: int,
-        bottom: int,
-        out: Array,
-        tones: Sequence[tuple[float, float, bool]],
-        map_index: int | None = None,
+        self, planes: Planes, top: int, bottom: int, out: Array, tones: Tones, map_index: int | None = None
     ) -> ToneCounts | None:
         """Compute output rows, combine two maps into their magnitude, and store them as bytes, in one pass.
 
         ``planes`` are of a type that :meth:`makes_pictures` takes; ``out`` (bottom - top, oW, lanes) is uint8, with
-        contiguous rows. ``tones`` has (gain, offset, absolute) for each lane: ``gain * v + offset`` is stored, or the
-        same of ``|v|``. All maps are made, or ``map_index`` alone. The result is None, and ``out`` undefined, where
+        contiguous rows. All maps are made, or ``map_index`` alone. The result is None, and ``out`` undefined, where
         planes lie apart or float32 is too coarse for values far off the scale.
         """
         self._check(planes, top, bottom)

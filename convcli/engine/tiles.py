@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from convcli.engine.borders import Border, map_positions, runs_of
+from convcli.engine.borders import Array, Border, map_positions, runs_of
 from convcli.geometry.arithmetic import window_px
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ def window_of(axis: Axis, start: int, stop: int, border: Border) -> Window:
     return Window(tuple(reads), places)
 
 
-def gather(
-    read: Callable[[tuple[slice, ...]], NDArray[Any]], windows: Sequence[Window], border_value: float
-) -> NDArray[Any]:
+def gather(read: Callable[[tuple[slice, ...]], Array], windows: Sequence[Window], border_value: float) -> Array:
     """Return the samples under ``windows``, one for each of the last axes; ``read`` returns those of slices."""
     n_axes = len(windows)
     blocks = [read(slices) for slices in itertools.product(*(window.reads for window in windows))]
@@ -78,7 +76,7 @@ def gather(
     return spread(blocks[0], windows, border_value)
 
 
-def spread(block: NDArray[Any], windows: Sequence[Window], border_value: float) -> NDArray[Any]:
+def spread(block: Array, windows: Sequence[Window], border_value: float) -> Array:
     """Return a block of read samples with each position of the windows in its place, and the border's value."""
     n_axes = len(windows)
     for axis, window in enumerate(windows):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -219,17 +220,15 @@ class Status(NamedTuple):
 
     n_shards: int
     n_inputs: int
-    committed: frozenset[int]
-
-    @property
-    def missing(self) -> list[int]:
-        """Shards that are not committed."""
-        return [shard for shard in range(self.n_shards) if shard not in self.committed]
+    #: Shards that are not committed, four bytes each.
+    missing: Sequence[int]
 
 
 def job_status(job: Job) -> Status:
     """Return how far a job is, from a listing of its commits."""
-    return Status(job.n_shards, int(job.facts["inputs"]), frozenset(job.committed()))
+    done = job.committed()
+    missing = array("I", (shard for shard in range(job.n_shards) if not done[shard]))
+    return Status(job.n_shards, int(job.facts["inputs"]), missing)
 
 
 def summarise(rows: Iterator[dict[str, Any]]) -> dict[str, Any]:

@@ -128,11 +128,14 @@ class Job:
         data = self.place.get(list_name(shard))[0]
         return [Entry(**json.loads(line)) for line in data.splitlines()]
 
-    def committed(self) -> set[int]:
-        """Return the shards that are done; a page of names at a time is in memory, and a number for each."""
-        found = re.compile(rf"done/([0-9]{{8}})\.{self.kind}")
-        names = (entry.name for page in self.place.pages("done") for entry in page)
-        return {int(match[1]) for name in names if (match := found.fullmatch(name))}
+    def committed(self) -> bytearray:
+        """Return a byte a shard, 1 for those that are done; beside it a page of names is in memory."""
+        done, found = bytearray(self.n_shards), re.compile(rf"done/([0-9]{{8}})\.{self.kind}")
+        for page in self.place.pages("done"):
+            for entry in page:
+                if match := found.fullmatch(entry.name):
+                    done[int(match[1])] = 1
+        return done
 
     def commit(self, shard: int, rows: list[dict[str, object]]) -> bool:
         """Commit a shard; return whether this run was the first to do so."""
@@ -151,8 +154,9 @@ class Job:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of all committed shards, in their order."""
-        for shard in sorted(self.committed()):
-            yield from self.shard_rows(shard)
+        for shard, is_done in enumerate(self.committed()):
+            if is_done:
+                yield from self.shard_rows(shard)
 
 
 def refuse_taken(place: Objects) -> None:

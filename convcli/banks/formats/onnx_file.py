@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank, check_taps
+from convcli.banks.bank import AnyArray, KernelBank, check_taps
 from convcli.banks.formats import library
 from convcli.banks.formats.arrays import arrays_of
 from convcli.banks.formats.entries import Archive
 from convcli.banks.formats.exported import Exported, lost_reduction
 from convcli.errors import KernelError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def _library() -> Any:
@@ -53,7 +50,7 @@ def open_archive(path: Path) -> Archive:
     )
 
 
-def _array(tensor: Any, name: str, path: Path) -> NDArray[np.generic]:
+def _array(tensor: Any, name: str, path: Path) -> AnyArray:
     onnx = _library()
     what = f"{path}#{name}"
     # Python's integers, as sizes that overflow would look small.
@@ -61,13 +58,13 @@ def _array(tensor: Any, name: str, path: Path) -> NDArray[np.generic]:
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return _external(tensor, what, path)
     try:
-        array: NDArray[np.generic] = onnx.numpy_helper.to_array(tensor)
+        array: AnyArray = onnx.numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
         raise KernelError(f"{what}: {' '.join(str(error).split())[:120]}") from None
     return array.astype(np.float32) if array.dtype.kind not in "iufb" else array  # bfloat16 and the 8-bit floats
 
 
-def _external(tensor: Any, what: str, path: Path) -> NDArray[np.generic]:
+def _external(tensor: Any, what: str, path: Path) -> AnyArray:
     """Return a tensor whose numbers lie in another file of the model's folder; files elsewhere are never opened."""
     onnx = _library()
     facts = {each.key: each.value for each in tensor.external_data}

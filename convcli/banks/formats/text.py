@@ -167,7 +167,7 @@ def parse_text(text: str, *, name: str, path: Path, kind: str) -> RawBank:
         if kind in ("json", "yaml"):
             from convcli.banks.formats import structured
 
-            return structured.parse_json(text, name) if kind == "json" else structured.parse_yaml(text, name)
+            return structured.parse(text, name, kind)
         if kind == "vips":
             return RawBank(name=name, kernels=libvips.parse(text, name), source="libvips matrix")
         if kind == "table":
