@@ -72,17 +72,19 @@ class Frames(Sequence[Plan]):
         """
         if index < len(self._which):
             return True
-        first = self._kinds[0].info
-        pairs = [("size", f"{one.width_px}x{one.height_px}") for one in (first, info)]
-        for word, found in (("planes", "plane_names"), ("type", "dtype"), ("white", "white")):
-            pairs += [(word, getattr(one, found)) for one in (first, info)]
-        for (word, wanted), (_, found) in zip(pairs[::2], pairs[1::2], strict=True):
-            if found != wanted:
+        found = _facts(info)
+        for word, wanted in _facts(self._kinds[0].info).items():
+            if found[word] != wanted:
                 raise UsageError(
-                    f"frame {self._numbers[index]} has {word} {found}, frame {self._numbers[0]} {wanted}",
+                    f"frame {self._numbers[index]} has {word} {found[word]}, frame {self._numbers[0]} {wanted}",
                     hint=f"--frames {self._numbers[0]}-{self._numbers[index - 1]} takes those before it",
                 )
         return False
+
+
+def _facts(info: ImageInfo) -> dict[str, object]:
+    size = f"{info.width_px}x{info.height_px}"
+    return {"size": size, "planes": info.plane_names, "type": info.dtype, "white": info.white}
 
 
 def plan_frames(
@@ -115,7 +117,7 @@ def plan_frames(
     firsts = [which.index(kind) for kind in range(len(kinds))]
     plans = [plan_one(source._replace(frame=numbers[index]), infos[index]) for index in firsts]
     request = plans[0].request
-    to_file = request.output is not None or request.to_stdout or request.in_place
+    to_file = request.is_one_file or request.in_place
     note = ""
     # Maps, sheets and --name templates make a file for each frame: only plain pictures are joined.
     if len(numbers) > 1 and (to_file or (plans[0].outputs[0].kind == "picture" and request.name is None)):
@@ -174,9 +176,8 @@ def _join(
     first, output_format = plans[0], _joined_format(plans)
     old = first.outputs[0]
     path = old.path
-    if (
-        path is not None and first.request.output is None and not first.request.in_place
-    ):  # drop the frame's number, take the format's suffix
+    # Drop the frame's number, take the format's suffix.
+    if path is not None and first.request.output is None and not first.request.in_place:
         stem = path.name.rpartition("_")[0]
         path = path.with_name(f"{stem}.{formats.BY_NAME[output_format].suffixes[0][1:]}")
     # The depth was chosen for a file of one frame, perhaps in another format: choose it again.

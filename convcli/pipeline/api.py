@@ -68,7 +68,7 @@ def apply(
 
     words = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     kernels = (kernel,) if isinstance(kernel, str) else tuple(kernel)
-    request = parse_request({"kernels": kernels, **{key: _as_flag(value) for key, value in flags.items()}})
+    request = parse_request({"kernels": kernels, **flags})
     search = Search(recursive, request.out_dir, request.out_url)
     sources = find_inputs([os.fspath(word) for word in words], search)
     reports, batch = [], plan_batch(request, sources)
@@ -83,14 +83,6 @@ def apply(
                 report.plan = plans.get(outcome.source)
                 reports.append(report)
     return Result(reports)
-
-
-def _as_flag(value: object) -> object:
-    """Numbers and paths become the text of a flag; booleans and normal forms stay."""
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    # bool is a subclass of int, and a switch must not become the text "True".
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 class OneImage(NamedTuple):

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -206,9 +207,7 @@ def _run(
     # Files at a time scale better than strips within one: threads get the cores that files leave over.
     pipeline = Pipeline(threads=max(1, cores // n_jobs), settle=batch.settle, watch=watch)
 
-    def run_one(plan: Plan) -> Outcome:
-        return _run_one(plan, pipeline, batch)
-
+    run_one = partial(_run_one, pipeline, batch)
     outcomes = (run_one(plan) for plan in batch.plans)
     # One copy of torch is enough, and neither its threads nor those of a store survive a fork.
     has_threads = sys.modules.keys() & {"torch", "obstore", "huggingface_hub"}
@@ -224,7 +223,7 @@ def _run(
     yield from outcomes
 
 
-def _run_one(plan: Plan, pipeline: Pipeline, batch: BatchPlan) -> Outcome:
+def _run_one(pipeline: Pipeline, batch: BatchPlan, plan: Plan) -> Outcome:
     """Run one plan; errors become its outcome, except for a bug with a single input, which has its own exit code."""
     try:
         with nullcontext() if batch.manifest is None else batch.manifest.recording(plan):

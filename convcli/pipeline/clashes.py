@@ -180,13 +180,7 @@ def existing_outputs(plans: Sequence[Plan]) -> tuple[Path | str, ...]:
 
 
 def refuse_existing(plans: Sequence[Plan], *, resume: bool) -> None:
-    """Refuse :func:`existing_outputs`.
-
-    Raises
-    ------
-    OutputError
-        With ``n_existing``.
-    """
+    """Refuse :func:`existing_outputs` with an OutputError that has their number as ``n_existing``."""
     existing = existing_outputs(plans)
     if existing and plans[0].request.in_place:
         from convcli.images.in_place import backup_exists

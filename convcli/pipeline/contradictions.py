@@ -105,13 +105,7 @@ def _of_place(request: Any) -> Sequence[tuple[object, str, str]]:
 
 
 def check_format(name: str, depth: str | None, encoding: Mapping[str, str], *, raw: bool) -> None:
-    """Refuse a depth, or flags of the encoder (by key), that the format ``name`` does not take.
-
-    Raises
-    ------
-    UsageError
-        With the formats that take it.
-    """
+    """Refuse a depth, or flags of the encoder (by key), that the format ``name`` does not take; name those that do."""
     row = formats.BY_NAME[name]
     if depth is not None and not row.raw and depth not in row.depths:
         able = [*formats.able("depths", depth), *(formats.RAW if depth == "float" else ())]

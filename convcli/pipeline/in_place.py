@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from convcli.errors import ImageError, OutputError, UsageError
 from convcli.images import formats
@@ -42,17 +42,13 @@ def follow(request: ApplyRequest, source: InputFile, info: ImageInfo) -> tuple[A
 
 def _without_options(request: ApplyRequest, name: str) -> tuple[ApplyRequest, list[str]]:
     """Set options of encoders back that this format does not take: other inputs of the batch may take them."""
-    plain = type(request)().encoding
-    unused = [
-        key
-        for key, value in request.encoding.items()
-        if value != plain[key] and key not in formats.BY_NAME[name].options
-    ]
+    row = formats.BY_NAME[name]
+    unused = [key for key in request.encoder_flags if key not in row.options]
     notes = [f"--{key} does nothing to {name}, but to {', '.join(formats.able('options', key))}" for key in unused]
-    if request.depth is not None and request.depth not in formats.BY_NAME[name].depths:
+    if request.depth is not None and request.depth not in row.depths:
         raise UsageError(f"--depth {request.depth} cannot be stored as {name}", hint="no --depth, or another --format")
-    changes: dict[str, Any] = {key: plain[key] for key in unused}
-    return request._replace(**changes), notes
+    usual = type(request)().encoding
+    return request._replace(**{key: usual[key] for key in unused}), notes
 
 
 def check_in_place(request: ApplyRequest, info: ImageInfo, output: OutputFile, source: InputFile) -> list[str]:
@@ -73,8 +69,7 @@ def check_in_place(request: ApplyRequest, info: ImageInfo, output: OutputFile, s
     mode = path.stat().st_mode
     if not mode & 0o222 or not os.access(path, os.W_OK):
         raise ImageError(f"is read-only (mode {mode & 0o7777:o})", hint=f"chmod u+w {path.name!r}, or --out-dir DIR")
-    exact = info.dtype == "uint8" or output.depth == "float" or (info.dtype, output.depth) == ("uint16", "16")
-    if not exact and request.depth is None:
+    if not output.holds(info.dtype) and request.depth is None:
         raise OutputError(
             f"{info.dtype} samples would be stored with {output.depth} bits in its place",
             hint=f"--out-dir DIR keeps it, --depth {output.depth} if you mean it",

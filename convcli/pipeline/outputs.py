@@ -75,6 +75,10 @@ class OutputFile(NamedTuple):
             "sample_bytes": self.n_bytes,
         }
 
+    def holds(self, dtype: str) -> bool:
+        """Return whether samples of a type keep their precision."""
+        return dtype == "uint8" or self.depth == "float" or (dtype, self.depth) == ("uint16", "16")
+
     @property
     def span(self) -> slice:
         """Its maps among all."""
@@ -183,8 +187,7 @@ def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: M
     """Return notes on losses: bits of samples, size of tiles, and in pictures profile, resolution, EXIF and colours."""
     notes = []
     is_bit = output.depth == "1"
-    kept = info.dtype == "uint8" or output.depth == "float" or (info.dtype, output.depth) == ("uint16", "16")
-    if not kept or is_bit:
+    if not output.holds(info.dtype) or is_bit:
         stored = f"{output.depth} bit{'' if is_bit else 's'} as {output.format}"
         notes.append(f"{info.dtype} samples are stored with {stored}; --format tiff keeps float32")
     if output.kind == "raw" and output.format == "tiff":

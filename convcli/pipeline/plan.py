@@ -267,13 +267,7 @@ def _name_outputs(names: OutputNames, part: Planned, depth: str) -> tuple[Output
 
 
 def check_words(request: ApplyRequest) -> None:
-    """Refuse words of the flags that no image is needed to refuse.
-
-    Raises
-    ------
-    UsageError
-        Tone, engine, border or colormap is unknown.
-    """
+    """Refuse an unknown tone, engine, border or colormap, for which no image is needed."""
     from convcli.engine.borders import parse_border
     from convcli.engine.plan import ENGINES
     from convcli.pipeline.tones import parse_tone

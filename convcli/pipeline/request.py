@@ -4,9 +4,10 @@
 read them. Annotations are evaluated at once: they are the table.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from convcli.errors import UsageError, near_names
@@ -192,7 +193,7 @@ class ApplyRequest(NamedTuple):
     def encoder_flags(self) -> dict[str, str]:
         """Flags of the encoder that are not at their defaults, by field."""
         # A flag at its default asks for nothing: formats without it must not be refused.
-        usual = _DEFAULTS.encoding
+        usual = ApplyRequest().encoding
         return {row.key: row.flag for row in OPTIONS if row.encodes and getattr(self, row.key) != usual[row.key]}
 
     @property
@@ -250,8 +251,6 @@ OPTIONS: tuple[Option, ...] = tuple(
     )
 )
 
-_DEFAULTS = ApplyRequest()
-
 
 def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     """Turn flags of ``convcli apply`` into an :class:`ApplyRequest`.
@@ -288,8 +287,8 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
         if rows[key].kind is list:
             values[key] = (value,) if isinstance(value, str) else tuple(value)
         # Numbers go the way of text, so that Python callers meet the checks of the command line.
-        elif isinstance(value, str | int | PurePath) and not isinstance(value, bool):
-            values[key] = rows[key].value_of(str(value))
+        elif isinstance(value, str | int | float | os.PathLike) and not isinstance(value, bool):
+            values[key] = rows[key].value_of(os.fspath(value) if isinstance(value, os.PathLike) else str(value))
     if "normalize" in values:
         values["unit"] = True  # means and standard deviations of networks are of samples in 0..1
     if "output" in values:

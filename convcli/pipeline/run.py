@@ -192,13 +192,7 @@ def _frames(plan: Plan) -> Iterator[tuple[Plan, Image]]:
 
 
 def _refuse_changed(plan: Plan, info: ImageInfo | None = None) -> None:
-    """Refuse an input that is not the planned one any more; with its header, as it is about to be used.
-
-    Raises
-    ------
-    ImageError
-        It was replaced or written to: its samples are not those that the plan is for.
-    """
+    """Refuse an input that is not the planned one any more; with its header, as it is about to be used."""
     path, planned = plan.source.path, plan.source.state
     if path is None or planned is None:
         return

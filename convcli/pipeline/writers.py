@@ -39,13 +39,7 @@ if TYPE_CHECKING:
 
 
 class OutputFiles:
-    """The files that one plan writes.
-
-    Parameters
-    ----------
-    plan : Plan
-        It says which existing files may be replaced.
-    """
+    """The files that one plan writes."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -75,13 +69,7 @@ class OutputFiles:
         return file
 
     def check(self) -> None:
-        """Refuse to call the plan done if one of its files has gone.
-
-        Raises
-        ------
-        OutputError
-            Its folder was removed or renamed while the others were written.
-        """
+        """Refuse to call the plan done if one of its files has gone: somebody removed or renamed its folder."""
         for path in self._plan.written_paths:
             if not os.path.lexists(path):
                 raise vanished(path)
@@ -203,14 +191,7 @@ def _colormap(plan: Plan, output: OutputFile) -> str | None:
 
 
 class PictureOutput(Writer):
-    """A picture of one map, or of a map per plane, with its alpha.
-
-    Parameters
-    ----------
-    job, output
-    encoder : PictureWriter, optional
-        Frames of an animation share one, from :func:`open_encoder`.
-    """
+    """A picture of one map, or of a map per plane, with its alpha; frames of an animation share an encoder."""
 
     def __init__(self, job: Job, output: OutputFile, encoder: PictureWriter | None = None) -> None:
         plan = job.plan
@@ -269,7 +250,7 @@ class RawOutput(Writer):
             names=tuple(plan.maps[index].label for index in output.maps),
             height_px=height,
             width_px=width,
-            stamp=metadata_of(job, output).stamp,
+            stamp=job.stamp,
             dtype=plan.request.dtype,
             leading=plan.transform.leading if output.kind == "raw" else (),
             tile=plan.request.tile,

@@ -185,13 +185,7 @@ def _anchor(request: ApplyRequest, weight_shape: tuple[int, ...]) -> list[int] |
 
 
 class BankPlanner:
-    """Plans a bank on the images of one request.
-
-    Raises
-    ------
-    KernelError
-        The bank cannot be loaded.
-    """
+    """Plans a bank on the images of one request."""
 
     def __init__(self, request: ApplyRequest, loaded: KernelBank | None = None) -> None:
         from convcli.banks.bank import check_taps, max_taps
@@ -208,15 +202,7 @@ class BankPlanner:
         self._convs: dict[tuple[object, ...], ConvPlan] = {}
 
     def plan(self, label: str, info: ImageInfo) -> Planned:
-        """Plan one input from its header.
-
-        Raises
-        ------
-        GeometryError
-            The window does not fit, or groups do not divide.
-        UsageError
-            The image lacks a plane that was asked for, or the output cannot hold the results.
-        """
+        """Plan one input from its header; see :meth:`convcli.pipeline.plan.Planner.plan`."""
         request, bank, kind = self.request, self.bank, self.request.kind
         if bank.weight.ndim == 5:
             size = "x".join(map(str, bank.shape[2:]))

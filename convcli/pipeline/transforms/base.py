@@ -220,15 +220,7 @@ def whole(planes: NDArray[Any] | PlaneSource) -> NDArray[Any]:
 
 
 class WholeRun:
-    """Maps that are computed whole, by a stack or over frames.
-
-    Parameters
-    ----------
-    results : sequence of (slice, ndarray of shape (M, H, W))
-        Where maps stand among all maps of the plan, and the maps.
-    check : callable
-        Called between pieces of work; raises to stop.
-    """
+    """Maps that are computed whole, by a stack or over frames: slices of all maps of the plan, each with its maps."""
 
     def __init__(self, results: Sequence[tuple[slice, NDArray[Any]]], *, check: Callable[[], None]) -> None:
         self._results = results

@@ -144,13 +144,7 @@ class StackTransform(Transform):
 
 
 class StackPlanner:
-    """Plans a stack on the images of one request.
-
-    Raises
-    ------
-    UsageError
-        The stack file cannot be read or understood, or flags of a single convolution were given.
-    """
+    """Plans a stack on the images of one request."""
 
     bank = None
 
@@ -175,15 +169,7 @@ class StackPlanner:
         return self._stacks[key]
 
     def plan(self, label: str, info: ImageInfo) -> Planned:
-        """Plan one input from its header.
-
-        Raises
-        ------
-        GeometryError
-            A layer does not fit the image.
-        UsageError
-            An output or a plane is not there, or one file cannot hold the outputs.
-        """
+        """Plan one input from its header; see :meth:`convcli.pipeline.plan.Planner.plan`."""
         del label
         from convcli.banks.bank import safe_name
         from convcli.layers.run import wanted_outputs

@@ -74,15 +74,7 @@ def plan_engine(
 def resolve_request_padding(
     request: ApplyRequest, input_px: tuple[int, int], kernel_px: tuple[int, int]
 ) -> tuple[Pair, Pair]:
-    """Return pixels added per side, (before, after) for rows and columns; ``--anchor`` moves ``same``.
-
-    Raises
-    ------
-    GeometryError
-        The anchor lies outside the kernel.
-    UsageError
-        An anchor with a padding other than ``same``: explicit pixels already say where the kernel sits.
-    """
+    """Return pixels added per side, (before, after) for rows and columns; ``--anchor`` moves ``same``."""
     if request.anchor is None:
         if request.transposed:
             pairs = resolve_transpose_padding(
@@ -114,23 +106,11 @@ class ConvRun:
 
     Every strip is computed, toned and encoded in one thread while it is in that core's cache, and appended in order.
 
-    Parameters
-    ----------
-    conv : ConvPlan
-    bound : BoundBank
-    planes : ndarray of shape (C, H, W) or PlaneSource
-    tools : Tools
-    request : ApplyRequest
-        Of which ``memory`` bounds the strips and ``region`` says which rows and columns are computed and kept.
+    Of the request, ``memory`` bounds the strips and ``region`` says which rows and columns are computed and kept.
     """
 
     def __init__(
-        self,
-        conv: ConvPlan,
-        bound: BoundBank,
-        planes: NDArray[Any] | PlaneSource,
-        tools: Tools,
-        request: ApplyRequest,
+        self, conv: ConvPlan, bound: BoundBank, planes: NDArray[Any] | PlaneSource, tools: Tools, request: ApplyRequest
     ) -> None:
         self._conv, self._combination, self._planes, self._tools = conv, bound.combination, planes, tools
         self._runner: Runner = tools.prepare(conv, bound.weight, bound.bias)

@@ -109,15 +109,7 @@ class Volume(AnyBank):
 
 
 def plan_volume(request: ApplyRequest, bank: KernelBank, infos: list[ImageInfo], frames: tuple[int, ...]) -> Planned:
-    """Plan a 3-D bank on ``frames`` of a file, from the header of each.
-
-    Raises
-    ------
-    GeometryError
-        The frames are not alike, the window does not fit into them, or groups do not divide.
-    UsageError
-        A flag has no meaning for a volume.
-    """
+    """Plan a 3-D bank on ``frames`` of a file, from the header of each, which must be alike."""
     _refuse_flags(request)
     info = _common_header(infos, frames)
     selection = select_planes(info.plane_names, request.channels, alpha=False)
