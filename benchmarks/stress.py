@@ -1,13 +1,14 @@
 """Run commands against each other and kill them: what is lost, what is left, what is said wrongly.
 
-    python benchmarks/stress.py [--pairs 200] [--kills 300] [--seed 0] [--only pairs|no-link|kills|in-place]
+    python benchmarks/stress.py [--pairs 200] [--kills 300] [--seed 0] [--only pairs|no-link|kills|in-place|shards]
 
 ``pairs``: two runs at once onto one file (``-o``) or into one folder, with different kernels on inputs of one stem.
 Each output must be whole and one run's, and a run that ends with 0 must find its own. ``no-link``: the same where
 link(), linkat() and renameat2() are refused by a library that is preloaded (needs a C compiler). ``kills``: a batch
 with ``--resume`` is killed by INT, TERM, HUP or KILL at random moments until it is done; what was done must stay, what
 is there must be whole, and nothing may be left. ``in-place``: the same for pictures replaced in their place: each is
-the old or the new one, whole. Exit status 1 if anything is lost, left, not whole, or a traceback.
+the old or the new one, whole. ``shards``: a job of 100,000 shards of trivial work is planned, driven and merged in a
+folder; the client's memory must be that of 10,000. Exit status 1 if anything is lost, left, not whole, or a traceback.
 """
 
 from __future__ import annotations
@@ -22,11 +23,19 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from convcli.pipeline.job_drive import drive
+from convcli.pipeline.jobs import job_status
+from convcli.pipeline.objects import Entry, Folder
+from convcli.pipeline.shard_run import ShardResult, ShardTask
+from convcli.pipeline.shards import Job, ShardSize, write_job
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 KERNELS = ("box", "sharpen")
@@ -242,13 +251,51 @@ def run_in_place(folder: Path, number: int, chance: random.Random) -> None:
                 path.unlink()
 
 
+class Committing:
+    """Stands for a cluster: commits each shard at once."""
+
+    n_workers = 8
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def run(self, work: object, tasks: Iterable[ShardTask], *, room: int) -> Iterator[tuple[ShardTask, ShardResult]]:
+        """Yield every task with its result."""
+        del work, room
+        for task in tasks:
+            self._job.commit(task.shard, [{"input": str(task.shard), "error": "nothing was done"}])
+            yield task, ShardResult(1, 0, committed=True)
+
+
+def run_shards(folder: Path, number: int) -> None:
+    """Plan, drive and merge two jobs, one of a tenth of the shards of the other."""
+    peaks = []
+    for n_shards in (number // 10, number):
+        place = Folder(folder / str(n_shards))
+        tracemalloc.start()
+        pages = ([Entry(str(n), 1, "") for n in range(first, first + 1000)] for first in range(0, n_shards, 1000))
+        write_job(place, pages, ShardSize(1), {"input": "photos"})
+        job = Job(place)
+        n_done = sum(1 for _ in drive(place.text, Committing(job), job_status(job).missing))
+        n_rows = sum(1 for _ in job.rows())
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        COUNTS["shards"] += n_done
+        if {n_done, n_rows} != {n_shards} or job_status(job).missing:
+            fault(f"{n_done} of {n_shards} shards done, {n_rows} rows")
+    COUNTS[f"KiB at most for {number // 10} shards"], COUNTS[f"KiB at most for {number}"] = (n >> 10 for n in peaks)
+    # Names of a local folder are sorted by os.walk: a list of them is in memory, of a store it is a page.
+    if peaks[1] > peaks[0] + number * 400:
+        fault("memory grows with the number of shards")
+
+
 def main() -> int:
     """Run what is asked for and print the counts."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=("pairs", "no-link", "kills", "in-place"))
+    parser.add_argument("--only", choices=("pairs", "no-link", "kills", "in-place", "shards"))
     asked = parser.parse_args()
     chance = random.Random(asked.seed)
     with tempfile.TemporaryDirectory() as name:
@@ -264,6 +311,8 @@ def main() -> int:
             run_kills(folder / "kills", asked.kills, chance)
         if asked.only in (None, "in-place"):
             run_in_place(folder / "in-place", asked.kills // 5, chance)
+        if asked.only in (None, "shards"):
+            run_shards(folder / "shards", 100_000)
     for what, count in COUNTS.items():
         print(f"{count:6} {what}")
     print(f"{len(FAULTS):6} faults")

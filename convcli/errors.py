@@ -118,3 +118,31 @@ def near_names(name: str, known: Iterable[str], *, limit: int = 3) -> str:
 
     found = difflib.get_close_matches(name, sorted(known), n=limit, cutoff=0.6)
     return f"did you mean {', '.join(found)}?" if found else ""
+
+
+#: Programs that compress a whole file: first bytes and suffixes of what they write.
+_PACKERS = {
+    "gzip": (b"\x1f\x8b", ".gz"),
+    "bzip2": (b"BZh", ".bz2"),
+    "xz": (b"\xfd7zXZ", ".xz"),
+    "zstd": (b"(\xb5/\xfd", ".zst"),
+}
+
+
+def unpack_hint(name: str, head: bytes = b"") -> str:
+    """Return the command that unpacks a file, by its first bytes or else its suffix; empty if it is not compressed.
+
+    Examples
+    --------
+    >>> unpack_hint("k.npy.gz"), unpack_hint("k.npz", b"BZh9"), unpack_hint("k.npz", b"PK")
+    ('gzip -dk k.npy.gz', 'bzip2 -dc k.npz > unpacked-k.npz', '')
+    """
+    for program, (magic, suffix) in _PACKERS.items():
+        if head.startswith(magic) or (not head and name.lower().endswith(suffix)):
+            import shlex  # as difflib
+
+            if name.lower().endswith(suffix):
+                return f"{program} -dk {shlex.quote(name)}"
+            folder, slash, last = name.rpartition("/")
+            return f"{program} -dc {shlex.quote(name)} > {shlex.quote(f'{folder}{slash}unpacked-{last}')}"
+    return ""

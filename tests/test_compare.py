@@ -172,3 +172,18 @@ def test_large_windows_are_not_written_out_but_are_in_json(picture):
     assert "--json" in text
     told = run_cli("explain", picture, "-k", "gaussian:sigma=5", "--at", "4,4", "--json").ok().json
     assert abs(np.sum(told["products"]) - told["value"]) < 1e-9
+
+
+@pytest.mark.parametrize("command", ["compare -k sobel", "explain -k sobel --at 3,4", "play -o play.html --overwrite"])
+def test_frames_and_losses_of_reading_are_told_as_apply_tells_them(command: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    first, *rest = (Image.fromarray(random.integers(0, 256, (9, 8, 3), dtype=np.uint8)) for _ in range(3))
+    first.save(tmp_path / "three.gif", save_all=True, append_images=rest)
+    first.save(tmp_path / "one.png")
+    name, *flags = command.split()
+    told = run_cli(name, tmp_path / "three.gif", *flags, cwd=tmp_path).ok()
+    lost = "palette is expanded to RGB"
+    applied = run_cli("apply", tmp_path / "three.gif", "-k", "box", "--frames", "0", "--dry-run").ok()
+    assert f"note     {lost}" in applied.stdout
+    assert told.stderr == f"convcli: note: only the first of 3 frames is read\nconvcli: note: {lost}\n"
+    assert run_cli(name, tmp_path / "one.png", *flags, cwd=tmp_path).ok().stderr == ""

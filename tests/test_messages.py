@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +110,37 @@ def test_one_fact_and_what_to_do(place: Path, words: str, code: int, fact: str, 
     assert fact in told[0]
     assert told[1].startswith("hint: ")
     assert hint in told[1]
+
+
+@pytest.mark.parametrize(("program", "suffix"), [("gzip", ".gz"), ("bzip2", ".bz2"), ("xz", ".xz")])
+def test_what_is_compressed_as_a_whole_is_told_how_to_unpack(program, suffix, photo, tmp_path):
+    """Kernels, checkpoints, stacks and pictures; the command that the hint names does it."""
+    pack = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}[program]
+    np.save(tmp_path / "k.npy", np.ones((3, 3)))
+    np.savez(tmp_path / "k.npz", np.ones((3, 3)))
+    (tmp_path / "s.toml").write_text("layers = ['conv:sobel']")
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x07")
+    (tmp_path / "my photo.png").write_bytes(photo.read_bytes())
+    for flag, name in (
+        ("-k", "k.npy"),
+        ("-k", "k.npz"),
+        ("--stack", "s.toml"),
+        ("--stack", "m.onnx"),
+        ("", "my photo.png"),
+    ):
+        packed = tmp_path / (name + suffix)
+        packed.write_bytes(pack((tmp_path / name).read_bytes()))
+        (tmp_path / name).unlink()
+        words = [flag, packed.name] if flag else ["-k", "sobel"]
+        failed = run_cli("apply", photo if flag else packed.name, *words, "-o", "o.png", cwd=tmp_path)
+        assert failed.exit_code in (2, 3, 4)
+        hint = failed.stderr.rpartition("hint: ")[2].strip()
+        assert f"{program} -dk" in hint, failed.stderr
+        if shutil.which(program):
+            subprocess.run(hint[hint.index(program) :], shell=True, check=True, cwd=tmp_path)
+            assert (tmp_path / name).exists()
+    (tmp_path / "wrong.npz").write_bytes(pack(b"PK"))
+    said = run_cli("apply", photo, "-k", "wrong.npz", "-o", "o.png", cwd=tmp_path).stderr
+    assert f"hint: {program} -dc wrong.npz > unpacked-wrong.npz" in said
+    (tmp_path / "wrong.onnx").write_bytes(pack(b"PK"))
+    assert f"{program} -dc" in run_cli("apply", photo, "--stack", "wrong.onnx", "-o", "o.png", cwd=tmp_path).stderr

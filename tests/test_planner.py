@@ -22,7 +22,7 @@ from convcli.engine import ENGINES, Border, native, plan_conv, prepare
 from convcli.engine.algorithms.base import ScratchPool
 from convcli.engine.algorithms.fft import good_size
 from convcli.engine.algorithms.separable import factors
-from convcli.engine.bands import run_bands
+from convcli.engine.runner import run_bands
 from convcli.errors import ConvcliError, GeometryError, UsageError
 from convcli.pipeline.flags import parse_bytes
 

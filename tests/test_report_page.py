@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from browser import Page, needs_chromium, open_browser
 from conftest import load_image, run_cli, save_image
+from PIL import Image
 
 import convcli
 from convcli.cli.options import command_line
@@ -167,6 +169,23 @@ def test_the_page_loads_nothing_in_either_scheme_and_on_a_phone(
 
 
 @needs_chromium
+def test_no_table_scrolls_sideways_and_every_number_is_named(browser: Page, photo: Path, tmp_path: Path) -> None:
+    layers = "layers = ['conv:64,k=3x5,s=2x1,p=1x2', 'batchnorm', 'convtranspose:16,k=4']"
+    (tmp_path / "wide.toml").write_text(f"{layers}\ninit = {{kind = 'kaiming-normal', seed = 1}}\n")
+    make_report(Path(shutil.copy(photo, tmp_path / "photo.png")), "r.html", "--stack", tmp_path / "wide.toml")
+    browser.open(tmp_path / "r.html")
+    for width in (1280, 1100, 1000, 640, 400):
+        browser.size(width, 800)
+        browser.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        scrolls = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth).length"
+        assert browser.run(scrolls) == 0, width
+        assert browser.run("[...document.querySelectorAll('td')].every((one) => one.getClientRects().length)")
+    names = browser.run("[...document.querySelectorAll('.wide tr:last-child td')].map((one) => one.dataset.heading)")
+    assert names == browser.run("[...document.querySelectorAll('.wide th')].map((one) => one.textContent)")
+    assert len(names) == 12
+
+
+@needs_chromium
 def test_marks_of_clipped_samples_can_be_taken_off(browser: Page, photo: Path, tmp_path: Path) -> None:
     make_report(Path(shutil.copy(photo, tmp_path / "photo.png")), "r.html", "-k", "sobel")
     browser.open(tmp_path / "r.html")
@@ -250,3 +269,33 @@ def test_public_names_are_offered() -> None:
     assert {"apply", "conv2d", "load_bank", "Result", "Stack"} <= set(dir(convcli))
     for name in dir(convcli):
         assert getattr(convcli, name) is not None
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_page_after_in_place_shows_the_input_that_was_kept(small: Path, link: bool) -> None:
+    before, named = load_image(small), small
+    if link:
+        named = small.with_name("link.png")
+        named.symlink_to(small)
+    page = small.with_name("r.html")
+    words = ("-k", "sharpen", "--in-place", "--report", page, "-q", "--overwrite")
+    run_cli("apply", named, *words, "--backup", ".orig").ok()
+    photo, _closeup, result, *_ = pictures_of(page)
+    apart = [np.abs(photo.astype(float) - samples).mean() for samples in (before, load_image(small))]
+    assert apart[0] < 12 < 40 < apart[1], "a photo is a JPEG"
+    assert (result == load_image(small)).all()
+    run_cli("apply", named, *words).ok()
+    assert pictures_of(page) == []
+    assert "no pictures: the result has replaced the input; --backup .orig keeps it" in page.read_text()
+    assert "the result has replaced the input" in convcli.apply(named, "sharpen", in_place=True)._repr_html_()
+
+
+def test_a_backup_that_has_gone_is_said(small: Path) -> None:
+    result = convcli.apply(small, "sharpen", in_place=True, backup=".orig")
+    small.with_name("small.png.orig").unlink()
+    assert "no pictures: small.png.orig" in re.sub(r"[^ ]*/", "", result._repr_html_())
+
+
+def pictures_of(page: Path) -> list[np.ndarray]:
+    found = re.findall(r"data:image/(?:png|jpeg);base64,([A-Za-z0-9+/=]+)", page.read_text())
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))) for one in found]

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Array: TypeAlias = "NDArray[np.float64]"
+#: As a file holds it, of any type.
+AnyArray: TypeAlias = "NDArray[np.generic]"
 
-#: How the maps of a bank become one picture.
-COMBINATIONS = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
 #: 32 Mi taps are 256 MiB of float64: far above any layer of the usual networks.
 DEFAULT_MAX_TAPS = 32 * 1024 * 1024
 #: Of ``--max-taps``; a context variable, because families and readers ask far below the flag.

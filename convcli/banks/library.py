@@ -67,9 +67,9 @@ def builtin_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "kernels"
 
 
-def user_folders() -> list[Path]:
-    """Return the user's own kernel folders, whether they exist or not, most particular first."""
-    folders = [Path(part) for part in os.environ.get("CONVCLI_KERNELS", "").split(os.pathsep) if part]
+def folders() -> list[Path]:
+    """Return every folder that is searched, in order, whether it exists or not."""
+    found = [Path(part) for part in os.environ.get("CONVCLI_KERNELS", "").split(os.pathsep) if part]
     # The platforms' own places. os.path leaves ~ as it is without a home, where pathlib raises.
     if sys.platform == "win32":
         base = os.environ.get("APPDATA")
@@ -77,12 +77,7 @@ def user_folders() -> list[Path]:
         base = os.path.expanduser("~/Library/Application Support")  # noqa: PTH111
     else:
         base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
-    return [*folders, *([Path(base) / "convcli" / "kernels"] if base else [])]
-
-
-def folders() -> list[Path]:
-    """Return every folder that is searched, in order."""
-    return [*user_folders(), builtin_folder()]
+    return [*found, *([Path(base) / "convcli" / "kernels"] if base else []), builtin_folder()]
 
 
 def normal_name(text: str) -> str:
@@ -116,8 +111,13 @@ def find_bank_files(name: str) -> list[Path]:
     found: list[Path] = []
     for folder in folders():
         named = (folder / f"{wanted}{suffix}" for suffix in _suffixes(folder))
-        found += [path for path in named if os.path.isfile(path)]  # noqa: PTH113 - no exception without permission
+        found += [path for path in named if is_file(path)]
     return found
+
+
+def is_file(text: str | Path) -> bool:
+    """Whether a file has this text as its path; no text is an exception, nor is a folder without permission."""
+    return os.path.isfile(text)  # noqa: PTH113
 
 
 def is_known(text: str) -> bool:
@@ -127,7 +127,7 @@ def is_known(text: str) -> bool:
         return False
     if find_bank_files(name):
         return True
-    if any(os.path.isfile(one) for one in (text, name)):  # noqa: PTH113 - no exception for any text
+    if is_file(text) or is_file(name):
         return True
     # Last, because the catalogue has to be read for it.
     from convcli.banks.catalogue import family_names
@@ -246,16 +246,7 @@ def list_kernels() -> list[KernelEntry]:
 
     entries = [_file_entry(path) for path in _all_files()]
     entries += [
-        KernelEntry(
-            family.name,
-            family.kind,
-            family.shape,
-            family.summary,
-            family.source,
-            family.tags,
-            family.parameters,
-            aliases=family.aliases,
-        )
+        KernelEntry(**{key: getattr(family, key) for key in KernelEntry._fields if key != "path"})
         for family in families().values()
     ]
     return sorted(entries, key=lambda entry: (entry.name, entry.kind != "file"))

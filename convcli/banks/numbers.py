@@ -7,11 +7,15 @@ nearest to the true value. Nothing is ever evaluated as code.
 from __future__ import annotations
 
 import re
-from functools import cache
+from operator import add, mul, sub, truediv
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from decimal import Context, Decimal
+    from decimal import Decimal
+
+_OPERATIONS = {"+": add, "-": sub, "*": mul, "/": truediv}
+#: Those that bind weakest come first.
+_SIGNS = ("+-", "*/")
 
 #: Pi to 40 digits, as many as the arithmetic keeps.
 _PI = "3.141592653589793238462643383279502884197"
@@ -58,16 +62,10 @@ def _short(text: str) -> str:
     return text if len(text) <= 30 else text[:27] + "..."
 
 
-@cache
-def _context() -> Context:
-    """Return the arithmetic; decimal is only imported when a number is more than digits."""
-    from decimal import Context
-
-    # More than twice the 17 digits of a float64: only the last rounding counts.
-    return Context(prec=40)
-
-
 def _evaluate(text: str) -> float:
+    # Only imported when a number is more than digits.
+    from decimal import localcontext
+
     tokens: list[str] = []
     position = 0
     while position < len(text):
@@ -79,7 +77,9 @@ def _evaluate(text: str) -> float:
     if not tokens:
         raise ValueError("a number is missing")
     try:
-        value, rest = _sum(tokens)
+        # More than twice the 17 digits of a float64: only the last rounding counts.
+        with localcontext(prec=40):
+            value, rest = _value(tokens)
     except ArithmeticError:
         raise ValueError(f"'{_short(text)}' has no finite value") from None
     except IndexError:
@@ -89,40 +89,34 @@ def _evaluate(text: str) -> float:
     return float(value)
 
 
-def _sum(tokens: list[str]) -> tuple[Decimal, list[str]]:
-    value, tokens = _product(tokens)
-    while tokens and tokens[0] in "+-":
-        other, rest = _product(tokens[1:])
-        value = _context().add(value, other) if tokens[0] == "+" else _context().subtract(value, other)
-        tokens = rest
-    return value, tokens
-
-
-def _product(tokens: list[str]) -> tuple[Decimal, list[str]]:
-    value, tokens = _factor(tokens)
-    while tokens and tokens[0] in "*/":
-        other, rest = _factor(tokens[1:])
-        value = _context().multiply(value, other) if tokens[0] == "*" else _context().divide(value, other)
-        tokens = rest
+def _value(tokens: list[str], level: int = 0) -> tuple[Decimal, list[str]]:
+    """Read operands joined by signs that bind alike, from left to right; return the value and the tokens behind."""
+    if level == len(_SIGNS):
+        return _factor(tokens)
+    value, tokens = _value(tokens, level + 1)
+    while tokens and tokens[0] in _SIGNS[level]:
+        other, rest = _value(tokens[1:], level + 1)
+        value, tokens = _OPERATIONS[tokens[0]](value, other), rest
     return value, tokens
 
 
 def _factor(tokens: list[str]) -> tuple[Decimal, list[str]]:
+    from decimal import Decimal
+
     token, rest = tokens[0], tokens[1:]
     if token in "+-":
         value, rest = _factor(rest)
-        return (_context().minus(value) if token == "-" else value), rest
+        return (-value if token == "-" else value), rest
     if token == "(":
-        value, rest = _sum(rest)
+        value, rest = _value(rest)
         if rest[0] != ")":
             raise IndexError
         return value, rest[1:]
     if token in ("sqrt", "√"):
         value, rest = _factor(rest)
-        return _context().sqrt(value), rest
-    if token in ("pi", "π"):
-        return _context().create_decimal(_PI), rest
-    return _context().create_decimal(token), rest  # anything else ("*", ")") raises InvalidOperation
+        return value.sqrt(), rest
+    # A text that is no number ("*", ")") raises InvalidOperation; the + rounds to the 40 digits.
+    return +Decimal(_PI if token in ("pi", "π") else token), rest
 
 
 def init_word(text: str) -> str:

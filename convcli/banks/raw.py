@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 
 from convcli.errors import KernelError, near_names
 
-COMBINATIONS = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")  # as in bank.py, which needs NumPy
+#: How the maps of a bank become one picture.
+COMBINATIONS = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
 _ORIENTATIONS = ("correlate", "convolve")
 
 _BANK_KEYS = frozenset(
@@ -79,14 +80,7 @@ class FieldError(Exception):
 
 
 def parse_bank_toml(text: str, *, name: str) -> RawBank:
-    r"""Read a TOML bank file.
-
-    Parameters
-    ----------
-    text : str
-        The file.
-    name : str
-        Name of the bank if the file gives none.
+    r"""Read a TOML bank file; ``name`` is the bank's if the file gives none.
 
     Raises
     ------
@@ -116,9 +110,9 @@ def parse_bank_toml(text: str, *, name: str) -> RawBank:
     try:
         return bank_from_data(data, name=name)
     except FieldError as error:
-        from convcli.banks.places import line_of
+        from convcli.banks.formats.structured import toml_line
 
-        line = line_of(text, error.kernel, error.key, error.row)
+        line = toml_line(text, error)
         raise KernelError(f"line {line}, {error.field}: {error.reason}", line=line, field=error.field) from None
 
 
@@ -164,7 +158,7 @@ def bank_from_data(data: Any, *, name: str) -> RawBank:
         source=_text(data, "source", "", None),
         tags=_texts(data, "tags"),
         orientation=_choice(data, "orientation", _ORIENTATIONS),
-        combine=_choice(data, "combine", COMBINATIONS, default="none"),
+        combine=_choice(data, "combine", COMBINATIONS),
         notes=_texts(data, "notes"),
         dims=dims,
     )
@@ -282,8 +276,8 @@ def _texts(table: dict[str, Any], key: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _choice(table: dict[str, Any], key: str, choices: tuple[str, ...], default: str = "correlate") -> str:
-    value = table.get(key, default)
+def _choice(table: dict[str, Any], key: str, choices: tuple[str, ...]) -> str:
+    value = table.get(key, choices[0])
     if value not in choices:
         raise FieldError(None, key, f"{value!r} is not one of {', '.join(choices)}")
     return str(value)

@@ -6,7 +6,7 @@ import typer
 
 from convcli.cli.flags import Json, SectionedCommand, option, with_options
 from convcli.errors import UsageError, near_names
-from convcli.render.text import tell
+from convcli.render.text import note_reading, tell
 
 if TYPE_CHECKING:
     from convcli.engine.plan import ConvPlan
@@ -51,6 +51,7 @@ def compare(
     # Only torch runs on a device: the other engines would refuse the flag.
     device = (flags.pop("device") or "cpu").strip().lower()
     with open_one(image, flags) as one:
+        note_reading(one.plan.info.n_frames, one.plan.info.notes)
 
         def planner(engine: str = "auto", **changes: object) -> "ConvPlan":
             return one.conv(engine=engine, device=device if engine == "torch" else "cpu", **changes)
@@ -100,6 +101,7 @@ def explain(
 
     row, column = _parse_at(at)
     with open_one(image, flags) as one:
+        note_reading(one.plan.info.n_frames, one.plan.info.notes)
         conv, bound, label = one.bank.conv, one.bank.bound, one.plan.source.label
         index = _find_map(bound.maps, map_)
         told = explain_sample(conv, one.planes, bound.weight, bound.bias, index, row, column)

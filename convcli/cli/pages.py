@@ -10,6 +10,7 @@ import typer
 from convcli.cli.flags import option
 from convcli.errors import UsageError
 from convcli.process.system import local_path, read_input, write_output
+from convcli.render.text import note_reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +54,7 @@ def play(
 
     source = None if photo is None else read_input() if photo == "-" else Path(photo)
     shown = load_photo(source, name=photo or DEFAULT, longest_px=size)
+    note_reading(shown.n_frames, shown.notes)
     _write_page(output, play_page(shown, kernel or (), longest_px=size), overwrite=overwrite, json=json)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convcli.engine.borders import Border, map_positions
+from convcli.engine.borders import Array, Border, map_positions
 from convcli.engine.plan import plan_conv
 from convcli.engine.problem import AxisPhase, phase_weight
 from convcli.engine.runner import Runner, prepare
@@ -29,7 +29,7 @@ _lock = threading.Lock()
 
 
 def runner_for(
-    input_shape: tuple[int, int, int], weight: NDArray[Any], bias: ArrayLike | None, options: Mapping[str, Any]
+    input_shape: tuple[int, int, int], weight: Array, bias: ArrayLike | None, options: Mapping[str, Any]
 ) -> Runner:
     """Return ``prepare(plan_conv(input_shape, weight, **options), weight, bias)``, from an earlier call if possible.
 
@@ -63,13 +63,11 @@ def runner_for(
     return runner
 
 
-def _content(array: NDArray[Any] | None) -> tuple[object, ...] | None:
+def _content(array: Array | None) -> tuple[object, ...] | None:
     return None if array is None else (array.shape, array.dtype.str, array.tobytes())
 
 
-def run_batch(
-    samples: NDArray[Any], taps: NDArray[Any], bias: ArrayLike | None, options: Mapping[str, Any]
-) -> NDArray[Any]:
+def run_batch(samples: Array, taps: Array, bias: ArrayLike | None, options: Mapping[str, Any]) -> Array:
     """Convolve images (N, C, H, W) with one plan; ``options`` are those of :func:`convcli.engine.plan_conv`."""
     runner = runner_for(samples.shape[1:], taps, bias, _typed(options, samples))
     maps = np.empty((len(samples), *runner.plan.output_shape), samples.dtype)
@@ -79,12 +77,8 @@ def run_batch(
 
 
 def run_volumes(
-    samples: NDArray[Any],
-    taps: NDArray[Any],
-    bias: ArrayLike | None,
-    depth: tuple[AxisPhase, ...],
-    options: Mapping[str, Any],
-) -> NDArray[Any]:
+    samples: Array, taps: Array, bias: ArrayLike | None, depth: tuple[AxisPhase, ...], options: Mapping[str, Any]
+) -> Array:
     """Convolve volumes (N, C, D, H, W) with one plan for each phase of the depth."""
     n, channels, _, height, width = samples.shape
     turns, typed = [], _typed(options, samples)
@@ -102,11 +96,11 @@ def run_volumes(
     return volumes
 
 
-def _typed(options: Mapping[str, Any], samples: NDArray[Any]) -> dict[str, Any]:
+def _typed(options: Mapping[str, Any], samples: Array) -> dict[str, Any]:
     return {**options, "dtype": str(samples.dtype), "input_dtype": str(samples.dtype)}
 
 
-def _stacked_weight(taps: NDArray[Any], phase: AxisPhase, *, transposed: bool) -> tuple[NDArray[Any], int]:
+def _stacked_weight(taps: Array, phase: AxisPhase, *, transposed: bool) -> tuple[Array, int]:
     """Return weights whose depth has become input planes, and the number of planes of each channel.
 
     Ordinary weights are (O, I, …) and transposed ones (I, O, …): in both the depth joins I.
@@ -123,13 +117,13 @@ def _stacked_weight(taps: NDArray[Any], phase: AxisPhase, *, transposed: bool) -
 class _DepthWindow:
     """The planes under one position of the kernel's depth, as planes of an image; rows are gathered on request."""
 
-    def __init__(self, volume: NDArray[Any], positions: NDArray[np.intp], border: Border) -> None:
+    def __init__(self, volume: Array, positions: NDArray[np.intp], border: Border) -> None:
         self._volume, self._border = volume, border
         self._planes = map_positions(positions, volume.shape[1], border.mode)
         self.shape = (volume.shape[0] * len(positions), *volume.shape[2:])
         self.dtype = volume.dtype
 
-    def rows(self, top: int, bottom: int) -> NDArray[Any]:
+    def rows(self, top: int, bottom: int) -> Array:
         # Indexing with an array copies, so writing the border's constant leaves the volume alone.
         window = self._volume[:, self._planes, top:bottom]
         window[:, self._planes < 0] = self._border.value

@@ -1,9 +1,8 @@
 """Borders, and images seen through them: an index map per axis tells what lies beyond the edge.
 
-An index map names, for every position of the padded axis, the sample that stands there (-1: the constant). That is
-why every mode works for a pad of any size, also larger than the image, where libraries that copy slices refuse. No
-padded or converted copy of a whole image is ever made: the compiled loops read it through the index maps, and every
-other algorithm gathers the rows that a band of output needs.
+An index map names, for every position of the padded axis, the sample that stands there (-1: the constant), so every
+mode works for a pad of any size. No padded or converted copy of a whole image is ever made: the compiled loops read it
+through the index maps, and every other algorithm gathers the rows that a band of output needs.
 """
 
 from __future__ import annotations

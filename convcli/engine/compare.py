@@ -12,7 +12,7 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from convcli.engine.borders import Array, Planes
 from convcli.engine.plan import ENGINES, ConvPlan
 from convcli.engine.runner import Runner, prepare
 from convcli.errors import UsageError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: Engines are run until this many seconds are over, at least once, at most this many times.
 REPEAT_SECONDS, MOST_REPEATS = 0.6, 9
@@ -71,12 +68,7 @@ class Comparison(NamedTuple):
 
 
 def compare_engines(
-    planner: Callable[..., ConvPlan],
-    planes: Planes,
-    weight: NDArray[Any],
-    bias: NDArray[Any] | None,
-    *,
-    limit_s: float = 30.0,
+    planner: Callable[..., ConvPlan], planes: Planes, weight: Array, bias: Array | None, *, limit_s: float = 30.0
 ) -> Comparison:
     """Run every engine that takes the job, and is not estimated to take longer than ``limit_s``.
 
@@ -119,7 +111,7 @@ def _largest_difference(maps: Array, reference: Array) -> float:
 
 
 def _reference(
-    plan: ConvPlan, planes: Planes, weight: NDArray[Any], bias: NDArray[Any] | None
+    plan: ConvPlan, planes: Planes, weight: Array, bias: Array | None
 ) -> tuple[list[tuple[int, int]], list[Array]]:
     """Return row ranges and their float64 maps: all rows, or samples from top to bottom if all would take long."""
     height = plan.output_shape[1]
@@ -143,7 +135,7 @@ def _shortest(runner: Runner, planes: Planes, maps: Array) -> float:
     return min(times)
 
 
-def _memory(plan: ConvPlan, planes: Planes, weight: NDArray[Any], bias: NDArray[Any] | None, maps: Array) -> int | None:
+def _memory(plan: ConvPlan, planes: Planes, weight: Array, bias: Array | None, maps: Array) -> int | None:
     """Return the most bytes allocated at once by preparing and running."""
     if plan.engine == "torch":
         # torch allocates outside Python's allocator, where tracemalloc sees nothing.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from convcli.engine.borders import Planes, map_positions, read_rows
+from convcli.engine.borders import Array, Planes, map_positions, read_rows
 from convcli.engine.plan import ConvPlan
 from convcli.engine.problem import AxisPhase, as_correlation
 from convcli.errors import GeometryError
@@ -38,13 +38,7 @@ class Explanation(NamedTuple):
 
 
 def explain_sample(
-    plan: ConvPlan,
-    planes: Planes,
-    weight: NDArray[Any],
-    bias: NDArray[Any] | None,
-    map_index: int,
-    row: int,
-    column: int,
+    plan: ConvPlan, planes: Planes, weight: Array, bias: Array | None, map_index: int, row: int, column: int
 ) -> Explanation:
     """Write one output sample out; ``weight`` and ``bias`` as for :func:`convcli.engine.prepare`.
 
@@ -79,20 +73,9 @@ def explain_sample(
     patch, inside = _patch(plan, planes, slice(first, first + n_in), rows, columns)
     products = patch * chosen
     added = 0.0 if bias is None else float(bias[map_index])
-    return Explanation(
-        map_index,
-        row,
-        column,
-        tuple(range(first, first + n_in)),
-        tuple(rows.tolist()),
-        tuple(columns.tolist()),
-        patch,
-        inside,
-        chosen,
-        products,
-        added,
-        float(products.sum()) + added,
-    )
+    window = (tuple(range(first, first + n_in)), tuple(rows.tolist()), tuple(columns.tolist()))
+    value = float(products.sum()) + added
+    return Explanation(map_index, row, column, *window, patch, inside, chosen, products, added, value)
 
 
 def _window(axis: AxisPhase, at: int) -> NDArray[np.intp]:

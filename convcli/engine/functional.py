@@ -234,7 +234,7 @@ def _convolve(
         how["threads"] = how["threads"] or 1
         how["bias"], how["groups"] = bias, groups
         tile = partial(_convolve, n_axes, stride=steps, padding=0, dilation=gaps, extra=None, **how)
-        lazy: NDArray[Any] = convolve_lazily(samples, taps, axes=lines, pads=pads, border=border, convolve=tile)
+        lazy: NDArray[Any] = convolve_lazily(samples, taps, lines, pads, border, tile)
         return lazy if batched else lazy[0]
     # A signal is an image of one row, so one set of algorithms serves both.
     if n_axes == 1:

@@ -8,32 +8,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
 
 from convcli.engine.arguments import float_type
-from convcli.engine.borders import Border
-from convcli.engine.tiles import Axis, Window, spread, tile_bounds, window_of
+from convcli.engine.borders import Array, Border
+from convcli.engine.tiles import Axis, Window, spread, window_of
 from convcli.geometry.arithmetic import Pair, conv_output_px, window_px
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 #: Convolves a block (N, C, …) without padding.
-Convolve = Callable[["NDArray[Any]", "NDArray[Any]"], "NDArray[Any]"]
+Convolve = Callable[[Array, Array], Array]
 
 
 def convolve_lazily(
-    image: da.Array,
-    weight: NDArray[Any],
-    *,
-    axes: tuple[Axis, ...],
-    pads: tuple[Pair, ...],
-    border: Border,
-    convolve: Convolve,
+    image: da.Array, weight: Array, axes: tuple[Axis, ...], pads: tuple[Pair, ...], border: Border, convolve: Convolve
 ) -> da.Array:
     """Return the maps (N, O, …) of a dask array (N, C, …), a tile for every chunk that the tile mostly reads.
 
@@ -47,7 +38,6 @@ def convolve_lazily(
     windows = [[window_of(a, *span, border) for span in part] for a, part in zip(axes, spans, strict=True)]
     dtype, taps = float_type(image.dtype), dask.delayed(weight, pure=True)
     batches = np.cumsum((0, *image.chunks[0])).tolist()
-    n_maps = len(weight)
 
     def tile(at: tuple[int, ...]) -> da.Array:
         first, last = batches[at[0]], batches[at[0] + 1]
@@ -55,7 +45,7 @@ def convolve_lazily(
         block = _read(image, slice(first, last), under)
         maps = dask.delayed(_convolve_tile, pure=True)(block, taps, under, border.value, convolve)
         size = (spans[axis][index] for axis, index in enumerate(at[1:]))
-        shape = (last - first, n_maps, *(stop - start for start, stop in size))
+        shape = (last - first, len(weight), *(stop - start for start, stop in size))
         return da.from_delayed(maps, shape, dtype=dtype)
 
     counts = (len(batches) - 1, *map(len, spans))
@@ -66,9 +56,18 @@ def convolve_lazily(
 
 
 def _spans(axis: Axis, pads: Pair, chunks: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Return start and stop of each tile of an output axis."""
+    """Return start and stop of each tile of an output axis; each mostly reads one chunk of the input.
+
+    Examples
+    --------
+    >>> _spans(Axis(size=10, kernel=3, stride=2, dilation=1, before=1), (1, 0), (4, 4, 2))
+    [(0, 2), (2, 4), (4, 5)]
+    """
     n_outputs = conv_output_px(axis.size, axis.kernel, stride=axis.stride, dilation=axis.dilation, pad_px=sum(pads))
-    return list(itertools.pairwise((0, *tile_bounds(axis, n_outputs, chunks))))
+    # A tile has the outputs whose middle tap lies before the end of the chunk.
+    middle = axis.before - window_px(axis.kernel, axis.dilation) // 2
+    ends = (-(-(end + middle) // axis.stride) for end in itertools.accumulate(chunks))
+    return list(itertools.pairwise(sorted({0, n_outputs, *(min(max(end, 0), n_outputs) for end in ends)})))
 
 
 def _read(image: da.Array, batch: slice, windows: list[Window]) -> Any:
@@ -84,8 +83,8 @@ def _read(image: da.Array, batch: slice, windows: list[Window]) -> Any:
 
 
 def _convolve_tile(
-    block: NDArray[Any], weight: NDArray[Any], windows: list[Window], border_value: float, convolve: Convolve
-) -> NDArray[Any]:
+    block: Array, weight: Array, windows: list[Window], border_value: float, convolve: Convolve
+) -> Array:
     """Convolve one tile; runs in a worker, maybe on another machine."""
     samples = block.astype(float_type(block.dtype), copy=False)
     return convolve(spread(samples, windows, border_value), weight)

@@ -8,16 +8,13 @@ sum to zero the same rule gives 0 on a constant image, whatever is missing, wher
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from convcli.engine.borders import Array, Border, Planes, parse_border, read_rows
 from convcli.engine.plan import ConvPlan, plan_conv
 from convcli.engine.runner import Runner
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class _Filled:
@@ -39,7 +36,7 @@ class _Missing(_Filled):
         return np.isnan(read_rows(self.planes, top, bottom)).astype(self.dtype)
 
 
-def _replan(plan: ConvPlan, weight: NDArray[Any], border: Border) -> ConvPlan:
+def _replan(plan: ConvPlan, weight: Array, border: Border) -> ConvPlan:
     """Plan the same convolution with other taps and another border, in float64."""
     return plan_conv(
         plan.input_shape,
@@ -69,7 +66,7 @@ class MaskedRunner(Runner):
     array([[[ 3.,  6., 12., 13.]]], dtype=float32)
     """
 
-    def __init__(self, plan: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> None:
+    def __init__(self, plan: ConvPlan, weight: Array, bias: Array | None = None) -> None:
         super().__init__(plan, weight, bias)
         present = (weight != 0).astype(np.float64)
         absolute = np.abs(weight)

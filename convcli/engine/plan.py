@@ -7,14 +7,14 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from convcli.engine import native
 from convcli.engine.algorithms import ALL
 from convcli.engine.algorithms.base import REFERENCE_THREADS, Candidate, Declined, TooLittleMemory
-from convcli.engine.borders import Border
+from convcli.engine.borders import Array, Border
 from convcli.engine.problem import (
     SAMPLE_LIMITS,
     Job,
@@ -29,9 +29,6 @@ from convcli.engine.problem import (
 from convcli.errors import UsageError, near_names
 from convcli.geometry.arithmetic import Pair
 from convcli.process.system import available_threads
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: Bytes of working memory beyond input and output that a plan may take by default.
 DEFAULT_MEMORY = 512 * 2**20
@@ -122,7 +119,7 @@ class ConvPlan(NamedTuple):
 
 def plan_conv(
     input_shape: tuple[int, int, int],
-    weight: NDArray[Any],
+    weight: Array,
     stride: Pair = (1, 1),
     padding: tuple[Pair, Pair] = ((0, 0), (0, 0)),
     dilation: Pair = (1, 1),

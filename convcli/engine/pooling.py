@@ -69,19 +69,13 @@ class _Axis(NamedTuple):
 
 
 def _axes(
-    n_axes: int,
-    samples: NDArray[Any],
-    kernel: Size,
-    stride: Size | None,
-    padding: PaddingLike,
-    dilation: Size,
-    ceil_mode: bool,
+    n_axes: int, samples: NDArray[Any], kernel: Size, stride: Size | None, padding: PaddingLike, gaps: Size, ceil: bool
 ) -> list[_Axis]:
     check_axes(samples, n_axes)
     kernels = per_axis(kernel, n_axes, "kernel_size")
     strides = kernels if stride is None else per_axis(stride, n_axes, "stride")
-    pads, gaps = padding_pairs(padding, n_axes), per_axis(dilation, n_axes, "dilation")
-    sizes, ceil = samples.shape[-n_axes:], switch(ceil_mode, "ceil_mode")
+    pads, gaps = padding_pairs(padding, n_axes), per_axis(gaps, n_axes, "dilation")
+    sizes, ceil = samples.shape[-n_axes:], switch(ceil, "ceil_mode")
     sides = resolve_padding(pads, sizes, kernels, strides, gaps)
     as_in_torch = not isinstance(padding, str) and not has_sides(padding)
     axes = []

@@ -8,16 +8,13 @@ dilation d only residues that gcd(s, d) divides have taps; the others keep only 
 from __future__ import annotations
 
 from math import gcd, prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from convcli.engine.borders import Border
+from convcli.engine.borders import Array, Border
 from convcli.errors import GeometryError, UsageError
 from convcli.geometry.arithmetic import Pair, check_groups, conv_output_px, conv_transpose_output_px, window_px
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: Largest magnitude of samples of each integer type; floats have no bound.
 SAMPLE_LIMITS: dict[str, int] = {
@@ -31,7 +28,7 @@ TAPS_AT_ONCE = 2**20
 
 def check_conv(
     input_shape: tuple[int, int, int],
-    weight: NDArray[Any],
+    weight: Array,
     stride: Pair,
     padding: tuple[Pair, Pair],
     dilation: Pair,
@@ -141,7 +138,7 @@ def axis_phases(
     return tuple(phases)
 
 
-def phase_weight(weight: NDArray[Any], phase: Phase) -> NDArray[Any]:
+def phase_weight(weight: Array, phase: Phase) -> Array:
     """Return the taps of one phase; an axis without any gets a single zero."""
     if any(not axis.taps for axis in phase):
         return np.zeros((*weight.shape[:2], *[max(len(axis.taps), 1) for axis in phase]))
@@ -151,7 +148,7 @@ def phase_weight(weight: NDArray[Any], phase: Phase) -> NDArray[Any]:
     return weight
 
 
-def as_correlation(weight: NDArray[Any], groups: int) -> NDArray[Any]:
+def as_correlation(weight: Array, groups: int) -> Array:
     """Return transposed weights ``(I, O/g, …)`` in the order of ordinary ones, ``(O, I/g, …)``, not flipped."""
     n_in, n_out, *kernel = weight.shape
     split = weight.reshape(groups, n_in // groups, n_out, *kernel)
@@ -223,7 +220,7 @@ class TapFacts(NamedTuple):
     magnitude: float
 
 
-def tap_facts(weight: NDArray[Any], groups: int) -> TapFacts:
+def tap_facts(weight: Array, groups: int) -> TapFacts:
     """Return the facts about a weight ``(O, I/groups, kH, kW)`` that a plan needs.
 
     Examples
@@ -241,7 +238,7 @@ def tap_facts(weight: NDArray[Any], groups: int) -> TapFacts:
     return TapFacts(shared, all(integer for integer, _ in counts), max(magnitude for _, magnitude in counts))
 
 
-def _count(kernel: NDArray[Any]) -> tuple[bool, float]:
+def _count(kernel: Array) -> tuple[bool, float]:
     """Return whether one map's taps are whole numbers, and the sum of their magnitudes."""
     integer, magnitude, taps = True, 0.0, kernel.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -257,7 +254,7 @@ def _count(kernel: NDArray[Any]) -> tuple[bool, float]:
 class Problem(NamedTuple):
     """One convolution to be planned: integers, and the taps to be looked at."""
 
-    weight: NDArray[Any]
+    weight: Array
     n_groups: int
     shared: bool
     input_shape: tuple[int, int, int]

@@ -6,11 +6,11 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
+from numpy.lib.stride_tricks import sliding_window_view
 
 from convcli.engine.arguments import PaddingLike, Size, as_array, check_axes, padding_pairs, per_axis, whole
 from convcli.errors import GeometryError
-from convcli.geometry.arithmetic import Pair, conv_output_px, resolve_padding
+from convcli.geometry.arithmetic import Pair, conv_output_px, resolve_padding, window_px
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -49,14 +49,10 @@ def unfold(
     kernel, gap, step, pads, size = _windows(samples.shape[-2:], kernel_size, dilation, padding, stride)
     outer = samples.ndim - 2
     padded = np.pad(samples, [(0, 0)] * outer + list(pads))
-    row, column = padded.strides[-2:]
+    covered = tuple(map(window_px, kernel, gap))
     # A view of overlapping windows; reshape below makes the one copy.
-    windows = as_strided(
-        padded,
-        (*padded.shape[:-2], *kernel, *size),
-        (*padded.strides[:-2], row * gap[0], column * gap[1], row * step[0], column * step[1]),
-        writeable=False,
-    )
+    views = sliding_window_view(padded, covered, axis=(-2, -1))[..., :: step[0], :: step[1], :: gap[0], :: gap[1]]
+    windows = np.moveaxis(views, (-2, -1), (-4, -3))
     return windows.reshape(*padded.shape[: outer - 1], padded.shape[outer - 1] * prod(kernel), prod(size))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import _thread
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +17,8 @@ from convcli.engine.algorithms.direct import Direct, exact_algorithm
 from convcli.engine.borders import READABLE, Array, Planes, Source
 from convcli.engine.plan import BY_NAME, ConvPlan
 from convcli.engine.problem import Job, as_correlation, check_range, phase_weight
-from convcli.engine.store import MOST_LANES, ToneCounts, counts_of
+from convcli.engine.store import MOST_LANES, ToneCounts, Tones, counts_of
 from convcli.errors import GeometryError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: A job of at most this many output samples is short.
 SHORT_SAMPLES = 4_000_000
@@ -42,7 +42,7 @@ class Runner:
         If the plan's device is absent, or the bias leaves the range of the plan's type.
     """
 
-    def __init__(self, plan: ConvPlan, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> None:
+    def __init__(self, plan: ConvPlan, weight: Array, bias: Array | None = None) -> None:
         self.plan = plan
         weight = np.asarray(weight, dtype=np.float64)
         weight = as_correlation(weight, plan.groups) if plan.transposed else weight
@@ -117,13 +117,11 @@ class Runner:
         self._check_out(out, bottom - top)
         bands = list(self._bands(planes, out, top, bottom, n_rows))
         if workers > 1 and len(bands) > 1:
-            from convcli.engine.bands import run_bands
-
             run_bands(self._do, bands, self._pool, workers)
-            return out
-        with self._pool.borrow() as scratch:
-            for band in bands:
-                self._do(band, scratch)
+        else:
+            with self._pool.borrow() as scratch:
+                for band in bands:
+                    self._do(band, scratch)
         return out
 
     def _bands(
@@ -180,19 +178,12 @@ class Runner:
         return bool(alike) and plan.shared and plan.groups <= MOST_LANES
 
     def picture(
-        self,
-        planes: Planes,
-        top: int,
-        bottom: int,
-        out: Array,
-        tones: Sequence[tuple[float, float, bool]],
-        map_index: int | None = None,
+        self, planes: Planes, top: int, bottom: int, out: Array, tones: Tones, map_index: int | None = None
     ) -> ToneCounts | None:
         """Compute output rows, combine two maps into their magnitude, and store them as bytes, in one pass.
 
         ``planes`` are of a type that :meth:`makes_pictures` takes; ``out`` (bottom - top, oW, lanes) is uint8, with
-        contiguous rows. ``tones`` has (gain, offset, absolute) for each lane: ``gain * v + offset`` is stored, or the
-        same of ``|v|``. All maps are made, or ``map_index`` alone. The result is None, and ``out`` undefined, where
+        contiguous rows. All maps are made, or ``map_index`` alone. The result is None, and ``out`` undefined, where
         planes lie apart or float32 is too coarse for values far off the scale.
         """
         self._check(planes, top, bottom)
@@ -229,3 +220,41 @@ class Runner:
 
 #: Plan, prepare, run: the verb for making a runner.
 prepare = Runner
+
+
+def run_bands(work: Callable[[Any, Scratch], None], bands: Sequence[Any], pool: ScratchPool, threads: int) -> None:
+    """Do bands, in order, on up to ``threads`` threads, the calling one among them; raise the first error.
+
+    The calling thread begins at once, and never waits for another to start.
+    """
+    queue, errors, state = iter(bands), list[BaseException](), threading.Condition()
+    n_busy = 0
+
+    def take() -> Any:
+        with state:
+            return None if errors else next(queue, None)
+
+    def help_out() -> None:
+        nonlocal n_busy
+        with state:
+            n_busy += 1
+        try:
+            with pool.borrow() as scratch:
+                while (band := take()) is not None:
+                    work(band, scratch)
+        except BaseException as error:  # noqa: BLE001  (raised again by the calling thread)
+            errors.append(error)
+        finally:
+            with state:
+                n_busy -= 1
+                state.notify_all()
+
+    for _ in range(min(threads, len(bands)) - 1):
+        with contextlib.suppress(RuntimeError):  # no more threads than the system allows
+            # Not threading.Thread, whose start waits until the thread runs. One that begins late finds nothing to do.
+            _thread.start_new_thread(help_out, ())
+    help_out()
+    with state:
+        state.wait_for(lambda: n_busy == 0)
+    if errors:
+        raise errors[0]

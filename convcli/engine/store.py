@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
 from convcli.engine import native
+from convcli.engine.borders import Array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: (gain, offset, absolute) for each map: ``gain * v + offset`` is stored, or the same of ``|v|``.
+Tones: TypeAlias = Sequence[tuple[float, float, bool]]
 #: Most maps of one picture: red, green, blue, alpha.
 MOST_LANES = 4
 #: Stored values and offsets up to which float32 is fine enough: its numbers are a quarter apart there.
@@ -107,7 +110,7 @@ def is_far(ends: tuple[float, float], offset: float) -> bool:
     return not all(abs(value) <= FAR for value in (*ends, offset))  # true for NaN too
 
 
-def moments_of(values: NDArray[Any]) -> tuple[float, float]:
+def moments_of(values: Array) -> tuple[float, float]:
     """Return the sum of a band, and the sum of squared differences from its mean.
 
     The sum is exact for integers; float32 is added up pairwise along rows, then in float64.
@@ -140,7 +143,7 @@ def moments_of(values: NDArray[Any]) -> tuple[float, float]:
     return total, float(np.vdot(wide, wide))
 
 
-def store_float(values: NDArray[Any], out: NDArray[Any], gain: float, offset: float, absolute: bool) -> None:
+def store_float(values: Array, out: Array, gain: float, offset: float, absolute: bool) -> None:
     """Store as float32, unrounded and unclipped."""
     if absolute:
         values = np.abs(values.astype(np.float64) if values.dtype.kind == "i" else values)
@@ -150,8 +153,8 @@ def store_float(values: NDArray[Any], out: NDArray[Any], gain: float, offset: fl
 
 
 def store_rounded(
-    values: NDArray[Any],
-    out: NDArray[Any],
+    values: Array,
+    out: Array,
     gain: float,
     offset: float,
     absolute: bool,
@@ -196,15 +199,11 @@ def store_rounded(
     return n_low, n_high
 
 
-def store_bytes(
-    maps: NDArray[Any], out: NDArray[np.uint8], tones: Sequence[tuple[float, float, bool]]
-) -> ToneCounts | None:
+def store_bytes(maps: Array, out: NDArray[np.uint8], tones: Tones) -> ToneCounts | None:
     """Store one to four maps (O, H, W), float32 with the values of a row side by side, by the compiled loops.
 
     ``out`` (O, H, W), uint8, are the planes of an interleaved picture, ``picture.transpose(2, 0, 1)``; one plane is one
-    too. ``tones`` has (gain, offset, absolute) for each map: ``gain * v + offset`` is stored, or the same of
-    ``|v|``. The result is None, and ``out`` undefined, where nothing is compiled, the arrays are not as above, or NumPy
-    must do it.
+    too. The result is None, and ``out`` undefined, where nothing is compiled, the arrays differ, or NumPy must do it.
 
     Examples
     --------
@@ -221,12 +220,12 @@ def store_bytes(
     return counts_of(native.core.store(maps, list(tones), picture), maps[0].size, tones)
 
 
-def _is_dense(array: NDArray[Any], n_axes: int) -> bool:
+def _is_dense(array: Array, n_axes: int) -> bool:
     """Return whether items of the last axes lie side by side."""
     return bool(array[(0,) * (array.ndim - n_axes)].flags.c_contiguous)
 
 
-def counts_of(found: list[tuple[float, ...]], n: int, tones: Sequence[tuple[float, float, bool]]) -> ToneCounts | None:
+def counts_of(found: list[tuple[float, ...]], n: int, tones: Tones) -> ToneCounts | None:
     """Return the counts of the compiled loops, a tuple a map, of ``n`` samples each.
 
     None where some values are not finite, or too far from the scale for float32.
@@ -241,7 +240,7 @@ def counts_of(found: list[tuple[float, ...]], n: int, tones: Sequence[tuple[floa
     return ToneCounts(n, n_low, n_high, n_nan, least, most, total, about_mean)
 
 
-def magnitude(maps: NDArray[Any]) -> NDArray[Any]:
+def magnitude(maps: Array) -> Array:
     """Return the root of the sum of squares over axis 1; in float64 where float32 cannot hold the squares.
 
     ``maps`` (C, K, H, W) become (C, H, W).

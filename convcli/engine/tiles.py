@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from convcli.engine.borders import Border, map_positions, runs_of
+from convcli.engine.borders import Array, Border, map_positions, runs_of
 from convcli.geometry.arithmetic import window_px
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ def window_of(axis: Axis, start: int, stop: int, border: Border) -> Window:
     return Window(tuple(reads), places)
 
 
-def gather(
-    read: Callable[[tuple[slice, ...]], NDArray[Any]], windows: Sequence[Window], border_value: float
-) -> NDArray[Any]:
+def gather(read: Callable[[tuple[slice, ...]], Array], windows: Sequence[Window], border_value: float) -> Array:
     """Return the samples under ``windows``, one for each of the last axes; ``read`` returns those of slices."""
     n_axes = len(windows)
     blocks = [read(slices) for slices in itertools.product(*(window.reads for window in windows))]
@@ -78,7 +76,7 @@ def gather(
     return spread(blocks[0], windows, border_value)
 
 
-def spread(block: NDArray[Any], windows: Sequence[Window], border_value: float) -> NDArray[Any]:
+def spread(block: Array, windows: Sequence[Window], border_value: float) -> Array:
     """Return a block of read samples with each position of the windows in its place, and the border's value."""
     n_axes = len(windows)
     for axis, window in enumerate(windows):
@@ -90,23 +88,3 @@ def spread(block: NDArray[Any], windows: Sequence[Window], border_value: float) 
                     block = block.astype(np.result_type(block.dtype, np.float32))
                 block.swapaxes(axis - n_axes, -1)[..., outside] = border_value
     return block
-
-
-def tile_bounds(axis: Axis, n_outputs: int, chunks: Sequence[int]) -> tuple[int, ...]:
-    """Return where the tiles of an output axis end, so that each mostly reads one chunk of the input.
-
-    Examples
-    --------
-    >>> tile_bounds(Axis(size=10, kernel=3, stride=2, dilation=1, before=1), 5, (4, 4, 2))
-    (2, 4, 5)
-    """
-    bounds: list[int] = []
-    for end in itertools.accumulate(chunks):
-        # Outputs whose middle tap lies before the end of the chunk.
-        middle = axis.before - window_px(axis.kernel, axis.dilation) // 2
-        bound = min(max(-(-(end + middle) // axis.stride), 0), n_outputs)
-        if bound > (bounds[-1] if bounds else 0):
-            bounds.append(bound)
-    if not bounds or bounds[-1] < n_outputs:
-        bounds.append(n_outputs)
-    return tuple(bounds)

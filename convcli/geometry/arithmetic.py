@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import gcd
-from typing import NoReturn
 
 from convcli.errors import GeometryError, UsageError
 
@@ -71,10 +70,8 @@ def conv_output_px(input_px: int, kernel_px: int, *, stride: int, dilation: int,
     >>> conv_output_px(7, 3, stride=1, dilation=2, pad_px=4)  # "same": the window covers 5
     7
     """
-    window, padded = window_px(kernel_px, dilation), input_px + pad_px
-    if window > padded:
-        _does_not_fit(kernel_px, dilation, window, input_px, padded)
-    return (padded - window) // stride + 1
+    window = {"stride": stride, "dilation": dilation, "pad_before_px": 0, "pad_after_px": pad_px}
+    return pool_output_px(input_px, kernel_px, **window, ceil_mode=False)
 
 
 def unused_input_px(
@@ -141,17 +138,12 @@ def pool_output_px(
     if ceil_mode and (output - 1) * stride >= input_px + pad_before_px:
         output -= 1
     if output < 1:
-        _does_not_fit(kernel_px, dilation, window, input_px, padded)
+        kernel = f"kernel {kernel_px}" if dilation == 1 else f"kernel {kernel_px} with dilation {dilation}"
+        size = f"{input_px} px" if padded == input_px else f"{input_px} px padded to {padded}"
+        message = f"{kernel} covers {window} px and does not fit {size}"
+        hint = f"at least {window - padded} px more padding (same always fits), or a smaller kernel or dilation"
+        raise GeometryError(message, hint=hint, window_px=window, padded_px=padded, input_px=input_px)
     return output
-
-
-def _does_not_fit(kernel_px: int, dilation: int, window: int, input_px: int, padded: int) -> NoReturn:
-    """Raise: one window is larger than the padded axis."""
-    kernel = f"kernel {kernel_px}" if dilation == 1 else f"kernel {kernel_px} with dilation {dilation}"
-    size = f"{input_px} px" if padded == input_px else f"{input_px} px padded to {padded}"
-    message = f"{kernel} covers {window} px and does not fit {size}"
-    hint = f"at least {window - padded} px more padding (same always fits), or a smaller kernel or dilation"
-    raise GeometryError(message, hint=hint, window_px=window, padded_px=padded, input_px=input_px)
 
 
 def resolve_padding(

@@ -11,7 +11,7 @@ import struct
 import zlib
 from pathlib import Path
 
-from convcli.errors import ConvcliError, ImageError, OutputError
+from convcli.errors import ConvcliError, ImageError, OutputError, unpack_hint
 from convcli.images import formats
 from convcli.process.system import is_missing, not_loading, shortage, unwritable
 
@@ -114,6 +114,8 @@ def explain_writing(error: OSError, path: Path | None) -> OutputError:
 
 def _name_hint(where: str) -> str:
     suffix = Path(where).suffix
+    if command := unpack_hint(where):
+        return "it is compressed as a whole" if "://" in where else f"it is compressed as a whole: {command}"
     kinds = "PNG, JPEG, TIFF, WebP, AVIF, BMP, PPM, GIF and others that Pillow reads"
     if suffix.lower() in formats.PICTURE_SUFFIXES:
         return f"its first bytes are not those of {suffix} or of {kinds}"

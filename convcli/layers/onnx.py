@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convcli.errors import ConvcliError, KernelError, UsageError
+from convcli.errors import ConvcliError, KernelError, UsageError, unpack_hint
 from convcli.geometry.receptive import Node, Step
 from convcli.layers.layer import Layer, Row, Shape
 from convcli.layers.onnx_graph import Tensors, Visit, input_shape_of
@@ -69,7 +69,10 @@ def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
     except OSError as error:
         raise KernelError(f"cannot read {str(path)!r}: {error.strerror or error}") from None
     except Exception as error:  # noqa: BLE001 - protobuf raises its own kinds, which differ between its versions
-        raise KernelError(f"{str(path)!r} is not an ONNX model: {error}") from None
+        with Path(path).open("rb") as file:
+            hint = unpack_hint(str(path), file.read(8))
+        message = "is compressed as a whole, which is not read" if hint else f"is not an ONNX model: {error}"
+        raise KernelError(f"{str(path)!r} {message}", hint=hint or None) from None
     # Up to IR version 3 every initializer is listed among the inputs too.
     stored = {item.name for item in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in stored]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from convcli.errors import ImageError
 from convcli.images.blocks import Blocks
+from convcli.images.files import FileState
 from convcli.images.planes import read_window
 from convcli.pipeline.outputs import OutputFile
 from convcli.pipeline.run import Pipeline
 from convcli.pipeline.tones import WHITE
-from convcli.pipeline.transforms.alpha import unpremultiply
 from convcli.pipeline.transforms.base import Band
 from convcli.pipeline.writers import OutputFiles, PictureOutput
 
@@ -79,9 +80,9 @@ def preview(plan: Plan, *, longest_px: int = 320, most_tiles: int = 48) -> Previ
     Raises
     ------
     ConvcliError
-        The input cannot be read again.
+        The input cannot be read again, or its result has replaced it.
     """
-    one = plan.frames[0] if plan.frames else plan
+    one = _as_it_was(plan.frames[0] if plan.frames else plan)
     outputs = _tile_outputs(one)
     shown: list[tuple[NDArray[np.uint8], Window | None]] = []
     tiles: list[TileOutput] = []
@@ -96,6 +97,19 @@ def preview(plan: Plan, *, longest_px: int = 320, most_tiles: int = 48) -> Previ
     Pipeline(threads=os.cpu_count() or 1).run_picture(shown_plan, OutputFiles(shown_plan), open_tile)
     picture, window = shown[0]
     return Preview(picture, window, tuple(tile.made() for tile in tiles), len(outputs) - len(tiles[:most_tiles]))
+
+
+def _as_it_was(plan: Plan) -> Plan:
+    """Return the plan on the file that ``--backup`` has kept, where the result has taken the place of the input."""
+    place, planned = plan.outputs[0].path, plan.source.state
+    if not plan.request.in_place or place is None or (planned and not planned.change(FileState.of(place))):
+        return plan
+    backup = plan.request.backup_of(place)
+    if backup is None:
+        raise ImageError("the result has replaced the input; --backup .orig keeps it beside, and then it is shown")
+    # Disks without links have a copy, whose state is another; a backup that is gone is said when it is read.
+    state = FileState.of(backup) if backup.exists() else planned
+    return replace(plan, source=plan.source._replace(path=backup, state=state))
 
 
 def _tile_outputs(plan: Plan) -> tuple[OutputFile, ...]:
@@ -142,12 +156,9 @@ class TileOutput(PictureOutput):
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone a band, and mark the samples that its tone clips."""
-        values = maps
-        if self.divides_by_alpha:
-            values = unpremultiply(maps, self._plan.white, self._plan.transform.late_bias)
         clipped = np.zeros((2, *maps.shape[1:]), np.bool_)
         with np.errstate(invalid="ignore", over="ignore"):
-            for index, one in enumerate(values):
+            for index, one in enumerate(maps):
                 gain, offset, absolute = self.tone.gain_offset(index)
                 stored = np.rint(gain * (np.abs(one) if absolute else one) + offset)
                 clipped[0] |= stored < 0

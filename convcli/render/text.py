@@ -62,6 +62,11 @@ def warn(what: str, *texts: str) -> None:
         _label(f"convcli: {what}: {printable(text)}", what)
 
 
+def note_reading(n_frames: int, notes: Sequence[str]) -> None:
+    """Say on standard error that only the first frame of a file is read, and what the reader could not keep."""
+    warn("note", *([f"only the first of {n_frames:,} frames is read"] if n_frames > 1 else []), *notes)
+
+
 def _label(line: str, what: str) -> None:
     """Write a message, the word that says what it is in colour where the terminal has them."""
     room = columns(err=True)

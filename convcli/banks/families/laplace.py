@@ -5,57 +5,52 @@ from __future__ import annotations
 import numpy as np
 
 from convcli.banks.bank import Array, KernelBank
-from convcli.banks.families.built import bell, built, cos_sin, grid, odd_size, sum_to_one
+from convcli.banks.families.built import balanced, bell, built, cos_sin, grid, odd_size, sum_to_one
 
-#: Laplacians by name; the numbers are ImageMagick's ``Laplacian:type``, positive in the middle as there.
 _CROSS: list[list[float]] = [[0, 1, 0], [1, -4, 1], [0, 1, 0]]
-#: Rows and their factor, which makes the result on x² + y² the Laplacian's 4 where it is not 1.
-_VARIANTS: dict[str, tuple[list[list[float]], float]] = {
-    "cross": (_CROSS, 1.0),
-    "full": ([[1, 1, 1], [1, -8, 1], [1, 1, 1]], 1.0),
-    "diagonal": ([[1, 0, 1], [0, -4, 0], [1, 0, 1]], 0.5),
-    "oono-puri": ([[1, 2, 1], [2, -12, 2], [1, 2, 1]], 0.25),
-    "patra-karttunen": ([[1, 4, 1], [4, -20, 4], [1, 4, 1]], 1 / 6),
-    "imagemagick-0": ([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]], 1.0),
-    "imagemagick-1": ([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], 1.0),
-    "imagemagick-2": ([[-2, 1, -2], [1, 4, 1], [-2, 1, -2]], 1.0),
-    "imagemagick-3": ([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], 1.0),
-    "imagemagick-5": (
-        [[-4, -1, 0, -1, -4], [-1, 2, 3, 2, -1], [0, 3, 4, 3, 0], [-1, 2, 3, 2, -1], [-4, -1, 0, -1, -4]],
-        1.0,
-    ),
-    "imagemagick-7": (
-        [
-            [-10, -5, -2, -1, -2, -5, -10],
-            [-5, 0, 3, 4, 3, 0, -5],
-            [-2, 3, 6, 7, 6, 3, -2],
-            [-1, 4, 7, 8, 7, 4, -1],
-            [-2, 3, 6, 7, 6, 3, -2],
-            [-5, 0, 3, 4, 3, 0, -5],
-            [-10, -5, -2, -1, -2, -5, -10],
-        ],
-        1.0,
-    ),
+#: Laplacians by name; the numbers are ImageMagick's ``Laplacian:type``, positive in the middle as there.
+_VARIANTS: dict[str, list[list[float]]] = {
+    "cross": _CROSS,
+    "full": [[1, 1, 1], [1, -8, 1], [1, 1, 1]],
+    "diagonal": [[1, 0, 1], [0, -4, 0], [1, 0, 1]],
+    "oono-puri": [[1, 2, 1], [2, -12, 2], [1, 2, 1]],
+    "patra-karttunen": [[1, 4, 1], [4, -20, 4], [1, 4, 1]],
+    "imagemagick-0": [[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]],
+    "imagemagick-1": [[0, -1, 0], [-1, 4, -1], [0, -1, 0]],
+    "imagemagick-2": [[-2, 1, -2], [1, 4, 1], [-2, 1, -2]],
+    "imagemagick-3": [[1, -2, 1], [-2, 4, -2], [1, -2, 1]],
+    "imagemagick-5": [[-4, -1, 0, -1, -4], [-1, 2, 3, 2, -1], [0, 3, 4, 3, 0], [-1, 2, 3, 2, -1], [-4, -1, 0, -1, -4]],
+    "imagemagick-7": [
+        [-10, -5, -2, -1, -2, -5, -10],
+        [-5, 0, 3, 4, 3, 0, -5],
+        [-2, 3, 6, 7, 6, 3, -2],
+        [-1, 4, 7, 8, 7, 4, -1],
+        [-2, 3, 6, 7, 6, 3, -2],
+        [-5, 0, 3, 4, 3, 0, -5],
+        [-10, -5, -2, -1, -2, -5, -10],
+    ],
     # 15 and 19 are Laplacians of a Gaussian of sigma 1.4, says morphology.c.
-    "imagemagick-15": (
-        [[0, 0, -1, 0, 0], [0, -1, -2, -1, 0], [-1, -2, 16, -2, -1], [0, -1, -2, -1, 0], [0, 0, -1, 0, 0]],
-        1.0,
-    ),
-    "imagemagick-19": (
-        [
-            [0, -1, -1, -2, -2, -2, -1, -1, 0],
-            [-1, -2, -4, -5, -5, -5, -4, -2, -1],
-            [-1, -4, -5, -3, 0, -3, -5, -4, -1],
-            [-2, -5, -3, 12, 24, 12, -3, -5, -2],
-            [-2, -5, 0, 24, 40, 24, 0, -5, -2],
-            [-2, -5, -3, 12, 24, 12, -3, -5, -2],
-            [-1, -4, -5, -3, 0, -3, -5, -4, -1],
-            [-1, -2, -4, -5, -5, -5, -4, -2, -1],
-            [0, -1, -1, -2, -2, -2, -1, -1, 0],
-        ],
-        1.0,
-    ),
+    "imagemagick-15": [
+        [0, 0, -1, 0, 0],
+        [0, -1, -2, -1, 0],
+        [-1, -2, 16, -2, -1],
+        [0, -1, -2, -1, 0],
+        [0, 0, -1, 0, 0],
+    ],
+    "imagemagick-19": [
+        [0, -1, -1, -2, -2, -2, -1, -1, 0],
+        [-1, -2, -4, -5, -5, -5, -4, -2, -1],
+        [-1, -4, -5, -3, 0, -3, -5, -4, -1],
+        [-2, -5, -3, 12, 24, 12, -3, -5, -2],
+        [-2, -5, 0, 24, 40, 24, 0, -5, -2],
+        [-2, -5, -3, 12, 24, 12, -3, -5, -2],
+        [-1, -4, -5, -3, 0, -3, -5, -4, -1],
+        [-1, -2, -4, -5, -5, -5, -4, -2, -1],
+        [0, -1, -1, -2, -2, -2, -1, -1, 0],
+    ],
 }
+#: Make the result on x² + y² the Laplacian's 4 where it is not.
+_FACTORS = {"diagonal": 0.5, "oono-puri": 0.25, "patra-karttunen": 1 / 6}
 
 
 def log_taps(size_hw: tuple[int, int], sigma: float) -> Array:
@@ -79,10 +74,7 @@ def mexican_hat(*, sigma: float, size: int | None) -> KernelBank:
     x, y = grid((side, side))
     half = (x * x + y * y) / (2 * sigma * sigma)
     under = np.exp(-half)
-    taps = (1 - half) * under / (np.pi * sigma**4)
-    rest = float(taps.sum())
-    notes = (f"the sum {rest:.2g} that sampling leaves is taken out under the bell",) if abs(rest) > 1e-12 else ()
-    return built(taps - under / under.sum() * rest, notes=notes)
+    return balanced((1 - half) * under / (np.pi * sigma**4), sum_to_one(under), "sampling")
 
 
 def dog(*, sigma: float, ratio: float, size: int | None) -> KernelBank:
@@ -105,8 +97,7 @@ def laplacian(*, variant: str, alpha: float | None) -> KernelBank:
         if variant != "cross":
             raise ValueError(f"alpha={alpha:g} and variant={variant} are two different Laplacians; give one")
         return built(_alpha_laplacian(alpha))
-    rows, scale = _VARIANTS[variant]
-    return built(np.array(rows, dtype=np.float64) * scale)
+    return built(np.array(_VARIANTS[variant], dtype=np.float64) * _FACTORS.get(variant, 1.0))
 
 
 def sharpen(*, amount: float) -> KernelBank:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convcli.banks.bank import Array, KernelBank, by, check_taps
+from convcli.banks.bank import AnyArray, Array, KernelBank, by, check_taps
 from convcli.banks.formats.entries import is_channelwise, layout_of, leaf_of, open_archive, resolve
 from convcli.errors import KernelError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: Kernel, plane, depth, row, column: the order of torch's weights.
 _AXES = "oidhw"
@@ -21,11 +17,11 @@ _LARGEST_SQUARE = 11
 
 
 def bank_of_array(
-    array: NDArray[np.generic],
+    array: AnyArray,
     *,
     name: str,
     layout: str | None = None,
-    bias: NDArray[np.generic] | None = None,
+    bias: AnyArray | None = None,
     kernel_names: tuple[str, ...] | None = None,
     notes: tuple[str, ...] = (),
     source: str = "",
@@ -70,7 +66,7 @@ def bank_of_array(
 
 
 def _biases(
-    shape: tuple[int, ...], bias: NDArray[np.generic] | None
+    shape: tuple[int, ...], bias: AnyArray | None
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None, tuple[str, ...]]:
     """Return a bias of the kernels, one of a transposed layer's maps, and a note on one that is not used here."""
     if bias is None:
@@ -97,7 +93,7 @@ def doubt(shape: tuple[int, ...]) -> tuple[str, ...]:
     return (f"{by(shape)} is read as {taken}; layout=hwio reads {columns} kernels of {first}x{second} on {rows}",)
 
 
-def _axes(array: NDArray[np.generic], name: str, layout: str | None) -> tuple[str, tuple[str, ...]]:
+def _axes(array: AnyArray, name: str, layout: str | None) -> tuple[str, tuple[str, ...]]:
     """Return the letter of every axis, and a note if they are an assumption."""
     if layout is not None:
         return _checked_layout(layout, array, name), ()
@@ -111,7 +107,7 @@ def _axes(array: NDArray[np.generic], name: str, layout: str | None) -> tuple[st
     return order, ()
 
 
-def _checked_layout(layout: str, array: NDArray[np.generic], name: str) -> str:
+def _checked_layout(layout: str, array: AnyArray, name: str) -> str:
     # k is torch's word for the only axis of a Conv1d.
     order = layout.lower().replace("k", "w")
     if len(order) != array.ndim or len(set(order)) != len(order) or not set(order) <= set(_AXES) or "w" not in order:
@@ -123,7 +119,7 @@ def _checked_layout(layout: str, array: NDArray[np.generic], name: str) -> str:
     return order
 
 
-def read_entry(path: Path, *, entry: str, layout: str | None, with_bias: bool | None = None) -> KernelBank:
+def read_entry(path: Path, entry: str, layout: str | None, with_bias: bool | None) -> KernelBank:
     """Make a bank of an entry; ``with_bias`` takes or leaves its bias whatever the name asks for."""
     archive = open_archive(path)
     chosen = resolve(archive, entry, path)
@@ -159,7 +155,7 @@ def read_entry(path: Path, *, entry: str, layout: str | None, with_bias: bool | 
     )
 
 
-def _torch_axes(name: str, array: NDArray[np.generic], order: str) -> tuple[NDArray[np.generic], str, tuple[str, ...]]:
+def _torch_axes(name: str, array: AnyArray, order: str) -> tuple[AnyArray, str, tuple[str, ...]]:
     """Return an entry with axes that a bank can have, their letters, and notes on a reading that was a choice."""
     said = by(array.shape)
     if order in ("oi", "io"):

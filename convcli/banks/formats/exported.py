@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
+from convcli.banks.bank import Array, KernelBank
 from convcli.banks.numbers import format_number
 from convcli.errors import KernelError
-
-if TYPE_CHECKING:
-    from convcli.banks.bank import Array, KernelBank
 
 #: Formats that hold arrays of any shape.
 ARRAY_FORMATS = "--format npy, npz, torch, safetensors or onnx"
@@ -40,6 +39,13 @@ def matrices(bank: KernelBank, what: str) -> list[Array]:
 def joined(matrix: Array, mark: str, row_mark: str) -> str:
     """Return taps as text with marks between the numbers and between the rows."""
     return row_mark.join(mark.join(map(format_number, row)) for row in matrix.tolist())
+
+
+def nested(values: object, number: Callable[[float], str], brackets: str = "[]") -> str:
+    """Return lists within lists as text, with ``number`` for each number."""
+    if not isinstance(values, list):
+        return number(float(str(values)))
+    return f"{brackets[0]}{', '.join(nested(value, number, brackets) for value in values)}{brackets[1]}"
 
 
 def lost_reduction(bank: KernelBank, notes: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from convcli.banks.bank import Array, KernelBank, by, pad_to
 from convcli.banks.formats.exported import Exported, text_file
-from convcli.banks.formats.literal import Literal, numbered, parse_rows, shortened
+from convcli.banks.formats.literal import Literal, in_rows, numbered, parse_rows, shortened
 from convcli.banks.numbers import format_number, parse_number
 from convcli.banks.raw import RawKernel
 from convcli.errors import KernelError
@@ -59,7 +59,8 @@ def _plane(options: dict[str, str], plane: int, name: str) -> RawKernel:
     taps = parse_rows(options[f"{plane}m"], f"FFmpeg {plane}m")[0]
     mode = options.get(f"{plane}mode", "square")
     side = math.isqrt(len(taps))
-    if mode == "square" and side * side != len(taps):
+    widths = {"row": len(taps), "column": 1}
+    if mode not in widths and side * side != len(taps):
         raise KernelError(f"FFmpeg {plane}m has {len(taps)} numbers, which is not a square", taps=len(taps))
     try:
         rdiv = parse_number(options.get(f"{plane}rdiv", "0"))
@@ -73,13 +74,7 @@ def _plane(options: dict[str, str], plane: int, name: str) -> RawKernel:
     inverse = 1.0 / scale
     divisor = round(inverse) if abs(inverse - round(inverse)) < 1e-9 * abs(inverse) and round(inverse) else None
     scaled = [tap / divisor if divisor else tap * scale for tap in taps]
-    if mode == "row":
-        rows = [scaled]
-    elif mode == "column":
-        rows = [[tap] for tap in scaled]
-    else:
-        rows = [scaled[row * side : (row + 1) * side] for row in range(side)]
-    return RawKernel(name, [rows], bias or None)
+    return RawKernel(name, [in_rows(scaled, widths.get(mode, side))], bias or None)
 
 
 def write_ffmpeg(bank: KernelBank, rounding: bool) -> Exported:
@@ -95,13 +90,13 @@ def write_ffmpeg(bank: KernelBank, rounding: bool) -> Exported:
         total = int(whole.sum()) or 1
         if abs(divisor - total) > 1e-9 * divisor:
             notes.append(f"'{name}' needs rdiv=1/{divisor:g}, which FFmpeg before 6 does not heed (it takes 1/{total})")
-        options = [f"{plane}m='{matrix}'" for plane in range(4)]
-        options += [f"{plane}rdiv={format_number(1 / divisor)}" for plane in range(4)]
+        options = {"m": f"'{matrix}'", "rdiv": format_number(1 / divisor)}
         if bank.bias is not None and bank.bias[index]:
-            options += [f"{plane}bias={format_number(bank.bias[index])}" for plane in range(4)]
+            options["bias"] = format_number(bank.bias[index])
         if mode != "square":
-            options += [f"{plane}mode={mode}" for plane in range(4)]
-        lines.append("convolution=" + ":".join(options))
+            options["mode"] = mode
+        every = (f"{plane}{option}={value}" for option, value in options.items() for plane in range(4))
+        lines.append("convolution=" + ":".join(every))
     return text_file(lines, tuple(dict.fromkeys(notes)))
 
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-from convcli.banks.formats.exported import Exported, matrices, text_file, without_bias
+from convcli.banks.bank import KernelBank
+from convcli.banks.formats.exported import Exported, joined, matrices, text_file, without_bias
 from convcli.banks.formats.literal import Literal, numbered, parse_rows, shortened
-from convcli.banks.numbers import format_number
 from convcli.banks.raw import RawKernel
 from convcli.errors import KernelError
-
-if TYPE_CHECKING:
-    from convcli.banks.bank import KernelBank
 
 
 def parse(text: str, name: str) -> Literal:
@@ -39,9 +35,6 @@ def write_gmic(bank: KernelBank, rounding: bool) -> Exported:
     """Write a literal for each kernel; planes are channels."""
     if bank.weight.ndim != 4:
         matrices(bank, "a G'MIC literal")  # refuses 3-D kernels
-    texts = [
-        "^".join(";".join(",".join(map(format_number, row)) for row in plane) for plane in kernel)
-        for kernel in bank.weight.tolist()
-    ]
+    texts = ["^".join(joined(plane, ",", ";") for plane in kernel) for kernel in bank.weight]
     notes = ("run: correlate (convolve would turn the taps by 180°)", *without_bias(bank, "a G'MIC literal", rounding))
     return text_file([f"({text})" for text in texts], notes, mark=" ")

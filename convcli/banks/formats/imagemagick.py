@@ -1,18 +1,18 @@
-"""ImageMagick's kernels: ``3x3+1+1: 0,1,0 …`` (stdlib)."""
+"""ImageMagick's kernels: ``3x3+1+1: 0,1,0 …`` (NumPy)."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from convcli.banks.bank import KernelBank
 from convcli.banks.formats.exported import Exported, joined, matrices, text_file, without_bias
-from convcli.banks.formats.literal import Literal, Rows, number, numbered, shortened
+from convcli.banks.formats.literal import Literal, Rows, anchored, in_rows, number, numbered, shortened
 from convcli.banks.raw import RawKernel
+from convcli.banks.rotation import rotate_taps
 from convcli.banks.spec import MAGICK_HEAD
 from convcli.errors import KernelError
-
-if TYPE_CHECKING:
-    from convcli.banks.bank import KernelBank
 
 
 def parse(text: str, name: str) -> Literal:
@@ -51,7 +51,7 @@ def _rows(text: str, width: int, height: int, notes: list[str]) -> Rows:
     values = [
         0.0 if hole else number(token, 1, "ImageMagick kernel") for hole, token in zip(holes, tokens, strict=True)
     ]
-    return [values[row * width : (row + 1) * width] for row in range(height)]
+    return in_rows(values, width)
 
 
 def _at_origin(rows: Rows, head: re.Match[str], notes: list[str]) -> Rows:
@@ -63,44 +63,18 @@ def _at_origin(rows: Rows, head: re.Match[str], notes: list[str]) -> Rows:
     x, y = int(head.group(3)), int(head.group(4) or head.group(3))
     if not (0 <= x < width and 0 <= y < height):
         raise KernelError(f"the origin +{x}+{y} lies outside the {width}x{height} kernel", x=x, y=y)
-    left, right = _origin_pads(width, x)
-    top, bottom = _origin_pads(height, y)
-    if left + right + top + bottom:
+    moved = anchored(rows, y, x)
+    if moved != rows:
         notes.append(f"padded with zeros to keep the origin +{x}+{y} of the {width}x{height} kernel")
-    blank = [0.0] * (left + width + right)
-    middle = [[0.0] * left + row + [0.0] * right for row in rows]
-    return [list(blank) for _ in range(top)] + middle + [list(blank) for _ in range(bottom)]
-
-
-def _origin_pads(size: int, anchor: int) -> tuple[int, int]:
-    behind = size - 1 - anchor
-    return max(0, behind - 1 - anchor), max(0, anchor - behind)
+    return moved
 
 
 def _turns(rows: Rows, flag: str | None) -> list[Rows]:
-    if flag is None:
-        return [rows]
-    if flag == "@":
-        if (len(rows), len(rows[0])) != (3, 3):
-            raise KernelError(f"'@' turns 3x3 kernels only, this one is {len(rows[0])}x{len(rows)}")
-        turns = [rows]
-        for _ in range(7):
-            turns.append(_ring_clockwise(turns[-1]))
-        return turns
-    # '>' turns by 0, 90, 180, 270 degrees; '<' pairs the opposite ones: 0, 180, 90, 270.
-    quarter = [rows]
-    for _ in range(3):
-        quarter.append([list(column) for column in zip(*reversed(quarter[-1]), strict=True)])
-    order = (0, 1, 2, 3) if flag == ">" else (0, 2, 1, 3)
-    return [quarter[turn] for turn in order]
-
-
-def _ring_clockwise(rows: Rows) -> Rows:
-    ring = [(0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0)]
-    turned = [list(row) for row in rows]
-    for (row, column), (old_row, old_column) in zip(ring, ring[-1:] + ring[:-1], strict=True):
-        turned[row][column] = rows[old_row][old_column]
-    return turned
+    if flag == "@" and (len(rows), len(rows[0])) != (3, 3):
+        raise KernelError(f"'@' turns 3x3 kernels only, this one is {len(rows[0])}x{len(rows)}")
+    # '>' turns by 0, 90, 180, 270 degrees; '<' pairs the opposite ones: 0, 180, 90, 270. All turn clockwise.
+    degrees = {"@": range(0, 360, 45), ">": range(0, 360, 90), "<": (0, 180, 90, 270)}.get(flag or "", (0,))
+    return [rotate_taps(np.array(rows), -angle)[0].tolist() for angle in degrees]
 
 
 def write_imagemagick(bank: KernelBank, rounding: bool) -> Exported:

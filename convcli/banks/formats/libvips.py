@@ -1,17 +1,16 @@
-"""libvips matrices: ``width height [scale [offset]]`` and the rows (NumPy to write)."""
+"""libvips matrices: ``width height [scale [offset]]`` and the rows (NumPy)."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from convcli.banks.bank import KernelBank
 from convcli.banks.formats.exported import Exported, joined, lost_reduction, matrices, text_file
 from convcli.banks.numbers import format_number, parse_number
 from convcli.banks.raw import RawKernel
 from convcli.errors import KernelError
-
-if TYPE_CHECKING:
-    from convcli.banks.bank import KernelBank
 
 
 def blocks_of(text: str) -> list[tuple[list[float], list[list[str]]]] | None:
@@ -63,8 +62,6 @@ def parse(text: str, name: str) -> list[RawKernel]:
 
 def write_libvips(bank: KernelBank, _rounding: bool) -> Exported:
     """Write matrices; an even axis gets a zero in front, because libvips anchors at k/2 and not at (k-1)//2."""
-    import numpy as np
-
     blocks = []
     for index, matrix in enumerate(matrices(bank, "a libvips matrix")):
         odd = np.pad(matrix, [(1 - size % 2, 0) for size in matrix.shape])

@@ -7,10 +7,15 @@ G'MIC's ``convolve`` do; their ``Correlate`` and ``correlate``, libvips and FFmp
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from convcli.banks.bank import to_anchor
 from convcli.banks.numbers import parse_number
 from convcli.banks.raw import FieldError, RawKernel, bank_from_data
 from convcli.banks.spec import FFMPEG, MAGICK_HEAD
@@ -34,14 +39,9 @@ class Literal(NamedTuple):
 
 
 def parse_literal(text: str, *, name: str = "matrix") -> Literal:
-    """Read taps written on one line in any known syntax.
+    """Read taps written on one line in any known syntax; ``name`` is the kernel's if there is one.
 
-    Parameters
-    ----------
-    text : str
-        For example ``1 0 -1; 2 0 -2``, ``[[1,0],[0,1]]``, ``3x3: 0,1,0 …``, ``(1,0,-1;2,0,-2)``, ``0m='0 1 0 …'``.
-    name : str
-        Name of the kernel if there is one.
+    For example ``1 0 -1; 2 0 -2``, ``[[1,0],[0,1]]``, ``3x3: 0,1,0 …``, ``(1,0,-1;2,0,-2)``, ``0m='0 1 0 …'``.
 
     Raises
     ------
@@ -134,6 +134,26 @@ def number(token: str, row: int, what: str, column: int = 0) -> float:
         if token.lower().lstrip("+-") in ("nan", "inf", "infinity"):
             raise KernelError(f"{what}: {where}: {token} is not finite: taps must be finite", row=row) from None
         raise KernelError(f"{what}: {where}: {error}", row=row) from None
+
+
+def in_rows(taps: Sequence[float], width: int) -> Rows:
+    """Lay a list of taps out in rows."""
+    return [list(taps[start : start + width]) for start in range(0, len(taps), width)]
+
+
+def anchored(rows: Rows, row: int, column: int) -> Rows:
+    """Pad rows with zeros to move the tap at (row, column) to our anchor, see :func:`to_anchor`."""
+    moved: Rows = to_anchor(np.array(rows), (row, column)).tolist()
+    return moved
+
+
+def one_row_note(rows: Rows) -> tuple[str, ...]:
+    """Return a note if numbers in one row could be meant as a square."""
+    taps = len(rows[0])
+    side = math.isqrt(taps)
+    if len(rows) > 1 or side * side != taps or side < 3:
+        return ()
+    return (f"{taps} numbers without ';' are one row (1x{taps}); write ';' between rows for {side}x{side}",)
 
 
 def _count(numbers: int) -> str:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
-from typing import TYPE_CHECKING
 
+from convcli.banks.bank import KernelBank
 from convcli.banks.formats.exported import Exported, identifier, joined, matrices, text_file, without_bias
-from convcli.banks.formats.literal import Literal, parse_rows, shortened
+from convcli.banks.formats.literal import Literal, one_row_note, parse_rows, shortened
 from convcli.banks.numbers import parse_number
 from convcli.banks.raw import RawKernel
 from convcli.errors import KernelError
-
-if TYPE_CHECKING:
-    from convcli.banks.bank import KernelBank
 
 #: ``k =``, or ``k(:,:,2) =`` of a page.
 _NAME = re.compile(r"([A-Za-z]\w*)\s*(?:\(\s*:\s*,\s*:\s*,\s*(\d+)\s*\))?\s*=\s*")
@@ -35,7 +31,7 @@ def parse(text: str, name: str) -> Literal:
     # Matrices without a name are counted.
     if len(kernels) > 1 and len({kernel.name for kernel in kernels}) == 1:
         kernels = [kernel._replace(name=f"{name}{index}") for index, kernel in enumerate(kernels, 1)]
-    return Literal(kernels, _row_note(text, kernels))
+    return Literal(kernels, () if "[" in text else one_row_note(kernels[0].planes[0]))
 
 
 def _bracketed(text: str, start: int) -> tuple[str, float, int]:
@@ -57,14 +53,6 @@ def _bracketed(text: str, start: int) -> tuple[str, float, int]:
     if end < len(text) and not _NAME.match(text, end) and text[end] != "[":
         raise KernelError(f"'{shortened(text)}': cannot read '{shortened(text[end:])}' behind the bracket")
     return text[start + 1 : close], scale, end
-
-
-def _row_note(text: str, kernels: list[RawKernel]) -> tuple[str, ...]:
-    taps = len(kernels[0].planes[0][0])
-    side = math.isqrt(taps)
-    if len(kernels) > 1 or len(kernels[0].planes[0]) > 1 or side * side != taps or side < 3 or "[" in text:
-        return ()
-    return (f"{taps} numbers without ';' are one row (1x{taps}); write ';' between rows for {side}x{side}",)
 
 
 def write_matlab(bank: KernelBank, rounding: bool) -> Exported:

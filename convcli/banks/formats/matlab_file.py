@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank, by, check_taps
+from convcli.banks.bank import AnyArray, KernelBank, by, check_taps
 from convcli.banks.formats import library
 from convcli.banks.formats.arrays import bank_of_array
 from convcli.banks.formats.entries import Archive, resolve
 from convcli.errors import KernelError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: miCOMPRESSED of MathWorks, "MAT-File Format"; its data element is a zlib stream.
 _COMPRESSED = 15
@@ -42,11 +39,11 @@ def _check_size(path: Path) -> None:
         position += 8 + size
 
 
-def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+def _arrays(path: Path) -> dict[str, AnyArray]:
     """Return every numeric matrix by its name."""
     io = library("scipy.io", "reading MATLAB's .mat needs SciPy", "pip install 'convcli[mat]'")
     _check_size(path)
-    found: dict[str, NDArray[np.generic]] = {}
+    found: dict[str, AnyArray] = {}
     refused: list[str] = []
     for name, value in io.loadmat(path).items():
         if not name.startswith("__"):
@@ -57,7 +54,7 @@ def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     return found
 
 
-def _collect(name: str, value: Any, found: dict[str, NDArray[np.generic]], refused: list[str]) -> None:
+def _collect(name: str, value: Any, found: dict[str, AnyArray], refused: list[str]) -> None:
     if not isinstance(value, np.ndarray):
         refused.append(f"{name} is sparse" if hasattr(value, "tocoo") else f"{name} is no matrix")
     elif value.dtype == object and len(found) + value.size <= _MOST_CELLS:
@@ -80,7 +77,7 @@ def open_archive(path: Path) -> Archive:
     return Archive({name: tuple(array.shape) for name, array in arrays.items()}, lambda name: arrays[name])
 
 
-def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
+def read_entry(path: Path, entry: str, layout: str | None, _with_bias: bool | None) -> KernelBank:
     """Read one matrix; the pages of a 3-D array are kernels."""
     archive = open_archive(path)
     chosen = resolve(archive, entry, path).weight

@@ -10,21 +10,18 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
-from convcli.banks.bank import KernelBank, check_taps
+from convcli.banks.bank import AnyArray, KernelBank, check_taps
 from convcli.banks.formats.arrays import bank_of_array
 from convcli.banks.formats.entries import Archive
 from convcli.banks.formats.exported import Exported, lost_reduction, without_bias
 from convcli.errors import KernelError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
-
-def _read_npy(stream: BinaryIO, size: int, what: str) -> NDArray[np.generic]:
+def _read_npy(stream: BinaryIO, size: int, what: str) -> AnyArray:
     """Read one ``.npy`` of ``size`` bytes, after the header's claim is compared with them."""
     shape, fortran, dtype = _header(stream, what)
     if dtype.hasobject:
@@ -59,13 +56,11 @@ def _header(stream: BinaryIO, what: str) -> tuple[tuple[int, ...], bool, np.dtyp
     return shape, fortran, dtype
 
 
-def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
+def read(path: Path, layout: str | None) -> KernelBank:
     """Read ``.npy``."""
     with _explained(path), path.open("rb") as file:
         array = _read_npy(file, path.stat().st_size, str(path))
-    from convcli.banks.load import selected
-
-    return selected(bank_of_array(array, name=path.stem, layout=layout), entry)
+    return bank_of_array(array, name=path.stem, layout=layout)
 
 
 @contextlib.contextmanager
@@ -84,7 +79,7 @@ def open_archive(path: Path) -> Archive:
         shapes = {name: _npz_shape(archive, info, str(path)) for name, info in members.items()}
         names = _npz_names(archive, members)
 
-    def array(name: str) -> NDArray[np.generic]:
+    def array(name: str) -> AnyArray:
         # The claim of the archive, before anything is unpacked.
         check_taps(members[name].file_size // 8, f"{path}#{name}")
         with _explained(path), zipfile.ZipFile(path) as archive, archive.open(members[name]) as member:

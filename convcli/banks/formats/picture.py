@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convcli.banks.bank import Array, KernelBank, by, check_taps
-from convcli.banks.formats import library
+from convcli.banks.bank import AnyArray, Array, KernelBank, by, check_taps
 from convcli.banks.formats.arrays import bank_of_array
 from convcli.banks.formats.exported import Exported
 from convcli.errors import KernelError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from PIL import Image
 
 #: Kernels of one TIFF.
@@ -28,20 +26,18 @@ _MOST_PAGES = 4096
 _TAPS_KEY = "convcli-taps"
 
 
-def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
+def read(path: Path, layout: str | None) -> KernelBank:
     """Read grey samples as taps; pages of a TIFF are kernels."""
-    from convcli.banks.load import selected
-
     if layout is not None:
         raise KernelError(f"{path}: layout={layout} is for arrays, not for pictures")
     with path.open("rb") as file:
         is_tiff = file.read(2) in (b"II", b"MM")
     # tifffile reads floats of 64 bits, which Pillow does not.
     planes, notes = _tiff(path) if is_tiff else _pillow(path)
-    return selected(bank_of_array(planes, name=path.stem, layout="ohw", notes=tuple(notes)), entry)
+    return bank_of_array(planes, name=path.stem, layout="ohw", notes=tuple(notes))
 
 
-def _pillow(path: Path) -> tuple[NDArray[np.generic], list[str]]:
+def _pillow(path: Path) -> tuple[AnyArray, list[str]]:
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -63,7 +59,7 @@ def _pillow(path: Path) -> tuple[NDArray[np.generic], list[str]]:
     if text:
         notes.append(f"samples times {scale:.6g} plus {offset:.6g} are the taps, as the file says")
         return samples[None] * scale + offset, notes
-    notes.append(f"taps are the samples, which sum to {float(samples.sum()):,.6g}; normalize=sum makes a blur of them")
+    notes.append(f"{_sum_note(samples)}; normalize=sum makes a blur of them")
     return samples[None], notes
 
 
@@ -111,20 +107,21 @@ def _grey(image: Image.Image, path: Path) -> tuple[Array, list[str]]:
         colours = samples[..., :3] if samples.shape[-1] >= 3 else samples[..., :1]
         # CMYK is refused even where three inks are equal: the fourth is black.
         if np.ptp(colours, axis=2).max() > 0 or mode == "CMYK":
-            raise KernelError(
-                f"{path} is coloured ({mode}); a kernel's picture is grey", hint="save one channel as a grey picture"
-            )
+            raise _coloured(path, mode)
         if samples.shape[-1] in (2, 4):
             notes.append("the alpha channel is left out")
         samples = colours[..., 0]
     return samples, notes
 
 
-def _tiff(path: Path) -> tuple[NDArray[np.generic], list[str]]:
-    try:
-        import tifffile
-    except ImportError:
-        return _pillow(path)
+def _coloured(path: Path, what: object) -> KernelError:
+    hint = "save one channel as a grey picture"
+    return KernelError(f"{path} is coloured ({what}); a kernel's picture is grey", hint=hint)
+
+
+def _tiff(path: Path) -> tuple[AnyArray, list[str]]:
+    import tifffile
+
     log = logging.getLogger("tifffile")  # it logs its errors to standard error, and then raises them
     was, log.disabled = log.disabled, True
     try:
@@ -143,11 +140,10 @@ def _tiff(path: Path) -> tuple[NDArray[np.generic], list[str]]:
         return _pillow(path)
     finally:
         log.disabled = was
-    total = float(planes.sum())
-    return planes, [] if planes.dtype.kind == "f" else [f"taps are the samples, which sum to {total:,.6g}"]
+    return planes, [] if planes.dtype.kind == "f" else [_sum_note(planes)]
 
 
-def _tiff_of_channels(pages: Any, path: Path) -> tuple[NDArray[np.generic], list[str]]:
+def _tiff_of_channels(pages: Any, path: Path) -> tuple[AnyArray, list[str]]:
     """Read one page of equal channels at full depth; anything else is Pillow's to read or refuse."""
     page = pages[0]
     if len(pages) != 1 or len(page.shape) != 3 or page.shape[-1] not in (3, 4) or page.dtype.itemsize == 1:
@@ -155,12 +151,13 @@ def _tiff_of_channels(pages: Any, path: Path) -> tuple[NDArray[np.generic], list
     check_taps(int(np.prod(page.shape, dtype=object)), f"the picture {path.name}")
     samples = page.asarray()
     if (samples[..., :3] != samples[..., :1]).any():
-        raise KernelError(
-            f"{path} is coloured ({page.dtype}); a kernel's picture is grey",
-            hint="save one channel as a grey picture",
-        )
+        raise _coloured(path, page.dtype)
     planes = samples[None, ..., 0]
-    return planes, [f"taps are the samples, which sum to {float(planes.sum()):,.6g}"]
+    return planes, [_sum_note(planes)]
+
+
+def _sum_note(samples: AnyArray) -> str:
+    return f"taps are the samples, which sum to {float(samples.sum()):,.6g}"
 
 
 def write_png(bank: KernelBank, rounding: bool) -> Exported:
@@ -199,7 +196,8 @@ def write_png(bank: KernelBank, rounding: bool) -> Exported:
 
 def write_tiff(bank: KernelBank, _rounding: bool) -> Exported:
     """Write the kernels as pages of a float64 TIFF."""
-    tifffile = library("tifffile", "writing TIFF kernels needs tifffile")
+    import tifffile
+
     if bank.weight.ndim != 4 or bank.in_channels > 1 or bank.bias is not None:
         raise KernelError(
             f"'{bank.name}' has several planes or a bias, which TIFF pages do not hold", hint="--format npz"

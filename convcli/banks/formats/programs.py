@@ -1,13 +1,16 @@
-"""Kernel files of other programs, as text: SVG, GDAL, GRASS, SExtractor, Octave, Matrix Market (stdlib)."""
+"""Kernel files of other programs, as text: SVG, GDAL, GRASS, SExtractor, Octave, Matrix Market (NumPy)."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
-from convcli.banks.bank import check_taps, to_anchor
-from convcli.banks.formats.literal import Rows, numbered, shortened
+import numpy as np
+
+from convcli.banks.bank import check_taps
+from convcli.banks.formats.literal import Rows, anchored, in_rows, numbered, shortened
 from convcli.banks.numbers import parse_number
 from convcli.banks.raw import RawBank, RawKernel
 from convcli.errors import KernelError
@@ -39,19 +42,8 @@ def _line(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
-def _square(taps: Sequence[float], width: int) -> Rows:
-    return [list(taps[start : start + width]) for start in range(0, len(taps), width)]
-
-
 def _divided(rows: Rows, divisor: float) -> Rows:
     return [[tap / divisor for tap in row] for row in rows]
-
-
-def _anchored(rows: Rows, row: int, column: int) -> Rows:
-    import numpy as np
-
-    anchored: Rows = to_anchor(np.array(rows), (row, column)).tolist()
-    return anchored
 
 
 _ATTRIBUTE = re.compile(r"""(?<![\w:])([\w:]++)\s*+=\s*(?:"([^"]*)"|'([^']*)')""")
@@ -90,7 +82,7 @@ def parse_svg(text: str, name: str) -> RawBank:
             raise KernelError(f"{what}: the target {x},{y} lies outside {width}x{height}")
         # By default their sum, and 1 where that is 0.
         divisor = (_numbers(given.get("divisor", "0"), what) or [0.0])[0] or sum(taps) or 1.0
-        rows = _anchored(_divided(_square(taps[::-1], width), divisor), y, x)
+        rows = anchored(_divided(in_rows(taps[::-1], width), divisor), y, x)
         bias = (_numbers(given.get("bias", "0"), what) or [0.0])[0]
         if bias:
             notes.append(f"SVG's bias {bias:g} of white is {bias * 255:g} of 8-bit samples here")
@@ -102,11 +94,8 @@ def parse_svg(text: str, name: str) -> RawBank:
     notes.append("SVG convolves: the taps are turned by 180°; its edgeMode defaults to duplicate (replicate here)")
     # Elements without an id are all called as the file.
     single = len({kernel.name for kernel in kernels}) == 1
-    return RawBank(name, numbered(kernels) if single else kernels, source="SVG feConvolveMatrix", notes=_once(notes))
-
-
-def _once(notes: list[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(notes))
+    kernels = numbered(kernels) if single else kernels
+    return RawBank(name, kernels, source="SVG feConvolveMatrix", notes=tuple(dict.fromkeys(notes)))
 
 
 def parse_vrt(text: str, name: str) -> RawBank:
@@ -130,7 +119,7 @@ def parse_vrt(text: str, name: str) -> RawBank:
                 raise KernelError(f"{what}: normalized, and the coefficients sum to 0: GDAL makes every sample 0")
             taps = _divided([taps], sum(taps))[0]
         square = len(taps) == size * size
-        rows = _square(taps, size) if square else [[down * right for right in taps] for down in taps]
+        rows = in_rows(taps, size) if square else [[down * right for right in taps] for down in taps]
         kernels.append(RawKernel(name, [rows], None))
     if not kernels:
         raise KernelError("a GDAL VRT file without <Kernel>")
@@ -157,7 +146,7 @@ def parse_grass(text: str, name: str) -> RawBank:
         divisor = _numbers(fields.get("DIVISOR", "1"), what)[0] or sum(taps)
         if not divisor:
             raise KernelError(f"{what}: DIVISOR 0 takes the sum of the taps, which is 0")
-        rows = _anchored(_divided(_square(taps, size), divisor), size // 2, size // 2)
+        rows = anchored(_divided(in_rows(taps, size), divisor), size // 2, size // 2)
         kernels.append(RawKernel(name, [rows], None))
     if not kernels:
         raise KernelError("an r.mfilter file without 'MATRIX n' and its rows")
@@ -181,7 +170,7 @@ def parse_sextractor(text: str, name: str) -> RawBank:
             raise KernelError("SExtractor mask: all taps are 0 and cannot be normalised")
         rows = _divided(rows, total)
         notes.append("CONV NORM: divided by the sum of the taps' sizes, as SExtractor does")
-    rows = _anchored(rows, len(rows) // 2, len(rows[0]) // 2)
+    rows = anchored(rows, len(rows) // 2, len(rows[0]) // 2)
     return RawBank(name, [RawKernel(name, [rows], None)], source="SExtractor convolution mask", notes=tuple(notes))
 
 
@@ -215,22 +204,20 @@ def parse_octave(text: str, name: str) -> RawBank:
         width = _whole(fields.get("columns", ""), f"{what}: columns", 1)
         if height < 1 or width < 1 or height * width != len(taps):
             raise KernelError(f"{what}: {height}x{width} needs {max(0, height * width)} numbers, {len(taps)} are given")
-        kernels.append(RawKernel(variable.strip() or name, [_square(taps, width)], None))
+        kernels.append(RawKernel(variable.strip() or name, [in_rows(taps, width)], None))
     return RawBank(name, kernels, source="Octave text")
 
 
 def _pages(taps: list[float], shape: list[int], name: str, what: str) -> list[RawKernel]:
     """Return the pages of a 3-D array in Octave's order, first axis fastest."""
-    import math
-
-    import numpy as np
-
     if len(shape) not in (2, 3) or min(shape) < 1 or math.prod(shape) != len(taps):
         raise KernelError(f"{what}: {'x'.join(map(str, shape))} does not fit {len(taps)} numbers")
     pages = np.atleast_3d(np.reshape(taps, shape, order="F"))
     count = pages.shape[2]
-    names = [name] if count == 1 else [f"{name}{page + 1}" for page in range(count)]
-    return [RawKernel(names[page], [pages[:, :, page].tolist()], None) for page in range(count)]
+    return [
+        RawKernel(f"{name}{page + 1}" if count > 1 else name, [pages[:, :, page].tolist()], None)
+        for page in range(count)
+    ]
 
 
 def parse_matrix_market(text: str, name: str) -> RawBank:

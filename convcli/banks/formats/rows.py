@@ -7,17 +7,16 @@ comma within a cell is the decimal mark. A cell never holds a blank.
 
 from __future__ import annotations
 
-import math
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
+from convcli.banks.bank import KernelBank
 from convcli.banks.formats.exported import Exported, joined, lost_reduction, matrices, text_file
+from convcli.banks.formats.literal import one_row_note
 from convcli.banks.numbers import format_number, parse_number
 from convcli.banks.raw import RawBank, RawKernel
 from convcli.errors import KernelError
-
-if TYPE_CHECKING:
-    from convcli.banks.bank import KernelBank
 
 _REMARK = re.compile(r"[#%]\s*(kernel|bias)\s*:(.*)")
 #: Spreadsheets of many countries write 0,5.
@@ -129,15 +128,6 @@ def _block(lines: list[_Line], separator: str | None, notes: list[str]) -> list[
     return rows
 
 
-def one_row_note(rows: list[list[float]]) -> tuple[str, ...]:
-    """Return a note if numbers in one row could be meant as a square."""
-    taps = len(rows[0])
-    side = math.isqrt(taps)
-    if len(rows) > 1 or side * side != taps or side < 3:
-        return ()
-    return (f"{taps} numbers without ';' are one row (1x{taps}); write ';' between rows for {side}x{side}",)
-
-
 def _without_header(lines: list[_Line], notes: list[str]) -> list[_Line]:
     """Drop a row of words, and pandas' empty corner with its counted columns and rows."""
     first, rest = lines[0], lines[1:]
@@ -186,22 +176,8 @@ def _bias(remarks: dict[str, str]) -> float | None:
         raise KernelError(f"bias: {error}") from None
 
 
-def write_csv(bank: KernelBank, _rounding: bool) -> Exported:
-    """Write rows with commas; a blank line ends a kernel."""
-    return _write(bank, ",")
-
-
-def write_tsv(bank: KernelBank, _rounding: bool) -> Exported:
-    """Write rows with tabs; a blank line ends a kernel."""
-    return _write(bank, "\t")
-
-
-def write_text(bank: KernelBank, _rounding: bool) -> Exported:
-    """Write rows with spaces; a blank line ends a kernel."""
-    return _write(bank, " ")
-
-
-def _write(bank: KernelBank, mark: str) -> Exported:
+def _write(bank: KernelBank, _rounding: bool, *, mark: str) -> Exported:
+    """Write rows with marks between the numbers; a blank line ends a kernel."""
     blocks = []
     for index, matrix in enumerate(matrices(bank, "a table")):
         # A line end in a name would end the remark.
@@ -210,3 +186,6 @@ def _write(bank: KernelBank, mark: str) -> Exported:
         head += [f"# bias: {format_number(bank.bias[index])}"] if bank.bias is not None else []
         blocks.append("\n".join([*head, joined(matrix, mark, "\n")]))
     return text_file(blocks, lost_reduction(bank), mark="\n\n")
+
+
+write_csv, write_tsv, write_text = (partial(_write, mark=mark) for mark in (",", "\t", " "))

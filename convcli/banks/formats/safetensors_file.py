@@ -11,7 +11,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcli.banks.formats import guarded
 from convcli.banks.formats.entries import Archive
 from convcli.errors import KernelError
 
@@ -32,19 +31,8 @@ _LARGEST_HEADER = 100_000_000
 _METADATA = "__metadata__"
 
 
-def read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
-    """Return a file's tensors (``dtype``, ``shape``, ``data_offsets`` by name), metadata, and the start of the data.
-
-    Raises
-    ------
-    KernelError
-        The file cannot be read, or its header is cut off, larger than the file, not JSON, or not of tensors.
-    """
-    with guarded(path):
-        return _header(path)
-
-
 def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """Return a file's tensors (``dtype``, ``shape``, ``data_offsets`` by name), metadata, and the start of the data."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -83,7 +71,7 @@ def open_archive(path: Path) -> Archive:
     """Return the tensors of a file, or of all files that an index of shards names."""
     if path.name.endswith(".json"):
         return _sharded(path)
-    header, metadata, start = read_header(path)
+    header, metadata, start = _header(path)
     return Archive(
         {name: tuple(entry["shape"]) for name, entry in header.items()},
         lambda name: _tensor(path, name, header[name], start),

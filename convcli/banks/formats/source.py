@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from convcli.banks.bank import KernelBank, by
-from convcli.banks.formats.exported import Exported, identifier, text_file
+from convcli.banks.formats.exported import Exported, identifier, nested, text_file
 from convcli.banks.numbers import format_number
 from convcli.errors import KernelError
 
@@ -31,10 +31,8 @@ def write_numpy(bank: KernelBank, _rounding: bool) -> Exported:
     return text_file(lines)
 
 
-def _braced(values: object) -> str:
-    if isinstance(values, list):
-        return "{" + ", ".join(_braced(value) for value in values) + "}"
-    text = format_number(float(str(values)))
+def _double(value: float) -> str:
+    text = format_number(value)
     return text if any(mark in text for mark in ".e") else f"{text}.0"
 
 
@@ -42,10 +40,10 @@ def write_c(bank: KernelBank, _rounding: bool) -> Exported:
     """Write C: one array of doubles, and the bias."""
     name = identifier(bank.name)
     sizes = "".join(f"[{size}]" for size in bank.shape)
-    body = _braced(bank.weight.tolist()).replace("}, {", "},\n  {")
+    body = nested(bank.weight.tolist(), _double, "{}").replace("}, {", "},\n  {")
     lines = [f"/* {_about(bank)} */", f"static const double {name}{sizes} = {body};"]
     if bank.bias is not None:
-        lines.append(f"static const double {name}_bias[{bank.n_kernels}] = {_braced(list(bank.bias))};")
+        lines.append(f"static const double {name}_bias[{bank.n_kernels}] = {nested(list(bank.bias), _double, '{}')};")
     return text_file(lines)
 
 

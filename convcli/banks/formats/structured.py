@@ -1,33 +1,23 @@
-"""Bank files in TOML, JSON and YAML: the same tables in three syntaxes (PyYAML for YAML)."""
+"""Bank files in TOML, JSON and YAML: the same tables in three syntaxes, whose parsers give no places (PyYAML)."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from convcli.banks.bank import KernelBank, by
 from convcli.banks.formats import library
-from convcli.banks.formats.exported import ARRAY_FORMATS, Exported, lost_reduction, text_file
+from convcli.banks.formats.exported import ARRAY_FORMATS, Exported, lost_reduction, nested, text_file
 from convcli.banks.formats.literal import kernels_of_lists
 from convcli.banks.numbers import format_number
-from convcli.banks.places import row_line
 from convcli.banks.raw import FieldError, RawBank, bank_from_data
 from convcli.errors import KernelError
 
 
-def parse_json(text: str, name: str) -> RawBank:
-    """Read a bank file in JSON, or nested lists."""
-    return _from_data(_json(text), name, text)
-
-
-def parse_yaml(text: str, name: str) -> RawBank:
-    """Read a bank file in YAML, or nested lists."""
-    return _from_data(_yaml(text), name, text)
-
-
-def _from_data(data: Any, name: str, text: str) -> RawBank:
-    """Make a bank of a table with the keys of TOML, or of bare nested lists."""
+def parse(text: str, name: str, kind: str) -> RawBank:
+    """Read a bank file in JSON or YAML: a table with the keys of TOML, or bare nested lists."""
+    data = _json(text) if kind == "json" else _yaml(text)
     try:
         if isinstance(data, list):
             return RawBank(name=name, kernels=kernels_of_lists(data, name))
@@ -45,9 +35,30 @@ def _line_of(text: str, error: FieldError) -> int | None:
     index = error.kernel or 0
     if index >= len(found):
         bare = error.row and index == 0 and text.lstrip().startswith("[")
-        return row_line(text, error.row, 1) if bare else None
+        return _row_line(text, error.row, 1) if bare else None
     line = text.count("\n", 0, found[index].start()) + 1
-    return row_line(text[found[index].start() :], error.row, line) if error.row else line
+    return _row_line(text[found[index].start() :], error.row, line) if error.row else line
+
+
+def toml_line(text: str, error: FieldError) -> int:
+    """Find the line of a key in the bank's head or in its ``[[kernel]]`` table, or of a row of its taps."""
+    lines = text.splitlines()
+    tables = [number for number, line in enumerate(lines, 1) if re.match(r"\s*\[\[\s*kernels?\s*\]\]", line)]
+    start, end = 1, len(lines)  # also of one kernel without a table of its own
+    if error.kernel is None and tables:
+        end = tables[0] - 1
+    elif error.kernel is not None and error.kernel < len(tables):
+        start, end = [*tables, len(lines) + 1][error.kernel : error.kernel + 2]
+        end -= 1
+    pattern = re.compile(rf"""\s*["']?{re.escape(error.key)}["']?\s*=""")
+    line = next((number for number in range(start, end + 1) if pattern.match(lines[number - 1])), start)
+    return line if error.row < 1 else _row_line("\n".join(lines[line - 1 : end]), error.row, line)
+
+
+def _row_line(text: str, row: int, first: int) -> int:
+    """Return the line of the row-th innermost bracket of a text that starts in line ``first``."""
+    rows = [found.start() for found in re.finditer(r"\[[^\[\]]*\]", text)]
+    return first if row > len(rows) else first + text.count("\n", 0, rows[row - 1])
 
 
 def _json(text: str) -> Any:
@@ -85,17 +96,19 @@ def _yaml(text: str) -> Any:
         raise KernelError(f"not YAML: {' '.join(str(error).split())[:120] or 'nested too deeply'}") from None
 
 
-def _tables(bank: KernelBank) -> list[dict[str, object]]:
+class _Table(NamedTuple):
+    """One kernel as it is written: rows of numbers, or planes of rows where it reads several."""
+
+    name: str
+    rows: list[Any]
+    bias: float | None
+
+
+def _tables(bank: KernelBank) -> list[_Table]:
     if bank.weight.ndim != 4:
         raise KernelError(f"'{bank.name}' is 3-D ({by(bank.shape)}), which text does not hold", hint=ARRAY_FORMATS)
-    kernels = []
-    for index, name in enumerate(bank.kernel_names):
-        planes = bank.weight[index].tolist()
-        kernel: dict[str, object] = {"name": name, "taps": planes if len(planes) > 1 else planes[0]}
-        if bank.bias is not None:
-            kernel["bias"] = bank.bias[index]
-        kernels.append(kernel)
-    return kernels
+    planes = bank.weight[:, 0] if bank.in_channels == 1 else bank.weight
+    return list(map(_Table, bank.kernel_names, planes.tolist(), bank.bias or [None] * bank.n_kernels))
 
 
 def _head(bank: KernelBank) -> dict[str, object]:
@@ -109,30 +122,26 @@ def _head(bank: KernelBank) -> dict[str, object]:
 
 def write_toml(bank: KernelBank, _rounding: bool) -> Exported:
     """Write a bank file, see :mod:`convcli.banks.raw`."""
-    lines = [f"{key} = {_toml_value(value)}" for key, value in _head(bank).items()]
+    lines = [f"{key} = {_quoted(value)}" for key, value in _head(bank).items()]
     for kernel in _tables(bank):
-        lines += ["", "[[kernel]]", f"name = {_toml_value(kernel['name'])}"]
-        if "bias" in kernel:
-            lines.append(f"bias = {format_number(float(str(kernel['bias'])))}")
-        lines += ["taps = [", *(f"    {_toml_value(row)}," for row in _as_list(kernel["taps"])), "]"]
+        lines += ["", "[[kernel]]", f"name = {_quoted(kernel.name)}"]
+        if kernel.bias is not None:
+            lines.append(f"bias = {format_number(kernel.bias)}")
+        lines += ["taps = [", *(f"    {nested(row, format_number)}," for row in kernel.rows), "]"]
     return text_file(lines, lost_reduction(bank))
 
 
-def _as_list(value: object) -> list[object]:
-    return value if isinstance(value, list) else [value]
-
-
-def _toml_value(value: object) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=True).replace("\x7f", "\\u007f")
-    return format_number(float(str(value))) if not isinstance(value, int) else str(value)
+def _quoted(value: object) -> str:
+    return json.dumps(value).replace("\x7f", "\\u007f")  # TOML takes JSON's texts, but for this character
 
 
 def write_json(bank: KernelBank, _rounding: bool) -> Exported:
     """Write the same tables as JSON, a row on each line."""
-    text = json.dumps({**_head(bank), "kernels": _tables(bank)}, indent=1, ensure_ascii=False)
+    kernels = [
+        {"name": kernel.name, "taps": kernel.rows, **({} if kernel.bias is None else {"bias": kernel.bias})}
+        for kernel in _tables(bank)
+    ]
+    text = json.dumps({**_head(bank), "kernels": kernels}, indent=1, ensure_ascii=False)
     text = re.sub(r"\[\s+([-+\d.eE,\s]+?)\s+\]", lambda row: "[" + re.sub(r"\s+", " ", row.group(1)) + "]", text)
     return text_file([text], lost_reduction(bank))
 
@@ -142,17 +151,11 @@ def write_yaml(bank: KernelBank, _rounding: bool) -> Exported:
     lines = [f"{key}: {json.dumps(value)}" for key, value in _head(bank).items()]
     lines.append("kernels:")
     for kernel in _tables(bank):
-        lines.append(f"  - name: {json.dumps(kernel['name'])}")
-        if "bias" in kernel:
-            lines.append(f"    bias: {_yaml_number(float(str(kernel['bias'])))}")
-        lines += ["    taps:", *(f"      - {_yaml_row(row)}" for row in _as_list(kernel["taps"]))]
+        lines.append(f"  - name: {json.dumps(kernel.name)}")
+        if kernel.bias is not None:
+            lines.append(f"    bias: {_yaml_number(kernel.bias)}")
+        lines += ["    taps:", *(f"      - {nested(row, _yaml_number)}" for row in kernel.rows)]
     return text_file(lines, lost_reduction(bank))
-
-
-def _yaml_row(row: object) -> str:
-    if isinstance(row, list):
-        return "[" + ", ".join(_yaml_row(item) for item in row) + "]"
-    return _yaml_number(float(str(row)))
 
 
 def _yaml_number(value: float) -> str:

@@ -6,18 +6,14 @@ import contextlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from convcli.banks.bank import KernelBank, check_taps
+from convcli.banks.bank import AnyArray, KernelBank, check_taps
 from convcli.banks.formats import library
 from convcli.banks.formats.arrays import arrays_of
 from convcli.banks.formats.entries import Archive
 from convcli.banks.formats.exported import Exported, lost_reduction
 from convcli.errors import KernelError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 #: Tensors, tables and lists of one checkpoint.
 _MOST_NODES = 100_000
@@ -82,12 +78,12 @@ def _collect(data: Any, prefix: str, found: dict[str, Any], left: list[int], dep
             _collect(value, f"{prefix}.{key}" if prefix else str(key), found, left, depth + 1)
 
 
-def _array(tensor: Any, what: str) -> NDArray[np.generic]:
+def _array(tensor: Any, what: str) -> AnyArray:
     check_taps(tensor.numel(), what)
     if tensor.is_sparse or tensor.is_quantized or tensor.is_complex():
         raise KernelError(f"{what} is sparse, quantized or complex, not plain numbers", hint="save it as float32")
     # torch makes the float64: NumPy has no bfloat16.
-    array: NDArray[np.generic] = tensor.detach().double().numpy()
+    array: AnyArray = tensor.detach().double().numpy()
     return array
 
 

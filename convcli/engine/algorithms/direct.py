@@ -6,7 +6,6 @@ samples in place, or convert one line at a time. See ``convcli/engine/native/cor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -26,6 +25,7 @@ from convcli.engine.algorithms.base import (
 )
 from convcli.engine.borders import READABLE, Array, Source, interleaved
 from convcli.engine.problem import Job, Problem
+from convcli.engine.store import Tones
 
 #: One multiply-add, and numbers in the vectors that finish a row, by instruction set. AVX2 does as many a nanosecond as
 #: AVX-512 on some processors, and half as many on others.
@@ -143,14 +143,7 @@ class Direct(Algorithm):
                 np.copyto(part, into, casting="unsafe")
 
     def picture(
-        self,
-        source: Source,
-        channels: slice,
-        first: int,
-        out: Array,
-        bias: Array | None,
-        tones: Sequence[tuple[float, float, bool]],
-        kernels: slice,
+        self, source: Source, channels: slice, first: int, out: Array, bias: Array | None, tones: Tones, kernels: slice
     ) -> list[tuple[float, ...]] | None:
         """Correlate, combine two maps and store bytes (rows, W, lanes); None where planes do not lie side by side."""
         job, lanes = self.job, out.shape[2]

@@ -4,13 +4,8 @@ The last ``window - 1`` rows and columns of a tile wrap around and are dropped, 
 correlation multiplies with the conjugate of the kernel's spectrum; planes are added up as spectra. A stride drops
 results, so it saves nothing here.
 
-NumPy transforms float32 in float32 only if the scale factor is float32 too, that is where it is not 1: forward with
-``norm="forward"`` and back with ``norm="backward"`` is four times as fast as the defaults. The kernels' spectra undo
-the second scaling.
-
-A transform rounds every output in proportion to the largest samples of its tile. So the range of the samples bounds
-the error, tile by tile: where float32 is too coarse for the smallest window, the tile is transformed in float64, and
-where that is too coarse, the exact algorithm takes over.
+A transform rounds every output in proportion to the largest samples of its tile: where float32 is too coarse for the
+smallest window, the tile is transformed in float64, and where that is too coarse, the exact algorithm takes over.
 """
 
 from __future__ import annotations
@@ -216,6 +211,8 @@ class OverlapSave(BandAlgorithm):
         tile_h, tile_w = self.tile_hw
         count, n_in, n_rows, _ = tiles.shape
         spectrum = scratch.get("spectrum", (count, n_in, tile_h, tile_w // 2 + 1), self.spectra[tiles.dtype].dtype)
+        # NumPy transforms float32 in float32 only if the scale factor is float32 too, that is where it is not 1: with
+        # these norms it is four times as fast as by default. The kernels' spectra undo the second scaling.
         np.fft.rfft(tiles, norm="forward", out=spectrum[:, :, :n_rows])
         spectrum[:, :, n_rows:] = 0
         return np.fft.fft(spectrum, axis=-2, norm="forward", out=spectrum)

@@ -1,13 +1,12 @@
 """Matrix products: textbook im2col, and blocks of N neighbouring outputs. They take every job, in NumPy.
 
-Textbook im2col unfolds the window of every output. A block of N outputs of a row shares its inputs: kH rows of
-``L = (N - 1)·stride + kW`` samples. The taps become a banded (Toeplitz) matrix of kH·L rows and N·maps columns, so that
-stride, several planes and whole banks are only another matrix, and BLAS does the rest.
+A block of N outputs of a row shares its inputs: kH rows of ``L = (N - 1)·stride + kW`` samples. The taps become a
+banded (Toeplitz) matrix of kH·L rows and N·maps columns, so that stride, several planes and whole banks are only
+another matrix, and BLAS does the rest.
 
-Two things keep copying small. Blocks are cut once, each as a column of rows ``(block, row, plane, L)``: the kH rows of
-an output row then lie one after the other, and moving down a row is only an offset (the leading dimension of the
-matrix), so vertical windows are never copied. And dilation never widens a block: samples are taken apart by
-``position mod dilation`` first. A kernel of one column needs no copy at all: see :class:`ColumnProduct`.
+Two things keep copying small. Blocks are cut once, each as a column of rows ``(block, row, plane, L)``: moving down a
+row is only an offset (the leading dimension of the matrix), so vertical windows are never copied. And dilation never
+widens a block: samples are taken apart by ``position mod dilation`` first.
 """
 
 from __future__ import annotations
@@ -241,7 +240,7 @@ def _banded_matrix(weight: Array, block: int, length: int, stride: int, gap: int
 class ColumnProduct:
     """Kernels of one column (n_out, kH) on one plane: output rows are a banded matrix times the rows of the band.
 
-    ``stride`` and ``dilation`` are vertical; the horizontal stride is 1.
+    Nothing is copied. ``stride`` and ``dilation`` are vertical; the horizontal stride is 1.
     """
 
     def __init__(self, kernels: Array, stride: int, dilation: int) -> None:

@@ -1,10 +1,9 @@
 """Separable kernels: a column, then a row, for each rank of the kernel.
 
-Kernels are written as sums of columns times rows, as few as the rounding of the sums allows; a kernel that needs too
-many is refused. Most that qualify are one column times one row, found in one pass from the row and column of the
-largest tap. Others of ordinary size are decomposed by singular values, which would take minutes for a large one:
-there a few random combinations of its columns are tested. Compiled, both passes are direct convolutions; otherwise
-matrix products.
+Kernels are written as sums of columns times rows, as few as the rounding of the sums allows. Most that qualify are one
+column times one row, found in one pass. Others of ordinary size are decomposed by singular values, which would take
+minutes for a large one: there a few random combinations of its columns are tested. Compiled, both passes are direct
+convolutions; otherwise matrix products.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -69,36 +70,27 @@ def compile_core(folder: Path, *more: str) -> Path:
 
     Raises an OSError if there is no compiler, and a SubprocessError if it fails.
     """
-    compiler = shlex.split(os.environ.get("CC") or default_compiler())
+    # MSVC has no vector extensions.
+    names = ("clang",) if os.name == "nt" else ("cc", "gcc", "clang")
+    compiler = shlex.split(os.environ.get("CC") or next(filter(shutil.which, names), ""))
+    if not compiler:
+        raise OSError(f"no C compiler was found ({', '.join(names)})")
     built = folder / MODULE
-    command = [*compiler, *FLAGS, "-Wno-psabi", f"-I{sysconfig.get_path('include')}", *platform_flags(), *more]
-    command += [*(str(HERE / name) for name in SOURCES), "-o", str(built), *libraries()]
+    flags, libraries = platform_flags()
+    command = [*compiler, *FLAGS, "-Wno-psabi", f"-I{sysconfig.get_path('include')}", *flags, *more]
+    command += [*(str(HERE / name) for name in SOURCES), "-o", str(built), *libraries]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return built
 
 
-def default_compiler() -> str:
-    """Return the first compiler found; MSVC has no vector extensions."""
-    from shutil import which
-
-    names = ("clang",) if os.name == "nt" else ("cc", "gcc", "clang")
-    found = next((name for name in names if which(name)), None)
-    if found is None:
-        raise OSError(f"no C compiler was found ({', '.join(names)})")
-    return found
-
-
-def platform_flags() -> list[str]:
-    """Return the flags for an extension module."""
+def platform_flags() -> tuple[list[str], list[str]]:
+    """Return the flags for an extension module, and the libraries to link: on Windows the stable ABI's."""
     if sys.platform == "darwin":
         target = f"-mmacosx-version-min={macos_version()}"
-        return ["-bundle", "-undefined", "dynamic_lookup", "-arch", machine(), target]
-    return ["-shared"] if os.name == "nt" else ["-shared", "-fPIC"]
-
-
-def libraries() -> list[str]:
-    """Return the libraries to link: on Windows the stable ABI's."""
-    return [f"-L{Path(sys.base_prefix, 'libs')}", "-lpython3"] if os.name == "nt" else []
+        return ["-bundle", "-undefined", "dynamic_lookup", "-arch", machine(), target], []
+    if os.name == "nt":
+        return ["-shared"], [f"-L{Path(sys.base_prefix, 'libs')}", "-lpython3"]
+    return ["-shared", "-fPIC"], []
 
 
 def machine() -> str:

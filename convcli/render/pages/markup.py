@@ -29,6 +29,8 @@ _MOST_NUMBERS, _MOST_CELLS = 7, 15
 _MOST_NUMBERED = 16
 #: Planes of a kernel that a swatch shows.
 _MOST_PLANES = 4
+#: Columns of a table that fit any page side by side.
+_MOST_NARROW = 6
 _LOW, _HIGH = (23, 105, 255), (255, 45, 85)
 
 
@@ -78,13 +80,16 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], align: str 
     """
     kinds = [' class="left"' if align[i : i + 1] in ("", "l") else "" for i in range(len(headings))]
     head = "".join(f'<th scope="col"{kind}>{text(one)}</th>' for one, kind in zip(headings, kinds, strict=True))
-    lines = [
-        "<tr>" + "".join(f"<td{kind}>{text(cell)}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        cells = zip(row, kinds, headings, strict=True)
+        # Where the table has no room, each cell stands by itself under its heading (report.css).
+        drawn = (f'<td{kind} data-heading="{text(heading)}">{text(cell)}</td>' for cell, kind, heading in cells)
+        lines.append(f"<tr>{''.join(drawn)}</tr>")
+    wide = ' class="wide"' if len(headings) > _MOST_NARROW else ""
     # tabindex: what scrolls must be reached with the keyboard too.
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Table"><table><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Table"><table{wide}><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 

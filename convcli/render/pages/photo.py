@@ -32,6 +32,8 @@ class Photo(NamedTuple):
     n_frames: int = 1
     #: Whether it is the photo that ships, and no file of the user's has its name.
     is_builtin: bool = False
+    #: Conversions and losses of reading.
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the page reads; pixels as :func:`pack_pixels` stores them."""
@@ -82,7 +84,8 @@ def load_photo(source: Path | bytes | None, *, name: str = DEFAULT, longest_px: 
     info = image.info
     samples = image.samples[..., : info.n_planes - info.has_alpha]
     small = _scale(_to_bytes(samples, info.white), longest_px)
-    return Photo(name, small, (info.height_px, info.width_px), info.has_alpha, info.n_frames, source is None)
+    full_hw = (info.height_px, info.width_px)
+    return Photo(name, small, full_hw, info.has_alpha, info.n_frames, source is None, info.notes)
 
 
 def _to_bytes(samples: NDArray[Any], white: float) -> NDArray[np.uint8]:
