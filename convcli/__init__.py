@@ -15,7 +15,9 @@ from convcli.version import __version__ as __version__
 
 TYPE_CHECKING = False  # as type checkers know it: modules that load before signals are caught are few
 if TYPE_CHECKING:
-    from convcli.banks import KernelBank, list_kernels, load_bank
+    from convcli.banks.bank import KernelBank
+    from convcli.banks.library import list_kernels
+    from convcli.banks.load import load_bank
     from convcli.engine import (
         avg_pool1d,
         avg_pool2d,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
         max_pool2d,
         max_pool3d,
         unfold,
-    )
+    )  # fmt: skip
     from convcli.errors import ConvcliError
     from convcli.layers.chain import output_shape, receptive_field
     from convcli.layers.stack import Stack, load_stack
@@ -67,20 +69,15 @@ __all__ = [
     "receptive_field",
     "unfold",
 ]
-
 #: Names that do not live in ``convcli.engine``.
-_HOME = {
-    "ConvcliError": "convcli.errors",
-    "KernelBank": "convcli.banks",
-    "Report": "convcli.pipeline.api",
-    "Result": "convcli.pipeline.api",
-    "Stack": "convcli.layers.stack",
-    "apply": "convcli.pipeline.api",
-    "list_kernels": "convcli.banks",
-    "load_bank": "convcli.banks",
-    "load_stack": "convcli.layers.stack",
-    "output_shape": "convcli.layers.chain",
-    "receptive_field": "convcli.layers.chain",
+_HOMES = {
+    "convcli.errors": ("ConvcliError",),
+    "convcli.banks.bank": ("KernelBank",),
+    "convcli.banks.library": ("list_kernels",),
+    "convcli.banks.load": ("load_bank",),
+    "convcli.layers.chain": ("output_shape", "receptive_field"),
+    "convcli.layers.stack": ("Stack", "load_stack"),
+    "convcli.pipeline.api": ("Report", "Result", "apply"),
 }
 
 
@@ -90,7 +87,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOME.get(name, "convcli.engine")), name)
+    home = next((module for module, names in _HOMES.items() if name in names), "convcli.engine")
+    return getattr(import_module(home), name)
 
 
 def __dir__() -> list[str]:

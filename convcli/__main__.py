@@ -38,7 +38,7 @@ def _leave(code: str | int | None) -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError, AttributeError):  # closed, or absent
+        except (OSError, ValueError, AttributeError):
             continue
     # A text in place of a code means 1 and no code 0, as for sys.exit.
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)

@@ -22,7 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convcli.images import read, write_picture
+from convcli.images.reading import read
+from convcli.images.write import write_picture
 
 EXAMPLES = Path(__file__).resolve().parent
 PAGE = EXAMPLES / "coming-from.md"

@@ -12,10 +12,11 @@ from conftest import run_cli
 from PIL import Image as Pillow
 
 from convcli.errors import OutputError
-from convcli.images import open_animation, probe
-from convcli.images.avif import plays_of as read_plays
+from convcli.images.animation import open_animation
 from convcli.images.formats import FORMATS
 from convcli.images.losses import timing_notes
+from convcli.images.plays import plays_of as read_plays
+from convcli.images.reading import probe
 
 KINDS = [row.name for row in FORMATS if row.animated]
 TIMES = [30, 75, 500, 20]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from convcli.engine import plan_conv
 from convcli.errors import ImageError
-from convcli.images import probe, read
+from convcli.images.reading import probe, read
 from convcli.pipeline import run as pipeline
 from convcli.pipeline.clashes import how_to_tell_apart
 from convcli.pipeline.names import InputFile

@@ -18,10 +18,9 @@ pytest.importorskip("distributed", reason="the extra cluster is not installed")
 from poison import Poison
 
 from convcli.errors import UsageError
-from convcli.pipeline.job_drive import drive
+from convcli.pipeline.cluster import DaskRunner, open_cluster
+from convcli.pipeline.job_drive import Lost, drive
 from convcli.pipeline.places import open_objects
-from convcli.pipeline.runners.base import Lost
-from convcli.pipeline.runners.dask import DaskRunner, open_cluster
 from convcli.pipeline.shards import Job
 
 

@@ -12,7 +12,7 @@ from conftest import run_cli
 from PIL import Image
 
 from convcli.errors import ImageError
-from convcli.images import probe, read
+from convcli.images.reading import probe, read
 
 #: First bytes of a file that a telephone writes.
 HEAD = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf\0\0\x01}" + bytes(300)

@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image as Pillow
 
 from convcli.errors import ImageError
-from convcli.images import read
+from convcli.images.reading import read
 
 
 def photo(size: int = 48, **options: object) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from convcli.errors import ImageError
-from convcli.images import probe, read
+from convcli.images.reading import probe, read
 
 RNG = np.random.default_rng(6)
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6

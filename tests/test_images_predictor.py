@@ -15,7 +15,7 @@ import tifffile
 from PIL import Image as Pillow
 
 from convcli.errors import ImageError
-from convcli.images import open_planes, read
+from convcli.images.reading import open_planes, read
 
 RNG = np.random.default_rng(4)
 

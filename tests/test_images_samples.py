@@ -17,8 +17,10 @@ from conftest import load_image, run_cli
 from PIL import Image as Pillow
 
 from convcli.errors import ImageError
-from convcli.images import open_animation, open_planes, probe, probe_frames, read, read_frames, write_picture
+from convcli.images.animation import open_animation
 from convcli.images.formats import FORMATS
+from convcli.images.reading import open_planes, probe, probe_frames, read, read_frames
+from convcli.images.write import write_picture
 
 RNG = np.random.default_rng(3)
 needs_magick = pytest.mark.skipif(shutil.which("convert") is None, reason="ImageMagick writes what Pillow cannot")

@@ -16,21 +16,15 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image as Pillow
 
 from convcli.errors import OutputError, UsageError
-from convcli.images import (
-    COLORMAPS,
-    Metadata,
-    apply_colormap,
-    open_picture,
-    open_raw,
-    picture_notes,
-    read,
-    read_frames,
-    write_picture,
-    write_raw,
-)
+from convcli.images.arrays import open_raw, write_raw
+from convcli.images.colormaps import COLORMAPS, apply_colormap
 from convcli.images.files import PART_SUFFIX, TargetFile
 from convcli.images.formats import FORMATS
+from convcli.images.info import Metadata
+from convcli.images.losses import picture_notes
 from convcli.images.png import adler32_combine
+from convcli.images.reading import read, read_frames
+from convcli.images.write import open_picture, write_picture
 
 RNG = np.random.default_rng(11)
 RULES = {row.name: row for row in FORMATS if row.planes}
@@ -346,7 +340,7 @@ def test_colormaps_are_tables_of_256():
 
 
 def test_pages_go_to_standard_output_too():
-    from convcli.images import open_animation
+    from convcli.images.animation import open_animation
 
     frames = [picture("16", 1, (8, 9)) for _ in range(3)]
     pipe = Unseekable()

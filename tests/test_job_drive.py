@@ -18,11 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convcli.pipeline import job_drive
-from convcli.pipeline.job_drive import TRIES, drive
+from convcli.pipeline.job_drive import TRIES, Lost, drive
 from convcli.pipeline.jobs import job_status
 from convcli.pipeline.objects import Entry, Folder
 from convcli.pipeline.packing import is_tar, pictures_in
-from convcli.pipeline.runners.base import Lost
 from convcli.pipeline.shard_run import ShardResult, ShardTask, run_apart, source_of
 from convcli.pipeline.shards import FORMAT, Job, ShardSize, write_job
 

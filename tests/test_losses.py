@@ -16,8 +16,8 @@ from conftest import run_cli
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from convcli.images import probe
 from convcli.images.formats import FORMATS
+from convcli.images.reading import probe
 
 RGB = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
 GREY = RGB[..., 0]

@@ -10,8 +10,8 @@ import pytest
 from conftest import run_cli
 from PIL import Image as Pillow
 
-from convcli.images import write_picture
 from convcli.images.formats import FORMATS
+from convcli.images.write import write_picture
 
 ONE_BIT = [row.name for row in FORMATS if "1" in row.depths]
 

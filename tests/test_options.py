@@ -12,8 +12,9 @@ from PIL import Image
 import convcli
 from convcli.engine import ENGINES, parse_border
 from convcli.errors import UsageError
-from convcli.images import formats, probe
+from convcli.images import formats
 from convcli.images.formats import Picture
+from convcli.images.reading import probe
 from convcli.pipeline.flags import SECTIONS
 from convcli.pipeline.manifest import parameter_key
 from convcli.pipeline.names import InputFile

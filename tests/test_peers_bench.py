@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convcli.images import write_picture
+from convcli.images.write import write_picture
 
 PEERS = Path(__file__).resolve().parent.parent / "benchmarks" / "peers.py"
 

@@ -469,7 +469,7 @@ def test_pixels_are_packed_without_loss(picture: Path) -> None:
 
 
 def test_the_menu_has_the_library_with_its_exact_taps() -> None:
-    from convcli.banks import load_bank
+    from convcli import load_bank
 
     banks = {bank["name"]: bank for bank in library()}
     assert {"sobel", "box", "gaussian", "kirsch", "laws", "emboss", "identity"} <= set(banks)

@@ -193,14 +193,21 @@ def test_web_servers_are_for_inputs(photo: Path, tmp_path: Path) -> None:
         server.server_close()
 
 
+@pytest.mark.parametrize("suffix", [".png", ".zarr"])
 @pytest.mark.parametrize("url", ["zz://b/a", "az://only", "s3://somebody:secret@bucket/a"])
-def test_urls_that_no_store_understands_are_refused(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_urls_that_no_store_understands_are_refused(
+    url: str, suffix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
-    result = run_cli("apply", f"{url}.png", "-k", "box", "--out-dir", tmp_path / "o")
+    words = [f"{url}{suffix}", "-k", "box", "--out-dir", tmp_path / "o"]
+    result = run_cli("apply", *words)
     assert result.exit_code == 2
     assert "hint:" in result.stderr
     assert "secret" not in result.stderr
     assert "source:" not in result.stderr  # the library's own state
+    if "secret" in url:
+        assert run_cli("job", "plan", tmp_path / "job", *words).exit_code == 2
+        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_store_that_fails_is_told_in_a_line(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

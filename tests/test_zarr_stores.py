@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import objects, run_cli
+from conftest import objects, run_cli, save_image
 
 from convcli.images import zarr_store
 from convcli.images.info import LargeImage
@@ -205,3 +205,23 @@ def test_a_tile_of_a_picture_that_changed_is_a_row(
     Store(f"{bucket}/maps.zarr").clear()
     result = run_cli("job", "run", f"{bucket}/job", "--shard", "1")
     assert (result.exit_code, "is gone" in result.stderr) == (6, True), result
+
+
+def test_a_shard_that_is_run_twice_deletes_nothing_of_its_own(
+    bucket: str, tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_image(tmp_path / "a.png", rng.integers(1, 256, (20, 20), np.uint8))
+    words = ["-k", "identity", "--out-dir", f"{bucket}/out", "--format", "zarr", "--overwrite", "-q"]
+    run_cli("job", "plan", tmp_path / "job", tmp_path / "a.png", *words).ok()
+    run_cli("job", "run", tmp_path / "job", "-q").ok()
+    made = objects(f"{bucket}/out", "")
+    [header] = [name for name in made if name.endswith(".zarr/zarr.json")]
+    stray = header.replace("zarr.json", "0/c/9/9/9")
+    Store(f"{bucket}/out").put(stray, b"of a larger picture")
+    deleted: list[str] = []
+    delete = obstore.delete
+    monkeypatch.setattr(obstore, "delete", lambda store, names: deleted.extend(names) or delete(store, names))
+    (tmp_path / "job" / "done" / "00000000.jsonl").unlink()
+    run_cli("job", "run", tmp_path / "job", "-q").ok()
+    assert [name for name in deleted if len(name) > 1] == ["0/c/9/9/9"]
+    assert objects(f"{bucket}/out", "").keys() == made.keys()

@@ -30,13 +30,7 @@ _HOMES = {"compare": "engines", "explain": "engines", "play": "pages", "animate"
 
 
 def run_app(argv: Sequence[str], *, owns_process: bool) -> int:
-    """Run the command that ``argv`` names, which may fork if it owns the process; return the exit code.
-
-    Raises
-    ------
-    ConvcliError
-        Of the command, or a UsageError where its words do not fit it.
-    """
+    """Run the command that ``argv`` names, which may fork if it owns the process; return the exit code."""
     try:
         code = build_app(argv)(argv, prog_name="convcli", obj=owns_process, standalone_mode=False)
     except ConvcliError:

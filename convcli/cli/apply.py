@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.cli.options import ApplyCall
 from convcli.errors import OutputError, UsageError
-from convcli.images.folders import is_folder
+from convcli.images.opening import is_folder
 from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
 from convcli.pipeline.names import Search
@@ -27,21 +27,7 @@ if TYPE_CHECKING:
 
 
 def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
-    """Run ``apply``.
-
-    Parameters
-    ----------
-    call : ApplyCall
-    owns_process : bool
-        Whether nothing else runs in this process: a batch then works in processes of its own.
-
-    Raises
-    ------
-    ConvcliError
-        The batch cannot be planned, or its only input failed.
-    SystemExit
-        With 7 if some inputs of several failed.
-    """
+    """Run ``apply``; a batch works in processes of its own if nothing else runs in this one."""
     words, values, run = call
     _refuse_kernels(words)
     if run.cluster is not None:

@@ -26,20 +26,7 @@ Pairs = Iterable[tuple[str, str]]
 
 
 def take_request(arguments: Sequence[str]) -> bool:
-    """Answer a script, or do what ``--install-completion [SHELL]`` or ``--show-completion [SHELL]`` asks.
-
-    Returns
-    -------
-    bool
-        Whether it was one of these.
-
-    Raises
-    ------
-    UsageError
-        The shell is unknown.
-    OutputError
-        A file of the shell cannot be written.
-    """
+    """Answer a script, or do what ``--install-completion`` or ``--show-completion`` asks; return whether it was one."""
     if VARIABLE in os.environ:
         say(answer(os.environ[VARIABLE], arguments))
         return True
@@ -59,14 +46,7 @@ def take_request(arguments: Sequence[str]) -> bool:
 
 
 def answer(shell: str, words: Sequence[str]) -> str:
-    """Return the answer to a script: lines of words that may follow.
-
-    Parameters
-    ----------
-    shell : str
-    words : sequence of str
-        The words behind ``convcli``; the last is begun, or empty.
-    """
+    """Return the answer to a script: lines of words that may follow those behind ``convcli``, the last one begun."""
     if shell == "bash" and words:
         words = split_line(words[0])
     elif os.environ.get("_CONVCLI_COMPLETE_EMPTY"):  # PowerShell leaves empty words out
@@ -138,7 +118,8 @@ def complete(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     elif begun.startswith("-") and equals and (option := _option(node, flag)) is not None:
         yield from ((f"{flag}={word}", about) for word, about in _values(option, value))
     elif begun.startswith("-"):
-        yield from ((name, one.help or "") for one in _options(node) for name in one.opts if name.startswith("--"))
+        options = (one for one in node.params if one.param_type_name == "option")
+        yield from ((name, one.help or "") for one in options for name in one.opts if name.startswith("--"))
     elif hasattr(node, "commands"):
         yield from ((name, command.get_short_help_str(60)) for name, command in node.commands.items())
     else:
@@ -148,13 +129,10 @@ def complete(words: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield from _values(arguments[min(place, len(arguments) - 1)], begun, command=node.name)
 
 
-def _options(node: Any) -> Iterator[Any]:
-    yield from (one for one in node.params if one.param_type_name == "option")
-
-
 def _option(node: Any, word: str) -> Any:
     """Return the option of a word if it takes a value."""
-    return next((one for one in _options(node) if word in one.opts and not one.is_flag), None)
+    options = (one for one in node.params if one.param_type_name == "option")
+    return next((one for one in options if word in one.opts and not one.is_flag), None)
 
 
 def _values(parameter: Any, begun: str, *, command: str = "") -> Pairs:

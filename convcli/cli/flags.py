@@ -17,14 +17,9 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 
 def with_options(keys: Container[str] | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator of ``command(..., **flags)``: its signature has a parameter per row instead of ``flags``.
+    """Return a decorator of ``command(..., **flags)``: in place of ``flags`` it has the rows of these keys, or all.
 
     Help lists the positional parameters of the command before the rows, those by keyword after them.
-
-    Parameters
-    ----------
-    keys : container of str, optional
-        Fields whose rows it takes; all if absent.
     """
     rows = [_parameter(row) for row in OPTIONS if keys is None or row.key in keys]
 

@@ -74,15 +74,7 @@ def _batch_of(call: ApplyCall) -> Batch:
 
 
 def apply_on_cluster(call: ApplyCall) -> None:
-    """Plan a job, or find the one of an earlier run, and drive it to its end.
-
-    Raises
-    ------
-    ConvcliError
-        The job cannot be planned, or no cluster answers.
-    SystemExit
-        With 7 if some inputs failed, with 130 after Ctrl-C.
-    """
+    """Plan a job, or find the one of an earlier run, and drive it to its end."""
     from convcli.pipeline.jobs import job_status, plan_job, resume_job
     from convcli.pipeline.places import open_objects
 
@@ -165,8 +157,9 @@ def run(
 
 def _run_on(cluster: str, place: str, shards: Sequence[int], *, quiet: bool, json: bool = False) -> tuple[int, int]:
     """Run shards of a job on a cluster; return how many of their inputs are done, and how many failed."""
+    from convcli.pipeline.cluster import open_cluster
     from convcli.pipeline.job_drive import drive
-    from convcli.pipeline.runners.dask import open_cluster
+    from convcli.pipeline.job_facts import whole_name
     from convcli.render.progress import Progress
 
     n_done = n_failed = n_shards = 0
@@ -178,10 +171,9 @@ def _run_on(cluster: str, place: str, shards: Sequence[int], *, quiet: bool, jso
             say(f"convcli: {printable(line)}", err=True)
 
     # Workers on other machines, and those in other folders, must find the job too.
-    where = place if is_url(place) else os.path.abspath(place)  # noqa: PTH100 - links stay
     with (
         open_cluster(cluster, tell) as runner,
-        closing(drive(where, runner, shards)) as outcomes,
+        closing(drive(whole_name(place), runner, shards)) as outcomes,
         Progress(len(shards), shown=not quiet) as progress,
     ):
         try:

@@ -17,19 +17,9 @@ _LEAST_BYTES = 128 << 20
 
 
 def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> None:
-    """Run the command line and leave with its exit code.
+    """Run the command line, of this process if it is not given, and leave with an exit code of the README's table.
 
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments without the program name; ``sys.argv[1:]`` if absent.
-    owns_process : bool
-        Whether nothing else runs in this process, so that it may be forked, and its signals and streams are ours.
-
-    Raises
-    ------
-    SystemExit
-        Always; the code is one of the table in the README.
+    ``owns_process`` says that nothing else runs in it, so that it may be forked, and its signals and streams are ours.
     """
     # Bands are our unit of parallelism: a BLAS that starts threads of its own inside them only gets in the way.
     for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

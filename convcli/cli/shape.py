@@ -11,7 +11,7 @@ import typer
 from convcli.errors import GeometryError, UsageError
 from convcli.layers.kinds import NAMES
 from convcli.process.system import local_path
-from convcli.render.text import tell
+from convcli.render.text import say, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +122,7 @@ def shape(
         text = _solve(rest, input_text, target, channels_last, bound, output_as)
     else:
         text = _render(_walk(rest, input_text, onnx, channels_last), output_as, formula)
-    (tell if output_as == "text" else typer.echo)(text)
+    (tell if output_as == "text" else say)(text)
 
 
 def _model_kind(word: str) -> str:
@@ -161,7 +161,7 @@ def _check_axes(input_text: str, words: "Sequence[str]") -> None:
     if len(sizes) == 3 and sizes[2].strip() in ("1", "3", "4") and len(sizes[0].strip()) > 1:
         read = f"{input_text} is read as {sizes[0]} channels of {sizes[1]}x{sizes[2]}"
         note = f"--channels-last reads {sizes[2]} channels of {sizes[0]}x{sizes[1]}"
-        typer.echo(f"note: {read}; {note}", err=True)
+        say(f"note: {read}; {note}", err=True)
     plain = next((word for word in words if has_open_axes(word, len(sizes) - 1)), "")
     if not plain or len(sizes) not in (2, 4):
         return
@@ -181,7 +181,7 @@ def _list_weights(words: "Sequence[str]", has_more: bool, how: str) -> None:
     from convcli.layers.checkpoint import list_weights
     from convcli.render.shape_details import render_weights
 
-    (tell if how == "text" else typer.echo)(render_weights(list_weights(words[0]), how))
+    (tell if how == "text" else say)(render_weights(list_weights(words[0]), how))
 
 
 def _read_input(text: str, channels_last: bool) -> "Shape":
@@ -224,7 +224,7 @@ def _read_layers(words: "Sequence[str]", n_axes: int) -> "list[Layer]":
 
 
 def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, channels_last: bool) -> "Walk":
-    """Return the shapes of layers as text, of stack files, or of an ONNX model."""
+    """Return the shapes of layers as text, of stack files, the first on its own input, or of an ONNX model."""
     from convcli.layers.walk import walk
 
     input_shape = None if input_text is None else _read_input(input_text, channels_last)
@@ -235,24 +235,17 @@ def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, chan
             raise UsageError(f"--onnx brings its own layers, and {words[0]!r} is one more", hint="--input 3x224x224")
         return read_onnx(onnx, input_shape).walk
     if input_shape is None:
-        return _walk_stack_file(words)
+        from convcli.layers.stack import open_stack
+
+        if not words:
+            raise UsageError("no input given", hint="convcli shape 3x304x228 conv:64,k=7,s=2,p=3")
+        input_shape = open_stack(words[0]).input
+        if not input_shape:
+            raise UsageError(f"{words[0]} says no input", hint="--input 3x224x224")
     layers = _read_layers(words, len(input_shape) - 1)  # axes besides the channels
     if not layers:
         raise UsageError("no layer given", hint=f"convcli shape {input_text} conv:64,k=7,s=2,p=3")
     return walk(layers, input_shape)
-
-
-def _walk_stack_file(words: "Sequence[str]") -> "Walk":
-    """Return the shapes of a stack file on its own input."""
-    from convcli.layers.stack import open_stack
-    from convcli.layers.walk import walk
-
-    if not words:
-        raise UsageError("no input given", hint="convcli shape 3x304x228 conv:64,k=7,s=2,p=3")
-    first = open_stack(words[0])
-    if not first.input:
-        raise UsageError(f"{words[0]} says no input", hint="--input 3x224x224")
-    return walk([*first.layers, *_read_layers(words[1:], len(first.input) - 1)], first.input)
 
 
 def _solve(

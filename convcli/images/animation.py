@@ -29,7 +29,7 @@ def open_animation(
     Parameters
     ----------
     target, **options
-        As for :func:`convcli.images.open_picture`, of one frame.
+        As for :func:`~convcli.images.write.open_picture`, of one frame.
     n_frames : int
     durations_ms : sequence of float or None
         How long each frame is shown; a tenth of a second where unknown. A list may grow until the file is closed. TIFF

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -18,11 +17,11 @@ from convcli.images.formats import BY_NAME
 from convcli.images.info import ImageInfo
 from convcli.images.pillow import PillowDecoder
 from convcli.images.planes import turn_upright
+from convcli.images.png import SIGNATURE, chunk, chunks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: dispose_op and blend_op of fcTL; 0 leaves a frame as it is, or replaces what was there.
 _CLEAR, _PREVIOUS = 1, 2
 _OVER = 1
@@ -132,10 +131,9 @@ class ApngDecoder:
             self._file.seek(offset)
             body.append(self._file.read(n_bytes))
         (_, header), *others = self._head
-        chunks = [(b"IHDR", struct.pack(">II", frame.width, frame.height) + header[8:]), *others]
-        file = io.BytesIO(
-            _SIGNATURE + b"".join(_chunk(*one) for one in (*chunks, (b"IDAT", b"".join(body)), (b"IEND", b"")))
-        )
+        header = struct.pack(">II", frame.width, frame.height) + header[8:]
+        parts = [(b"IHDR", header), *others, (b"IDAT", b"".join(body)), (b"IEND", b"")]
+        file = io.BytesIO(SIGNATURE + b"".join(chunk(*part) for part in parts))
         samples = PillowDecoder(file, BY_NAME["png"], 0, "keep").decode()
         if not self._adds_alpha:
             return samples
@@ -162,13 +160,10 @@ def _claim_note(claims: list[int], n_frames: int) -> str:
 
 def _read_chunks(file: BinaryIO) -> tuple[list[tuple[bytes, bytes]], list[_Frame], int, list[int], bool]:
     """Return chunks for every frame, the frames, plays, announced numbers; whether there is a picture beside them."""
-    file.seek(8)
     head: list[tuple[bytes, bytes]] = []
     frames: list[_Frame] = []
     plays, claims, has_default = 0, [], False
-    while len(start := file.read(8)) == 8:
-        n_bytes, kind = struct.unpack(">I4s", start)
-        offset = file.tell()
+    for kind, n_bytes, offset in chunks(file):
         if kind in (b"IHDR", b"PLTE", b"tRNS"):
             head.append((kind, file.read(n_bytes)))
         elif kind == b"acTL":
@@ -183,9 +178,4 @@ def _read_chunks(file: BinaryIO) -> tuple[list[tuple[bytes, bytes]], list[_Frame
             has_default = True
         elif kind == b"fdAT" and frames:
             frames[-1].data.append((offset + 4, n_bytes - 4))  # behind a sequence number
-        file.seek(offset + n_bytes + 4)
     return head, frames, plays, claims, has_default
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from convcli.errors import OutputError
-from convcli.images.rename import give_new_name
 from convcli.process import ending
 
 #: Temporary files end so; a run that was killed leaves them, the next one may remove them.
@@ -177,19 +176,14 @@ def _placing(path: Path) -> Iterator[None]:
             yield
     except OutputError as error:
         if isinstance(error.__cause__, FileExistsError):
-            raise exists(path) from None
+            raise OutputError(
+                f"{path} exists: it was made while this run was at work",
+                hint="--overwrite replaces it; two runs at once need names or folders of their own",
+                n_existing=1,
+            ) from None
         if isinstance(error.__cause__, FileNotFoundError):
             raise vanished(path) from None
         raise
-
-
-def exists(path: Path) -> OutputError:
-    """Return the refusal of a name that something has got by now."""
-    return OutputError(
-        f"{path} exists: it was made while this run was at work",
-        hint="--overwrite replaces it; two runs at once need names or folders of their own",
-        n_existing=1,
-    )
 
 
 def vanished(path: Path) -> OutputError:
@@ -243,9 +237,36 @@ def save_bytes(path: Path, data: bytes, *, overwrite: bool = False, makes_folder
     fill(TargetFile(path, overwrite=overwrite, makes_folder=makes_folder), data)
 
 
+def give_new_name(part: Path, path: Path) -> None:
+    """Rename a file unless something has the new name; atomic, and safe against every other program.
+
+    Hard links do it on most disks, a system call on others. Where neither works (some network and FUSE disks) an empty
+    file claims the name first: a process that is killed in that moment leaves it, empty, and no content is lost.
+
+    Raises
+    ------
+    FileExistsError
+        Something has that name.
+    """
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        # NFS may repeat a request that was carried out: then the name exists and is this file's.
+        if os.stat(part).st_nlink < 2 or not os.path.samestat(os.lstat(path), os.lstat(part)):  # noqa: PTH116
+            raise
+    except FileNotFoundError:
+        raise
+    except OSError:
+        from convcli.images.rename import rename_without_link
+
+        rename_without_link(part, path)
+        return
+    part.unlink(missing_ok=True)
+
+
 def part_name(path: Path) -> Path:
     """Return a temporary name beside a file: two runs never share one, and it is short, as long names stay valid."""
-    return path.with_name(f"{_part_begin(os.getpid())}{os.urandom(3).hex()}{PART_SUFFIX}")
+    return path.with_name(f"{part_begin(os.getpid())}{os.urandom(3).hex()}{PART_SUFFIX}")
 
 
 def _discard_begun() -> None:
@@ -256,18 +277,6 @@ def _discard_begun() -> None:
 ending.at_end(_discard_begun)
 
 
-def _part_begin(pid: int) -> str:
+def part_begin(pid: int) -> str:
+    """Return how the names of unfinished files of a process of this run begin."""
     return f".{_RUN}-{pid}-"
-
-
-def discard_parts(folders: Iterable[Path], pid: int) -> None:
-    """Remove unfinished files of a process of this run that has died."""
-    for folder in folders:
-        for part in folder.glob(f"{_part_begin(pid)}*{PART_SUFFIX}"):
-            with contextlib.suppress(OSError):
-                if part.is_dir():
-                    import shutil
-
-                    shutil.rmtree(part, ignore_errors=True)
-                else:
-                    part.unlink()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convcli.images.formats import BY_NAME, DURATION_MS, Format, fitting, stored_ms
+from convcli.images.headers import orientation_block
 from convcli.images.info import Metadata
-from convcli.images.metadata import orientation_block
 
 _TITLES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jp2": "JPEG 2000"}
 #: EXIF that a TIFF keeps: nothing but an orientation.

@@ -12,8 +12,8 @@ import numpy as np
 
 from convcli.errors import ImageError
 from convcli.images.formats import Picture
+from convcli.images.headers import named_texts
 from convcli.images.info import ImageInfo, Metadata
-from convcli.images.unread import named_texts
 from convcli.images.windows import RawRows
 
 if TYPE_CHECKING:

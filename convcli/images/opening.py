@@ -9,10 +9,29 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from convcli.errors import ConvcliError, ImageError
-from convcli.images.folders import HeaderFile, RemoteZarr, store_header
+
+#: Files of which a folder has one if it is a Zarr array or group: of Zarr 3, and of Zarr 2.
+STORE_HEADERS = ("zarr.json", ".zarray", ".zgroup")
+
+
+class RemoteZarr(NamedTuple):
+    """A Zarr store that is no folder here: its name, its header, and its objects as ``obstore`` has them."""
+
+    url: str
+    header: bytes
+    objects: Any
+
+
+class HeaderFile(io.BytesIO):
+    """The header of a remote store, opened as the one of a folder is."""
+
+    def __init__(self, place: RemoteZarr) -> None:
+        super().__init__(place.header)
+        self.place = place
+
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | RemoteZarr
 
@@ -71,3 +90,61 @@ def open_file(source: Source) -> BinaryIO:
         from convcli.images.failures import explain_opening
 
         raise explain_opening(error, path) from None
+
+
+def store_header(path: Path) -> Path:
+    """Return the header of a Zarr store, or ``path`` itself if it is another folder."""
+    return next((path / name for name in STORE_HEADERS if (path / name).is_file()), path)
+
+
+def is_zarr_url(name: str) -> bool:
+    """Return whether a name is the URL of a Zarr store, or of an array in one: a part of it ends in ``.zarr``.
+
+    Examples
+    --------
+    >>> is_zarr_url("s3://b/big.zarr"), is_zarr_url("s3://b/a.ome.zarr/0/"), is_zarr_url("s3://b/photos")
+    (True, True, False)
+    """
+    return "://" in name and any(part.lower().endswith(".zarr") for part in name.split("/"))
+
+
+def zarr_of(file: object) -> Path | RemoteZarr | None:
+    """Return the Zarr store of which an open file is the header, if it is one."""
+    if isinstance(file, HeaderFile):
+        return file.place
+    name = str(getattr(file, "name", ""))  # may be a number
+    return Path(name).parent if os.path.basename(name) in STORE_HEADERS else None  # noqa: PTH119
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether this is a folder of images: one that is no Zarr store."""
+    # os.path, not Path: a name too long or in a locked folder is False there, and no exception.
+    if not os.path.isdir(path):  # noqa: PTH112
+        return False
+    return store_header(Path(path)) == Path(path)
+
+
+def digest_of(path: Path | RemoteZarr) -> str:
+    """Return a digest of a file's bytes, or of the names and bytes of all files of a store (BLAKE2b, 128 bits).
+
+    Of a remote store it is the header's: the array may be larger than the network carries in a day.
+
+    Raises
+    ------
+    OSError
+        A file cannot be read.
+    """
+    import hashlib
+
+    whole = hashlib.blake2b(digest_size=16)
+    if isinstance(path, RemoteZarr):
+        whole.update(path.header)
+        return whole.hexdigest()
+    is_store = path.is_dir()
+    for file in sorted(each for each in path.rglob("*") if each.is_file()) if is_store else [path]:
+        if is_store:
+            whole.update(os.fsencode(f"{file.relative_to(path)}\0{file.stat().st_size}\0"))
+        # In blocks: an image may be larger than memory.
+        with file.open("rb") as opened:
+            hashlib.file_digest(opened, lambda: whole)
+    return whole.hexdigest()

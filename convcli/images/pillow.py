@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from convcli.errors import ImageError
-from convcli.images.bits import bits_notes, of_animation, stored_bits
 from convcli.images.formats import Format
+from convcli.images.headers import bits_notes, read_metadata, stored_bits, unread
 from convcli.images.info import ImageInfo
-from convcli.images.metadata import read_metadata
 from convcli.images.planes import turn_upright
-from convcli.images.png_check import check_rows
-from convcli.images.unread import unread
 from convcli.process.system import import_optional
 
 if TYPE_CHECKING:
@@ -78,6 +75,8 @@ class PillowDecoder:
         self._plays: int | None = None
         self._animation_notes: tuple[str, ...] = ()
         if int(getattr(self._image, "n_frames", 1)) > 1:
+            from convcli.images.plays import of_animation
+
             self._plays, self._animation_notes = of_animation(file, self._name, self._image.info.get("loop"))
         self._unread = unread(file, self._name, self._image.info)
         self._describe(frame)
@@ -98,6 +97,8 @@ class PillowDecoder:
         info = self.info
         samples = self._decode_deep() if self._deep else pixels_of(_converted(self._image, info))
         if self._name == "png":
+            from convcli.images.png import check_rows
+
             check_rows(self._file, samples)
         if self._shift:
             samples >>= self._shift

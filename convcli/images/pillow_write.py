@@ -91,7 +91,7 @@ class PillowWriter:
                 hint="--frames leaves some of them out, or --format tiff",
             ) from None
         if self._format == "avif" and plays:
-            from convcli.images.avif import set_plays
+            from convcli.images.plays import set_plays
 
             set_plays(buffer.getbuffer(), plays)
         with self._plugin_class()(io.BytesIO(buffer.getbuffer())) as written:

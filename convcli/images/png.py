@@ -1,4 +1,6 @@
-"""A PNG writer over ISA-L's deflate that takes a picture band by band, in as many threads as the caller has.
+"""PNG: its chunks, a check that all rows are there, and a writer over ISA-L's deflate.
+
+The writer takes a picture band by band, in as many threads as the caller has.
 
 A band is filtered by one NumPy subtraction (each row minus the row above, its first row as it is), so bands do not
 depend on each other; each is deflated by itself and ended with a full flush, which makes the pieces one deflate
@@ -14,21 +16,79 @@ from __future__ import annotations
 import struct
 import threading
 import zlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from convcli.errors import ImageError
 from convcli.images.formats import Picture
 from convcli.images.info import Metadata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Planes → colour type in IHDR: grey, grey with alpha, RGB, RGBA.
 _COLOR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
 #: Largest prime below 2^16 (RFC 1950).
 _ADLER_BASE = 65521
+#: Samples of a pixel by colour type; Adam7 (§8.2): first row and column, steps of rows and columns.
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+#: Bytes that the check unpacks at once.
+_PIECE_BYTES = 1 << 20
 _END_OF_DEFLATE = b"\x03\x00"  # an empty last block: bands need not know which of them is the last
+
+
+def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, length and place of each chunk's body, where the file stands then."""
+    at = file.seek(len(SIGNATURE))
+    while len(head := file.read(8)) == 8:
+        n_bytes, kind = struct.unpack(">I4s", head)
+        yield kind, n_bytes, at + 8
+        at = file.seek(at + 8 + n_bytes + 4)
+
+
+def is_animated(file: BinaryIO) -> bool:
+    """Return whether a PNG announces an animation before its pixels."""
+    return next((kind == b"acTL" for kind, _, _ in chunks(file) if kind in (b"acTL", b"IDAT")), False)
+
+
+def check_rows(file: BinaryIO, samples: NDArray[Any]) -> None:
+    """Raise ``ImageError`` for a PNG with fewer rows than ``samples`` (H, W, P), which were decoded from it.
+
+    Pillow leaves rows black where the data end with a whole row.
+    """
+    file.seek(16)
+    width, height, depth, colour, _, _, is_interlaced = struct.unpack(">IIBBBBB", file.read(13))
+    last = samples[-1]
+    # Missing rows have one value; data are counted where the last row has: they are decompressed once more for that.
+    if not is_interlaced and (last != last[:1]).any():
+        return
+    passes = _PASSES if is_interlaced else ((0, 0, 1, 1),)
+    sizes = [(len(range(y, height, dy)), len(range(x, width, dx))) for y, x, dy, dx in passes]
+    row_bits = _CHANNELS[colour] * depth
+    n_wanted = sum(n_rows * (1 + -(-n_columns * row_bits // 8)) for n_rows, n_columns in sizes if n_columns)
+    n_found = _count(file, n_wanted)
+    if n_found < n_wanted:
+        raise ImageError(
+            f"is truncated: {n_found:,} of {n_wanted:,} bytes of its rows", hint="copy or download the file again"
+        )
+
+
+def _count(file: BinaryIO, n_wanted: int) -> int:
+    """Return how many bytes the data decompress to, at most a little more than wanted."""
+    stream, n_found = zlib.decompressobj(), 0
+    try:
+        for kind, n_bytes, _ in chunks(file):
+            data = file.read(n_bytes) if kind == b"IDAT" else b""
+            while data and n_found < n_wanted:
+                n_found += len(stream.decompress(data, _PIECE_BYTES))
+                data = stream.unconsumed_tail
+    except zlib.error:
+        pass  # the decoder has refused what it could not read
+    return n_found
 
 
 class PngBand(NamedTuple):
@@ -68,9 +128,9 @@ class PngWriter:
         self._rows_left = picture.height_px
         size = picture.width_px, picture.height_px
         header = struct.pack(">IIBBBBB", *size, bits, _COLOR_TYPE[picture.n_planes], 0, 0, 0)
-        file.write(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _metadata_chunks(picture.metadata))
+        file.write(SIGNATURE + chunk(b"IHDR", header) + _metadata_chunks(picture.metadata))
         # The zlib header: deflate with a window of 32 KiB.
-        file.write(_chunk(b"IDAT", b"\x78\x01"))
+        file.write(chunk(b"IDAT", b"\x78\x01"))
 
     def encode(self, rows: NDArray[Any]) -> PngBand:
         """Filter and deflate rows (h, W, P) or (h, W) of uint8 or uint16; in any thread, bands in any order."""
@@ -80,7 +140,7 @@ class PngWriter:
         deflated = self._deflate(flat)
         from isal import isal_zlib
 
-        return PngBand(_chunk(b"IDAT", deflated), isal_zlib.adler32(flat), filtered.size, len(data))
+        return PngBand(chunk(b"IDAT", deflated), isal_zlib.adler32(flat), filtered.size, len(data))
 
     def append(self, band: PngBand) -> None:
         """Write an encoded band; bands are appended from top to bottom."""
@@ -93,7 +153,7 @@ class PngWriter:
         if self._rows_left:
             raise ValueError(f"PNG is {self._rows_left} rows short")
         tail = _END_OF_DEFLATE + struct.pack(">I", self._adler)
-        self._file.write(_chunk(b"IDAT", tail) + _chunk(b"IEND", b""))
+        self._file.write(chunk(b"IDAT", tail) + chunk(b"IEND", b""))
 
     def _row_data(self, rows: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the rows as PNG stores them, unfiltered: (h, row_bytes)."""
@@ -179,7 +239,8 @@ def adler32_combine(first: int, second: int, second_bytes: int) -> int:
     return high << 16 | low
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """Return a chunk with its length and its checksum."""
     from isal import isal_zlib
 
     crc = isal_zlib.crc32(body, isal_zlib.crc32(kind))
@@ -190,18 +251,18 @@ def _metadata_chunks(metadata: Metadata) -> bytes:
     """Return the chunks that precede the pixels: ICC, physical size, EXIF, text."""
     parts = []
     if metadata.icc:
-        parts.append(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc, 6)))
+        parts.append(chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc, 6)))
     if metadata.dpi:
         # PNG's integers end at 2^31 - 1; 0 dots would make no sense.
         per_metre = [min(max(round(dots / 0.0254), 1), 0x7FFFFFFF) for dots in metadata.dpi]
-        parts.append(_chunk(b"pHYs", struct.pack(">IIB", *per_metre, 1)))
+        parts.append(chunk(b"pHYs", struct.pack(">IIB", *per_metre, 1)))
     if metadata.exif:
-        parts.append(_chunk(b"eXIf", metadata.exif))
+        parts.append(chunk(b"eXIf", metadata.exif))
     if metadata.stamp:
         try:
             text = metadata.stamp.encode("latin-1")
-            parts.append(_chunk(b"tEXt", b"Description\0" + text))  # Latin-1 only; iTXt is UTF-8
+            parts.append(chunk(b"tEXt", b"Description\0" + text))  # Latin-1 only; iTXt is UTF-8
         except UnicodeEncodeError:
             body = b"Description\0\0\0\0\0" + metadata.stamp.encode("utf-8", "replace")
-            parts.append(_chunk(b"iTXt", body))
+            parts.append(chunk(b"iTXt", body))
     return b"".join(parts)

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from convcli.errors import ImageError
 from convcli.images import formats
-from convcli.images.bits import has_chunk
-from convcli.images.folders import RemoteZarr, zarr_of
 from convcli.images.info import (
     Image,
     ImageInfo,
@@ -22,7 +20,7 @@ from convcli.images.info import (
     check_size,
     decoder_bytes,
 )
-from convcli.images.opening import Source, name_of, open_file, opened, translating
+from convcli.images.opening import RemoteZarr, Source, name_of, open_file, opened, translating, zarr_of
 from convcli.images.planes import check_white
 
 if TYPE_CHECKING:
@@ -211,10 +209,13 @@ def _decoder_of(
         from convcli.images.tiff_read import TiffDecoder
 
         return TiffDecoder(file, frame, orientation, max_planes)
-    if name == "png" and has_chunk(file, b"acTL"):
-        from convcli.images.apng import ApngDecoder
+    if name == "png":
+        from convcli.images.png import is_animated
 
-        return ApngDecoder(file, frame, orientation)
+        if is_animated(file):
+            from convcli.images.apng import ApngDecoder
+
+            return ApngDecoder(file, frame, orientation)
     from convcli.images.pillow import PillowDecoder
 
     return PillowDecoder(file, row, frame, orientation)

@@ -1,7 +1,4 @@
-"""Names on a disk: give a file one that nothing has, and learn whether capitals make another name.
-
-The system decides about the first, so that no other program can come in between.
-"""
+"""Disks that differ: those without hard links, and those where names are the same in capitals."""
 
 from __future__ import annotations
 
@@ -15,30 +12,10 @@ from pathlib import Path
 _AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCL = -100, 1, 4
 
 
-def give_new_name(part: Path, path: Path) -> None:
-    """Rename a file unless something has the new name; atomic, and safe against every other program.
-
-    Hard links do it on most disks, a system call on others. Where neither works (some network and FUSE disks) an empty
-    file claims the name first: a process that is killed in that moment leaves it, empty, and no content is lost.
-
-    Raises
-    ------
-    FileExistsError
-        Something has that name.
-    """
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        # NFS may repeat a request that was carried out: then the name exists and is this file's.
-        if os.stat(part).st_nlink < 2 or not os.path.samestat(os.lstat(path), os.lstat(part)):  # noqa: PTH116
-            raise
-    except FileNotFoundError:
-        raise
-    except OSError:
-        if not _renamed(part, path):
-            _claim(part, path)
-        return
-    part.unlink(missing_ok=True)
+def rename_without_link(part: Path, path: Path) -> None:
+    """Rename a file unless something has the new name, on a disk without hard links."""
+    if not _renamed(part, path):
+        _claim(part, path)
 
 
 def _renamed(part: Path, path: Path) -> bool:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from convcli.images.formats import Picture
+from convcli.images.headers import ORIENTATION_TAG, parse_exif
 from convcli.images.info import Metadata
-from convcli.images.metadata import ORIENTATION_TAG, parse_exif
 from convcli.images.tiff_tiles import Grid, cut
 
 if TYPE_CHECKING:

@@ -16,12 +16,10 @@ import numpy as np
 import tifffile  # noqa: TID253
 
 from convcli.errors import ImageError
-from convcli.images.bits import bits_notes
+from convcli.images.headers import ORIENTATION_TAG, bits_notes, parts_notes, tiff_metadata
 from convcli.images.info import ImageInfo, check_count
-from convcli.images.metadata import ORIENTATION_TAG, tiff_metadata
 from convcli.images.pillow import pixels_of
 from convcli.images.planes import divide_alpha, inks_to_rgb, reverse_grey, turn_upright
-from convcli.images.unread import parts_notes
 from convcli.images.windows import RawRows, SegmentRows, decode_lzw, open_tiff_page, undo_float_predictor, unpack_bits
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ class Encoder(Protocol):
 
 
 class PictureWriter:
-    """A file being written band by band; see :func:`open_picture` and :func:`convcli.images.open_raw`.
+    """A file being written band by band; see :func:`open_picture` and :func:`~convcli.images.arrays.open_raw`.
 
     A context manager: leaving it normally closes the file, leaving it by an exception removes it.
     """
@@ -41,7 +41,7 @@ class PictureWriter:
         self._encoder = encoder
         self._done = False
         #: Side of the tiles that :meth:`put` takes; 0 where there are bands only.
-        self.tile_px = 0
+        self.tile_px: int = getattr(encoder, "tile_px", 0)
         #: Rows that :meth:`join` needs a multiple of, but at the end of a picture; 1: bands are appended as they are.
         self.band_px: int = getattr(encoder, "band_px", 1)
         #: Whether bands reach the file as they come (else the samples are collected until :meth:`close`).
@@ -67,7 +67,8 @@ class PictureWriter:
 
     def put(self, maps: NDArray[Any], top: int, left: int) -> None:
         """Write a tile of maps (O, h, w), in any order and from any thread, where there is a ``tile_px``."""
-        raise NotImplementedError
+        with self._target.explained():
+            self._encoder.put(maps, top, left)  # type: ignore[attr-defined]
 
     def write(self, rows: NDArray[Any]) -> None:
         """Encode and append the next rows."""

@@ -18,8 +18,9 @@ import numpy as np
 
 from convcli.errors import ImageError, OutputError
 from convcli.images.files import opened_target
-from convcli.images.folders import RemoteZarr, TargetFolder
 from convcli.images.info import ImageInfo, check_count
+from convcli.images.opening import RemoteZarr
+from convcli.images.targets import TargetFolder
 from convcli.images.windows import SegmentRows
 from convcli.images.write import PictureWriter, Target
 
@@ -229,9 +230,8 @@ class ZarrBlock:
 
 def put_tile(array: Any, maps: NDArray[Any], top: int, left: int) -> None:
     """Write a window of every map into an array."""
-    height, width = maps.shape[1:]
-    block = maps.reshape(*array.shape[:-2], height, width)
-    array[(..., slice(top, top + height), slice(left, left + width))] = block
+    rows, columns = slice(top, top + maps.shape[1]), slice(left, left + maps.shape[2])
+    array[(..., rows, columns)] = maps.reshape(*array.shape[:-2], *maps.shape[1:])
 
 
 def encode_tile(header: bytes, maps: NDArray[Any], top: int, left: int) -> dict[str, bytes]:
@@ -246,22 +246,9 @@ def encode_tile(header: bytes, maps: NDArray[Any], top: int, left: int) -> dict[
     return {name: data.to_bytes() for name, data in stored.items()}
 
 
-class ZarrWriter(PictureWriter):
-    """A store under way, which takes tiles too."""
-
-    def __init__(self, target: TargetFolder, block: ZarrBlock) -> None:
-        super().__init__(target, block, streams=True)
-        self._block, self.tile_px = block, block.tile_px
-
-    def put(self, maps: NDArray[Any], top: int, left: int) -> None:
-        """Write a window of every map, from any thread."""
-        with self._target.explained():
-            self._block.put(maps, top, left)
-
-
 def open_zarr(
     target: Target, names: tuple[str, ...], shape: tuple[int, ...], stamp: str, dtype: np.dtype[Any]
-) -> ZarrWriter:
+) -> PictureWriter:
     """Begin a store of maps; see :class:`ZarrBlock`.
 
     Raises
@@ -274,7 +261,7 @@ def open_zarr(
     if not isinstance(target, TargetFolder):
         raise OutputError("zarr is a folder, which standard output cannot hold", hint="-o maps.zarr, or --format npy")
     with opened_target(target):
-        return ZarrWriter(target, ZarrBlock(target, names, shape, stamp, dtype))
+        return PictureWriter(target, ZarrBlock(target, names, shape, stamp, dtype), streams=True)
 
 
 def tile_px(pixel_bytes: int) -> int:

@@ -183,7 +183,7 @@ def refuse_existing(plans: Sequence[Plan], *, resume: bool) -> None:
     """Refuse :func:`existing_outputs` with an OutputError that has their number as ``n_existing``."""
     existing = existing_outputs(plans)
     if existing and plans[0].request.in_place:
-        from convcli.images.in_place import backup_exists
+        from convcli.images.targets import backup_exists
 
         raise backup_exists(Path(existing[0]))
     if existing:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from convcli.errors import ImageError, UsageError
 from convcli.images import formats
-from convcli.images.folders import is_folder, is_zarr_url
+from convcli.images.opening import is_folder, is_zarr_url
 from convcli.pipeline.names import InputFile, Search, is_special
 from convcli.process.system import is_url, read_input
 
@@ -38,7 +38,7 @@ def find_inputs(words: Sequence[str], search: Search | None = None, *, listed: S
     search = search or Search()
     # By name and tree: a file found through two folders has two places below --out-dir.
     found: dict[tuple[str, str], InputFile] = {}
-    for source in (*_each(words, search), *map(_named, listed)):
+    for source in (*_each(words, search), *map(named, listed)):
         found.setdefault((source.label, str(source.below)), source)
     if not found and not search.allow_empty:
         raise UsageError("no input given", hint="convcli apply photo.jpg -k sobel")
@@ -65,11 +65,29 @@ def _each(words: Sequence[str], search: Search) -> Iterator[InputFile]:
                 raise ImageError(f"no file matches {word!r}", hint="quote the pattern and check the folder's name")
             yield from (InputFile(path=Path(name)) for name in names)
         else:
-            yield _named(word)
+            yield named(word)
 
 
-def _named(name: str) -> InputFile:
-    return InputFile(path=None, url=name) if is_url(name) else InputFile(path=Path(name))
+def named(name: str) -> InputFile:
+    """Return the input of a path or a URL.
+
+    Raises
+    ------
+    UsageError
+        The URL holds a password.
+
+    Examples
+    --------
+    >>> named("s3://b/a.jpg").url, named("a.jpg").path.name
+    ('s3://b/a.jpg', 'a.jpg')
+    """
+    if not is_url(name):
+        return InputFile(path=Path(name))
+    if "@" in name.split("/")[2]:
+        from convcli.pipeline.places import open_store
+
+        open_store(name)  # refuses it, before a message or a job names it
+    return InputFile(path=None, url=name)
 
 
 def is_folder_url(name: str) -> bool:

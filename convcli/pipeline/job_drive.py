@@ -8,19 +8,44 @@ failed row. So an input that kills its worker ends as a row, and the shard is co
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeVar
 
 from convcli.errors import ImageError
 from convcli.pipeline.objects import Entry
 from convcli.pipeline.packing import is_tar, pictures_in
 from convcli.pipeline.places import open_objects
-from convcli.pipeline.runners.base import Lost, Runner
 from convcli.pipeline.shard_run import ShardResult, ShardTask, failed_row, run_apart, source_of
 from convcli.pipeline.shards import Job
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 #: Tries of a task before it is halved.
 TRIES = 2
+
+
+class Lost(NamedTuple):
+    """A task of which no result will come; it may have been done, or have failed because of another."""
+
+    reason: str
+
+
+class Runner(Protocol):
+    """An engine.
+
+    Tasks and results are small and can be pickled; ``work`` can be imported by its name where it runs.
+    """
+
+    #: Tasks that run at a time, as far as it is known.
+    n_workers: int
+
+    def run(self, work: Callable[[T], R], tasks: Iterable[T], *, room: int) -> Iterator[tuple[T, R | Lost]]:
+        """Yield every task with its result in order of completion; at most ``room`` are taken and not yielded.
+
+        A machine that is lost is a value. A ConvcliError of ``work`` is raised, and ends the others.
+        """
 
 
 @dataclass

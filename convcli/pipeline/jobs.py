@@ -11,29 +11,22 @@ from typing import Any, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError
 from convcli.images import formats
-from convcli.images.folders import is_folder
+from convcli.images.opening import is_folder
 from convcli.layers.stack import is_model
-from convcli.pipeline import job_rows, packing
+from convcli.pipeline import packing
 from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.flags import choice
-from convcli.pipeline.inputs import is_folder_url
+from convcli.pipeline.inputs import is_folder_url, named
 from convcli.pipeline.job_facts import whole_name, without_urls
 from convcli.pipeline.objects import PAGE, Entry, Folder, Objects
 from convcli.pipeline.places import open_objects
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, parse_request
-from convcli.pipeline.shards import Job, ShardSize, parse_shard_size, write_job
+from convcli.pipeline.shards import ROW_KINDS, Job, ShardSize, need_parquet, parse_shard_size, write_job
 from convcli.process.system import is_url
 
 #: The first name below {dir} holds the whole name of the input, and nothing else that varies between inputs.
 _TELLS_APART = re.compile(r"\{dir\}/[^{}/]*\{file\}([^{}/]|\{bank\}|\{ext\})*(/|\Z)")
-
-
-class Source(NamedTuple):
-    """The inputs of a job: names below ``root``, or whole names where it is empty."""
-
-    root: str
-    pages: Iterator[list[Entry]]
 
 
 class Batch(NamedTuple):
@@ -74,17 +67,15 @@ def plan_job(place: Objects, batch: Batch, size: ShardSize) -> Job:
     ConvcliError
         The flags contradict each other, the kernel is unknown, there is no input, or the output folder is not empty.
     """
+    facts, pages = _facts(place, batch)
     if batch.is_tiled:
-        from convcli.pipeline.tiles import plan_tiles, tile_facts
+        from convcli.pipeline.tiles import plan_tiles
 
-        facts = {**tile_facts(batch.words, batch.flags), "stats": batch.stats}
         return plan_tiles(place, facts, size, overwrite=bool(batch.flags.get("overwrite")))
-    facts, source = _facts(place, batch)
     out_dir = facts["flags"]["out_dir"]
     if not batch.flags.get("overwrite") and next(open_objects(out_dir).pages(), None):
         raise OutputError(f"{out_dir} is not empty", hint="a folder of its own, or --overwrite")
-    write_job(place, source.pages, size, facts)
-    return Job(place)
+    return write_job(place, pages, size, facts)
 
 
 def resume_job(place: Objects, batch: Batch) -> Job:
@@ -96,12 +87,7 @@ def resume_job(place: Objects, batch: Batch) -> Job:
         There is none, or it was planned for another batch.
     """
     job = Job(place)
-    if batch.is_tiled:
-        from convcli.pipeline.tiles import tile_facts
-
-        facts = {**tile_facts(batch.words, batch.flags), "stats": batch.stats}
-    else:
-        facts, _ = _facts(place, batch)
+    facts, _ = _facts(place, batch)
     for name, value in json.loads(to_json(facts)).items():
         if job.facts.get(name) != value:
             raise UsageError(
@@ -116,32 +102,36 @@ _SAID = {"flags": "set of flags", "loaded": "kernel", "input": "input", "version
 _SAID |= {"packed": "--format", "stats": "kind of --stats"}
 
 
-def _facts(place: Objects, batch: Batch) -> tuple[dict[str, Any], Source]:
-    """Return the facts that decide about every shard, and the inputs."""
+def _facts(place: Objects, batch: Batch) -> tuple[dict[str, Any], Iterator[list[Entry]]]:
+    """Return the facts that decide about every shard, and the pages of its inputs; tiles have none yet."""
     from convcli.pipeline.job_facts import encode, versions
     from convcli.pipeline.plan import Planner
 
+    if choice(batch.stats, "--stats", ROW_KINDS) == "parquet":
+        need_parquet()
+    if batch.is_tiled:
+        from convcli.pipeline.tiles import tile_facts
+
+        return {**tile_facts(batch.words, batch.flags), "stats": batch.stats}, iter(())
     given, packed = dict(batch.flags), False
     word, _, inner = str(given.get("format") or "").lower().partition(":")
     if word == "tar":
         packed, given["format"] = True, inner or None
-    if choice(batch.stats, "--stats", job_rows.KINDS) == "parquet":
-        job_rows.need_parquet()
     request = parse_request(given)
     flags = _checked(request, given)
     refuse([(packed and request.name is not None, "--name does nothing in a tar", "leave it out")])
     leave = (str(flags["out_dir"]), whole_name(place.text))
-    source = find_source(batch.words, leave=leave, recursive=batch.recursive, listed=batch.listed)
+    root, pages = _find(batch, leave)
     flags.pop("overwrite", None)
     facts = {
         "flags": {key: value for key, value in flags.items() if value is not None},
         "loaded": encode(Planner(request).loaded),
         "versions": versions(),
-        "input": source.root,
+        "input": root,
         "packed": packed,
         "stats": batch.stats,
     }
-    return facts, source
+    return facts, pages
 
 
 def _checked(request: ApplyRequest, flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,27 +154,18 @@ def _checked(request: ApplyRequest, flags: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def find_source(
-    words: Sequence[str], *, leave: Sequence[str], recursive: bool = False, listed: Sequence[str] = ()
-) -> Source:
-    """Return the inputs that words and a list mean, unread; places in ``leave`` are not searched.
-
-    Raises
-    ------
-    ImageError
-        A pattern, or standard input.
-    UsageError
-        There is no input.
-    """
+def _find(batch: Batch, leave: Sequence[str]) -> tuple[str, Iterator[list[Entry]]]:
+    """Return a folder and the names below it, or no folder and whole names; places in ``leave`` are not searched."""
+    words, listed = batch.words, batch.listed
     if len(words) == 1 and not listed and (is_folder_url(words[0]) or is_folder(words[0])):
         stored = is_url(words[0])
         root = whole_name(words[0].rstrip("/") or "/")
         left = [f"{each[len(root) :].strip('/')}/" for each in leave if each.startswith(f"{root}/")]
         # A store has no folders: all names below a prefix are meant.
-        return Source(root, _pictures(open_objects(root).pages(), left, recursive or stored))
+        return root, _pictures(open_objects(root).pages(), left, batch.recursive or stored)
     if not words and not listed:
         raise UsageError("no input given", hint="convcli job plan JOB photos/ -k sobel --out-dir edges")
-    return Source("", _named([*words, *listed]))
+    return "", _named([*words, *listed])
 
 
 def _pictures(pages: Iterator[list[Entry]], left: Sequence[str], recursive: bool) -> Iterator[list[Entry]]:
@@ -211,7 +192,7 @@ def _named(names: Sequence[str]) -> Iterator[list[Entry]]:
             if path not in seen:
                 seen.add(path)
                 # To ask a store about each name would take longer than the job: objects have no ETag here.
-                page.append(Entry(name, 0, "") if is_url(name) else Folder(Path()).entry(path))
+                page.append(Entry(name, 0, "") if named(name).url else Folder(Path()).entry(path))
         yield page
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from convcli.errors import ImageError, OutputError
 from convcli.images.files import PART_SUFFIX, FileState, vanished
-from convcli.images.folders import digest_of
+from convcli.images.opening import digest_of
 from convcli.pipeline.names import MANIFEST_NAME
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import OPTIONS

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError, near_names
-from convcli.images.folders import RemoteZarr, is_zarr_url
+from convcli.images.opening import RemoteZarr, is_zarr_url
 
 if TYPE_CHECKING:
     from convcli.images.files import FileState

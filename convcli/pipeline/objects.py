@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -10,9 +9,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from convcli.errors import ImageError, OutputError
-from convcli.images.files import PART_SUFFIX, explained
-from convcli.images.folders import store_header
-from convcli.images.rename import give_new_name
+from convcli.images.files import TargetFile, fill
+from convcli.images.opening import store_header
 
 #: Entries of one page of a listing.
 PAGE = 1000
@@ -116,26 +114,14 @@ class Folder:
 
     def put(self, name: str, data: bytes) -> None:
         """Store a file whole, in place of another."""
-        self._store(name, data, lambda part, path: part.replace(path))
+        fill(TargetFile(self.path / name, overwrite=True, makes_folder=True), data)
 
     def create(self, name: str, data: bytes) -> bool:
         """Store a file whole unless there is one; return whether it was stored."""
         try:
-            self._store(name, data, give_new_name)
+            fill(TargetFile(self.path / name, makes_folder=True), data)
         except OutputError as error:
-            if isinstance(error.__cause__, FileExistsError):
+            if "n_existing" in error.facts:
                 return False
             raise
         return True
-
-    def _store(self, name: str, data: bytes, give_name: object) -> None:
-        path = self.path / name
-        part = path.with_name(f".{path.name}-{os.getpid()}-{os.urandom(3).hex()}{PART_SUFFIX}")
-        with explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                part.write_bytes(data)
-                give_name(part, path)  # type: ignore[operator]
-            finally:
-                with contextlib.suppress(OSError):
-                    part.unlink()

@@ -20,7 +20,7 @@ from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any, Generic, TypeVar
 
 from convcli.errors import ConvcliError
-from convcli.images.files import discard_parts
+from convcli.images.targets import discard_parts
 from convcli.pipeline.batch_files import Outcome
 from convcli.pipeline.plan import Plan
 from convcli.pipeline.transforms.base import Stopped

@@ -15,7 +15,6 @@ from convcli.images.planes import read_window
 from convcli.pipeline.outputs import OutputFile
 from convcli.pipeline.run import Pipeline
 from convcli.pipeline.tones import WHITE
-from convcli.pipeline.transforms.alpha import unpremultiply
 from convcli.pipeline.transforms.base import Band
 from convcli.pipeline.writers import OutputFiles, PictureOutput
 
@@ -157,12 +156,9 @@ class TileOutput(PictureOutput):
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone a band, and mark the samples that its tone clips."""
-        values = maps
-        if self.divides_by_alpha:
-            values = unpremultiply(maps, self._plan.white, self._plan.transform.late_bias)
         clipped = np.zeros((2, *maps.shape[1:]), np.bool_)
         with np.errstate(invalid="ignore", over="ignore"):
-            for index, one in enumerate(values):
+            for index, one in enumerate(maps):
                 gain, offset, absolute = self.tone.gain_offset(index)
                 stored = np.rint(gain * (np.abs(one) if absolute else one) + offset)
                 clipped[0] |= stored < 0

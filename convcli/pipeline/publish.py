@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcli.errors import ImageError, OutputError
+from convcli.errors import OutputError, UsageError
 from convcli.images import formats
-from convcli.pipeline.places import join, open_store
+from convcli.pipeline.places import open_store
 from convcli.pipeline.staging import KEPT, local_copy
 
 #: Of a Zarr store or group.
@@ -25,16 +25,11 @@ def ahead(sources: Sequence[InputFile]) -> Iterator[InputFile]:
     with ThreadPoolExecutor(8) as pool:
         for first in range(0, len(sources), KEPT):
             some = sources[first : first + KEPT]
-            for _ in pool.map(_tried, [source.url for source in some if source.is_stored]):
-                pass
+            for copying in [pool.submit(local_copy, source.url) for source in some if source.is_stored]:
+                error = copying.exception()
+                if isinstance(error, UsageError):  # others are told where the copy is read
+                    raise error
             yield from some
-
-
-def _tried(url: str) -> None:
-    try:
-        local_copy(url)
-    except ImageError:
-        return
 
 
 def publish(plan: Plan, report: dict[str, Any]) -> None:
@@ -49,7 +44,7 @@ def publish(plan: Plan, report: dict[str, Any]) -> None:
     request = plan.request
     store = open_store(request.out_url)
     if request.overwrite:
-        clear_replaced(plan)
+        _clear_replaced(plan)
 
     def put(path: Path) -> None:
         name = path.relative_to(request.stage).as_posix()
@@ -69,11 +64,15 @@ def publish(plan: Plan, report: dict[str, Any]) -> None:
         put(file)
 
 
-def clear_replaced(plan: Plan) -> None:
-    """Delete the Zarr stores that a plan replaces: chunks of the old maps would show where the new ones have none."""
+def _clear_replaced(plan: Plan) -> None:
+    """Delete the Zarr stores that a plan replaces: chunks of the old maps would show where the new ones have none.
+
+    Of a job, only what this run will not put: another run of the same shard may have stored, and committed, the rest.
+    """
     for output in plan.outputs:
         if output.path is not None and formats.BY_NAME[output.format].folder:
-            open_store(join(plan.request.out_url, output.path.relative_to(plan.request.stage).as_posix())).clear()
+            new = {file.relative_to(output.path).as_posix() for file in _files_of(output.path)}
+            open_store(output.url).clear(keep=new if plan.request.whole_names else ())
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -141,12 +141,12 @@ def conventions(plan: Plan) -> dict[str, object]:
     return words | {"kernel": parts["kernel"]["name"], **parts["conv"]}
 
 
-def image_report(plan: Plan, writers: Sequence[Writer], sizes: list[int | None], seconds: float) -> dict[str, Any]:
+def image_report(plan: Plan, writers: Sequence[Writer], seconds: float) -> dict[str, Any]:
     """Return the plan's description with the results of the run: values, clipped samples, bytes, seconds."""
     report: dict[str, Any] = describe(plan)
     maps: dict[int, dict[str, Any]] = {}
-    for writer, size, entry in zip(writers, sizes, report["outputs"], strict=True):
-        entry["bytes"] = size
+    for writer, entry in zip(writers, report["outputs"], strict=True):
+        entry["bytes"] = writer.n_bytes
         entry.update(writer.facts)
         counts = writer.counts
         raw = writer.is_raw

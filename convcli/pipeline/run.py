@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,8 +92,8 @@ class Pipeline:
         # Some tones read everything twice; every frame is a pass of its own.
         self._done, self._n_passes = 0.0, (1 + _needs_ranges(plan)) * max(1, len(plan.frames))
         with output_files(plan) as files:
-            writers, sizes = self._run_frames(plan, files) if plan.frames else self.run_picture(plan, files)
-            report = image_report(plan, writers, sizes, time.perf_counter() - started)
+            writers = self._run_frames(plan, files) if plan.frames else self.run_picture(plan, files)
+            report = image_report(plan, writers, time.perf_counter() - started)
             if plan.report_path is not None:
                 fill(files.open(plan.report_path), f"{to_json(report, indent=1)}\n".encode())
             files.check()
@@ -104,30 +103,30 @@ class Pipeline:
 
     def run_picture(
         self, plan: Plan, files: OutputFiles, open_one: Callable[[Job, OutputFile], Writer] = open_writer
-    ) -> tuple[list[Writer], list[int | None]]:
-        """Run one picture, or the frames of a volume; return the writers, and the bytes of the files."""
+    ) -> list[Writer]:
+        """Run one picture, or the frames of a volume; return the writers of its files."""
         first, *others = plan.transform.frames or (plan.source.frame or 0,)
         with open_planes(plan.source.readable, frame=first, **plan.request.reading) as image:
             _refuse_changed(plan, image.info)
             run = self._start(plan, image, others)
             # Some tones need the whole range first, which costs a pass before a sample can be stored.
-            ranges = run.ranges(_finish_of(plan)) if _needs_ranges(plan) else None
+            ranges = run.ranges() if _needs_ranges(plan) else None
             job = Job(plan, image, ranges, make_stamp(plan), files)
             writers = [open_one(job, output) for output in plan.outputs]
             run.fill(writers)
             _refuse_changed(plan)
-            return writers, [writer.finish() for writer in writers]
+            for writer in writers:
+                writer.finish()
+            return writers
 
-    def _run_frames(self, plan: Plan, files: OutputFiles) -> tuple[list[Writer], list[int | None]]:
+    def _run_frames(self, plan: Plan, files: OutputFiles) -> list[Writer]:
         """Run every frame by itself and join the results in one file; tones take the range of all frames."""
         from convcli.pipeline.animation import Frames
 
         output, ranges, stamp = plan.outputs[0], None, make_stamp(plan)
         if _needs_ranges(plan):
             # The frames are read twice: all their maps in memory at once would have no bound.
-            lows, highs = zip(
-                *(self._start(part, image).ranges(_finish_of(part)) for part, image in _frames(plan)), strict=True
-            )
+            lows, highs = zip(*(self._start(part, image).ranges() for part, image in _frames(plan)), strict=True)
             ranges = np.min(lows, axis=0), np.max(highs, axis=0)
         first: PictureOutput | None = None
         times: list[float | None] = []
@@ -144,10 +143,10 @@ class Pipeline:
                 first.counts += writer.counts
         assert first is not None, "a plan of frames has one at least"
         _refuse_changed(plan)
-        size = first.finish()
+        first.finish()
         if isinstance(plan.frames, Frames) and not plan.frames.is_planned:
             first.notes += timing_notes(output.format, times, plan.info.loop)
-        return [first], [size]
+        return [first]
 
     def _start(self, plan: Plan, image: Image | LargeImage, others: Sequence[int] = ()) -> Run:
         def other_frames() -> Iterator[NDArray[Any] | PlaneSource]:
@@ -208,15 +207,6 @@ def _refuse_changed(plan: Plan, info: ImageInfo | None = None) -> None:
 
 def _needs_ranges(plan: Plan) -> bool:
     return any(spec.needs_range for spec in plan.tones("8"))
-
-
-def _finish_of(plan: Plan) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
-    """Return the step from the maps to the values that tones see: colours are divided by alpha again."""
-    if plan.alpha != "premultiply":
-        return None
-    from convcli.pipeline.transforms.alpha import unpremultiply
-
-    return partial(unpremultiply, white=plan.white, bias=plan.transform.late_bias)
 
 
 def _planes(plan: Plan, image: Image | LargeImage) -> NDArray[Any] | PlaneSource:

@@ -17,7 +17,7 @@ from typing import Any
 from convcli.errors import ImageError
 from convcli.images import formats
 from convcli.images.files import PART_SUFFIX
-from convcli.images.folders import is_folder, is_zarr_url
+from convcli.images.opening import is_folder, is_zarr_url
 from convcli.images.recognise import HIDDEN, NO_SUFFIX, SPECIAL, extra_for, passed_over
 from convcli.pipeline.names import MANIFEST_NAME, InputFile, Search, is_special
 

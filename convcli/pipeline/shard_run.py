@@ -15,10 +15,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from convcli.errors import ConvcliError
-from convcli.images.folders import digest_of
+from convcli.images.opening import digest_of
 from convcli.pipeline import packing
 from convcli.pipeline.batch import BatchPlan, run_batch
 from convcli.pipeline.batch_files import Outcome, plan_each
+from convcli.pipeline.inputs import named
 from convcli.pipeline.job_facts import decode, refuse_other_versions, request_of
 from convcli.pipeline.names import InputFile
 from convcli.pipeline.objects import Entry
@@ -27,7 +28,6 @@ from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest
 from convcli.pipeline.shards import Job
-from convcli.process.system import is_url
 
 Row = dict[str, object]
 
@@ -169,8 +169,7 @@ def _planner(facts: str) -> Planner:
 def source_of(root: str, entry: Entry) -> InputFile:
     """Return the input of an entry of a job."""
     name = join(root, entry.name) if root else entry.name
-    where: dict[str, Any] = {"path": None, "url": name} if is_url(name) else {"path": Path(name)}
-    return InputFile(**where, below=below(entry.name), etag=entry.etag)
+    return named(name)._replace(below=below(entry.name), etag=entry.etag)
 
 
 def below(name: str) -> PurePosixPath:

@@ -12,13 +12,13 @@ done. The lists are written before ``job.json``, so that a job that can be read 
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError
-from convcli.pipeline import job_rows
 from convcli.pipeline.flags import parse_bytes
 from convcli.pipeline.objects import Entry, Objects
 from convcli.pipeline.report import to_json
@@ -75,14 +75,7 @@ def cut(pages: Iterable[list[Entry]], size: ShardSize) -> Iterator[list[Entry]]:
         yield shard
 
 
-def list_name(shard: int) -> str:
-    """Return the object that holds a shard's inputs.
-
-    Examples
-    --------
-    >>> list_name(17)
-    'lists/00000017.jsonl'
-    """
+def _list_name(shard: int) -> str:
     return f"lists/{shard:08}.jsonl"
 
 
@@ -125,7 +118,7 @@ class Job:
         """Return the inputs of a shard."""
         if not 0 <= shard < self.n_shards:
             raise UsageError(f"there is no shard {shard} in a job of {self.n_shards}", hint=f"0 to {self.n_shards - 1}")
-        data = self.place.get(list_name(shard))[0]
+        data = self.place.get(_list_name(shard))[0]
         return [Entry(**json.loads(line)) for line in data.splitlines()]
 
     def committed(self) -> bytearray:
@@ -139,7 +132,7 @@ class Job:
 
     def commit(self, shard: int, rows: list[dict[str, object]]) -> bool:
         """Commit a shard; return whether this run was the first to do so."""
-        return self.place.create(self._commit_name(shard), job_rows.encode(rows, self.kind))
+        return self.place.create(self._commit_name(shard), encode_rows(rows, self.kind))
 
     def is_committed(self, shard: int) -> bool:
         """Return whether a shard is done."""
@@ -147,7 +140,7 @@ class Job:
 
     def shard_rows(self, shard: int) -> Sequence[dict[str, Any]]:
         """Return the rows of a committed shard."""
-        return job_rows.decode(self.place.get(self._commit_name(shard))[0], self.kind)
+        return decode_rows(self.place.get(self._commit_name(shard))[0], self.kind)
 
     def _commit_name(self, shard: int) -> str:
         return f"done/{shard:08}.{self.kind}"
@@ -161,7 +154,7 @@ class Job:
 
 def refuse_taken(place: Objects) -> None:
     """Refuse a place that holds a job, as :func:`write_job` does, before anything makes way for another."""
-    if place.exists(list_name(0)):
+    if place.exists(_list_name(0)):
         raise _taken(place)
 
 
@@ -170,10 +163,8 @@ def _taken(place: Objects) -> OutputError:
     return OutputError(what, hint="name another place, or remove that one")
 
 
-def write_job(
-    place: Objects, pages: Iterable[list[Entry]], size: ShardSize, facts: Mapping[str, object]
-) -> dict[str, Any]:
-    """Write the lists of a job, then its facts; return these with the numbers of shards, inputs and bytes.
+def write_job(place: Objects, pages: Iterable[list[Entry]], size: ShardSize, facts: Mapping[str, object]) -> Job:
+    """Write the lists of a job, then its facts with the numbers of shards, inputs and bytes.
 
     Raises
     ------
@@ -185,15 +176,78 @@ def write_job(
     n_shards = n_inputs = n_bytes = 0
     for shard in cut(pages, size):
         # Created, not put: two plans at once would mix their lists.
-        if not place.create(list_name(n_shards), job_rows.encode((entry._asdict() for entry in shard), "jsonl")):
+        if not place.create(_list_name(n_shards), encode_rows((entry._asdict() for entry in shard), "jsonl")):
             raise _taken(place)
         n_shards += 1
         n_inputs += len(shard)
         n_bytes += sum(entry.size for entry in shard)
     if not n_shards:
         raise ImageError(f"{facts.get('input') or 'the list'}: no image", hint="--recursive searches folders below")
-    counts = {"shards": n_shards, "inputs": n_inputs, "bytes": n_bytes}
-    whole = {"format": FORMAT, **facts, **counts}
+    whole = {"format": FORMAT, **facts, "shards": n_shards, "inputs": n_inputs, "bytes": n_bytes}
     if not place.create(JOB_NAME, f"{to_json(whole, indent=1, exact=True)}\n".encode()):
-        raise OutputError(f"{place.text} holds a job", hint="name another place")
-    return whole
+        raise _taken(place)
+    return Job(place)
+
+
+#: Columns of a row and their types; a failed input has the first two and its error.
+COLUMNS = {
+    **dict.fromkeys(("input", "etag", "output", "member"), "string"),
+    "bytes": "int64",
+    **dict.fromkeys(("digest", "kernel", "channel"), "string"),
+    **dict.fromkeys(("min", "max", "mean", "std"), "float64"),
+    **dict.fromkeys(("clipped_low", "clipped_high", "not_a_number"), "int64"),
+    "error": "string",
+}
+ROW_KINDS = ("jsonl", "parquet")
+
+
+def encode_rows(rows: Iterable[Mapping[str, object]], kind: str) -> bytes:
+    r"""Return rows as bytes of a kind.
+
+    Raises
+    ------
+    UsageError
+        It is Parquet, and the extra for it is not installed.
+
+    Examples
+    --------
+    >>> encode_rows([{"input": "a.jpg", "error": "no picture"}], "jsonl")
+    b'{"input": "a.jpg", "error": "no picture"}\n'
+    """
+    if kind == "jsonl":
+        return "".join(f"{to_json(row)}\n" for row in rows).encode()
+    arrow = need_parquet()
+    # Numbers that JSON cannot hold are texts in a report.
+    table = [{key: _typed(row.get(key), kind) for key, kind in COLUMNS.items()} for row in rows]
+    schema = arrow.schema([(key, getattr(arrow, kind)()) for key, kind in COLUMNS.items()])
+    file = io.BytesIO()
+    from pyarrow import parquet
+
+    parquet.write_table(arrow.Table.from_pylist(table, schema=schema), file)
+    return file.getvalue()
+
+
+def decode_rows(data: bytes, kind: str) -> Sequence[dict[str, Any]]:
+    """Return the rows that :func:`encode_rows` wrote."""
+    if kind == "jsonl":
+        return [json.loads(line) for line in data.splitlines()]
+    need_parquet()
+    from pyarrow import parquet
+
+    rows = parquet.read_table(io.BytesIO(data)).to_pylist()
+    return [{key: value for key, value in row.items() if value is not None} for row in rows]
+
+
+def need_parquet() -> Any:
+    """Return the package, or raise a UsageError that says what to install."""
+    try:
+        import pyarrow
+    except ImportError:
+        raise UsageError(
+            "--stats parquet needs the package pyarrow", hint="pip install 'convcli[parquet]', or --stats jsonl"
+        ) from None
+    return pyarrow
+
+
+def _typed(value: object, kind: str) -> object:
+    return float(value) if kind == "float64" and isinstance(value, str | int) else value

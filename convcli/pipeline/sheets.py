@@ -119,8 +119,8 @@ class Tiles(Writer):
         self._blocks.add(*band.payload)
         self.counts += band.counts
 
-    def finish(self) -> int | None:
-        """Draw the page and put the file in its place; return its bytes, if it has a place."""
+    def finish(self) -> None:
+        """Draw the page and put the file in its place."""
         from convcli.images.write import write_picture
 
         page = self._pair() if self.output.kind == "before-after" else self._sheet()
@@ -129,7 +129,7 @@ class Tiles(Writer):
         write_picture(
             self._job.files.open(output.path), page, picture_format=output.format, metadata=metadata, **encoding
         )
-        return output.file_bytes()
+        self.n_bytes = output.file_bytes()
 
     def _sheet(self) -> NDArray[np.uint8]:
         from convcli.images.sheet import Legend, draw_page, number

@@ -7,13 +7,13 @@ that has used a store must not be forked, because the threads of the library do 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from convcli.errors import ConvcliError, ImageError, OutputError, UsageError
-from convcli.images.folders import STORE_HEADERS, RemoteZarr
+from convcli.images.opening import STORE_HEADERS, RemoteZarr
 from convcli.pipeline.objects import PAGE, Entry, for_inputs_only
 
 try:
@@ -101,14 +101,14 @@ class Store:
         answer = obstore.get(self._store, name)
         return bytes(answer.bytes()), answer.meta["e_tag"] or ""
 
-    def clear(self) -> None:
-        """Delete every object here, the header of a Zarr store first: what is left of one is none."""
+    def clear(self, keep: Collection[str] = ()) -> None:
+        """Delete the objects here that are not in ``keep``, the header of a Zarr store first: the rest is none then."""
         try:
-            for name in STORE_HEADERS:
+            for name in {*STORE_HEADERS}.difference(keep):
                 with contextlib.suppress(FileNotFoundError):
                     obstore.delete(self._store, name)
             for page in obstore.list(self._store, chunk_size=PAGE):
-                obstore.delete(self._store, [one["path"] for one in page])
+                obstore.delete(self._store, [one["path"] for one in page if one["path"] not in keep])
         except (exceptions.BaseError, OSError) as error:
             raise self._explained(error, "", OutputError) from None
 

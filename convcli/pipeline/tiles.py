@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convcli.errors import ConvcliError, ImageError, OutputError
-from convcli.images.folders import is_zarr_url
+from convcli.images.opening import is_zarr_url
 from convcli.images.reading import probe
 from convcli.images.zarr_store import encode_tile, open_zarr
 from convcli.pipeline.contradictions import refuse
+from convcli.pipeline.inputs import named
 from convcli.pipeline.job_facts import decode, encode, versions, whole_name, without_urls
-from convcli.pipeline.names import InputFile
 from convcli.pipeline.objects import PAGE, Entry, Objects, file_etag
 from convcli.pipeline.places import join, open_objects, open_store
 from convcli.pipeline.plan import Plan, Planner
@@ -100,18 +99,11 @@ def plan_tiles(place: Objects, facts: Mapping[str, Any], size: ShardSize, *, ove
     if plan.request.out_url:
         _make_remote(plan)
     pixel_bytes = len(names) * np.dtype(plan.request.dtype).itemsize
-    write_job(place, _tiles(output.size_hw, side, pixel_bytes), size, facts)
-    return Job(place)
+    return write_job(place, _tiles(output.size_hw, side, pixel_bytes), size, facts)
 
 
 def _make_remote(plan: Plan) -> None:
-    """Put the headers of a store, which tiles will fill, where it goes.
-
-    Raises
-    ------
-    OutputError
-        Something is there, and may not be replaced.
-    """
+    """Put the headers of a store, which tiles will fill, where it goes; refuse to replace anything unasked."""
     url = plan.outputs[0].url
     if not plan.request.overwrite and next(open_store(url).pages(), None):
         raise OutputError(f"{url} exists", hint="another name; --overwrite deletes it before a tile is computed")
@@ -139,30 +131,26 @@ def run_tiles(job: Job, planner: Planner, entries: Sequence[Entry], *, cores: in
     except ImageError as error:
         raise OutputError(f"{place.text} is gone ({error})", hint="plan the job again") from None
     pipeline = Pipeline(threads=cores or os.cpu_count() or 1)
+
+    def run(left: int, top: int, width: int, height: int) -> _Slot:
+        plan = _plan(planner, job.facts, (left, top, width, height))
+        slot = _Slot(plan, place, header, (top, left), max(width, height))
+        with output_files(plan) as files:
+            pipeline.run_picture(plan, files, open_one=lambda _job, _output: slot)
+        return slot
+
     rows: list[dict[str, object]] = []
     for entry in entries:
-        left, top, width, height = map(int, entry.name.split(","))
         try:
-            plan = _plan(planner, job.facts, (left, top, width, height))
-            slot = _Slot(plan, place, header, (top, left), max(width, height))
-            with output_files(plan) as files:
-                pipeline.run_picture(plan, files, open_one=partial(_given, slot))
+            rows += run(*map(int, entry.name.split(","))).rows(entry.name)
         except ConvcliError as error:
             rows.append({"input": entry.name, "etag": "", "error": error.message})
-            continue
-        rows += slot.rows(entry.name)
     return rows
-
-
-def _given(slot: Any, _work: object, _output: object) -> Any:
-    return slot
 
 
 def _plan(planner: Planner, facts: Mapping[str, Any], region: tuple[int, int, int, int] | None) -> Plan:
     """Plan the image, or a region of its maps."""
-    request, name = planner.request, facts["input"]
-    where: dict[str, Any] = {"path": None, "url": name} if is_url(name) else {"path": Path(name)}
-    source = InputFile(**where, etag=facts["tiles"])
+    request, source = planner.request, named(facts["input"])._replace(etag=facts["tiles"])
     info = probe(source.readable, **request.reading)
     refuse([(info.n_frames > 1, f"{facts['input']} has {info.n_frames} frames", "one frame: leave --cluster out")])
     return Planner(request._replace(region=region), planner.loaded).plan(source, info)
@@ -185,9 +173,8 @@ class _Slot(Writer):
             self._place.put(name, data)
         return counts
 
-    def finish(self) -> int | None:
+    def finish(self) -> None:
         """Nothing is left to be written."""
-        return None
 
     def rows(self, tile: str) -> list[dict[str, object]]:
         """Return a row for each map."""

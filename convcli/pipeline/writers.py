@@ -51,7 +51,7 @@ class OutputFiles:
         """Open a file, or a folder where that is the format; or standard output."""
         request, state = self._plan.request, self._plan.source.state
         if request.in_place and path is not None and state is not None:
-            from convcli.images.in_place import InPlaceFile
+            from convcli.images.targets import InPlaceFile
 
             backup = request.backup_of(path)
             self._opened.append(InPlaceFile(path, planned=state, backup=backup, overwrite=request.overwrite))
@@ -61,7 +61,7 @@ class OutputFiles:
         stream = path or binary_output()
         kind: type[TargetFile] = TargetFile
         if formats.BY_NAME[output_format].folder:
-            from convcli.images.folders import TargetFolder
+            from convcli.images.targets import TargetFolder
 
             kind = TargetFolder
         file = kind(stream, overwrite=request.overwrite, replaces=replaces, makes_folder=True)
@@ -201,18 +201,13 @@ class PictureOutput(Writer):
             alpha = select_planes(plan.info.plane_names, ("a",), alpha=True)
             self._alpha = view_planes(job.image.planes, alpha, white=plan.info.white)
         self._alpha_scale = WHITE.get(output.depth, 1) / plan.info.white
-        self.divides_by_alpha = plan.alpha == "premultiply"
-        self.one_pass = self.tone.depth == "8" and not self.divides_by_alpha
+        self.one_pass = self.tone.depth == "8"
         self._colormap = _colormap(plan, output)
         self.encoder = encoder or open_encoder(job, output)
         self.band_px = self.encoder.band_px
 
     def encode(self, maps: NDArray[Any], top: int) -> Band:
         """Tone the maps into interleaved samples and let the writer encode them."""
-        if self.divides_by_alpha:
-            from convcli.pipeline.transforms.alpha import unpremultiply
-
-            maps = unpremultiply(maps, self._plan.white, self._plan.transform.late_bias)
         samples = np.empty((*maps.shape[1:], len(maps)), self.tone.dtype)
         _, counts = self.tone.apply(maps, samples.transpose(2, 0, 1), inplace=True)
         return self.encode_samples(samples, counts, top)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.images.files import opened_target, save_bytes
-from convcli.pipeline.job_rows import COLUMNS
 from convcli.pipeline.report import printable, to_json
+from convcli.pipeline.shards import COLUMNS
 from convcli.render.shape_details import SHAPE_HEADINGS, shape_row
 from convcli.render.text import render_csv, render_markdown
 

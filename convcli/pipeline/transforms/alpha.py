@@ -71,15 +71,16 @@ def _left_out(info: ImageInfo) -> str:
     return f"alpha is left out of the maps; --channels {','.join(info.plane_names)} takes it in"
 
 
-def with_plain_alpha(bound: BoundBank) -> BoundBank:
+def with_plain_alpha(bound: BoundBank, white: float) -> BoundBank:
     """Return the bank on colour planes and alpha with unit gain on alpha, the last plane, and no bias in the sums.
 
-    A bias is of colours: :attr:`BoundBank.late_bias` is added once they are divided by alpha again.
+    Colours are divided by alpha again by :func:`unpremultiply`, which then adds the bias.
     """
     weight = np.array(bound.weight)
     # Unit gain: a kernel that brightens colours must not make transparent edges opaque.
     weight[-1] /= weight[-1].sum()
-    return bound._replace(weight=weight, bias=None, late_bias=None if bound.bias is None else bound.bias[:-1])
+    late = None if bound.bias is None else bound.bias[:-1]
+    return bound._replace(weight=weight, bias=None, late_bias=late, alpha_white=white)
 
 
 def keep_alpha_of_same_size(alpha: str, info: ImageInfo, output_hw: tuple[int, int]) -> tuple[str | None, list[str]]:

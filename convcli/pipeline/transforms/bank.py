@@ -79,7 +79,7 @@ class AnyBank(Transform):
     def report(self, border: Border, engine: str, reason: str) -> dict[str, Any]:
         """Return kernel, convolution and shapes; keys are the words of the flags, padding is per side."""
         request, bank = self.request, self.bank
-        bias = self.bound.bias if self.late_bias is None else self.late_bias
+        bias = self.bound.bias if self.bound.late_bias is None else self.bound.late_bias
         (row,) = self.walk.rows
         *frames, (top, bottom), (left, right) = self.sides()
         conv: dict[str, object] = {
@@ -124,11 +124,6 @@ class Bank(AnyBank):
     """A bank on one image, planned."""
 
     conv: ConvPlan
-
-    @property
-    def late_bias(self) -> NDArray[Any] | None:
-        """Bias per colour plane that is added behind the engine, if any."""
-        return self.bound.late_bias
 
     def sides(self) -> tuple[Pair, ...]:
         """Return the padding of rows and columns."""
@@ -230,7 +225,7 @@ class BankPlanner:
                 selection = select_planes(info.plane_names, None, alpha=True)
                 bound = self._bind(selection.names)
             if alpha == "premultiply":
-                bound = with_plain_alpha(bound)
+                bound = with_plain_alpha(bound, 1.0 if request.unit else info.white)
         # Computed planes are floats: loops for stored samples must not be planned for them.
         computed = selection.luma or str(alpha).startswith("premultiply") or request.nodata is not None
         conv = self._plan_conv(bound, info, selection.names, computed=computed)

@@ -57,6 +57,8 @@ class Writer:
     band_px = 1
     #: Losses that only the samples show; complete after :meth:`finish`.
     notes: tuple[str, ...] = ()
+    #: Bytes of the finished file, if it has a place.
+    n_bytes: int | None = None
     encoder: PictureWriter
 
     def __init__(self, plan: Any, output: OutputFile, tone: Tone) -> None:
@@ -85,18 +87,18 @@ class Writer:
         self.encoder.append(band.payload)
         self.counts += band.counts
 
-    def finish(self) -> int | None:
-        """Put the file in its place; return its bytes, if it has a place."""
+    def finish(self) -> None:
+        """Put the file in its place."""
         self.encoder.close()
         self.notes = self.encoder.notes
-        return self.output.file_bytes()
+        self.n_bytes = self.output.file_bytes()
 
 
 class Run(Protocol):
     """A transform under way on one image."""
 
-    def ranges(self, finish: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> Ranges:
-        """Return minimum and maximum of each map, which some tones need first; ``finish`` is the last step to them."""
+    def ranges(self) -> Ranges:
+        """Return minimum and maximum of each map, which some tones need first."""
 
     def fill(self, writers: Sequence[Writer]) -> None:
         """Give every writer the maps of its output, from top to bottom."""
@@ -151,11 +153,6 @@ class Transform(ABC):
         """Return which row of :attr:`walk` gives a map; a bank is one layer."""
         del map_index
         return 0
-
-    @property
-    def late_bias(self) -> NDArray[np.float64] | None:
-        """Bias per colour plane that is added behind the engine, if any."""
-        return None
 
     @property
     def uses_torch(self) -> bool:
@@ -226,9 +223,9 @@ class WholeRun:
         self._results = results
         self._check = check
 
-    def ranges(self, finish: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> Ranges:
+    def ranges(self) -> Ranges:
         """Return minimum and maximum of each map."""
-        maps = [finish(result) if finish else result for _, result in self._results]
+        maps = [result for _, result in self._results]
         return (
             np.concatenate([one.min(axis=(1, 2)) for one in maps]),
             np.concatenate([one.max(axis=(1, 2)) for one in maps]),

@@ -33,8 +33,6 @@ class Combination(NamedTuple):
 
     Attributes
     ----------
-    n_kernels : int
-        ``K``.
     combine : str
         ``none``, ``magnitude``, ``max``, ``argmax``, ``min``, ``sum`` or ``mean`` over the reduced maps.
     reduction : tuple of (name, indexes)
@@ -109,8 +107,8 @@ class BoundBank(NamedTuple):
         Of the ``K`` maps per plane or group of planes.
     depthwise : bool
         Every kernel runs on every plane by itself, so that maps of one kernel form a picture.
-    late_bias : ndarray or None
-        Bias that is added behind the engine, see :func:`convcli.pipeline.transforms.alpha.with_plain_alpha`.
+    late_bias, alpha_white : ndarray or None, float or None
+        Where colours are divided by alpha behind the engine: their bias, and white of alpha, the last plane.
     """
 
     weight: NDArray[np.float64]
@@ -121,6 +119,7 @@ class BoundBank(NamedTuple):
     depthwise: bool
     transposed: bool = False
     late_bias: NDArray[np.float64] | None = None
+    alpha_white: float | None = None
 
     def taps(self, index: int) -> NDArray[np.float64]:
         """Return the taps that made map ``index``, one kernel a plane that it adds up, shape (P, kH, kW)."""

@@ -118,18 +118,17 @@ class ConvRun:
             from convcli.engine.masked import MaskedRunner
 
             self._runner = MaskedRunner(conv, bound.weight, bound.bias)
-        self._memory = request.memory
+        self._memory, self._bound = request.memory, bound
         self._has_gaps = request.nodata is not None
         _, height, width = conv.output_shape
         self._left, self._top, self._width, self._height = request.region or (0, 0, width, height)
         self._n_maps = len(bound.combined_maps)
 
-    def ranges(self, finish: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> Ranges:
+    def ranges(self) -> Ranges:
         """Return minimum and maximum of each combined map, in a pass of its own."""
 
         def extremes(top: int, bottom: int) -> Ranges:
             maps = self._maps(top, bottom)
-            maps = finish(maps) if finish else maps
             if self._has_gaps:  # minimum and maximum of the values that are there
                 return np.fmin.reduce(maps, axis=(1, 2)), np.fmax.reduce(maps, axis=(1, 2))
             return maps.min(axis=(1, 2)), maps.max(axis=(1, 2))
@@ -165,6 +164,7 @@ class ConvRun:
         combination = self._combination
         if (
             combination.reduction
+            or self._bound.alpha_white is not None
             or self._width < self._conv.output_shape[2]
             or not all(writer.one_pass for writer in writers)
         ):
@@ -194,7 +194,12 @@ class ConvRun:
         if self._width < width:
             # Contiguous: the compiled tone reads rows whose values lie side by side.
             maps = np.ascontiguousarray(maps[:, :, self._left : self._left + self._width])
-        return self._combination.apply(maps)
+        maps = self._combination.apply(maps)
+        if self._bound.alpha_white is None:
+            return maps
+        from convcli.pipeline.transforms.alpha import unpremultiply
+
+        return unpremultiply(maps, self._bound.alpha_white, self._bound.late_bias)
 
     def _joined(
         self, encode: Callable[[int, int], list[Band]], step: int, writers: Sequence[Writer]

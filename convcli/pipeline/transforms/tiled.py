@@ -39,7 +39,6 @@ class TiledRun(ConvRun):
         self, conv: ConvPlan, bound: BoundBank, planes: NDArray[Any] | PlaneSource, tools: Tools, request: ApplyRequest
     ) -> None:
         super().__init__(conv, bound, planes, tools, request)
-        self._bound = bound
         self._runners: dict[tuple[object, ...], Runner] = {}
         self._lock = threading.Lock()
 

@@ -1,15 +1,17 @@
-"""A file that takes the place of another, with its mode, its owner and its attributes; the other may stay beside it."""
+"""Targets beside plain new files: a folder that appears whole, and a file that takes the place of another."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from convcli.errors import OutputError
-from convcli.images.files import FileState, TargetFile, part_name
-from convcli.images.rename import give_new_name
+from convcli.images.files import PART_SUFFIX, FileState, TargetFile, give_new_name, part_begin, part_name
 
 
 class InPlaceFile(TargetFile):
@@ -79,3 +81,66 @@ def _take_over(old: Path, new: Path) -> None:
 def backup_exists(backup: Path) -> OutputError:
     """Return the refusal of a backup whose name is taken."""
     return OutputError(f"{backup} exists", hint="another --backup SUFFIX, or --overwrite replaces it", n_existing=1)
+
+
+class TargetFolder(TargetFile):
+    """A folder that appears under its own name only when :meth:`commit` is called.
+
+    Options are those of :class:`~convcli.images.files.TargetFile`.
+
+    Attributes
+    ----------
+    folder : Path
+        Where its files are written until then.
+    """
+
+    folder: Path
+
+    def _begin(self, part: Path, makes_folder: bool) -> None:
+        if makes_folder:
+            part.parent.mkdir(parents=True, exist_ok=True)
+        part.mkdir()
+        self.folder, self.file = part, io.BytesIO()
+
+    def _place(self, part: Path, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if self._overwrite or FileState.of(path, follow=False) == self._replaces:
+                # No system replaces a folder that has files in one step: the old one makes way first.
+                old = part.with_suffix(".old")
+                path.rename(old)
+                part.rename(path)
+                remove(old)
+                return
+        state = FileState.of(part)
+        # An empty folder of that name would be replaced, any other is refused.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        part.rename(path)
+        self._new = state
+
+    def discard(self) -> None:
+        """Remove what was written, as for a file."""
+        if self._part is not None:
+            remove(self._part)
+            self._part = None
+        if self._new is not None and self.path is not None:
+            with contextlib.suppress(OSError):
+                if FileState.of(self.path, follow=False)[:2] == self._new[:2]:
+                    remove(self.path)
+            self._new = None
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def discard_parts(folders: Iterable[Path], pid: int) -> None:
+    """Remove unfinished files and folders of a process of this run that has died."""
+    for folder in folders:
+        for part in folder.glob(f"{part_begin(pid)}*{PART_SUFFIX}"):
+            with contextlib.suppress(OSError):
+                remove(part)

@@ -1,7 +1,7 @@
 """Shards on a Dask cluster; nothing else imports ``distributed``.
 
 A task that Dask gives up says nothing about the task: of a worker that dies, all its tasks are told as killed. So each
-is :class:`~convcli.pipeline.runners.base.Lost`, and the commits of the job say what is done.
+is :class:`~convcli.pipeline.job_drive.Lost`, and the commits of the job say what is done.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from convcli.errors import ConvcliError, UsageError
-from convcli.pipeline.runners.base import Lost
+from convcli.pipeline.job_drive import Lost
 
 try:
     import dask

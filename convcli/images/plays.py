@@ -1,4 +1,4 @@
-"""Plays and times of an animated AVIF in its boxes; Pillow tells and takes no plays, and rounds times.
+"""Plays and times of animations that Pillow does not tell: those of an AVIF in its boxes, and the end of a GIF.
 
 An edit list that repeats is played until the time of its track is over (AV1 Image File Format §3.1; ISO/IEC 14496-12
 §8.6.6): the time of the track is that of the edit times the plays, all ones for ever.
@@ -8,8 +8,33 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import BinaryIO
 
 Data = bytes | bytearray | memoryview
+
+
+def of_animation(file: BinaryIO, name: str, loop: object) -> tuple[int | None, tuple[str, ...]]:
+    """Return how often an animation is shown, 0 for ever, and notes on its container; ``loop`` is Pillow's number."""
+    if name == "avif":
+        file.seek(0)
+        data = file.read()
+        n_rounded = _n_rounded_times(data)
+        rounded = f"times of {n_rounded} frames are read in whole milliseconds"
+        return plays_of(data), (rounded,) if n_rounded else ()
+    if name == "gif":  # it counts repetitions after the first time, others all
+        ends = () if _ends_well(file) else ("the GIF ends without its trailer: later frames may be missing",)
+        return (loop + 1 if isinstance(loop, int) and loop else 0 if loop == 0 else 1), ends
+    return (loop if isinstance(loop, int) else None), ()
+
+
+def _ends_well(file: BinaryIO) -> bool:
+    """Return whether a GIF ends with its trailer, give or take padding."""
+    place = file.tell()
+    size = file.seek(0, 2)
+    file.seek(max(0, size - 64))
+    tail = file.read().rstrip(b"\0")
+    file.seek(place)
+    return tail.endswith(b";")
 
 
 def _boxes(data: Data, start: int, end: int, kind: bytes) -> Iterator[tuple[int, int]]:
@@ -63,7 +88,7 @@ def plays_of(data: Data) -> int | None:
     return None
 
 
-def n_rounded_times(data: Data) -> int:
+def _n_rounded_times(data: Data) -> int:
     """Return how many frames last no whole number of milliseconds, in which Pillow gives their times."""
     for movie in _boxes(data, 0, len(data), b"moov"):
         for track in _boxes(data, *movie, b"trak"):
