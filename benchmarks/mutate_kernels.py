@@ -58,7 +58,7 @@ HUGE = [
 
 def samples() -> dict[str, bytes]:
     """Return a small file of every format by its name."""
-    from convcli.banks import load_bank
+    from convcli import load_bank
     from convcli.banks.formats import WRITTEN, export_bank
 
     found = {name: text.encode() for name, text in TEXTS.items()}

@@ -15,7 +15,9 @@ from convcli.version import __version__ as __version__
 
 TYPE_CHECKING = False  # as type checkers know it: modules that load before signals are caught are few
 if TYPE_CHECKING:
-    from convcli.banks import KernelBank, list_kernels, load_bank
+    from convcli.banks.bank import KernelBank
+    from convcli.banks.library import list_kernels
+    from convcli.banks.load import load_bank
     from convcli.engine import (
         avg_pool1d,
         avg_pool2d,
@@ -70,7 +72,9 @@ __all__ = [
 #: Names that do not live in ``convcli.engine``.
 _HOMES = {
     "convcli.errors": ("ConvcliError",),
-    "convcli.banks": ("KernelBank", "list_kernels", "load_bank"),
+    "convcli.banks.bank": ("KernelBank",),
+    "convcli.banks.library": ("list_kernels",),
+    "convcli.banks.load": ("load_bank",),
     "convcli.layers.chain": ("output_shape", "receptive_field"),
     "convcli.layers.stack": ("Stack", "load_stack"),
     "convcli.pipeline.api": ("Report", "Result", "apply"),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convcli.banks import KernelBank
+from convcli import KernelBank
 from convcli.errors import GeometryError, UsageError
 from convcli.images.planes import select_planes, view_planes
 from convcli.pipeline.request import ApplyRequest

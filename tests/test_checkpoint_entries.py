@@ -13,7 +13,7 @@ from conftest import load_image, run_cli, save_image
 from safetensors.torch import save_file
 from torch.nn import functional as F  # noqa: N812
 
-from convcli.banks import load_bank
+from convcli import load_bank
 from convcli.banks.formats.entries import layout_of
 from convcli.errors import KernelError
 from convcli.layers.run import load_numbers

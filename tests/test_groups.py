@@ -63,7 +63,7 @@ def test_a_stack_repeats_kernels_in_depthwise_layers_only():
         np.testing.assert_array_equal(run_stack(parse_stack(dump_stack(stack)), planes)["output"], repeated["output"])
     six = "prewitt-compass select=0,1,2,3,4,5"
     grouped = run_stack(parse_stack(f'layers = [{{layer = "conv:6,k=3,g=3,bias=0", weight = "{six}"}}]'), planes)
-    from convcli.banks import load_bank
+    from convcli import load_bank
 
     weight = torch.from_numpy(load_bank(six).weight.copy())
     expected = F.conv2d(torch.from_numpy(planes)[None], weight, groups=3)[0].numpy()

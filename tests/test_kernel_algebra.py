@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import convolve2d
 
-from convcli.banks import load_bank
+from convcli import load_bank
 from convcli.banks.arithmetic import combine
 from convcli.banks.bank import KernelBank, pad_to
 from convcli.banks.rotation import rotate_taps

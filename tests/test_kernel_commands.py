@@ -14,7 +14,7 @@ import pytest
 from conftest import REPOSITORY, run_cli
 from PIL import Image
 
-from convcli.banks import list_kernels, load_bank
+from convcli import list_kernels, load_bank
 from convcli.banks.stats import bank_stats, kernel_stats, response
 from convcli.render.kernels import coloured_grid, response_lines
 
@@ -393,8 +393,8 @@ def loaded_modules(code: str) -> set[str]:
 def test_listing_loads_no_numpy_and_naming_reads_no_other_files() -> None:
     heavy = {"numpy", "torch", "PIL", "rich", "yaml", "onnx", "safetensors"}
     assert not heavy & loaded_modules("import convcli.banks")
-    assert not heavy & loaded_modules("from convcli.banks import list_kernels; list_kernels()")
-    named = loaded_modules("from convcli.banks import load_bank; load_bank('sobel')")
+    assert not heavy & loaded_modules("from convcli import list_kernels; list_kernels()")
+    named = loaded_modules("from convcli import load_bank; load_bank('sobel')")
     assert not (heavy - {"numpy"}) & named
     assert "convcli.banks.catalogue" not in named
     assert not any(

@@ -9,11 +9,9 @@ import pytest
 import torch
 from scipy.ndimage import correlate, gaussian_filter
 
-from convcli import conv2d
-from convcli.banks import load_bank
+from convcli import conv2d, load_bank
 from convcli.banks.catalogue import families
-from convcli.banks.families.gabor import manjunath_spreads
-from convcli.banks.families.loggabor import radial
+from convcli.banks.families.gabor import manjunath_spreads, radial
 from convcli.banks.families.steerable import steering_weights
 from convcli.banks.families.texture import laws_rows
 from convcli.errors import KernelError

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFilter
 from scipy.ndimage import correlate
 
-from convcli.banks import load_bank
+from convcli import load_bank
 from convcli.banks.library import builtin_folder
 from convcli.banks.raw import parse_bank_toml
 from convcli.banks.rotation import ring

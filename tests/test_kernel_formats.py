@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import run_cli
 
-from convcli.banks import KernelBank, load_bank
+from convcli import KernelBank, load_bank
 from convcli.banks.bank import pad_to
 from convcli.banks.formats import ARCHIVES, FOLDER_SUFFIXES, FORMATS, SUFFIXES, WRITTEN, export_bank, module_of, sniff
 from convcli.banks.formats.text import text_kind

@@ -15,7 +15,8 @@ from conftest import REPOSITORY
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from convcli.banks import KernelBank, load_bank, safe_name
+from convcli import KernelBank, load_bank
+from convcli.banks.bank import safe_name
 from convcli.banks.formats import SUFFIXES, export_bank, read_bank
 from convcli.banks.numbers import format_number, parse_number
 from convcli.errors import KernelError

@@ -12,7 +12,7 @@ import torch
 from conftest import REPOSITORY, run_cli
 from safetensors.numpy import save_file
 
-from convcli.banks import load_bank
+from convcli import load_bank
 from convcli.errors import KernelError
 
 SOBEL = REPOSITORY / "kernels" / "sobel.toml"

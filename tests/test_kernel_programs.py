@@ -12,7 +12,7 @@ import torch
 from conftest import run_cli
 from PIL import Image
 
-from convcli.banks import load_bank
+from convcli import load_bank
 from convcli.banks.formats import export_bank, read_bank
 from convcli.errors import KernelError
 

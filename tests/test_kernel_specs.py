@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from conftest import run_cli
 
-from convcli.banks import KernelBank, list_kernels, load_bank, safe_name
-from convcli.banks.bank import pad_to, to_anchor
+from convcli import KernelBank, list_kernels, load_bank
+from convcli.banks.bank import pad_to, safe_name, to_anchor
 from convcli.banks.numbers import format_number, parse_number
 from convcli.banks.spec import Operation, parse_spec
 from convcli.errors import KernelError

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import correlate
 
-from convcli.banks import load_bank
+from convcli import load_bank
 from convcli.banks.formats import export_bank
 
 pytestmark = pytest.mark.subprocess

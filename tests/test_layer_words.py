@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
-from convcli.banks import load_bank
+from convcli import load_bank
 from convcli.errors import ConvcliError, KernelError
 from convcli.layers.run import load_numbers
 from convcli.layers.stack import Stack, parse_stack

@@ -11,7 +11,7 @@ from conftest import load_image, run_cli, save_image
 from torch.nn import functional as F  # noqa: N812
 
 import convcli
-from convcli.banks import load_bank
+from convcli import load_bank
 from convcli.errors import UsageError
 from convcli.layers.dump import dump_stack
 from convcli.layers.stack import Stack, open_stack, parse_stack

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from test_shapes_onnx import make_model, random_graph
 from torch import nn
 
-from convcli.banks import load_bank
+from convcli import load_bank
 from convcli.errors import ConvcliError, KernelError
 from convcli.layers.dump import dump_stack
 from convcli.layers.stack import open_stack, parse_stack

@@ -12,7 +12,7 @@ import torch
 from conftest import run_cli
 from onnx import TensorProto, helper
 
-from convcli.banks import load_bank
+from convcli import load_bank
 from convcli.errors import KernelError, UsageError
 from convcli.layers.checkpoint import list_weights
 from convcli.layers.onnx import read_onnx

@@ -11,21 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from convcli.banks.bank import Array, KernelBank, by, check_taps, pad_to
+from convcli.banks.bank import KernelBank, by, check_taps, pad_to
 from convcli.banks.numbers import format_number, parse_flag, parse_number
 from convcli.banks.rotation import rotate_taps
 from convcli.errors import KernelError, near_names
 
 
 def modify(bank: KernelBank, modifiers: Iterable[tuple[str, str]]) -> KernelBank:
-    """Apply modifiers in the order given.
-
-    Parameters
-    ----------
-    bank : KernelBank
-        Left as it is.
-    modifiers : iterable of (str, str)
-        Names and values as written, for example ``("rotate", "45")``.
+    """Return the bank after modifiers, names and values as written, in the order given.
 
     Raises
     ------
@@ -34,7 +27,7 @@ def modify(bank: KernelBank, modifiers: Iterable[tuple[str, str]]) -> KernelBank
 
     Examples
     --------
-    >>> from convcli.banks import load_bank
+    >>> from convcli import load_bank
     >>> modify(load_bank("1 2; 3 4"), [("flip", "h"), ("scale", "1/2")]).weight[0, 0]
     array([[1. , 0.5],
            [2. , 1.5]])
@@ -57,11 +50,7 @@ def modify(bank: KernelBank, modifiers: Iterable[tuple[str, str]]) -> KernelBank
     return bank
 
 
-def _rotate(bank: KernelBank, value: str) -> KernelBank:
-    return _turn(bank, parse_number(value))
-
-
-def _turn(bank: KernelBank, degrees: float) -> KernelBank:
+def _rotate(bank: KernelBank, degrees: float) -> KernelBank:
     if bank.weight.ndim != 4:
         raise ValueError("3-D kernels are not rotated")
     taps, note = rotate_taps(bank.weight, degrees)
@@ -80,19 +69,14 @@ def _transpose(bank: KernelBank, value: str) -> KernelBank:
 
 
 def _normalize(bank: KernelBank, value: str) -> KernelBank:
-    measures: dict[str, Callable[[Array], Array]] = {
-        "sum": lambda taps: taps.sum(axis=1),
-        "l1": lambda taps: np.abs(taps).sum(axis=1),
-        "l2": lambda taps: np.sqrt((taps * taps).sum(axis=1)),
-        "max": lambda taps: np.abs(taps).max(axis=1),
-    }
-    if value.lower() == "none":
+    norms, word = {"l1": 1, "l2": 2, "max": np.inf}, value.lower()
+    if word == "none":
         return bank
-    if value.lower() not in measures:
-        near = near_names(value, measures)
+    if word != "sum" and word not in norms:
+        near = near_names(value, ("sum", *norms))
         raise ValueError(f"not sum, l1, l2, max or none{'; ' + near if near else ''}")
     flat = bank.weight.reshape(bank.n_kernels, -1)
-    size = measures[value.lower()](flat)
+    size = flat.sum(axis=1) if word == "sum" else np.linalg.norm(flat, norms[word], axis=1)
     # A sum that only rounding has left would blow the taps up, not normalise them.
     empty = np.abs(size) <= 1e-12 * np.abs(flat).sum(axis=1)
     if empty.any():
@@ -176,7 +160,7 @@ def _expand(bank: KernelBank, value: str) -> KernelBank:
     if turns > 360:
         raise ValueError(f"{turns} rotations; at most 360")
     check_taps(turns * bank.weight.size, f"'{bank.name}' in {turns} rotations")
-    banks = [_turn(bank, step * turn) for turn in range(turns)]
+    banks = [_rotate(bank, step * turn) for turn in range(turns)]
     # Interpolated turns need more room than exact ones.
     size = [max(sizes) for sizes in zip(*(turned.kernel_hw for turned in banks), strict=True)]
     angles = [_padded_angle(step * turn) for turn in range(turns)]
@@ -209,15 +193,15 @@ def _select(bank: KernelBank, value: str) -> KernelBank:
         indices += _selected(bank, part)
     if not indices:
         raise ValueError("selects nothing")
-    return replace(
+    kept = replace(
         bank,
         weight=bank.weight[indices],
         kernel_names=tuple(bank.kernel_names[index] for index in indices),
         bias=None if bank.bias is None else tuple(bank.bias[index] for index in indices),
         combine=bank.combine if len(indices) > 1 else "none",
         reduction=None,
-        notes=(*bank.notes, *(["the reduction of the whole bank is left out"] if bank.reduction else [])),
     )
+    return kept.noted("the reduction of the whole bank is left out") if bank.reduction else kept
 
 
 def _selected(bank: KernelBank, part: str) -> list[int]:
@@ -266,7 +250,7 @@ _EXAMPLES = {
 }
 
 _ACTIONS: dict[str, Callable[[KernelBank, str], KernelBank]] = {
-    "rotate": _rotate,
+    "rotate": lambda bank, value: _rotate(bank, parse_number(value)),
     "flip": _flip,
     "transpose": _transpose,
     "normalize": _normalize,

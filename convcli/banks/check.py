@@ -49,27 +49,26 @@ class CheckResult(NamedTuple):
 def check_file(path: Path) -> CheckResult:
     """Read a file as strictly as loading does, and list what its readers would miss."""
     with guarded(path):
-        return _checked(path)
+        kind = sniff(path)
+        # These hold many arrays: their names are the answer, unless one alone can be the kernel.
+        if kind in ARCHIVES and kind != "npz":
+            return _check_archive(path, kind)
+        if kind == "text":
+            return _check_text(path)
+        bank = read_bank(path)
+        return CheckResult(str(path), kind, bank, {}, _odd_taps(bank))
 
 
-def _checked(path: Path) -> CheckResult:
-    kind = sniff(path)
-    # These hold many arrays: their names are the answer, unless one alone can be the kernel.
-    if kind in ARCHIVES and kind != "npz":
-        entries = dict(open_archive(path).shapes)
-        # A matrix is a kernel in MATLAB, and the weight of a Linear layer in a checkpoint.
-        least = 2 if kind == "mat" else 3
-        usable = [name for name, shape in entries.items() if least <= len(shape) <= 5]
-        if not entries:
-            raise KernelError(f"{path} has no arrays", path=str(path))
-        if len(usable) != 1:
-            warnings = () if usable else ("no entry has 3 to 5 dimensions: none is a convolution's weight",)
-            return CheckResult(str(path), kind, None, entries, warnings)
-        return CheckResult(str(path), kind, read_bank(path, entry=usable[0]), entries, ())
-    if kind == "text":
-        return _check_text(path)
-    bank = read_bank(path)
-    return CheckResult(str(path), kind, bank, {}, _odd_taps(bank))
+def _check_archive(path: Path, kind: str) -> CheckResult:
+    entries = dict(open_archive(path).shapes)
+    # A matrix is a kernel in MATLAB, and the weight of a Linear layer in a checkpoint.
+    least = 2 if kind == "mat" else 3
+    usable = [name for name, shape in entries.items() if least <= len(shape) <= 5]
+    if not entries:
+        raise KernelError(f"{path} has no arrays", path=str(path))
+    bank = read_bank(path, entry=usable[0]) if len(usable) == 1 else None
+    warnings = () if usable else ("no entry has 3 to 5 dimensions: none is a convolution's weight",)
+    return CheckResult(str(path), kind, bank, entries, warnings)
 
 
 def _check_text(path: Path) -> CheckResult:

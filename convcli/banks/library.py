@@ -111,8 +111,13 @@ def find_bank_files(name: str) -> list[Path]:
     found: list[Path] = []
     for folder in folders():
         named = (folder / f"{wanted}{suffix}" for suffix in _suffixes(folder))
-        found += [path for path in named if os.path.isfile(path)]  # noqa: PTH113 - no exception without permission
+        found += [path for path in named if is_file(path)]
     return found
+
+
+def is_file(text: str | Path) -> bool:
+    """Whether a file has this text as its path; no text is an exception, nor is a folder without permission."""
+    return os.path.isfile(text)  # noqa: PTH113
 
 
 def is_known(text: str) -> bool:
@@ -122,7 +127,7 @@ def is_known(text: str) -> bool:
         return False
     if find_bank_files(name):
         return True
-    if any(os.path.isfile(one) for one in (text, name)):  # noqa: PTH113 - no exception for any text
+    if is_file(text) or is_file(name):
         return True
     # Last, because the catalogue has to be read for it.
     from convcli.banks.catalogue import family_names

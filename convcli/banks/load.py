@@ -13,7 +13,7 @@ import numpy as np
 
 from convcli.banks.bank import DEFAULT_MAX_TAPS, Array, KernelBank, check_taps, pad_to, to_anchor
 from convcli.banks.bank import max_taps as taps_limit
-from convcli.banks.library import find_alias, find_bank_files, is_known, normal_name, unknown_kernel
+from convcli.banks.library import find_alias, find_bank_files, is_file, is_known, normal_name, unknown_kernel
 from convcli.banks.raw import RawBank, parse_bank_toml
 from convcli.errors import KernelError, near_names
 from convcli.process.system import local_path
@@ -105,12 +105,12 @@ def _modified(bank: KernelBank, modifiers: tuple[tuple[str, str], ...]) -> Kerne
 def _atom(node: Atom, parameters: tuple[tuple[str, str], ...], layout: str | None) -> KernelBank:
     from convcli.banks.spec import means_matrix
 
-    if node.is_matrix or (means_matrix(node.head) and not _is_file(node.head)):
+    if node.is_matrix or (means_matrix(node.head) and not is_file(node.head)):
         _refuse_parameters("a matrix", parameters)
         return _matrix(node.head)
     name, hash_, entry = node.head.partition("#")
     # A file may have a # in its own name.
-    if hash_ and _is_file(node.head):
+    if hash_ and is_file(node.head):
         name, entry = node.head, ""
     files = [] if _looks_like_path(name) else find_bank_files(name)
     # A fixed table wins over the family of its name, until a parameter is given: 'gaussian:sigma=2'.
@@ -122,7 +122,7 @@ def _atom(node: Atom, parameters: tuple[tuple[str, str], ...], layout: str | Non
     family = None if _looks_like_path(name) else _family(name, parameters, entry)
     if family is not None:
         return family
-    if _is_file(name):
+    if is_file(name):
         _refuse_parameters(f"the file '{name}'", parameters)
         return bank_of_file(Path(name), entry=entry, layout=layout)
     if files:
@@ -167,13 +167,6 @@ def _refuse_parameters(what: str, parameters: tuple[tuple[str, str], ...]) -> No
 
 def _looks_like_path(name: str) -> bool:
     return "/" in name or "\\" in name
-
-
-def _is_file(name: str) -> bool:
-    try:
-        return Path(name).is_file()
-    except (OSError, ValueError):  # a name too long, or with a NUL
-        return False
 
 
 def _matrix(text: str) -> KernelBank:

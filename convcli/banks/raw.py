@@ -80,14 +80,7 @@ class FieldError(Exception):
 
 
 def parse_bank_toml(text: str, *, name: str) -> RawBank:
-    r"""Read a TOML bank file.
-
-    Parameters
-    ----------
-    text : str
-        The file.
-    name : str
-        Name of the bank if the file gives none.
+    r"""Read a TOML bank file; ``name`` is the bank's if the file gives none.
 
     Raises
     ------
@@ -165,7 +158,7 @@ def bank_from_data(data: Any, *, name: str) -> RawBank:
         source=_text(data, "source", "", None),
         tags=_texts(data, "tags"),
         orientation=_choice(data, "orientation", _ORIENTATIONS),
-        combine=_choice(data, "combine", COMBINATIONS, default="none"),
+        combine=_choice(data, "combine", COMBINATIONS),
         notes=_texts(data, "notes"),
         dims=dims,
     )
@@ -283,8 +276,8 @@ def _texts(table: dict[str, Any], key: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _choice(table: dict[str, Any], key: str, choices: tuple[str, ...], default: str = "correlate") -> str:
-    value = table.get(key, default)
+def _choice(table: dict[str, Any], key: str, choices: tuple[str, ...]) -> str:
+    value = table.get(key, choices[0])
     if value not in choices:
         raise FieldError(None, key, f"{value!r} is not one of {', '.join(choices)}")
     return str(value)

@@ -194,23 +194,17 @@ def _walk(text: str) -> Iterator[tuple[int, str, int]]:
     """Yield index, character and depth of brackets and quotes (inside counts as deeper)."""
     depth, quote = 0, ""
     for index, character in enumerate(text):
-        if quote:
-            yield index, character, depth + 1
-            if character == quote:
-                quote = ""
-            continue
-        if character in "'\"":
-            quote = character
-            yield index, character, depth + 1
-        elif character in "([":
-            yield index, character, depth
-            depth += 1
-        else:
-            if character in ")]":
-                depth -= 1
-                if depth < 0:
-                    raise KernelError(f"'{_short(text)}': '{character}' at {index + 1} closes nothing")
-            yield index, character, depth
+        quoted = bool(quote)
+        if quoted:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote, quoted = character, True
+        elif character in ")]":
+            depth -= 1
+            if depth < 0:
+                raise KernelError(f"'{_short(text)}': '{character}' at {index + 1} closes nothing")
+        yield index, character, depth + quoted
+        depth += character in "([" and not quoted
     if depth or quote:
         raise KernelError(f"'{_short(text)}': a {'quote' if quote else 'bracket'} is not closed")
 

@@ -99,7 +99,7 @@ def bank_stats(bank: KernelBank) -> list[KernelStats]:
 
     Examples
     --------
-    >>> from convcli.banks import load_bank
+    >>> from convcli import load_bank
     >>> x = bank_stats(load_bank("sobel"))[0]
     >>> x.total, x.rank, x.output_range, x.symmetry
     (0.0, 1, (-1020.0, 1020.0), ('left-right odd', 'up-down even', 'half-turn odd'))
@@ -110,13 +110,9 @@ def bank_stats(bank: KernelBank) -> list[KernelStats]:
     ]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # taps of 1e300 are taps; their sums may be infinite
 def kernel_stats(taps: Array, *, name: str = "kernel", bias: float = 0.0) -> KernelStats:
     """Return the facts about one kernel of shape (I, kH, kW) or (I, kD, kH, kW)."""
-    with np.errstate(over="ignore", invalid="ignore"):  # taps of 1e300 are taps; their sums may be infinite
-        return _kernel_stats(taps, name, bias)
-
-
-def _kernel_stats(taps: Array, name: str, bias: float) -> KernelStats:
     planes = taps.reshape(-1, *taps.shape[-2:])
     l1 = float(np.abs(taps).sum())
     total = float(taps.sum())
@@ -197,11 +193,11 @@ def response(taps: Array, size: int = 64) -> Array:
     return spectrum
 
 
-def peak(planes: Array, size: int = 64) -> tuple[float, tuple[float, float]]:
+def peak(planes: Array) -> tuple[float, tuple[float, float]]:
     """Return the largest gain over all planes and its frequency in cycles a pixel, (right, up), right ≥ 0."""
     best, where = -1.0, (0.0, 0.0)
     for plane in planes[:64]:
-        gains = response(plane, size)
+        gains = response(plane)
         n = len(gains)
         row, column = np.unravel_index(int(np.argmax(np.round(gains / (float(gains.max()) or 1.0), 12))), gains.shape)
         value = float(gains[row, column])

@@ -136,7 +136,9 @@ def render_explanation(
     lines += ["", f"sum of {told.products.size} products = {total}"]
     if told.bias:
         lines.append(f"+ bias {_number(told.bias)} = {_number(told.value)}")
-    lines.append(f"engine {plan.engine} gives {_number(values[name])}" + _difference(told.value, values[name]))
+    value = values[name]
+    rounding = ", the same" if value == told.value else f" (rounding: {abs(value - told.value):.1e} apart)"
+    lines.append(f"engine {plan.engine} gives {_number(value)}{rounding}")
     others = [f"{printable(label)} {_number(value)}" for label, value in values.items() if label != name]
     if others:
         more = f", ... ({len(others) - 8} more)" if len(others) > 8 else ""
@@ -211,9 +213,3 @@ def _cells(values: NDArray[np.float64], inside: NDArray[np.bool_] | None = None,
 def _number(value: float, digits: int = 6) -> str:
     # Adding 0.0 turns -0.0 into 0.0: the product of 0 and a negative tap must not show a sign.
     return f"{value + 0.0:.{digits}g}"
-
-
-def _difference(expected: float, actual: float) -> str:
-    if actual == expected:
-        return ", the same"
-    return f" (rounding: {abs(actual - expected):.1e} apart)"

@@ -35,17 +35,11 @@ def render_list(entries: Sequence[KernelEntry], *, source: bool = False) -> str:
     A family with the name of a fixed table is shown with its first parameter, which selects it.
     """
     fixed = {entry.name for entry in entries if entry.kind == "file"}
-    rows = [
-        (
-            printable(
-                f"{entry.name}:{entry.first_parameter}=…" if entry.parameters and entry.name in fixed else entry.name
-            ),
-            entry.shape if len(entry.shape) <= _LONGEST_SHAPE else f"{entry.shape[: _LONGEST_SHAPE - 1]}…",
-            printable(_use(entry)),
-            *([printable(entry.source)] if source else []),
-        )
-        for entry in entries
-    ]
+    rows = []
+    for entry in entries:
+        name = f"{entry.name}:{entry.first_parameter}=…" if entry.parameters and entry.name in fixed else entry.name
+        shape = entry.shape if len(entry.shape) <= _LONGEST_SHAPE else f"{entry.shape[: _LONGEST_SHAPE - 1]}…"
+        rows.append([printable(name), shape, printable(_use(entry)), *([printable(entry.source)] if source else [])])
     return render_table(("name", "shape", "what for", "source")[: 3 + source], rows)
 
 
@@ -65,12 +59,8 @@ def parameter_table(family: Family) -> str:
         (one.name, one.default_text, one.unit or "-", one.range_text or "any", one.about) for one in family.parameters
     ]
     headings = ("name", "default", "unit", "range", "meaning")
-    return "\n".join(
-        [
-            f"parameters of {family.name}, as in {family.name}:{family.parameters[0].name}=…",
-            render_table(headings, rows, align="lr", width=columns() or _WIDEST),
-        ]
-    )
+    table = render_table(headings, rows, align="lr", width=columns() or _WIDEST)
+    return f"parameters of {family.name}, as in {family.name}:{family.parameters[0].name}=…\n{table}"
 
 
 def render_bank(bank: KernelBank, stats: Sequence[KernelStats], *, in_full: bool, first: str) -> str:

@@ -76,21 +76,8 @@ def sum_to_one(taps: Array) -> Array:
     return scaled
 
 
-def quadrature_part(real: Array, imaginary: Array, part: str, notes: tuple[str, ...] = ()) -> KernelBank:
-    """Make a bank of one part of a quadrature pair, or of both with their magnitude."""
-    if part == "pair":
-        return built(np.stack([real, imaginary]), ("real", "imaginary"), combine="magnitude", notes=notes)
-    return built(real if part == "real" else imaginary, notes=notes)
-
-
-def quadrature_bank(pairs: list[tuple[str, Array, Array]], notes: tuple[str, ...] = ()) -> KernelBank:
-    """Make a bank of named quadrature pairs of one size; its maps are the magnitudes."""
-    kernels = [part for _, real, imaginary in pairs for part in (real, imaginary)]
-    names = [f"{name}-{part}" for name, _, _ in pairs for part in ("re", "im")]
-    reduction = tuple((name, (2 * index, 2 * index + 1)) for index, (name, _, _) in enumerate(pairs))
-    return built(np.stack(kernels), names, reduction=reduction, reduction_op="magnitude", notes=notes)
-
-
-def wave_name(wavelength: float, angle: float) -> str:
-    """Return the name of a pair, such as ``w8-030``."""
-    return f"w{wavelength:.3g}-{angle:05.1f}".removesuffix(".0")
+def balanced(taps: Array, bell: Array, what: str) -> KernelBank:
+    """Make a bank of taps whose sum, left by sampling or truncation, is taken out under a bell of sum 1."""
+    rest = float(taps.sum())
+    notes = (f"the sum {rest:.2g} that {what} leaves is taken out under the bell",) if abs(rest) > 1e-12 else ()
+    return built(taps - bell * rest, notes=notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from convcli.banks.bank import Array, KernelBank
-from convcli.banks.families.built import bell, built, cos_sin, grid, odd_size, sum_to_one
+from convcli.banks.families.built import balanced, bell, built, cos_sin, grid, odd_size, sum_to_one
 
 _CROSS: list[list[float]] = [[0, 1, 0], [1, -4, 1], [0, 1, 0]]
 #: Laplacians by name; the numbers are ImageMagick's ``Laplacian:type``, positive in the middle as there.
@@ -74,10 +74,7 @@ def mexican_hat(*, sigma: float, size: int | None) -> KernelBank:
     x, y = grid((side, side))
     half = (x * x + y * y) / (2 * sigma * sigma)
     under = np.exp(-half)
-    taps = (1 - half) * under / (np.pi * sigma**4)
-    rest = float(taps.sum())
-    notes = (f"the sum {rest:.2g} that sampling leaves is taken out under the bell",) if abs(rest) > 1e-12 else ()
-    return built(taps - under / under.sum() * rest, notes=notes)
+    return balanced((1 - half) * under / (np.pi * sigma**4), sum_to_one(under), "sampling")
 
 
 def dog(*, sigma: float, ratio: float, size: int | None) -> KernelBank:

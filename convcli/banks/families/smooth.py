@@ -7,7 +7,7 @@ from math import ceil, comb
 import numpy as np
 
 from convcli.banks.bank import Array, KernelBank, check_taps, to_anchor
-from convcli.banks.families.built import built, cos_sin, grid, odd_size, sum_to_one, turned
+from convcli.banks.families.built import balanced, built, cos_sin, grid, odd_size, sum_to_one, turned
 
 
 def gaussian(*, sigma: float, size: int | None, order: int, angle: float, ratio: float) -> KernelBank:
@@ -27,10 +27,7 @@ def gaussian(*, sigma: float, size: int | None, order: int, angle: float, ratio:
     polynomial = (along / sigma**2, (along**2 - sigma**2) / sigma**4, (along**3 - 3 * along * sigma**2) / sigma**6)[
         order - 1
     ]
-    taps = bell * polynomial
-    rest = float(taps.sum())
-    notes = (f"the sum {rest:.2g} that truncation leaves is taken out under the bell",) if abs(rest) > 1e-12 else ()
-    return built(taps - bell * rest, notes=notes)
+    return balanced(bell * polynomial, bell, "truncation")
 
 
 def box(*, size: tuple[int, int]) -> KernelBank:

@@ -58,31 +58,29 @@ def _edges_and_bars(size: int, sigmas: Sequence[float]) -> tuple[list[Array], li
     return kernels, names
 
 
-def _gaussian(size: int, sigma: float) -> Array:
-    return _normalised(sum_to_one(bell((size, size), sigma)))
-
-
-def _log(size: int, sigma: float) -> Array:
-    return _normalised(log_taps((size, size), sigma))
+def _round(size: int, kinds: Iterable[tuple[str, float]]) -> tuple[list[Array], list[str]]:
+    """Return Gaussians and LoGs of the sigmas given."""
+    kernels, names = [], []
+    for kind, sigma in kinds:
+        taps = log_taps((size, size), sigma) if kind == "log" else sum_to_one(bell((size, size), sigma))
+        kernels.append(_normalised(taps))
+        names.append(f"{kind}-{sigma:.3g}")
+    return kernels, names
 
 
 def leung_malik(*, variant: str, size: int) -> KernelBank:
     """Build the 48 filters: 18 edges, 18 bars, then a Gaussian and two LoGs for each of four scales."""
-    root = np.sqrt(2.0)
     # sqrt(2).^[1:3] in Matlab; ports that have sqrt(2)*[1 2 3] make another bank.
-    oriented = [root**power for power in ((1, 2, 3) if variant == "large" else (0, 1, 2))]
-    round_scales = [root**power for power in ((1, 2, 3, 4) if variant == "large" else (0, 1, 2, 3))]
-    kernels, names = _edges_and_bars(size, oriented)
+    first = 1 if variant == "large" else 0
+    sigmas = [np.sqrt(2.0) ** power for power in range(first, first + 4)]
+    kernels, names = _edges_and_bars(size, sigmas[:3])
+    kinds = (("gaussian", 1), ("log", 1), ("log", 3))
     if variant == "large":
-        for sigma in round_scales:
-            kernels += [_gaussian(size, sigma), _log(size, sigma), _log(size, 3 * sigma)]
-            names += [f"gaussian-{sigma:.3g}", f"log-{sigma:.3g}", f"log-{3 * sigma:.3g}"]
+        scaled = [(kind, factor * sigma) for sigma in sigmas for kind, factor in kinds]
     else:
-        kernels += [_gaussian(size, sigma) for sigma in round_scales]
-        kernels += [_log(size, factor * sigma) for factor in (1, 3) for sigma in round_scales]
-        names += [f"gaussian-{sigma:.3g}" for sigma in round_scales]
-        names += [f"log-{factor * sigma:.3g}" for factor in (1, 3) for sigma in round_scales]
-    return built(np.stack(kernels), names, notes=(_CONV2,))
+        scaled = [(kind, factor * sigma) for kind, factor in kinds for sigma in sigmas]
+    more, more_names = _round(size, scaled)
+    return built(np.stack(kernels + more), names + more_names, notes=(_CONV2,))
 
 
 #: Across an edge or bar; along it the sigma is three times as large.
@@ -91,8 +89,8 @@ _RFS_SIGMAS = (1.0, 2.0, 4.0)
 
 def _rfs(size: int) -> tuple[Array, list[str]]:
     kernels, names = _edges_and_bars(size, _RFS_SIGMAS)
-    kernels += [_gaussian(size, 10.0), _log(size, 10.0)]
-    return np.stack(kernels), [*names, "gaussian-10", "log-10"]
+    more, more_names = _round(size, (("gaussian", 10.0), ("log", 10.0)))
+    return np.stack(kernels + more), names + more_names
 
 
 def rfs(*, size: int) -> KernelBank:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 class Format(NamedTuple):
     """One format.
 
-    ``module`` is the file here with ``write_NAME(bank, rounding)`` and, for binary formats, ``read(path, entry,
-    layout)`` or, for named arrays, ``open_archive(path)``.
+    ``module`` is the file here with ``write_NAME(bank, rounding)`` and, for binary formats, ``read(path, layout)``
+    or, for named arrays, ``open_archive(path)``.
     ``suffixes`` mean this format for ``-o``. ``sniff`` tells a binary format by its first bytes; it is None
     for text, and for formats that are only written. ``by_name`` finds files in a kernel folder without their suffix.
     """
@@ -145,11 +144,6 @@ def library(name: str, message: str, hint: str = "pip install 'convcli[formats]'
 def sniff(path: Path) -> str:
     """Tell a kernel file's format by its first bytes; the suffix only breaks ties.
 
-    Returns
-    -------
-    str
-        ``npy``, ``npz``, ``torch``, ``safetensors``, ``onnx``, ``image`` or ``text``.
-
     Raises
     ------
     KernelError
@@ -229,31 +223,33 @@ def read_bank(path: Path, *, entry: str = "", layout: str | None = None, with_bi
     KernelError
         With the line, entry or sizes that do not fit.
     """
+    from convcli.banks.load import selected
+
     with guarded(path):
         kind = sniff(path)
-        if kind == "text":
-            read = import_module(f"{__name__}.text").read
-        elif kind in ARCHIVES and kind != "mat":
-            read = partial(import_module(f"{__name__}.arrays").read_entry, with_bias=with_bias)
+        if kind in ARCHIVES:
+            bank = _read_entry(kind, path, entry, layout, with_bias)
         else:
-            read = module_of(kind).read
-        bank = _read(read, path, entry, layout)
+            module = import_module(f"{__name__}.text") if kind == "text" else module_of(kind)
+            bank = selected(module.read(path, layout), entry)
     if kind in ("npy", "npz") and path.suffix.lower() not in _BY_NAME[kind].suffixes:
         bank = bank.noted(f"{path.name} is read as {kind}, which is what it holds")
     return bank
 
 
-def _read(read: Callable[..., KernelBank], path: Path, entry: str, layout: str | None) -> KernelBank:
+def _read_entry(kind: str, path: Path, entry: str, layout: str | None, with_bias: bool | None) -> KernelBank:
     """Read an entry, or some kernels of one: ``conv1.weight#0`` is the first of that entry's."""
+    from convcli.banks.load import selected
+
+    module = module_of(kind) if kind == "mat" else import_module(f"{__name__}.arrays")
+    read: Callable[..., KernelBank] = module.read_entry
     try:
-        return read(path, entry=entry, layout=layout)
+        return read(path, entry, layout, with_bias)
     except KernelError as error:
         whole, hash_, kernel = entry.rpartition("#")
         if not hash_ or error.facts.get("entry") != entry:  # the entry exists: another error
             raise
-    from convcli.banks.load import selected
-
-    return selected(read(path, entry=whole, layout=layout), kernel)
+    return selected(read(path, whole, layout, with_bias), kernel)
 
 
 def export_bank(bank: KernelBank, format: str, *, rounding: bool = False, turn: bool = False) -> Exported:
@@ -277,7 +273,7 @@ def export_bank(bank: KernelBank, format: str, *, rounding: bool = False, turn: 
 
     Examples
     --------
-    >>> from convcli.banks import load_bank
+    >>> from convcli import load_bank
     >>> export_bank(load_bank("roberts"), "gmic").data
     b'(1,0;0,-1) (0,1;-1,0)\n'
     """

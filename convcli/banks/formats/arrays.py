@@ -119,7 +119,7 @@ def _checked_layout(layout: str, array: AnyArray, name: str) -> str:
     return order
 
 
-def read_entry(path: Path, *, entry: str, layout: str | None, with_bias: bool | None = None) -> KernelBank:
+def read_entry(path: Path, entry: str, layout: str | None, with_bias: bool | None) -> KernelBank:
     """Make a bank of an entry; ``with_bias`` takes or leaves its bias whatever the name asks for."""
     archive = open_archive(path)
     chosen = resolve(archive, entry, path)

@@ -7,9 +7,8 @@ import re
 
 import numpy as np
 
-from convcli.banks.formats.code_calls import Value
 from convcli.banks.formats.code_reader import Reader
-from convcli.banks.formats.code_text import prepared, tokens_of
+from convcli.banks.formats.code_text import Value, prepared, tokens_of
 from convcli.banks.formats.literal import Literal, kernels_of_lists
 from convcli.banks.raw import FieldError, RawKernel
 from convcli.errors import KernelError

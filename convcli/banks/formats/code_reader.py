@@ -11,8 +11,7 @@ from functools import partial
 import numpy as np
 
 from convcli.banks.bank import by
-from convcli.banks.formats.code_calls import FUNCTIONS, KEPT, METHODS, SAME, Value, combined
-from convcli.banks.formats.code_text import Cursor, NotRunError, Token
+from convcli.banks.formats.code_text import FUNCTIONS, KEPT, METHODS, SAME, Cursor, NotRunError, Token, Value, combined
 
 _DEEPEST = 64  # brackets and signs; each takes several calls of the thousand that Python allows
 
@@ -101,9 +100,7 @@ class Reader(Cursor):
 
     def _expression(self, *, blanks: bool = False) -> Value:
         """Read a sum; with ``blanks``, ``1 -2`` are two values."""
-        self.depth += 1
-        if self.depth > _DEEPEST:
-            raise self.fail("nested too deeply")
+        self._deepen()
         value = self._product()
         while self.now.text in ("+", "-"):
             following = self.tokens[self.at + 1]
@@ -115,6 +112,11 @@ class Reader(Cursor):
         self.depth -= 1
         return value
 
+    def _deepen(self) -> None:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise self.fail("nested too deeply")
+
     def _product(self) -> Value:
         value = self._factor()
         while self.now.text in ("*", "/", ".*", "./", "@"):
@@ -124,9 +126,7 @@ class Reader(Cursor):
 
     def _factor(self) -> Value:
         if self.now.text in ("+", "-"):
-            self.depth += 1
-            if self.depth > _DEEPEST:
-                raise self.fail("nested too deeply")
+            self._deepen()
             sign = self.take().text
             value = self._factor()
             self.depth -= 1
@@ -188,8 +188,7 @@ class Reader(Cursor):
                 rows.append([])
                 self.take()
             elif token.kind == "line":
-                flat = rows[-1] and not comma and all(isinstance(item, float) for item in rows[-1])
-                if flat:
+                if rows[-1] and not comma and all(isinstance(item, float) for item in rows[-1]):
                     rows.append([])
                 self.take()
             elif token.text == ",":
@@ -204,10 +203,8 @@ class Reader(Cursor):
                 if commas and blanks and not breaks and all(isinstance(item, float) for item in rows[-1]):
                     raise self.fail("commas and blanks between the numbers: is a comma forgotten?")
         self.take()
-        rows = [row for row in rows if row]
-        if len(rows) == 1 and not breaks:
-            return self._stacked(rows[0])
-        return self._stacked([self._stacked(row) for row in rows])
+        stacked = [self._stacked(row) for row in rows if row]
+        return stacked[0] if len(stacked) == 1 and not breaks else self._stacked(stacked)
 
     def _stacked(self, items: list[Value], lines: list[int] | None = None) -> Value:
         """Return values as one array; ``lines`` lay a flat list out in rows."""

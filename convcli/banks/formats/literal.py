@@ -39,14 +39,9 @@ class Literal(NamedTuple):
 
 
 def parse_literal(text: str, *, name: str = "matrix") -> Literal:
-    """Read taps written on one line in any known syntax.
+    """Read taps written on one line in any known syntax; ``name`` is the kernel's if there is one.
 
-    Parameters
-    ----------
-    text : str
-        For example ``1 0 -1; 2 0 -2``, ``[[1,0],[0,1]]``, ``3x3: 0,1,0 …``, ``(1,0,-1;2,0,-2)``, ``0m='0 1 0 …'``.
-    name : str
-        Name of the kernel if there is one.
+    For example ``1 0 -1; 2 0 -2``, ``[[1,0],[0,1]]``, ``3x3: 0,1,0 …``, ``(1,0,-1;2,0,-2)``, ``0m='0 1 0 …'``.
 
     Raises
     ------

@@ -77,7 +77,7 @@ def open_archive(path: Path) -> Archive:
     return Archive({name: tuple(array.shape) for name, array in arrays.items()}, lambda name: arrays[name])
 
 
-def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
+def read_entry(path: Path, entry: str, layout: str | None, _with_bias: bool | None) -> KernelBank:
     """Read one matrix; the pages of a 3-D array are kernels."""
     archive = open_archive(path)
     chosen = resolve(archive, entry, path).weight

@@ -56,13 +56,11 @@ def _header(stream: BinaryIO, what: str) -> tuple[tuple[int, ...], bool, np.dtyp
     return shape, fortran, dtype
 
 
-def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
+def read(path: Path, layout: str | None) -> KernelBank:
     """Read ``.npy``."""
     with _explained(path), path.open("rb") as file:
         array = _read_npy(file, path.stat().st_size, str(path))
-    from convcli.banks.load import selected
-
-    return selected(bank_of_array(array, name=path.stem, layout=layout), entry)
+    return bank_of_array(array, name=path.stem, layout=layout)
 
 
 @contextlib.contextmanager

@@ -56,11 +56,12 @@ def _array(tensor: Any, name: str, path: Path) -> AnyArray:
     # Python's integers, as sizes that overflow would look small.
     check_taps(int(np.prod([max(1, size) for size in tensor.dims], dtype=object)), what)
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        return _external(tensor, what, path)
-    try:
-        array: AnyArray = onnx.numpy_helper.to_array(tensor)
-    except (ValueError, TypeError, KeyError) as error:
-        raise KernelError(f"{what}: {' '.join(str(error).split())[:120]}") from None
+        array = _external(tensor, what, path)
+    else:
+        try:
+            array = onnx.numpy_helper.to_array(tensor)
+        except (ValueError, TypeError, KeyError) as error:
+            raise KernelError(f"{what}: {' '.join(str(error).split())[:120]}") from None
     return array.astype(np.float32) if array.dtype.kind not in "iufb" else array  # bfloat16 and the 8-bit floats
 
 
@@ -72,9 +73,8 @@ def _external(tensor: Any, what: str, path: Path) -> AnyArray:
     file = (folder / facts.get("location", "")).resolve()
     # Links are followed before the comparison: one that leads out of the folder is refused too.
     if folder not in file.parents:
-        raise KernelError(
-            f"{what}: its data are outside the model's folder, which is not followed", hint="copy them there"
-        )
+        message = f"{what}: its data are outside the model's folder, which is not followed"
+        raise KernelError(message, hint="copy them there")
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     wanted = math.prod(tensor.dims) * dtype.itemsize
     try:
@@ -86,11 +86,9 @@ def _external(tensor: Any, what: str, path: Path) -> AnyArray:
         reason = getattr(error, "strerror", None) or error
         raise KernelError(f"{what}: cannot read {file.name}: {reason}", hint="it belongs beside the model") from None
     if length != wanted or len(data) != wanted:
-        raise KernelError(
-            f"{what}: its shape needs {wanted:,} bytes, {file.name} has {min(length, len(data)):,} for it"
-        )
-    array = np.frombuffer(data, dtype).reshape(tuple(tensor.dims))
-    return array.astype(np.float32) if dtype.kind not in "iufb" else array
+        held = min(length, len(data))
+        raise KernelError(f"{what}: its shape needs {wanted:,} bytes, {file.name} has {held:,} for it")
+    return np.frombuffer(data, dtype).reshape(tuple(tensor.dims))
 
 
 def write_onnx(bank: KernelBank, _rounding: bool) -> Exported:

@@ -26,17 +26,15 @@ _MOST_PAGES = 4096
 _TAPS_KEY = "convcli-taps"
 
 
-def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
+def read(path: Path, layout: str | None) -> KernelBank:
     """Read grey samples as taps; pages of a TIFF are kernels."""
-    from convcli.banks.load import selected
-
     if layout is not None:
         raise KernelError(f"{path}: layout={layout} is for arrays, not for pictures")
     with path.open("rb") as file:
         is_tiff = file.read(2) in (b"II", b"MM")
     # tifffile reads floats of 64 bits, which Pillow does not.
     planes, notes = _tiff(path) if is_tiff else _pillow(path)
-    return selected(bank_of_array(planes, name=path.stem, layout="ohw", notes=tuple(notes)), entry)
+    return bank_of_array(planes, name=path.stem, layout="ohw", notes=tuple(notes))
 
 
 def _pillow(path: Path) -> tuple[AnyArray, list[str]]:

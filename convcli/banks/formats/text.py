@@ -46,9 +46,9 @@ _KEY = re.compile(r"^[ \t]*[\"']?([A-Za-z_][\w-]*)[\"']?\s*=(?!=)", re.M)
 _EXPECTED = {".toml": "toml", ".json": "json", ".yaml": "yaml", ".yml": "yaml", ".csv": "table", ".tsv": "table"}
 
 
-def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
+def read(path: Path, layout: str | None) -> KernelBank:
     """Read a text file as a bank."""
-    from convcli.banks.load import bank_of_raw, selected
+    from convcli.banks.load import bank_of_raw
 
     if layout is not None:
         raise KernelError(f"{path}: layout={layout} is for arrays, not for text")
@@ -57,7 +57,7 @@ def read(path: Path, *, entry: str, layout: str | None) -> KernelBank:
     bank = bank_of_raw(parse_text(text, name=path.stem, path=path, kind=kind))
     if _EXPECTED.get(path.suffix.lower(), kind) != kind:
         bank = bank.noted(f"{path.name} is read as {kind}, which is what it holds")
-    return selected(bank, entry)
+    return bank
 
 
 def read_text(path: Path) -> str:

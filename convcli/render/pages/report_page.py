@@ -26,8 +26,6 @@ MOST_INPUTS = 12
 _MOST_MAPS, _MOST_MAPS_EACH = 48, 12
 #: Layers of a stack whose kernels are drawn.
 _MOST_LAYERS = 8
-#: Left for the name of a layer, right for numbers.
-_SHAPE_ALIGN = "lrrrrrrrrrrr"
 
 
 def report_page(reports: Sequence[Mapping[str, Any]], *, plans: Sequence[Plan] = (), command: str = "") -> str:
@@ -115,7 +113,9 @@ def sections(report: Mapping[str, Any], plan: Plan | None, *, is_one: bool = Fal
         parts.append(_input(shown, report))
     if plan is not None:
         parts.append(_kernels(plan))
-    parts += [_shapes(report, plan), _maps(report, plan, shown), _files(report)]
+    total, walk = report["shape"], None if plan is None else plan.transform.walk
+    shapes = shape_card(report["layers"], total["parameters"], total["macs"], walk)
+    parts += [f"<h3>Shapes</h3>{shapes}", _maps(report, plan, shown), _files(report)]
     return "\n".join(filter(None, parts))
 
 
@@ -190,29 +190,19 @@ def _kernels(plan: Plan) -> str:
     return f"<h3>Kernels</h3>{''.join(found)}{said}" if found else ""
 
 
-def _shapes(report: Mapping[str, Any], plan: Plan | None) -> str:
-    """Return the layers with their shapes."""
-    total = report["shape"]
-    walk = None if plan is None else plan.transform.walk
-    return f"<h3>Shapes</h3>{shape_card(report['layers'], total['parameters'], total['macs'], walk)}"
-
-
 def shape_card(layers: Sequence[Mapping[str, Any]], parameters: int, macs: int, walk: Walk | None) -> str:
     """Return the table of layers, their totals, and the sum behind every number if the walk is given."""
     rows = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in shape_row(one)] for one in layers]
+    # Left for the name of a layer, right for numbers.
+    table = markup.table(SHAPE_HEADINGS, rows, "l".ljust(len(SHAPE_HEADINGS), "r"))
     sums = ""
     if walk is not None:
         is_open = " open" if len(walk.rows) <= 3 else ""
-        lines = text_lines(render_formulas(walk))
+        # Line by line: text() shows line breaks as escapes.
+        lines = "\n".join(map(text, render_formulas(walk).split("\n")))
         sums = f"<details{is_open}><summary>The sums written out</summary><pre>{lines}</pre></details>"
-    table = markup.table(SHAPE_HEADINGS, rows, _SHAPE_ALIGN)
     totals = f"{parameters:,} parameters, {macs:,} multiply-accumulates"
     return f'<div class="card">{table}<p class="soft">{text(totals)}</p>{sums}</div>'
-
-
-def text_lines(lines: str) -> str:
-    """Return several lines as HTML; :func:`convcli.render.pages.markup.text` would show line breaks as escapes."""
-    return "\n".join(map(text, lines.split("\n")))
 
 
 def _maps(report: Mapping[str, Any], plan: Plan | None, shown: Preview | None) -> str:
@@ -227,25 +217,20 @@ def _maps(report: Mapping[str, Any], plan: Plan | None, shown: Preview | None) -
     by_name = {one["name"]: one for one in maps}
     tiles = ""
     for tile in shown.tiles:
-        tiles += _tile(
-            tile, [by_name[plan.maps[index].label] for index in tile.maps if plan.maps[index].label in by_name]
-        )
-    marks = ""
+        labels = [plan.maps[index].label for index in tile.maps]
+        tiles += _tile(tile, [by_name[label] for label in labels if label in by_name])
+    marks = scaled = ""
+    if not all(tile.is_whole for tile in shown.tiles):
+        scaled = "; tiles are averaged down, and a marked dot has at least one clipped sample"
     if any(tile.low.any() or tile.high.any() for tile in shown.tiles):
         marks = (
             '<p><label><input type="checkbox" class="marks" checked> mark clipped samples</label>'
             '<span class="key low"></span> too low for the scale <span class="key high"></span> too high'
-            f'<span class="soft">{_scaled(shown)}</span></p>'
+            f'<span class="soft">{scaled}</span></p>'
         )
     more = f'<p class="soft">and {shown.n_left_out} more maps</p>' if shown.n_left_out else ""
     few = " few" if len(shown.tiles) <= 2 else ""
     return f'<h3>Maps</h3><div class="card maps">{marks}<div class="grid{few}">{tiles}</div>{more}</div>'
-
-
-def _scaled(shown: Preview) -> str:
-    """Say how a mark on a tile of averages is meant."""
-    is_whole = all(tile.is_whole for tile in shown.tiles)
-    return "" if is_whole else "; tiles are averaged down, and a marked dot has at least one clipped sample"
 
 
 def _tile(tile: Tile, maps: Sequence[Mapping[str, Any]]) -> str:
