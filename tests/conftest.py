@@ -6,12 +6,14 @@ import contextlib
 import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+import warnings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small jobs in torch: its threads would only wait for each other
 
@@ -296,3 +298,24 @@ def bucket(store_server: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_pa
         monkeypatch.setenv(name, value)
     # The number of the run in front: two tests may have the same name.
     return f"s3://bucket/{tmp_path.parent.name}/{tmp_path.name}"
+
+
+@pytest.fixture(scope="session")
+def onnx_nodes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Cases of single nodes in the onnx package, by name: computed once, other workers find them in a file."""
+    folder = tmp_path_factory.getbasetemp()
+    kept = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "onnx-nodes.pickle"
+    if not kept.exists():
+        part = kept.with_name(f"{kept.name}.{os.getpid()}")
+        part.write_bytes(pickle.dumps(compute_onnx_nodes()))
+        part.replace(kept)  # another worker sees all of it, or nothing
+    return pickle.loads(kept.read_bytes())
+
+
+def compute_onnx_nodes() -> dict[str, Any]:
+    from onnx.backend.test.case.node import collect_testcases
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cases = [case for case in collect_testcases() if hasattr(case.model, "graph")]
+    return {case.name: case for case in cases if len(case.model.graph.node) == 1}

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image as Pillow
 
 from convcli.errors import OutputError, UsageError
-from convcli.images.arrays import open_raw, write_raw
+from convcli.images.arrays import open_raw
 from convcli.images.colormaps import COLORMAPS, apply_colormap
 from convcli.images.files import PART_SUFFIX, TargetFile
 from convcli.images.formats import FORMATS
@@ -304,14 +304,16 @@ def test_raw_maps_survive_in_bands(tmp_path, kind, dtype):
             writer.write(MAPS[:, top : top + 5])
     np.testing.assert_array_equal(load_raw(kind, path.read_bytes()), MAPS)
     pipe = Unseekable()
-    write_raw(pipe, MAPS, **options)
+    with open_raw(pipe, height_px=21, width_px=9, **options) as writer:
+        writer.write(MAPS)
     np.testing.assert_array_equal(load_raw(kind, pipe.getvalue()), MAPS)
 
 
 def test_400_of_both_signs_survive_raw(tmp_path):
     maps = np.float32([[[-400, 0, 400]]])
     for kind in ("npy", "tiff"):
-        write_raw(tmp_path / kind, maps, raw_format=kind, names=("x",))
+        with open_raw(tmp_path / kind, raw_format=kind, names=("x",), height_px=1, width_px=3) as writer:
+            writer.write(maps)
     assert np.load(tmp_path / "npy").ravel().tolist() == [-400, 0, 400]
     assert read(tmp_path / "tiff").samples.ravel().tolist() == [-400, 0, 400]
 

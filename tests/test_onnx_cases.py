@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,15 +22,12 @@ class Case(NamedTuple):
     atol: float
 
 
-@functools.cache
-def cases() -> dict[str, Case]:
+@pytest.fixture(scope="module")
+def cases(onnx_nodes) -> dict[str, Case]:
     """Return the cases of one node: those that onnx computes, and those that it keeps as files."""
-    from onnx.backend.test.case.node import collect_testcases
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        collected = [case for case in collect_testcases() if hasattr(case.model, "graph")]
-    found = {case.name: Case(case.model.graph.node, case.data_sets, case.rtol, case.atol) for case in collected}
+    found = {
+        name: Case(case.model.graph.node, case.data_sets, case.rtol, case.atol) for name, case in onnx_nodes.items()
+    }
     for path in (Path(onnx.__file__).parent / "backend/test/data").glob("*/*/model.onnx"):
         if path.parent.parent.name in ("pytorch-converted", "pytorch-operator", "simple"):
             graph = onnx.load(path).graph
@@ -115,16 +110,15 @@ def run(node: object, inputs: list) -> tuple:
     return maxima, places + planes * np.prod(sizes)
 
 
-def test_all_cases_are_there():
-    found = cases()
-    assert {case.node.op_type for case in found.values()} == set(OPERATORS)
-    assert len(found) >= 80
-    assert all(case.data for case in found.values())
+def test_all_cases_are_there(cases):
+    assert {case.node.op_type for case in cases.values()} == set(OPERATORS)
+    assert len(cases) >= 80
+    assert all(case.data for case in cases.values())
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_every_case_of_onnx_passes(operator):
-    for name, case in cases().items():
+def test_every_case_of_onnx_passes(operator, cases):
+    for name, case in cases.items():
         for inputs, outputs in case.data if case.node.op_type == operator else ():
             found = run(case.node, [np.asarray(each) for each in inputs])
             assert len(found) == len(outputs), name

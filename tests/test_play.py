@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import random
@@ -18,6 +19,7 @@ import pytest
 from browser import Page, needs_chromium, open_browser
 from conftest import load_image, run_cli, save_image
 
+from convcli.render.pages import play
 from convcli.render.pages.photo import load_photo, pack_pixels
 from convcli.render.pages.play import json_for_script, library, play_page
 
@@ -30,6 +32,14 @@ def browser() -> Iterator[Page]:
     with open_browser() as page:
         page.size(1280, 900)
         yield page
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_library() -> Iterator[None]:
+    """The kernels of the menu take most of the time of a page, and are the same on each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(play, "library", functools.cache(library))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,10 @@ from conftest import HANG_S, HeldBatch, load_image, run_cli, save_image, wait_un
 from convcli.errors import OutputError
 from convcli.images import reading, rename
 from convcli.images.files import PART_SUFFIX, TargetFile
+from convcli.images.targets import TargetFolder
 from convcli.pipeline.run import Pipeline
 from convcli.pipeline.search import read_stamp
+from convcli.process import ending
 
 OTHERS = b"another program's"
 
@@ -409,3 +411,11 @@ def test_a_report_left_alone_does_not_block_the_next_run(flags: list[str], grey:
         (tmp_path / name).unlink()
     (tmp_path / reports[0]).write_text(json.dumps({"outputs": [{"path": "a.npy"}]}))
     assert run_cli(*command, cwd=tmp_path).exit_code == 6, "not a report of ours"
+
+
+def test_the_clean_up_after_a_signal_removes_folders_and_files(tmp_path: Path) -> None:
+    for number in range(3):
+        TargetFolder(tmp_path / f"{number}.zarr").folder.joinpath("zarr.json").write_text("{}")
+        TargetFile(tmp_path / f"{number}.png").file.close()
+    ending.clean_up()
+    assert not list(tmp_path.iterdir())

@@ -7,7 +7,6 @@ import math
 import random
 import warnings
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,24 +25,10 @@ from convcli.layers.onnx_layers import WINDOWS
 LIGHT = sorted((Path(onnx.__file__).parent / "backend" / "test" / "data" / "light").glob("*.onnx"))
 
 
-@cache
-def node_cases():
-    from onnx.backend.test.case.node import collect_testcases
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        cases = collect_testcases(None)
-    found = {}
-    for case in cases:
-        nodes = [] if case.model is None else case.model.graph.node
-        if len(nodes) == 1 and nodes[0].op_type in WINDOWS:
-            found[case.name] = case
-    return found
-
-
-def test_every_single_node_case_of_the_onnx_package_has_its_shape(tmp_path):
-    assert len(node_cases()) > 60
-    for name, case in node_cases().items():
+def test_every_single_node_case_of_the_onnx_package_has_its_shape(tmp_path, onnx_nodes):
+    windowed = {name: case for name, case in onnx_nodes.items() if case.model.graph.node[0].op_type in WINDOWS}
+    assert len(windowed) > 60
+    for name, case in windowed.items():
         inputs, outputs = case.data_sets[0]
         model = onnx.ModelProto.FromString(case.model.SerializeToString())
         for value, array in list(zip(model.graph.input, inputs, strict=False))[1:]:

@@ -69,7 +69,7 @@ def _content(array: Array | None) -> tuple[object, ...] | None:
 
 def run_batch(samples: Array, taps: Array, bias: ArrayLike | None, options: Mapping[str, Any]) -> Array:
     """Convolve images (N, C, H, W) with one plan; ``options`` are those of :func:`convcli.engine.plan_conv`."""
-    runner = runner_for(samples.shape[1:], taps, bias, _typed(options, samples))
+    runner = runner_for(samples.shape[1:], taps, bias, options)
     maps = np.empty((len(samples), *runner.plan.output_shape), samples.dtype)
     for planes, out in zip(samples, maps, strict=True):
         runner.run(planes, out)
@@ -81,10 +81,10 @@ def run_volumes(
 ) -> Array:
     """Convolve volumes (N, C, D, H, W) with one plan for each phase of the depth."""
     n, channels, _, height, width = samples.shape
-    turns, typed = [], _typed(options, samples)
+    turns = []
     for phase in depth:
         weight, n_planes = _stacked_weight(taps, phase, transposed=options["transposed"])
-        turns.append((phase, n_planes, runner_for((channels * n_planes, height, width), weight, bias, typed)))
+        turns.append((phase, n_planes, runner_for((channels * n_planes, height, width), weight, bias, options)))
     n_maps, *output_hw = turns[0][2].plan.output_shape
     volumes = np.empty((n, n_maps, sum(phase.n_outputs for phase in depth), *output_hw), samples.dtype)
     for volume, out in zip(samples, volumes, strict=True):
@@ -94,10 +94,6 @@ def run_volumes(
                 window = _DepthWindow(volume, positions, options["border"])
                 runner.run(window, out[:, phase.first + turn * phase.step])
     return volumes
-
-
-def _typed(options: Mapping[str, Any], samples: Array) -> dict[str, Any]:
-    return {**options, "dtype": str(samples.dtype), "input_dtype": str(samples.dtype)}
 
 
 def _stacked_weight(taps: Array, phase: AxisPhase, *, transposed: bool) -> tuple[Array, int]:

@@ -249,6 +249,8 @@ def _convolve(
         "border": border,
         "transposed": extra is not None,
         "output_padding": more[-2:],
+        "dtype": str(samples.dtype),
+        "input_dtype": str(samples.dtype),
         **how,
     }
     if n_axes < 3:

@@ -8,6 +8,7 @@ sum to zero the same rule gives 0 on a constant image, whatever is missing, wher
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,23 +18,15 @@ from convcli.engine.plan import ConvPlan, plan_conv
 from convcli.engine.runner import Runner
 
 
-class _Filled:
-    """Planes with 0 where a sample is missing."""
+class _Changed:
+    """Planes whose rows are changed as they are read."""
 
-    def __init__(self, planes: Planes) -> None:
-        self.planes, self.shape = planes, planes.shape
-        self.dtype = planes.dtype
-
-    def rows(self, top: int, bottom: int) -> Array:
-        rows = read_rows(self.planes, top, bottom)
-        return np.where(np.isnan(rows), rows.dtype.type(0), rows)
-
-
-class _Missing(_Filled):
-    """1 where a sample is missing, else 0."""
+    def __init__(self, planes: Planes, change: Callable[[Array], Array]) -> None:
+        self.planes, self.change = planes, change
+        self.shape, self.dtype = planes.shape, planes.dtype
 
     def rows(self, top: int, bottom: int) -> Array:
-        return np.isnan(read_rows(self.planes, top, bottom)).astype(self.dtype)
+        return self.change(read_rows(self.planes, top, bottom))
 
 
 def _replan(plan: ConvPlan, weight: Array, border: Border) -> ConvPlan:
@@ -82,7 +75,8 @@ class MaskedRunner(Runner):
 
     def rows(self, planes: Planes, top: int, bottom: int, out: Array | None = None) -> Array:
         """Compute output rows as :meth:`Runner.rows`; planes are floats with NaN where a sample is missing."""
-        filled, missing = _Filled(planes), _Missing(planes)
+        filled = _Changed(planes, lambda rows: np.where(np.isnan(rows), rows.dtype.type(0), rows))
+        missing = _Changed(planes, lambda rows: np.isnan(rows).astype(rows.dtype))
         maps = super().rows(filled, top, bottom, out)
         n_missing = self._count.rows(missing, top, bottom)
         if not n_missing.any():

@@ -46,15 +46,15 @@ class Runner:
         self.plan = plan
         weight = np.asarray(weight, dtype=np.float64)
         weight = as_correlation(weight, plan.groups) if plan.transposed else weight
-        self.bias = None if bias is None else np.asarray(bias, dtype=np.float64)
-        if self.bias is not None and self.bias.shape != (plan.output_shape[0],):
-            raise GeometryError(f"bias of shape {self.bias.shape} for {plan.output_shape[0]} maps")
-        # Adding zeros would cost a pass over the maps.
-        if self.bias is not None and not self.bias.any():
-            self.bias = None
-        if self.bias is not None:
-            largest = float(np.abs(self.bias).max())
+        self.bias: Array | None = None
+        if bias is not None:
+            bias = np.asarray(bias, dtype=np.float64)
+            if bias.shape != (plan.output_shape[0],):
+                raise GeometryError(f"bias of shape {bias.shape} for {plan.output_shape[0]} maps")
+            largest = float(np.abs(bias).max())
             check_range(largest + plan.bound, plan.dtype, f"bias of {largest:.4g}")
+            # Adding zeros would cost a pass over the maps.
+            self.bias = bias if largest else None
         self.phases = plan.phases
         n_out, n_in = len(weight) // plan.groups, weight.shape[1]
         self._jobs = [Job.of(n_in, n_out, phase, plan.dtype) for phase in self.phases]

@@ -82,22 +82,6 @@ def open_raw(
         return PictureWriter(file, block, streams=block.streams)
 
 
-def write_raw(target: Target, maps: NDArray[Any], **options: Any) -> None:
-    """Write maps (O, H, W) at once; options as :func:`open_raw`.
-
-    Examples
-    --------
-    >>> file = io.BytesIO()
-    >>> write_raw(file, np.ones((1, 2, 2)), raw_format="npz", names=("x-l",))
-    >>> _ = file.seek(0)
-    >>> np.load(file)["names"].tolist()
-    ['x-l']
-    """
-    options.setdefault("dtype", "float64" if maps.dtype == np.float64 else "float32")
-    with open_raw(target, height_px=maps.shape[1], width_px=maps.shape[2], **options) as writer:
-        writer.write(maps)
-
-
 class _BlockWriter:
     """A header, a block (O, H, W), a tail."""
 

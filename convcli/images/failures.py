@@ -25,7 +25,6 @@ _DECODER_ERRORS = (
     IndexError,
     AttributeError,
     EOFError,
-    OverflowError,
     MemoryError,
     ArithmeticError,
     AssertionError,

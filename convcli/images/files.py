@@ -74,6 +74,9 @@ class TargetFile:
         The folder does not exist, cannot be written, or the disk is full.
     """
 
+    #: Fields of a state by which :meth:`discard` knows its own file again.
+    _same = slice(None)
+
     def __init__(
         self,
         target: str | os.PathLike[str] | BinaryIO,
@@ -145,13 +148,13 @@ class TargetFile:
             with contextlib.suppress(OSError):
                 self.file.close()
             with contextlib.suppress(OSError):
-                self._part.unlink(missing_ok=True)
+                remove(self._part)
             _begun.discard(self._part)
             self._part = None
         if self._new is not None and self.path is not None:
             with contextlib.suppress(OSError):
-                if FileState.of(self.path, follow=False) == self._new:
-                    self.path.unlink()
+                if FileState.of(self.path, follow=False)[self._same] == self._new[self._same]:
+                    remove(self.path)
             self._new = None
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
@@ -264,6 +267,16 @@ def give_new_name(part: Path, path: Path) -> None:
     part.unlink(missing_ok=True)
 
 
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def part_name(path: Path) -> Path:
     """Return a temporary name beside a file: two runs never share one, and it is short, as long names stay valid."""
     return path.with_name(f"{part_begin(os.getpid())}{os.urandom(3).hex()}{PART_SUFFIX}")
@@ -271,7 +284,8 @@ def part_name(path: Path) -> Path:
 
 def _discard_begun() -> None:
     for part in tuple(_begun):
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            remove(part)
 
 
 ending.at_end(_discard_begun)

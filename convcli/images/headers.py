@@ -5,6 +5,7 @@ Texts that convcli wrote itself do not count as unread: an output gets its own.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 from collections.abc import Container, Iterable, Mapping
@@ -128,9 +129,13 @@ def _xmp(info: Mapping[Any, Any]) -> bytes:
 
 def _dpi(info: Mapping[Any, Any]) -> tuple[float, float] | None:
     try:
-        across, down = (float(value) for value in info["dpi"])
+        return _sensible(info["dpi"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
+
+
+def _sensible(dpi: Iterable[Any]) -> tuple[float, float] | None:
+    across, down = map(float, dpi)
     return (across, down) if 1 < across < 1e6 and 1 < down < 1e6 else None
 
 
@@ -224,15 +229,10 @@ def bits_notes(stored_bits: int, dtype: str) -> tuple[str, ...]:
 
 def tiff_metadata(page: Any, orientation: int) -> Metadata:
     """Return the metadata of a page as tifffile sees it, with an orientation that pictures keep."""
-    icc, dpi, exif = page.tags.valueof(34675), None, None
-    try:
-        across, down = page.get_resolution(unit=2)
-        if 1 < across < 1e6 and 1 < down < 1e6:
-            dpi = (float(across), float(down))
-    except (KeyError, ValueError, ZeroDivisionError, TypeError):
-        pass
-    if orientation != 1:
-        exif = orientation_block(orientation)
+    icc, dpi = page.tags.valueof(34675), None
+    with contextlib.suppress(KeyError, ValueError, ZeroDivisionError, TypeError):
+        dpi = _sensible(page.get_resolution(unit=2))
+    exif = orientation_block(orientation) if orientation != 1 else None
     icc = icc if isinstance(icc, bytes) and icc else None
     return Metadata(icc=icc, dpi=dpi, exif=exif, left_out=(*left_out({}, page.tags), *unread_tags(page.tags)))
 

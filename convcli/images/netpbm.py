@@ -60,8 +60,7 @@ class NetpbmDecoder:
             # Two bytes a sample, the high one first, from maxval 256 on: pgm(5).
             stored = np.dtype("u1" if white < 256 else ">u2")
         shape = (height, width, _PLANES[self._kind])
-        self._check_length(shape, stored, is_bits=is_bits)
-        rest = self._rest(shape, stored, is_bits=is_bits)
+        rest = self._check_length(shape, stored)
         said = "1-bit samples are read as 0 and 255" if is_bits else f"white is maxval {white}"
         self._rows = None
         if self._kind in (b"P5", b"P6", b"Pf", b"PF"):
@@ -79,28 +78,23 @@ class NetpbmDecoder:
             notes=((said,) if is_bits or white not in (1, 255, 65535) or (white == 1 and not is_float) else ()) + rest,
         )
 
-    def _rest(self, shape: tuple[int, int, int], stored: np.dtype[Any], *, is_bits: bool) -> tuple[str, ...]:
-        """Note bytes after the picture: netpbm files may hold several, one behind the other."""
-        if self._kind in (b"P1", b"P2", b"P3"):
-            return ()
+    def _check_length(self, shape: tuple[int, int, int], stored: np.dtype[Any]) -> tuple[str, ...]:
+        """Refuse a file that is cut; note bytes after the picture, as there may be several, one behind the other."""
         height, width, n_planes = shape
-        row_bytes = -(-width // 8) if is_bits else width * n_planes * stored.itemsize
-        end = self._offset + height * row_bytes
-        n_rest = self._file.seek(0, 2) - end
-        self._file.seek(end)
-        is_blank = n_rest < 1 or not self._file.read(64).strip(b"\0 \t\r\n")
-        return () if is_blank else (f"{n_rest:,} bytes after the picture are not read",)
-
-    def _check_length(self, shape: tuple[int, int, int], stored: np.dtype[Any], *, is_bits: bool) -> None:
-        height, width, n_planes = shape
-        row_bytes = -(-width // 8) if is_bits else width * n_planes * stored.itemsize
-        if self._kind in (b"P1", b"P2", b"P3"):
-            row_bytes = width * n_planes  # a character a sample at least
-        missing = height * row_bytes - (self._file.seek(0, 2) - self._offset)
-        if missing > 0:
+        is_text = self._kind in (b"P1", b"P2", b"P3")
+        # A text has a character a sample at least.
+        row_bytes = width * n_planes * (1 if is_text else stored.itemsize)
+        if self._kind == b"P4":
+            row_bytes = -(-width // 8)
+        n_wanted = height * row_bytes
+        n_rest = self._file.seek(0, 2) - self._offset - n_wanted
+        if n_rest < 0:
             raise ImageError(
-                f"is truncated: {missing:,} of {height * row_bytes:,} bytes missing", hint="copy or download it again"
+                f"is truncated: {-n_rest:,} of {n_wanted:,} bytes missing", hint="copy or download it again"
             )
+        self._file.seek(self._offset + n_wanted)
+        is_blank = is_text or not self._file.read(64).strip(b"\0 \t\r\n")
+        return () if is_blank else (f"{n_rest:,} bytes after the picture are not read",)
 
     def seek(self, frame: int) -> bool:  # noqa: ARG002 - one frame is all there is
         """Return False: another frame is opened anew."""

@@ -94,14 +94,12 @@ class PillowWriter:
             from convcli.images.plays import set_plays
 
             set_plays(buffer.getbuffer(), plays)
-        with self._plugin_class()(io.BytesIO(buffer.getbuffer())) as written:
+        from convcli.images.pillow import open_plugin
+
+        with open_plugin(io.BytesIO(buffer.getbuffer()), BY_NAME[self._format]) as written:
             n_joined = len(frames) - int(getattr(written, "n_frames", 1))
         if n_joined:
             self.notes.append(f"{n_joined} frames equal the one before and are joined with it; their times are added")
-
-    def _plugin_class(self) -> Any:
-        module, name = BY_NAME[self._format].plugin
-        return getattr(importlib.import_module(f"PIL.{module}"), name)
 
     def _image(self, samples: NDArray[Any]) -> PillowImage.Image:
         from PIL import Image

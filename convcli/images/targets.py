@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from convcli.errors import OutputError
-from convcli.images.files import PART_SUFFIX, FileState, TargetFile, give_new_name, part_begin, part_name
+from convcli.images.files import PART_SUFFIX, FileState, TargetFile, give_new_name, part_begin, part_name, remove
 
 
 class InPlaceFile(TargetFile):
@@ -95,6 +95,8 @@ class TargetFolder(TargetFile):
     """
 
     folder: Path
+    #: A folder changes with the files in it.
+    _same = slice(2)
 
     def _begin(self, part: Path, makes_folder: bool) -> None:
         if makes_folder:
@@ -117,25 +119,6 @@ class TargetFolder(TargetFile):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         part.rename(path)
         self._new = state
-
-    def discard(self) -> None:
-        """Remove what was written, as for a file."""
-        if self._part is not None:
-            remove(self._part)
-            self._part = None
-        if self._new is not None and self.path is not None:
-            with contextlib.suppress(OSError):
-                if FileState.of(self.path, follow=False)[:2] == self._new[:2]:
-                    remove(self.path)
-            self._new = None
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def discard_parts(folders: Iterable[Path], pid: int) -> None:

@@ -135,10 +135,7 @@ class NamedRows:
 
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
         """Return rows ``[top, bottom)`` of every plane, shape (P, bottom - top, W)."""
-        with self._guard():
-            rows = self._rows.rows(top, bottom)
-            check_white(rows, self._white)
-        return rows
+        return self.window(slice(top, bottom), slice(None))
 
     def window(self, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a window of every plane, shape (P, rows, columns)."""

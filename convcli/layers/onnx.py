@@ -39,10 +39,10 @@ class Operator(Layer):
 
 
 class Graph(NamedTuple):
-    """A model's rows and totals, its own nodes, and the row that makes each of their inputs (-1: the model's own)."""
+    """A model's rows and totals, each row's node, and the row that makes each of its inputs (-1: the model's own)."""
 
     walk: Walk
-    nodes: tuple[Any, ...]
+    visits: tuple[Visit, ...]
     makers: Mapping[str, int]
 
 
@@ -103,15 +103,15 @@ def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
 class _Reading:
     """Rows made so far, the row that makes each tensor, and what was not followed.
 
-    ``steps`` has for each row how receptive fields go on: by its layer or by one step on all axes (None: they end
-    here), and its sources of one sample.
+    ``steps`` has for each row its node, how receptive fields go on (by its layer or by one step on all axes, None: they
+    end here), and its sources of one sample.
     """
 
     def __init__(self, model: Any) -> None:
         self.tensors = Tensors(model)
         self.makers: dict[str, int] = {}
         self.rows: list[Row] = []
-        self.steps: list[tuple[Layer | Step | None, tuple[int, ...]]] = []
+        self.steps: list[tuple[Visit, Layer | Step | None, tuple[int, ...]]] = []
         self.seen: set[str] = set()
         self.notes: list[str] = []
         self.shared: list[str] = []
@@ -158,7 +158,7 @@ class _Reading:
         padding: tuple[Any, ...] = ()
         if layer is not None:
             padding = layer.sizes(before[0][2:])[0]
-            self.steps.append((layer, ()))
+            self.steps.append((visit, layer, ()))
         else:
             layer = Operator(label=visit.label, name=visit.outputs[0], n_axes=1)
             wide = tuple(
@@ -166,7 +166,7 @@ class _Reading:
                 for root, shape in zip(roots, before, strict=True)
                 if shape[2:] != inferred[2:] and not any(each > 1 for each in shape[2:])
             )
-            self.steps.append((read_step(visit, before, inferred), wide))
+            self.steps.append((visit, read_step(visit, before, inferred), wide))
         return Row(layer, sources, before[0][1:], inferred[1:], padding, 1, *counts, 0, (0,) * len(padding))
 
     def _window_row(self, visit: Visit, source: int, before: Shape, inferred: Shape | None) -> Row | None:
@@ -193,7 +193,7 @@ class _Reading:
         if inferred is not None and inferred[1:] != output:
             ours, theirs = ("x".join(map(str, shape)) for shape in (output, inferred[1:]))
             self.notes.append(f"{visit.label}: {ours} by ONNX's specification, its shape inference says {theirs}")
-        self.steps.append((layer, ()))
+        self.steps.append((visit, layer, ()))
         return Row(layer, (source,), before[1:], output, padding, groups, parameters, macs, adds, unused)
 
     def _is_gated(self, visit: Visit) -> bool:
@@ -240,7 +240,7 @@ class _Reading:
     def _add_fields(self, n_axes: int) -> None:
         """Fill in the receptive fields of all rows to which steps lead from the input."""
         lost: set[int] = set()
-        for index, (row, (step, _)) in enumerate(zip(self.rows, self.steps, strict=True)):
+        for index, (row, (_, step, _)) in enumerate(zip(self.rows, self.steps, strict=True)):
             if step is None or max(len(row.output) - 1, 1) != n_axes or lost.intersection(row.sources):
                 lost.add(index)
         numbers = range(len(self.rows))
@@ -248,7 +248,7 @@ class _Reading:
 
     def _node(self, index: int, axis: int, lost: set[int]) -> Node:
         """Return a row along one axis."""
-        row, (step, wide) = self.rows[index], self.steps[index]
+        row, (_, step, wide) = self.rows[index], self.steps[index]
         if step is None or index in lost:
             return Node((-1,), Step())
         if isinstance(step, Layer):
@@ -269,7 +269,7 @@ class _Reading:
             partial = f"stopped at {first.label} ({first.op}): {why or 'it does not follow from the input'}; {counted}"
             ops = Counter(visit.op for visit, _ in self.missed)
             notes.append("not followed: " + ", ".join(f"{count} × {op}" for op, count in ops.items()))
-        rows, nodes = tuple(self.rows), tuple(self.tensors.model.graph.node)
-        makers = {name: self.makers.get(self.tensors.root(name)) for node in nodes for name in node.input}
-        found = {name: index for name, index in makers.items() if index is not None}
-        return Graph(Walk(shape, rows, peak_bytes(rows, shape), tuple(notes), partial), nodes, found)
+        rows, visits = tuple(self.rows), tuple(visit for visit, _, _ in self.steps)
+        roots = {name: self.tensors.root(name) for visit in visits for name in visit.inputs}
+        makers = {name: self.makers[root] for name, root in roots.items() if root in self.makers}
+        return Graph(Walk(shape, rows, peak_bytes(rows, shape), tuple(notes), partial), visits, makers)

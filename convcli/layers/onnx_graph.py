@@ -24,8 +24,8 @@ _SAME_TENSOR = frozenset(("Identity", "Dropout"))
 class Visit(NamedTuple):
     """A node that runs on computed tensors: its name, operator, attributes, inputs, outputs, and their shapes.
 
-    ``branch`` names the branch of an ``If`` or the body of a loop that it lies in. ``inferred`` has one shape per
-    output with batch, or None where ONNX's inference leaves it open; ``reason`` says why if it failed.
+    ``inferred`` has one shape per output with batch, or None where ONNX's inference leaves it open; ``reason`` says why
+    if it failed. ``is_inner``: it lies in the branch of an ``If`` or the body of a loop, which its label names.
     """
 
     label: str
@@ -35,6 +35,7 @@ class Visit(NamedTuple):
     outputs: tuple[str, ...]
     inferred: tuple[Shape | None, ...]
     reason: str
+    is_inner: bool
 
 
 class Tensors:
@@ -169,7 +170,8 @@ class Tensors:
         }
         shapes = tuple(self.shape(name) for name in node.output)
         label = branch + (node.name or node.op_type)
-        return Visit(label, node.op_type, attributes, tuple(node.input), tuple(node.output), shapes, reason)
+        inputs, outputs = tuple(node.input), tuple(node.output)
+        return Visit(label, node.op_type, attributes, inputs, outputs, shapes, reason, bool(branch))
 
     def _visit_inner(self, node: Any, branch: str) -> Iterator[Visit]:
         """Yield the nodes of a condition's branches, the one that is taken if that is known, or of a body, once."""

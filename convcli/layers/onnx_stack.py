@@ -17,6 +17,7 @@ from convcli.layers.kinds.channels import BatchNorm, Multiply
 from convcli.layers.kinds.conv import Conv
 from convcli.layers.layer import Layer, Row, Shape
 from convcli.layers.onnx import Operator, read_onnx
+from convcli.layers.onnx_graph import Visit
 from convcli.layers.onnx_layers import WINDOWS
 from convcli.layers.sources import read_tensor
 
@@ -35,7 +36,6 @@ def layers_of_model(path: Path, until: str | None, input_shape: Shape | None) ->
     """
     graph = read_onnx(path, input_shape)
     rows = graph.walk.rows
-    nodes = {output: node for node in graph.nodes for output in node.output}
     labels = [row.layer.label for row in rows]
     # Two nodes may have one name; the results of nodes are named apart.
     names = [row.layer.name if labels.count(row.layer.label) > 1 else row.layer.label for row in rows]
@@ -43,16 +43,15 @@ def layers_of_model(path: Path, until: str | None, input_shape: Shape | None) ->
     wanted = _needed(rows, last)
     layers: list[Layer] = []
     for index in wanted:
-        row = rows[index]
-        node = nodes.get(row.layer.name)
-        layer = None if node is None else _runnable(row, node, path)
-        if node is None or layer is None:
+        row, visit = rows[index], graph.visits[index]
+        layer = None if visit.is_inner else _runnable(row, visit, path)
+        if layer is None:
             before = [names[each] for each in wanted if each < index]
             hint = f"--until {before[-1]}" if before else "it is the first: nothing runs"
-            op = node.op_type if node is not None else "a branch of If, Loop or Scan"
+            op = "a branch of If, Loop or Scan" if visit.is_inner else visit.op
             raise UsageError(f"{path}: {row.layer.label} ({op}) is not run here", hint=hint)
         # A row names each of its sources once; a join may take one of them twice.
-        sources = [graph.makers[name] for name in node.input if name in graph.makers] if layer.joins else row.sources
+        sources = [graph.makers[name] for name in visit.inputs if name in graph.makers] if layer.joins else row.sources
         inputs = tuple("input" if source < 0 else names[source] for source in sources)
         layers.append(replace(layer, name=names[index], label=names[index], inputs=inputs))
     if until is None and graph.walk.partial:
@@ -83,26 +82,24 @@ def _needed(rows: Sequence[Row], last: int) -> list[int]:
     return sorted(found)
 
 
-def _runnable(row: Row, node: Any, path: Path) -> Layer | None:
+def _runnable(row: Row, visit: Visit, path: Path) -> Layer | None:
     """Return a row's layer with its numbers, or None if no layer of ours does exactly this."""
-    from onnx import helper
-
-    layer, attributes = row.layer, {each.name: helper.get_attribute_value(each) for each in node.attribute}
-    if node.op_type in WINDOWS:
-        if node.op_type not in _RUN:
+    layer = row.layer
+    if visit.op in WINDOWS:
+        if visit.op not in _RUN:
             return None
         if not isinstance(layer, Conv):
             return layer
-        sources = zip(("weight", "bias_from"), [name for name in node.input[1:3] if name], strict=False)
+        sources = zip(("weight", "bias_from"), [name for name in visit.inputs[1:3] if name], strict=False)
         return replace(layer, weights=tuple((key, f"{path}#{name}") for key, name in sources))
-    if node.op_type == "BatchNormalization":
-        stored = zip(("gamma", "beta", "mean", "var"), node.input[1:5], strict=True)
+    if visit.op == "BatchNormalization":
+        stored = zip(("gamma", "beta", "mean", "var"), visit.inputs[1:5], strict=True)
         return _normed(layer, {key: read_tensor(f"{path}#{name}") for key, name in stored})
     if isinstance(layer, Operator):
         n_axes = len(row.input) - 1
-        is_product = node.op_type == "Mul" and len(row.sources) == 2 and row.input == row.output
-        return Multiply(n_axes=n_axes) if is_product else _affine(row, node, path)
-    return layer if node.op_type not in ("Resize", "Upsample") or _repeats(node.op_type, attributes) else None
+        is_product = visit.op == "Mul" and len(row.sources) == 2 and row.input == row.output
+        return Multiply(n_axes=n_axes) if is_product else _affine(row, visit, path)
+    return layer if visit.op not in ("Resize", "Upsample") or _repeats(visit) else None
 
 
 def _normed(layer: Layer, constants: Mapping[str, Any]) -> Layer:
@@ -111,23 +108,23 @@ def _normed(layer: Layer, constants: Mapping[str, Any]) -> Layer:
     return replace(layer, weights=(("constants", tuple(sorted(columns.items()))),))
 
 
-def _affine(row: Row, node: Any, path: Path) -> Layer | None:
+def _affine(row: Row, visit: Visit, path: Path) -> Layer | None:
     """Return arithmetic with a number, or with one number a channel, as a factor and an offset of each channel."""
     import numpy as np
 
-    if node.op_type not in ("Add", "Sub", "Mul", "Div") or len(row.sources) != 1 or row.input != row.output:
+    if visit.op not in ("Add", "Sub", "Mul", "Div") or len(row.sources) != 1 or row.input != row.output:
         return None
     constants = {}
-    for name in node.input:
+    for name in visit.inputs:
         with suppress(KernelError):  # the other input, which is no constant
             constants[name] = read_tensor(f"{path}#{name}")
-    if len(constants) != 1 or len(set(node.input)) != 2:
+    if len(constants) != 1 or len(set(visit.inputs)) != 2:
         return None
     ((name, number),) = constants.items()
-    is_first = name == node.input[0]
+    is_first = name == visit.inputs[0]
     # Constants are broadcast from the last axis on: one a channel is (C, 1, 1), with or without a batch of 1.
     per_channel = (row.input[0], *(1,) * (len(row.input) - 1))
-    if (number.size > 1 and number.shape[-len(per_channel) :] != per_channel) or (node.op_type == "Div" and is_first):
+    if (number.size > 1 and number.shape[-len(per_channel) :] != per_channel) or (visit.op == "Div" and is_first):
         return None
     one, nothing = np.ones(1), np.zeros(1)
     factor, offset = {
@@ -135,15 +132,16 @@ def _affine(row: Row, node: Any, path: Path) -> Layer | None:
         "Sub": (-one, number) if is_first else (one, -number),
         "Mul": (number, nothing),
         "Div": (1 / number, nothing),
-    }[node.op_type]
+    }[visit.op]
     layer = BatchNorm(n_axes=len(row.input) - 1, eps=0.0)
     return _normed(layer, {"gamma": factor, "beta": offset, "mean": nothing, "var": one})
 
 
-def _repeats(op: str, attributes: Mapping[str, Any]) -> bool:
+def _repeats(visit: Visit) -> bool:
     """Whether an enlargement by whole factors takes the samples that ours takes."""
+    attributes = visit.attributes
     mode = attributes.get("mode", b"nearest")
-    if op == "Upsample":  # the operator of old models, without a choice
+    if visit.op == "Upsample":  # the operator of old models, without a choice
         return bool(mode == b"nearest")
     corners = attributes.get("coordinate_transformation_mode", b"half_pixel")
     rounding = attributes.get("nearest_mode", b"round_prefer_floor")

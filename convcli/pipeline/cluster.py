@@ -12,19 +12,16 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from convcli.errors import ConvcliError, UsageError
-from convcli.pipeline.job_drive import Lost
+from convcli.pipeline.job_drive import Lost, R, T
 
 try:
     import dask
     from distributed import Client, LocalCluster, WorkerPlugin, as_completed
 except ImportError:
     dask, WorkerPlugin = None, object
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 _FORMS = "local:8, tcp://host:8786, tls://host:8786, scheduler.json or slurm:8"
 #: One task a thread, and no retries of Dask's own: a task that kills its worker must not take others with it. Dask's
@@ -108,9 +105,8 @@ def _submit(number: int, say: Callable[[str], None]) -> Any:
         ) from None
     # Queue, account, time and memory are the site's: ~/.config/dask/jobqueue.yaml names them.
     ours = {"cores": 1, "processes": 1, "memory": "4GiB"}
-    given = {key: dask.config.get(f"jobqueue.slurm.{key}", None) for key in ours}
+    options = {key: dask.config.get(f"jobqueue.slurm.{key}", None) or value for key, value in ours.items()}
     # No dashboard: its usual port may be another's, on a node where many work.
-    options = {key: given[key] or value for key, value in ours.items()}
     cluster = SLURMCluster(**options, scheduler_options={"dashboard": False, "dashboard_address": ":0"})
     say(f"sbatch gets {number} of this job; ~/.config/dask/jobqueue.yaml changes it:")
     for line in cluster.job_script().splitlines():

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from convcli.errors import ImageError, UsageError
-from convcli.pipeline.objects import PAGE, Entry, for_inputs_only
+from convcli.pipeline.objects import Entry, for_inputs_only, in_pages
 
 try:
     from huggingface_hub import HfFileSystem
@@ -45,19 +45,17 @@ class Hub:
 
     def pages(self, below: str = "") -> Iterator[list[Entry]]:
         """Yield the files under a name, folder by folder as the hub lists them, hidden ones left out."""
-        top, page = "", list[Entry]()
+        return in_pages(self._entries(below))
+
+    def _entries(self, below: str) -> Iterator[Entry]:
+        top = ""
         with self._explained(below):
             for folder, _, files in self._files.walk(self._path(below), detail=True):
                 top = top or folder
                 inside = "/".join(part for part in (below, folder[len(top) :].strip("/")) if part)
                 for name, facts in files.items():
                     if not name.startswith("."):
-                        page.append(Entry(f"{inside}/{name}".lstrip("/"), facts["size"], facts.get("blob_id") or ""))
-                    if len(page) == PAGE:
-                        yield page
-                        page = []
-        if page:
-            yield page
+                        yield Entry(f"{inside}/{name}".lstrip("/"), facts["size"], facts.get("blob_id") or "")
 
     def get(self, name: str) -> tuple[bytes, str]:
         """Return the bytes of a file, and the digest by which its repository knows it."""

@@ -18,7 +18,7 @@ from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.flags import choice
 from convcli.pipeline.inputs import is_folder_url, named
 from convcli.pipeline.job_facts import whole_name, without_urls
-from convcli.pipeline.objects import PAGE, Entry, Folder, Objects
+from convcli.pipeline.objects import Entry, Folder, Objects, in_pages
 from convcli.pipeline.places import open_objects
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest, parse_request
@@ -165,7 +165,7 @@ def _find(batch: Batch, leave: Sequence[str]) -> tuple[str, Iterator[list[Entry]
         return root, _pictures(open_objects(root).pages(), left, batch.recursive or stored)
     if not words and not listed:
         raise UsageError("no input given", hint="convcli job plan JOB photos/ -k sobel --out-dir edges")
-    return "", _named([*words, *listed])
+    return "", in_pages(_named([*words, *listed]))
 
 
 def _pictures(pages: Iterator[list[Entry]], left: Sequence[str], recursive: bool) -> Iterator[list[Entry]]:
@@ -179,21 +179,18 @@ def _pictures(pages: Iterator[list[Entry]], left: Sequence[str], recursive: bool
         ]
 
 
-def _named(names: Sequence[str]) -> Iterator[list[Entry]]:
+def _named(names: Sequence[str]) -> Iterator[Entry]:
     """Yield named files; one that is not there stays an input, and fails by itself."""
     seen: set[str] = set()
-    for first in range(0, len(names), PAGE):
-        page = []
-        for name in names[first : first + PAGE]:
-            if name == "-" or is_folder_url(name) or is_folder(name):
-                kind = "standard input" if name == "-" else "a folder beside other inputs"
-                raise ImageError(f"{name} is {kind}", hint="one folder, or names of files, or --files-from FILE")
-            path = whole_name(name)
-            if path not in seen:
-                seen.add(path)
-                # To ask a store about each name would take longer than the job: objects have no ETag here.
-                page.append(Entry(name, 0, "") if named(name).url else Folder(Path()).entry(path))
-        yield page
+    for name in names:
+        if name == "-" or is_folder_url(name) or is_folder(name):
+            kind = "standard input" if name == "-" else "a folder beside other inputs"
+            raise ImageError(f"{name} is {kind}", hint="one folder, or names of files, or --files-from FILE")
+        path = whole_name(name)
+        if path not in seen:
+            seen.add(path)
+            # To ask a store about each name would take longer than the job: objects have no ETag here.
+            yield Entry(name, 0, "") if named(name).url else Folder(Path()).entry(path)
 
 
 class Status(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -46,6 +47,13 @@ class Objects(Protocol):
         """Store an object whole unless there is one of this name; return whether it was stored."""
 
 
+def in_pages(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """Yield entries, taken as they are needed, a page at a time."""
+    rest = iter(entries)
+    while page := list(islice(rest, PAGE)):
+        yield page
+
+
 def for_inputs_only(place: str) -> OutputError:
     """Return the refusal to write into a store that has no conditional writes."""
     hint = "outputs go to s3://, gs://, az:// or a folder"
@@ -81,20 +89,15 @@ class Folder:
 
     def pages(self, below: str = "") -> Iterator[list[Entry]]:
         """Yield files in sorted order, hidden ones left out; links to files count, links to folders do not."""
-        page: list[Entry] = []
+        return in_pages(self._files(below))
+
+    def _files(self, below: str) -> Iterator[Entry]:
         for here, folders, files in os.walk(self.path / below):
             # Assigned in place: os.walk descends into this very list.
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(files):
-                path = Path(here, name)
-                if name.startswith(".") or not path.is_file():
-                    continue
-                page.append(self.entry(path.relative_to(self.path).as_posix()))
-                if len(page) == PAGE:
-                    yield page
-                    page = []
-        if page:
-            yield page
+            for path in (Path(here, name) for name in sorted(files) if not name.startswith(".")):
+                if path.is_file():
+                    yield self.entry(path.relative_to(self.path).as_posix())
 
     def entry(self, name: str) -> Entry:
         """Return a file's entry; one that is not there has no bytes and no ETag."""

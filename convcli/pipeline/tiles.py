@@ -20,7 +20,7 @@ from convcli.images.zarr_store import encode_tile, open_zarr
 from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.inputs import named
 from convcli.pipeline.job_facts import decode, encode, versions, whole_name, without_urls
-from convcli.pipeline.objects import PAGE, Entry, Objects, file_etag
+from convcli.pipeline.objects import Entry, Objects, file_etag, in_pages
 from convcli.pipeline.places import join, open_objects, open_store
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.publish import publish
@@ -99,7 +99,7 @@ def plan_tiles(place: Objects, facts: Mapping[str, Any], size: ShardSize, *, ove
     if plan.request.out_url:
         _make_remote(plan)
     pixel_bytes = len(names) * np.dtype(plan.request.dtype).itemsize
-    return write_job(place, _tiles(output.size_hw, side, pixel_bytes), size, facts)
+    return write_job(place, in_pages(_tiles(output.size_hw, side, pixel_bytes)), size, facts)
 
 
 def _make_remote(plan: Plan) -> None:
@@ -110,16 +110,11 @@ def _make_remote(plan: Plan) -> None:
     publish(plan, {})
 
 
-def _tiles(size_hw: tuple[int, int], side: int, pixel_bytes: int) -> Iterator[list[Entry]]:
-    page: list[Entry] = []
+def _tiles(size_hw: tuple[int, int], side: int, pixel_bytes: int) -> Iterator[Entry]:
     for top in range(0, size_hw[0], side):
         for left in range(0, size_hw[1], side):
             width, height = min(side, size_hw[1] - left), min(side, size_hw[0] - top)
-            page.append(Entry(f"{left},{top},{width},{height}", width * height * pixel_bytes, ""))
-            if len(page) == PAGE:
-                yield page
-                page = []
-    yield page
+            yield Entry(f"{left},{top},{width},{height}", width * height * pixel_bytes, "")
 
 
 def run_tiles(job: Job, planner: Planner, entries: Sequence[Entry], *, cores: int | None) -> list[dict[str, object]]:
