@@ -134,3 +134,23 @@ def test_multiply_is_a_product_and_weighs_planes():
     np.testing.assert_array_equal(squared, np.maximum(planes, 0) ** 2)
     with pytest.raises(ConvcliError, match="cannot multiply 4x5x6 and 4x2x3"):
         Stack("maxpool:2,name=m multiply:from=input+m").shape((4, 5, 6))
+
+
+def test_a_value_alone_is_a_constant_border(rng):
+    planes = rng.random((2, 5, 4), dtype=np.float32)
+    wanted = F.pad(torch.from_numpy(planes), (1, 1, 1, 1), value=3.0).numpy()
+    np.testing.assert_array_equal(Stack("pad:1,value=3").run(planes)["output"], wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("pad:1,mode=reflect,value=3", "pad: value does nothing in mode reflect"),
+        ("relu:value=2", "relu: value does nothing in mode relu"),
+        ("relu:tanh,value=2", "relu: value does nothing in mode tanh"),
+        ("adaptiveavgpool:7", "globalpool leaves one sample a plane, not 7"),
+    ],
+)
+def test_a_parameter_without_effect_is_refused(text, says):
+    with pytest.raises(ConvcliError, match=says):
+        Stack(text).shape((3, 8, 8))

@@ -136,6 +136,21 @@ def test_a_job_in_a_store_makes_the_bytes_of_a_local_batch(
     assert len(written) > 1000
 
 
+def test_a_tar_is_named_by_its_url(bucket: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    put_photos(f"{bucket}/in", rng, tmp_path / "in")
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        archive.add(tmp_path / "in" / "a.png", "a.png")
+        archive.add(tmp_path / "in" / "sub" / "a.png", "sub/a.png")
+    Store(bucket).put("x.tar", (tmp_path / "x.tar").read_bytes())
+    words = [f"{bucket}/x.tar", "-k", "box", "--layout", "picture", "--out-dir", f"{bucket}/out"]
+    run_cli("job", "plan", f"{bucket}/job", *words).ok()
+    run_cli("job", "run", f"{bucket}/job").ok()
+    made = objects(f"{bucket}/out", ".png")
+    assert len(made) == 2
+    run_cli("apply", tmp_path / "in" / "a.png", "-k", "box", "-o", tmp_path / "a.png").ok()
+    assert (tmp_path / "a.png").read_bytes() in made.values()
+
+
 def test_tars_and_folders_of_chunks_go_into_a_store(bucket: str, rng: np.random.Generator, tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr", reason="the extra zarr is not installed")
     put_photos(f"{bucket}/in", rng, tmp_path / "in")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
 import threading
 from collections import OrderedDict
@@ -15,6 +14,7 @@ import numpy as np
 
 from convcli.errors import ImageError
 from convcli.images.planes import check_white, read_window
+from convcli.process.system import available_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,7 +97,7 @@ class SegmentRows:
         self._lock = threading.Lock()
         segment_bytes = max(1, segment_rows * shape[1] * shape[2] * dtype.itemsize)
         # A band straddles two segments, so each thread needs two; small ones are kept up to 32 MiB.
-        self._n_kept = max(2 * (os.cpu_count() or 1), min(64, (32 << 20) // segment_bytes))
+        self._n_kept = max(2 * available_threads(), min(64, (32 << 20) // segment_bytes))
 
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
         """Return rows ``[top, bottom)`` of every plane, shape (P, bottom - top, W)."""

@@ -150,6 +150,8 @@ class Layer(Word):
 
     #: Values of ``mode``, the default first; names in the table ``constants``; whether it takes several inputs.
     modes: ClassVar[tuple[str, ...]] = ()
+    #: Parameters that one mode alone uses, with that mode.
+    of_mode: ClassVar[Mapping[str, str]] = {}
     constants: ClassVar[tuple[str, ...]] = ()
     joins: ClassVar[bool] = False
 
@@ -174,6 +176,10 @@ class Layer(Word):
         """Return a layer from fields in normal form, defaults filled in."""
         if cls.modes:
             fields.setdefault("mode", cls.modes[0])
+        for name, mode in cls.of_mode.items():
+            if name in fields and fields["mode"] != mode:
+                message = f"{cls.kind}: {name} does nothing in mode {fields['mode']}"
+                raise UsageError(message, hint=f"mode={mode}, or no {name}")
         # A fixed order of the sources makes equal layers hash and compare equal, however they were written.
         weights = tuple((key, fields.pop(key)) for key in SOURCES if key in fields)
         return cls(n_axes=n_axes, weights=weights, **fields)

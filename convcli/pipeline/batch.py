@@ -29,7 +29,7 @@ from convcli.pipeline.names import MANIFEST_NAME, InputFile
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.run import Pipeline
 from convcli.pipeline.transforms.base import Stopped
-from convcli.process.system import shortage
+from convcli.process.system import available_threads, shortage
 
 if TYPE_CHECKING:
     from convcli.pipeline.manifest import Manifest
@@ -200,9 +200,7 @@ def _run(
     yield from batch.settled
     if not batch.plans:
         return
-    # A container or taskset grants fewer cores than os.cpu_count() reports.
-    granted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = batch.cores or granted
+    cores = batch.cores or available_threads()
     n_jobs = max(1, min(jobs or cores, len(batch.plans)))
     # Files at a time scale better than strips within one: threads get the cores that files leave over.
     pipeline = Pipeline(threads=max(1, cores // n_jobs), settle=batch.settle, watch=watch)

@@ -16,6 +16,7 @@ from typing import Any
 
 from convcli.errors import ConvcliError, UsageError
 from convcli.pipeline.job_drive import Lost, R, T
+from convcli.process.system import available_threads
 
 try:
     import dask
@@ -74,7 +75,7 @@ def open_cluster(
 def _start(word: str, number: int | None, say: Callable[[str], None]) -> Any:
     if word == "slurm":
         return _submit(number or 1, say)
-    n_workers = number or os.cpu_count() or 1
+    n_workers = number or available_threads()
     # Workers are spawned, as Dask does by itself: what is forked may hold a lock, or threads of a store.
     return LocalCluster(
         n_workers=n_workers,

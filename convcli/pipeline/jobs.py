@@ -157,7 +157,7 @@ def _checked(request: ApplyRequest, flags: Mapping[str, Any]) -> dict[str, Any]:
 def _find(batch: Batch, leave: Sequence[str]) -> tuple[str, Iterator[list[Entry]]]:
     """Return a folder and the names below it, or no folder and whole names; places in ``leave`` are not searched."""
     words, listed = batch.words, batch.listed
-    if len(words) == 1 and not listed and (is_folder_url(words[0]) or is_folder(words[0])):
+    if len(words) == 1 and not listed and _is_folder(words[0]):
         stored = is_url(words[0])
         root = whole_name(words[0].rstrip("/") or "/")
         left = [f"{each[len(root) :].strip('/')}/" for each in leave if each.startswith(f"{root}/")]
@@ -166,6 +166,11 @@ def _find(batch: Batch, leave: Sequence[str]) -> tuple[str, Iterator[list[Entry]
     if not words and not listed:
         raise UsageError("no input given", hint="convcli job plan JOB photos/ -k sobel --out-dir edges")
     return "", in_pages(_named([*words, *listed]))
+
+
+def _is_folder(word: str) -> bool:
+    # A tar is no picture, and yet an object.
+    return is_folder(word) or (is_folder_url(word) and not word.lower().endswith(packing.SUFFIX))
 
 
 def _pictures(pages: Iterator[list[Entry]], left: Sequence[str], recursive: bool) -> Iterator[list[Entry]]:
@@ -183,7 +188,7 @@ def _named(names: Sequence[str]) -> Iterator[Entry]:
     """Yield named files; one that is not there stays an input, and fails by itself."""
     seen: set[str] = set()
     for name in names:
-        if name == "-" or is_folder_url(name) or is_folder(name):
+        if name == "-" or _is_folder(name):
             kind = "standard input" if name == "-" else "a folder beside other inputs"
             raise ImageError(f"{name} is {kind}", hint="one folder, or names of files, or --files-from FILE")
         path = whole_name(name)

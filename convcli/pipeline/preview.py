@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +16,7 @@ from convcli.pipeline.run import Pipeline
 from convcli.pipeline.tones import WHITE
 from convcli.pipeline.transforms.base import Band
 from convcli.pipeline.writers import OutputFiles, PictureOutput
+from convcli.process.system import available_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,7 +94,7 @@ def preview(plan: Plan, *, longest_px: int = 320, most_tiles: int = 48) -> Previ
         return tiles[-1]
 
     shown_plan = replace(one, outputs=outputs[:most_tiles])
-    Pipeline(threads=os.cpu_count() or 1).run_picture(shown_plan, OutputFiles(shown_plan), open_tile)
+    Pipeline(threads=available_threads()).run_picture(shown_plan, OutputFiles(shown_plan), open_tile)
     picture, window = shown[0]
     return Preview(picture, window, tuple(tile.made() for tile in tiles), len(outputs) - len(tiles[:most_tiles]))
 

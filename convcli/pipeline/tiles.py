@@ -6,7 +6,6 @@ of its own, so that tasks which write different tiles never meet. A tile that is
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,7 @@ from convcli.pipeline.staging import local_copy
 from convcli.pipeline.tones import Tone, ToneSpec
 from convcli.pipeline.transforms.base import Writer
 from convcli.pipeline.writers import make_stamp, output_files
-from convcli.process.system import is_url
+from convcli.process.system import available_threads, is_url
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,7 +124,7 @@ def run_tiles(job: Job, planner: Planner, entries: Sequence[Entry], *, cores: in
         header, _ = place.get("zarr.json")
     except ImageError as error:
         raise OutputError(f"{place.text} is gone ({error})", hint="plan the job again") from None
-    pipeline = Pipeline(threads=cores or os.cpu_count() or 1)
+    pipeline = Pipeline(threads=cores or available_threads())
 
     def run(left: int, top: int, width: int, height: int) -> _Slot:
         plan = _plan(planner, job.facts, (left, top, width, height))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import erfc, sqrt
-from typing import Any
+from typing import Any, ClassVar
 
 from convcli.geometry.sizes import parse_number
 from convcli.layers.layer import Layer, Numbers, Row
@@ -88,6 +88,7 @@ class Relu(Activation):
     bare = "mode"
     parameters = ("value", "constants")
     constants = tuple(_LIMITS)
+    of_mode: ClassVar[Mapping[str, str]] = {"value": "leaky", "constants": "clip"}
     modes = ("relu", "relu6", "leaky", "abs", "sigmoid", "tanh", "hardswish", "silu", "clip")
 
     @classmethod

@@ -20,8 +20,14 @@ class Pad(Layer):
     bare = "padding"
     parameters = ("mode", "value")
     needed = ("padding",)
+    of_mode: ClassVar[Mapping[str, str]] = {"value": "constant"}
     modes = ("zeros", "constant", "replicate", "reflect", "symmetric", "circular")
     example = "pad:1 or pad:0,1,0,1 (top,bottom,left,right)"
+
+    @classmethod
+    def build(cls, fields: dict[str, Any], n_axes: int) -> Layer:
+        """Return the layer; a value alone means a constant border."""
+        return super().build(({"mode": "constant"} if "value" in fields else {}) | fields, n_axes)
 
     @classmethod
     def read(cls, name: str, value: object, n_axes: int, at: int) -> object:

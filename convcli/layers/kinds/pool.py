@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from convcli.errors import GeometryError
+from convcli.errors import GeometryError, UsageError
 from convcli.geometry.arithmetic import Pair, pool_output_px, window_px
 from convcli.geometry.receptive import Step
 from convcli.layers.kinds.conv import Windowed
@@ -96,6 +96,14 @@ class GlobalPool(Layer):
     aliases = ("globalavgpool", "adaptiveavgpool")
     bare = "mode"
     modes = ("avg", "max")
+
+    @classmethod
+    def read(cls, name: str, value: object, n_axes: int, at: int) -> object:
+        """Return one parameter; refuse the output size of torch's adaptive poolings, where it is not 1."""
+        if name == "mode" and str(value).strip().isdecimal():
+            message = f"{cls.kind} leaves one sample a plane, not {value}"
+            raise UsageError(message, hint="avgpool:k=SIZE,s=STRIDE for more, globalpool for one", position=at)
+        return super().read(name, value, n_axes, at)
 
     def sizes(self, sizes: Shape) -> tuple[tuple[Pair, ...], Shape, Shape]:
         padding, _, unused = super().sizes(sizes)
