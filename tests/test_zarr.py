@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convcli.images import reading, zarr_store
+from convcli.pipeline.transforms.strips import ConvRun
 from convcli.pipeline.transforms.tiled import TiledRun
 
 zarr = pytest.importorskip("zarr", reason="zarr is not installed")
@@ -210,3 +211,23 @@ def test_a_search_finds_stores_and_does_not_look_into_them(tmp_path, photo):
     result = run_cli("apply", "in", "-r", "-k", "box", "--out-dir", "out", "--layout", "picture", cwd=tmp_path).ok()
     found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png"))
     assert found == ["a_box.png", "below/b_box.png", "c_box.png"], result.stderr
+
+
+def test_strips_of_a_region_read_each_row_of_chunks_once(tmp_path, rng, monkeypatch):
+    image = rng.integers(0, 256, (3, 200, 90), dtype=np.uint8)
+    save(tmp_path / "a.zarr", image, chunks=(3, 32, 16), dimension_names=("c", "y", "x"))
+    reads = []
+    read = zarr_store.ZarrPlanes._read
+    monkeypatch.setattr(zarr_store.ZarrPlanes, "_read", lambda self, *at: reads.append(at) or read(self, *at))
+    words = ["-k", "sobel", "--region", "20,10,40,150", "--combine", "none", "--threads", "1", "--memory", "24K"]
+    run_cli("apply", tmp_path / "a.zarr", *words, "-o", tmp_path / "e.npy").ok()
+    # Rows 9 to 161 lie in six rows of chunks.
+    assert len(reads) == 6, reads
+    run_cli("apply", tmp_path / "a.zarr", *words[:2], *words[4:6], "-o", tmp_path / "whole.npy").ok()
+    np.testing.assert_array_equal(np.load(tmp_path / "e.npy"), np.load(tmp_path / "whole.npy")[:, 10:160, 20:60])
+
+
+def test_raw_maps_take_no_pass_for_ranges(tmp_path, photo, monkeypatch):
+    monkeypatch.setattr(ConvRun, "ranges", lambda _: pytest.fail("raw maps have no tone"))
+    run_cli("apply", photo, "-k", "1 2 3;4 5 6", "-o", tmp_path / "e.zarr").ok()
+    run_cli("apply", photo, "-k", "1 2 3;4 5 6", "-o", tmp_path / "e.npy").ok()

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     #: Each has ``info``, ``seek(frame)`` (False if the file must be opened anew), ``decode()`` and ``window()``.
     Decoder = ApngDecoder | NetpbmDecoder | PillowDecoder | TiffDecoder | ZarrDecoder
 
+#: Images of more bytes than this are read by windows, where their format allows it.
+WINDOW_BYTES = 256 << 20
 ORIENTATIONS = ("apply", "keep", "ignore")
 
 
@@ -130,7 +132,7 @@ def read_frames(
 
 @contextmanager
 def open_planes(
-    source: Source, *, frame: int = 0, orientation: str = "apply", window_bytes: int = 256 << 20, **limits: Any
+    source: Source, *, frame: int = 0, orientation: str = "apply", window_bytes: int = WINDOW_BYTES, **limits: Any
 ) -> Iterator[Image | LargeImage]:
     """Open an image so that as little memory as possible is taken.
 

@@ -92,7 +92,7 @@ class ZarrDecoder:
 class ZarrPlanes:
     """Planes (P, H, W) of an array, read window by window; safe to call from any thread.
 
-    Rows come from a cache of whole rows of chunks: strips are lower than chunks, and would decode each one many times.
+    Low windows come from a cache of rows of chunks in their columns: strips would decode, or fetch, each many times.
     """
 
     def __init__(self, array: Any, axes: tuple[str, ...], at: tuple[int, ...], dtype: str) -> None:
@@ -101,20 +101,33 @@ class ZarrPlanes:
         lengths = dict(zip(axes, array.shape, strict=True))
         self.shape = (lengths.get(_PLANES, 1), lengths["y"], lengths["x"])
         self.dtype = np.dtype(dtype)
-        n_planes, height, width = self.shape
-        chunk_rows = dict(zip(axes, array.chunks, strict=True))["y"]
-        self._lines = SegmentRows((height, width, n_planes), self.dtype, chunk_rows, partial(self._line, chunk_rows))
+        self._chunk_rows = dict(zip(axes, array.chunks, strict=True))["y"]
+        self._kept: tuple[slice, SegmentRows] | None = None
 
     def rows(self, top: int, bottom: int) -> NDArray[Any]:
         """Return rows ``[top, bottom)`` of every plane, shape (P, bottom - top, W)."""
-        return self._lines.rows(top, bottom)
-
-    def _line(self, chunk_rows: int, index: int) -> NDArray[Any]:
-        """Return a row of chunks, (rows, W, P)."""
-        return self.window(slice(index * chunk_rows, (index + 1) * chunk_rows), slice(None)).transpose(1, 2, 0)
+        return self._cached(slice(top, bottom), slice(None))
 
     def window(self, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a window of every plane, shape (P, rows, columns)."""
+        is_low = rows.stop - rows.start < self._chunk_rows
+        return self._cached(rows, columns) if is_low else self._read(rows, columns)
+
+    def _cached(self, rows: slice, columns: slice) -> NDArray[Any]:
+        kept = self._kept  # read once: other threads may ask for other columns
+        if kept is None or kept[0] != columns:
+            n_planes, height, width = self.shape
+            shape = (height, len(range(width)[columns]), n_planes)
+            # The strips of a picture have the same columns, so those of the last are enough.
+            self._kept = kept = columns, SegmentRows(shape, self.dtype, self._chunk_rows, partial(self._line, columns))
+        return kept[1].rows(rows.start, rows.stop)
+
+    def _line(self, columns: slice, index: int) -> NDArray[Any]:
+        """Return a row of chunks, (rows, W, P)."""
+        rows = slice(index * self._chunk_rows, (index + 1) * self._chunk_rows)
+        return self._read(rows, columns).transpose(1, 2, 0)
+
+    def _read(self, rows: slice, columns: slice) -> NDArray[Any]:
         where = {**self._at, "y": rows, "x": columns}
         try:
             block = np.asarray(self._array[tuple(where.get(axis, slice(None)) for axis in self._axes)])

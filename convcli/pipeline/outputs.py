@@ -54,6 +54,11 @@ class OutputFile(NamedTuple):
         height, width = self.size_hw
         return len(self.maps) * height * -(-width * {"1": 1, "8": 8, "16": 16, "float": 32}[self.depth] // 8)
 
+    @property
+    def is_raw(self) -> bool:
+        """Whether it holds the values of the maps, which no tone changes."""
+        return self.kind == "raw" or self.format in formats.RAW
+
     def file_bytes(self) -> int | None:
         """Return the bytes of the finished file, if it has a place."""
         if self.path is None:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli.errors import ImageError
-from convcli.images import formats
 from convcli.images.files import FileState, fill
 from convcli.images.losses import timing_notes
 from convcli.images.planes import view_planes
-from convcli.images.reading import open_planes, read_frames
+from convcli.images.reading import WINDOW_BYTES, open_planes, read_frames
 from convcli.pipeline.names import PAGES
 from convcli.pipeline.report import image_report, to_json
 from convcli.pipeline.transforms.base import Run, Stopped, Tools, Writer
@@ -42,8 +41,7 @@ def open_writer(job: Job, output: OutputFile) -> Writer:
         from convcli.pipeline.sheets import Tiles
 
         return Tiles(job, output)
-    is_raw = output.kind == "raw" or output.format in formats.RAW
-    return RawOutput(job, output) if is_raw else PictureOutput(job, output)
+    return RawOutput(job, output) if output.is_raw else PictureOutput(job, output)
 
 
 class Pipeline:
@@ -112,7 +110,9 @@ class Pipeline:
     ) -> list[Writer]:
         """Run one picture, or the frames of a volume; return the writers of its files."""
         first, *others = plan.transform.frames or (plan.source.frame or 0,)
-        with open_planes(plan.source.readable, frame=first, **plan.request.reading) as image:
+        # Of a store, chunks outside the region stay where they are: a job asks for a tile at a time.
+        least = 0 if plan.info.format == "zarr" and plan.request.region else WINDOW_BYTES
+        with open_planes(plan.source.readable, frame=first, window_bytes=least, **plan.request.reading) as image:
             _refuse_changed(plan, image.info)
             run = self._start(plan, image, others)
             # Some tones need the whole range first, which costs a pass before a sample can be stored.
@@ -212,7 +212,8 @@ def _refuse_changed(plan: Plan, info: ImageInfo | None = None) -> None:
 
 
 def _needs_ranges(plan: Plan) -> bool:
-    return any(spec.needs_range for spec in plan.tones("8"))
+    is_raw = all(output.is_raw for output in plan.outputs)
+    return not is_raw and any(spec.needs_range for spec in plan.tones("8"))
 
 
 def _planes(plan: Plan, image: Image | LargeImage) -> NDArray[Any] | PlaneSource:
