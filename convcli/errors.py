@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+UNOPENED = "check its name and its permissions; quote names with spaces"
+
 
 class ConvcliError(Exception):
     """Base of every expected failure.

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from convcli.errors import KernelError, near_names
+from convcli.errors import UNOPENED, KernelError, near_names
 
 if TYPE_CHECKING:
     from convcli.banks.catalogue import Family, Parameter
@@ -216,7 +216,7 @@ def _read_raw(path: Path) -> RawBank:
     try:
         return _parsed(path, path.stat().st_mtime_ns)
     except OSError as error:
-        raise KernelError(f"cannot read {path}: {error}") from None
+        raise KernelError(f"cannot read {path}: {error.strerror or error}", hint=UNOPENED) from None
 
 
 @cache
@@ -229,7 +229,7 @@ def _parsed(path: Path, _changed_ns: int) -> RawBank:
     except KernelError as error:
         raise error.within(str(path)) from None
     except UnicodeDecodeError as error:
-        raise KernelError(f"cannot read {path}: {error}") from None
+        raise KernelError(f"cannot read {path}: {error}", hint="save it as UTF-8") from None
 
 
 def list_kernels() -> list[KernelEntry]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convcli.banks.formats.entries import Archive, bias_of, is_channelwise, layout_of, open_archive
-from convcli.errors import KernelError
+from convcli.errors import UNOPENED, KernelError
 
 
 class WeightEntry(NamedTuple):
@@ -105,7 +105,7 @@ def list_weights(path: Path | str) -> Weights:
     """
     path = Path(path)
     if not path.is_file():
-        raise KernelError(f"no file {str(path)!r}")
+        raise KernelError(f"no file {str(path)!r}", hint=UNOPENED)
     archive = open_archive(path)
     shapes = archive.shapes
     # Two axes are a linear layer; an empty axis would make layers that no command accepts.

@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convcli.errors import ConvcliError, KernelError, UsageError, unpack_hint
+from convcli.errors import UNOPENED, ConvcliError, KernelError, UsageError, unpack_hint
 from convcli.geometry.receptive import Node, Step
 from convcli.layers.layer import Layer, Row, Shape
 from convcli.layers.onnx_graph import Tensors, Visit, input_shape_of
@@ -67,7 +67,7 @@ def read_onnx(path: Path | str, input_shape: Shape | None = None) -> Graph:
         model = onnx.load(str(path), load_external_data=False)
         model = inliner.inline_local_functions(model) if len(model.functions) else model
     except OSError as error:
-        raise KernelError(f"cannot read {str(path)!r}: {error.strerror or error}") from None
+        raise KernelError(f"cannot read {str(path)!r}: {error.strerror or error}", hint=UNOPENED) from None
     except Exception as error:  # noqa: BLE001 - protobuf raises its own kinds, which differ between its versions
         with Path(path).open("rb") as file:
             hint = unpack_hint(str(path), file.read(8))

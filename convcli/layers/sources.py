@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcli.errors import GeometryError, KernelError
+from convcli.errors import UNOPENED, GeometryError, KernelError
 from convcli.layers.layer import CHECKPOINTS, Layer, Values, Word
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def load_weight(spec: str, *, with_bias: bool | None = None) -> KernelBank:
     if not is_checkpoint(spec) or re.search(r"\s", entry):  # modifiers are for the loader of SPECs
         return load_bank(spec)
     if not Path(name).is_file():
-        raise KernelError(f"no file {name!r}")
+        raise KernelError(f"no file {name!r}", hint=UNOPENED)
     return bank_of_file(Path(name), entry=entry, with_bias=with_bias)
 
 
@@ -84,7 +84,7 @@ def read_tensor(spec: str) -> Any:
 
     name, _, entry = spec.partition("#")
     if not Path(name).is_file():
-        raise KernelError(f"no file {name!r}")
+        raise KernelError(f"no file {name!r}", hint=UNOPENED)
     if not entry:
         raise KernelError(f"{spec!r} names no entry", hint=f"{name}#ENTRY; `convcli shape {name}` lists them")
     archive = open_archive(Path(name))

@@ -13,7 +13,7 @@ from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convcli.errors import ConvcliError, UsageError, near_names, unpack_hint
+from convcli.errors import UNOPENED, ConvcliError, UsageError, near_names, unpack_hint
 from convcli.geometry.sizes import parse_sizes
 from convcli.layers.layer import Layer, Shape
 from convcli.layers.sources import anchored
@@ -178,7 +178,7 @@ def load_stack(path: Path | str, *, n_axes: int | None = None) -> Stack:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"cannot read stack {str(path)!r}: {error.strerror or error}") from None
+        raise UsageError(f"cannot read stack {str(path)!r}: {error.strerror or error}", hint=UNOPENED) from None
     except UnicodeDecodeError as error:
         if hint := unpack_hint(str(path), bytes(error.object[:8])):
             message = f"stack {str(path)!r} is compressed as a whole, which is not read"

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.errors import ConvcliError, KernelError, near_names, unpack_hint
+from convcli.errors import UNOPENED, ConvcliError, KernelError, near_names, unpack_hint
 from convcli.process.system import import_optional
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ def sniff(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(4096)
     except OSError as error:
-        raise KernelError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
+        message = f"cannot read {path}: {error.strerror or error}"
+        raise KernelError(message, hint=UNOPENED, path=str(path)) from None
     if size == 0 or not head.strip(b" \t\r\n\f\v\xff\xfe\xef\xbb\xbf"):
         raise KernelError(f"{path} is empty", path=str(path))
     if head.startswith((b"\x89HDF", b"MATLAB 7.3")):

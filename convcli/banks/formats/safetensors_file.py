@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcli.banks.formats.entries import Archive
-from convcli.errors import KernelError
+from convcli.errors import UNOPENED, KernelError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
                 raise KernelError(f"{path}: the header claims {length:,} bytes, the file has {max(0, size - 8):,}")
             header = json.loads(file.read(length))
     except OSError as error:
-        raise KernelError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
+        raise KernelError(f"cannot read {path}: {error.strerror or error}", hint=UNOPENED, path=str(path)) from None
     except (ValueError, RecursionError):
         raise KernelError(f"{path}: the header is not JSON") from None
     if not isinstance(header, dict):
@@ -127,7 +127,7 @@ def _tensor(path: Path, name: str, entry: dict[str, Any], start: int) -> NDArray
             file.seek(start + begin)
             data = file.read(end - begin)
     except OSError as error:
-        raise KernelError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
+        raise KernelError(f"cannot read {path}: {error.strerror or error}", hint=UNOPENED, path=str(path)) from None
     flat = np.frombuffer(data, dtype=_DTYPES[entry["dtype"]])
     if entry["dtype"] == "BF16":  # the upper half of a float32
         flat = (flat.astype(np.uint32) << 16).view(np.float32)

@@ -11,7 +11,7 @@ from convcli.banks.formats.literal import parse_literal
 from convcli.banks.formats.programs import PROGRAMS
 from convcli.banks.raw import RawBank, is_bank_key, parse_bank_toml
 from convcli.banks.spec import FFMPEG
-from convcli.errors import KernelError
+from convcli.errors import UNOPENED, KernelError
 
 #: Text is read whole; a bank of 48 kernels of 49x49 in text is under 3 MiB.
 _MAX_BYTES = 64 * 1024 * 1024
@@ -65,7 +65,7 @@ def read_text(path: Path) -> str:
             raise KernelError(f"{path} has {size:,} bytes; kernels as text have at most {_MAX_BYTES:,}")
         data = path.read_bytes()
     except OSError as error:
-        raise KernelError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
+        raise KernelError(f"cannot read {path}: {error.strerror or error}", hint=UNOPENED, path=str(path)) from None
     try:
         text = data.decode(encoding_of(data[:4096]))
     except UnicodeDecodeError as error:
