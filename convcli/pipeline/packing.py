@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -67,7 +68,9 @@ def unpack(
     for inner, read in islice(_members(source, entry), first, end):
         name = inner.name.removeprefix(f"{entry.name}/")
         below = source.below / entry.name.rpartition("/")[2] / name.lstrip("/")
-        yield inner, InputFile(path=None, data=read(), url=f"{source.label}/{name}", below=below.parent)
+        with _explained():
+            data = read()
+        yield inner, InputFile(path=None, data=data, url=f"{source.label}/{name}", below=below.parent)
 
 
 def is_tar(entry: Entry) -> bool:
@@ -79,12 +82,17 @@ def _members(source: InputFile, entry: Entry) -> Iterator[tuple[Entry, Callable[
     """Yield the entry of each picture of a tar, and how it is read."""
     readable = source.readable
     assert isinstance(readable, Path), "a job reads no standard input"
+    with _explained(), tarfile.open(readable) as archive:
+        for member in archive:
+            if member.isfile() and PurePosixPath(member.name).suffix.lower() in formats.PICTURE_SUFFIXES:
+                file = archive.extractfile(member)
+                assert file is not None, "a plain file"
+                yield Entry(f"{entry.name}/{member.name}", member.size, entry.etag), file.read
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
     try:
-        with tarfile.open(readable) as archive:
-            for member in archive:
-                if member.isfile() and PurePosixPath(member.name).suffix.lower() in formats.PICTURE_SUFFIXES:
-                    file = archive.extractfile(member)
-                    assert file is not None, "a plain file"
-                    yield Entry(f"{entry.name}/{member.name}", member.size, entry.etag), file.read
+        yield
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ImageError(f"cannot be read as a tar ({error})", hint="make it again") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +72,8 @@ class Pipeline:
         self._lock = threading.Lock()
         # A block that is given back teaches the C library to keep freed memory up to its size for the next arrays:
         # pages returned and asked for again, file by file, are a sixth of a folder's time. It is not touched itself.
-        np.empty(_BLOCK_BYTES, np.uint8)
+        with suppress(MemoryError):
+            np.empty(_BLOCK_BYTES, np.uint8)
 
     def stop(self) -> None:
         """Let every run end at its next strip, leaving nothing half-written.

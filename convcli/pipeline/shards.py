@@ -25,6 +25,8 @@ from convcli.pipeline.report import to_json
 
 #: Raised when a job can no longer be read by older programs.
 FORMAT = 1
+#: Names of lists and commits have eight digits.
+MOST_SHARDS = 10**8
 JOB_NAME = "job.json"
 
 
@@ -102,6 +104,8 @@ class Job:
             raise UsageError(f"{place.text}/{JOB_NAME} is not JSON", hint="plan the job again, elsewhere") from None
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
             raise UsageError(f"{place.text}/{JOB_NAME} is of another format than {FORMAT}", hint="the same convcli")
+        if not isinstance(facts.get("shards"), int) or not 0 < facts["shards"] <= MOST_SHARDS:
+            raise UsageError(f"{place.text}/{JOB_NAME} has no number of shards", hint="plan the job again, elsewhere")
         self.facts: dict[str, Any] = facts
 
     @property
@@ -119,14 +123,20 @@ class Job:
         if not 0 <= shard < self.n_shards:
             raise UsageError(f"there is no shard {shard} in a job of {self.n_shards}", hint=f"0 to {self.n_shards - 1}")
         data = self.place.get(_list_name(shard))[0]
-        return [Entry(**json.loads(line)) for line in data.splitlines()]
+        try:
+            return [Entry(**json.loads(line)) for line in data.splitlines()]
+        except (ValueError, TypeError):
+            raise UsageError(
+                f"{_list_name(shard)} of {self.place.text} is damaged", hint="plan the job again"
+            ) from None
 
     def committed(self) -> bytearray:
         """Return a byte a shard, 1 for those that are done; beside it a page of names is in memory."""
         done, found = bytearray(self.n_shards), re.compile(rf"done/([0-9]{{8}})\.{self.kind}")
         for page in self.place.pages("done"):
             for entry in page:
-                if match := found.fullmatch(entry.name):
+                # Commits of a longer job, whose plan was removed, are none of this one.
+                if (match := found.fullmatch(entry.name)) and int(match[1]) < len(done):
                     done[int(match[1])] = 1
         return done
 

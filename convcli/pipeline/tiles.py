@@ -119,11 +119,12 @@ def _tiles(size_hw: tuple[int, int], side: int, pixel_bytes: int) -> Iterator[En
 def run_tiles(job: Job, planner: Planner, entries: Sequence[Entry], *, cores: int | None) -> list[dict[str, object]]:
     """Compute tiles and write them into the store; return a row for each map of a tile, or for one that failed."""
     request = planner.request
-    place = open_objects(join(request.url_of(request.output) or str(request.output), "0"))
+    store = request.url_of(request.output) or str(request.output)
+    place = open_objects(join(store, "0"))
     try:
         header, _ = place.get("zarr.json")
     except ImageError as error:
-        raise OutputError(f"{place.text} is gone ({error})", hint="plan the job again") from None
+        raise OutputError(f"{store} is gone ({error})", hint="plan the job again") from None
     pipeline = Pipeline(threads=cores or available_threads())
 
     def run(left: int, top: int, width: int, height: int) -> _Slot:
