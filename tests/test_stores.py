@@ -136,6 +136,16 @@ def test_a_job_in_a_store_makes_the_bytes_of_a_local_batch(
     assert len(written) > 1000
 
 
+def test_a_bucket_that_is_not_there_is_told(bucket: str, photo: Path) -> None:
+    elsewhere = f"{bucket.partition('://')[0]}://no-such-bucket/in"
+    for words in ([elsewhere, "--out-dir", f"{bucket}/out"], [photo, "--out-dir", elsewhere]):
+        result = run_cli("apply", *words, "-k", "box")
+        assert result.exit_code != 0
+        assert "there is no such" in result.stderr
+        assert "bucket" in result.stderr
+        assert "credentials" not in result.stderr
+
+
 def test_a_tar_is_named_by_its_url(bucket: str, rng: np.random.Generator, tmp_path: Path) -> None:
     put_photos(f"{bucket}/in", rng, tmp_path / "in")
     with tarfile.open(tmp_path / "x.tar", "w") as archive:

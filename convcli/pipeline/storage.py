@@ -164,6 +164,9 @@ class Store:
         where = f"{self.text}/{name}" if name else self.text
         if isinstance(error, FileNotFoundError):
             return kind("there is no such object", hint="check the bucket and the name").within(where)
+        if "404 Not Found" in str(error):  # of a listing; the library has no error of its own for a bucket
+            hint = "check its name, and the region and endpoint asked"
+            return kind("there is no such bucket", hint=hint).within(where)
         is_web = self.text.startswith("http")
         return kind(_first_line(error), hint="check the address" if is_web else _CREDENTIALS).within(where)
 
