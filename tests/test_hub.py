@@ -69,6 +69,7 @@ def endpoint(rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.Monke
         path.parent.mkdir(parents=True, exist_ok=True)
         save_image(path, rng.integers(0, 256, (9, 12, 3), np.uint8))
         files[name] = path.read_bytes()
+    files |= {".hidden.png": files["a.png"], ".cache/a.png": files["a.png"]}
     server = serve(files)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"

@@ -34,6 +34,7 @@ def put_photos(place: str, rng: np.random.Generator, folder: Path) -> None:
         save_image(path, rng.integers(0, 256, (9, 12, 3), np.uint8))
         store.put(name, path.read_bytes())
     store.put("notes.txt", b"no picture")
+    store.put(".cache/a.png", b"hidden, as in a folder")
 
 
 def pictures(folder: Path) -> dict[str, bytes]:

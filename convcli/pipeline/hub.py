@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from convcli.errors import ImageError, UsageError
-from convcli.pipeline.objects import Entry, for_inputs_only, in_pages
+from convcli.pipeline.objects import Entry, for_inputs_only, in_pages, is_hidden
 
 try:
     from huggingface_hub import HfFileSystem
@@ -54,8 +54,9 @@ class Hub:
                 top = top or folder
                 inside = "/".join(part for part in (below, folder[len(top) :].strip("/")) if part)
                 for name, facts in files.items():
-                    if not name.startswith("."):
-                        yield Entry(f"{inside}/{name}".lstrip("/"), facts["size"], facts.get("blob_id") or "")
+                    whole = f"{inside}/{name}".lstrip("/")
+                    if not is_hidden(whole):
+                        yield Entry(whole, facts["size"], facts.get("blob_id") or "")
 
     def get(self, name: str) -> tuple[bytes, str]:
         """Return the bytes of a file, and the digest by which its repository knows it."""

@@ -71,6 +71,17 @@ def file_etag(path: Path) -> str:
     return f"{facts.st_mtime_ns:x}-{facts.st_size:x}"
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a name below a place, or a folder on its way, begins with a dot.
+
+    Examples
+    --------
+    >>> is_hidden(".cache/a.png"), is_hidden("a/.b.png"), is_hidden("a/b.png")
+    (True, True, False)
+    """
+    return name.startswith(".") or "/." in name
+
+
 class Folder:
     """A local folder, made when something is stored.
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from convcli.errors import ConvcliError, ImageError, OutputError, UsageError
 from convcli.images.opening import STORE_HEADERS, RemoteZarr
-from convcli.pipeline.objects import PAGE, Entry, for_inputs_only
+from convcli.pipeline.objects import PAGE, Entry, for_inputs_only, is_hidden
 
 try:
     import obstore
@@ -84,7 +84,7 @@ class Store:
         try:
             for page in obstore.list(self._store, prefix=below or None, chunk_size=PAGE):
                 entries = [Entry(one["path"], one["size"], one["e_tag"] or "") for one in page]
-                yield [entry for entry in entries if not entry.name.rpartition("/")[2].startswith(".")]
+                yield [entry for entry in entries if not is_hidden(entry.name)]
         except FileNotFoundError:
             return
         except (exceptions.BaseError, OSError) as error:
