@@ -19,6 +19,7 @@ from PIL import Image
 
 from convcli import conv2d
 from convcli.engine import ENGINES, Border, native, plan_conv, prepare
+from convcli.engine import plan as plan_module
 from convcli.engine.algorithms.base import ScratchPool
 from convcli.engine.algorithms.fft import good_size
 from convcli.engine.algorithms.separable import factors
@@ -263,6 +264,31 @@ def test_the_choice_does_not_depend_on_the_number_of_threads(size, simd, input_d
     for kernel in (weights(3, 1, 3, 3), weights(3, 1, 9, 9), np.ones((3, 1, 3, 3))):
         plans = [plan_conv((3, *size), kernel, groups=3, input_dtype=input_dtype, threads=n) for n in (1, 2, 3, 16)]
         assert len({plan.engine for plan in plans}) == 1
+
+
+@pytest.mark.parametrize("simd", ["", "SSE2", "NEON", "AVX2", "AVX-512"])
+def test_algorithms_that_are_not_asked_would_not_be_picked(simd, monkeypatch):
+    monkeypatch.setattr(native, "core", object() if simd else None)
+    monkeypatch.setattr(native, "simd", simd)
+    rows = dict(plan_module.ALL)
+    all_asked = {name: row._replace(output_ns=0, window_ns=0) for name, row in rows.items()}
+    random, n_left_out = np.random.default_rng(11), 0
+    for _ in range(300):
+        groups, planes = random.choice([(1, 1), (3, 1), (1, 3), (1, 16)]).tolist()
+        kernel = weights(groups * int(random.choice([1, 2, 16, 32])), planes, *random.integers(1, 8, 2))
+        if random.random() < 0.5:
+            kernel[:] = 1  # separable
+        shape = (groups * planes, *random.choice([8, 61, 500, 3000], 2).tolist())
+        job = {"padding": ((9, 9), (9, 9)), "groups": groups, "input_dtype": random.choice(["uint8", "float32"])}
+        job |= {name: (int(random.choice([1, 1, 2])),) * 2 for name in ("stride", "dilation")}
+        plan = plan_conv(shape, kernel, **job)
+        with monkeypatch.context() as patch:
+            patch.setattr(plan_module, "ALL", all_asked)
+            expected = plan_conv(shape, kernel, **job)
+        assert plan.engine == expected.engine
+        assert plan.method == expected.method
+        n_left_out += len(plan.estimates) < len(expected.estimates) - 1  # the reference is never asked
+    assert n_left_out > (20 if simd else 5)
 
 
 def test_torch_is_never_picked_for_large_kernels():

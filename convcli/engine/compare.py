@@ -75,7 +75,8 @@ def compare_engines(
     ``planner(engine=..., dtype=...)`` returns the plan; without arguments the plan as asked.
     """
     chosen = planner()
-    estimates = dict(chosen.estimates)
+    asked = planner(engine="reference")  # which asks all: the cheapest needs no offers of the dearer ones
+    estimates, refusals = dict(asked.estimates), dict(asked.excluded)
     rows, reference = _reference(planner(engine="reference", dtype="float64"), planes, weight, bias)
     largest = max(float(np.abs(part[np.isfinite(part)]).max(initial=0.0)) for part in reference)
     found = []
@@ -88,7 +89,7 @@ def compare_engines(
             plan = planner(engine=engine)
             runner = prepare(plan, weight, bias)
         except UsageError as refusal:
-            found.append(Measurement(engine, why_not=dict(chosen.excluded).get(engine, refusal.message)))
+            found.append(Measurement(engine, why_not=refusals.get(engine, refusal.message)))
             continue
         maps = np.empty(plan.output_shape, plan.dtype)
         memory_bytes = _memory(plan, planes, weight, bias, maps)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from itertools import product
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,9 +33,8 @@ from convcli.process.system import available_threads
 
 #: Bytes of working memory beyond input and output that a plan may take by default.
 DEFAULT_MEMORY = 512 * 2**20
-#: Algorithms by name, the reference first; those that run only when they are asked for.
-BY_NAME = {algorithm.name: algorithm for algorithm in ALL}
-ENGINES = tuple(BY_NAME)
+#: Names of the algorithms, the reference first; those that run only when they are asked for.
+ENGINES = tuple(ALL)
 NOT_PICKED = ("reference", "im2col", "torch")
 #: What a plan keeps of the offer taken.
 OFFERED = ("engine", "method", "sums", "block", "settings", "band_rows", "threads", "memory_bytes")
@@ -64,7 +64,7 @@ class ConvPlan(NamedTuple):
     estimates : tuple of (str, float)
         Engine and its estimated milliseconds here, in the order of choice: cheapest first on a machine of four threads.
     excluded : tuple of (str, str)
-        Engines that decline this job, with the reason.
+        Engines that decline this job, with the reason; under ``auto`` also those that cannot be the cheapest.
     """
 
     input_shape: tuple[int, int, int]
@@ -213,7 +213,7 @@ def plan_conv(
         device=device,
         border_value=border.value,
     )
-    possible, declined = _candidates(problem)
+    possible, declined = _candidates(problem, all_of_them=engine != "auto")
     chosen, reason = _choose(possible, declined, engine, device)
     whole = input_dtype in SAMPLE_LIMITS and facts.integer and border.value == round(border.value)
     # Whole numbers have no gaps up to there.
@@ -232,7 +232,7 @@ def plan_conv(
         dtype=dtype,
         input_dtype=input_dtype,
         reason=reason,
-        exact=BY_NAME[chosen.engine].adds_products and whole and bound < exact_below,
+        exact=ALL[chosen.engine].load().adds_products and whole and bound < exact_below,
         device=device,
         bound=bound,
         shared=facts.shared,
@@ -242,17 +242,24 @@ def plan_conv(
     )
 
 
-def _candidates(problem: Problem) -> tuple[list[Candidate], dict[str, Declined]]:
-    """Return the offers, cheapest first, and why the other algorithms decline."""
+def _candidates(problem: Problem, *, all_of_them: bool) -> tuple[list[Candidate], dict[str, Declined]]:
+    """Return the offers, cheapest first, and why the others decline; ask ``all_of_them``, or those that could win."""
     offers: list[Candidate] = []
     declined: dict[str, Declined] = {}
-    for algorithm in ALL:
+    least = {
+        name: problem.n_outputs * (row.output_ns + row.window_ns * problem.job.taps / problem.job.n_out)
+        for name, row in ALL.items()
+    }
+    for name in sorted(ALL, key=least.__getitem__):
+        cheapest = min((c.score for c in offers if c.automatic), default=inf) * REFERENCE_THREADS
         try:
-            if problem.device != "cpu" and algorithm.name != "torch":
+            if problem.device != "cpu" and name != "torch":
                 raise Declined("runs on the CPU only")
-            offers.append(algorithm.offer(problem))
+            if least[name] > cheapest and not all_of_them:
+                raise Declined("takes longer")
+            offers.append(ALL[name].load().offer(problem))
         except Declined as refusal:
-            declined[algorithm.name] = refusal
+            declined[name] = refusal
     return sorted(offers, key=lambda c: c.score), declined
 
 

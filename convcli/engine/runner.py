@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from convcli.engine import native
+from convcli.engine.algorithms import ALL
 from convcli.engine.algorithms.base import Algorithm, Piece, RangeTooLarge, Scratch, ScratchPool
 from convcli.engine.algorithms.direct import Direct, exact_algorithm
 from convcli.engine.borders import READABLE, Array, Planes, Source
-from convcli.engine.plan import BY_NAME, ConvPlan
+from convcli.engine.plan import ConvPlan
 from convcli.engine.problem import Job, as_correlation, check_range, phase_weight
 from convcli.engine.store import MOST_LANES, ToneCounts, Tones, counts_of
 from convcli.errors import GeometryError
@@ -74,7 +75,7 @@ class Runner:
             alike = made.setdefault(kernels.reshape(-1)[:: max(kernels.size // 1024, 1)].tobytes(), [])
             match = next((algorithm for others, algorithm in alike if np.array_equal(kernels, others)), None)
             if match is None:
-                match = BY_NAME[engine](self._jobs[index], *self.plan.settings).load(kernels)
+                match = ALL[engine].load()(self._jobs[index], *self.plan.settings).load(kernels)
                 alike.append((kernels, match))
             found.append(match)
         return found

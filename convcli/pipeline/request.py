@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+from convcli.engine.algorithms import ALL
 from convcli.errors import UsageError, near_names
 from convcli.geometry.arithmetic import PADDING_WORDS, Pair, parse_count
 from convcli.geometry.sizes import parse_padding, parse_pair
@@ -33,7 +34,7 @@ _path, _text = flags.text_only(Path), flags.text_only(str.strip)
 _positive, _whole = partial(parse_pair, minimum=1), partial(parse_pair, minimum=0)
 _number: Callable[..., Option] = partial(Option, kind=int)
 _BORDERS = ("zeros", "constant:", "replicate", "reflect", "symmetric", "circular")
-_ENGINES = ("auto", "reference", "im2col", "gemm", "direct", "separable", "fft", "torch")
+_ENGINES = ("auto", *ALL)
 _COMBINES = ("none", "magnitude", "max", "argmax", "min", "sum", "mean")
 _TONES = ("auto", "clip", "abs", "abs:", "signed", "stretch", "offset:", "scale:")
 
