@@ -100,6 +100,7 @@ from convcli.process import ending
 from convcli.images.files import TargetFile
 from convcli.pipeline.run import Pipeline
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 begin = TargetFile.__init__
 def begin_and_wait(self, *args, **options):
     begin(self, *args, **options)

@@ -14,9 +14,9 @@ from PIL import Image as Pillow
 from convcli.errors import OutputError
 from convcli.images.animation import open_animation
 from convcli.images.formats import FORMATS
-from convcli.images.losses import timing_notes
 from convcli.images.plays import plays_of as read_plays
 from convcli.images.reading import probe
+from convcli.images.write import timing_notes
 
 KINDS = [row.name for row in FORMATS if row.animated]
 TIMES = [30, 75, 500, 20]

@@ -23,6 +23,7 @@ BUSY = """
 import hashlib, os, signal, sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 def be_busy():
     Path({gate!r}).touch()
     hashlib.pbkdf2_hmac("sha256", b"", b"", (1 << 31) - 1)

@@ -21,10 +21,9 @@ from convcli.images.colormaps import COLORMAPS, apply_colormap
 from convcli.images.files import PART_SUFFIX, TargetFile
 from convcli.images.formats import FORMATS
 from convcli.images.info import Metadata
-from convcli.images.losses import picture_notes
 from convcli.images.png import adler32_combine
 from convcli.images.reading import read, read_frames
-from convcli.images.write import open_picture, write_picture
+from convcli.images.write import open_picture, picture_notes, write_picture
 
 RNG = np.random.default_rng(11)
 RULES = {row.name: row for row in FORMATS if row.planes}

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convcli.errors import ConvcliError, GeometryError, UsageError
-from convcli.geometry.arithmetic import check_groups, resolve_padding, resolve_transpose_padding
+from convcli.geometry.arithmetic import check_groups, resolve_padding
 from convcli.geometry.sizes import parse_padding, parse_pair, parse_sizes
+from convcli.geometry.transposed import resolve_transpose_padding
 from convcli.layers.dump import _toml, dump_stack, layer_as_table
 from convcli.layers.kinds import NAMES, WORDS
 from convcli.layers.names import load_aliases

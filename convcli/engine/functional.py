@@ -27,7 +27,8 @@ from convcli.engine.borders import parse_border
 from convcli.engine.problem import axis_phases, output_px
 from convcli.engine.tiles import Axis
 from convcli.errors import UsageError
-from convcli.geometry.arithmetic import resolve_padding, resolve_transpose_padding
+from convcli.geometry.arithmetic import resolve_padding
+from convcli.geometry.transposed import resolve_transpose_padding
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -14,7 +14,7 @@ import numpy as np
 
 from convcli.engine import native
 from convcli.engine.algorithms import ALL
-from convcli.engine.algorithms.base import REFERENCE_THREADS, Candidate, Declined, TooLittleMemory
+from convcli.engine.algorithms.base import REFERENCE_THREADS, Candidate, Declined, TooLittleMemory, load_algorithm
 from convcli.engine.borders import Array, Border
 from convcli.engine.problem import (
     SAMPLE_LIMITS,
@@ -232,7 +232,7 @@ def plan_conv(
         dtype=dtype,
         input_dtype=input_dtype,
         reason=reason,
-        exact=ALL[chosen.engine].load().adds_products and whole and bound < exact_below,
+        exact=load_algorithm(chosen.engine).adds_products and whole and bound < exact_below,
         device=device,
         bound=bound,
         shared=facts.shared,
@@ -247,8 +247,8 @@ def _candidates(problem: Problem, *, all_of_them: bool) -> tuple[list[Candidate]
     offers: list[Candidate] = []
     declined: dict[str, Declined] = {}
     least = {
-        name: problem.n_outputs * (row.output_ns + row.window_ns * problem.job.taps / problem.job.n_out)
-        for name, row in ALL.items()
+        name: problem.n_outputs * (output_ns + window_ns * problem.job.taps / problem.job.n_out)
+        for name, (_, _, output_ns, window_ns) in ALL.items()
     }
     for name in sorted(ALL, key=least.__getitem__):
         cheapest = min((c.score for c in offers if c.automatic), default=inf) * REFERENCE_THREADS
@@ -257,7 +257,7 @@ def _candidates(problem: Problem, *, all_of_them: bool) -> tuple[list[Candidate]
                 raise Declined("runs on the CPU only")
             if least[name] > cheapest and not all_of_them:
                 raise Declined("takes longer")
-            offers.append(ALL[name].load().offer(problem))
+            offers.append(load_algorithm(name).offer(problem))
         except Declined as refusal:
             declined[name] = refusal
     return sorted(offers, key=lambda c: c.score), declined

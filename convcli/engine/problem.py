@@ -14,7 +14,8 @@ import numpy as np
 
 from convcli.engine.borders import Array, Border
 from convcli.errors import GeometryError, UsageError
-from convcli.geometry.arithmetic import Pair, check_groups, conv_output_px, conv_transpose_output_px, window_px
+from convcli.geometry.arithmetic import Pair, check_groups, conv_output_px, window_px
+from convcli.geometry.transposed import conv_transpose_output_px
 
 #: Largest magnitude of samples of each integer type; floats have no bound.
 SAMPLE_LIMITS: dict[str, int] = {

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from convcli.engine import native
-from convcli.engine.algorithms import ALL
-from convcli.engine.algorithms.base import Algorithm, Piece, RangeTooLarge, Scratch, ScratchPool
+from convcli.engine.algorithms.base import Algorithm, Piece, RangeTooLarge, Scratch, ScratchPool, load_algorithm
 from convcli.engine.algorithms.direct import Direct, exact_algorithm
 from convcli.engine.borders import READABLE, Array, Planes, Source
 from convcli.engine.plan import ConvPlan
@@ -75,7 +74,7 @@ class Runner:
             alike = made.setdefault(kernels.reshape(-1)[:: max(kernels.size // 1024, 1)].tobytes(), [])
             match = next((algorithm for others, algorithm in alike if np.array_equal(kernels, others)), None)
             if match is None:
-                match = ALL[engine].load()(self._jobs[index], *self.plan.settings).load(kernels)
+                match = load_algorithm(engine)(self._jobs[index], *self.plan.settings).load(kernels)
                 alike.append((kernels, match))
             found.append(match)
         return found

@@ -1,16 +1,23 @@
-"""Convolution arithmetic in plain integers: output sizes, padding and groups.
+"""Convolution arithmetic in plain integers: output sizes, padding, groups and receptive fields.
 
 Everything is per axis, with before and after apart; rows come before columns. Formulas: Dumoulin and Visin, "A guide to
 convolution arithmetic for deep learning" (arXiv 1603.07285); ``same`` is ONNX's SAME_UPPER; the last window of
-``ceil_mode`` follows torch. Standard library only: it runs before any pixel is read.
+``ceil_mode`` follows torch; receptive fields: Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional
+Neural Networks", Distill 2019. Standard library only: it runs before any pixel is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import gcd
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import GeometryError, UsageError
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    Number = int | Fraction
 
 Sizes = Sequence[int]
 Pair = tuple[int, int]
@@ -91,34 +98,6 @@ def unused_input_px(
     return max(input_px - max(end, 0), 0)
 
 
-def conv_transpose_output_px(
-    input_px: int, kernel_px: int, *, stride: int, dilation: int, pad_px: int, output_padding: int
-) -> int:
-    """Return the length of one output axis of a transposed convolution.
-
-    ``(input - 1) * stride - pad + window + output_padding`` (arXiv 1603.07285, relation 14); ``pad_px`` is cut from the
-    result, ``output_padding``, below ``max(stride, dilation)``, is added at its end.
-
-    Examples
-    --------
-    >>> conv_transpose_output_px(112, 3, stride=2, dilation=1, pad_px=2, output_padding=1)
-    224
-    """
-    # torch's bound: smaller than either the stride or the dilation.
-    limit = max(stride, dilation)
-    if not 0 <= output_padding < limit:
-        message = f"output padding {output_padding} must be below max(stride {stride}, dilation {dilation}) = {limit}"
-        hint = f"output padding 0 to {limit - 1}"
-        raise GeometryError(message, hint=hint, output_padding=output_padding, limit=limit)
-    output = (input_px - 1) * stride + window_px(kernel_px, dilation) + output_padding - pad_px
-    if output < 1:
-        whole = output + pad_px
-        message = f"a transposed convolution of {input_px} px gives {whole} px, and padding cuts {pad_px} of them"
-        hint = f"a padding of at most {whole - 1} on this axis, both sides together"
-        raise GeometryError(message, hint=hint, output_px=output, pad_px=pad_px)
-    return output
-
-
 def pool_output_px(
     input_px: int, kernel_px: int, *, stride: int, dilation: int, pad_before_px: int, pad_after_px: int, ceil_mode: bool
 ) -> int:
@@ -174,46 +153,17 @@ def resolve_padding(
     for size, kernel, step, gap in zip(input_px, kernel_px, stride, dilation, strict=True):
         window = window_px(kernel, gap)
         if padding in ("same", "same_lower"):
-            pairs.append(_halves(max((-(-size // step) - 1) * step + window - size, 0), padding))
+            pairs.append(halves(max((-(-size // step) - 1) * step + window - size, 0), padding))
         else:
             # With window - 1 on each side, the first and the last window still touch one sample.
             pairs.append((window - 1, window - 1) if padding == "full" else (0, 0))
     return tuple(pairs)
 
 
-def _halves(total: int, padding: Padding) -> Pair:
+def halves(total: int, padding: Padding) -> Pair:
     """Return a padding's two sides; ``same`` puts the odd pixel after, ``same_lower`` before."""
     less, more = total // 2, total - total // 2
     return (less, more) if padding == "same" else (more, less)
-
-
-def resolve_transpose_padding(
-    padding: Padding, input_px: Sizes, kernel_px: Sizes, stride: Sizes, dilation: Sizes, output_padding: Sizes
-) -> tuple[Pair, ...]:
-    """Return the pixels that a transposed convolution cuts before and after each axis.
-
-    As :func:`resolve_padding`, but ``same`` makes the output ``input * stride`` (ONNX ConvTranspose), which needs a
-    window of at least ``stride - output_padding``.
-
-    Examples
-    --------
-    >>> resolve_transpose_padding("same", (112,), (3,), (2,), (1,), (1,))
-    ((1, 1),)
-    """
-    if padding not in ("same", "same_lower"):
-        return resolve_padding(padding, input_px, kernel_px, stride, dilation)
-    pairs = []
-    for kernel, step, gap, extra in zip(kernel_px, stride, dilation, output_padding, strict=True):
-        window = window_px(kernel, gap)
-        # Relation 14, solved for the padding of an output of input * stride.
-        total = window + extra - step
-        if total < 0:
-            fault = f"a window of {window} px with stride {step} leaves gaps"
-            hint = f"output padding {step - window}, or a kernel that covers {step} px"
-            message = f"{fault}: it cannot give the input's size times {step}"
-            raise GeometryError(message, hint=hint, window_px=window, stride=step)
-        pairs.append(_halves(total, padding))
-    return tuple(pairs)
 
 
 def axis_name(axis: int, n_axes: int) -> str:
@@ -246,3 +196,96 @@ def check_groups(in_channels: int, out_channels: int, groups: int) -> None:
     facts = {"in_channels": in_channels, "out_channels": out_channels, "groups": groups, "divisors": divisors}
     message = f"{groups} groups do not divide {in_channels} input and {out_channels} output channels"
     raise GeometryError(message, hint=f"groups can be {', '.join(map(str, divisors))}", **facts)
+
+
+class Step(NamedTuple):
+    """A layer along one axis: ``down`` a window, ``up`` its transpose, ``linear`` bilinear enlarging."""
+
+    how: str = "down"
+    kernel: int = 1
+    stride: int = 1
+    dilation: int = 1
+    pad: int = 0
+
+
+class Field(NamedTuple):
+    """Receptive field along one axis; ``start2`` is twice the start, which keeps it whole where it can be."""
+
+    size: int = 1
+    jump: Number = 1
+    start2: Number = 1
+    is_closed: bool = True
+    is_exact: bool = True
+
+
+class Node(NamedTuple):
+    """A layer in the graph: its sources (−1 is the stack's input), its step, and sources that are one sample wide.
+
+    Every output sees all that such a ``wide`` source sees: the gate of a squeeze-and-excitation block.
+    """
+
+    sources: tuple[int, ...]
+    step: Step
+    wide: tuple[int, ...] = ()
+
+
+def ratio(numerator: Number, denominator: int = 1) -> Number:
+    """Return a quotient, as a whole number where it is one.
+
+    Examples
+    --------
+    >>> ratio(6, 3), ratio(1, 2)
+    (2, Fraction(1, 2))
+    """
+    if isinstance(numerator, int) and numerator % denominator == 0:
+        return numerator // denominator
+    from fractions import Fraction
+
+    quotient = Fraction(numerator) / denominator
+    return int(quotient) if quotient.denominator == 1 else quotient
+
+
+def window_fields(nodes: Sequence[Node]) -> list[Field] | None:
+    """Return the receptive field of every node along one axis by formula; sources come before their users.
+
+    None where it does not hold, behind layers that enlarge or gates: see :mod:`convcli.geometry.receptive`.
+
+    Examples
+    --------
+    >>> stem = [Node((-1,), Step("down", 7, 2, 1, 3)), Node((0,), Step("down", 3, 2, 1, 1))]
+    >>> [(field.size, field.jump, field.start2 / 2) for field in window_fields(stem)]
+    [(7, 2, 0.5), (11, 4, 0.5)]
+    """
+    fields: list[Field] = []
+    for node in nodes:
+        field = follow(node.step, join_fields([fields[source] if source >= 0 else Field() for source in node.sources]))
+        if not field.is_closed or node.wide:
+            return None
+        fields.append(field)
+    return fields
+
+
+def follow(step: Step, before: Field) -> Field:
+    """Return the field after one layer (its size only if the formula holds)."""
+    window = step.dilation * (step.kernel - 1) + 1
+    size, jump, start2, is_closed, _ = before
+    if step.how == "down":
+        # Doubled, the middle of an even window needs no fraction.
+        start2 = start2 + (window - 1 - 2 * step.pad) * jump
+        size = size + (window - 1) * int(jump) if is_closed else size
+        return Field(size, ratio(jump * step.stride), ratio(start2), is_closed)
+    # A transposed layer is its convolution mirrored: signs change, and outputs are stride times closer.
+    start2 = start2 + ratio((2 * step.pad - (window - 1)) * jump, step.stride)
+    return Field(size, ratio(jump, step.stride), ratio(start2), is_closed and step.stride == window == 1)
+
+
+def join_fields(fields: Sequence[Field]) -> Field:
+    """Return the hull of several fields; the first one's jump counts."""
+    if len(fields) == 1:
+        return fields[0]
+    first2 = min(field.start2 - field.size for field in fields)
+    last2 = max(field.start2 + field.size for field in fields)
+    # Branches with different jumps drift apart, so no one size holds for every output: the tracer looks.
+    is_closed = all(field.is_closed and field.jump == fields[0].jump for field in fields)
+    size = int(last2 - first2) // 2 if is_closed else 0
+    return Field(size, fields[0].jump, ratio(first2 + last2, 2), is_closed)

@@ -12,65 +12,15 @@ up to a limit; beyond it the gaps are filled, which can only enlarge the field, 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from fractions import Fraction
 from math import lcm
-from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from fractions import Fraction
-
-    Number = int | Fraction
+from convcli.geometry.arithmetic import Field, Node, Step, follow, join_fields
 
 #: Outputs of one period that are looked at, at most.
 MAX_PHASES = 4096
 #: Positions in sets with gaps that are followed, for all layers together.
 MAX_WORK = 300_000
-
-
-class Step(NamedTuple):
-    """A layer along one axis: ``down`` a window, ``up`` its transpose, ``linear`` bilinear enlarging."""
-
-    how: str = "down"
-    kernel: int = 1
-    stride: int = 1
-    dilation: int = 1
-    pad: int = 0
-
-
-class Field(NamedTuple):
-    """Receptive field along one axis; ``start2`` is twice the start, which keeps it whole where it can be."""
-
-    size: int = 1
-    jump: Number = 1
-    start2: Number = 1
-    is_closed: bool = True
-    is_exact: bool = True
-
-
-class Node(NamedTuple):
-    """A layer in the graph: its sources (−1 is the stack's input), its step, and sources that are one sample wide.
-
-    Every output sees all that such a ``wide`` source sees: the gate of a squeeze-and-excitation block.
-    """
-
-    sources: tuple[int, ...]
-    step: Step
-    wide: tuple[int, ...] = ()
-
-
-def ratio(numerator: Number, denominator: int = 1) -> Number:
-    """Return a quotient, as a whole number where it is one.
-
-    Examples
-    --------
-    >>> ratio(6, 3), ratio(1, 2)
-    (2, Fraction(1, 2))
-    """
-    if isinstance(numerator, int) and numerator % denominator == 0:
-        return numerator // denominator
-    from fractions import Fraction
-
-    quotient = Fraction(numerator) / denominator
-    return int(quotient) if quotient.denominator == 1 else quotient
 
 
 def receptive_fields(nodes: Sequence[Node]) -> list[Field]:
@@ -85,8 +35,8 @@ def receptive_fields(nodes: Sequence[Node]) -> list[Field]:
     fields: list[Field] = []
     tracer = _Tracer(nodes)
     for index, node in enumerate(nodes):
-        before = _join([fields[source] if source >= 0 else Field() for source in node.sources])
-        field = _follow(node.step, before)
+        before = join_fields([fields[source] if source >= 0 else Field() for source in node.sources])
+        field = follow(node.step, before)
         if not field.is_closed:
             size = max(tracer.largest(index, [*fields, field]), before.size if tracer.is_wide else 0)
             field = field._replace(size=size, is_exact=tracer.work <= MAX_WORK)
@@ -95,32 +45,6 @@ def receptive_fields(nodes: Sequence[Node]) -> list[Field]:
             field = field._replace(size=max(field.size, *(fields[source].size for source in node.wide)))
         fields.append(field)
     return fields
-
-
-def _follow(step: Step, before: Field) -> Field:
-    """Return the field after one layer (its size only if the formula holds)."""
-    window = step.dilation * (step.kernel - 1) + 1
-    size, jump, start2, is_closed, _ = before
-    if step.how == "down":
-        # Doubled, the middle of an even window needs no fraction.
-        start2 = start2 + (window - 1 - 2 * step.pad) * jump
-        size = size + (window - 1) * int(jump) if is_closed else size
-        return Field(size, ratio(jump * step.stride), ratio(start2), is_closed)
-    # A transposed layer is its convolution mirrored: signs change, and outputs are stride times closer.
-    start2 = start2 + ratio((2 * step.pad - (window - 1)) * jump, step.stride)
-    return Field(size, ratio(jump, step.stride), ratio(start2), is_closed and step.stride == window == 1)
-
-
-def _join(fields: Sequence[Field]) -> Field:
-    """Return the hull of several fields; the first one's jump counts."""
-    if len(fields) == 1:
-        return fields[0]
-    first2 = min(field.start2 - field.size for field in fields)
-    last2 = max(field.start2 + field.size for field in fields)
-    # Branches with different jumps drift apart, so no one size holds for every output: the tracer looks.
-    is_closed = all(field.is_closed and field.jump == fields[0].jump for field in fields)
-    size = int(last2 - first2) // 2 if is_closed else 0
-    return Field(size, fields[0].jump, ratio(first2 + last2, 2), is_closed)
 
 
 class _Tracer:
@@ -137,8 +61,6 @@ class _Tracer:
         Outputs repeat where a step of them is a whole step of every layer before: after the common multiple of the
         denominators of their jumps' ratios, if branches that meet have one jump.
         """
-        from fractions import Fraction
-
         wanted, jumps = {last}, {fields[last].jump, 1}
         period, is_regular = 1, True
         for index in range(last, -1, -1):

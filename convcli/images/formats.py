@@ -192,7 +192,7 @@ class Picture(NamedTuple):
     depth: str = "8"
     #: A name of :data:`FORMATS` that can be written.
     picture_format: str = "png"
-    #: :mod:`convcli.images.losses` tells which of it the format cannot keep.
+    #: :mod:`convcli.images.write` tells which of it the format cannot keep.
     metadata: Metadata = NO_METADATA
     #: ``fast``, ``default`` or ``small``.
     compress: str = "fast"

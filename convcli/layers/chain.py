@@ -11,7 +11,7 @@ from convcli.layers.text import parse_layers
 from convcli.layers.walk import Walk, walk
 
 if TYPE_CHECKING:
-    from convcli.geometry.receptive import Number
+    from convcli.geometry.arithmetic import Number
 
 
 class ReceptiveField(NamedTuple):

@@ -13,12 +13,11 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from convcli.errors import GeometryError, UsageError, near_names
-from convcli.geometry.arithmetic import Padding, Pair, parse_count
-from convcli.geometry.receptive import Step
+from convcli.geometry.arithmetic import Padding, Pair, Step, parse_count
 from convcli.geometry.sizes import parse_number, parse_switch, read_padding, read_sizes
 
 if TYPE_CHECKING:
-    from convcli.geometry.receptive import Number
+    from convcli.geometry.arithmetic import Number
 
 Shape = tuple[int, ...]
 Values = Mapping[str, object]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from convcli.errors import UNOPENED, ConvcliError, KernelError, UsageError, unpack_hint
-from convcli.geometry.receptive import Node, Step
+from convcli.geometry.arithmetic import Node, Step
 from convcli.layers.layer import Layer, Row, Shape
 from convcli.layers.onnx_graph import Tensors, Visit, input_shape_of
 from convcli.layers.onnx_layers import WINDOWS, bias_of, read_kind, read_step, read_window

@@ -12,8 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from convcli.errors import GeometryError
-from convcli.geometry.arithmetic import Pair, pool_output_px, resolve_padding, window_px
-from convcli.geometry.receptive import Step, ratio
+from convcli.geometry.arithmetic import Pair, Step, pool_output_px, ratio, resolve_padding, window_px
 from convcli.layers.kinds.activations import Gelu, Hardswish, Relu, Sigmoid, Silu
 from convcli.layers.kinds.arrange import Pad, Upsample
 from convcli.layers.kinds.channels import Add, BatchNorm, Concat, Subtract

@@ -10,11 +10,11 @@ from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import ConvcliError, GeometryError, UsageError, near_names
-from convcli.geometry.receptive import Field, Node, receptive_fields
+from convcli.geometry.arithmetic import Field, Node, window_fields
 from convcli.layers.layer import Layer, Row, Shape
 
 if TYPE_CHECKING:
-    from convcli.geometry.receptive import Number
+    from convcli.geometry.arithmetic import Number
 
 #: Multiples that :func:`fit` tries: a side halved six times.
 _MULTIPLES = (2, 4, 8, 16, 32, 64)
@@ -144,13 +144,21 @@ def _bind(layer: Layer, index: int, names: dict[str, int], rows: list[Row], inpu
     return Row(layer, sources, shapes[0], output, padding, groups, *layer.counts(shapes[0], output, groups), unused)
 
 
+def _fields(nodes: Sequence[Node]) -> list[Field]:
+    if (found := window_fields(nodes)) is not None:
+        return found
+    from convcli.geometry.receptive import receptive_fields
+
+    return receptive_fields(nodes)
+
+
 def add_fields(rows: list[Row], axes: Sequence[list[Node]], lost: Collection[int] = ()) -> None:
     """Fill in receptive field, jump and start of every row that is not ``lost``, from the nodes of each axis."""
     per_axis: list[list[Field]] = []
     for nodes in axes:
         # Square windows give equal nodes on all axes, and tracing behind an enlargement is the slow part.
         first = axes.index(nodes)
-        per_axis.append(per_axis[first] if first < len(per_axis) else receptive_fields(nodes))
+        per_axis.append(per_axis[first] if first < len(per_axis) else _fields(nodes))
     for index, row in enumerate(rows):
         if index in lost:
             continue

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from convcli.errors import UsageError
 from convcli.images import formats
-from convcli.images.losses import timing_notes
+from convcli.images.write import timing_notes
 from convcli.pipeline.names import InputFile
 from convcli.pipeline.outputs import OutputFile, choose_depth, output_notes
 from convcli.pipeline.plan import Plan

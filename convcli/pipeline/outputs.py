@@ -198,7 +198,7 @@ def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: M
     if output.kind == "raw" and output.format == "tiff":
         notes.append("tiff holds the raw float maps, a page each; --depth 8 or 16 makes it a picture")
     if output.kind == "picture":
-        from convcli.images.losses import picture_notes
+        from convcli.images.write import picture_notes
 
         metadata = info.metadata._replace(stamp="")  # formats without room for it have a sidecar
         # --compress and --tile change the bytes on disk, never the samples.

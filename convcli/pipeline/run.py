@@ -12,9 +12,9 @@ import numpy as np
 
 from convcli.errors import ImageError
 from convcli.images.files import FileState, fill
-from convcli.images.losses import timing_notes
 from convcli.images.planes import view_planes
 from convcli.images.reading import WINDOW_BYTES, open_planes, read_frames
+from convcli.images.write import timing_notes
 from convcli.pipeline.names import PAGES
 from convcli.pipeline.report import image_report, to_json
 from convcli.pipeline.transforms.base import Run, Stopped, Tools, Writer

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from convcli.engine.algorithms import ALL
 from convcli.engine.borders import Array, Source
 from convcli.engine.problem import Job, Problem
 from convcli.errors import UsageError
@@ -260,3 +262,16 @@ class BandAlgorithm(Algorithm):
         self.correlate(band, target, scratch)
         if bias is not None:
             target += bias[:, None, None].astype(target.dtype)
+
+
+def load_algorithm(name: str) -> type[Algorithm]:
+    """Return the class of an algorithm.
+
+    Examples
+    --------
+    >>> load_algorithm("gemm").name
+    'gemm'
+    """
+    module, class_name = ALL[name][:2]
+    found: type[Algorithm] = getattr(import_module(f"convcli.engine.algorithms.{module}"), class_name)
+    return found

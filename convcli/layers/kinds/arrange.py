@@ -7,8 +7,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from convcli.errors import GeometryError, UsageError
-from convcli.geometry.arithmetic import Pair, check_groups, resolve_padding
-from convcli.geometry.receptive import Step
+from convcli.geometry.arithmetic import Pair, Step, check_groups, resolve_padding
 from convcli.layers.layer import Layer, Numbers, Row, Shape
 
 

@@ -11,17 +11,16 @@ from typing import Any, ClassVar
 from convcli.errors import GeometryError, KernelError, UsageError
 from convcli.geometry.arithmetic import (
     Pair,
+    Step,
     axis_name,
     check_groups,
     conv_output_px,
-    conv_transpose_output_px,
     parse_count,
     resolve_padding,
-    resolve_transpose_padding,
     unused_input_px,
 )
-from convcli.geometry.receptive import Step
 from convcli.geometry.sizes import parse_number, parse_switch
+from convcli.geometry.transposed import conv_transpose_output_px, resolve_transpose_padding
 from convcli.layers.layer import NOWHERE, Layer, Numbers, Positions, Row, Shape, Values
 
 _WINDOW = ("kernel_size", "stride", "padding", "dilation")

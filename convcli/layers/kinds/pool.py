@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from convcli.errors import GeometryError, UsageError
-from convcli.geometry.arithmetic import Pair, pool_output_px, window_px
-from convcli.geometry.receptive import Step
+from convcli.geometry.arithmetic import Pair, Step, pool_output_px, window_px
 from convcli.layers.kinds.conv import Windowed
 from convcli.layers.layer import Layer, Numbers, Row, Shape
 

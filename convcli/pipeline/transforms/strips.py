@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from convcli.errors import GeometryError, UsageError
-from convcli.geometry.arithmetic import Pair, resolve_padding, resolve_transpose_padding, window_px
+from convcli.geometry.arithmetic import Pair, resolve_padding, window_px
+from convcli.geometry.transposed import resolve_transpose_padding
 from convcli.pipeline.transforms.base import STRIP_BYTES, Band, Ranges, Tools, Writer
 
 if TYPE_CHECKING:
