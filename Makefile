@@ -4,6 +4,9 @@ BIN := .venv/bin
 # -e so that the checkout is what runs; the wheel is tested by tests/test_wheel.py.
 STAMP := .venv/.stamp
 
+# Tests start hundreds of processes: where nothing compiled may be kept, each would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check lint types format bench bench-engine sanitize docs clean
 
 demo: $(STAMP)-run

@@ -58,7 +58,8 @@ class Verdict(NamedTuple):
 
 def read_ours(data: bytes) -> tuple[list[np.ndarray], list[str]]:
     """Return samples (H, W, P) of the first frames, and the notes."""
-    from convcli.images.reading import probe, read_frames
+    from convcli.images.frames import read_frames
+    from convcli.images.reading import probe
 
     info = probe(data, orientation="ignore")
     frames = range(min(info.n_frames, MOST_FRAMES))

@@ -21,10 +21,9 @@ from PIL import Image
 from convcli.errors import OutputError
 from convcli.images import reading
 from convcli.pipeline import workers
-from convcli.pipeline.batch import plan_batch, run_batch
-from convcli.pipeline.inputs import find_inputs
+from convcli.pipeline.batch import find_inputs, plan_batch, run_batch
+from convcli.pipeline.inputs import InputFile
 from convcli.pipeline.manifest import Manifest
-from convcli.pipeline.names import InputFile
 from convcli.pipeline.plan import Planner
 from convcli.pipeline.request import parse_request
 from convcli.pipeline.run import Pipeline

@@ -19,8 +19,8 @@ from convcli.engine import plan_conv
 from convcli.errors import ImageError
 from convcli.images.reading import probe, read
 from convcli.pipeline import run as pipeline
-from convcli.pipeline.clashes import how_to_tell_apart
-from convcli.pipeline.names import InputFile
+from convcli.pipeline.inputs import InputFile
+from convcli.pipeline.outputs import how_to_tell_apart
 from convcli.pipeline.transforms.strips import strip_rows
 
 

@@ -13,7 +13,8 @@ import tifffile
 from PIL import Image as Pillow
 
 from convcli.errors import ImageError
-from convcli.images.reading import open_planes, probe, read, read_frames
+from convcli.images.frames import read_frames
+from convcli.images.reading import open_planes, probe, read
 from convcli.images.write import write_picture
 
 RNG = np.random.default_rng(5)

@@ -12,8 +12,9 @@ from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
 from convcli.errors import ImageError
+from convcli.images.frames import read_frames
 from convcli.images.planes import turn_upright
-from convcli.images.reading import open_planes, probe, read, read_frames
+from convcli.images.reading import open_planes, probe, read
 from convcli.images.write import write_picture
 
 RNG = np.random.default_rng(7)

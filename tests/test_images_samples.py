@@ -19,7 +19,8 @@ from PIL import Image as Pillow
 from convcli.errors import ImageError
 from convcli.images.animation import open_animation
 from convcli.images.formats import FORMATS
-from convcli.images.reading import open_planes, probe, probe_frames, read, read_frames
+from convcli.images.frames import probe_frames, read_frames
+from convcli.images.reading import open_planes, probe, read
 from convcli.images.write import write_picture
 
 RNG = np.random.default_rng(3)

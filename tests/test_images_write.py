@@ -20,9 +20,10 @@ from convcli.images.arrays import open_raw
 from convcli.images.colormaps import COLORMAPS, apply_colormap
 from convcli.images.files import PART_SUFFIX, TargetFile
 from convcli.images.formats import FORMATS
+from convcli.images.frames import read_frames
 from convcli.images.info import Metadata
 from convcli.images.png import adler32_combine
-from convcli.images.reading import read, read_frames
+from convcli.images.reading import read
 from convcli.images.write import open_picture, picture_notes, write_picture
 
 RNG = np.random.default_rng(11)

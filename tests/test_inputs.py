@@ -12,10 +12,12 @@ import pytest
 from conftest import run_cli
 from PIL import Image
 
+from convcli.cli.batch import read_list
 from convcli.errors import ImageError, OutputError, UsageError
-from convcli.pipeline.clashes import refuse_clashes
-from convcli.pipeline.inputs import find_inputs, read_list
-from convcli.pipeline.names import InputFile, Search, check_template, output_path
+from convcli.pipeline.batch import find_inputs
+from convcli.pipeline.batch_files import refuse_clashes
+from convcli.pipeline.inputs import InputFile, Search
+from convcli.pipeline.naming import check_template, output_path
 
 
 def _tree(folder: Path, *names: str) -> Path:

@@ -16,8 +16,8 @@ from convcli.images import formats
 from convcli.images.formats import Picture
 from convcli.images.reading import probe
 from convcli.pipeline.flags import SECTIONS
+from convcli.pipeline.inputs import InputFile
 from convcli.pipeline.manifest import parameter_key
-from convcli.pipeline.names import InputFile
 from convcli.pipeline.plan import Planner
 from convcli.pipeline.request import OPTIONS, ApplyRequest, RunFlags, parse_request
 from convcli.pipeline.tones import parse_tone

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convcli.cli.app import build_app
-from convcli.cli.options import ApplyCall, read_plain
+from convcli.cli.main import read_plain
+from convcli.pipeline.inputs import ApplyCall
 from convcli.pipeline.request import OPTIONS
 
 SWITCHES = sorted(row.flag for row in OPTIONS if row.kind is bool)

@@ -18,10 +18,10 @@ from conftest import load_image, run_cli, save_image
 from PIL import Image
 
 import convcli
-from convcli.cli.options import command_line
+from convcli.cli.batch import command_line
 from convcli.errors import UsageError
 from convcli.images.reading import probe
-from convcli.pipeline.names import InputFile
+from convcli.pipeline.inputs import InputFile
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.preview import preview
 from convcli.pipeline.request import parse_request

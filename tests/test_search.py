@@ -14,8 +14,8 @@ from PIL import Image
 from convcli.images import formats, recognise
 from convcli.images.recognise import passed_over
 from convcli.images.rename import folds_case
-from convcli.pipeline.inputs import find_inputs
-from convcli.pipeline.names import Search
+from convcli.pipeline.batch import find_inputs
+from convcli.pipeline.inputs import Search
 from convcli.pipeline.search import is_output, read_stamp
 
 SAMPLES = np.arange(16 * 24 * 3, dtype=np.uint8).reshape(16, 24, 3)

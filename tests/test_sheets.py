@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from convcli.banks.load import load_bank
 from convcli.images import sheet
 from convcli.images.colormaps import Scale
-from convcli.pipeline.names import MapName
+from convcli.pipeline.naming import MapName
 from convcli.pipeline.sheets import MOST_ROWS, plan_sheet
 
 GOLDEN = REPOSITORY / "tests" / "golden"

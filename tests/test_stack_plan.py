@@ -10,7 +10,7 @@ from conftest import run_cli, save_image
 from safetensors.numpy import save_file
 
 from convcli.images.reading import probe
-from convcli.pipeline.names import InputFile
+from convcli.pipeline.inputs import InputFile
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.request import parse_request
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import HANG_S, run_cli, save_image
 
+from convcli.cli.main import check_output
 from convcli.process import system
 
 PROGRAM = f"{sys.executable} -m convcli"
@@ -156,7 +157,7 @@ def test_bytes_are_written_until_the_stream_breaks_and_then_dropped(monkeypatch:
     print("012345678901234 \N{SNOWMAN}")
     sys.stdout.flush()
     print("more")
-    system.check_output()  # the reader has left: no error
+    check_output()  # the reader has left: no error
     assert raw.taken == b"0123456789"
     assert not sys.stdout.isatty()
     os.close(raw.reading)
@@ -188,8 +189,8 @@ def test_standard_input_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_in_a_log_progress_is_a_line_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
     from convcli.errors import ImageError
-    from convcli.pipeline.batch_files import Outcome
-    from convcli.pipeline.names import InputFile
+    from convcli.pipeline.inputs import InputFile
+    from convcli.pipeline.run import Outcome
     from convcli.render.progress import Progress
 
     seconds = iter(range(1000))

@@ -149,6 +149,6 @@ def _apply(
                                                        every picture of a folder
     """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.cli.apply import run_apply
-    from convcli.cli.options import make_call
+    from convcli.pipeline.inputs import make_call
 
     run_apply(make_call(inputs, flags), owns_process=context.obj)

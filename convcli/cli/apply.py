@@ -8,22 +8,19 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcli.cli.options import ApplyCall
 from convcli.errors import OutputError, UsageError
-from convcli.images.opening import is_folder
-from convcli.pipeline.contradictions import refuse
-from convcli.pipeline.inputs import find_inputs, is_folder_url, read_list
-from convcli.pipeline.names import Search
+from convcli.pipeline.inputs import ApplyCall, Search, is_folder, is_folder_url
+from convcli.pipeline.naming import refuse
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
 from convcli.process import ending, system
 from convcli.process.system import is_url, raise_file_limit
-from convcli.render.text import say, tell, warn
+from convcli.render.text import columns, say, tell, warn
 
 if TYPE_CHECKING:
     from convcli.pipeline.batch import BatchPlan
-    from convcli.pipeline.batch_files import Outcome
-    from convcli.pipeline.names import InputFile
+    from convcli.pipeline.inputs import InputFile
+    from convcli.pipeline.run import Outcome
 
 
 def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
@@ -128,7 +125,13 @@ def _is_layer(word: str) -> bool:
 
 def _find(request: ApplyRequest, words: Sequence[str], run: RunFlags, search: Search) -> tuple[list[InputFile], bool]:
     """Return the inputs, and whether one file was named, by itself; say what is not read."""
-    listed = read_list(run.files_from, null=run.null, allow_empty=run.allow_empty) if run.files_from else []
+    from convcli.pipeline.batch import find_inputs
+
+    listed: list[str] = []
+    if run.files_from:
+        from convcli.cli.batch import read_list
+
+        listed = read_list(run.files_from, null=run.null, allow_empty=run.allow_empty)
     sources, own = find_inputs(words, search, listed=listed), search.skipped
     if own and not run.quiet:
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
@@ -182,7 +185,7 @@ def _run_single(batch: BatchPlan, request: ApplyRequest, run: RunFlags, options:
 
 def _bar(batch: BatchPlan, run: RunFlags) -> AbstractContextManager[Callable[[float], None] | None]:
     """Return the bar of a single input, which only people at a terminal see."""
-    if run.quiet or not batch.plans or system.columns(err=True) is None:
+    if run.quiet or not batch.plans or columns(err=True) is None:
         return nullcontext()
     from convcli.render.progress import JobBar
 

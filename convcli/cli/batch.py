@@ -6,22 +6,24 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcli.errors import EXIT_PARTIAL
+from convcli.errors import EXIT_PARTIAL, ImageError, UsageError
+from convcli.images import formats
 from convcli.pipeline.report import to_json
+from convcli.pipeline.request import OPTIONS
 from convcli.process import ending
-from convcli.process.system import is_url
+from convcli.process.system import is_url, read_input
 from convcli.render.text import complain, interrupted_json, say, tell, warn
 
 if TYPE_CHECKING:
-    from convcli.cli.options import ApplyCall
     from convcli.pipeline.batch import BatchPlan
-    from convcli.pipeline.batch_files import Outcome
+    from convcli.pipeline.inputs import ApplyCall
     from convcli.pipeline.request import ApplyRequest, RunFlags
+    from convcli.pipeline.run import Outcome
     from convcli.render.progress import Tally
 
 #: How long a thread keeps Python to itself while another waits, in seconds.
@@ -109,7 +111,6 @@ def write_reports(batch: BatchPlan, reports: list[dict[str, Any]], request: Appl
     path = call.run.report
     if path is None:
         return
-    from convcli.cli.options import command_line
     from convcli.render.reports import report_text, write_report
 
     line = command_line(call.words, {**call.flags, **call.run._asdict()})
@@ -130,3 +131,60 @@ def interrupted(n_done: int, n_inputs: int, run: RunFlags) -> SystemExit:
         say(interrupted_json(message))
     say(f"convcli: {message}", err=True)
     return SystemExit(ending.EXIT_INTERRUPTED)
+
+
+def command_line(words: Sequence[str | os.PathLike[str]], flags: Mapping[str, Any]) -> str:
+    """Return the command of names of inputs and of flags by field; ``None`` and ``False`` are flags not given.
+
+    Examples
+    --------
+    >>> command_line(["my cat.png"], {"kernels": ("sobel", "box"), "stride": "2", "bias": "-1", "quiet": True})
+    "convcli apply 'my cat.png' -k sobel -k box --stride 2 --bias=-1 -q"
+    """
+    import shlex
+
+    names = [os.fspath(word) for word in words]
+    parts: list[str] = []
+    for row in OPTIONS:
+        value, flag = flags.get(row.key), row.short or row.flag
+        if value is None or value is False:
+            continue
+        if row.kind is bool:
+            parts.append(flag)
+            continue
+        for text in map(str, value if row.kind is list and not isinstance(value, str) else [value]):
+            # A value that looks like a flag goes with its own, by the long name.
+            parts += [f"{row.flag}={text}"] if text.startswith("-") and text != "-" else [flag, text]
+    # Names that look like flags stand behind a mark that ends the flags.
+    tell = [*parts, "--", *names] if any(one.startswith("-") and one != "-" for one in names) else [*names, *parts]
+    return shlex.join(["convcli", "apply", *tell])
+
+
+def read_list(name: str, *, null: bool, allow_empty: bool = False) -> list[str]:
+    """Return the names in a list file, one a line, or ending in NUL as ``find -print0`` writes them.
+
+    Raises
+    ------
+    ImageError
+        The list cannot be read.
+    UsageError
+        It names nothing, and that is not allowed.
+    """
+    try:
+        data = read_input() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise ImageError(f"--files-from {name}: {error.strerror}", hint="a text file of names, or -") from None
+    if (row := formats.sniff(data[:16])) is not None and b"\0" in data:
+        raise UsageError(f"--files-from {name} is a picture ({row.name}), not a list", hint=f"convcli apply {name}")
+    # Without this check a list from find -print0 would be read as a single absurd name.
+    if not null and b"\0" in data:
+        raise UsageError(f"--files-from {name} holds NUL characters", hint="-0 where names end in NUL")
+    data = data.removeprefix(b"\xef\xbb\xbf")  # as some editors begin a file
+    names = [os.fsdecode(part) for part in data.split(b"\0" if null else b"\n")]
+    # Editors on Windows end lines in CR LF; with -0 a CR belongs to the name.
+    names = [part if null else part.rstrip("\r") for part in names]
+    names = [part for part in names if part]
+    if not names and not allow_empty:
+        hint = "one name a line, or -0 for names that end in NUL; --allow-empty accepts none"
+        raise UsageError(f"--files-from {name} names no file", hint=hint)
+    return names

@@ -10,7 +10,7 @@ from convcli.render.text import note_reading, tell
 
 if TYPE_CHECKING:
     from convcli.engine.plan import ConvPlan
-    from convcli.pipeline.names import MapName
+    from convcli.pipeline.naming import MapName
 
 #: Fields of the flags of ``apply`` that both have.
 _CONVOLUTION = {

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convcli.cli.flags import option, with_options
-from convcli.cli.options import ApplyCall, make_call
 from convcli.errors import EXIT_PARTIAL, OutputError, UsageError
-from convcli.pipeline.contradictions import refuse
+from convcli.pipeline.inputs import ApplyCall, make_call
+from convcli.pipeline.naming import refuse
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.request import ApplyRequest
 from convcli.process.ending import EXIT_INTERRUPTED
@@ -65,7 +65,7 @@ def plan(
 
 
 def _batch_of(call: ApplyCall) -> Batch:
-    from convcli.pipeline.inputs import read_list
+    from convcli.cli.batch import read_list
     from convcli.pipeline.jobs import Batch
 
     words, flags, how = call

@@ -10,8 +10,8 @@ import typer
 from convcli.banks.formats import SUFFIXES, WRITTEN
 from convcli.errors import KernelError, UsageError, near_names
 from convcli.pipeline.report import printable, to_json
-from convcli.process.system import is_terminal, takes_colours, write_output
-from convcli.render.text import say, tell, warn
+from convcli.process.system import is_terminal, write_output
+from convcli.render.text import say, takes_colours, tell, warn
 
 _Json = Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")]
 _MaxTaps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Raise the limit of taps.")]

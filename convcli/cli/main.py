@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from convcli.errors import ConvcliError, UsageError
-from convcli.process import ending, system
+from convcli.process import ending
 from convcli.process.ending import EXIT_INTERRUPTED
-from convcli.process.system import shortage
+from convcli.process.system import shortage, unwritable
 from convcli.render.text import complain, failure_json, interrupted_json, say
+
+if TYPE_CHECKING:
+    from convcli.pipeline.inputs import ApplyCall
 
 #: Address space that Python, NumPy with its OpenBLAS, and Pillow take before any work: some 125 MiB on Linux.
 _LEAST_BYTES = 128 << 20
@@ -36,7 +41,7 @@ def main(argv: Sequence[str] | None = None, *, owns_process: bool = False) -> No
         ending.catch(f"{interrupted_json()}\n".encode() if json else b"")
     code = _finish(arguments, owns_process, json=json, debug="--debug" in flags)
     # A library may have taken the interrupt for a failure of its own.
-    if ending.was_asked() and owns_process:
+    if owns_process and ending.was_asked():
         ending.clean_up()
         code = EXIT_INTERRUPTED
     sys.exit(code)
@@ -47,7 +52,7 @@ def _finish(arguments: list[str], owns_process: bool, *, json: bool, debug: bool
     try:
         code = _run(arguments, owns_process)
         if code == 0:
-            system.check_output()
+            check_output()
         return code
     except ConvcliError as error:
         if debug:
@@ -85,6 +90,22 @@ def _finish(arguments: list[str], owns_process: bool, *, json: bool, debug: bool
             remove_all()
 
 
+def check_output() -> None:
+    """Flush standard output.
+
+    Raises
+    ------
+    OutputError
+        Text was lost, and not because its reader has left or closed it on purpose.
+    """
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    lost: OSError | None = getattr(raw, "lost", None)  # of :func:`convcli.process.system.secure`
+    if lost is not None and lost.errno not in (errno.EPIPE, errno.EBADF):
+        raise unwritable(lost)
+
+
 def _run(arguments: list[str], owns_process: bool) -> int:
     """Run the command; return the exit code that a command line, its help or its batch ends with."""
     # The others compute nothing that takes long.
@@ -94,14 +115,12 @@ def _run(arguments: list[str], owns_process: bool) -> int:
             _check_address_space()
     try:
         # A plain line does without Typer, whose start is a third of the time of a small picture.
-        if arguments[:1] == ["apply"] and "_CONVCLI_COMPLETE" not in os.environ:
-            from convcli.cli.options import read_plain
+        is_apply = arguments[:1] == ["apply"] and "_CONVCLI_COMPLETE" not in os.environ
+        if is_apply and (call := read_plain(arguments[1:])) is not None:
+            from convcli.cli.apply import run_apply
 
-            if (call := read_plain(arguments[1:])) is not None:
-                from convcli.cli.apply import run_apply
-
-                run_apply(call, owns_process=owns_process)
-                return 0
+            run_apply(call, owns_process=owns_process)
+            return 0
         if "_CONVCLI_COMPLETE" in os.environ or any("-completion" in word for word in arguments):
             from convcli.cli.completion import take_request
 
@@ -126,3 +145,48 @@ def _check_address_space() -> None:
             f"the address space is limited to {allowed >> 20} MiB, and NumPy and Pillow take some {_LEAST_BYTES >> 20}",
             hint="ulimit -v 500000, or more for large images",
         )
+
+
+def read_plain(arguments: Sequence[str]) -> ApplyCall | None:
+    """Return the call that the arguments of ``apply`` state; ``None`` if Typer has to read them.
+
+    Examples
+    --------
+    >>> call = read_plain(["cat.png", "-k", "sobel", "--stride=2", "-q"])
+    >>> call.words, call.flags["kernels"], call.flags["stride"], call.run.quiet
+    (['cat.png'], ('sobel',), '2', True)
+    >>> read_plain(["cat.png", "--help"]) is None
+    True
+    """
+    from convcli.pipeline.inputs import make_call
+    from convcli.pipeline.request import OPTIONS
+
+    by_flag = {flag: row for row in OPTIONS for flag in (row.flag, row.short) if flag}
+    inputs: list[str] = []
+    values: dict[str, Any] = {}
+    rest = iter(arguments)
+    for word in rest:
+        if word == "-" or not word.startswith("-"):
+            inputs.append(word)
+            continue
+        flag, equals, value = word.partition("=")
+        row = by_flag.get(flag)
+        if row is None or (equals and (row.kind is bool or flag == row.short)):
+            return None
+        if row.kind is bool:
+            values[row.key] = True
+            continue
+        # A missing value becomes "--", which the next line leaves to Typer and its message.
+        value = value if equals else next(rest, "--")
+        if (value.startswith("-") and value != "-") or (row.kind is int and not _is_number(value)):
+            return None
+        if row.kind is list:
+            values[row.key] = (*values.get(row.key, ()), value)
+        else:
+            values[row.key] = row.kind(value)
+    return make_call(inputs, values)
+
+
+def _is_number(value: str) -> bool:
+    # isdigit() takes superscripts, which int() does not read; 18 digits fit 64 bits.
+    return value.isascii() and value.isdigit() and len(value) < 19

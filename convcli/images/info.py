@@ -1,7 +1,12 @@
-"""Facts of an image from its header (:class:`ImageInfo`), the image with its samples, and limits on its size."""
+"""Facts of an image from its header (:class:`ImageInfo`), the image with its samples, and limits on its size.
+
+A Zarr store is an image that is a folder, here or in an object store.
+"""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from convcli.errors import ImageError
@@ -18,6 +23,8 @@ DEFAULT_COUNTS = {"planes": 1024, "frames": 100_000}
 #: A deflate stream cannot expand by more than 1032 (zlib's technical notes); LZW by at most 4096 bytes a code of 12
 #: bits. Other compressions of a TIFF may do more on an empty picture; faxes, of mode 1, are let through.
 _MOST_INFLATION = {"png": 1032, "tiff": 4096, "gif": 4096}
+#: Files of which a folder has one if it is a Zarr array or group: of Zarr 3, and of Zarr 2.
+STORE_HEADERS = ("zarr.json", ".zarray", ".zgroup")
 
 
 class Metadata(NamedTuple):
@@ -223,3 +230,42 @@ def check_plausible(info: ImageInfo, file: BinaryIO) -> None:
             f"is truncated: {n_file:,} bytes cannot hold {info.width_px} x {info.height_px} pixels",
             hint="copy or download the file again",
         )
+
+
+class RemoteZarr(NamedTuple):
+    """A Zarr store that is no folder here: its name, its header, and its objects as ``obstore`` has them."""
+
+    url: str
+    header: bytes
+    objects: Any
+
+
+def store_header(path: Path) -> Path:
+    """Return the header of a Zarr store, or ``path`` itself if it is another folder."""
+    return next((path / name for name in STORE_HEADERS if (path / name).is_file()), path)
+
+
+def digest_of(path: Path | RemoteZarr) -> str:
+    """Return a digest of a file's bytes, or of the names and bytes of all files of a store (BLAKE2b, 128 bits).
+
+    Of a remote store it is the header's: the array may be larger than the network carries in a day.
+
+    Raises
+    ------
+    OSError
+        A file cannot be read.
+    """
+    import hashlib
+
+    whole = hashlib.blake2b(digest_size=16)
+    if isinstance(path, RemoteZarr):
+        whole.update(path.header)
+        return whole.hexdigest()
+    is_store = path.is_dir()
+    for file in sorted(each for each in path.rglob("*") if each.is_file()) if is_store else [path]:
+        if is_store:
+            whole.update(os.fsencode(f"{file.relative_to(path)}\0{file.stat().st_size}\0"))
+        # In blocks: an image may be larger than memory.
+        with file.open("rb") as opened:
+            hashlib.file_digest(opened, lambda: whole)
+    return whole.hexdigest()

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+import os
+import stat
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from convcli.errors import ImageError
+from convcli.errors import ConvcliError, ImageError
 from convcli.images import formats
 from convcli.images.info import (
+    STORE_HEADERS,
     Image,
     ImageInfo,
     LargeImage,
     Limits,
+    RemoteZarr,
     check_count,
     check_plausible,
     check_size,
     decoder_bytes,
+    store_header,
 )
-from convcli.images.opening import RemoteZarr, Source, name_of, open_file, opened, translating, zarr_of
 from convcli.images.planes import check_white
 
 if TYPE_CHECKING:
@@ -36,6 +42,81 @@ if TYPE_CHECKING:
 #: Images of more bytes than this are read by windows, where their format allows it.
 WINDOW_BYTES = 256 << 20
 ORIENTATIONS = ("apply", "keep", "ignore")
+
+
+class HeaderFile(io.BytesIO):
+    """The header of a remote store, opened as the one of a folder is."""
+
+    def __init__(self, place: RemoteZarr) -> None:
+        super().__init__(place.header)
+        self.place = place
+
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | RemoteZarr
+
+
+@contextmanager
+def translating(where: str) -> Iterator[None]:
+    """Turn errors of decoders inside the ``with`` into an ``ImageError`` that names ``where``.
+
+    >>> with translating("a.gif"):
+    ...     raise OSError("image file is truncated")
+    Traceback (most recent call last):
+    convcli.errors.ImageError: a.gif: is truncated or damaged (image file is truncated)
+    """
+    # Pillow warns about damaged metadata, which counts as absent; samples are checked by decoding.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        yield
+    except ConvcliError as error:
+        raise (error.within(where) if where else error) from None
+    except Exception as error:
+        from convcli.images.failures import explain
+
+        explained = explain(error, where)
+        if explained is None:
+            raise
+        raise (explained.within(where) if where else explained) from error
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[BinaryIO]:
+    """Open a source; an error inside the ``with`` becomes an ``ImageError`` that names it."""
+    with translating(name_of(source)), open_file(source) as file:
+        yield file
+
+
+def name_of(source: Source) -> str:
+    """Return the name for messages; bytes have none."""
+    if isinstance(source, RemoteZarr):
+        return source.url
+    return "" if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source)
+
+
+def open_file(source: Source) -> BinaryIO:
+    """Open a file, or the header of a Zarr store; refuse pipes and devices, which would be waited for."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return io.BytesIO(source)
+    if isinstance(source, RemoteZarr):
+        return HeaderFile(source)
+    path = Path(source)
+    try:
+        kind = path.stat().st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+            raise ImageError("is a pipe or a device, not a file", hint="convcli apply - reads standard input")
+        return (store_header(path) if stat.S_ISDIR(kind) else path).open("rb")
+    except (OSError, ValueError) as error:
+        from convcli.images.failures import explain_opening
+
+        raise explain_opening(error, path) from None
+
+
+def zarr_of(file: object) -> Path | RemoteZarr | None:
+    """Return the Zarr store of which an open file is the header, if it is one."""
+    if isinstance(file, HeaderFile):
+        return file.place
+    name = str(getattr(file, "name", ""))  # may be a number
+    return Path(name).parent if os.path.basename(name) in STORE_HEADERS else None  # noqa: PTH119
 
 
 def probe(source: Source, *, frame: int = 0, orientation: str = "apply", **limits: Any) -> ImageInfo:
@@ -63,23 +144,6 @@ def probe(source: Source, *, frame: int = 0, orientation: str = "apply", **limit
         return open_decoder(file, frame, orientation, asked).info
 
 
-def probe_frames(
-    source: Source, frames: Sequence[int], *, orientation: str = "apply", **limits: Any
-) -> list[ImageInfo]:
-    """Return the facts in the headers of several frames or pages, in one pass.
-
-    Parameters
-    ----------
-    source, orientation, **limits
-        As for :func:`probe`.
-    frames : sequence of int
-        Frames, from 0; any order, rising is fastest. The first bad one raises as :func:`probe`.
-    """
-    asked = Limits(**limits)
-    with opened(source) as file:
-        return [decoder.info for decoder in _at_frames(file, frames, orientation, asked)]
-
-
 def read(source: Source, *, frame: int = 0, orientation: str = "apply", **limits: Any) -> Image:
     """Read an image.
 
@@ -102,32 +166,7 @@ def read(source: Source, *, frame: int = 0, orientation: str = "apply", **limits
     """
     asked = Limits(**limits)
     with opened(source) as file:
-        return _decoded(open_decoder(file, frame, orientation, asked), file, asked)
-
-
-def read_frames(
-    source: Source, *, orientation: str = "apply", frames: Sequence[int] | None = None, **limits: Any
-) -> Iterator[Image]:
-    """Read the frames of an animation or the pages of a file, one after the other, in one pass.
-
-    Parameters
-    ----------
-    source, orientation, **limits
-        As for :func:`read`.
-    frames : sequence of int, optional
-        Frames, from 0, rising; all by default.
-
-    Yields
-    ------
-    Image
-        Each frame complete, as it is shown; pages may differ in size and type. A bad one raises as :func:`read`.
-    """
-    asked = Limits(**limits)
-    with opened(source) as file:
-        if frames is None:
-            frames = range(open_decoder(file, 0, orientation, asked).info.n_frames)
-        for decoder in _at_frames(file, frames, orientation, asked):
-            yield _decoded(decoder, file, asked)
+        return decoded(open_decoder(file, frame, orientation, asked), file, asked)
 
 
 @contextmanager
@@ -167,7 +206,7 @@ def open_planes(
                 rows = NamedRows(window, decoder.info.white, partial(translating, where))
                 opened: Image | LargeImage = LargeImage(decoder.info, rows)
             else:
-                opened = _decoded(decoder, file, asked)
+                opened = decoded(decoder, file, asked)
         yield opened  # outside of translating: an error of the caller is not the image's fault
 
 
@@ -223,19 +262,7 @@ def _decoder_of(
     return PillowDecoder(file, row, frame, orientation)
 
 
-def _at_frames(file: BinaryIO, frames: Sequence[int], orientation: str, limits: Limits) -> Iterator[Decoder]:
-    """Yield a decoder at each frame, the same one where it can go on."""
-    decoder: Decoder | None = None
-    for frame in frames:
-        if decoder is None or not decoder.seek(frame):
-            decoder = open_decoder(file, frame, orientation, limits)
-            row = formats.BY_NAME.get(decoder.info.format)
-            if row is None or not row.windows:  # frames that are composed whole, one after the other
-                check_size(decoder.info, limits.max_pixels, len(frames))
-        yield decoder
-
-
-def _decoded(decoder: Decoder, file: BinaryIO, limits: Limits) -> Image:
+def decoded(decoder: Decoder, file: BinaryIO, limits: Limits) -> Image:
     """Decode, and check that the samples are what the header promised."""
     info = decoder.info
     check_size(info, limits.max_pixels)

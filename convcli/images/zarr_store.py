@@ -18,8 +18,7 @@ import numpy as np
 
 from convcli.errors import ImageError, OutputError
 from convcli.images.files import opened_target
-from convcli.images.info import ImageInfo, check_count
-from convcli.images.opening import RemoteZarr
+from convcli.images.info import ImageInfo, RemoteZarr, check_count
 from convcli.images.targets import TargetFolder
 from convcli.images.windows import SegmentRows
 from convcli.images.write import PictureWriter, Target

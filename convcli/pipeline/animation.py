@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from convcli.errors import UsageError
 from convcli.images import formats
 from convcli.images.write import timing_notes
-from convcli.pipeline.names import InputFile
+from convcli.pipeline.inputs import InputFile
 from convcli.pipeline.outputs import OutputFile, choose_depth, output_notes
 from convcli.pipeline.plan import Plan
 

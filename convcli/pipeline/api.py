@@ -62,9 +62,8 @@ def apply(
     ([2, 512, 512], ['x-l.png', 'y-l.png'])
     """
     # Not at the top: a look at ``convcli.apply`` must not load NumPy and the codecs.
-    from convcli.pipeline.batch import plan_batch, run_batch
-    from convcli.pipeline.inputs import find_inputs
-    from convcli.pipeline.names import Search
+    from convcli.pipeline.batch import find_inputs, plan_batch, run_batch
+    from convcli.pipeline.inputs import Search
 
     words = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     kernels = (kernel,) if isinstance(kernel, str) else tuple(kernel)
@@ -112,7 +111,7 @@ def open_one(image: str, flags: Mapping[str, Any]) -> Iterator[OneImage]:
     """
     from convcli.images.planes import view_planes
     from convcli.images.reading import open_planes
-    from convcli.pipeline.names import InputFile
+    from convcli.pipeline.inputs import InputFile
     from convcli.pipeline.plan import Planner
     from convcli.process.system import read_input
 

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.errors import ConvcliError, UsageError
+from convcli.errors import ConvcliError, ImageError, UsageError
 from convcli.pipeline.batch_files import (
     OWN,
-    Outcome,
-    failed_by_bug,
-    missing,
-    once_each,
+    existing_outputs,
     owned_by,
     plan_each,
+    refuse_bad_names,
+    refuse_existing,
     replacing,
     set_aside,
-    undone,
-    while_there,
 )
-from convcli.pipeline.clashes import existing_outputs, refuse_bad_names, refuse_existing
-from convcli.pipeline.names import MANIFEST_NAME, InputFile
+from convcli.pipeline.batch_steps import missing, once_each, undone, while_there
+from convcli.pipeline.inputs import InputFile, Search, is_folder, is_folder_url, is_special, named
+from convcli.pipeline.naming import MANIFEST_NAME
 from convcli.pipeline.plan import Plan, Planner
-from convcli.pipeline.run import Pipeline
+from convcli.pipeline.run import Outcome, Pipeline, failed_by_bug
 from convcli.pipeline.transforms.base import Stopped
-from convcli.process.system import available_threads, shortage
+from convcli.process.system import available_threads, read_input, shortage
 
 if TYPE_CHECKING:
     from convcli.pipeline.manifest import Manifest
@@ -65,6 +65,60 @@ class BatchPlan(NamedTuple):
             self.finish(plan, report)
         if self.manifest is not None:
             self.manifest.done(plan)
+
+
+def find_inputs(words: Sequence[str], search: Search | None = None, *, listed: Sequence[str] = ()) -> list[InputFile]:
+    """Return the inputs that the words of a command line mean, in order, each once.
+
+    Names are not opened: missing and locked files are inputs too, and fail when they are read.
+
+    Parameters
+    ----------
+    words : sequence of str
+        Files, ``-`` for standard input, folders, or glob patterns that the shell did not expand.
+    search : Search, optional
+        How folders are searched; it learns what was left out.
+    listed : sequence of str
+        Names from a list: files only, no patterns.
+
+    Raises
+    ------
+    ImageError
+        A pattern matches nothing, or a folder has no image.
+    UsageError
+        There is no input at all.
+    """
+    search = search or Search()
+    # By name and tree: a file found through two folders has two places below --out-dir.
+    found: dict[tuple[str, str], InputFile] = {}
+    for source in (*_each(words, search), *map(named, listed)):
+        found.setdefault((source.label, str(source.below)), source)
+    if not found and not search.allow_empty:
+        raise UsageError("no input given", hint="convcli apply photo.jpg -k sobel")
+    return list(found.values())
+
+
+def _each(words: Sequence[str], search: Search) -> Iterator[InputFile]:
+    for word in words:
+        if word == "-":
+            yield InputFile(path=None, data=read_input())
+        elif is_folder_url(word):
+            from convcli.pipeline.search import search_store
+
+            yield from search_store(word, search)
+        elif is_folder(word):
+            from convcli.pipeline.search import search_folder
+
+            yield from search_folder(Path(word), search)
+        # A file may be called "a[1].png": a name that exists is not a pattern.
+        elif not os.path.lexists(word) and glob.has_magic(word):
+            matches = glob.glob(word, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
+            names = sorted(name for name in matches if not (is_folder(name) or is_special(name)))
+            if not names and not search.allow_empty:
+                raise ImageError(f"no file matches {word!r}", hint="quote the pattern and check the folder's name")
+            yield from (InputFile(path=Path(name)) for name in names)
+        else:
+            yield named(word)
 
 
 def plan_batch(

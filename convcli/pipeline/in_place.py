@@ -10,7 +10,7 @@ from convcli.images import formats
 
 if TYPE_CHECKING:
     from convcli.images.info import ImageInfo
-    from convcli.pipeline.names import InputFile
+    from convcli.pipeline.inputs import InputFile
     from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.request import ApplyRequest
 

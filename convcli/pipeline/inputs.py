@@ -1,71 +1,167 @@
-"""Which files a command line means: names, quoted globs, folders, lists. No image is opened."""
+"""Inputs by their names: files, objects of stores, standard input; and a command line of ``apply`` that names them."""
 
 from __future__ import annotations
 
-import glob
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.errors import ImageError, UsageError
+from convcli.errors import ImageError
 from convcli.images import formats
-from convcli.images.opening import is_folder, is_zarr_url
-from convcli.pipeline.names import InputFile, Search, is_special
-from convcli.process.system import is_url, read_input
+from convcli.images.info import RemoteZarr, store_header
+from convcli.pipeline.request import RunFlags
+from convcli.process.system import is_url
+
+if TYPE_CHECKING:
+    from convcli.images.files import FileState
 
 
-def find_inputs(words: Sequence[str], search: Search | None = None, *, listed: Sequence[str] = ()) -> list[InputFile]:
-    """Return the inputs that the words of a command line mean, in order, each once.
+class InputFile(NamedTuple):
+    """One input: where it is, and where it stood below the folder that was searched.
 
-    Names are not opened: missing and locked files are inputs too, and fail when they are read.
-
-    Parameters
-    ----------
-    words : sequence of str
-        Files, ``-`` for standard input, folders, or glob patterns that the shell did not expand.
-    search : Search, optional
-        How folders are searched; it learns what was left out.
-    listed : sequence of str
-        Names from a list: files only, no patterns.
-
-    Raises
-    ------
-    ImageError
-        A pattern matches nothing, or a folder has no image.
-    UsageError
-        There is no input at all.
+    ``path`` is ``None`` for an object of a store, which is at ``url``, and for standard input, whose bytes are in
+    ``data``. ``frame`` is a page or frame of a file that has several. ``below`` keeps the tree of a recursive search
+    under ``--out-dir``; ``searched`` is a file that was found in a folder, not named. ``etag`` is the one that a file
+    or object must have, if any; ``state`` is that of the file when it was planned; ``is_output`` is a file that a
+    search found where outputs go and that an earlier run wrote.
     """
-    search = search or Search()
-    # By name and tree: a file found through two folders has two places below --out-dir.
-    found: dict[tuple[str, str], InputFile] = {}
-    for source in (*_each(words, search), *map(named, listed)):
-        found.setdefault((source.label, str(source.below)), source)
-    if not found and not search.allow_empty:
-        raise UsageError("no input given", hint="convcli apply photo.jpg -k sobel")
-    return list(found.values())
 
+    path: Path | None
+    data: bytes = b""
+    frame: int | None = None
+    below: PurePosixPath = PurePosixPath()
+    searched: bool = False
+    url: str = ""
+    etag: str = ""
+    state: FileState | None = None
+    is_output: bool = False
 
-def _each(words: Sequence[str], search: Search) -> Iterator[InputFile]:
-    for word in words:
-        if word == "-":
-            yield InputFile(path=None, data=read_input())
-        elif is_folder_url(word):
-            from convcli.pipeline.search import search_store
+    @property
+    def readable(self) -> Path | bytes | RemoteZarr:
+        """The source for ``convcli.images``: the path, that of a local copy, a remote store, or bytes.
 
-            yield from search_store(word, search)
-        elif is_folder(word):
-            from convcli.pipeline.search import search_folder
+        Raises
+        ------
+        ImageError
+            It has another ETag than :attr:`etag`.
+        """
+        if self.data:  # of standard input, or of a tar
+            return self.data
+        path: Path | RemoteZarr
+        if self.url and is_zarr_url(self.url):
+            from convcli.pipeline.places import open_store
 
-            yield from search_folder(Path(word), search)
-        # A file may be called "a[1].png": a name that exists is not a pattern.
-        elif not os.path.lexists(word) and glob.has_magic(word):
-            matches = glob.glob(word, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
-            names = sorted(name for name in matches if not (is_folder(name) or is_special(name)))
-            if not names and not search.allow_empty:
-                raise ImageError(f"no file matches {word!r}", hint="quote the pattern and check the folder's name")
-            yield from (InputFile(path=Path(name)) for name in names)
+            path, etag = open_store(self.url.rstrip("/")).zarr()
+        elif self.url:
+            from convcli.pipeline.staging import local_copy
+
+            path, etag = local_copy(self.url)
+        elif self.path is None:
+            return self.data
+        elif self.etag:
+            from convcli.pipeline.objects import file_etag
+
+            path, etag = self.path, file_etag(self.path)
         else:
-            yield named(word)
+            return self.path
+        # A file that has gone has no ETag: it fails where it is read, with the reason.
+        if self.etag and etag not in ("", self.etag):
+            raise ImageError("it has changed since it was listed", hint="run it again, or plan another job")
+        return path
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it has to be copied from a store before it can be read."""
+        return bool(self.url) and not self.data and not is_zarr_url(self.url)
+
+    @property
+    def label(self) -> str:
+        """Name for messages and reports; a frame of several as ``file[3]``."""
+        name = self.url or ("<stdin>" if self.path is None else str(self.path))
+        return name if self.frame is None else f"{name}[{self.frame}]"
+
+    @property
+    def _named(self) -> PurePath:
+        """The name as a path; the scheme of a URL is a folder there."""
+        return PurePosixPath(self.url or "stdin") if self.path is None else self.path
+
+    @property
+    def stem(self) -> str:
+        """File name without its last suffix."""
+        return self._named.stem or self._named.name
+
+    @property
+    def file(self) -> str:
+        """File name with its suffix."""
+        return self._named.name
+
+    @property
+    def suffix(self) -> str:
+        """Last suffix of the file, without its dot."""
+        return self._named.suffix.removeprefix(".")
+
+    @property
+    def parent(self) -> str:
+        """Name of the folder that the file is in; empty for the current one and for standard input."""
+        # The parent of "../a.png" is "..", which must not lead out of the output folder.
+        return self._named.parent.name.replace("..", "")
+
+
+@dataclass(slots=True)
+class Search:
+    """How inputs are searched, and what was met meanwhile.
+
+    Attributes
+    ----------
+    recursive : bool
+        Search folders below folders; their tree is kept in ``InputFile.below``. A linked folder is searched once, if
+        it is not part of the tree already.
+    out_dir : Path, optional
+        Outputs go there. Files that earlier batches wrote into this folder, or into others within a searched folder,
+        are left out.
+    out_url : str
+        Where outputs go if that is a store; objects below it are left out.
+    allow_empty : bool
+        Whether folders without images, patterns that match nothing and empty lists are no mistake.
+    skipped : list of Path
+        The files left out: pictures that earlier runs wrote into ``out_dir``, and ``out_dir`` itself as one entry.
+    passed : Counter
+        Numbers of the other files that were passed over, by suffix or in words.
+    """
+
+    recursive: bool = False
+    out_dir: Path | None = None
+    out_url: str = ""
+    allow_empty: bool = False
+    skipped: list[Path] = field(default_factory=list)
+    passed: Counter[str] = field(default_factory=Counter)
+
+
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Return whether this is a pipe or a device, which would be waited for; a broken link is not."""
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))  # noqa: PTH110, PTH112, PTH113
+
+
+def is_zarr_url(name: str) -> bool:
+    """Return whether a name is the URL of a Zarr store, or of an array in one: a part of it ends in ``.zarr``.
+
+    Examples
+    --------
+    >>> is_zarr_url("s3://b/big.zarr"), is_zarr_url("s3://b/a.ome.zarr/0/"), is_zarr_url("s3://b/photos")
+    (True, True, False)
+    """
+    return "://" in name and any(part.lower().endswith(".zarr") for part in name.split("/"))
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether this is a folder of images: one that is no Zarr store."""
+    # os.path, not Path: a name too long or in a locked folder is False there, and no exception.
+    if not os.path.isdir(path):  # noqa: PTH112
+        return False
+    return store_header(Path(path)) == Path(path)
 
 
 def named(name: str) -> InputFile:
@@ -101,31 +197,17 @@ def is_folder_url(name: str) -> bool:
     return is_url(name) and not is_zarr_url(name) and PurePosixPath(name).suffix.lower() not in formats.PICTURE_SUFFIXES
 
 
-def read_list(name: str, *, null: bool, allow_empty: bool = False) -> list[str]:
-    """Return the names in a list file, one a line, or ending in NUL as ``find -print0`` writes them.
+class ApplyCall(NamedTuple):
+    """A command line of ``apply``: names of inputs, arguments of ``parse_request``, and how the batch runs."""
 
-    Raises
-    ------
-    ImageError
-        The list cannot be read.
-    UsageError
-        It names nothing, and that is not allowed.
-    """
-    try:
-        data = read_input() if name == "-" else Path(name).read_bytes()
-    except OSError as error:
-        raise ImageError(f"--files-from {name}: {error.strerror}", hint="a text file of names, or -") from None
-    if (row := formats.sniff(data[:16])) is not None and b"\0" in data:
-        raise UsageError(f"--files-from {name} is a picture ({row.name}), not a list", hint=f"convcli apply {name}")
-    # Without this check a list from find -print0 would be read as a single absurd name.
-    if not null and b"\0" in data:
-        raise UsageError(f"--files-from {name} holds NUL characters", hint="-0 where names end in NUL")
-    data = data.removeprefix(b"\xef\xbb\xbf")  # as some editors begin a file
-    names = [os.fsdecode(part) for part in data.split(b"\0" if null else b"\n")]
-    # Editors on Windows end lines in CR LF; with -0 a CR belongs to the name.
-    names = [part if null else part.rstrip("\r") for part in names]
-    names = [part for part in names if part]
-    if not names and not allow_empty:
-        hint = "one name a line, or -0 for names that end in NUL; --allow-empty accepts none"
-        raise UsageError(f"--files-from {name} names no file", hint=hint)
-    return names
+    words: Sequence[str]
+    flags: Mapping[str, object]
+    run: RunFlags
+
+
+def make_call(inputs: Sequence[str] | None, values: Mapping[str, Any]) -> ApplyCall:
+    """Return the call of inputs and flags by key; ``None`` and ``False`` mean that a flag was not given."""
+    given = {key: value for key, value in values.items() if value is not None and value is not False}
+    given["kernels"] = tuple(given.get("kernels", ()))
+    run = RunFlags(**{key: given.pop(key) for key in RunFlags._fields if key in given})
+    return ApplyCall(list(inputs or ()), given, run)

@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError
 from convcli.images import formats
-from convcli.images.opening import is_folder
 from convcli.layers.stack import is_model
 from convcli.pipeline import packing
-from convcli.pipeline.contradictions import refuse
 from convcli.pipeline.flags import choice
-from convcli.pipeline.inputs import is_folder_url, named
+from convcli.pipeline.inputs import is_folder, is_folder_url, named
 from convcli.pipeline.job_facts import whole_name, without_urls
+from convcli.pipeline.naming import refuse
 from convcli.pipeline.objects import Entry, Folder, Objects, in_pages
 from convcli.pipeline.places import open_objects
 from convcli.pipeline.report import to_json

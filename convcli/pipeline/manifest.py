@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from convcli.errors import ImageError, OutputError
 from convcli.images.files import PART_SUFFIX, FileState, vanished
-from convcli.images.opening import digest_of
-from convcli.pipeline.names import MANIFEST_NAME
+from convcli.images.info import digest_of
+from convcli.pipeline.naming import MANIFEST_NAME
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import OPTIONS
 from convcli.version import __version__
 
 if TYPE_CHECKING:
-    from convcli.pipeline.names import InputFile
+    from convcli.pipeline.inputs import InputFile
     from convcli.pipeline.plan import Plan
 
 

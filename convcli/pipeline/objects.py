@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from convcli.errors import ImageError, OutputError
 from convcli.images.files import TargetFile, fill
-from convcli.images.opening import store_header
+from convcli.images.info import store_header
 
 #: Entries of one page of a listing.
 PAGE = 1000

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import OutputError, UsageError
 from convcli.images import formats
 from convcli.images.files import vanished
-from convcli.pipeline.names import (
-    PAGES,
-    PICTURES,
-    InputFile,
-    output_path,
-)
+from convcli.pipeline.inputs import InputFile
+from convcli.pipeline.naming import PAGES, PICTURE_TEMPLATE, PICTURES, SUFFIX_END, output_path
 from convcli.pipeline.request import ApplyRequest
 
 if TYPE_CHECKING:
     from convcli.images.info import ImageInfo
+
+#: What may stand in a template for {stem} and tell inputs of one name apart, the simplest first.
+_TELLING = ("{stem}", "{parent}/{stem}", "{stem}-{suffix}", "{parent}/{stem}-{suffix}")
 
 
 class OutputFile(NamedTuple):
@@ -250,3 +250,42 @@ def _check_output(request: ApplyRequest, info: ImageInfo, output: OutputFile, li
         if request.colormap is not None and output.depth == "float":
             raise UsageError(f"--colormap does nothing to {output.format}, which holds floats", hint="--format png")
         formats.check_picture(output.format, 3 if request.colormap else len(output.maps), output.depth, output.size_hw)
+
+
+def keeps_apart(template: str) -> str:
+    """Return the hint of a template, quoted so that it can be pasted."""
+    import shlex
+
+    return f"--name {shlex.quote(template)} keeps them apart"
+
+
+def how_to_tell_apart(sources: Sequence[InputFile], template: str = PICTURE_TEMPLATE) -> str:
+    """Return a hint: a template like the given one whose fields differ for all inputs, if there is one.
+
+    Examples
+    --------
+    >>> how_to_tell_apart([InputFile(Path("a/p.jpg")), InputFile(Path("b/p.jpg"))], "{stem}.{ext}")
+    "--name '{parent}/{stem}.{ext}' keeps them apart; or another --out-dir"
+    """
+    files = {one._replace(frame=None) for one in sources}
+    if len(files) == 1:
+        return keeps_apart(before_end(template, "_{frame}"))
+    values = [{"dir": str(one.below), "parent": one.parent, "stem": one.stem, "suffix": one.suffix} for one in files]
+    # The tree of a search is kept, also by a template that has lost it.
+    tree = "{dir}/" if any(value["dir"] != "." for value in values) else ""
+    base = template.removeprefix("{dir}/")
+    for telling in _TELLING:
+        wanted = tree + (base.replace("{stem}", telling, 1) if "{stem}" in base else f"{telling}-{base}")
+        if len({wanted.format_map(defaultdict(str, value)).casefold() for value in values}) == len(values):
+            return f"{keeps_apart(wanted)}; or another --out-dir"
+    return "another --out-dir, one folder at a time"
+
+
+def before_end(template: str, addition: str) -> str:
+    """Return a template with an addition before its suffix.
+
+    >>> before_end("{stem}.{ext}", "-{kernel}")
+    '{stem}-{kernel}.{ext}'
+    """
+    end = next((end for end in (".{ext}", SUFFIX_END) if template.endswith(end)), "")
+    return f"{template.removesuffix(end)}{addition}{end}"

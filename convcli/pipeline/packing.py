@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from convcli.errors import ImageError
 from convcli.images import formats
-from convcli.pipeline.names import InputFile
+from convcli.pipeline.inputs import InputFile
 from convcli.pipeline.objects import Entry
 
 SUFFIX = ".tar"

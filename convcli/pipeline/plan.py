@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from convcli.errors import UsageError
 from convcli.images import formats
-from convcli.pipeline.contradictions import check_format
 from convcli.pipeline.flags import choice
-from convcli.pipeline.names import DENSE_TEMPLATE, MAP_TEMPLATE, PICTURE_TEMPLATE, InputFile, MapName
+from convcli.pipeline.inputs import InputFile
+from convcli.pipeline.naming import DENSE_TEMPLATE, MAP_TEMPLATE, PICTURE_TEMPLATE, MapName, check_format
 from convcli.pipeline.outputs import (
     OutputFile,
     OutputNames,

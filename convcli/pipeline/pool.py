@@ -21,8 +21,8 @@ from typing import Any, Generic, TypeVar
 
 from convcli.errors import ConvcliError
 from convcli.images.targets import discard_parts
-from convcli.pipeline.batch_files import Outcome
 from convcli.pipeline.plan import Plan
+from convcli.pipeline.run import Outcome
 from convcli.pipeline.transforms.base import Stopped
 from convcli.pipeline.writers import folders_of
 from convcli.process import ending

@@ -16,7 +16,7 @@ from convcli.pipeline.staging import KEPT, local_copy
 HEADER = "zarr.json"
 
 if TYPE_CHECKING:
-    from convcli.pipeline.names import InputFile
+    from convcli.pipeline.inputs import InputFile
     from convcli.pipeline.plan import Plan
 
 

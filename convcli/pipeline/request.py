@@ -16,10 +16,9 @@ from convcli.geometry.arithmetic import PADDING_WORDS, Pair, parse_count
 from convcli.geometry.sizes import parse_padding, parse_pair
 from convcli.images import formats
 from convcli.pipeline import flags
-from convcli.pipeline.contradictions import bind_output, refuse_contradictions
 from convcli.pipeline.flags import SECTIONS, Option, one_of, switch
 from convcli.pipeline.frames import check_frames
-from convcli.pipeline.names import SUFFIX_END, check_template, parse_output
+from convcli.pipeline.naming import SUFFIX_END, bind_output, check_template, parse_output, refuse_contradictions
 
 Floats = tuple[float, ...]
 Padding = str | tuple[Pair, Pair]

@@ -6,19 +6,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convcli.errors import ImageError
+from convcli.errors import ConvcliError, ImageError
 from convcli.images.files import FileState, fill
+from convcli.images.frames import read_frames
 from convcli.images.planes import view_planes
-from convcli.images.reading import WINDOW_BYTES, open_planes, read_frames
+from convcli.images.reading import WINDOW_BYTES, open_planes
 from convcli.images.write import timing_notes
-from convcli.pipeline.names import PAGES
+from convcli.pipeline.inputs import InputFile
+from convcli.pipeline.naming import PAGES
 from convcli.pipeline.report import image_report, to_json
 from convcli.pipeline.transforms.base import Run, Stopped, Tools, Writer
 from convcli.pipeline.writers import Job, OutputFiles, PictureOutput, RawOutput, make_stamp, open_encoder, output_files
+from convcli.process.system import shortage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +46,41 @@ def open_writer(job: Job, output: OutputFile) -> Writer:
 
         return Tiles(job, output)
     return RawOutput(job, output) if output.is_raw else PictureOutput(job, output)
+
+
+class Outcome(NamedTuple):
+    """The outcome of one input: a report, an error, or the reason why it was skipped.
+
+    ``bug`` is the traceback where the error is not the input's fault but ours.
+    """
+
+    source: InputFile
+    report: dict[str, Any] | None = None
+    error: ConvcliError | None = None
+    skipped: str | None = None
+    bug: str | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the outcome as plain data."""
+        if self.error is not None:
+            return {"status": "failed", "input": {"path": self.source.label}, "error": self.error.as_dict()}
+        if self.skipped is not None:
+            return {"status": "skipped", "input": {"path": self.source.label}, "reason": self.skipped}
+        return {"status": "done", **(self.report or {})}
+
+
+def failed_by_bug(source: InputFile, error: Exception) -> Outcome:
+    """Return the outcome of an input on which the program broke; memory that runs out is no bug."""
+    if (scarce := shortage(error)) is not None:
+        return Outcome(source=source, error=scarce.within(source.label))
+    import traceback
+
+    failure = ConvcliError(
+        f"this is a bug ({type(error).__name__}: {error})", hint="please report it with the lines above"
+    )
+    failure.__cause__ = error
+    # The traceback travels as text: a child process cannot pickle the object.
+    return Outcome(source=source, error=failure.within(source.label), bug="".join(traceback.format_exception(error)))
 
 
 class Pipeline:

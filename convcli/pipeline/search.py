@@ -17,9 +17,9 @@ from typing import Any
 from convcli.errors import ImageError
 from convcli.images import formats
 from convcli.images.files import PART_SUFFIX
-from convcli.images.opening import is_folder, is_zarr_url
 from convcli.images.recognise import HIDDEN, NO_SUFFIX, SPECIAL, extra_for, passed_over
-from convcli.pipeline.names import MANIFEST_NAME, InputFile, Search, is_special
+from convcli.pipeline.inputs import InputFile, Search, is_folder, is_special, is_zarr_url
+from convcli.pipeline.naming import MANIFEST_NAME
 
 #: Kinds of files that a search counts by name; the rest is one number.
 MOST_KINDS = 6

@@ -15,18 +15,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from convcli.errors import ConvcliError
-from convcli.images.opening import digest_of
+from convcli.images.info import digest_of
 from convcli.pipeline import packing
 from convcli.pipeline.batch import BatchPlan, run_batch
-from convcli.pipeline.batch_files import Outcome, plan_each
-from convcli.pipeline.inputs import named
+from convcli.pipeline.batch_files import plan_each
+from convcli.pipeline.inputs import InputFile, named
 from convcli.pipeline.job_facts import decode, refuse_other_versions, request_of
-from convcli.pipeline.names import InputFile
 from convcli.pipeline.objects import Entry
 from convcli.pipeline.places import join, open_objects
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import ApplyRequest
+from convcli.pipeline.run import Outcome
 from convcli.pipeline.shards import Job
 
 Row = dict[str, object]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from convcli.images.planes import PlaneSource
     from convcli.images.sheet import Cell
-    from convcli.pipeline.names import MapName
+    from convcli.pipeline.naming import MapName
     from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.plan import Plan
     from convcli.pipeline.writers import Job
@@ -67,7 +67,7 @@ def plan_sheet(maps: Sequence[MapName], size_hw: tuple[int, int], *, has_taps: b
 
     Examples
     --------
-    >>> from convcli.pipeline.names import MapName
+    >>> from convcli.pipeline.naming import MapName
     >>> layout = plan_sheet([MapName(k, c) for c in "rgb" for k in "xy"], (400, 600), has_taps=True)
     >>> layout.rows, layout.n_groups, layout.factor, layout.box_hw
     (((0, 2, 4), (1, 3, 5)), 1, 2, (200, 300))

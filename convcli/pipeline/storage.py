@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from convcli.errors import ConvcliError, ImageError, OutputError, UsageError
-from convcli.images.opening import STORE_HEADERS, RemoteZarr
+from convcli.images.info import STORE_HEADERS, RemoteZarr
 from convcli.pipeline.objects import PAGE, Entry, for_inputs_only, is_hidden
 
 try:

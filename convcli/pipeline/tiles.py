@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convcli.errors import ConvcliError, ImageError, OutputError
-from convcli.images.opening import is_zarr_url
 from convcli.images.reading import probe
 from convcli.images.zarr_store import encode_tile, open_zarr
-from convcli.pipeline.contradictions import refuse
-from convcli.pipeline.inputs import named
+from convcli.pipeline.inputs import is_zarr_url, named
 from convcli.pipeline.job_facts import decode, encode, versions, whole_name, without_urls
+from convcli.pipeline.naming import refuse
 from convcli.pipeline.objects import Entry, Objects, file_etag, in_pages
 from convcli.pipeline.places import join, open_objects, open_store
 from convcli.pipeline.plan import Plan, Planner

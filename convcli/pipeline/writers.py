@@ -17,7 +17,7 @@ from convcli.images import formats
 from convcli.images.files import TargetFile, vanished
 from convcli.images.planes import read_window, select_planes, view_planes
 from convcli.images.write import open_picture
-from convcli.pipeline.names import PAGES, PICTURES
+from convcli.pipeline.naming import PAGES, PICTURES
 from convcli.pipeline.report import conventions, to_json
 from convcli.pipeline.tones import WHITE, Tone, ToneSpec
 from convcli.pipeline.transforms.base import Band, Ranges, Writer

@@ -92,40 +92,6 @@ def is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
-def columns(*, err: bool = False) -> int | None:
-    """Return the width of the terminal that a person reads, or None where programs read: those get lines whole."""
-    stream = sys.stderr if err else sys.stdout
-    if stream is None or not stream.isatty():
-        return None
-    import shutil
-
-    # A terminal of no known width says 0.
-    return max(shutil.get_terminal_size().columns, 20)
-
-
-def takes_colours(*, err: bool = False) -> bool:
-    """Return whether a stream is a terminal that may be coloured: NO_COLOR counts if it is set (no-color.org)."""
-    stream = sys.stderr if err else sys.stdout
-    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return stream is not None and stream.isatty() and not is_plain
-
-
-def check_output() -> None:
-    """Flush standard output.
-
-    Raises
-    ------
-    OutputError
-        Text was lost, and not because its reader has left or closed it on purpose.
-    """
-    if sys.stdout is not None:
-        sys.stdout.flush()
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    lost = raw.lost if isinstance(raw, _Forgiving) else None
-    if lost is not None and lost.errno not in (errno.EPIPE, errno.EBADF):
-        raise unwritable(lost)
-
-
 def binary_output() -> BinaryIO:
     """Return standard output for the bytes of a file, whose loss raises ``OSError``.
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from convcli.pipeline.report import printable
-from convcli.process.system import columns
-from convcli.render.text import render_table
+from convcli.render.text import columns, render_table
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from convcli.pipeline.report import printable
-from convcli.process.system import columns
 from convcli.render.taps import Rows, colour, fits, grid_lines, ink, response_lines, shrunk, tap_texts
-from convcli.render.text import by, render_table
+from convcli.render.text import by, columns, render_table
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -12,7 +12,7 @@ from convcli.pipeline.report import clip_messages, printable
 from convcli.render.text import say
 
 if TYPE_CHECKING:
-    from convcli.pipeline.batch_files import Outcome
+    from convcli.pipeline.run import Outcome
 
 #: The bar of a single input comes no sooner than that, in seconds.
 START_S = 0.3

@@ -23,8 +23,7 @@ import numpy as np
 from convcli.images.reading import read
 from convcli.images.write import write_picture
 from convcli.pipeline.report import printable
-from convcli.process.system import columns, takes_colours
-from convcli.render.text import say
+from convcli.render.text import columns, say, takes_colours
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

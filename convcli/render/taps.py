@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convcli.process.system import columns
+from convcli.render.text import columns
 
 if TYPE_CHECKING:
     import numpy as np

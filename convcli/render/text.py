@@ -5,17 +5,35 @@ Rich draws prettier tables but costs 30 ms at every start; these come out at onc
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 
 from convcli.errors import ConvcliError
 from convcli.process.ending import EXIT_INTERRUPTED
-from convcli.process.system import columns, takes_colours
 
 #: Colours of the words that begin a message: SGR codes, bold red, yellow and cyan.
 _COLOURS = {"error": "1;31", "warning": "1;33", "hint": "36"}
 #: A column of text is not made narrower than this, in letters.
 _NARROWEST = 12
+
+
+def columns(*, err: bool = False) -> int | None:
+    """Return the width of the terminal that a person reads, or None where programs read: those get lines whole."""
+    stream = sys.stderr if err else sys.stdout
+    if stream is None or not stream.isatty():
+        return None
+    import shutil
+
+    # A terminal of no known width says 0.
+    return max(shutil.get_terminal_size().columns, 20)
+
+
+def takes_colours(*, err: bool = False) -> bool:
+    """Return whether a stream is a terminal that may be coloured: NO_COLOR counts if it is set (no-color.org)."""
+    stream = sys.stderr if err else sys.stdout
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return stream is not None and stream.isatty() and not is_plain
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from convcli.errors import GeometryError, UsageError
 from convcli.images import formats
 from convcli.images.planes import select_planes
-from convcli.pipeline.names import PICTURES
+from convcli.pipeline.naming import PICTURES
 from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform
 from convcli.pipeline.transforms.binding import BoundBank, bind_bank
 from convcli.pipeline.transforms.strips import ConvRun, plan_engine

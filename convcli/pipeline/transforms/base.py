@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from convcli.images.planes import PlaneSelection, PlaneSource
     from convcli.images.write import PictureWriter
     from convcli.layers.walk import Walk
-    from convcli.pipeline.names import MapName
+    from convcli.pipeline.naming import MapName
     from convcli.pipeline.outputs import OutputFile
     from convcli.pipeline.request import ApplyRequest
     from convcli.pipeline.tones import Tone

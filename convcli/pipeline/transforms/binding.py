@@ -12,7 +12,7 @@ import numpy as np
 from convcli.banks.groups import check_weight_groups
 from convcli.engine.store import magnitude
 from convcli.errors import GeometryError, UsageError
-from convcli.pipeline.names import PICTURES, MapName
+from convcli.pipeline.naming import PICTURES, MapName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

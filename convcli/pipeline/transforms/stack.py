@@ -14,7 +14,7 @@ from convcli.errors import UsageError
 from convcli.images.planes import select_planes
 from convcli.layers.sources import anchored, is_checkpoint, load_weight
 from convcli.layers.stack import is_model, open_stack
-from convcli.pipeline.names import PICTURES, MapName
+from convcli.pipeline.naming import PICTURES, MapName
 from convcli.pipeline.request import ApplyRequest
 from convcli.pipeline.transforms.alpha import leave_out_alpha
 from convcli.pipeline.transforms.base import Planned, Run, Tools, Transform, WholeRun, crop, whole

@@ -15,8 +15,7 @@ import numpy as np
 from convcli.errors import GeometryError
 from convcli.geometry.arithmetic import Pair, resolve_padding
 from convcli.images.planes import select_planes
-from convcli.pipeline.contradictions import refuse
-from convcli.pipeline.names import PICTURES, MapName
+from convcli.pipeline.naming import PICTURES, MapName, refuse
 from convcli.pipeline.transforms.alpha import leave_out_alpha
 from convcli.pipeline.transforms.bank import AnyBank, conv_layer
 from convcli.pipeline.transforms.base import Planned, Run, Tools, WholeRun, crop, whole

@@ -1,15 +1,108 @@
-"""Flags that exclude each other, or that would have no effect: refused before a file is opened."""
+"""Names of outputs, and flags that exclude each other or would have no effect: refused before a file is opened."""
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
-from convcli.errors import UsageError
+from convcli.errors import OutputError, UsageError, near_names
 from convcli.images import formats
 from convcli.pipeline.flags import parse_format
-from convcli.pipeline.names import PAGES, PICTURES
+
+#: One file per map: a map of a single-plane kernel is named by kernel and plane, of a dense bank by kernel alone.
+MAP_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}-{channel}.{ext}"
+DENSE_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}.{ext}"
+PICTURE_TEMPLATE = "{dir}/{stem}_{bank}.{ext}"
+#: Layouts of one picture, for which maps are combined; and layouts that are drawn, with captions.
+PICTURES, PAGES = ("picture", "before-after"), ("sheet", "before-after")
+FIELDS = ("dir", "parent", "file", "stem", "suffix", "bank", "kernel", "channel", "index", "frame", "ext")
+#: The end of a ``--name`` whose outputs have the suffix, and so the format, of their input.
+SUFFIX_END = ".{suffix}"
+#: The record of a batch in its output folder: :mod:`convcli.pipeline.manifest`.
+MANIFEST_NAME = ".convcli-manifest.jsonl"
+
+
+class MapName(NamedTuple):
+    """One output map: which kernel made it, from which planes, and the nature of its values, which decides its tone.
+
+    ``channel`` is empty for a kernel that mixes planes by taps of its own (a dense bank). ``nature`` is a key of
+    :data:`convcli.pipeline.tones.AUTO`.
+    """
+
+    kernel: str
+    channel: str
+    nature: str = "other"
+
+    @property
+    def label(self) -> str:
+        """``kernel-channel``, as in file names."""
+        return f"{self.kernel}-{self.channel}" if self.channel else self.kernel
+
+
+def check_template(template: str) -> str:
+    """Return ``template`` if every field of it is known and it stays below the output folder.
+
+    Raises
+    ------
+    UsageError
+        Unknown field, bad braces, an absolute path or ``..``.
+
+    Examples
+    --------
+    >>> check_template("{stem}/{kernel}.{ext}")
+    '{stem}/{kernel}.{ext}'
+    """
+    try:
+        # Parsed and checked first: str.format would let a template read attributes of its values.
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise UsageError(f"--name {template!r}: {error}", hint=f"fields: {_braced(FIELDS)}") from None
+    for _, name, format_spec, conversion in parts:
+        if name is not None and (name not in FIELDS or format_spec or conversion):
+            hint = f"{near_names(name, FIELDS)} fields: {_braced(FIELDS)}".strip()
+            raise UsageError(f"--name {template!r}: {{{name}}} is not a field", hint=hint)
+    path = PurePosixPath(template)
+    # A fixed suffix could contradict --format, which decides the content.
+    if path.suffix and path.suffix not in (".{ext}", SUFFIX_END):
+        raise UsageError(
+            f"--name {template!r} ends in {path.suffix}",
+            hint="end it in .{ext}, --format names the format; or in .{suffix}, which is the input's",
+        )
+    if path.is_absolute() or ".." in path.parts or "\0" in template or not template.strip("/ "):
+        raise UsageError(f"--name {template!r} leaves the output folder", hint="a relative path without '..'")
+    return template
+
+
+def _braced(names: Iterable[str]) -> str:
+    return " ".join(f"{{{name}}}" for name in names)
+
+
+def output_path(out_dir: Path, template: str, values: Mapping[str, str]) -> Path:
+    """Return one output path; values other than ``dir`` are names already made safe.
+
+    Examples
+    --------
+    >>> output_path(Path("out"), "{dir}/{stem}.{ext}", {"dir": "", "stem": "cat", "ext": "png"})
+    PosixPath('out/cat.png')
+    """
+    # An empty field in front leaves a slash there, which would make the path absolute.
+    relative = template.format_map(values).lstrip("/")
+    # The template was checked, but a field may bring dots of its own.
+    if ".." in PurePosixPath(relative).parts:
+        raise OutputError(f"{relative} leaves the output folder", hint="rename the input, or give --name")
+    return out_dir / relative
+
+
+def parse_output(text: str, _flag: str) -> Path:
+    """Return the file that ``-o`` names."""
+    path = Path(text)
+    # A Zarr store is a folder, and one output all the same: whether it may be replaced is asked later.
+    if text.endswith("/") or (path.is_dir() and path.suffix.lower() != ".zarr"):
+        hint = f"--out-dir {path} for a file a map, or -o {path / 'edges.png'}"
+        raise UsageError(f"-o {text} is a folder, and one file is asked for", hint=hint)
+    return path
 
 
 def refuse(cases: Iterable[tuple[object, str, str]]) -> None:
