@@ -18,8 +18,9 @@ import pytest
 from conftest import HANG_S, HeldBatch, load_image, run_cli, save_image, wait_until
 
 from convcli.errors import OutputError
-from convcli.images import frames, rename
+from convcli.images import rename
 from convcli.images.files import PART_SUFFIX, TargetFile
+from convcli.images.frames import read_frames
 from convcli.images.targets import TargetFolder
 from convcli.pipeline.run import Pipeline
 from convcli.pipeline.search import read_stamp
@@ -302,7 +303,6 @@ def test_frames_that_change_between_plan_and_run_fail(tmp_path: Path, monkeypatc
     path = tmp_path / "a.gif"
     frames = [Image.new("L", (9, 8), shade) for shade in (0, 100, 200)]
     frames[0].save(path, save_all=True, append_images=frames[1:])
-    read_frames = frames.read_frames
 
     def swapped(*args: Any, **options: Any) -> Any:
         os.utime(path, (1, 1))
