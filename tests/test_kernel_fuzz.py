@@ -1,4 +1,4 @@
-"""Whatever text or bytes come, a bank or a KernelError comes back: never another exception, never NaN."""
+"""Whatever text or bytes come, a bank or a KernelError with a hint comes back: never another exception, never NaN."""
 
 from __future__ import annotations
 
@@ -85,6 +85,7 @@ def test_any_text_is_a_bank_or_a_kernel_error(text: str) -> None:
         bank = load_bank(text, max_taps=2_000_000)
     except KernelError as refused:
         said = str(refused)
+        assert refused.hint
     else:
         assert_sound(bank)
         said = bank.name
@@ -144,6 +145,7 @@ def test_damaged_files_are_a_bank_or_a_kernel_error(
         bank = read_bank(path)
     except KernelError as refused:
         said = str(refused)
+        assert refused.hint
     else:
         assert_sound(bank)
         said = str(path)
@@ -162,7 +164,8 @@ def test_any_text_file_is_a_bank_or_a_kernel_error(
     path.write_text(text, encoding="utf-8")
     try:
         bank = read_bank(path)
-    except KernelError:
+    except KernelError as refused:
+        assert refused.hint
         return
     assert_sound(bank)
 
