@@ -201,7 +201,12 @@ def export(
     """Write kernels in another format.
 
     Taps are written as correlation taps unless --convolve; losses are refused unless --round.
-    """
+
+    \b
+    Examples:
+      convcli kernels export sobel --format gmic
+      convcli kernels export gaussian:sigma=2 -o gaussian.toml
+    """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.banks.formats import export_bank
     from convcli.banks.load import load_bank
 
