@@ -29,7 +29,7 @@ def _able(option: str) -> str:
     return ", ".join(formats.able("options", option))
 
 
-_path, _text = flags.text_only(Path), flags.text_only(str.strip)
+_path, _text = flags.path, flags.text_only(str.strip)
 _positive, _whole = partial(parse_pair, minimum=1), partial(parse_pair, minimum=0)
 _number: Callable[..., Option] = partial(Option, kind=int)
 _BORDERS = ("zeros", "constant:", "replicate", "reflect", "symmetric", "circular")
