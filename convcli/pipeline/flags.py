@@ -4,14 +4,12 @@
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from convcli.errors import UsageError, near_names
 from convcli.geometry.arithmetic import parse_count
 from convcli.geometry.sizes import parse_switch
 from convcli.images import formats
-from convcli.process.system import local_path
 
 #: Sections of the help and of the README's table, in their order.
 SECTIONS = ("Convolution", "Input", "Output", "Running")
@@ -73,11 +71,6 @@ def one_of(section: str, values: str, meaning: str, default: str, **others: Any)
 def text_only(parse: Callable[[str], object]) -> Callable[[str, str], object]:
     """Return ``parse``, which needs no flag for its messages, as a function of text and flag."""
     return lambda text, _flag: parse(text)
-
-
-def path(text: str, _flag: str) -> Path:
-    """Return ``text`` as the path of a local file or folder."""
-    return local_path(text)
 
 
 def word(text: str, _flag: str) -> str:
