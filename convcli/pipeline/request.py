@@ -84,7 +84,7 @@ class ApplyRequest(NamedTuple):
         _IN, "premultiply|keep|filter|drop", "Alpha of pictures; maps have it only if --channels names a.",
         "premultiply")] = "premultiply"
     frames: Annotated[str | None, Option(
-        _IN, "all|first|N|A-B", "Which pages or frames of a file.", "", flags.text_only(check_frames), ("all", "first"))] = None
+        _IN, "all|first|N|A-B", "Which pages or frames.", "", flags.text_only(check_frames), ("all", "first"))] = None
     unit: Annotated[bool, switch(_IN, "Map samples to 0..1 first.")] = False
     normalize: Annotated[tuple[Floats, Floats] | None, Option(
         _IN, "imagenet|MEAN,STD", "Subtract MEAN, divide by STD, plane by plane; implies --unit.", "",
