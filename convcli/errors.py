@@ -68,8 +68,8 @@ class ConvcliError(Exception):
 
 
 def _of_origin(text: str) -> str:
-    """Return a text in which URLs stand in place of their copies."""
-    for path, url in [*COPIES.items()]:  # threads make copies meanwhile
+    """Return a text in which URLs stand in place of their copies, which other threads make meanwhile."""
+    for path, url in [*COPIES.items()]:
         text = text.replace(path, url)
     return text
 
