@@ -230,7 +230,6 @@ def not_loading(error: ImportError, name: str) -> UsageError:
     return shortage(error) or UsageError(f"{message} ({reason})", hint=hint)
 
 
-#: Schemes of stores and servers.
 _SCHEMES = ("s3", "gs", "az", "hf", "http", "https")
 
 
@@ -263,6 +262,6 @@ def local_path(name: str) -> Path:
     if is_url(name):
         raise UsageError(f"{name} is a URL, and only local files are read and written", hint="copy it to a local file")
     scheme, _, rest = name.partition(":/")
-    if scheme.lower() in _SCHEMES and rest:  # mistyped, or a Path made of a URL: a folder called "s3:" is not meant
+    if scheme.lower() in _SCHEMES and rest:  # mistyped, or a Path made of a URL
         raise UsageError(f"{name} is no URL, and no local file", hint=f"{scheme}://{rest.lstrip('/')}, as text")
     return Path(name)
