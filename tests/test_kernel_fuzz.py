@@ -68,6 +68,10 @@ def assert_sound(bank: KernelBank) -> None:
     assert all(safe_name(name) == name for name in bank.file_names)
 
 
+def assert_hinted(error: KernelError) -> None:
+    assert error.hint, str(error)
+
+
 @fuzz(400)
 @given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join))
 @example("sobel rotate=1e308")
@@ -85,7 +89,7 @@ def test_any_text_is_a_bank_or_a_kernel_error(text: str) -> None:
         bank = load_bank(text, max_taps=2_000_000)
     except KernelError as refused:
         said = str(refused)
-        assert refused.hint
+        assert_hinted(refused)
     else:
         assert_sound(bank)
         said = bank.name
@@ -145,7 +149,7 @@ def test_damaged_files_are_a_bank_or_a_kernel_error(
         bank = read_bank(path)
     except KernelError as refused:
         said = str(refused)
-        assert refused.hint
+        assert_hinted(refused)
     else:
         assert_sound(bank)
         said = str(path)
@@ -165,7 +169,7 @@ def test_any_text_file_is_a_bank_or_a_kernel_error(
     try:
         bank = read_bank(path)
     except KernelError as refused:
-        assert refused.hint
+        assert_hinted(refused)
         return
     assert_sound(bank)
 
