@@ -19,6 +19,7 @@ from convcli.pipeline import flags
 from convcli.pipeline.flags import SECTIONS, Option, one_of, switch
 from convcli.pipeline.frames import check_frames
 from convcli.pipeline.naming import SUFFIX_END, bind_output, check_template, parse_output, refuse_contradictions
+from convcli.process.system import local_path
 
 Floats = tuple[float, ...]
 Padding = str | tuple[Pair, Pair]
@@ -29,7 +30,7 @@ def _able(option: str) -> str:
     return ", ".join(formats.able("options", option))
 
 
-_path, _text = flags.text_only(Path), flags.text_only(str.strip)
+_path, _text = flags.text_only(local_path), flags.text_only(str.strip)
 _positive, _whole = partial(parse_pair, minimum=1), partial(parse_pair, minimum=0)
 _number: Callable[..., Option] = partial(Option, kind=int)
 _BORDERS = ("zeros", "constant:", "replicate", "reflect", "symmetric", "circular")
@@ -83,8 +84,7 @@ class ApplyRequest(NamedTuple):
         _IN, "premultiply|keep|filter|drop", "Alpha of pictures; maps have it only if --channels names a.",
         "premultiply")] = "premultiply"
     frames: Annotated[str | None, Option(
-        _IN, "all|first|N|A-B", "Which, of multi-page and animated files.", "", flags.text_only(check_frames),
-        ("all", "first"))] = None
+        _IN, "all|first|N|A-B", "Which pages or frames.", "", flags.text_only(check_frames), ("all", "first"))] = None
     unit: Annotated[bool, switch(_IN, "Map samples to 0..1 first.")] = False
     normalize: Annotated[tuple[Floats, Floats] | None, Option(
         _IN, "imagenet|MEAN,STD", "Subtract MEAN, divide by STD, plane by plane; implies --unit.", "",
