@@ -115,7 +115,9 @@ def _way_to(name: str, given: str) -> str:
         value = number if order.startswith("value") and number else own.get("value")
         return f"{kind}:{own['mode']}{f',value={value}' if value else ''}"
     if name in _ACTIVATIONS.split():
-        modes = ", ".join(f"relu:{mode}" for mode in LOADED["relu"].modes if mode not in (*NAMES, "clip"))
+        from convcli.layers.kinds.activations import Relu
+
+        modes = ", ".join(f"relu:{mode}" for mode in Relu.modes if mode not in (*NAMES, "clip"))
         return f"activations are {', '.join(WORDS['activations'])}, {modes}"
     if name in _NORMS.split():
         return "batchnorm is the one norm here"
