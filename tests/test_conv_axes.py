@@ -111,6 +111,18 @@ def test_transposed_equals_torch(n_axes):
     check()
 
 
+@pytest.mark.parametrize("n_axes", [1, 2, 3])
+@pytest.mark.parametrize("name", ["reference", "im2col", "gemm", *COMPILED, "fft", "torch", "auto"])
+def test_outputs_that_no_tap_of_a_transposed_convolution_meets_keep_their_bias_beside_infinity(n_axes, name):
+    """Stride 3 with one tap, or with gaps of 3, leaves outputs between the stamps."""
+    image, weight = np.ones((2, *(3,) * n_axes)), np.ones((2, 1, *(1,) * (n_axes - 1), 2))
+    image[0].flat[0], image[1].flat[-1] = np.inf, np.nan
+    for dilation in (1, 3):
+        rest = (np.array([0.5]), 3, 0, 2, 1, dilation)
+        expected = TORCH_TRANSPOSED[n_axes](*tensors(image, weight), torch.tensor(rest[0]), *rest[1:]).numpy()
+        np.testing.assert_allclose(TRANSPOSED[n_axes](image, weight, *rest, engine=name), expected, rtol=1e-12)
+
+
 @given(case=convolutions(borders=("zeros",), largest=14))
 @settings(max_examples=60)
 def test_transposed_is_the_adjoint(case):

@@ -261,6 +261,26 @@ def test_stacks_of_one_and_three_axes_run(n_axes, rng):
     assert_close(run_stack(stack, planes)["output"], expected, rtol=1e-10)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("n_axes", [1, 3])
+def test_layers_that_move_samples_run_over_one_and_three_axes(n_axes, rng):
+    x = rng.normal(size=(6, *(5,) * n_axes))
+    t = torch.from_numpy(x)[None]
+    pool = getattr(F, f"adaptive_max_pool{n_axes}d")
+    pairs = {
+        "shuffle:3": F.channel_shuffle(t, 3),
+        "globalpool:max": pool(t, 1),
+        "batchnorm": t / np.sqrt(1 + 1e-5),
+        "pad:2,mode=replicate": F.pad(t, (2,) * 2 * n_axes, mode="replicate"),
+        "upsample:2": F.interpolate(t, scale_factor=2, mode="nearest"),
+        "upsample:3,mode=bilinear": F.interpolate(t, scale_factor=3, mode={1: "linear", 3: "trilinear"}[n_axes]),
+        "combine:sum,n=3": t.reshape(1, 2, 3, *t.shape[2:]).sum(2),
+        "concat:from=input+input": torch.cat([t, t], 1),
+    }
+    for text, expected in pairs.items():
+        assert_close(run_stack(Stack(text, dims=n_axes), x)["output"], expected[0].numpy(), rtol=1e-12)
+
+
 # --- where numbers come from ---
 
 

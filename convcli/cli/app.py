@@ -131,7 +131,7 @@ def _apply(
     context: typer.Context,
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="INPUT...", help="Images, quoted globs, folders with --recursive; - is standard input."),
+        typer.Argument(metavar="INPUT...", help="Images, folders, quoted globs, URLs; - is standard input."),
     ] = None,
     **flags: object,
 ) -> None:

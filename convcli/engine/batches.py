@@ -89,6 +89,9 @@ def run_volumes(
     volumes = np.empty((n, n_maps, sum(phase.n_outputs for phase in depth), *output_hw), samples.dtype)
     for volume, out in zip(samples, volumes, strict=True):
         for phase, n_planes, runner in turns:
+            if not phase.taps:
+                out[:, phase.first :: phase.step] = 0 if bias is None else np.reshape(bias, (-1, 1, 1, 1))
+                continue
             for turn in range(phase.n_outputs):
                 positions = turn * phase.stride - phase.before + phase.dilation * np.arange(n_planes)
                 window = _DepthWindow(volume, positions, options["border"])

@@ -126,8 +126,8 @@ class Runner:
 
     def _bands(
         self, planes: Planes, out: Array, top: int, bottom: int, n_rows: int
-    ) -> Iterator[tuple[Algorithm, Piece]]:
-        """Yield bands of ``n_rows`` rows of a phase, for output rows ``top`` to ``bottom``."""
+    ) -> Iterator[tuple[Algorithm | None, Piece]]:
+        """Yield bands of ``n_rows`` rows of a phase, for output rows ``top`` to ``bottom``; no algorithm: no taps."""
         for (rows, columns), algorithms in zip(self.phases, self.algorithms, strict=True):
             source = Source(planes, rows.before, columns.before, self.plan.border)
             groups = algorithms[:1] if self.folded else algorithms
@@ -142,14 +142,18 @@ class Runner:
                     begin = rows.first + first * rows.step - top
                     end = begin + (min(first + n_rows, stop) - first - 1) * rows.step + 1
                     target = out[maps, begin : end : rows.step, columns.first :: columns.step]
-                    yield algorithm, Piece(source, channels, first, target, bias)
+                    has_taps = bool(rows.taps and columns.taps)
+                    yield algorithm if has_taps else None, Piece(source, channels, first, target, bias)
 
-    def _do(self, band: tuple[Algorithm, Piece], scratch: Scratch) -> None:
+    def _do(self, band: tuple[Algorithm | None, Piece], scratch: Scratch) -> None:
         """Do one band.
 
         The plan refused integers whose sums could overflow; of very large float samples infinity is the right sum.
         """
         algorithm, piece = band
+        if algorithm is None:  # the zero that stands for no taps would make NaN of infinity
+            piece.target[...] = 0 if piece.bias is None else piece.bias[:, None, None]
+            return
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             try:
                 algorithm.run(piece, scratch)

@@ -13,7 +13,7 @@ from convcli.errors import ImageError
 from convcli.images import formats
 from convcli.images.info import RemoteZarr, store_header
 from convcli.pipeline.request import RunFlags
-from convcli.process.system import is_url
+from convcli.process.system import is_url, local_path
 
 if TYPE_CHECKING:
     from convcli.images.files import FileState
@@ -178,7 +178,7 @@ def named(name: str) -> InputFile:
     ('s3://b/a.jpg', 'a.jpg')
     """
     if not is_url(name):
-        return InputFile(path=Path(name))
+        return InputFile(path=local_path(name))
     if "@" in name.split("/")[2]:
         from convcli.pipeline.places import open_store
 

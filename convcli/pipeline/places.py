@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convcli.errors import UsageError
 from convcli.pipeline.objects import Folder, Objects
-from convcli.process.system import is_url
+from convcli.process.system import is_url, local_path
 
 if TYPE_CHECKING:
     from convcli.pipeline.storage import Store
@@ -25,7 +24,7 @@ def open_objects(text: str) -> Objects:
     """
     if text.startswith("hf://"):
         return _hub(text.rstrip("/"))
-    return open_store(text.rstrip("/")) if is_url(text) else Folder(Path(text))
+    return open_store(text.rstrip("/")) if is_url(text) else Folder(local_path(text))
 
 
 @cache

@@ -208,11 +208,11 @@ def clip_messages(maps: Sequence[Mapping[str, Any]], *, where: str = "") -> tupl
     clipped = [one for one in maps if one["clipped_low"] + one["clipped_high"] > CLIP_WARNING * one["samples"]]
     expected = [one for one in clipped if one["keeps_brightness"]]
     others = [one for one in clipped if not one["keeps_brightness"]]
-    notes = (
-        [f"{_fact(expected)}{where}, as kernels that keep brightness do; -o maps.npy keeps them"] if expected else []
-    )
+    # One file cannot hold the maps of several inputs.
+    keep = "--format npy --out-dir DIR" if where else "-o maps.npy"
+    notes = [f"{_fact(expected)}{where}, as kernels that keep brightness do; {keep} keeps them"] if expected else []
     if others:
-        warnings.append(f"{_fact(others)}{where}; --tone {helping_tone(maps)} keeps them, and so does -o maps.npy")
+        warnings.append(f"{_fact(others)}{where}; --tone {helping_tone(maps)} keeps them, and so does {keep}")
     return notes, warnings
 
 

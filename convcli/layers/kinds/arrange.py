@@ -145,5 +145,6 @@ class Shuffle(Layer):
         """Return the channels, one from each group in turn."""
         from convcli.engine.rearrange import channel_shuffle
 
-        # Three axes are taken for one image, but a signal has two and a volume four: a batch of one suits all.
-        return channel_shuffle(inputs[0][None], row.groups)[0]
+        # Four axes are (N, C, …) to it for certain: three would be one image, and a signal has only two.
+        planes = inputs[0].reshape(1, row.input[0], -1, 1)
+        return channel_shuffle(planes, row.groups).reshape(row.output)
