@@ -149,8 +149,12 @@ def _open(
         except ConvcliError as error:
             rows[entry.name] = [failed_row(entry, error.message)]
             continue
-        rows |= {inner.name: [] for inner, _ in pictures}
-        opened += pictures
+        for inner, picture in pictures:
+            rows.setdefault(inner.name, [])
+            if picture is None:
+                rows[inner.name].append(failed_row(inner, "an earlier picture of the tar has this name"))
+            else:
+                opened.append((inner, picture))
     return opened, rows
 
 
