@@ -1,4 +1,7 @@
-"""Many inputs of ``convcli apply``: a line or a bar for each, then a summary; reports and dry runs of any number."""
+"""Many inputs of ``convcli apply``: their list, a line or a bar for each, a summary; reports, dry runs of any number.
+
+A report has the command line that makes its outputs again.
+"""
 
 from __future__ import annotations
 

@@ -256,3 +256,9 @@ def check_white(samples: NDArray[Any], white: float) -> None:
     """Refuse samples above the white that a header promised."""
     if samples.dtype.kind == "u" and white < np.iinfo(samples.dtype).max and samples.max() > white:
         raise ImageError(f"has sample {samples.max()}, above its white {white:.0f}", hint="the file is damaged")
+
+
+def check_palette(most: Any, n_colours: int) -> None:
+    """Refuse indexes, of which ``most`` is the largest, beyond a palette: decoders would give them any colour."""
+    if most >= n_colours:
+        raise ImageError(f"has colour {most} of a palette of {n_colours}, counted from 0", hint="the file is damaged")
