@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from convcli.errors import ImageError
 from convcli.images import formats
-from convcli.images.recognise import TAR as SUFFIX
+from convcli.images.recognise import TAR
 from convcli.pipeline.inputs import InputFile
 from convcli.pipeline.objects import Entry
 
@@ -81,7 +81,7 @@ def unpack(
 
 def is_tar(entry: Entry) -> bool:
     """Return whether an input stands for the pictures in it."""
-    return entry.name.lower().endswith(SUFFIX)
+    return entry.name.lower().endswith(TAR)
 
 
 def _members(source: InputFile, entry: Entry) -> Iterator[tuple[Entry, Callable[[], bytes] | None]]:
