@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 class InputFile(NamedTuple):
     """One input: where it is, and where it stood below the folder that was searched.
 
-    ``path`` is ``None`` for an object of a store, which is at ``url``, and for standard input, whose bytes are in
-    ``data``. ``frame`` is a page or frame of a file that has several. ``below`` keeps the tree of a recursive search
-    under ``--out-dir``; ``searched`` is a file that was found in a folder, not named. ``etag`` is the one that a file
-    or object must have, if any; ``state`` is that of the file when it was planned; ``is_output`` is a file that a
-    search found where outputs go and that an earlier run wrote.
+    ``path`` is ``None`` for an object of a store, which is at ``url``, for standard input and for a picture of a tar,
+    whose bytes are in ``data``. ``frame`` is a page or frame of a file that has several. ``below`` keeps the tree of a
+    recursive search under ``--out-dir``; ``searched`` is a file that was found in a folder, not named. ``etag`` is the
+    one that a file or object must have, if any; ``state`` is that of the file when it was planned; ``is_output`` is a
+    file that a search found where outputs go and that an earlier run wrote.
     """
 
     path: Path | None
-    data: bytes = b""
+    data: bytes | None = None
     frame: int | None = None
     below: PurePosixPath = PurePosixPath()
     searched: bool = False
@@ -48,7 +48,7 @@ class InputFile(NamedTuple):
         ImageError
             It has another ETag than :attr:`etag`.
         """
-        if self.data:  # of standard input, or of a tar
+        if self.data is not None:
             return self.data
         path: Path | RemoteZarr
         if self.url and is_zarr_url(self.url):
@@ -60,7 +60,7 @@ class InputFile(NamedTuple):
 
             path, etag = local_copy(self.url)
         elif self.path is None:
-            return self.data
+            return b""
         elif self.etag:
             from convcli.pipeline.objects import file_etag
 
@@ -75,7 +75,7 @@ class InputFile(NamedTuple):
     @property
     def is_stored(self) -> bool:
         """Whether it has to be copied from a store before it can be read."""
-        return bool(self.url) and not self.data and not is_zarr_url(self.url)
+        return bool(self.url) and self.data is None and not is_zarr_url(self.url)
 
     @property
     def label(self) -> str:

@@ -17,14 +17,14 @@ from typing import Any
 from convcli.errors import ImageError
 from convcli.images import formats
 from convcli.images.files import PART_SUFFIX
-from convcli.images.recognise import HIDDEN, NO_SUFFIX, SPECIAL, extra_for, passed_over
+from convcli.images.recognise import HIDDEN, NO_SUFFIX, SPECIAL, TAR, TAR_ADVICE, extra_for, passed_over
 from convcli.pipeline.inputs import InputFile, Search, is_folder, is_special, is_zarr_url
 from convcli.pipeline.naming import MANIFEST_NAME
 
 #: Kinds of files that a search counts by name; the rest is one number.
 MOST_KINDS = 6
 FOLDER = "subfolder"
-_ADVICE = {FOLDER: " (--recursive searches them)"}
+_ADVICE = {FOLDER: " (--recursive searches them)", TAR: f" ({TAR_ADVICE})"}
 #: A stamp as :func:`convcli.pipeline.writers.make_stamp` writes it, in any format that has room for text.
 _STAMP = re.compile(rb'convcli [0-9]\S* (?=\{"input": ")')
 #: Text stands before the pixels, in some formats behind them.
@@ -56,7 +56,9 @@ def search_store(url: str, search: Search) -> Iterator[InputFile]:
             else:  # a store is not asked for the first bytes of every object
                 search.passed[name.suffix.lower() or NO_SUFFIX] += 1
     if is_empty and not search.allow_empty:
-        raise ImageError(f"{url}: no image below this URL", hint="check the bucket and the prefix")
+        but = f" (not read: {count_passed(search.passed)})" if search.passed else ""
+        hint = TAR_ADVICE if url.lower().endswith(TAR) else "check the bucket and the prefix"
+        raise ImageError(f"{url}: no image below this URL{but}", hint=hint)
 
 
 def search_folder(folder: Path, search: Search) -> Iterator[InputFile]:
