@@ -81,7 +81,10 @@ def explain(error: Exception, where: str) -> ConvcliError | None:
 def explain_opening(error: OSError | ValueError, path: Path) -> ImageError:
     """Return why a file cannot be opened."""
     if isinstance(error, FileNotFoundError) and path.is_symlink():
-        return ImageError(f"is a link to {path.readlink()}, which is not there", hint="where has that file gone?")
+        return ImageError(
+            f"is a link to {path.readlink()}, which is not there",
+            hint=f"put {path.readlink()} there, or name another file",
+        )
     if isinstance(error, FileNotFoundError):
         return ImageError("no such file", hint="check the name; quote names with spaces")
     if isinstance(error, IsADirectoryError):
