@@ -8,10 +8,12 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from conftest import run_cli
 
 from convcli.errors import ImageError
 from convcli.images.reading import probe, read
@@ -64,6 +66,24 @@ def test_white_is_zero_leaves_alpha() -> None:
     both = np.stack([BYTES, 255 - BYTES // 2], axis=-1)
     image = read(tiff(both, bits=8, photometric=0, n_planes=2, t338=(3, [2])))
     np.testing.assert_array_equal(image.samples, np.stack([255 - BYTES, 255 - BYTES // 2], axis=-1))
+
+
+def test_white_is_zero_leaves_unnamed_planes() -> None:
+    both = np.stack([BYTES, 255 - BYTES // 2], axis=-1)
+    image = read(tiff(both, bits=8, photometric=0, n_planes=2, t338=(3, [0])))
+    np.testing.assert_array_equal(image.samples[..., 1], both[..., 1])
+
+
+def test_inks_of_floats_are_no_whole_numbers() -> None:
+    inks = RNG.random((H, W, 4)).astype(np.float32)
+    samples = read(tiff(inks, bits=32, photometric=5, n_planes=4, t339=(3, [3] * 4))).samples
+    np.testing.assert_allclose(samples, (1 - inks[..., :3]) * (1 - inks[..., 3:]), atol=1e-6)
+
+
+def test_a_predictor_of_packbits_is_ignored() -> None:
+    rows = b"".join(bytes([W - 1]) + row.tobytes() for row in BYTES)
+    data = tiff(np.frombuffer(rows, np.uint8), bits=8, photometric=1, t259=(3, [32773]), t317=(3, [2]))
+    np.testing.assert_array_equal(read(data).samples[..., 0], BYTES)
 
 
 @pytest.mark.parametrize(("n_planes", "tags", "names"), [
@@ -211,6 +231,15 @@ def test_what_pillow_would_misread_is_refused(data: bytes, fact: str) -> None:
         read(data)
 
 
+def test_a_pcx_without_its_palette_is_refused() -> None:
+    head = struct.pack("<BBBBHHHHHH", 10, 5, 1, 8, 0, 0, W - 1, H - 1, 72, 72) + bytes(49)
+    data = (head + struct.pack("<BHH", 1, W, 1)).ljust(128, b"\0") + (BYTES % 192).tobytes()
+    with pytest.raises(ImageError, match="palette is not at its end"):
+        read(data + bytes(900))
+    grey = bytes(value for value in range(256) for _ in range(3))
+    np.testing.assert_array_equal(read(data + b"\x0c" + grey).samples[..., 0], BYTES % 192)
+
+
 def test_set_bits_of_an_xbm_are_black() -> None:
     data = b"#define a_width 10\n#define a_height 1\nstatic unsigned char a_bits[] = {\n0x01,0x02};\n"
     assert (read(data).samples[0, :, 0] == [0, *[255] * 8, 0]).all()
@@ -240,3 +269,27 @@ def test_the_mask_of_a_pointer_is_said() -> None:
     dib = struct.pack("<IiiHHIIiiII", 40, 8, 16, 1, 24, 0, len(rows) + len(mask), 0, 0, 0, 0) + rows + mask
     cur = struct.pack("<HHH", 0, 2, 1) + struct.pack("<BBBBHHII", 8, 8, 0, 0, 0, 0, len(dib), 22) + dib
     assert "the mask of the pointer is not read" in said(cur)
+
+
+@pytest.mark.parametrize(("dtype", "alpha", "stored", "n_lost"), [
+    (np.int16, [-300, 0, 10000, 32767], [0, 0, 20000, 65535], 1),
+    (np.float32, [-0.5, 0.5, 1.5, np.nan], [0, 32768, 65535, 0], 3),
+    (np.uint16, [0, 1, 2, 65535], [0, 1, 2, 65535], 0),
+])  # fmt: skip
+def test_a_kept_alpha_is_clipped_and_counted(
+    dtype: type, alpha: list, stored: list, n_lost: int, tmp_path: Path
+) -> None:
+    samples = np.zeros((1, 4, 2), dtype)
+    samples[0, :, 1] = alpha
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="minisblack", planarconfig="contig", extrasamples=[2])
+    flags = ("-k", "identity", "-o", tmp_path / "b.png", "--alpha", "keep", "--depth", "16")
+    said = run_cli("apply", tmp_path / "a.tif", *flags).ok().stdout
+    assert read(tmp_path / "b.png").samples[0, :, 1].tolist() == stored
+    assert (f"{n_lost} samples of alpha lie outside 0 to white" in said) == bool(n_lost)
+
+
+def test_a_kept_alpha_has_the_units_of_its_colours(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS, photometric="rgb", extrasamples=[2])
+    flags = ("-k", "identity", "-o", tmp_path / "b.tif", "--layout", "picture", "--alpha", "keep", "--depth", "float")
+    run_cli("apply", tmp_path / "a.tif", *flags).ok()
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "b.tif"), PIXELS.astype(np.float32))

@@ -236,7 +236,9 @@ def reverse_grey(samples: NDArray[Any], white: float) -> NDArray[Any]:
 
 
 def inks_to_rgb(samples: NDArray[Any], white: float) -> NDArray[Any]:
-    """Return unsigned samples (H, W, 4) of cyan, magenta, yellow and black as RGB, without a profile."""
+    """Return unsigned or float samples (H, W, 4) of cyan, magenta, yellow and black as RGB, without a profile."""
+    if samples.dtype.kind == "f":
+        return (white - samples[:, :, :3]) * (white - samples[:, :, 3:]) / white
     most = int(white)
     light = most - samples[:, :, 3:].astype(np.int64)
     # (white - ink) (white - black) / white, rounded to the nearest.

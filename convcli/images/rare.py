@@ -22,6 +22,8 @@ _HEAD_BYTES = 1 << 16
 #: Planes that Pillow takes of a PSD, by its colour mode; all others: one.
 _PSD_PLANES = {3: 3, 4: 4, 9: 3}
 _PSD_MULTICHANNEL = 7
+#: The version of PCX that has a palette at its end, and the bytes of that.
+_PCX_WITH_PALETTE, _PCX_PALETTE_BYTES = 5, 769
 #: A colour of an XPM that Pillow misreads: ``#`` and other than six digits.
 _XPM_COLOUR = re.compile(rb"\sc\s+#(?![0-9A-Fa-f]{6}[\s\"])[0-9A-Fa-f]+")
 #: DDS: BC6H, whose samples are half floats; a cube's faces and a volume, in the second word of its capabilities.
@@ -108,6 +110,16 @@ def _sgi(head: bytes, _: Image) -> list[str]:
     return []
 
 
+def _pcx(head: bytes, image: Image) -> list[str]:
+    # Pillow reads indexes as grey where it misses the palette: a byte of 12 and 256 colours, at the end.
+    file: BinaryIO | None = getattr(image, "fp", None)
+    if image.mode == "L" and head[1] == _PCX_WITH_PALETTE and file is not None:
+        file.seek(-_PCX_PALETTE_BYTES, 2)
+        if file.read(1) != b"\x0c":
+            raise ImageError("is truncated: its palette is not at its end", hint="copy or download the file again")
+    return []
+
+
 def _cur(_: bytes, image: Image) -> list[str]:
     return [] if "A" in image.mode else ["the mask of the pointer is not read: all of it counts as opaque"]
 
@@ -155,6 +167,6 @@ def _bmp(head: bytes, image: Image) -> list[str]:
 
 
 _HEEDED: dict[str, Callable[[bytes, Image], list[str]]] = {
-    "fits": _fits, "psd": _psd, "sun": _sun, "xpm": _xpm, "sgi": _sgi, "cur": _cur, "dds": _dds, "im": _im,
+    "fits": _fits, "psd": _psd, "sun": _sun, "xpm": _xpm, "sgi": _sgi, "cur": _cur, "pcx": _pcx, "dds": _dds, "im": _im,
     "tga": _tga, "bmp": _bmp,
 }  # fmt: skip

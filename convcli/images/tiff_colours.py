@@ -55,10 +55,8 @@ class Colours(NamedTuple):
         if self.is_premultiplied:
             samples = divide_alpha(samples, white)
         if self.kind == "reversed":
-            # Alpha counts up whatever white is.
-            n_grey = samples.shape[2] - (self.names[-1] == "a")
-            grey = reverse_grey(samples[:, :, :n_grey], white)
-            samples = np.concatenate([grey, samples[:, :, n_grey:]], axis=2)
+            # Alpha and other extra samples count up whatever white is.
+            samples = np.concatenate([reverse_grey(samples[:, :, :1], white), samples[:, :, 1:]], axis=2)
         return samples
 
 
@@ -69,7 +67,8 @@ def colours_of(page: Any, photometric: int) -> Colours:
     if photometric == PALETTE:
         return Colours(("r", "g", "b"), ("palette is expanded to RGB", *_palette_notes(page.colormap)), "palette")
     is_alpha_last = extras[-1:] and extras[-1] in _ALPHAS and n_planes > 1
-    if photometric == _CMYK and n_planes == 4 and tags.valueof(_INK_SET_TAG) != _OTHER_INKS and not is_alpha_last:
+    is_cmyk = photometric == _CMYK and n_planes == 4 and tags.valueof(_INK_SET_TAG) != _OTHER_INKS
+    if is_cmyk and not is_alpha_last and page.dtype.kind in "uf":
         return Colours(("r", "g", "b"), ("CMYK is converted to RGB without its ICC profile",), "inks")
     if photometric in _LAB and n_planes == 3:
         is_signed = photometric == _CIELAB and page.dtype.kind == "u"
@@ -91,9 +90,9 @@ def _plain_colours(page: Any, photometric: int, extras: list[int]) -> Colours:
     if is_premultiplied:
         notes.append("premultiplied alpha is divided out")
     # Of inks no number says how many of the planes are extra ones.
-    has_alpha = extras[-1:] and extras[-1] in _ALPHAS and n_planes > len(extras) >= (n_extra if names else 1)
+    n_declared = n_extra if names else 1
     names += [f"c{index}" for index in range(n_extra)]
-    if has_alpha:
+    if 0 < n_declared <= len(extras) < n_planes and extras[-1] in _ALPHAS:
         names[-1] = "a"
     others = [name for name in names if name[0] == "c"]
     if photometric == _CMYK:

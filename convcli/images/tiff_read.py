@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # without a handler Python prints what tifffile logs
 _READABLE = {"uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64", "bool"}
 _FLOAT_PREDICTOR = 3
-_JPEG, _LZW, _PILLOW = 7, 5, (2, 3, 4, 6, 7, 50001)  # faxes, both kinds of JPEG, WebP
+_PACKBITS, _JPEG, _LZW, _PILLOW = 32773, 7, 5, (2, 3, 4, 6, 7, 50001)  # faxes, both kinds of JPEG, WebP
 #: Sizes of samples that tifffile unpacks; others are unpacked here.
 _WHOLE_BITS = (1, 8, 16, 32, 64)
 #: Depths that are spread over 0..255, as in a PNG.
@@ -70,8 +70,8 @@ class TiffDecoder:
         found = page.tags.valueof(ORIENTATION_TAG, default=1)
         self._found = found if found in range(1, 9) else 1
         self._turn = self._found if self._orientation == "apply" else 1
-        if self._compression == 1:
-            page.predictor = 1  # the tag is for compressed data (TIFF 6.0 §14)
+        if self._compression in (1, _PACKBITS):
+            page.predictor = 1  # the tag is for LZW and its like (TIFF 6.0 §14): libtiff ignores it here
         # tifffile undoes it with imagecodecs only.
         is_apart = page.predictor == _FLOAT_PREDICTOR and page.dtype is not None and page.dtype.kind == "f"
         self._own_floats = is_apart and _FLOAT_PREDICTOR not in tifffile.TIFF.UNPREDICTORS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ImageError
 from convcli.images import formats
-from convcli.images.info import RemoteZarr, store_header
+from convcli.images.info import STORE_HEADERS, RemoteZarr, store_header
 from convcli.pipeline.request import RunFlags
 from convcli.process.system import is_url, local_path
 
@@ -52,9 +53,9 @@ class InputFile(NamedTuple):
             return self.data
         path: Path | RemoteZarr
         if self.url and is_zarr_url(self.url):
-            from convcli.pipeline.places import open_store
+            from convcli.pipeline.places import open_zarr_url
 
-            path, etag = open_store(self.url.rstrip("/")).zarr()
+            path, etag = open_zarr_url(self.url)
         elif self.url:
             from convcli.pipeline.staging import local_copy
 
@@ -86,7 +87,10 @@ class InputFile(NamedTuple):
     @property
     def _named(self) -> PurePath:
         """The name as a path; the scheme of a URL is a folder there."""
-        return PurePosixPath(self.url or "stdin") if self.path is None else self.path
+        if self.path is not None:
+            return self.path
+        name = PurePosixPath(self.url or "stdin")
+        return name.parent if name.name in STORE_HEADERS else name
 
     @property
     def stem(self) -> str:
@@ -146,14 +150,17 @@ def is_special(path: str | os.PathLike[str]) -> bool:
 
 
 def is_zarr_url(name: str) -> bool:
-    """Return whether a name is the URL of a Zarr store, or of an array in one: a part of it ends in ``.zarr``.
+    """Return whether a name is the URL of a Zarr store, or of an array in one.
+
+    A part of it ends in ``.zarr``, or the last one is the header of a store, which may have any name then.
 
     Examples
     --------
-    >>> is_zarr_url("s3://b/big.zarr"), is_zarr_url("s3://b/a.ome.zarr/0/"), is_zarr_url("s3://b/photos")
+    >>> is_zarr_url("s3://b/a.ome.zarr/0/"), is_zarr_url("s3://b/big/zarr.json"), is_zarr_url("s3://b/photos")
     (True, True, False)
     """
-    return "://" in name and any(part.lower().endswith(".zarr") for part in name.split("/"))
+    parts = name.split("/")
+    return "://" in name and (parts[-1] in STORE_HEADERS or any(part.lower().endswith(".zarr") for part in parts))
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
@@ -162,6 +169,24 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
     if not os.path.isdir(path):  # noqa: PTH112
         return False
     return store_header(Path(path)) == Path(path)
+
+
+def matches(word: str, *, allow_empty: bool = False) -> list[str] | None:
+    """Return the files that a pattern means, sorted; ``None`` for a name.
+
+    Raises
+    ------
+    ImageError
+        It means none, and that is not allowed.
+    """
+    # A file may be called "a[1].png": a name that exists is not a pattern.
+    if is_url(word) or os.path.lexists(word) or not glob.has_magic(word):
+        return None
+    found = glob.glob(word, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
+    names = sorted(name for name in found if not (is_folder(name) or is_special(name)))
+    if not names and not allow_empty:
+        raise ImageError(f"no file matches {word!r}", hint="quote the pattern and check the folder's name")
+    return names
 
 
 def named(name: str) -> InputFile:
