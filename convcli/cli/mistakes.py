@@ -46,7 +46,8 @@ def usage_error(error: Any, argv: Sequence[str], command: str) -> UsageError:
     context, said = getattr(error, "ctx", None), error.format_message()
     lists = f"{context.command_path if context else f'convcli {command}'.strip()} --help"
     parameters = {name: each for each in (context.command.params if context else ()) for name in each.opts}
-    parameter, flag = getattr(error, "param", None), getattr(error, "option_name", None)
+    parameter: Any = getattr(error, "param", None)
+    flag = getattr(error, "option_name", None)
     usage = _usage(parameter.opts[-1], parameter.metavar, parameter.help) if getattr(parameter, "help", None) else lists
     if said.startswith("Invalid value for") and parameter is not None:
         wrong = re.sub(r" is not a valid int( range)?", " is not a whole number", error.message)
