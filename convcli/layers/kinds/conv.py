@@ -19,7 +19,7 @@ from convcli.geometry.arithmetic import (
     resolve_padding,
     unused_input_px,
 )
-from convcli.geometry.sizes import parse_number, parse_switch
+from convcli.geometry.sizes import parse_border, parse_number, parse_switch
 from convcli.geometry.transposed import conv_transpose_output_px, resolve_transpose_padding
 from convcli.layers.layer import NOWHERE, Layer, Numbers, Positions, Row, Shape, Values
 
@@ -136,6 +136,8 @@ class Conv(Windowed):
             return 0
         if name == "bias":
             return read_bias(value, at)
+        if name == "padding_mode":
+            parse_border(str(value), at=at)
         if name == "seed":
             return parse_count(str(value), name, minimum=0, at=at)
         return super().read(name, value, n_axes, at)
@@ -184,26 +186,29 @@ class Conv(Windowed):
         import numpy as np
 
         given, wanted = dict(self.weights), self.weight_shape(row)
-        if "weight" in given and "init" in given:
-            raise UsageError("has both weight and init", hint="one source of numbers a layer")
+        for one, other in (("weight", "init"), ("bias_from", "bias_values")):
+            if one in given and other in given:
+                raise UsageError(
+                    f"has both {one} and {other.removesuffix('_values')}", hint="one source of numbers a layer"
+                )
         bias: Any = np.zeros(row.output[0])
+        # Repeating a bank per channel needs groups=auto; other groups take weights as they are.
+        copies = row.groups if self.groups == 0 else int(self.groups == 1)
         if "weight" in given:
-            # Repeating a bank per channel needs groups=auto; other groups take weights as they are.
-            copies = row.groups if self.groups == 0 else int(self.groups == 1)
             how = {"with_bias": self.bias, "is_transposed": self.is_transposed}
             weight, bias = sources.kernel(str(given["weight"]), wanted, copies, **how)
-            if "bias_from" in given:
-                bias = sources.tensor(str(given["bias_from"]))
-            if self.bias and bias is None and "bias_values" not in given:
-                hint = "bias = false, or bias_from = 'file#entry'"
-                raise KernelError(f"has a bias, and {given['weight']!r} brings none", hint=hint)
         else:
             weight, drawn = sources.initial()
             weight, bias = np.asarray(weight, np.float64), bias if drawn is None else drawn
         if not self.bias:
             return Numbers(weight)
-        bias = np.asarray(given.get("bias_values", bias), np.float64).reshape(-1)
-        if "bias_values" in given and row.output[0] % len(bias) == 0:  # one for all maps, or one a kernel: map c*K + k
+        bias = given.get("bias_values", sources.tensor(str(given["bias_from"])) if "bias_from" in given else bias)
+        if bias is None:
+            hint = "bias = false, or bias_from = 'file#entry'"
+            raise KernelError(f"has a bias, and {given['weight']!r} brings none", hint=hint)
+        bias = np.asarray(bias, np.float64).reshape(-1)
+        # Numbers in the text: one for all maps, or one a kernel, which stands at map c*K + k.
+        if "bias_values" in given and len(bias) in (1, row.output[0] // max(copies, 1)):
             bias = np.tile(bias, row.output[0] // len(bias))
         if len(bias) != row.output[0]:
             raise KernelError(f"the bias has {len(bias)} numbers for {row.output[0]} maps")
