@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+#: By path: the URL of which the file is a copy. Messages name that, for the copy goes with the process.
+COPIES: dict[str, str] = {}
 UNOPENED = "check its name and its permissions; quote names with spaces"
 
 
@@ -37,9 +39,9 @@ class ConvcliError(Exception):
     kind = "error"
 
     def __init__(self, message: str, *, hint: str | None = None, **facts: object) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = _of_origin(message)
+        super().__init__(self.message)
+        self.hint = hint and _of_origin(hint)
         self.facts = facts
         self.where: str | None = None
         #: Whether the command has told it on standard output, as ``--json`` asks.
@@ -48,7 +50,12 @@ class ConvcliError(Exception):
     def within(self, where: str) -> ConvcliError:
         """Set where it happened, unless that is already set: context is added once, by the innermost caller."""
         if self.where is None:
-            self.where = where
+            self.where = _of_origin(where)
+        return self
+
+    def hinted(self, hint: str) -> ConvcliError:
+        """Set what to do, unless it is already said: who raised the error knows best."""
+        self.hint = self.hint or hint or None
         return self
 
     def __str__(self) -> str:
@@ -63,6 +70,13 @@ class ConvcliError(Exception):
             "hint": self.hint,
             **({"facts": self.facts} if self.facts else {}),
         }
+
+
+def _of_origin(text: str) -> str:
+    """Return a text in which URLs stand in place of their copies, which other threads make meanwhile."""
+    for path, url in [*COPIES.items()]:
+        text = text.replace(path, url)
+    return text
 
 
 class UsageError(ConvcliError):

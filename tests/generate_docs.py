@@ -81,25 +81,21 @@ def fresh_readme(text: str) -> str:
 
 def fresh_tutorial(page: Path, folder: Path) -> str:
     """Return a tutorial with the output of its commands made anew; its pictures are then in ``folder/pictures``."""
-    examples = folder.parent
-    for name in ("coffee.png", "stacks"):
-        copy = shutil.copytree if (REPOSITORY / "examples" / name).is_dir() else shutil.copy
-        copy(REPOSITORY / "examples" / name, examples / name)
-    (folder / "pictures").mkdir(parents=True)
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    shutil.copy(REPOSITORY / "examples" / "coffee.png", folder.parent)
     text = page.read_text(encoding="utf-8")
     return _BLOCK.sub(lambda match: f"```console\n{run_block(match[1], folder)}```", text)
 
 
 def write_tutorials() -> None:
     """Make all tutorials and their pictures anew."""
-    shutil.rmtree(TUTORIALS / "pictures", ignore_errors=True)
-    (TUTORIALS / "pictures").mkdir()
-    for page in sorted(TUTORIALS.glob("[0-9]*.md")):
-        with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder) / "tutorials"
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "try"
+        for page in sorted(TUTORIALS.glob("[0-9]*.md")):
             page.write_text(fresh_tutorial(page, place), encoding="utf-8")
-            shutil.copytree(place / "pictures", TUTORIALS / "pictures", dirs_exist_ok=True)
-        print(f"{page.name}: made anew")
+            print(f"{page.name}: made anew")
+        shutil.rmtree(TUTORIALS / "pictures", ignore_errors=True)
+        shutil.copytree(place / "pictures", TUTORIALS / "pictures")
 
 
 def masked(text: str) -> str:

@@ -30,9 +30,16 @@ def test_the_first_help_shows_three_commands() -> None:
     assert run_cli().stdout == text or run_cli().stderr == text
 
 
+@pytest.mark.parametrize("group", [[], ["kernels"], ["job"]], ids=" ".join)
+def test_summaries_of_commands_are_whole(group: list[str]) -> None:
+    commands = run_cli(*group, "--help").ok().stdout.partition("Commands:\n")[2].splitlines()
+    assert len(commands) >= 4
+    assert [line for line in commands if not line.endswith(".") or line.endswith("...")] == []
+
+
 def examples() -> list[str]:
     found: list[str] = []
-    for words in ([], *([name] for name in COMMANDS), ["kernels", "list"], ["kernels", "show"]):
+    for words in ([], *([name] for name in COMMANDS), ["kernels", "list"], ["kernels", "show"], ["kernels", "export"]):
         lines = run_cli(*words, "--help").ok().stdout.splitlines()
         # A remark stands behind two spaces.
         found += [line.strip().partition("  ")[0] for line in lines if line.startswith("    convcli ")]

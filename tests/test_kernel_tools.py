@@ -29,7 +29,6 @@ SPECS = [
 ]
 
 
-EDGE = ("-virtual-pixel", "Edge")
 DEEP = ("-depth", "16")
 
 

@@ -21,7 +21,16 @@ from convcli.pipeline import storage
         ["apply", "{photo}", "-k", "sobel", "-o", "o.png", "--report", "az://b/r.json"],
         ["apply", "{photo}", "--stack", "s3://bucket/s.toml"],
         ["shape", "s3://bucket/a.png", "conv:1,k=3"],
+        ["shape", "s3://bucket/a.onnx"],
+        ["shape", "--onnx", "s3://bucket/a.onnx"],
         ["play", "{photo}", "-o", "s3://bucket/p.html"],
+        ["play", "s3://bucket/a.png"],
+        ["explain", "s3://bucket/a.png", "-k", "sobel", "--at", "1,1"],
+        ["compare", "s3://bucket/a.png", "-k", "sobel"],
+        ["kernels", "check", "s3://bucket/k.toml"],
+        ["kernels", "show", "sobel", "--png", "s3://bucket/k.png"],
+        ["kernels", "export", "sobel", "-o", "s3://bucket/k.toml"],
+        ["animate", "5x5", "conv:1,k=3", "-o", "s3://bucket/a.svg"],
     ],
 )
 def test_urls_are_refused(arguments: list[str], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +40,24 @@ def test_urls_are_refused(arguments: list[str], photo: Path, tmp_path: Path, mon
     says = "is a URL, which needs the package obstore" if arguments[0] == "apply" else "only local files are read"
     assert says in result.stderr
     assert "hint: " in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["apply", "s3:/bucket/a.png", "-k", "sobel", "-o", "o.png"],
+        ["apply", "{photo}", "-k", "sobel", "-o", "S3:/bucket/o.png"],
+        ["apply", "{photo}", "-k", "sobel", "--out-dir", "gs:/bucket"],
+        ["apply", "{photo}", "-k", "sobel", "-o", "o.png", "--report", "az:/bucket/r.json"],
+        ["kernels", "export", "sobel", "-o", "s3:/bucket/k.toml"],
+        ["job", "plan", "s3:/bucket/job", "{photo}", "-k", "sobel", "--out-dir", "out"],
+    ],
+)
+def test_a_slash_too_few_makes_no_folder(arguments: list[str], photo: Path, tmp_path: Path) -> None:
+    result = run_cli(*(word.format(photo=photo) for word in arguments), cwd=tmp_path)
+    assert result.exit_code == 2
+    assert "://bucket" in result.stderr
     assert not list(tmp_path.iterdir())
 
 

@@ -314,6 +314,19 @@ def test_a_wrong_word_in_the_environment_is_said(variable, photo):
     assert f"{variable}=maybe" in result.stderr
 
 
+@pytest.mark.subprocess
+@pytest.mark.parametrize("args", [["apply", "--help"], ["animate", "3x3", "conv:1,k=2", "-o", "-"]], ids=" ".join)
+def test_commands_that_compute_nothing_look_for_no_loops(args):
+    result = subprocess.run(
+        [sys.executable, "-m", "convcli", *args],
+        env=os.environ | {"CONVCLI_NATIVE": "maybe"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_the_version_the_plan_and_the_report_say_what_makes_the_sums(photo, tmp_path):
     said = native.loops()
     assert said in run_cli("--version").stdout

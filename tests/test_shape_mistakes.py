@@ -116,8 +116,6 @@ def test_a_sum_of_different_channels_is_not_helped_by_sizes():
         (["3x9x9", "conv:8,k=(3,3)"], "kernel_size is N, or HxW, at least 1"),
         (["3x9x9", "conv:8,k=3,p=1,2"], "1x2 is one number an axis; top,bottom,left,right"),
         (["3x9x9", "concat:from=input,a"], "from=first+second, no comma"),
-        (["3x9x9", "sobel"], "conv:sobel applies a kernel"),
-        (["3x9x9", "gaussian:sigma=2"], "conv:gaussian applies a kernel"),
         (["3x9x9", "conv=8,k=3"], "did you mean conv?"),
         (["3x9x9", "torch.nn.functional.relu"], "did you mean relu?"),
         (["3x9x9", "conv:8,k=3,mode=foo"], "character 17: unknown padding mode 'foo'"),

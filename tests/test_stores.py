@@ -78,6 +78,24 @@ def _npz(**arrays: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def test_failures_name_the_object_and_not_its_copy(bucket: str, photo: Path, tmp_path: Path) -> None:
+    store = Store(bucket)
+    for name in ("in/bad.png", "bad.toml", "stack.toml"):
+        store.put(name, b"taps = [[1, 2], [3]]")
+    store.put("in/good.png", photo.read_bytes())
+    out = ["--out-dir", tmp_path / "out"]
+    failures = [
+        (7, "in/bad.png", run_cli("apply", f"{bucket}/in", "-k", "box", *out)),
+        (3, "in/bad.png", run_cli("apply", f"{bucket}/in/bad.png", "-k", "box", *out)),
+        (4, "bad.toml", run_cli("apply", photo, "-k", f"{bucket}/bad.toml", *out)),
+        (2, "stack.toml", run_cli("apply", photo, "--stack", f"{bucket}/stack.toml", *out)),
+    ]
+    for code, name, result in failures:
+        assert result.exit_code == code, result.stderr
+        assert f"error: {bucket}/{name}: " in result.stderr
+        assert tempfile.gettempdir() not in result.stderr
+
+
 def test_what_is_there_stays(bucket: str, rng: np.random.Generator, tmp_path: Path) -> None:
     put_photos(f"{bucket}/in", rng, tmp_path / "in")
     words = ["apply", f"{bucket}/in", "-k", "box", "--layout", "picture", "--out-dir", f"{bucket}/in/out"]
@@ -132,6 +150,7 @@ def test_a_job_in_a_store_makes_the_bytes_of_a_local_batch(
     failures = {one["input"]: one["error"] for one in report["failures"]}
     assert failures.keys() == {"bad.png", "sub/a.png"}
     assert "changed since it was listed" in failures["sub/a.png"]
+    assert tempfile.gettempdir() not in "".join(failures.values())
     written = b"".join([*objects(f"{bucket}/job").values(), *objects(f"{bucket}/out", ".json").values()])
     assert b"a-secret-nobody-may-see" not in written
     assert len(written) > 1000

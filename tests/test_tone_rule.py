@@ -152,6 +152,9 @@ def test_a_folder_gets_one_number_for_all(photo: Path, tmp_path: Path) -> None:
     tone = re.search(r"--tone (\S+)", warning).group(1)
     assert tone.startswith("abs:0.")
     assert "warning" not in run_cli("apply", tmp_path / "in", *flags, tmp_path / "2", "--tone", tone).ok().stderr
+    # The other way is one that a folder can go too.
+    raw = re.search(r"so does (.*)$", warning).group(1).replace("DIR", str(tmp_path / "3")).split()
+    assert "warning" not in run_cli("apply", tmp_path / "in", *flags[:-1], *raw).ok().stderr
 
 
 def test_notes_on_sharpening_are_added_up_in_a_folder(photo: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,19 @@ def shown(text: str) -> list[str]:
     return re.sub(r"-?\d\.?\d*e-\d+", "0", masked(text)).splitlines()
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all pages: a reader goes from one to the next."""
+    return tmp_path_factory.mktemp("examples") / "try"
+
+
 @pytest.mark.subprocess
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_is_current(page: Path, tmp_path: Path) -> None:
+def test_a_page_is_current(page: Path, place: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert shown(fresh_tutorial(page, tmp_path / "tutorials")) == shown(text), "run `make docs`"
-    made = {path.name: path for path in (tmp_path / "tutorials" / "pictures").iterdir()}
+    shutil.rmtree(place / "pictures", ignore_errors=True)
+    assert shown(fresh_tutorial(page, place)) == shown(text), "run `make docs`"
+    made = {path.name: path for path in place.glob("pictures/*")}
     assert set(made) == set(re.findall(r"\]\(pictures/([^)]+)\)", text))
     for name, path in made.items():
         if path.suffix == ".svg":

@@ -14,7 +14,7 @@ from convcli.pipeline.naming import refuse
 from convcli.pipeline.report import printable, to_json
 from convcli.pipeline.request import ApplyRequest, RunFlags, parse_request
 from convcli.process import ending, system
-from convcli.process.system import is_url, raise_file_limit
+from convcli.process.system import is_url, local_path, raise_file_limit
 from convcli.render.text import columns, say, tell, warn
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> No
 
         open_objects(split_url(run.report)[0])  # its scheme is known, before anything runs
         return
-    path = Path(run.report)
+    path = local_path(run.report)
     taken = {os.path.realpath(other) for plan in batch.plans for other in plan.written_paths}
     taken |= {os.path.realpath(plan.source.path) for plan in batch.plans if plan.source.path is not None}
     if os.path.realpath(path) in taken:

@@ -1,4 +1,7 @@
-"""Many inputs of ``convcli apply``: a line or a bar for each, then a summary; reports and dry runs of any number."""
+"""Many inputs of ``convcli apply``: their list, a line or a bar for each, a summary; reports, dry runs of any number.
+
+A report has the command line that makes its outputs again.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from convcli.images import formats
 from convcli.pipeline.report import to_json
 from convcli.pipeline.request import OPTIONS
 from convcli.process import ending
-from convcli.process.system import is_url, read_input
+from convcli.process.system import is_url, local_path, read_input
 from convcli.render.text import complain, interrupted_json, say, tell, warn
 
 if TYPE_CHECKING:
@@ -121,7 +124,7 @@ def write_reports(batch: BatchPlan, reports: list[dict[str, Any]], request: Appl
         place, name = split_url(path)
         open_objects(place).put(name, text.encode("utf-8", "surrogateescape"))
     else:
-        write_report(text, Path(path), overwrite=request.overwrite)
+        write_report(text, local_path(path), overwrite=request.overwrite)
 
 
 def interrupted(n_done: int, n_inputs: int, run: RunFlags) -> SystemExit:
@@ -171,7 +174,7 @@ def read_list(name: str, *, null: bool, allow_empty: bool = False) -> list[str]:
         It names nothing, and that is not allowed.
     """
     try:
-        data = read_input() if name == "-" else Path(name).read_bytes()
+        data = read_input() if name == "-" else local_path(name).read_bytes()
     except OSError as error:
         raise ImageError(f"--files-from {name}: {error.strerror}", hint="a text file of names, or -") from None
     if (row := formats.sniff(data[:16])) is not None and b"\0" in data:

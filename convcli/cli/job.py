@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 JOB_FOLDER = ".convcli-job"
 #: Fields of the flags that decide the results, and of those that find the inputs.
 _PLANNED = {*ApplyRequest._fields, "recursive", "files_from", "null", "quiet", "json", "shard", "stats"}
-_Place = Annotated[str, typer.Argument(metavar="JOB", help="The folder of the job.")]
+_Place = Annotated[str, typer.Argument(metavar="JOB", help="The folder of the job, or its URL.")]
 
 commands = typer.Typer(
     name="job", no_args_is_help=True, rich_markup_mode=None, help="Cut a batch into shards that any scheduler can run."
@@ -40,14 +41,15 @@ commands = typer.Typer(
 @with_options(_PLANNED)
 def plan(
     job: _Place,
-    inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT...", help="A folder, or names of files.")] = None,
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT...", help="Folders, files or URLs.")] = None,
     **flags: Any,
 ) -> None:
-    """List the inputs and cut them into shards; prints the line that runs one.
+    """List the inputs and cut them into shards.
 
     \b
-    convcli job plan JOB photos/ -r -k sobel --out-dir edges
-    convcli job run JOB --shard 17
+    Examples:
+      convcli job plan JOB photos/ -r -k sobel --out-dir edges
+      convcli job run JOB --shard 17
     """  # noqa: D301 - the mark that keeps the lines below apart
     # Here and not at the top, as below: the help needs no NumPy.
     from convcli.pipeline.jobs import plan_job
@@ -61,7 +63,7 @@ def plan(
         say(to_json({"inputs": facts["inputs"], "bytes": facts["bytes"], "shards": planned.n_shards}))
     elif not how.quiet:
         say(f"{facts['inputs']} inputs, {facts['bytes']} bytes, {planned.n_shards} shards: 0 to {last}")
-        say(f"convcli job run {job} --shard N")
+        say(f"convcli job run {printable(quote(job))} --shard N")
 
 
 def _batch_of(call: ApplyCall) -> Batch:
@@ -100,7 +102,7 @@ def apply_on_cluster(call: ApplyCall) -> None:
         totals = {"inputs": job.facts["inputs"], "done": n_done, "failed": n_failed}
         say(to_json({"status": "summary", "job": place, **totals, "seconds": seconds}))
     elif not run.quiet:
-        say(f"{n_done} inputs done, {n_failed} failed, {seconds} s; convcli job report {printable(place)}")
+        say(f"{n_done} inputs done, {n_failed} failed, {seconds} s; convcli job report {printable(quote(place))}")
     if n_failed:
         raise SystemExit(EXIT_PARTIAL)
 
@@ -133,9 +135,11 @@ def run(
         int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Inputs at a time [cores].")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="A line of JSON a shard.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="A line of JSON per shard.")] = False,
 ) -> None:
-    """Run shards that are not done; a shard that is done is left alone, so any number of runs may be started.
+    """Run shards that are not done.
+
+    A shard that is done is left alone: any number of runs may be started.
 
     Exit code 7 means that the shards are done, and that some of their inputs failed: see convcli job report.
     """
@@ -186,7 +190,7 @@ def _run_on(cluster: str, place: str, shards: Sequence[int], *, quiet: bool, jso
                     say(_counts(shard, result))
         except KeyboardInterrupt:
             # Said before the cluster is closed, which may take longer than a signal leaves.
-            how = f"convcli job run {printable(place)} goes on, or the same command with --resume"
+            how = f"convcli job run {printable(quote(place))} goes on, or the same command with --resume"
             message = f"interrupted, {n_shards} of {len(shards)} shards done"
             if json:
                 say(interrupted_json(message))
@@ -262,7 +266,10 @@ def report(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Totals as JSON.")] = False,
 ) -> None:
-    """Merge the rows of all shards that are done: totals and failed inputs, or a row a map with -o."""
+    """Merge the rows of all shards that are done.
+
+    Prints totals and failed inputs; -o writes one row per map.
+    """
     from convcli.pipeline.jobs import open_job, summarise
 
     opened = open_job(job)

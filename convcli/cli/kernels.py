@@ -10,7 +10,7 @@ import typer
 from convcli.banks.formats import SUFFIXES, WRITTEN
 from convcli.errors import KernelError, UsageError, near_names
 from convcli.pipeline.report import printable, to_json
-from convcli.process.system import is_terminal, write_output
+from convcli.process.system import is_terminal, local_path, write_output
 from convcli.render.text import say, takes_colours, tell, warn
 
 _Json = Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")]
@@ -71,7 +71,9 @@ def list_(
 @commands.command("show")
 def show(
     spec: _Spec,
-    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw taps and responses into a picture.")] = None,
+    png: Annotated[
+        Path | None, typer.Option(parser=local_path, metavar="FILE", help="Draw taps and responses into a picture.")
+    ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every kernel of a large bank in full.")] = False,
     color: Annotated[
         bool | None, typer.Option("--color/--no-color", help="Coloured taps (default: on a terminal).")
@@ -143,7 +145,9 @@ def _first_of(spec: str) -> str:
 
 @commands.command("check")
 def check(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Kernel files of any format.")],
+    files: Annotated[
+        list[Path], typer.Argument(parser=local_path, metavar="FILE...", help="Kernel files of any format.")
+    ],
     json: _Json = False,
 ) -> None:
     """Check kernel files; list the entries of checkpoints.
@@ -188,7 +192,8 @@ def export(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.")
+        Path | None,
+        typer.Option("--output", "-o", parser=local_path, metavar="FILE", help="Default: standard output."),
     ] = None,
     round_: Annotated[bool, typer.Option("--round", help="Allow losses, and print their size.")] = False,
     convolve: Annotated[
@@ -201,7 +206,12 @@ def export(
     """Write kernels in another format.
 
     Taps are written as correlation taps unless --convolve; losses are refused unless --round.
-    """
+
+    \b
+    Examples:
+      convcli kernels export sobel --format gmic
+      convcli kernels export gaussian:sigma=2 -o gaussian.toml
+    """  # noqa: D301 - the mark that keeps the lines below apart
     from convcli.banks.formats import export_bank
     from convcli.banks.load import load_bank
 

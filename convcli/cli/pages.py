@@ -52,7 +52,7 @@ def play(
     from convcli.render.pages.photo import DEFAULT, load_photo
     from convcli.render.pages.play import play_page
 
-    source = None if photo is None else read_input() if photo == "-" else Path(photo)
+    source = None if photo is None else read_input() if photo == "-" else local_path(photo)
     shown = load_photo(source, name=photo or DEFAULT, longest_px=size)
     note_reading(shown.n_frames, shown.notes)
     _write_page(output, play_page(shown, kernel or (), longest_px=size), overwrite=overwrite, json=json)

@@ -131,16 +131,14 @@ def _model_kind(word: str) -> str:
     """Return ``onnx`` or ``checkpoint`` for the name of such a file, by its name or else its content."""
     from convcli.layers.layer import CHECKPOINTS
 
-    low = word.lower()
+    path, low = local_path(word), word.lower()
     if low.endswith((*CHECKPOINTS, ".pth.tar", ".pt2", ".index.json", ".onnx")):
         return "onnx" if low.endswith(".onnx") else "checkpoint"
     # Layers written as text: the disk is not asked for them.
     if ":" in word or "(" in word or low.endswith(".toml"):
         return ""
-    from pathlib import Path
-
     try:
-        with Path(word).open("rb") as file:
+        with path.open("rb") as file:
             # 128 bytes tell the formats apart: checkpoints have gigabytes.
             head = file.read(128)
     except OSError:
@@ -238,7 +236,7 @@ def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, chan
 
         if words:
             raise UsageError(f"--onnx brings its own layers, and {words[0]!r} is one more", hint="--input 3x224x224")
-        return read_onnx(onnx, input_shape).walk
+        return read_onnx(local_path(onnx), input_shape).walk
     if input_shape is None:
         from convcli.layers.stack import open_stack
 

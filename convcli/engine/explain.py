@@ -23,7 +23,6 @@ class Explanation(NamedTuple):
     ``products`` have the same shape. ``value`` is the sum of the products and the bias, in float64.
     """
 
-    map_index: int
     row: int
     column: int
     planes: tuple[int, ...]
@@ -75,7 +74,7 @@ def explain_sample(
     added = 0.0 if bias is None else float(bias[map_index])
     window = (tuple(range(first, first + n_in)), tuple(rows.tolist()), tuple(columns.tolist()))
     value = float(products.sum()) + added
-    return Explanation(map_index, row, column, *window, patch, inside, chosen, products, added, value)
+    return Explanation(row, column, *window, patch, inside, chosen, products, added, value)
 
 
 def _window(axis: AxisPhase, at: int) -> NDArray[np.intp]:

@@ -1,7 +1,7 @@
 """The plan: which algorithm, in which pieces, and why, from integers alone.
 
-:func:`plan_conv` checks everything that can be wrong, asks each algorithm whether it takes the job and at what price
-(:mod:`convcli.engine.algorithms`), and picks the cheapest.
+:func:`plan_conv` checks everything that can be wrong, asks the algorithms that could be the cheapest whether they take
+the job and at what price (:mod:`convcli.engine.algorithms`), and picks the cheapest.
 """
 
 from __future__ import annotations

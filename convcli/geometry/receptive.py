@@ -1,12 +1,12 @@
-"""Receptive field, jump and start of every layer, per axis, exactly.
+"""Receptive field, jump and start of every layer, per axis, exactly, behind layers that enlarge too.
 
 *Receptive field*: the number of input pixels that an output can depend on. *Jump*: input pixels between neighbouring
 outputs. *Start*: the middle of the first output's field, with pixel 0 covering 0 to 1, so that its middle is 0.5.
-For windows that only shrink (convolution, pooling) they follow from the layer before (Dumoulin and Visin;
-Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019). After a layer that
-enlarges, neighbouring outputs see different counts of inputs: the set of inputs is followed back through the graph for
-one period of outputs, and the largest is reported. Gaps in these sets (dilation behind an enlargement) are followed
-up to a limit; beyond it the gaps are filled, which can only enlarge the field, and ``is_exact`` is false.
+For windows that only shrink (convolution, pooling) they follow from the layer before, by the formula of
+:func:`convcli.geometry.arithmetic.window_fields`. After a layer that enlarges, neighbouring outputs see different
+counts of inputs: the set of inputs is followed back through the graph for one period of outputs, and the largest is
+reported. Gaps in these sets (dilation behind an enlargement) are followed up to a limit; beyond it the gaps are filled,
+which can only enlarge the field, and ``is_exact`` is false.
 """
 
 from __future__ import annotations

@@ -128,6 +128,7 @@ def parse_axes_padding(text: str, n_axes: int, *, at: int = 0) -> Padding:
         return "same" if word == "same_upper" else word  # ONNX's word for same
     if any(letter.isalpha() and letter != "x" for letter in word):
         hint = near_names(word, PADDING_WORDS) or f"a number, one per axis (1x2), {sides} or {', '.join(PADDING_WORDS)}"
+        hint += "; what fills it is the padding mode" if word.isalpha() and "did" not in hint else ""
         raise UsageError(f"unknown padding {text.strip()!r}", hint=hint, position=at)
     if "," in text:
         values, start = [], at
@@ -275,7 +276,8 @@ def parse_border(text: str, *, at: int = 0) -> Border:
         number = text.partition(":")[2]
     mode = ALIASES.get(word)
     if mode is None:
-        hint = near_names(word, ALIASES) or f"one of zeros, constant:V, {', '.join(list(PATTERNS)[1:])}"
+        hint = f"padding={word}: a mode tells what fills it" if word in PADDING_WORDS else near_names(word, ALIASES)
+        hint = hint or f"one of zeros, constant:V, {', '.join(list(PATTERNS)[1:])}"
         raise UsageError(f"unknown padding mode {text.strip()!r}", hint=hint, position=at)
     if mode != "constant":
         if colon:

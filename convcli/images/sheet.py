@@ -44,11 +44,10 @@ class Legend(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Where everything on a page lies: its size, the height of its head, and the cells with their corners."""
+    """Where everything on a page lies: its size, and the cells with their corners."""
 
     width_px: int
     height_px: int
-    head_px: int
     cells: tuple[tuple[int, int, Cell], ...]
 
 
@@ -79,7 +78,7 @@ def place_cells(head_px: int, top: Sequence[Cell], groups: Sequence[Sequence[Seq
     for band in bands:
         placed += [(left + at * step, y, cell) for left, cells in band for at, cell in enumerate(cells)]
         y += max(_height(cell, cell_px) for _, cells in band for cell in cells) + GAP_PX
-    return Page(width, y + GAP_PX, head_px, tuple(placed))
+    return Page(width, y + GAP_PX, tuple(placed))
 
 
 def page_width(top: Sequence[Cell], groups: Sequence[Sequence[Sequence[Cell]]], cell_px: int) -> int:

@@ -46,6 +46,18 @@ _MODES = {
     "circularpad": ("pad", {"mode": "circular"}, "padding"),
     "constantpad": ("pad", {"mode": "constant"}, "padding value"),
 }
+#: What people call them, and kinds of torch that are not here: for hints.
+_SPELLINGS = {
+    "leaky": "leakyrelu",
+    "lrelu": "leakyrelu",
+    "reflectpad": "reflectionpad",
+    "replicatepad": "replicationpad",
+}
+_ACTIVATIONS = (
+    "celu elu glu hardshrink hardsigmoid hardtanh logsigmoid logsoftmax mish prelu rrelu selu softmax softmin softplus"
+    " softshrink softsign tanhshrink threshold"
+)
+_NORMS = "groupnorm gn instancenorm in layernorm ln localresponsenorm lrn rmsnorm syncbatchnorm"
 #: Arguments that change no shape and no value of a layer that runs here, and the only value some of them can have.
 _IGNORED = {"inplace", "momentum", "return_indices", "device", "dtype", "p"}
 #: Arguments that no constructor has: names, and where a layer's numbers come from.
@@ -69,8 +81,8 @@ def load_aliases() -> dict[str, str]:
     return {alias: name for name in NAMES for alias in LOADED[name].aliases}
 
 
-def find_alias(name: str, word: str) -> str:
-    """Return the kind that has an alias; raise with "did you mean ...?" for the ``word`` as it was typed.
+def find_alias(name: str, word: str, given: str = "") -> str:
+    """Return the kind that has an alias; raise with a hint for the ``word`` as it was typed, and the text after it.
 
     Examples
     --------
@@ -80,30 +92,56 @@ def find_alias(name: str, word: str) -> str:
     aliases = load_aliases()
     if name in aliases:
         return aliases[name]
-    raise UsageError(
-        f"unknown layer {word!r}" if word else "a layer's name is missing", hint=_hint(name, word, aliases)
-    )
+    hint = _slip(name, word, aliases) or _way_to(_SPELLINGS.get(name, name), given)
+    if not hint:
+        near = difflib.get_close_matches(name, sorted([*NAMES, *aliases, *_MODES]), n=3, cutoff=0.6)
+        # Words of --help: a near alias suggests its word.
+        found = dict.fromkeys(_way_to(each, given) or aliases.get(each, each) for each in near)
+        hint = f"did you mean {', '.join(found)}?" if found else f"known: {', '.join(NAMES)}"
+    raise UsageError(f"unknown layer {word!r}" if word else "a layer's name is missing", hint=hint)
 
 
-def _hint(name: str, word: str, aliases: Mapping[str, str]) -> str:
-    """Return what may have been meant by a word that names no layer."""
+def _slip(name: str, word: str, aliases: Mapping[str, str]) -> str:
+    """Return a hint about blanks, commas and prefixes around a word that is known; empty without one."""
     key, _, value = word.partition("=")
     if value and any(Word.full_name(key) in each.known() for each in LOADED.values()):
         return f"a parameter follows its layer after a comma, without a blank: ...,{word}"
+    parts = [part for part in re.split(r"\W+", name) if part in aliases or part in NAMES]
+    if parts and "," in word and not value:
+        return f"a blank and no comma stands between layers: {word.replace(',', ' ')}"
+    return f"did you mean {', '.join(dict.fromkeys(aliases.get(each, each) for each in parts))}?" if parts else ""
+
+
+def _way_to(name: str, given: str) -> str:
+    """Return the way to get a layer that has no word of its own, or what there is instead; empty for other names.
+
+    Examples
+    --------
+    >>> _way_to("leakyrelu", "0.2"), _way_to("leakyrelu", ""), _way_to("reflectionpad", "padding=2")
+    ('relu:leaky,value=0.2', 'relu:leaky,value=0.01', 'pad:2,mode=reflect')
+    """
+    if name in _MODES:
+        kind, own, order = _MODES[name]
+        number = found[0] if (found := re.search(r"[-+.\d][-+.\de]*", given)) else ""
+        if kind == "pad":
+            return f"pad:{number or 1},mode={own['mode']}"
+        value = number if order.startswith("value") and number else own.get("value")
+        return f"{kind}:{own['mode']}{f',value={value}' if value else ''}"
+    if name in _ACTIVATIONS.split():
+        from convcli.layers.kinds.activations import Relu
+
+        modes = ", ".join(f"relu:{mode}" for mode in Relu.modes if mode not in (*NAMES, "clip"))
+        return f"activations are {', '.join(WORDS['activations'])}, {modes}"
+    if name in _NORMS.split():
+        return "batchnorm is the one norm here"
     if name in ("linear", "flatten", "fc", "dense"):
         return "layers work on planes here: leave out what comes after them, or pointwise for a linear layer"
-    known = {*NAMES, *aliases}
-    parts = [part for part in re.split(r"\W+", name) if part in known]
-    if parts and "," in word and "=" not in word:
-        return f"a blank and no comma stands between layers: {word.replace(',', ' ')}"
-    near = parts or difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6)
-    # Words of --help: a near alias suggests its word.
-    found = dict.fromkeys(aliases.get(each, each) for each in near)
-    if found:
-        return f"did you mean {', '.join(found)}?"
+    if name in ("sequential", "modulelist"):
+        return "write its layers one after the other, each a word"
     from convcli.banks.library import is_known
 
-    return f"conv:{word} applies a kernel" if is_known(word) else f"known: {', '.join(NAMES)}"
+    spec = f"{name}:{given}" if given else name
+    return f"conv:{spec} for the kernel of this name" if is_known(name) else ""
 
 
 def key_hint(part: str, key: str, values: Mapping[str, str], keys: str) -> str:

@@ -238,7 +238,8 @@ def _entry(entry: object, number: int, n_axes: int, folder: Path | None) -> tupl
 
 def _inside(error: ConvcliError, where: str) -> ConvcliError:
     """Return the error with its place added: a layer of a file, a file."""
-    error.where = f"{where}: {error.where}" if error.where else where
+    inner, error.where = error.where, None
+    error.within(f"{where}: {inner}" if inner else where)
     return error
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
 from convcli.errors import UsageError
 from convcli.pipeline.request import parse_request
-from convcli.process.system import is_url
+from convcli.process.system import is_url, local_path
 
 if TYPE_CHECKING:
     from convcli.engine.borders import Planes
@@ -117,7 +117,7 @@ def open_one(image: str, flags: Mapping[str, Any]) -> Iterator[OneImage]:
 
     request = parse_request(flags)
     planner = Planner(request)
-    source = InputFile(None, data=read_input()) if image == "-" else InputFile(Path(image))
+    source = InputFile(None, data=read_input()) if image == "-" else InputFile(local_path(image))
     with open_planes(source.readable) as opened:
         plan = planner.plan(source, opened.info)
         white = opened.info.white

@@ -1,4 +1,4 @@
-"""Many inputs: plan all, refuse clashes, run them in parallel and yield the outcome of each."""
+"""Many inputs: find them, plan all, refuse clashes, run them in parallel and yield the outcome of each."""
 
 from __future__ import annotations
 

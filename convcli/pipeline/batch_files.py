@@ -1,4 +1,4 @@
-"""The files of a batch: every input planned by itself, its outcome, and names of outputs that are taken.
+"""The files of a batch: every input planned by itself, and names of outputs that are taken.
 
 Names that another input, an input itself or a file has are refused before a pixel is read.
 """

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError
 from convcli.images import formats
+from convcli.images.recognise import TAR
 from convcli.layers.stack import is_model
-from convcli.pipeline import packing
 from convcli.pipeline.flags import choice
 from convcli.pipeline.inputs import is_folder, is_folder_url, named
 from convcli.pipeline.job_facts import whole_name, without_urls
@@ -169,7 +169,7 @@ def _find(batch: Batch, leave: Sequence[str]) -> tuple[str, Iterator[list[Entry]
 
 def _is_folder(word: str) -> bool:
     # A tar is no picture, and yet an object.
-    return is_folder(word) or (is_folder_url(word) and not word.lower().endswith(packing.SUFFIX))
+    return is_folder(word) or (is_folder_url(word) and not word.lower().endswith(TAR))
 
 
 def _pictures(pages: Iterator[list[Entry]], left: Sequence[str], recursive: bool) -> Iterator[list[Entry]]:
@@ -177,7 +177,7 @@ def _pictures(pages: Iterator[list[Entry]], left: Sequence[str], recursive: bool
         yield [
             entry
             for entry in page
-            if Path(entry.name).suffix.lower() in (*formats.PICTURE_SUFFIXES, packing.SUFFIX)
+            if Path(entry.name).suffix.lower() in (*formats.PICTURE_SUFFIXES, TAR)
             and not entry.name.startswith(tuple(left))
             and (recursive or "/" not in entry.name)
         ]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from convcli.errors import OutputError, UsageError, near_names
 from convcli.images import formats
 from convcli.pipeline.flags import parse_format
+from convcli.process.system import local_path
 
 #: One file per map: a map of a single-plane kernel is named by kernel and plane, of a dense bank by kernel alone.
 MAP_TEMPLATE = "{dir}/{stem}_{bank}/{kernel}-{channel}.{ext}"
@@ -97,7 +98,7 @@ def output_path(out_dir: Path, template: str, values: Mapping[str, str]) -> Path
 
 def parse_output(text: str, _flag: str) -> Path:
     """Return the file that ``-o`` names."""
-    path = Path(text)
+    path = local_path(text)
     # A Zarr store is a folder, and one output all the same: whether it may be replaced is asked later.
     if text.endswith("/") or (path.is_dir() and path.suffix.lower() != ".zarr"):
         hint = f"--out-dir {path} for a file a map, or -o {path / 'edges.png'}"

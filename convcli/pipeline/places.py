@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convcli.errors import UsageError
+from convcli.images.info import STORE_HEADERS
 from convcli.pipeline.objects import Folder, Objects
-from convcli.process.system import is_url
+from convcli.process.system import is_url, local_path
 
 if TYPE_CHECKING:
+    from convcli.images.info import RemoteZarr
     from convcli.pipeline.storage import Store
 
 
@@ -25,7 +26,7 @@ def open_objects(text: str) -> Objects:
     """
     if text.startswith("hf://"):
         return _hub(text.rstrip("/"))
-    return open_store(text.rstrip("/")) if is_url(text) else Folder(Path(text))
+    return open_store(text.rstrip("/")) if is_url(text) else Folder(local_path(text))
 
 
 @cache
@@ -41,6 +42,18 @@ def open_store(url: str) -> Store:
     from convcli.pipeline.storage import Store
 
     return Store(url)
+
+
+def open_zarr_url(url: str) -> tuple[RemoteZarr, str]:
+    """Return the Zarr store that a URL names, by itself or by its header, and the ETag of the header.
+
+    Raises
+    ------
+    ImageError
+        There is none.
+    """
+    place, _, name = url.rstrip("/").rpartition("/")
+    return open_store(place if name in STORE_HEADERS else url.rstrip("/")).zarr()
 
 
 def join(place: str, name: str) -> str:

@@ -19,6 +19,7 @@ from convcli.pipeline import flags
 from convcli.pipeline.flags import SECTIONS, Option, one_of, switch
 from convcli.pipeline.frames import check_frames
 from convcli.pipeline.naming import SUFFIX_END, bind_output, check_template, parse_output, refuse_contradictions
+from convcli.process.system import local_path
 
 Floats = tuple[float, ...]
 Padding = str | tuple[Pair, Pair]
@@ -29,7 +30,7 @@ def _able(option: str) -> str:
     return ", ".join(formats.able("options", option))
 
 
-_path, _text = flags.text_only(Path), flags.text_only(str.strip)
+_path, _text = flags.text_only(local_path), flags.text_only(str.strip)
 _positive, _whole = partial(parse_pair, minimum=1), partial(parse_pair, minimum=0)
 _number: Callable[..., Option] = partial(Option, kind=int)
 _BORDERS = ("zeros", "constant:", "replicate", "reflect", "symmetric", "circular")
@@ -51,12 +52,13 @@ class ApplyRequest(NamedTuple):
         _CONV, "'WORD WORD'", "Run layers: 'conv:sobel maxpool:2 relu', words as of shape.", "", _text)] = None
     stack: Annotated[str | None, Option(
         _CONV, "FILE|NAME|-", "Run a stack: TOML, one that ships, or an ONNX model.", "", _text)] = None
-    until: Annotated[str | None, Option(_CONV, "NODE", "Last node of the ONNX model.", "", _text)] = None
+    until: Annotated[str | None, Option(_CONV, "NODE", "Stop at this node of the ONNX model.", "", _text)] = None
     outputs: Annotated[str, Option(
-        _CONV, "last|all|input|NAMES", "Of layers: which maps.", "last", _text, ("last", "all", "input"))] = "last"
+        _CONV, "last|all|input|NAMES", "Which maps of layers are written.", "last",
+        _text, ("last", "all", "input"))] = "last"
     stride: Annotated[Pair, Option(_CONV, "N|HxW", "Step between windows.", "1", _positive)] = (1, 1)
     padding: Annotated[Padding, Option(
-        _CONV, "N|HxW|T,B,L,R|WORD", "Or same, same_lower, valid, full.", "same",
+        _CONV, "N|HxW|T,B,L,R|WORD", "Pixels added around, or same, same_lower, valid, full.", "same",
         flags.text_only(parse_padding), PADDING_WORDS)] = "same"
     padding_mode: Annotated[str | None, Option(
         _CONV, "MODE", "zeros, constant:V, replicate, reflect, symmetric, circular.", "replicate",
@@ -65,10 +67,9 @@ class ApplyRequest(NamedTuple):
     groups: Annotated[int | None, Option(
         _CONV, "auto|N", "auto: single-channel kernels on every plane.", "auto", flags.parse_groups, ("auto",))] = None
     transposed: Annotated[bool, switch(_CONV, "Transposed convolution.")] = False
-    output_padding: Annotated[Pair, Option(_CONV, "N|HxW", "Of a transposed convolution.", "0", _whole)] = (0, 0)
+    output_padding: Annotated[Pair, Option(_CONV, "N|HxW", "Added at the end, if transposed.", "0", _whole)] = (0, 0)
     bias: Annotated[Floats | None, Option(
-        _CONV, "V[,V...]|false", "Added to every map, or one value per kernel; false: none.", "",
-        flags.parse_bias)] = None
+        _CONV, "V[,V...]|false", "Added to every map, or one per kernel; false: none.", "", flags.parse_bias)] = None
     mode: Annotated[str, one_of(
         _CONV, "correlate|convolve", "convolve rotates taps by 180 deg.", "correlate")] = "correlate"
     anchor: Annotated[Pair | None, Option(_CONV, "N|HxW", "Tap over the output sample.", "(k-1)//2", _whole)] = None
@@ -78,16 +79,16 @@ class ApplyRequest(NamedTuple):
 
     channels: Annotated[tuple[str, ...] | None, Option(
         _IN, "r,g,b|luma|a|...", "Planes to use.", "", flags.parse_channels)] = None
-    orientation: Annotated[str, one_of(_IN, "apply|keep|ignore", "EXIF orientation.", "apply")] = "apply"
+    orientation: Annotated[str, one_of(_IN, "apply|keep|ignore", "What EXIF orientation does.", "apply")] = "apply"
     alpha: Annotated[str, one_of(
-        _IN, "premultiply|keep|filter|drop", "Alpha of pictures; maps leave it out unless --channels names a.",
+        _IN, "premultiply|keep|filter|drop", "Alpha of pictures; maps have it only if --channels names a.",
         "premultiply")] = "premultiply"
     frames: Annotated[str | None, Option(
-        _IN, "all|first|N|A-B", "Of multi-page and animated files.", "",
-        flags.text_only(check_frames), ("all", "first"))] = None
+        _IN, "all|first|N|A-B", "Which pages or frames.", "", flags.text_only(check_frames), ("all", "first"))] = None
     unit: Annotated[bool, switch(_IN, "Map samples to 0..1 first.")] = False
     normalize: Annotated[tuple[Floats, Floats] | None, Option(
-        _IN, "imagenet|MEAN,STD", "After --unit, which it implies.", "", flags.parse_normalize, ("imagenet",))] = None
+        _IN, "imagenet|MEAN,STD", "Subtract MEAN, divide by STD, plane by plane; implies --unit.", "",
+        flags.parse_normalize, ("imagenet",))] = None
     max_pixels: Annotated[int | None, _number(
         _IN, "N", "Refuse larger images.", "268435456; none for TIFF and PPM, read by windows", flags.parse_limit,
         changes_pixels=False)] = None
@@ -97,7 +98,7 @@ class ApplyRequest(NamedTuple):
         _IN, "N", "Refuse files of more frames.", "100000", flags.parse_limit, changes_pixels=False)] = None
     accept_damaged: Annotated[bool, switch(_IN, "Read damaged JPEGs as far as they go.")] = False
     nodata: Annotated[float | None, Option(
-        _IN, "V|nan", "Samples that are missing: they take the mean of the others in a window.", "",
+        _IN, "V|nan", "Marks missing samples: the mean of the others in a window stands in.", "",
         flags.parse_nodata, ("nan",))] = None
     luminance: Annotated[bool, switch(_IN, "Filter brightness (Y of YCbCr), keep colours: for pictures.")] = False
     max_taps: Annotated[int | None, _number(
@@ -108,7 +109,7 @@ class ApplyRequest(NamedTuple):
     out_dir: Annotated[Path, Option(_OUT, "DIR", "Where outputs go.", "here", _path, changes_pixels=False)] = Path()
     layout: Annotated[str | None, one_of(
         _OUT, "maps|picture|sheet|before-after",
-        "A file a map, one picture, input and kernels and maps explained, or input and result.",
+        "One file per map; one picture; a sheet of input, kernels and maps; or input beside result.",
         "maps; picture with -o")] = None
     combine: Annotated[str | None, Option(
         _OUT, "OP", f"Maps of one plane into one: {', '.join(_COMBINES)}.", values=_COMBINES)] = None
@@ -116,15 +117,15 @@ class ApplyRequest(NamedTuple):
         _OUT, "FMT", f"{' '.join(formats.WRITTEN)}.", "png; pictures: as the input", flags.parse_format,
         formats.WRITTEN)] = None
     name: Annotated[str | None, Option(
-        _OUT, "TEMPLATE", "'{dir}/{stem}/{kernel}-{channel}.{ext}' and the like.", "",
-        flags.text_only(check_template))] = None
+        _OUT, "TEMPLATE", "Names of outputs, such as '{dir}/{stem}/{kernel}-{channel}.{ext}'.",
+        parse=flags.text_only(check_template))] = None
     region: Annotated[tuple[int, int, int, int] | None, Option(
         _OUT, "X,Y,W,H", "Only these samples of the output.", "", flags.parse_region)] = None
     tone: Annotated[str, Option(
         _OUT, "TONE", "auto, clip, abs, abs:V, signed, stretch, offset:V, scale:V: how values become samples.", "auto",
         flags.word, _TONES)] = "auto"
     depth: Annotated[str | None, one_of(
-        _OUT, "1|8|16|float", "Bits a stored sample; 1 is split at half of white.", "as input")] = None
+        _OUT, "1|8|16|float", "Bits per stored sample; 1 is split at half of white.", "as input")] = None
     colormap: Annotated[str | None, Option(_OUT, "NAME", "Colours for maps: viridis, ...", "", flags.word)] = None
     compress: Annotated[str, one_of(
         _OUT, "fast|default|small", f"Effort of {_able('compress')}.", "fast",
@@ -141,7 +142,7 @@ class ApplyRequest(NamedTuple):
     in_place: Annotated[bool, switch(
         _OUT, "Replace the inputs, in their format; mode and owner are kept.", changes_pixels=False)] = False
     backup: Annotated[str | None, Option(
-        _OUT, "SUFFIX", "Keep the old files of --in-place beside, with this at the end.", "",
+        _OUT, "SUFFIX", "With --in-place: keep each old file, with this behind its name.", "",
         flags.text_only(flags.parse_backup), changes_pixels=False)] = None
     overwrite: Annotated[bool, switch(_OUT, "Replace existing outputs.", changes_pixels=False)] = False
     skip_existing: Annotated[bool, switch(_OUT, "Leave inputs whose outputs exist.", changes_pixels=False)] = False
@@ -233,9 +234,9 @@ class RunFlags(NamedTuple):
     resume: Annotated[bool, switch(_RUN, "Do only what is missing or changed since the last run.")] = False
     cluster: Annotated[str | None, Option(
         _RUN, "local:N|tcp://...|FILE.json|slurm:N", "Run shards of the batch on a Dask cluster.")] = None
-    shard: Annotated[str | None, Option(_RUN, "N|SIZE", "Inputs and bytes a shard.", "1000,256M")] = None
-    stats: Annotated[str | None, one_of(_RUN, "jsonl|parquet", "Rows of shards.", "jsonl")] = None
-    job: Annotated[str | None, Option(_RUN, "DIR", "Keeps what --cluster has done.", "in --out-dir")] = None
+    shard: Annotated[str | None, Option(_RUN, "N|SIZE", "Most inputs and bytes per shard.", "1000,256M")] = None
+    stats: Annotated[str | None, one_of(_RUN, "jsonl|parquet", "Format of the rows of shards.", "jsonl")] = None
+    job: Annotated[str | None, Option(_RUN, "DIR", "Where --cluster keeps what is done.", "in --out-dir")] = None
 # fmt: on
 
 #: Every flag, in the order of the help.

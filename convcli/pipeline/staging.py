@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from convcli.errors import ImageError, KernelError, UsageError
+from convcli.errors import COPIES, ImageError, KernelError, UsageError
 from convcli.pipeline.places import open_objects, split_url
 from convcli.process import ending
 from convcli.process.system import is_url
@@ -58,6 +58,7 @@ def remove_all() -> None:
             shutil.rmtree(_folder, ignore_errors=True)
         _folder = None
         _copies.clear()
+        COPIES.clear()
 
 
 def local_copy(url: str) -> tuple[Path, str]:
@@ -85,12 +86,13 @@ def _copied(url: str) -> tuple[Path, int, str]:
     path = new_folder() / f"{safe_name(stem)}{dot}{suffix}" if dot else new_folder() / safe_name(name)
     path.write_bytes(data)
     with _lock:
-        _copies[url] = path, len(data), current
+        _copies[url], COPIES[str(path)] = (path, len(data), current), url
         n_bytes = sum(size for _, size, _ in _copies.values())
         for other in list(_copies):
             if n_bytes <= _KEPT_BYTES or len(_copies) <= KEPT:
                 break
             old, size, _ = _copies.pop(other)
+            COPIES.pop(str(old), None)
             shutil.rmtree(old.parent, ignore_errors=True)
             n_bytes -= size
     return path, len(data), current

@@ -230,6 +230,9 @@ def not_loading(error: ImportError, name: str) -> UsageError:
     return shortage(error) or UsageError(f"{message} ({reason})", hint=hint)
 
 
+_SCHEMES = ("s3", "gs", "az", "hf", "http", "https")
+
+
 def is_url(name: str) -> bool:
     """Return whether a name is a URL, which ``Path`` would turn into a folder called ``s3:``.
 
@@ -248,7 +251,7 @@ def local_path(name: str) -> Path:
     Raises
     ------
     UsageError
-        The name is a URL.
+        The name is a URL, or one with a slash too few.
 
     Examples
     --------
@@ -258,4 +261,7 @@ def local_path(name: str) -> Path:
     """
     if is_url(name):
         raise UsageError(f"{name} is a URL, and only local files are read and written", hint="copy it to a local file")
+    scheme, _, rest = name.partition(":/")
+    if scheme.lower() in _SCHEMES and rest:  # mistyped, or a Path made of a URL
+        raise UsageError(f"{name} is no URL, and no local file", hint=f"{scheme}://{rest.lstrip('/')}, as text")
     return Path(name)

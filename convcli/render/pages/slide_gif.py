@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Colour = tuple[int, int, int]
-Point = tuple[float, float]
 _PAPER, _INK, _LINE = (255, 255, 255), (27, 31, 36), (138, 150, 163)
 _FILL = {"input": (207, 227, 248), "hole": (243, 245, 247), "pad": _PAPER, "output": (211, 240, 226)}
 #: Enough for the fills, the lines and the edges of letters.
