@@ -1,40 +1,14 @@
-"""Sizes and borders as text → plain values: ``7``, ``7x5``, ``same``, ``top,bottom,left,right``, ``constant:128``.
+"""Sizes as text → plain integers: ``7``, ``7x5``, ``same``, ``top,bottom,left,right``.
 
 Errors are UsageErrors and carry the ``position`` of the fault, counted from 0.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from convcli.errors import GeometryError, UsageError, near_names
 from convcli.geometry.arithmetic import PADDING_WORDS, Padding, Pair, parse_count
-
-#: The pad of "abcd", two samples on each side; the bar is the edge.
-PATTERNS = {
-    "constant": "vv|abcd|vv",
-    "replicate": "aa|abcd|dd",
-    "reflect": "cb|abcd|cb",
-    "symmetric": "ba|abcd|dc",
-    "circular": "cd|abcd|ab",
-}
-
-# Names in NumPy, SciPy, OpenCV, torch, ONNX, libvips, ImageMagick, FFmpeg, MATLAB. SciPy's "reflect" repeats the edge
-# and torch's does not: the word keeps torch's meaning here, and the report prints the pattern.
-ALIASES = {
-    word: mode
-    for mode, words in {
-        "zeros": "zeros zero black",
-        "constant": "constant",
-        "replicate": "replicate edge nearest copy clamp repeat",
-        "reflect": "reflect reflect101 reflect_101 mirror whole_sample",
-        "symmetric": "symmetric half_sample grid_mirror",
-        "circular": "circular wrap periodic grid_wrap tile",
-    }.items()
-    for word in words.split()
-}
 
 
 def parse_sizes(text: str, name: str, *, minimum: int, at: int = 0, form: str = "") -> tuple[int, ...]:
@@ -225,69 +199,3 @@ def parse_number(text: str, name: str, *, at: int = 0) -> float:
     if not abs(number) < float("inf"):
         raise UsageError(f"{name} {text!r} is not a number", hint=f"{name}=0.1", position=at)
     return number
-
-
-class Border(NamedTuple):
-    """One border rule: ``mode`` is a key of :data:`PATTERNS`, ``value`` the sample of ``constant``.
-
-    Examples
-    --------
-    >>> Border("reflect").pattern, str(Border("constant", 7.0)), str(Border("constant"))
-    ('cb|abcd|cb', 'constant:7', 'zeros')
-    """
-
-    mode: str
-    value: float = 0.0
-
-    @property
-    def pattern(self) -> str:
-        """The row "abcd" with two samples of padding a side, as the report prints it; ``v`` is the constant."""
-        pattern = PATTERNS[self.mode]
-        return pattern.replace("v", "0") if self.value == 0 else pattern
-
-    def __str__(self) -> str:
-        if self.mode != "constant":
-            return self.mode
-        return f"constant:{self.value:g}" if self.value else "zeros"
-
-
-def parse_border(text: str, *, at: int = 0) -> Border:
-    """Return the border rule that ``text`` names.
-
-    Parameters
-    ----------
-    text : str, at its position ``at`` in the user's text
-        ``zeros``, ``constant:V``, ``replicate``, ``reflect`` (edge not repeated), ``symmetric`` (edge repeated),
-        ``circular``, or another library's name for one of them (:data:`ALIASES`); case, ``-`` and ``_`` do not matter.
-
-    Raises
-    ------
-    UsageError
-        If the name is unknown or the constant is not a finite number.
-
-    Examples
-    --------
-    >>> parse_border("edge"), parse_border("constant:-1.5")
-    (Border(mode='replicate', value=0.0), Border(mode='constant', value=-1.5))
-    """
-    word, colon, number = text.strip().lower().replace("-", "_").partition(":")
-    if colon:
-        # The sign of the number survives: it was split off before "-" meant "_".
-        number = text.partition(":")[2]
-    mode = ALIASES.get(word)
-    if mode is None:
-        hint = f"padding={word}: a mode tells what fills it" if word in PADDING_WORDS else near_names(word, ALIASES)
-        hint = hint or f"one of zeros, constant:V, {', '.join(list(PATTERNS)[1:])}"
-        raise UsageError(f"unknown padding mode {text.strip()!r}", hint=hint, position=at)
-    if mode != "constant":
-        if colon:
-            raise UsageError(f"padding mode {text.strip()!r}: {mode} takes no value", hint="constant:V", position=at)
-        return Border("constant" if mode == "zeros" else mode)
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        message = f"padding mode {text.strip()!r} needs a finite number"
-        raise UsageError(message, hint="constant:V, as in constant:128", position=at)
-    return Border(mode, value)
