@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -254,8 +255,18 @@ def test_mistakes_with_a_job(photos: Path, tmp_path: Path) -> None:
         assert result.exit_code == 2
         assert "hint:" in result.stderr
     (tmp_path / "empty").mkdir()
-    result = run_cli("job", "plan", tmp_path / "j2", tmp_path / "empty", "-k", "box", "--out-dir", tmp_path / "o2")
-    assert result.exit_code == 3
+    for nothing in ("empty", "mistyped", "photos/*.jpg"):
+        result = run_cli("job", "plan", tmp_path / "j2", tmp_path / nothing, "-k", "box", "--out-dir", tmp_path / "o2")
+        assert (result.exit_code, "hint:" in result.stderr) == (3, True), result
+        assert not (tmp_path / "j2").exists()
+
+
+def test_a_pattern_means_what_it_means_to_apply(photos: Path, tmp_path: Path) -> None:
+    shutil.copy(photos / "a.png", photos / "b[1].png")
+    for number, (word, files) in enumerate({"*.png": ["a.png", "b.png", "b[1].png"], "b[1].png": ["b[1].png"]}.items()):
+        job = plan(tmp_path / str(number), photos / word)
+        run_cli("job", "run", job, "-q").ok()
+        assert {row["input"] for row in rows_of(job)} == {str(photos / name) for name in files}
 
 
 @given(

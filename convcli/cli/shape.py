@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convcli.errors import GeometryError, UsageError
+from convcli.geometry.sizes import is_shape_text, parse_input
 from convcli.layers.kinds import NAMES
 from convcli.process.system import local_path
 from convcli.render.text import say, tell
@@ -100,8 +101,8 @@ def shape(
     rest, input_text = list(words or []), input_
     # Found before the words are sorted out: a model is neither an input nor a layer.
     models = {word: kind for word in rest for kind in [_model_kind(word)] if kind}
-    if "checkpoint" in models.values():
-        _list_weights(rest, bool(given or onnx or target), output_as)
+    if checkpoint := next((word for word, kind in models.items() if kind == "checkpoint"), ""):
+        _list_weights(checkpoint, len(rest) > 1 or bool(given or onnx or target), output_as)
         return
     if "onnx" in models.values() and onnx is None:
         onnx = next(word for word, kind in models.items() if kind == "onnx")
@@ -129,14 +130,14 @@ def _model_kind(word: str) -> str:
     """Return ``onnx`` or ``checkpoint`` for the name of such a file, by its name or else its content."""
     from convcli.layers.layer import CHECKPOINTS
 
-    path, low = local_path(word), word.lower()
+    low = word.lower()
     if low.endswith((*CHECKPOINTS, ".pth.tar", ".pt2", ".index.json", ".onnx")):
         return "onnx" if low.endswith(".onnx") else "checkpoint"
-    # Layers written as text: the disk is not asked for them.
-    if ":" in word or "(" in word or low.endswith(".toml"):
+    # Shapes and layers written as text: the disk is not asked for them.
+    if is_shape_text(word) or (":" in word and "://" not in word) or "(" in word or low.endswith(".toml"):
         return ""
     try:
-        with path.open("rb") as file:
+        with local_path(word).open("rb") as file:
             # 128 bytes tell the formats apart: checkpoints have gigabytes.
             head = file.read(128)
     except OSError:
@@ -172,20 +173,20 @@ def _check_axes(input_text: str, words: "Sequence[str]") -> None:
     raise UsageError(f"{input_text} before {name} has two readings", hint=hint, text=input_text, position=0)
 
 
-def _list_weights(words: "Sequence[str]", has_more: bool, how: str) -> None:
+def _list_weights(name: str, has_more: bool, how: str) -> None:
     """List the weights of a checkpoint, the only word."""
-    if len(words) > 1 or has_more:
-        raise UsageError("a checkpoint is listed by itself", hint=f"convcli shape {words[0]}")
+    if has_more:
+        import shlex
+
+        raise UsageError("a checkpoint is listed by itself", hint=f"convcli shape {shlex.quote(name)}")
     from convcli.layers.checkpoint import list_weights
     from convcli.render.shape_details import render_weights
 
-    (tell if how == "text" else say)(render_weights(list_weights(words[0]), how))
+    (tell if how == "text" else say)(render_weights(list_weights(name), how))
 
 
 def _read_input(text: str, channels_last: bool) -> "Shape":
     """Return the shape that text or an image's header gives, channels first, without alpha."""
-    from convcli.geometry.sizes import is_shape_text, parse_input
-
     if not text.strip():
         raise UsageError("the input is empty", hint="CxHxW, such as 3x304x228, or an image", text=text, position=0)
     if is_shape_text(text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -168,6 +169,24 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
     if not os.path.isdir(path):  # noqa: PTH112
         return False
     return store_header(Path(path)) == Path(path)
+
+
+def matches(word: str, *, allow_empty: bool = False) -> list[str] | None:
+    """Return the files that a pattern means, sorted; ``None`` for a name.
+
+    Raises
+    ------
+    ImageError
+        It means none, and that is not allowed.
+    """
+    # A file may be called "a[1].png": a name that exists is not a pattern.
+    if is_url(word) or os.path.lexists(word) or not glob.has_magic(word):
+        return None
+    found = glob.glob(word, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
+    names = sorted(name for name in found if not (is_folder(name) or is_special(name)))
+    if not names and not allow_empty:
+        raise ImageError(f"no file matches {word!r}", hint="quote the pattern and check the folder's name")
+    return names
 
 
 def named(name: str) -> InputFile:
