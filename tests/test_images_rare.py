@@ -325,3 +325,29 @@ def test_tiles_that_are_not_stored_are_said(compression: str | None, tags: list,
     for samples in whole_and_windows(bytes(data)):
         np.testing.assert_array_equal(samples, expected)
     assert f"1 of 9 tiles are not stored and read as {value}" in said(bytes(data))
+
+
+def test_a_profile_of_a_bmp_and_the_scale_of_a_pfm_are_said() -> None:
+    header = bytearray(bmp(24, 0, bytes(H * 3 * W), 124))
+    assert said(bytes(header)) == ""
+    header[70:74] = b"DEBM"
+    assert "the ICC profile in the file is not read" in said(bytes(header))
+    assert said(b"Pf\n1 1\n-2.5\n" + bytes(4)) == "the scale 2.5 in the header is not applied"
+    assert said(b"Pf\n1 1\n1\n" + bytes(4)) == ""
+
+
+@pytest.mark.parametrize(("kind", "body"), [(b"sCAL", b"\x011.5\x002.5"), (b"oFFs", bytes(9)), (b"mDCV", bytes(24))])
+def test_chunks_that_say_what_samples_mean_are_named(kind: bytes, body: bytes) -> None:
+    data = png([0, 1], bytes(range(6)))
+    extra = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    assert probe(data[:33] + extra + data[33:]).metadata.left_out == (kind.decode(),)
+
+
+def test_gamma_beside_srgb_is_no_loss() -> None:
+    data = png([0, 1], bytes(range(6)))
+    parts = [(b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 100000))]
+    extra = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+    ]
+    assert probe(data[:33] + b"".join(extra) + data[33:]).metadata.left_out == ()
+    assert probe(data[:33] + extra[1] + data[33:]).metadata.left_out == ("gAMA",)
