@@ -53,6 +53,11 @@ class ConvcliError(Exception):
             self.where = _of_origin(where)
         return self
 
+    def hinted(self, hint: str) -> ConvcliError:
+        """Set what to do, unless it is already said: who raised the error knows best."""
+        self.hint = self.hint or hint or None
+        return self
+
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message
 

@@ -251,3 +251,16 @@ program.main()
     peak_kb = int(run.stdout)
     assert load_image(tmp_path / "o.pgm").shape == (40, 40_000)
     assert peak_kb < 400_000, "1.3 GB before the maps were counted"
+
+
+def test_a_batch_with_infinite_samples_says_which_inputs_have_them(tmp_path: Path, rng: np.random.Generator) -> None:
+    values = rng.random((40, 30)).astype(np.float32)
+    for name in ("a", "b", "c"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", values)
+    values[3, 3], values[9, 9] = np.nan, np.inf
+    tifffile.imwrite(tmp_path / "odd.tif", values)
+    result = run_cli("apply", tmp_path, "-k", "sobel", "--out-dir", tmp_path / "out").ok()
+    assert "samples are not a number, taken as 0 in 1 of 4 inputs (first odd.tif)" in result.stderr.replace(
+        f"{tmp_path}/", ""
+    )
+    assert "values -inf to inf) in 4 of 4 inputs" in result.stderr

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -254,8 +255,18 @@ def test_mistakes_with_a_job(photos: Path, tmp_path: Path) -> None:
         assert result.exit_code == 2
         assert "hint:" in result.stderr
     (tmp_path / "empty").mkdir()
-    result = run_cli("job", "plan", tmp_path / "j2", tmp_path / "empty", "-k", "box", "--out-dir", tmp_path / "o2")
-    assert result.exit_code == 3
+    for nothing in ("empty", "mistyped", "photos/*.jpg"):
+        result = run_cli("job", "plan", tmp_path / "j2", tmp_path / nothing, "-k", "box", "--out-dir", tmp_path / "o2")
+        assert (result.exit_code, "hint:" in result.stderr) == (3, True), result
+        assert not (tmp_path / "j2").exists()
+
+
+def test_a_pattern_means_what_it_means_to_apply(photos: Path, tmp_path: Path) -> None:
+    shutil.copy(photos / "a.png", photos / "b[1].png")
+    for number, (word, files) in enumerate({"*.png": ["a.png", "b.png", "b[1].png"], "b[1].png": ["b[1].png"]}.items()):
+        job = plan(tmp_path / str(number), photos / word)
+        run_cli("job", "run", job, "-q").ok()
+        assert {row["input"] for row in rows_of(job)} == {str(photos / name) for name in files}
 
 
 @given(
@@ -379,9 +390,31 @@ def test_pictures_in_a_tar_are_inputs(photos: Path, tmp_path: Path) -> None:
     run_cli("apply", photos, "-r", "-k", "sobel", "--out-dir", tmp_path / "local", "--name", name).ok()
     assert pictures(tmp_path / "out" / "photos.tar" / "all") == pictures(tmp_path / "local")
     assert sorted({str(row["input"]) for row in rows_of(job)})[:3] == ["broken.tar", "cut.tar", "photos.tar/all/a.bmp"]
+    for named in (whole, tmp_path / "in"):
+        refused = run_cli("apply", named, "-k", "sobel", "--out-dir", tmp_path / "none")
+        assert refused.exit_code == 3
+        assert "convcli job plan" in refused.stderr
     failed = {row["input"]: row["error"] for row in rows_of(job) if "error" in row}
     assert failed.keys() == {"broken.tar", "cut.tar"}
     assert all("cannot be read as a tar" in str(error) for error in failed.values())
+
+
+def test_a_picture_of_a_tar_that_is_empty_or_a_namesake_fails_alone(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with tarfile.open(tmp_path / "in" / "x.tar", "w") as archive:
+        for picture, name in (("a.png", "a.png"), ("b.png", "b.png"), ("b.png", "a.png"), ("a.png", "./b.png")):
+            archive.add(photos / picture, name)
+        archive.addfile(tarfile.TarInfo("empty.png"))
+    for format_ in ("png", "tar"):
+        job = plan(tmp_path / format_, tmp_path / "in", "--format", format_)
+        assert run_cli("job", "run", job, "-q").exit_code == 7
+        rows = rows_of(job)
+        failed = [(row["input"], row["error"]) for row in rows if "error" in row]
+        assert [name for name, _ in failed] == ["x.tar/a.png", "x.tar/./b.png", "x.tar/empty.png"]
+        assert all("has this name" in str(error) for _, error in failed[:2])
+        done = [row for row in rows if "error" not in row]
+        # Every output is of one input, and of the first with its name.
+        assert len({row.get("member", row["output"]) for row in done}) == len(done) == 12
 
 
 def test_commits_beyond_the_job_and_damaged_files_of_it(photos: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whatever text or bytes come, a bank or a KernelError comes back: never another exception, never NaN."""
+"""Whatever text or bytes come, a bank or a KernelError with a hint comes back: never another exception, never NaN."""
 
 from __future__ import annotations
 
@@ -68,6 +68,10 @@ def assert_sound(bank: KernelBank) -> None:
     assert all(safe_name(name) == name for name in bank.file_names)
 
 
+def assert_hinted(error: KernelError) -> None:
+    assert error.hint, str(error)
+
+
 @fuzz(400)
 @given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join))
 @example("sobel rotate=1e308")
@@ -85,6 +89,7 @@ def test_any_text_is_a_bank_or_a_kernel_error(text: str) -> None:
         bank = load_bank(text, max_taps=2_000_000)
     except KernelError as refused:
         said = str(refused)
+        assert_hinted(refused)
     else:
         assert_sound(bank)
         said = bank.name
@@ -144,6 +149,7 @@ def test_damaged_files_are_a_bank_or_a_kernel_error(
         bank = read_bank(path)
     except KernelError as refused:
         said = str(refused)
+        assert_hinted(refused)
     else:
         assert_sound(bank)
         said = str(path)
@@ -162,7 +168,8 @@ def test_any_text_file_is_a_bank_or_a_kernel_error(
     path.write_text(text, encoding="utf-8")
     try:
         bank = read_bank(path)
-    except KernelError:
+    except KernelError as refused:
+        assert_hinted(refused)
         return
     assert_sound(bank)
 

@@ -13,6 +13,7 @@ from conftest import REPOSITORY, run_cli
 from safetensors.numpy import save_file
 
 from convcli import load_bank
+from convcli.banks.formats import literal, programs, text
 from convcli.errors import KernelError
 
 SOBEL = REPOSITORY / "kernels" / "sobel.toml"
@@ -146,3 +147,40 @@ def test_help_cuts_no_summary() -> None:
     commands = run_cli("kernels", "--help").ok().stdout.partition("Commands:")[2]
     assert len(commands.strip().splitlines()) == 4
     assert "..." not in commands
+
+
+@pytest.mark.parametrize(
+    ("spec", "hint"),
+    [
+        ("sobel,scharr", "-k sobel -k scharr for both"),
+        ("sobel box kirsch", "-k sobel -k box -k kirsch for all"),
+        ("SOBEL_Y", "sobel#y"),
+        ("gaussian(2)", "gaussian:sigma=2"),
+        ("Gaussian(sigma=2, size=5)", "gaussian:sigma=2,size=5"),
+        ("sobel expand=7", "for example expand=45"),
+        ("sobel flip=x", "for example flip=h"),
+        ("% 1 2; 3 4", "for example '1 0 -1; 2 0 -2; 1 0 -1'"),
+        ("(1,2^3,4) (1,2)", "give every kernel as many planes"),
+        ("1 2 nan", "numbers such as 0.5, 1/9, sqrt(2)"),
+        ("3x3: 1,2,3", "'3x3: 0,-1,0 -1,5,-1 0,-1,0'"),
+        ("[[1,2],[3", "for example [[1, 0, -1], [2, 0, -2]]"),
+        ("(sobel + box", "put single quotes"),
+        ("gaussian:sigma=2,sigma=3", "keep one: gaussian:sigma=3"),
+    ],
+)
+def test_what_was_meant_is_said(spec: str, hint: str) -> None:
+    result = run_cli("kernels", "show", spec)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert hint in result.stderr.splitlines()[1]
+    assert len(result.stderr.splitlines()) == 2
+
+
+def test_every_example_of_a_syntax_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "k"
+    files = [text.EXAMPLES[kind] for kind in ("toml", "json", "yaml", "code")]
+    files += [example.partition(", with ")[0].strip("'") for _, _, example in literal.SYNTAXES]
+    files += [f"<x>{programs.PROGRAMS[program].example}</x>" for program in ("SVG", "GDAL VRT")]
+    for example in files:
+        path.write_text(example)
+        assert load_bank(str(path)).kernel_hw == (3, 3), example
+    assert load_bank("[[1, 0, -1], [2, 0, -2]]").kernel_hw == (2, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,22 @@ def test_what_is_missing_is_said(
     assert "convcli[zarr]" in run_cli("apply", f"{bucket}/in.zarr", *words).stderr
     monkeypatch.setattr(storage, "obstore", None)
     assert "convcli[cloud]" in run_cli("apply", "s3://bucket/another.zarr", *words).stderr
+
+
+def test_a_store_of_any_name_is_read_by_its_header(bucket: str, tmp_path: Path, picture: np.ndarray) -> None:
+    upload(save(tmp_path / "in.zarr", picture), f"{bucket}/in")
+    for flags in (["--out-dir", tmp_path / "none"], ["-o", tmp_path / "none.zarr", "--cluster", "local:1"]):
+        refused = run_cli("apply", f"{bucket}/in", "-k", "sobel", *flags)
+        assert (refused.exit_code, "it is a Zarr store" in refused.stderr) == (3, True), refused
+    name = re.search(r"store: (\S+) reads it", refused.stderr).group(1)
+    for source, out in ((name, "out"), (tmp_path / "in.zarr", "local")):
+        run_cli("apply", source, "-k", "sobel", "--out-dir", tmp_path / out, "--format", "npy").ok()
+    local, found = (
+        {path.relative_to(tmp_path / out): path.read_bytes() for path in (tmp_path / out).rglob("*.npy")}
+        for out in ("local", "out")
+    )
+    assert local == found
+    assert len(found) >= 2
 
 
 def test_a_damaged_chunk_is_told_in_a_line(bucket: str, tmp_path: Path, picture: np.ndarray) -> None:

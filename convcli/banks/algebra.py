@@ -36,10 +36,8 @@ def modify(bank: KernelBank, modifiers: Iterable[tuple[str, str]]) -> KernelBank
         try:
             changed = _ACTIONS[name](bank, value)
         except ValueError as error:
-            hint = f"for example {_EXAMPLES[name]}" if name in _EXAMPLES else None
-            raise KernelError(
-                f"'{bank.name}': {name}={value}: {error}", hint=hint, modifier=name, value=value
-            ) from None
+            message, hint = f"'{bank.name}': {name}={value}: {error}", f"for example {_EXAMPLES[name]}"
+            raise KernelError(message, hint=hint, modifier=name, value=value) from None
         named = changed.name if name == "name" else f"{bank.name}{':' if ':' not in bank.name else ','}{name}={value}"
         if changed.out_bias is not None and name != "name":
             note = f"the transposed layer's bias is left out after {name}={value}"
@@ -241,12 +239,19 @@ def _pair(value: str, low: int) -> tuple[int, int]:
 #: A value of each modifier whose errors do not list the values that fit.
 _EXAMPLES = {
     "rotate": "rotate=45",
+    "flip": "flip=h",
+    "transpose": "transpose=true",
+    "normalize": "normalize=l1",
+    "zero_mean": "zero_mean=true",
     "scale": "scale=1/8",
     "bias": "bias=128, or a number per kernel",
     "blend_identity": "blend_identity=0.5",
     "pad": "pad=2",
     "crop": "crop=2",
     "dilate": "dilate=2",
+    "expand": "expand=45",
+    "select": "select=0, select=0,2, select=2..5 or select=NAME",
+    "name": "name=mine",
 }
 
 _ACTIONS: dict[str, Callable[[KernelBank, str], KernelBank]] = {

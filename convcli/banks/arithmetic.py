@@ -24,9 +24,10 @@ def combine(operator: str, left: KernelBank, right: KernelBank) -> KernelBank:
     if counts[0] != counts[1] and 1 not in counts:
         raise KernelError(f"{both}: {counts[0]} and {counts[1]} kernels do not pair", hint="select one with select=1")
     if planes[0] != planes[1] and 1 not in planes:
-        raise KernelError(f"{both}: {planes[0]} and {planes[1]} planes do not pair")
+        message = f"{both}: {planes[0]} and {planes[1]} planes do not pair"
+        raise KernelError(message, hint="a kernel of one plane pairs with any")
     if left.weight.ndim != 4 or right.weight.ndim != 4:
-        raise KernelError(f"{both}: 3-D kernels take no arithmetic")
+        raise KernelError(f"{both}: 3-D kernels take no arithmetic", hint="apply them one after the other: --layers")
     if operator == "*":
         weight = _convolved(left.weight, right.weight, both)
     else:
@@ -59,7 +60,8 @@ def _convolved(left: Array, right: Array, what: str) -> Array:
     check_taps(shape[0] * shape[1] * rows * columns, what)
     # The first kernel leaves one plane, and the second would have to read several.
     if left.shape[1] > 1 and right.shape[1] > 1:
-        raise KernelError(f"{what}: one of the two must read a single plane")
+        message = f"{what}: one of the two must read a single plane, and they read {left.shape[1]} and {right.shape[1]}"
+        raise KernelError(message, hint="apply one after the other: --layers 'conv:A conv:B'")
     taps = np.zeros((*shape, rows, columns))
     # Each tap of the smaller kernel adds a shifted copy of the larger: the fewest passes.
     small, large = (left, right) if rows_a * columns_a <= rows_b * columns_b else (right, left)

@@ -191,7 +191,8 @@ class Family(NamedTuple):
                 )
             # Modifiers may repeat, each acts on the result so far; a parameter has one value.
             if key in seen:
-                raise KernelError(f"'{self.name}': {key} is given twice", parameter=key)
+                message = f"'{self.name}': {key} is given twice"
+                raise KernelError(message, hint=f"keep one: {self.name}:{key}={text}", parameter=key)
             seen.add(key)
             values[key] = known[key].read(text, self.name)
         return {**dict(self.fixed), **values}

@@ -65,7 +65,7 @@ def _check_archive(path: Path, kind: str) -> CheckResult:
     least = 2 if kind == "mat" else 3
     usable = [name for name, shape in entries.items() if least <= len(shape) <= 5]
     if not entries:
-        raise KernelError(f"{path} has no arrays", path=str(path))
+        raise KernelError(f"{path} has no arrays", hint="save the weights too, or check another file", path=str(path))
     bank = read_bank(path, entry=usable[0]) if len(usable) == 1 else None
     warnings = () if usable else ("no entry has 3 to 5 dimensions: none is a convolution's weight",)
     return CheckResult(str(path), kind, bank, entries, warnings)

@@ -193,11 +193,35 @@ def unknown_kernel(name: str) -> KernelError:
     near = near_names(normal_name(name), known)
     return KernelError(
         f"no kernel is called '{name}', and no such file exists; searched {searched}",
-        hint=near or "convcli kernels list",
+        hint=_meant(name) or near or "convcli kernels list",
         name=name,
         near=near,
         folders=[str(folder) for folder in folders()],
     )
+
+
+def _meant(name: str) -> str:
+    """Return what a name was likely meant to be: several kernels, one of a bank, or a call of a family.
+
+    Examples
+    --------
+    >>> _meant("sobel,box"), _meant("Sobel_X"), _meant("gaussian(2)"), _meant("sobell")
+    ('-k sobel -k box for both', 'sobel#x', 'gaussian:sigma=2', '')
+    """
+    from convcli.banks.catalogue import find_family
+
+    parts = [part for part in re.split(r"[,;|&\s]+", name) if part]
+    if len(parts) > 1 and all(map(is_known, parts)):
+        return f"{' '.join(f'-k {part}' for part in parts)} for {'both' if len(parts) == 2 else 'all'}"
+    call = re.fullmatch(r"([\w-]+)\((.*)\)", name.strip())
+    if call and (family := find_family(normal_name(call[1]))) is not None and family.parameters:
+        given = call[2].replace(" ", "")
+        return f"{family.name}:{given if '=' in given else f'{family.parameters[0].name}={given}'}"
+    bank, _, kernel = normal_name(name).rpartition("-")
+    for path in find_bank_files(bank):
+        if path.suffix == ".toml" and kernel in {each.name for each in _read_raw(path).kernels}:
+            return f"{bank}#{kernel}"
+    return ""
 
 
 def _all_files() -> list[Path]:

@@ -191,7 +191,8 @@ def _family(name: str, parameters: tuple[tuple[str, str], ...], entry: str) -> K
     try:
         bank: KernelBank = build(**values)
     except ValueError as error:
-        raise KernelError(f"'{full}': {error}") from None
+        hint = f"{family.name} takes {', '.join(parameter.name for parameter in family.parameters)}"
+        raise KernelError(f"'{full}': {error}", hint=hint) from None
     # 'kernel' is what a builder leaves that gives no name of its own.
     names = (full,) if bank.n_kernels == 1 and bank.kernel_names == ("kernel",) else bank.kernel_names
     bank = replace(bank, name=full, kernel_names=names, source=family.source, summary=family.summary, tags=family.tags)
@@ -225,7 +226,11 @@ def bank_of_raw(raw: RawBank) -> KernelBank:
     """Make a bank of a file's plain data: rotate ``convolve`` taps by 180°, pad to one size."""
     heights = [len(kernel.planes[0]) for kernel in raw.kernels]
     widths = [len(kernel.planes[0][0]) for kernel in raw.kernels]
-    n_planes = len(raw.kernels[0].planes)
+    counts = sorted({len(kernel.planes) for kernel in raw.kernels})
+    if len(counts) > 1:  # bank files tell the line; texts of one line come here
+        message = f"'{raw.name}': kernels of {' and '.join(map(str, counts))} planes, all of a bank read as many"
+        raise KernelError(message, hint="give every kernel as many planes, or a file of its own")
+    n_planes = counts[0]
     size: tuple[int, ...] = (max(heights), max(widths))
     check_taps(len(raw.kernels) * n_planes * size[0] * size[1], f"'{raw.name}'")
     notes = list(raw.notes)

@@ -103,7 +103,7 @@ def parse_spec(text: str, *, is_known: Callable[[str], bool] = lambda _name: Fal
 def _parse(text: str, is_known: Callable[[str], bool], depth: int) -> Node:
     # Python's own limit of recursion would end in a traceback.
     if depth > 50:
-        raise KernelError("the kernel expression is nested more than 50 deep")
+        raise KernelError("the kernel expression is nested more than 50 deep", hint="leave brackets out")
     text = text.strip()
     if is_known(text):
         return Atom(text, (), is_matrix=False)
@@ -198,11 +198,13 @@ def _walk(text: str) -> Iterator[tuple[int, str, int]]:
         elif character in ")]":
             depth -= 1
             if depth < 0:
-                raise KernelError(f"'{shortened(text, 60)}': '{character}' at {index + 1} closes nothing")
+                message = f"'{shortened(text, 60)}': '{character}' at {index + 1} closes nothing"
+                raise KernelError(message, hint=f"leave that {character} out, or open it before")
         yield index, character, depth + quoted
         depth += character in "([" and not quoted
     if depth or quote:
-        raise KernelError(f"'{shortened(text, 60)}': a {'quote' if quote else 'bracket'} is not closed")
+        message = f"'{shortened(text, 60)}': a {'quote' if quote else 'bracket'} is not closed"
+        raise KernelError(message, hint="put single quotes of the shell around the whole: -k '(sobel + box) scale=2'")
 
 
 def _last_operator(text: str, operators: str, is_known: Callable[[str], bool]) -> int | None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from convcli.errors import ConvcliError, UsageError, near_names
+from convcli.errors import ConvcliError, UsageError
 from convcli.version import __version__
 
 _SHELLS = "bash, zsh, fish, powershell"
@@ -44,23 +44,10 @@ def run_app(argv: Sequence[str], *, owns_process: bool) -> int:
             typer.echo(said, err=True)
             return UsageError.exit_code
         command = next((word for word in argv if word in COMMANDS), "")
-        raise _usage_error(error, said, command) from None
+        from convcli.cli.mistakes import usage_error
+
+        raise usage_error(error, argv, command) from None
     return code if isinstance(code, int) else 0
-
-
-def _usage_error(error: Exception, said: str, command: str) -> UsageError:
-    """Return a mistake that Typer has found, in our words: the fact, and what to do."""
-    context = getattr(error, "ctx", None)
-    hint = f"{context.command_path if context else f'convcli {command}'.strip()} --help"
-    possible = getattr(error, "possibilities", None)
-    if possible:
-        near = near_names(str(getattr(error, "option_name", "")), possible, limit=2)
-        fact = said.partition(" (Possible options: ")[0]
-    else:
-        fact, _, names = said.partition(" Did you mean ")
-        near = names and f"did you mean {names}".replace("'", "")
-    fact = fact.removesuffix(".")
-    return UsageError(fact[:1].lower() + fact[1:], hint=f"{near} {hint} lists all" if near else hint)
 
 
 def build_app(argv: Sequence[str]) -> typer.Typer:

@@ -62,7 +62,7 @@ def plan(
     if how.json:
         say(to_json({"inputs": facts["inputs"], "bytes": facts["bytes"], "shards": planned.n_shards}))
     elif not how.quiet:
-        say(f"{facts['inputs']} inputs, {facts['bytes']} bytes, {planned.n_shards} shards: 0 to {last}")
+        say(f"inputs {facts['inputs']}, bytes {facts['bytes']}, shards {planned.n_shards}: 0 to {last}")
         say(f"convcli job run {printable(quote(job))} --shard N")
 
 
@@ -234,7 +234,7 @@ def _parse_shards(text: str, n_shards: int) -> range:
         raise UsageError(f"--shard {text!r} is no shard", hint="a number such as 17, or a range such as 10-19")
     found = range(int(first), int(last or first) + 1)
     if found[-1] >= n_shards:
-        raise UsageError(f"--shard {text}: the job has {n_shards} shards", hint=f"0 to {n_shards - 1}")
+        raise UsageError(f"--shard {text}: the job ends with shard {n_shards - 1}", hint=f"0 to {n_shards - 1}")
     return found
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from convcli.errors import UsageError, near_names
+from convcli.geometry.arithmetic import PADDING_WORDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,7 +98,8 @@ def parse_border(text: str) -> Border:
         number = text.partition(":")[2]
     mode = ALIASES.get(word)
     if mode is None:
-        hint = near_names(word, ALIASES) or f"one of zeros, constant:V, {', '.join(list(PATTERNS)[1:])}"
+        hint = f"padding={word}: a mode tells what fills it" if word in PADDING_WORDS else near_names(word, ALIASES)
+        hint = hint or f"one of zeros, constant:V, {', '.join(list(PATTERNS)[1:])}"
         raise UsageError(f"unknown padding mode {text.strip()!r}", hint=hint)
     if mode != "constant":
         if colon:

@@ -102,6 +102,7 @@ def parse_axes_padding(text: str, n_axes: int, *, at: int = 0) -> Padding:
         return "same" if word == "same_upper" else word  # ONNX's word for same
     if any(letter.isalpha() and letter != "x" for letter in word):
         hint = near_names(word, PADDING_WORDS) or f"a number, one per axis (1x2), {sides} or {', '.join(PADDING_WORDS)}"
+        hint += "; what fills it is the padding mode" if word.isalpha() and "did" not in hint else ""
         raise UsageError(f"unknown padding {text.strip()!r}", hint=hint, position=at)
     if "," in text:
         values = []

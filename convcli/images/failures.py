@@ -13,6 +13,7 @@ from pathlib import Path
 
 from convcli.errors import ConvcliError, ImageError, OutputError, unpack_hint
 from convcli.images import formats
+from convcli.images.recognise import TAR, TAR_ADVICE
 from convcli.process.system import is_missing, not_loading, shortage, unwritable
 
 #: Errors that Pillow and its plugins raise for damaged files, found by feeding them thousands.
@@ -80,7 +81,10 @@ def explain(error: Exception, where: str) -> ConvcliError | None:
 def explain_opening(error: OSError | ValueError, path: Path) -> ImageError:
     """Return why a file cannot be opened."""
     if isinstance(error, FileNotFoundError) and path.is_symlink():
-        return ImageError(f"is a link to {path.readlink()}, which is not there", hint="where has that file gone?")
+        return ImageError(
+            f"is a link to {path.readlink()}, which is not there",
+            hint=f"put {path.readlink()} there, or name another file",
+        )
     if isinstance(error, FileNotFoundError):
         return ImageError("no such file", hint="check the name; quote names with spaces")
     if isinstance(error, IsADirectoryError):
@@ -115,6 +119,8 @@ def _name_hint(where: str) -> str:
     suffix = Path(where).suffix
     if command := unpack_hint(where):
         return "it is compressed as a whole" if "://" in where else f"it is compressed as a whole: {command}"
+    if suffix.lower() == TAR:
+        return TAR_ADVICE
     kinds = "PNG, JPEG, TIFF, WebP, AVIF, BMP, PPM, GIF and others that Pillow reads"
     if suffix.lower() in formats.PICTURE_SUFFIXES:
         return f"its first bytes are not those of {suffix} or of {kinds}"

@@ -28,6 +28,10 @@ _STAMP = b"convcli "
 _TEXT_TAGS = {269: "DocumentName", 270: "ImageDescription", 315: "Artist", 33432: "Copyright"}
 _GEO_TAG, _LAYERS_TAG, _SUB_IFDS_TAG = 34735, 37724, 330
 _COMPRESSION_TAG, _FAXES = 259, (2, 3, 4)
+#: NewSubfileType: which kind of page it is, by its bits; GDAL's tags of missing samples and of what values mean.
+_KIND_TAG, _KINDS = 254, {1: "a smaller copy of another page", 4: "the mask of another page"}
+_NODATA_TAG, _MEANING_TAG = 42113, 42112
+_SCALED = re.compile(r'role="(?:scale|offset)"')
 #: Descriptions in which programs keep the shape of an array.
 _SHAPES = (b'{"shape"', b"shape=", b"ImageJ=")
 #: Keys of a PNG's texts that are other metadata.
@@ -46,7 +50,7 @@ def left_out(info: Mapping[Any, Any], tags: Container[int]) -> tuple[str, ...]:
         "EXIF": any(tag in tags for tag in _EXIF_TAGS),
         "XMP": (_xmp(info) != b"" and _OWN_XMP not in _xmp(info)) or _XMP_TAG in tags,
         "IPTC": _IPTC_TAG in tags or (isinstance(photoshop, dict) and _IPTC_RESOURCE in photoshop),
-        "gAMA": isinstance(gamma, float) and "icc_profile" not in info and abs(gamma - 1 / 2.2) > 0.001,
+        "gAMA": isinstance(gamma, float) and not {"icc_profile", "srgb"} & info.keys() and abs(gamma - 1 / 2.2) > 0.001,
         "cHRM": "icc_profile" not in info and not is_srgb,
     }
     return tuple(name for name, there in has.items() if there)
@@ -256,4 +260,10 @@ def parts_notes(tags: Any) -> list[str]:
         notes.append(f"pictures below the page are not read (SubIFDs: {tags.get(_SUB_IFDS_TAG).count})")
     if _LAYERS_TAG in tags:
         notes.append("the layers of Photoshop in the file are not read: the merged picture is")
+    kind = tags.valueof(_KIND_TAG, default=0)
+    notes += [f"this page is {what}" for bit, what in _KINDS.items() if kind & bit]
+    if missing := str(tags.valueof(_NODATA_TAG) or "").strip():
+        notes.append(f"the file marks missing samples with {missing}: --nodata {missing} leaves them out")
+    if _SCALED.search(str(tags.valueof(_MEANING_TAG) or "")):
+        notes.append("scale and offset of the file (GDAL) are not applied: samples stay as they are stored")
     return notes

@@ -15,7 +15,7 @@ from convcli.errors import ImageError
 from convcli.images.formats import Format
 from convcli.images.headers import bits_notes, read_metadata, stored_bits, unread
 from convcli.images.info import ImageInfo
-from convcli.images.planes import turn_upright
+from convcli.images.planes import check_palette, turn_upright
 from convcli.process.system import import_optional
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ _OTHER_BYTE = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B" if np.little_endia
 _DEEP = {f"{mode}{order}" for mode in ("RGB", "RGBA") for order in _OTHER_BYTE} | {"LA;16B"}
 #: Bytes copied at once, which stay in the cache; see :func:`pixels_of`.
 _STRIP_BYTES = 1 << 16
+#: Formats of which Pillow heeds every field that counts here; :mod:`convcli.images.rare` knows others.
+_HEEDED = ("png", "jpeg", "gif", "webp", "avif", "heic", "jp2")
 
 
 class PillowDecoder:
@@ -100,6 +102,8 @@ class PillowDecoder:
             from convcli.images.png import check_rows
 
             check_rows(self._file, samples)
+        if self._name == "xbm":
+            samples = 255 - samples  # bits that are set are black: Pillow has them white
         if self._shift:
             samples >>= self._shift
         if self._key is not None:
@@ -140,8 +144,6 @@ class PillowDecoder:
         if self._orientation == "ignore" and orientation != 1:
             notes.append(f"orientation {orientation} is ignored")
         notes += self._animation_notes
-        if len(sizes := image.info.get("sizes", ())) > 1:
-            notes.append(f"{len(sizes) - 1} smaller pictures in the file are not read")
         if "mp" in image.info:
             notes.append("further pictures in the file (MPO) are not read")
         self.info = ImageInfo(
@@ -165,11 +167,16 @@ class PillowDecoder:
         image = self._image
         mode, stored = image.mode, _rawmode_of(image) or image.mode
         target, dtype = _target_of(image, name, n_frames, notes)
+        if name not in _HEEDED:
+            from convcli.images.rare import heed
+
+            target = heed(self._file, image, name, target, notes)
         tiles = range(len(getattr(image, "tile", ())))
         self._deep = dtype == "uint8" and stored in _DEEP and all(_rawmode_of(image, i) == stored for i in tiles)
         if self._deep:
             dtype = "uint16"
-        bits = stored_bits(self._file, name, image.info.get("bit_depth") or (16 if ";16" in stored else 8))
+        otherwise = 16 if stored in _DEEP or stored[:4] == "I;16" else 8
+        bits = stored_bits(self._file, name, image.info.get("bit_depth") or otherwise)
         notes += bits_notes(bits if dtype in ("uint8", "uint16") else 0, dtype)
         held = 16 if dtype == "uint16" else 8
         self._shift = held - bits if name == "jp2" and bits < held and mode != "P" else 0  # Pillow shifts to the left
@@ -267,6 +274,8 @@ def _converted(image: PillowImage.Image, info: ImageInfo) -> PillowImage.Image:
     """Decode, and convert to the mode that ``info`` promises; a colour key is not looked at."""
     key = image.info.pop("transparency", None) if image.mode in ("1", "L", "RGB") and info.n_frames == 1 else None
     image.load()
+    if image.mode == "P":
+        check_palette(image.getextrema()[1], len(image.getpalette() or ()) // 3)
     planes = info.plane_names if key is None else info.plane_names[:-1]
     target = {("l",): "L", ("l", "a"): "LA", ("r", "g", "b"): "RGB", ("r", "g", "b", "a"): "RGBA"}.get(planes)
     same = info.dtype != "uint8" or target in (None, image.mode)

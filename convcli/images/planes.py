@@ -236,7 +236,9 @@ def reverse_grey(samples: NDArray[Any], white: float) -> NDArray[Any]:
 
 
 def inks_to_rgb(samples: NDArray[Any], white: float) -> NDArray[Any]:
-    """Return unsigned samples (H, W, 4) of cyan, magenta, yellow and black as RGB, without a profile."""
+    """Return unsigned or float samples (H, W, 4) of cyan, magenta, yellow and black as RGB, without a profile."""
+    if samples.dtype.kind == "f":
+        return (white - samples[:, :, :3]) * (white - samples[:, :, 3:]) / white
     most = int(white)
     light = most - samples[:, :, 3:].astype(np.int64)
     # (white - ink) (white - black) / white, rounded to the nearest.
@@ -256,3 +258,9 @@ def check_white(samples: NDArray[Any], white: float) -> None:
     """Refuse samples above the white that a header promised."""
     if samples.dtype.kind == "u" and white < np.iinfo(samples.dtype).max and samples.max() > white:
         raise ImageError(f"has sample {samples.max()}, above its white {white:.0f}", hint="the file is damaged")
+
+
+def check_palette(most: Any, n_colours: int) -> None:
+    """Refuse indexes, of which ``most`` is the largest, beyond a palette: decoders would give them any colour."""
+    if most >= n_colours:
+        raise ImageError(f"has colour {most} of a palette of {n_colours}, counted from 0", hint="the file is damaged")

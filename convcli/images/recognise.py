@@ -13,6 +13,7 @@ from convcli.images import formats
 
 #: Words under which a search counts what it passes over.
 NO_SUFFIX, HIDDEN, SPECIAL = "without suffix", "hidden file", "special file"
+TAR, TAR_ADVICE = ".tar", "jobs read tars: convcli job plan, or --cluster local:8"
 _JPEG, _JP2, _AVIF = (formats.BY_NAME[name].magic for name in ("jpeg", "jp2", "avif"))
 #: Suffixes and first bytes; ``?`` stands for any byte, and formats without first bytes of their own go by suffix.
 _OTHERS: tuple[tuple[tuple[str, ...], tuple[bytes, ...]], ...] = (

@@ -19,7 +19,8 @@ from convcli.errors import ImageError
 from convcli.images.headers import ORIENTATION_TAG, bits_notes, parts_notes, tiff_metadata
 from convcli.images.info import ImageInfo, check_count
 from convcli.images.pillow import pixels_of
-from convcli.images.planes import divide_alpha, inks_to_rgb, reverse_grey, turn_upright
+from convcli.images.planes import turn_upright
+from convcli.images.tiff_colours import PALETTE, RGB, YCBCR, colours_of, palette_of
 from convcli.images.windows import RawRows, SegmentRows, decode_lzw, open_tiff_page, undo_float_predictor, unpack_bits
 
 if TYPE_CHECKING:
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # without a handler Python prints what tifffile logs
 _READABLE = {"uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64", "bool"}
-#: PhotometricInterpretation, tag 262.
-_WHITE_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 2, 3, 5, 6, (8, 9)
 _FLOAT_PREDICTOR = 3
-_JPEG, _LZW, _PILLOW = 7, 5, (2, 3, 4, 6, 7, 50001)  # faxes, both kinds of JPEG, WebP
+_PACKBITS, _JPEG, _LZW, _PILLOW = 32773, 7, 5, (2, 3, 4, 6, 7, 50001)  # faxes, both kinds of JPEG, WebP
 #: Sizes of samples that tifffile unpacks; others are unpacked here.
 _WHOLE_BITS = (1, 8, 16, 32, 64)
 #: Depths that are spread over 0..255, as in a PNG.
@@ -66,20 +65,20 @@ class TiffDecoder:
             raise ImageError(f"has no frame {frame}", hint=f"{n_pages} frames, counted from 0")
         page = self._page = self._tiff.pages[frame].aspage()
         self._compression = int(page.tags.valueof(259, default=1))
-        self._photometric = int(page.photometric) if 262 in page.tags else _RGB  # of one plane: grey
+        self._photometric = int(page.photometric) if 262 in page.tags else RGB  # of one plane: grey
         self._bits = page.bitspersample
         found = page.tags.valueof(ORIENTATION_TAG, default=1)
         self._found = found if found in range(1, 9) else 1
         self._turn = self._found if self._orientation == "apply" else 1
-        if self._compression == 1:
-            page.predictor = 1  # the tag is for compressed data (TIFF 6.0 §14)
+        if self._compression in (1, _PACKBITS):
+            page.predictor = 1  # the tag is for LZW and its like (TIFF 6.0 §14): libtiff ignores it here
         # tifffile undoes it with imagecodecs only.
         is_apart = page.predictor == _FLOAT_PREDICTOR and page.dtype is not None and page.dtype.kind == "f"
         self._own_floats = is_apart and _FLOAT_PREDICTOR not in tifffile.TIFF.UNPREDICTORS
         self._check_kind()
         # The same pictures come out whether imagecodecs is there or not; it is needed for JPEG of 12 bits.
         for_pillow = self._compression in _PILLOW and (self._bits in (1, 8) or not self._can_decode())
-        subsampled = self._photometric == _YCBCR and self._compression not in _PILLOW
+        subsampled = self._photometric == YCBCR and self._compression not in _PILLOW
         self._pillow = open_tiff_page(self._file, frame) if for_pillow or subsampled else None
         # tifffile is told that LZW strips are not compressed: it gets them decoded, and undoes predictor and byte order
         self._own_lzw = self._compression == _LZW and _LZW not in tifffile.TIFF.DECOMPRESSORS
@@ -140,7 +139,7 @@ class TiffDecoder:
             page.fillorder == 2 or page.predictor != 1 or not isinstance(self._bits, int) or not self._bits % 8
         ):
             raise ImageError(f"cannot be decoded ({self._bits} bits a sample)", hint="store it with 8, 16 or 32 bits")
-        if self._photometric == _PALETTE and (n_planes != 1 or self._bits > 8):
+        if self._photometric == PALETTE and (n_planes != 1 or self._bits > 8):
             raise ImageError("cannot be decoded (TIFF palette of this kind)", hint="convert it to RGB first")
         if self._compression not in _PILLOW and not self._can_decode():
             raise ImageError(
@@ -162,7 +161,7 @@ class TiffDecoder:
         page, bits, notes = self._page, self._bits, [*bits_notes(self._bits, dtype), *parts_notes(self._page.tags)]
         if page.dtype.name == "float16":
             notes.append("float16 samples are read as float32")
-        if bits == 1:
+        if bits == 1 and self._photometric != PALETTE:
             notes.append("1-bit samples are read as 0 and 255")
         if bits not in (*_WHOLE_BITS, *_SPREAD) and page.dtype.kind != "f":
             notes.append(f"white is {self._white:.0f} ({bits} bits)")
@@ -187,14 +186,17 @@ class TiffDecoder:
             mode, out, self._white, self._converts = self._pillow.mode, "uint8", 255.0, True
             if mode == "CMYK":
                 notes.append("CMYK is converted to RGB without its ICC profile")
-            elif self._photometric == _YCBCR and self._compression not in _PILLOW:
+            elif self._photometric == YCBCR and self._compression not in _PILLOW:
                 notes.append("YCbCr is converted to RGB")
         else:
-            names = self._plane_names(n_planes, notes)
+            self._colours = colours_of(page, self._photometric)
+            self._converts = self._colours.converts or bits in _SPREAD
+            names = self._colours.names
+            notes += self._colours.notes
             is_plain = bits == 8 and page.dtype.kind == "u"
             mode = _MODES.get(names, f"{n_planes}xuint8") if is_plain else f"{n_planes}x{dtype}"
-            inks = "CMYK" if self._photometric == _CMYK and n_planes == 4 else mode
-            mode = "P" if self._photometric == _PALETTE else "1" if bits == 1 else inks
+            inks = "CMYK" if self._colours.kind == "inks" else mode
+            mode = "P" if self._photometric == PALETTE else "1" if bits == 1 else inks
         height, width = page.imagelength, page.imagewidth
         if self._turn >= 5:
             height, width = width, height
@@ -207,52 +209,13 @@ class TiffDecoder:
             "tiff", mode, width, height, names, out, self._white, n_pages, self._found, metadata, tuple(notes)
         )
 
-    def _plane_names(self, n_planes: int, notes: list[str]) -> tuple[str, ...]:
-        """Name the planes: r, g, b or l, alpha where declared, the others by number; note what is converted."""
-        page, meaning = self._page, self._photometric
-        extras = [int(extra) for extra in page.extrasamples]
-        self._premultiplied = n_planes in (2, 4) and extras[-1:] == [1] and page.dtype.kind in "uf"
-        is_spread = self._bits in _SPREAD
-        self._converts = meaning in (_WHITE_IS_ZERO, _PALETTE) or self._premultiplied or is_spread
-        if meaning == _PALETTE:
-            notes.append("palette is expanded to RGB")
-            return ("r", "g", "b")
-        if meaning == _CMYK and n_planes == 4:
-            self._converts = True
-            notes.append("CMYK is converted to RGB without its ICC profile")
-            return ("r", "g", "b")
-        if meaning in _LAB and n_planes == 3:
-            notes.append("CIELAB planes stay as they are stored")
-            return ("l", "a*", "b*")
-        names = ["r", "g", "b"] if meaning in (_RGB, _YCBCR) and n_planes >= 3 else ["l"]
-        n_extra = n_planes - len(names)
-        if n_extra == 1 and not extras and 338 not in page.tags and len(names) == 3:
-            notes.append("the fourth plane does not say what it is, and is taken for alpha")
-            extras = [2]  # not premultiplied
-        if self._premultiplied:
-            notes.append("premultiplied alpha is divided out")
-        for index in range(n_extra):
-            is_alpha = index == n_extra - 1 and index < len(extras) and extras[index] in (1, 2)
-            names.append("a" if is_alpha else f"c{index}")
-        others = [name for name in names if name[0] == "c"]
-        if others and len(names) <= 8:
-            notes.append(f"planes that the file does not name: {', '.join(others)}")
-        return tuple(names)
-
     def _meaning(self, samples: NDArray[Any]) -> NDArray[Any]:
         """Return stored samples as what they mean: palette, inks and inverted grey become colour and grey."""
-        if self._photometric == _PALETTE:
-            # Palettes have 16 bits a colour, of which the high byte is the picture.
-            table: NDArray[np.uint16] = self._page.colormap
-            return (table >> 8).astype(np.uint8).T[samples[:, :, 0].astype(np.intp)]
+        if self._photometric == PALETTE:
+            return palette_of(self._page)[samples[:, :, 0].astype(np.intp)]
         if self._bits in _SPREAD:
             samples = samples.astype(np.uint8) * np.uint8(255 // (2**self._bits - 1))
-        samples = samples.astype(self.info.dtype, copy=False)
-        if self._photometric == _WHITE_IS_ZERO:
-            return reverse_grey(samples, self._white)
-        if self.info.mode == "CMYK":
-            return inks_to_rgb(samples, self._white)
-        return divide_alpha(samples, self._white) if self._premultiplied else samples
+        return self._colours.of(samples.astype(self.info.dtype, copy=False), self._white)
 
     def _segment_rows(self) -> int:
         page = self._page

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import re
 from importlib import import_module
 
 from convcli.errors import UsageError, near_names
@@ -43,6 +44,18 @@ _MODES = {
     "circularpad": ("pad", {"mode": "circular"}, "padding"),
     "constantpad": ("pad", {"mode": "constant"}, "padding value"),
 }
+#: What people call them, and kinds of torch that are not here: for hints.
+_SPELLINGS = {
+    "leaky": "leakyrelu",
+    "lrelu": "leakyrelu",
+    "reflectpad": "reflectionpad",
+    "replicatepad": "replicationpad",
+}
+_ACTIVATIONS = (
+    "celu elu glu hardshrink hardsigmoid hardtanh logsigmoid logsoftmax mish prelu rrelu selu softmax softmin softplus"
+    " softshrink softsign tanhshrink threshold"
+)
+_NORMS = "groupnorm gn instancenorm in layernorm ln localresponsenorm lrn rmsnorm syncbatchnorm"
 #: Arguments that change no shape and no value of a layer that runs here, and the only value some of them can have.
 _IGNORED = {"inplace", "momentum", "return_indices", "device", "dtype", "p"}
 #: Arguments that no constructor has: names, and where a layer's numbers come from.
@@ -66,8 +79,8 @@ def load_aliases() -> dict[str, str]:
     return {alias: name for name in NAMES for alias in LOADED[name].aliases}
 
 
-def find_alias(name: str, word: str) -> str:
-    """Return the kind that has an alias; raise with "did you mean ...?" for the ``word`` as it was typed.
+def find_alias(name: str, word: str, given: str = "") -> str:
+    """Return the kind that has an alias; raise with a hint for the ``word`` as it was typed, and the text after it.
 
     Examples
     --------
@@ -77,13 +90,45 @@ def find_alias(name: str, word: str) -> str:
     aliases = load_aliases()
     if name in aliases:
         return aliases[name]
-    near = difflib.get_close_matches(name, sorted([*NAMES, *aliases]), n=3, cutoff=0.6)
-    # Words of --help: a near alias suggests its word.
-    found = dict.fromkeys(aliases.get(each, each) for each in near)
-    hint = f"did you mean {', '.join(found)}?" if found else f"known: {', '.join(NAMES)}"
-    if name in ("linear", "flatten", "fc", "dense"):
-        hint = "layers work on planes here: leave out what comes after them, or pointwise for a linear layer"
+    hint = _way_to(_SPELLINGS.get(name, name), given)
+    if not hint:
+        near = difflib.get_close_matches(name, sorted([*NAMES, *aliases, *_MODES]), n=3, cutoff=0.6)
+        # Words of --help: a near alias suggests its word.
+        found = dict.fromkeys(_way_to(each, given) or aliases.get(each, each) for each in near)
+        hint = f"did you mean {', '.join(found)}?" if found else f"known: {', '.join(NAMES)}"
     raise UsageError(f"unknown layer {word!r}" if word else "a layer's name is missing", hint=hint)
+
+
+def _way_to(name: str, given: str) -> str:
+    """Return the way to get a layer that has no word of its own, or what there is instead; empty for other names.
+
+    Examples
+    --------
+    >>> _way_to("leakyrelu", "0.2"), _way_to("leakyrelu", ""), _way_to("reflectionpad", "padding=2")
+    ('relu:leaky,value=0.2', 'relu:leaky,value=0.01', 'pad:2,mode=reflect')
+    """
+    if name in _MODES:
+        kind, own, order = _MODES[name]
+        number = found[0] if (found := re.search(r"[-+.\d][-+.\de]*", given)) else ""
+        if kind == "pad":
+            return f"pad:{number or 1},mode={own['mode']}"
+        value = number if order.startswith("value") and number else own.get("value")
+        return f"{kind}:{own['mode']}{f',value={value}' if value else ''}"
+    if name in _ACTIVATIONS.split():
+        from convcli.layers.kinds.activations import Relu
+
+        modes = ", ".join(f"relu:{mode}" for mode in Relu.modes if mode not in (*NAMES, "clip"))
+        return f"activations are {', '.join(WORDS['activations'])}, {modes}"
+    if name in _NORMS.split():
+        return "batchnorm is the one norm here"
+    if name in ("linear", "flatten", "fc", "dense"):
+        return "layers work on planes here: leave out what comes after them, or pointwise for a linear layer"
+    if name in ("sequential", "modulelist"):
+        return "write its layers one after the other, each a word"
+    from convcli.banks.library import is_known
+
+    spec = f"{name}:{given}" if given else name
+    return f"conv:{spec} for the kernel of this name" if is_known(name) else ""
 
 
 def our_word(word: str) -> str:

@@ -161,8 +161,10 @@ def layers_from_values(
         raise (error.within(repr(text)) if text else error) from None
 
 
-def find_kind(word: str, n_axes: int) -> str:
+def find_kind(word: str, n_axes: int, given: str = "") -> str:
     """Return the kind that a word such as ``Conv2d`` or ``max_pool`` names; ``2d`` must agree with ``n_axes``.
+
+    Hints repeat what was ``given`` after the word.
 
     Examples
     --------
@@ -178,7 +180,7 @@ def find_kind(word: str, n_axes: int) -> str:
     if name not in NAMES:
         from convcli.layers.names import find_alias
 
-        return find_alias(name, word)
+        return find_alias(name, word, given)
     return name
 
 
@@ -203,7 +205,7 @@ def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], d
             values = read_constructor(text, kind, word)
             # The parser gives values in normal form: one that is written otherwise points at the start.
             return kind, word, values, {each: max(text.find(value), 0) for each, value in values.items()}
-        kind = find_kind(word, n_axes)
+        kind = find_kind(word, n_axes, rest)
     except UsageError as error:
         raise fault(text, 0, error.message, error.hint) from None
     row = load_word(kind)
@@ -232,7 +234,7 @@ def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], d
         elif not equals and number and last != "padding":
             raise fault(text, at, f"{part!r} has no key", f"a parameter is key=value, such as k=3: {keys}")
         elif not equals and not last:
-            raise fault(text, at, f"{kind} takes no bare value", keys)
+            raise fault(text, at, f"{kind} takes no bare value", f"leave {part!r} out: {keys}")
         if name in values and equals:
             raise fault(text, at, f"{name} is given twice")
         given = (value if equals else part).strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcli.errors import ConvcliError, ImageError, UsageError
+from convcli.errors import ConvcliError, UsageError
 from convcli.pipeline.batch_files import (
     OWN,
     existing_outputs,
@@ -24,7 +23,7 @@ from convcli.pipeline.batch_files import (
     set_aside,
 )
 from convcli.pipeline.batch_steps import missing, once_each, undone, while_there
-from convcli.pipeline.inputs import InputFile, Search, is_folder, is_folder_url, is_special, named
+from convcli.pipeline.inputs import InputFile, Search, is_folder, is_folder_url, matches, named
 from convcli.pipeline.naming import MANIFEST_NAME
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.run import Outcome, Pipeline, failed_by_bug
@@ -110,12 +109,7 @@ def _each(words: Sequence[str], search: Search) -> Iterator[InputFile]:
             from convcli.pipeline.search import search_folder
 
             yield from search_folder(Path(word), search)
-        # A file may be called "a[1].png": a name that exists is not a pattern.
-        elif not os.path.lexists(word) and glob.has_magic(word):
-            matches = glob.glob(word, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
-            names = sorted(name for name in matches if not (is_folder(name) or is_special(name)))
-            if not names and not search.allow_empty:
-                raise ImageError(f"no file matches {word!r}", hint="quote the pattern and check the folder's name")
+        elif (names := matches(word, allow_empty=search.allow_empty)) is not None:
             yield from (InputFile(path=Path(name)) for name in names)
         else:
             yield named(word)

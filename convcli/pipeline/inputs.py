@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcli.errors import ImageError
 from convcli.images import formats
-from convcli.images.info import RemoteZarr, store_header
+from convcli.images.info import STORE_HEADERS, RemoteZarr, store_header
 from convcli.pipeline.request import RunFlags
 from convcli.process.system import is_url, local_path
 
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 class InputFile(NamedTuple):
     """One input: where it is, and where it stood below the folder that was searched.
 
-    ``path`` is ``None`` for an object of a store, which is at ``url``, and for standard input, whose bytes are in
-    ``data``. ``frame`` is a page or frame of a file that has several. ``below`` keeps the tree of a recursive search
-    under ``--out-dir``; ``searched`` is a file that was found in a folder, not named. ``etag`` is the one that a file
-    or object must have, if any; ``state`` is that of the file when it was planned; ``is_output`` is a file that a
-    search found where outputs go and that an earlier run wrote.
+    ``path`` is ``None`` for an object of a store, which is at ``url``, for standard input and for a picture of a tar,
+    whose bytes are in ``data``. ``frame`` is a page or frame of a file that has several. ``below`` keeps the tree of a
+    recursive search under ``--out-dir``; ``searched`` is a file that was found in a folder, not named. ``etag`` is the
+    one that a file or object must have, if any; ``state`` is that of the file when it was planned; ``is_output`` is a
+    file that a search found where outputs go and that an earlier run wrote.
     """
 
     path: Path | None
-    data: bytes = b""
+    data: bytes | None = None
     frame: int | None = None
     below: PurePosixPath = PurePosixPath()
     searched: bool = False
@@ -48,19 +49,19 @@ class InputFile(NamedTuple):
         ImageError
             It has another ETag than :attr:`etag`.
         """
-        if self.data:  # of standard input, or of a tar
+        if self.data is not None:
             return self.data
         path: Path | RemoteZarr
         if self.url and is_zarr_url(self.url):
-            from convcli.pipeline.places import open_store
+            from convcli.pipeline.places import open_zarr_url
 
-            path, etag = open_store(self.url.rstrip("/")).zarr()
+            path, etag = open_zarr_url(self.url)
         elif self.url:
             from convcli.pipeline.staging import local_copy
 
             path, etag = local_copy(self.url)
         elif self.path is None:
-            return self.data
+            return b""
         elif self.etag:
             from convcli.pipeline.objects import file_etag
 
@@ -75,7 +76,7 @@ class InputFile(NamedTuple):
     @property
     def is_stored(self) -> bool:
         """Whether it has to be copied from a store before it can be read."""
-        return bool(self.url) and not self.data and not is_zarr_url(self.url)
+        return bool(self.url) and self.data is None and not is_zarr_url(self.url)
 
     @property
     def label(self) -> str:
@@ -86,7 +87,10 @@ class InputFile(NamedTuple):
     @property
     def _named(self) -> PurePath:
         """The name as a path; the scheme of a URL is a folder there."""
-        return PurePosixPath(self.url or "stdin") if self.path is None else self.path
+        if self.path is not None:
+            return self.path
+        name = PurePosixPath(self.url or "stdin")
+        return name.parent if name.name in STORE_HEADERS else name
 
     @property
     def stem(self) -> str:
@@ -146,14 +150,17 @@ def is_special(path: str | os.PathLike[str]) -> bool:
 
 
 def is_zarr_url(name: str) -> bool:
-    """Return whether a name is the URL of a Zarr store, or of an array in one: a part of it ends in ``.zarr``.
+    """Return whether a name is the URL of a Zarr store, or of an array in one.
+
+    A part of it ends in ``.zarr``, or the last one is the header of a store, which may have any name then.
 
     Examples
     --------
-    >>> is_zarr_url("s3://b/big.zarr"), is_zarr_url("s3://b/a.ome.zarr/0/"), is_zarr_url("s3://b/photos")
+    >>> is_zarr_url("s3://b/a.ome.zarr/0/"), is_zarr_url("s3://b/big/zarr.json"), is_zarr_url("s3://b/photos")
     (True, True, False)
     """
-    return "://" in name and any(part.lower().endswith(".zarr") for part in name.split("/"))
+    parts = name.split("/")
+    return "://" in name and (parts[-1] in STORE_HEADERS or any(part.lower().endswith(".zarr") for part in parts))
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
@@ -162,6 +169,24 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
     if not os.path.isdir(path):  # noqa: PTH112
         return False
     return store_header(Path(path)) == Path(path)
+
+
+def matches(word: str, *, allow_empty: bool = False) -> list[str] | None:
+    """Return the files that a pattern means, sorted; ``None`` for a name.
+
+    Raises
+    ------
+    ImageError
+        It means none, and that is not allowed.
+    """
+    # A file may be called "a[1].png": a name that exists is not a pattern.
+    if is_url(word) or os.path.lexists(word) or not glob.has_magic(word):
+        return None
+    found = glob.glob(word, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
+    names = sorted(name for name in found if not (is_folder(name) or is_special(name)))
+    if not names and not allow_empty:
+        raise ImageError(f"no file matches {word!r}", hint="quote the pattern and check the folder's name")
+    return names
 
 
 def named(name: str) -> InputFile:

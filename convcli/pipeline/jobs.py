@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from convcli.errors import ImageError, OutputError, UsageError
 from convcli.images import formats
+from convcli.images.recognise import TAR
 from convcli.layers.stack import is_model
-from convcli.pipeline import packing
 from convcli.pipeline.flags import choice
-from convcli.pipeline.inputs import is_folder, is_folder_url, named
+from convcli.pipeline.inputs import is_folder, is_folder_url, matches, named
 from convcli.pipeline.job_facts import whole_name, without_urls
 from convcli.pipeline.naming import refuse
 from convcli.pipeline.objects import Entry, Folder, Objects, in_pages
@@ -164,12 +164,12 @@ def _find(batch: Batch, leave: Sequence[str]) -> tuple[str, Iterator[list[Entry]
         return root, _pictures(open_objects(root).pages(), left, batch.recursive or stored)
     if not words and not listed:
         raise UsageError("no input given", hint="convcli job plan JOB photos/ -k sobel --out-dir edges")
-    return "", in_pages(_named([*words, *listed]))
+    return "", in_pages(_named(words, listed))
 
 
 def _is_folder(word: str) -> bool:
     # A tar is no picture, and yet an object.
-    return is_folder(word) or (is_folder_url(word) and not word.lower().endswith(packing.SUFFIX))
+    return is_folder(word) or (is_folder_url(word) and not word.lower().endswith(TAR))
 
 
 def _pictures(pages: Iterator[list[Entry]], left: Sequence[str], recursive: bool) -> Iterator[list[Entry]]:
@@ -177,16 +177,19 @@ def _pictures(pages: Iterator[list[Entry]], left: Sequence[str], recursive: bool
         yield [
             entry
             for entry in page
-            if Path(entry.name).suffix.lower() in (*formats.PICTURE_SUFFIXES, packing.SUFFIX)
+            if Path(entry.name).suffix.lower() in (*formats.PICTURE_SUFFIXES, TAR)
             and not entry.name.startswith(tuple(left))
             and (recursive or "/" not in entry.name)
         ]
 
 
-def _named(names: Sequence[str]) -> Iterator[Entry]:
-    """Yield named files; one that is not there stays an input, and fails by itself."""
+def _named(words: Sequence[str], listed: Sequence[str]) -> Iterator[Entry]:
+    """Yield named files, a pattern as those that it means; of several, one that is not there fails by itself."""
     seen: set[str] = set()
-    for name in names:
+    names = [name for word in words for name in (matches(word) or [word])]
+    if not listed and len(names) == 1 and names[0] != "-" and not is_url(names[0]) and not Path(names[0]).exists():
+        raise ImageError(f"{names[0]}: no such file or folder", hint="check the name; quote names with spaces")
+    for name in (*names, *listed):
         if name == "-" or _is_folder(name):
             kind = "standard input" if name == "-" else "a folder beside other inputs"
             raise ImageError(f"{name} is {kind}", hint="one folder, or names of files, or --files-from FILE")

@@ -194,7 +194,8 @@ def output_notes(output: OutputFile, info: ImageInfo, n_planes: int, encoding: M
     is_bit = output.depth == "1"
     if not output.holds(info.dtype) or is_bit:
         stored = f"{output.depth} bit{'' if is_bit else 's'} as {output.format}"
-        notes.append(f"{info.dtype} samples are stored with {stored}; --format tiff keeps float32")
+        kept = "--depth float" if output.format == "tiff" else "--format tiff --depth float"
+        notes.append(f"{info.dtype} samples are stored with {stored}; {kept} keeps float32")
     if output.kind == "raw" and output.format == "tiff":
         notes.append("tiff holds the raw float maps, a page each; --depth 8 or 16 makes it a picture")
     if output.kind == "picture":

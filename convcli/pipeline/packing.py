@@ -6,6 +6,7 @@ the inputs of a job stands for the pictures in it.
 
 from __future__ import annotations
 
+import posixpath
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +15,9 @@ from pathlib import Path, PurePosixPath
 
 from convcli.errors import ImageError
 from convcli.images import formats
+from convcli.images.recognise import TAR
 from convcli.pipeline.inputs import InputFile
 from convcli.pipeline.objects import Entry
-
-SUFFIX = ".tar"
 
 
 def member_name(name: str, output: str) -> str:
@@ -63,9 +63,15 @@ def pictures_in(source: InputFile, entry: Entry) -> list[Entry]:
 
 def unpack(
     source: InputFile, entry: Entry, first: int = 0, end: int | None = None
-) -> Iterator[tuple[Entry, InputFile]]:
-    """Yield the pictures of a tar, from ``first`` up to ``end``, each with its entry; raises as :func:`pictures_in`."""
+) -> Iterator[tuple[Entry, InputFile | None]]:
+    """Yield the pictures of a tar, from ``first`` up to ``end``, each with its entry; raises as :func:`pictures_in`.
+
+    A picture whose outputs would have the names of another's is ``None``.
+    """
     for inner, read in islice(_members(source, entry), first, end):
+        if read is None:
+            yield inner, None
+            continue
         name = inner.name.removeprefix(f"{entry.name}/")
         below = source.below / entry.name.rpartition("/")[2] / name.lstrip("/")
         with _explained():
@@ -75,19 +81,22 @@ def unpack(
 
 def is_tar(entry: Entry) -> bool:
     """Return whether an input stands for the pictures in it."""
-    return entry.name.lower().endswith(SUFFIX)
+    return entry.name.lower().endswith(TAR)
 
 
-def _members(source: InputFile, entry: Entry) -> Iterator[tuple[Entry, Callable[[], bytes]]]:
-    """Yield the entry of each picture of a tar, and how it is read."""
+def _members(source: InputFile, entry: Entry) -> Iterator[tuple[Entry, Callable[[], bytes] | None]]:
+    """Yield the entry of each picture of a tar, and how it is read unless an earlier one has its place."""
+    taken: set[str] = set()
     readable = source.readable
     assert isinstance(readable, Path), "a job reads no standard input"
     with _explained(), tarfile.open(readable) as archive:
         for member in archive:
             if member.isfile() and PurePosixPath(member.name).suffix.lower() in formats.PICTURE_SUFFIXES:
-                file = archive.extractfile(member)
+                file, place = archive.extractfile(member), posixpath.normpath(member.name.lstrip("/"))
                 assert file is not None, "a plain file"
-                yield Entry(f"{entry.name}/{member.name}", member.size, entry.etag), file.read
+                inner = Entry(f"{entry.name}/{member.name}", member.size, entry.etag)
+                yield inner, None if place in taken else file.read
+                taken.add(place)
 
 
 @contextmanager

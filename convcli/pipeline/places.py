@@ -7,10 +7,12 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from convcli.errors import UsageError
+from convcli.images.info import STORE_HEADERS
 from convcli.pipeline.objects import Folder, Objects
 from convcli.process.system import is_url, local_path
 
 if TYPE_CHECKING:
+    from convcli.images.info import RemoteZarr
     from convcli.pipeline.storage import Store
 
 
@@ -40,6 +42,18 @@ def open_store(url: str) -> Store:
     from convcli.pipeline.storage import Store
 
     return Store(url)
+
+
+def open_zarr_url(url: str) -> tuple[RemoteZarr, str]:
+    """Return the Zarr store that a URL names, by itself or by its header, and the ETag of the header.
+
+    Raises
+    ------
+    ImageError
+        There is none.
+    """
+    place, _, name = url.rstrip("/").rpartition("/")
+    return open_store(place if name in STORE_HEADERS else url.rstrip("/")).zarr()
 
 
 def join(place: str, name: str) -> str:

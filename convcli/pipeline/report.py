@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convcli.version import __version__
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from convcli.pipeline.transforms.base import Writer
 
 
+Maps = Sequence[Mapping[str, Any]]
 #: Share of clipped samples above which the report warns.
 CLIP_WARNING = 0.001
 #: A byte of a name that is not UTF-8 (PEP 383), and halves of characters.
@@ -191,28 +192,34 @@ def _gain(writer: Writer, place: int) -> dict[str, float]:
     return {"gain": gain, "offset": offset}
 
 
-def clip_messages(maps: Sequence[Mapping[str, Any]], *, where: str = "") -> tuple[list[str], list[str]]:
+def clip_messages(maps: Maps, *, where: Callable[[Maps], str] | None = None) -> tuple[list[str], list[str]]:
     """Return (notes, warnings) on what the tones of maps clipped and could not store.
 
     Parameters
     ----------
     maps : sequence of mapping
         Entries of a report's ``maps``, of one image or of several.
-    where : str
-        Put behind the fact of a warning: which inputs it is about.
+    where : callable, optional
+        Returns what is put behind a fact about some of the maps: which inputs it is about. For maps of several inputs.
     """
     warnings = []
-    if n_nan := sum(one["not_a_number"] for one in maps):
-        stored = "" if all(one["tone"] == "none" or one["depth"] == "float" for one in maps) else ", taken as 0"
-        warnings.append(f"{n_nan} samples are not a number{stored}{where}")
+    place = where or (lambda _: "")
+    if unknown := [one for one in maps if one["not_a_number"]]:
+        stored = "" if all(one["tone"] == "none" or one["depth"] == "float" for one in unknown) else ", taken as 0"
+        n_samples = sum(one["not_a_number"] for one in unknown)
+        warnings.append(f"{n_samples} samples are not a number{stored}{place(unknown)}")
     clipped = [one for one in maps if one["clipped_low"] + one["clipped_high"] > CLIP_WARNING * one["samples"]]
     expected = [one for one in clipped if one["keeps_brightness"]]
     others = [one for one in clipped if not one["keeps_brightness"]]
     # One file cannot hold the maps of several inputs.
     keep = "--format npy --out-dir DIR" if where else "-o maps.npy"
-    notes = [f"{_fact(expected)}{where}, as kernels that keep brightness do; {keep} keeps them"] if expected else []
+    notes = (
+        [f"{_fact(expected)}{place(expected)}, as kernels that keep brightness do; {keep} keeps them"]
+        if expected
+        else []
+    )
     if others:
-        warnings.append(f"{_fact(others)}{where}; --tone {helping_tone(maps)} keeps them, and so does {keep}")
+        warnings.append(f"{_fact(others)}{place(others)}; --tone {helping_tone(maps)} keeps them, and so does {keep}")
     return notes, warnings
 
 
@@ -233,7 +240,7 @@ def helping_tone(maps: Sequence[Mapping[str, Any]]) -> str:
     from convcli.pipeline.tones import WHITE
 
     tones = {one["tone"].partition(":")[0] for one in maps}
-    low, high = min(one["min"] for one in maps), max(one["max"] for one in maps)
+    low, high = _range(maps)
     full = WHITE.get(maps[0]["depth"], 1)
     if len(tones) > 1 or not math.isfinite(high - low):
         return "stretch"
@@ -262,10 +269,15 @@ def _rounded_down(value: float) -> float:
 def _fact(maps: Sequence[Mapping[str, Any]]) -> str:
     low, high = sum(one["clipped_low"] for one in maps), sum(one["clipped_high"] for one in maps)
     share = 100 * (low + high) / sum(one["samples"] for one in maps)
-    values = f"{min(one['min'] for one in maps):.5g} to {max(one['max'] for one in maps):.5g}"
+    least, most = _range(maps)
     both = f"{low} samples clipped low and {high} high"
     text = both if low and high else f"{low + high} samples clipped {'low' if low else 'high'}"
-    return f"{text} ({_percent(share)}, values {values})"
+    return f"{text} ({_percent(share)}, values {least:.5g} to {most:.5g})"
+
+
+def _range(maps: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    # Reports that have been JSON hold infinity as text, see plain().
+    return min(float(one["min"]) for one in maps), max(float(one["max"]) for one in maps)
 
 
 def _percent(share: float) -> str:

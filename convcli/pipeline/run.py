@@ -187,6 +187,7 @@ class Pipeline:
             self._start(part, image).fill([writer])
             if writer is not first:
                 first.counts += writer.counts
+                first.alpha_lost += writer.alpha_lost
         assert first is not None, "a plan of frames has one at least"
         _refuse_changed(plan)
         first.finish()

@@ -17,14 +17,15 @@ from typing import Any
 from convcli.errors import ImageError
 from convcli.images import formats
 from convcli.images.files import PART_SUFFIX
-from convcli.images.recognise import HIDDEN, NO_SUFFIX, SPECIAL, extra_for, passed_over
-from convcli.pipeline.inputs import InputFile, Search, is_folder, is_special, is_zarr_url
+from convcli.images.info import STORE_HEADERS
+from convcli.images.recognise import HIDDEN, NO_SUFFIX, SPECIAL, TAR, TAR_ADVICE, extra_for, passed_over
+from convcli.pipeline.inputs import InputFile, Search, is_folder, is_special
 from convcli.pipeline.naming import MANIFEST_NAME
 
 #: Kinds of files that a search counts by name; the rest is one number.
 MOST_KINDS = 6
 FOLDER = "subfolder"
-_ADVICE = {FOLDER: " (--recursive searches them)"}
+_ADVICE = {FOLDER: " (--recursive searches them)", TAR: f" ({TAR_ADVICE})"}
 #: A stamp as :func:`convcli.pipeline.writers.make_stamp` writes it, in any format that has room for text.
 _STAMP = re.compile(rb'convcli [0-9]\S* (?=\{"input": ")')
 #: Text stands before the pixels, in some formats behind them.
@@ -44,8 +45,8 @@ def search_store(url: str, search: Search) -> Iterator[InputFile]:
             name = PurePosixPath(entry.name)
             if search.out_url and join(place, entry.name).startswith(f"{search.out_url}/"):
                 continue
-            if is_zarr_url(join(place, entry.name)):  # an object of a store, which is one input
-                store = next(part for part in reversed((name, *name.parents)) if part.suffix.lower() == ".zarr")
+            store = next((part for part in reversed((name, *name.parents)) if part.suffix.lower() == ".zarr"), None)
+            if store is not None:  # an object of a store, which is one input
                 if store not in stores:
                     is_empty = False
                     stores.add(store)
@@ -56,7 +57,19 @@ def search_store(url: str, search: Search) -> Iterator[InputFile]:
             else:  # a store is not asked for the first bytes of every object
                 search.passed[name.suffix.lower() or NO_SUFFIX] += 1
     if is_empty and not search.allow_empty:
-        raise ImageError(f"{url}: no image below this URL", hint="check the bucket and the prefix")
+        raise no_image_below(place, search.passed)
+
+
+def no_image_below(url: str, passed: Counter[str] | None = None) -> ImageError:
+    """Return the failure of a URL that is no picture, and below which there is none."""
+    from convcli.pipeline.places import open_objects
+
+    hint = TAR_ADVICE if url.lower().endswith(TAR) else "check the bucket and the prefix"
+    objects = open_objects(url)
+    if header := next((name for name in STORE_HEADERS if objects.exists(name)), ""):
+        hint = f"it is a Zarr store: {url}/{header} reads it"
+    but = f" (not read: {count_passed(passed)})" if passed else ""
+    return ImageError(f"{url}: no image below this URL{but}", hint=hint)
 
 
 def search_folder(folder: Path, search: Search) -> Iterator[InputFile]:

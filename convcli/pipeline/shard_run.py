@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from convcli.errors import ConvcliError
 from convcli.images.info import digest_of
+from convcli.images.recognise import TAR
 from convcli.pipeline import packing
 from convcli.pipeline.batch import BatchPlan, run_batch
 from convcli.pipeline.batch_files import plan_each
@@ -149,8 +150,12 @@ def _open(
         except ConvcliError as error:
             rows[entry.name] = [failed_row(entry, error.message)]
             continue
-        rows |= {inner.name: [] for inner, _ in pictures}
-        opened += pictures
+        for inner, picture in pictures:
+            rows.setdefault(inner.name, [])
+            if picture is None:
+                rows[inner.name].append(failed_row(inner, "an earlier picture of the tar has this name"))
+            else:
+                opened.append((inner, picture))
     return opened, rows
 
 
@@ -209,7 +214,7 @@ def _finish(plan: Plan, report: dict[str, Any]) -> None:
 def _tar_name(task: ShardTask) -> str:
     part = "" if task.is_whole else f"-{task.first:06}"
     inside = f"-{task.inside[0]:06}" if task.inside else ""
-    return f"{task.shard:08}{part}{inside}{packing.SUFFIX}"
+    return f"{task.shard:08}{part}{inside}{TAR}"
 
 
 def _packing_planner(planner: Planner, task: ShardTask) -> Planner:

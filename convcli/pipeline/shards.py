@@ -192,7 +192,9 @@ def write_job(place: Objects, pages: Iterable[list[Entry]], size: ShardSize, fac
         n_inputs += len(shard)
         n_bytes += sum(entry.size for entry in shard)
     if not n_shards:
-        raise ImageError(f"{facts.get('input') or 'the list'}: no image", hint="--recursive searches folders below")
+        where = str(facts.get("input") or "the list")
+        hint = "check the bucket and the prefix" if "://" in where else "--recursive searches folders below"
+        raise ImageError(f"{where}: no image", hint=hint)
     whole = {"format": FORMAT, **facts, "shards": n_shards, "inputs": n_inputs, "bytes": n_bytes}
     if not place.create(JOB_NAME, f"{to_json(whole, indent=1, exact=True)}\n".encode()):
         raise _taken(place)

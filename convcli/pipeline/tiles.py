@@ -15,15 +15,16 @@ import numpy as np
 from convcli.errors import ConvcliError, ImageError, OutputError
 from convcli.images.reading import probe
 from convcli.images.zarr_store import encode_tile, open_zarr
-from convcli.pipeline.inputs import is_zarr_url, named
+from convcli.pipeline.inputs import is_folder_url, is_zarr_url, named
 from convcli.pipeline.job_facts import decode, encode, versions, whole_name, without_urls
 from convcli.pipeline.naming import refuse
 from convcli.pipeline.objects import Entry, Objects, file_etag, in_pages
-from convcli.pipeline.places import join, open_objects, open_store
+from convcli.pipeline.places import join, open_objects, open_store, open_zarr_url
 from convcli.pipeline.plan import Plan, Planner
 from convcli.pipeline.publish import publish
 from convcli.pipeline.request import parse_request
 from convcli.pipeline.run import Pipeline
+from convcli.pipeline.search import no_image_below
 from convcli.pipeline.shards import Job, ShardSize, refuse_taken, write_job
 from convcli.pipeline.staging import local_copy
 from convcli.pipeline.tones import Tone, ToneSpec
@@ -72,7 +73,9 @@ def tile_facts(words: Sequence[str], flags: Mapping[str, Any]) -> dict[str, Any]
 def _etag(name: str) -> str:
     """Return the ETag of the image; that of a Zarr store is its header's, which changes when it is made anew."""
     if is_zarr_url(name):
-        return open_store(name).zarr()[1]
+        return open_zarr_url(name)[1]
+    if is_folder_url(name):
+        raise no_image_below(name)
     return local_copy(name)[1] if is_url(name) else file_etag(Path(name))
 
 

@@ -19,7 +19,7 @@ from convcli.images.planes import read_window, select_planes, view_planes
 from convcli.images.write import open_picture
 from convcli.pipeline.naming import PAGES, PICTURES
 from convcli.pipeline.report import conventions, to_json
-from convcli.pipeline.tones import WHITE, Tone, ToneSpec
+from convcli.pipeline.tones import Tone, ToneSpec
 from convcli.pipeline.transforms.base import Band, Ranges, Writer
 from convcli.process import ending
 from convcli.process.system import binary_output
@@ -200,7 +200,11 @@ class PictureOutput(Writer):
         if _keeps_alpha(plan, output):
             alpha = select_planes(plan.info.plane_names, ("a",), alpha=True)
             self._alpha = view_planes(job.image.planes, alpha, white=plan.info.white)
-        self._alpha_scale = WHITE.get(output.depth, 1) / plan.info.white
+        # Alpha keeps its units where colours do; of signed and float samples it may lie outside of them.
+        self._alpha_tone = Tone(ToneSpec("clip"), white=plan.info.white, depth=output.depth)
+        self._is_alpha_exact = self._alpha_tone.gain_offset(0)[0] == 1 and plan.info.dtype[0] == "u"
+        #: Samples of it that were clipped, a band each.
+        self.alpha_lost: list[int] = []
         self.one_pass = self.tone.depth == "8"
         self._colormap = _colormap(plan, output)
         self.encoder = encoder or open_encoder(job, output)
@@ -218,14 +222,22 @@ class PictureOutput(Writer):
             left, first, *_ = self._plan.request.region or (0, 0)
             n_rows, n_columns = samples.shape[:2]
             rows, columns = slice(top + first, top + first + n_rows), slice(left, left + n_columns)
-            alpha = read_window(self._alpha, rows, columns)[0]
-            stored = alpha if self._alpha_scale == 1 else np.rint(alpha * self._alpha_scale)
-            samples = np.concatenate([samples, stored[..., None].astype(samples.dtype)], axis=2)
+            stored = read_window(self._alpha, rows, columns)
+            if not self._is_alpha_exact:
+                stored, lost = self._alpha_tone.apply(stored)
+                self.alpha_lost.append(int((lost.n_low + lost.n_high + lost.n_nan).sum()))
+            samples = np.concatenate([samples, stored[0, ..., None].astype(samples.dtype)], axis=2)
         if self._colormap:
             from convcli.images.colormaps import apply_colormap
 
             samples = apply_colormap(samples[..., 0], self._colormap)
         return Band(self.encoder.encode(samples), counts)
+
+    def finish(self) -> None:
+        """Put the file in its place, and say how much of a kept alpha was clipped."""
+        super().finish()
+        if n_lost := sum(self.alpha_lost):
+            self.notes = (*self.notes, f"{n_lost} samples of alpha lie outside 0 to white and are clipped")
 
 
 class RawOutput(Writer):

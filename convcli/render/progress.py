@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convcli.errors import EXIT_PARTIAL, ConvcliError
@@ -173,8 +173,13 @@ class Tally:
     def _clip_messages(self) -> tuple[list[str], list[str]]:
         if not self._clipped:
             return [], []
-        where = f" in {len(self._clipped)} of {self.n_done} inputs (first {self._clipped[0][0]})"
-        return clip_messages([one for _, maps in self._clipped for one in maps], where=where)
+        return clip_messages([one for _, maps in self._clipped for one in maps], where=self._where)
+
+    def _where(self, chosen: Sequence[Mapping[str, Any]]) -> str:
+        """Return which inputs have some of the chosen maps."""
+        ids = set(map(id, chosen))
+        names = [name for name, maps in self._clipped if any(id(one) in ids for one in maps)]
+        return f" in {len(names)} of {self.n_done} inputs (first {names[0]})"
 
     @property
     def exit_code(self) -> int:

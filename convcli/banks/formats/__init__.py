@@ -11,7 +11,7 @@ To add a format, add its module and its row; a text format also needs its mark i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,9 +28,9 @@ class Format(NamedTuple):
     """One format.
 
     ``module`` is the file here with ``write_NAME(bank, rounding)`` and, for binary formats, ``read(path, layout)``
-    or, for named arrays, ``open_archive(path)``.
-    ``suffixes`` mean this format for ``-o``. ``sniff`` tells a binary format by its first bytes; it is None
-    for text, and for formats that are only written. ``by_name`` finds files in a kernel folder without their suffix.
+    or, for named arrays, ``open_archive(path)``. ``suffixes`` mean this format for ``-o``. ``sniff`` tells a binary
+    format by its first bytes; None: text, or only written. ``by_name`` finds files in a kernel folder without their
+    suffix. ``made_by`` is code that writes such a file, for hints.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Format(NamedTuple):
     suffixes: tuple[str, ...] = ()
     sniff: Callable[[bytes, Path], bool] | None = None
     by_name: bool = False
+    made_by: str = ""
 
 
 #: PNG, JPEG, GIF, BMP, TIFF of either byte order, PGM, PPM and PFM; WebP is a RIFF file.
@@ -94,14 +95,14 @@ FORMATS = (
     Format("toml", "structured", (".toml",), by_name=True),
     Format("json", "structured", (".json",), by_name=True),
     Format("yaml", "structured", (".yaml", ".yml"), by_name=True),
-    Format("npy", "numpy_file", (".npy",), lambda head, _: head.startswith(b"\x93NUMPY"), by_name=True),
-    Format("npz", "numpy_file", (".npz",), _is_npz, by_name=True),
+    Format("npy", "numpy_file", (".npy",), lambda head, _: head.startswith(b"\x93NUMPY"), True, "np.save('k.npy', k)"),
+    Format("npz", "numpy_file", (".npz",), _is_npz, True, "np.savez('k.npz', k=k)"),
     Format("image", "picture", (), _is_image),
-    Format("safetensors", "safetensors_file", (".safetensors",), _is_safetensors, by_name=True),
+    Format("safetensors", "safetensors_file", (".safetensors",), _is_safetensors, True, "save_file(tensors, FILE)"),
     Format("shards", "safetensors_file", (), lambda _, path: path.name.lower().endswith(".index.json")),
-    Format("torch", "torch_file", (".pt", ".pth"), _is_torch),
-    Format("onnx", "onnx_file", (".onnx",), _is_onnx),
-    Format("mat", "matlab_file", (), lambda head, _: head.startswith(b"MATLAB 5.0")),
+    Format("torch", "torch_file", (".pt", ".pth"), _is_torch, made_by="torch.save(model.state_dict(), 'k.pt')"),
+    Format("onnx", "onnx_file", (".onnx",), _is_onnx, made_by="torch.onnx.export(model, x, 'k.onnx')"),
+    Format("mat", "matlab_file", (), lambda head, _: head.startswith(b"MATLAB 5.0"), made_by="save k.mat k -v7"),
     Format("csv", "rows", (".csv",), by_name=True),
     Format("tsv", "rows", (".tsv",)),
     Format("text", "rows", (".txt",), by_name=True),
@@ -159,7 +160,7 @@ def sniff(path: Path) -> str:
         message = f"cannot read {path}: {error.strerror or error}"
         raise KernelError(message, hint=UNOPENED, path=str(path)) from None
     if size == 0 or not head.strip(b" \t\r\n\f\v\xff\xfe\xef\xbb\xbf"):
-        raise KernelError(f"{path} is empty", path=str(path))
+        raise KernelError(f"{path} is empty", hint="write rows of numbers into it, such as 1 0 -1", path=str(path))
     if head.startswith((b"\x89HDF", b"MATLAB 7.3")):
         hint = "in MATLAB: save k.mat k -v7; in Keras: np.savez('k.npz', **{w.path: w.numpy() for w in model.weights})"
         raise KernelError(f"{path} is an HDF5 file (MATLAB -v7.3, Keras), which is not read", hint=hint, path=str(path))
@@ -190,18 +191,26 @@ def encoding_of(head: bytes) -> str:
 
 @contextmanager
 def guarded(path: Path) -> Iterator[None]:
-    """Name the file in every error, and make a :class:`KernelError` of what a broken file makes a reader raise."""
+    """Name the file in every error, say what to do, and make a :class:`KernelError` of what a reader raises."""
     try:
         yield
     except KernelError as error:
         if len(error.message) > _LONGEST_MESSAGE:  # it cites a word of the file
             error.message = f"{error.message[: _LONGEST_MESSAGE - 2]} …"
-        raise (error if str(path) in str(error) else error.within(str(path))) from None
+        raise (error if str(path) in str(error) else error.within(str(path))).hinted(_way_to_write(path)) from None
     except ConvcliError:  # a package that does not load is not the file's fault
         raise
     except Exception as error:  # noqa: BLE001 - readers of untrusted bytes raise errors of every kind
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-        raise KernelError(f"{path} is broken and cannot be read: {reason}", path=str(path)) from None
+        fault = KernelError(f"{path} is broken and cannot be read: {reason}", path=str(path))
+        raise fault.hinted(_way_to_write(path)) from None
+
+
+def _way_to_write(path: Path) -> str:
+    with suppress(KernelError):
+        if made_by := _BY_NAME[sniff(path)].made_by:
+            return f"copy or download the file again, or write a new one: {made_by}"
+    return "copy or download the file again"
 
 
 def read_bank(path: Path, *, entry: str = "", layout: str | None = None, with_bias: bool | None = None) -> KernelBank:

@@ -38,9 +38,10 @@ def bank_of_array(
     """
     # Complex numbers, text, dates and objects are no taps.
     if array.dtype.kind not in "iufb":
-        raise KernelError(f"'{name}' holds {array.dtype}, not real numbers", dtype=str(array.dtype))
+        raise not_real(f"'{name}'", array.dtype)
     if array.size == 0 or not 1 <= array.ndim <= 5:
-        raise KernelError(f"'{name}' has shape {by(array.shape) or 'none'}; 1 to 5 dimensions, none empty, are kernels")
+        message = f"'{name}' has shape {by(array.shape) or 'none'}; 1 to 5 dimensions, none empty, are kernels"
+        raise KernelError(message, hint="name another array with #NAME, or save the part that is the kernel: k[0]")
     check_taps(array.size, f"'{name}'")
     order, assumed = _axes(array, name, layout)
     if layout is None and order == "oihw":
@@ -63,6 +64,12 @@ def bank_of_array(
         dims=3 if "d" in order else (1 if "h" not in order else 2),
         source=source,
     )
+
+
+def not_real(what: str, dtype: np.dtype[np.generic]) -> KernelError:
+    """Return the error of an array of complex numbers, text, dates or objects."""
+    hint = "save k.real or abs(k)" if dtype.kind == "c" else "save numbers: k.astype('float64')"
+    return KernelError(f"{what} holds {dtype}, not real numbers", hint=hint, dtype=str(dtype))
 
 
 def _biases(

@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from convcli.banks.bank import Array, KernelBank, by, pad_to
-from convcli.banks.formats.exported import Exported, text_file
+from convcli.banks.formats.exported import Exported, matrices, text_file
 from convcli.banks.formats.literal import Literal, in_rows, numbered, on_one_line, parse_rows, read_number
 from convcli.banks.numbers import format_number
 from convcli.banks.raw import RawKernel
@@ -75,12 +75,11 @@ def _plane(options: dict[str, str], plane: int, name: str) -> RawKernel:
 
 def write_ffmpeg(bank: KernelBank, rounding: bool) -> Exported:
     """Write a filter for each kernel, with the same matrix for all four planes."""
-    if bank.weight.ndim != 4 or bank.in_channels > 1:
-        raise KernelError(f"'{bank.name}' has kernels of several planes, FFmpeg's convolution takes matrices")
+    kernels = matrices(bank, "FFmpeg's convolution")
     notes = ["FFmpeg's borders are mirrored (reflect), whatever is asked for here"]
     lines = []
     for index, name in enumerate(bank.kernel_names):
-        taps, mode = _fitted(bank.weight[index, 0], name, notes)
+        taps, mode = _fitted(kernels[index], name, notes)
         whole, divisor = _integers(taps, name, rounding, notes)
         matrix = " ".join(str(int(tap)) for tap in whole.ravel())
         total = int(whole.sum()) or 1

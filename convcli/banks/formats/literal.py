@@ -23,11 +23,12 @@ from convcli.errors import KernelError
 
 Rows = list[list[float]]
 
-#: Mark of a syntax → the module with its ``parse``, in the order tried; text with no mark is MATLAB's.
-_SYNTAXES = (
-    (FFMPEG, "ffmpeg"),
-    (re.compile(rf"\A{MAGICK_HEAD.pattern}"), "imagemagick"),
-    (re.compile(r"\A\("), "gmic"),
+#: Mark of a syntax, the module with its ``parse`` and how it looks, in the order tried; any text may be MATLAB's.
+SYNTAXES = (
+    (FFMPEG, "ffmpeg", "0m='0 -1 0 -1 5 -1 0 -1 0'"),
+    (re.compile(rf"\A{MAGICK_HEAD.pattern}"), "imagemagick", "'3x3: 0,-1,0 -1,5,-1 0,-1,0'"),
+    (re.compile(r"\A\("), "gmic", "(1,0,-1;2,0,-2;1,0,-1)"),
+    (re.compile(""), "matlab", "'1 0 -1; 2 0 -2; 1 0 -1', with numbers such as 0.5, 1/9, sqrt(2)"),
 )
 
 
@@ -57,9 +58,15 @@ def parse_literal(text: str, *, name: str = "matrix") -> Literal:
     # Two brackets are JSON or Python, one is MATLAB.
     if re.match(r"\[\s*\[", stripped) and not FFMPEG.search(stripped):
         return _parse_json(stripped, name)
-    module = next((module for mark, module in _SYNTAXES if mark.search(stripped)), "matlab")
-    literal: Literal = import_module(f"convcli.banks.formats.{module}").parse(stripped, name)
+    module, example = next((module, example) for mark, module, example in SYNTAXES if mark.search(stripped))
+    try:
+        literal: Literal = import_module(f"convcli.banks.formats.{module}").parse(stripped, name)
+    except KernelError as error:
+        raise error.hinted(f"for example {example}") from None
     return literal
+
+
+_LISTS = "for example [[1, 0, -1], [2, 0, -2]]: rows in brackets of their own, all as long"
 
 
 def _parse_json(text: str, name: str) -> Literal:
@@ -67,17 +74,16 @@ def _parse_json(text: str, name: str) -> Literal:
     quoted = re.sub(r"[^\[\],\s\"][^\[\],\"]*", lambda match: json.dumps(match.group(0).strip()), text)
     try:
         data: Any = json.loads(quoted)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError):
         if re.match(r"\[\s*\[[^\]]*;", text):
             hint = "[1 2; 3 4] or [[1,2],[3,4]]"
             raise KernelError(f"'{on_one_line(text)}': ';' inside double brackets", hint=hint) from None
-        position = getattr(error, "colno", 1)
-        raise KernelError(f"'{on_one_line(text)}': not a list of rows at character {position}") from None
+        raise KernelError(f"'{on_one_line(text)}': not a list of rows", hint=_LISTS) from None
     try:
         return Literal(kernels_of_lists(data, name, number_one=True))
     except FieldError as error:
         field = "" if error.key == "kernel" else f"{error.field}: "
-        raise KernelError(f"'{on_one_line(text)}': {field}{error.reason}") from None
+        raise KernelError(f"'{on_one_line(text)}': {field}{error.reason}", hint=_LISTS) from None
 
 
 def kernels_of_lists(data: Any, name: str, *, number_one: bool = False) -> list[RawKernel]:

@@ -17,7 +17,9 @@ _NAME = re.compile(r"([A-Za-z]\w*)\s*(?:\(\s*:\s*,\s*:\s*,\s*(\d+)\s*\))?\s*=\s*
 def parse(text: str, name: str) -> Literal:
     """Read ``[1 0 -1; 2 0 -2]``, with or without brackets, ``name =``, ``;`` behind and a ``/16`` or ``*2`` after."""
     kernels: list[RawKernel] = []
-    position, text = 0, re.sub(r"%[^\n]*|\.\.\.\s*\n", "", text).strip()
+    whole, position, text = text, 0, re.sub(r"%[^\n]*|\.\.\.\s*\n", "", text).strip()
+    if not text:
+        raise KernelError(f"'{on_one_line(whole)}': no numbers, only a remark behind %")
     while position < len(text):
         match = _NAME.match(text, position)
         start = match.end() if match else position

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from convcli.banks.bank import AnyArray, KernelBank, check_taps
-from convcli.banks.formats.arrays import bank_of_array
+from convcli.banks.formats.arrays import bank_of_array, not_real
 from convcli.banks.formats.entries import Archive
 from convcli.banks.formats.exported import Exported, lost_reduction, without_bias
 from convcli.errors import KernelError
@@ -27,7 +27,7 @@ def _read_npy(stream: BinaryIO, size: int, what: str) -> AnyArray:
     if dtype.hasobject:
         raise KernelError(f"{what} holds Python objects, which need pickle: never read", hint="save plain numbers")
     if dtype.kind not in "iufb":
-        raise KernelError(f"{what} holds {dtype}, not real numbers", dtype=str(dtype))
+        raise not_real(what, dtype)
     # A header of a hundred bytes can claim terabytes.
     count, left = math.prod(shape), size - stream.tell()
     if min(shape, default=0) < 0 or count * dtype.itemsize != left:

@@ -29,7 +29,8 @@ _TAPS_KEY = "convcli-taps"
 def read(path: Path, layout: str | None) -> KernelBank:
     """Read grey samples as taps; pages of a TIFF are kernels."""
     if layout is not None:
-        raise KernelError(f"{path}: layout={layout} is for arrays, not for pictures")
+        message = f"{path}: layout={layout} is for arrays, not for pictures"
+        raise KernelError(message, hint=f"leave layout={layout} out")
     with path.open("rb") as file:
         is_tiff = file.read(2) in (b"II", b"MM")
     # tifffile reads floats of 64 bits, which Pillow does not.
@@ -128,7 +129,7 @@ def _tiff(path: Path) -> tuple[AnyArray, list[str]]:
             pages = list(islice(file.pages, _MOST_PAGES + 1))  # a damaged file may chain its pages in a circle
             shapes = [page.shape for page in pages]
             if len(pages) > _MOST_PAGES:
-                raise KernelError(f"{path} has more than {_MOST_PAGES} pages", path=str(path))
+                raise KernelError(f"{path} has more than {_MOST_PAGES} pages", hint="split it", path=str(path))
             if any(len(shape) != 2 for shape in shapes) or len(set(shapes)) != 1:
                 return _tiff_of_channels(pages, path)
             check_taps(len(shapes) * shapes[0][0] * shapes[0][1], f"the picture {path.name}")

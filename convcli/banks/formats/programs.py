@@ -16,10 +16,11 @@ from convcli.errors import KernelError
 
 
 class Program(NamedTuple):
-    """A syntax: the mark that tells it, and its reader."""
+    """A syntax: the mark that tells it, its reader, and how it looks, for hints."""
 
     mark: re.Pattern[str]
     parse: Callable[[str, str], RawBank]
+    example: str
 
 
 #: Possessive, as all patterns here: text of megabytes that is made to be slow takes linear time.
@@ -256,13 +257,25 @@ def parse_matrix_market(text: str, name: str) -> RawBank:
     return RawBank(name, [RawKernel(name, [rows], None)], source="Matrix Market")
 
 
+_MATRIX_MARKET = "lines of %%MatrixMarket matrix array real general, 2 2 (rows, columns), and 1, 3, 2, 4 by column"
+_GRASS_EXAMPLE = "lines of MATRIX 3, three times 1 2 1, DIVISOR 12, TYPE P"
+_OCTAVE = "what Octave's save -text k.txt k writes"
+_SEXTRACTOR = "a line CONV NORM, and lines such as 1 2 1"
+_VRT = '<Kernel normalized="1"><Size>3</Size><Coefs>1 2 1 2 4 2 1 2 1</Coefs></Kernel>'
+_SVG = '<feConvolveMatrix order="3" kernelMatrix="0 -1 0 -1 5 -1 0 -1 0"/>'
 #: Tried in this order on the text as it is, comments and all.
 PROGRAMS = {
-    "Matrix Market": Program(re.compile(r"\s*%%MatrixMarket\b", re.IGNORECASE), parse_matrix_market),
-    "Octave": Program(re.compile(r"(?:\s*#[^\n]*\n)*?\s*#\s*name:[^\n]*\n\s*#\s*type:"), parse_octave),
-    "SExtractor": Program(re.compile(r"\s*CONV[ \t]*(?:NO)?(?:NORM)?[ \t]*\n"), parse_sextractor),
-    "GRASS": Program(re.compile(r"\s*(?:TITLE\b[^\n]*\n\s*)?MATRIX[ \t]+\d+[ \t]*\n"), parse_grass),
-    "GDAL VRT": Program(re.compile(r"\s*<(?=[^\0]*<Kernel\b)[^\0]*<Coefs>"), parse_vrt),
+    "Matrix Market": Program(re.compile(r"\s*%%MatrixMarket\b", re.IGNORECASE), parse_matrix_market, _MATRIX_MARKET),
+    "Octave": Program(
+        re.compile(r"(?:\s*#[^\n]*\n)*?\s*#\s*name:[^\n]*\n\s*#\s*type:"), parse_octave, "in Octave: save -text k.txt k"
+    ),
+    "SExtractor": Program(
+        re.compile(r"\s*CONV[ \t]*(?:NO)?(?:NORM)?[ \t]*\n"),
+        parse_sextractor,
+        "a line CONV NORM, and lines such as 1 2 1",
+    ),
+    "GRASS": Program(re.compile(r"\s*(?:TITLE\b[^\n]*\n\s*)?MATRIX[ \t]+\d+[ \t]*\n"), parse_grass, _GRASS_EXAMPLE),
+    "GDAL VRT": Program(re.compile(r"\s*<(?=[^\0]*<Kernel\b)[^\0]*<Coefs>"), parse_vrt, _VRT),
     # Last, because it takes any XML and tells what is missing.
-    "SVG": Program(re.compile(r"\s*<(?=[?!\w])"), parse_svg),
+    "SVG": Program(re.compile(r"\s*<(?=[?!\w])"), parse_svg, _SVG),
 }

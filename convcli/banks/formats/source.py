@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from convcli.banks.bank import KernelBank, by
-from convcli.banks.formats.exported import Exported, identifier, nested, text_file
+from convcli.banks.formats.exported import Exported, identifier, matrices, nested, text_file
 from convcli.banks.numbers import format_number
 from convcli.errors import KernelError
 
@@ -49,13 +49,12 @@ def write_c(bank: KernelBank, _rounding: bool) -> Exported:
 
 def write_glsl(bank: KernelBank, rounding: bool) -> Exported:
     """Write GLSL: a flat array of floats for each kernel, row by row, row 0 on top."""
-    if bank.weight.ndim != 4 or bank.in_channels > 1:
-        raise KernelError(f"'{bank.name}' has kernels of several planes; GLSL text holds matrices")
+    matrices(bank, "GLSL text")  # refuses kernels of several planes
     height, width = bank.kernel_hw
     # GLSL has no double before version 4.0.
     single = bank.weight.astype(np.float32)
     if not np.isfinite(single).all():
-        raise KernelError(f"'{bank.name}' has taps beyond a 32-bit float")
+        raise KernelError(f"'{bank.name}' has taps beyond a 32-bit float", hint="scale=1e-6 in the SPEC, or --format c")
     error = float(np.abs(single.astype(np.float64) - bank.weight).max())
     if error and not rounding:
         raise KernelError(

@@ -39,6 +39,15 @@ _CODE = re.compile(
 #: ``[[`` or ``[(``, alone or assigned: lists of Python.
 _NESTED = re.compile(r"(?:[A-Za-z_]\w*\s*=\s*)?\[\s*[\[(]")
 _KEY = re.compile(r"^[ \t]*[\"']?([A-Za-z_][\w-]*)[\"']?\s*=(?!=)", re.M)
+#: A file of each syntax, for hints; one-line syntaxes have theirs in :mod:`convcli.banks.formats.literal`.
+EXAMPLES = {
+    "toml": "taps = [[0, 1, 0], [1, -4, 1], [0, 1, 0]]",
+    "json": "[[0, 1, 0], [1, -4, 1], [0, 1, 0]]",
+    "yaml": "taps: [[0, 1, 0], [1, -4, 1], [0, 1, 0]]",
+    "vips": "a line 3 3 1 0 (width, height, scale, offset) and 3 lines such as 0 1 0",
+    "table": "lines such as 0 1 0, or -1, 1/9, sqrt(2); all as long",
+    "code": "k = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]]) / 4",
+}
 #: Syntax that a suffix promises; what the file holds counts, and a note tells it.
 _EXPECTED = {".toml": "toml", ".json": "json", ".yaml": "yaml", ".yml": "yaml", ".csv": "table", ".tsv": "table"}
 
@@ -48,7 +57,7 @@ def read(path: Path, layout: str | None) -> KernelBank:
     from convcli.banks.load import bank_of_raw
 
     if layout is not None:
-        raise KernelError(f"{path}: layout={layout} is for arrays, not for text")
+        raise KernelError(f"{path}: layout={layout} is for arrays, not for text", hint=f"leave layout={layout} out")
     text = read_text(path)
     kind = text_kind(text, path)
     bank = bank_of_raw(parse_text(text, name=path.stem, path=path, kind=kind))
@@ -62,7 +71,8 @@ def read_text(path: Path) -> str:
     try:
         size = path.stat().st_size
         if size > _MAX_BYTES:
-            raise KernelError(f"{path} has {size:,} bytes; kernels as text have at most {_MAX_BYTES:,}")
+            message = f"{path} has {size:,} bytes; kernels as text have at most {_MAX_BYTES:,}"
+            raise KernelError(message, hint="arrays have no such limit: np.save('k.npy', k)")
         data = path.read_bytes()
     except OSError as error:
         raise KernelError(f"cannot read {path}: {error.strerror or error}", hint=UNOPENED, path=str(path)) from None
@@ -70,7 +80,8 @@ def read_text(path: Path) -> str:
         text = data.decode(encoding_of(data[:4096]))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise KernelError(f"{path}: line {line}: not text (byte {error.start})", line=line) from None
+        message = f"{path}: line {line}: not text (byte {error.start})"
+        raise KernelError(message, hint="save it as UTF-8", line=line) from None
     # \r\r\n: text mode of Windows, applied twice. \r: line ends of old Macs.
     return re.sub(r"\r+\n|\r", "\n", text.removeprefix("\ufeff"))
 
@@ -155,7 +166,7 @@ def parse_text(text: str, *, name: str, path: Path, kind: str) -> RawBank:
     """Read kernels from text of the syntax that :func:`text_kind` tells."""
     program = PROGRAMS.get(kind)
     if program is None and not _without_comments(text).strip():
-        raise KernelError(f"{path} has no numbers", path=str(path))
+        raise KernelError(f"{path} has no numbers", hint=_example(kind), path=str(path))
     try:
         if program is not None:
             return program.parse(text, name)
@@ -177,4 +188,8 @@ def parse_text(text: str, *, name: str, path: Path, kind: str) -> RawBank:
             literal = parse_literal(re.sub(r"(?m)^[ \t]*#.*$\n?", "", text), name=name)
         return RawBank(name=name, kernels=literal.kernels, notes=literal.notes)
     except KernelError as error:
-        raise error.within(str(path)) from None
+        raise error.within(str(path)).hinted(_example(kind)) from None
+
+
+def _example(kind: str) -> str:
+    return f"for example {PROGRAMS[kind].example if kind in PROGRAMS else EXAMPLES.get(kind, '')}".strip()
