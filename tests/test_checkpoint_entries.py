@@ -223,3 +223,10 @@ def test_shards_elsewhere_are_refused(tmp_path):
         index.write_text(json.dumps({"weight_map": {"w": file}}))
         with pytest.raises(KernelError, match="not a file beside it"):
             load_bank(f"{index}#w")
+
+
+def test_a_checkpoint_among_layers_is_named_in_the_hint(net: torch.nn.Module, tmp_path: Path) -> None:
+    path = saved(net, tmp_path, "safetensors")
+    result = run_cli("shape", "3x8x8", path)
+    assert result.exit_code == 2
+    assert f"hint: convcli shape {path}" in result.stderr

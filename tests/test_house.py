@@ -5,11 +5,15 @@ from __future__ import annotations
 import ast
 import io
 import re
+import subprocess
+import sys
 import tokenize
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
+
+from convcli.engine import native
 
 PACKAGE = REPOSITORY / "convcli"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -94,3 +98,17 @@ def test_the_measures_can_fail() -> None:
     assert riddles(source) == ["What is one."]
     assert riddles('"""Whatsoever."""') == []
     assert count_comments(source) == (1, 4)
+
+
+@pytest.mark.subprocess
+def test_one_picture_and_one_shape_walk_through_few_files() -> None:
+    """Fewer files are the honest gain at start-up: every one of them is loaded by every turn of a shell loop."""
+    walk = subprocess.run(
+        [sys.executable, REPOSITORY / "benchmarks" / "walk.py"], capture_output=True, text=True, check=True
+    )
+    found = re.findall(r"^(\w+): (\d+) files entered, (\d+) Python calls", walk.stderr, re.MULTILINE)
+    walked = {command: (int(files), int(calls)) for command, files, calls in found}
+    # Without the compiled loops other algorithms are asked too.
+    assert 0 < walked["apply"][0] <= (45 if native.core else 50)
+    assert 0 < walked["apply"][1] <= 800
+    assert 0 < walked["shape"][0] <= 12

@@ -38,6 +38,7 @@ def net(tmp_path_factory):
         "dw": torch.nn.Conv2d(6, 6, 3, groups=6),
         "up": torch.nn.ConvTranspose2d(3, 4, 4),
         "wide": torch.nn.Conv2d(3, 6, (1, 7), groups=3, bias=False),
+        "mix": torch.nn.Conv2d(3, 4, 1),
     }).double()  # fmt: skip
     path = tmp_path_factory.mktemp("net") / "net.safetensors"
     save_file({f"model.{name}": value for name, value in module.state_dict().items()}, path)
@@ -86,6 +87,11 @@ CHAINS = {
     "conv:FILE#conv1,bias=false": lambda x, n: F.conv2d(x, n("conv1")[0]),
     "conv:FILE#wide,g=3": lambda x, n: F.conv2d(x, n("wide")[0], groups=3),
     "conv:sobel conv:FILE#dw,p=1": lambda x, n: F.conv2d(each_plane(x, "sobel"), *n("dw"), padding=1, groups=6),
+    "pointwise:FILE#mix": lambda x, n: F.conv2d(x, *n("mix")),
+    "conv:sobel,out=6": lambda x, _: each_plane(x, "sobel"),
+    "conv:4,k=3,seed=3,init=xavier_normal,bias_from=FILE#model.mix.bias": lambda x, n: F.conv2d(
+        x, seeded(4, 3, 3, 3, seed=3, init=torch.nn.init.xavier_normal_).weight.double(), n("mix")[1]
+    ),
     "convtranspose:FILE#model.up,s=2,p=1": lambda x, n: F.conv_transpose2d(x, *n("up"), 2, 1),
     "Conv2d(3, 4, 3, init='xavier_normal', seed=3) ReLU()": lambda x, _: F.relu(
         seeded(4, 3, 3, 3, seed=3, init=torch.nn.init.xavier_normal_).double()(x)
@@ -190,6 +196,14 @@ def test_python_makes_a_stack_of_text_and_layers(photo, tmp_path):
         ("conv:sobel,bias=nan", 2, "neither true nor false"),
         ("conv:sobel,bias=[1,2,3,4]", 4, "the bias has 4 numbers for 6 maps"),
         ("conv:8,k=3,seed=x", 2, "seed: 'x' is not a whole number"),
+        ("conv:sobel,bias=[1,2,3]", 4, "the bias has 3 numbers for 6 maps"),
+        ("conv:sobel,out=5", 5, "5 kernels of one channel each do not divide among 3 channels"),
+        ("depthwise:sobel,m=3", 4, "'sobel' has shape 2x1x3x3, and the layer needs 9x1x3x3"),
+        ("pointwise:sobel", 5, "'sobel' has a kernel of 3x3, and pointwise has one of 1"),
+        ("conv:8,k=3,seed=1,bias_from=none.pt#b", 4, "no file 'none.pt'"),
+        ("conv:sobel,bias=0.5,bias_from=none.pt#b", 2, "has both bias_from and bias"),
+        ("conv:sobel,p=1,mode=foo", 2, "unknown padding mode 'foo'"),
+        ("conv:sobel relu pool", 2, "layer 3: 'pool', character 1: unknown layer 'pool'"),
         ("maxpool:999", 5, "does not fit"),
     ],
 )

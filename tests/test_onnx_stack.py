@@ -106,6 +106,27 @@ def test_what_does_not_run_is_named_with_the_last_node_that_does(net, photo, tmp
     assert (result.exit_code, "depend on the image's size" in result.stderr) == (2, True)
 
 
+def test_numbers_that_an_identity_passes_on_are_found(tmp_path):
+    """torch writes equal numbers once: two blocks that are not trained share the zeros of their folded biases."""
+    rng = np.random.default_rng(0)
+    weight, bias, scale = rng.random((3, 3, 3, 3)), rng.random(3), rng.random((1, 3, 1, 1))
+    nodes = [
+        helper.make_node("Identity", ["b"], ["b1"]),
+        helper.make_node("Identity", ["b1"], ["b2"]),
+        helper.make_node("Identity", ["s"], ["s2"]),
+        helper.make_node("Conv", ["image", "w", "b2"], ["maps"], name="/conv/Conv"),
+        helper.make_node("Mul", ["maps", "s2"], ["scaled"], name="/Mul"),
+    ]
+    stored = {name: value.astype(np.float32) for name, value in {"w": weight, "b": bias, "s": scale}.items()}
+    constants = [numpy_helper.from_array(value, name) for name, value in stored.items()]
+    path = tmp_path / "net.onnx"
+    onnx.save(make_model(nodes, constants, {"image": (1, 3, 6, 7)}, ["scaled"]), path)
+    image = rng.random((3, 6, 7)).astype(np.float32)
+    expected = torch.nn.functional.conv2d(*(torch.from_numpy(each) for each in (image, stored["w"], stored["b"])))
+    np.testing.assert_allclose(open_stack(str(path)).run(image)["/Mul"], expected.numpy() * stored["s"][0], rtol=1e-5)
+    np.testing.assert_array_equal(load_bank(f"{path}#/conv/Conv").bias, stored["b"])
+
+
 def test_random_graphs_give_the_numbers_of_the_reference_evaluator(tmp_path):
     from onnx.reference import ReferenceEvaluator
 

@@ -101,3 +101,45 @@ def test_a_sum_of_different_channels_is_not_helped_by_sizes():
     result = run_cli("shape", "3x8x8", "conv:8,k=1,name=a", "add:from=a+input")
     assert result.exit_code == 5
     assert "multiples" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["3x32x32x", "relu"], "input '3x32x32x', character 9: a number is missing"),
+        (["3x9x9", "conv:8,k=3 p=1"], "a parameter follows its layer after a comma, without a blank: ...,p=1"),
+        (["3x9x9", "relu, maxpool:2"], "a blank and no comma stands between layers"),
+        (["3x9x9", "conv:8,k=3, relu"], "a blank and no comma before relu"),
+        (["3x9x9", "ReLU(), Tanh()"], "a blank and no comma stands between layers"),
+        (["3x9x9", "conv:8,k=3,"], "one comma less"),
+        (["3x9x9", "conv:8,k=3,5"], "k=3x5, one number an axis"),
+        (["3x9x9", "conv:8,k=(3,3)"], "kernel_size is N, or HxW, at least 1"),
+        (["3x9x9", "conv:8,k=3,p=1,2"], "1x2 is one number an axis; top,bottom,left,right"),
+        (["3x9x9", "concat:from=input,a"], "from=first+second, no comma"),
+        (["3x9x9", "conv=8,k=3"], "did you mean conv?"),
+        (["3x9x9", "torch.nn.functional.relu"], "did you mean relu?"),
+        (["3x9x9", "conv:8,k=3,mode=foo"], "character 17: unknown padding mode 'foo'"),
+        (["3x9x9", "conv:8,k=3,padding_mode=refl"], "did you mean reflect?"),
+        (["64x9x9", "Conv2D(64, 3, 2)"], "Keras' constructor"),
+        (["3x9x9", "GELU(approximate='tanh')"], "approximate='none'"),
+        (["10x20", "relu conv:8,k=3"], "10x20 before conv has two readings"),
+    ],
+)
+def test_a_slip_is_said_with_what_would_be_right(words, said):
+    result = run_cli("shape", *words)
+    assert (result.exit_code, result.stdout, said in result.stderr) == (2, "", True), result.stderr
+    assert len(result.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["conv:8,k=? relu"], "conv:8,k=3"),
+        (["conv:8,k=3 relu", "conv:4,k=?,p=1"], "conv:4,k=3,p=1"),
+        (["resnet-stem", "conv:4,k=?,p=11"], "conv:4,k=1,p=11"),
+    ],
+)
+def test_chains_in_quotes_and_stacks_are_asked_as_words_are(words, answer):
+    """One number is the target of both axes, as it is a kernel's size."""
+    report = run_cli("shape", "3x32x32", *words, "--target", "30", "--json").ok().json
+    assert [each["text"] for each in report["answers"]] == [answer]

@@ -21,6 +21,8 @@ CONSTRUCTORS = [
     ("Conv2d(4, 8, 3, padding='valid', padding_mode='reflect', bias=False)", (4, 9, 11)),
     ("Conv1d(5, 7, 4, dilation=3)", (5, 40)),
     ("Conv3d(2, 3, (1, 3, 3), padding=(0, 1, 1))", (2, 5, 6, 7)),
+    ("Conv2d(3, 8, 3, bias=None)", (3, 9, 11)),
+    ("ConvTranspose2d(3, 8, 3, bias=0)", (3, 9, 11)),
     ("ConvTranspose2d(3, 8, 4, 2, 1, 1, 1, False)", (3, 9, 11)),
     ("ConvTranspose2d(4, 8, (3, 2), stride=(2, 3), output_padding=(1, 0), groups=4)", (4, 9, 11)),
     ("MaxPool2d(3, 2, 1)", (3, 20, 21)),
@@ -44,6 +46,24 @@ def test_a_constructor_has_the_shape_and_parameters_of_torchs_module(text, shape
     stack = walk(parse_layers(text, len(shape) - 1), shape)
     assert stack.output == tuple(module.eval()(torch.zeros(1, *shape)).shape)[1:]
     assert stack.parameters == sum(each.numel() for each in module.parameters())
+
+
+def test_a_list_of_torchs_layers_is_read_as_it_is_written_and_printed():
+    inner = nn.Sequential(nn.Conv2d(8, 4, 1, bias=False), nn.Dropout(0.5))
+    net = nn.Sequential(nn.Conv2d(3, 8, (3, 5), padding="same"), nn.BatchNorm2d(8), nn.ReLU(inplace=True), inner)
+    written = """nn.Sequential(
+        nn.Conv2d(3, 8, (3, 5), padding="same"),  # 8 maps
+        nn.BatchNorm2d(8), nn.ReLU(inplace=True),
+        nn.Sequential(nn.Conv2d(8, 4, 1, bias=False), nn.Dropout(0.5)),
+    )"""
+    for text in (repr(net), written):
+        walk = Stack(text).shape((3, 9, 11))
+        assert [row.layer.kind for row in walk.rows] == ["conv", "batchnorm", "relu", "conv", "identity"]
+        assert walk.output == tuple(net.eval()(torch.zeros(1, 3, 9, 11)).shape)[1:]
+        assert walk.parameters == sum(each.numel() for each in net.parameters())
+        assert run_cli("shape", "3x9x11", text, "--json").ok().json["totals"]["output"] == [4, 9, 11]
+    with pytest.raises(ConvcliError, match="no list of layers"):
+        Stack("Sequential(nn.ReLU())[0]")
 
 
 @pytest.mark.parametrize(
@@ -141,6 +161,18 @@ def test_modules_run_as_torch_prints_them(module):
     stack = Stack(repr(module))
     assert stack.shape(planes.shape).output == wanted.shape
     np.testing.assert_allclose(stack.run(planes)["output"], wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "circular"])
+def test_words_that_torch_prints_without_quotes_are_read(mode):
+    """A name that is no word of ours is said where it stands."""
+    module = nn.Conv2d(8, 4, (2, 3), padding="same", padding_mode=mode)
+    (layer,) = parse_layers(repr(module))
+    assert (layer.padding, layer.mode or "zeros") == ("same", mode)
+    assert walk([layer], (8, 11, 12)).output == (4, 11, 12)
+    assert (
+        "character 15: kernel_size: 'k' is not a whole number" in run_cli("shape", "8x9x9", "Conv2d(8, 64, k)").stderr
+    )
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,12 @@ def test_layers_that_move_samples_run_over_one_and_three_axes(n_axes, rng):
         assert_close(run_stack(Stack(text, dims=n_axes), x)["output"], expected[0].numpy(), rtol=1e-12)
 
 
+@pytest.mark.parametrize("planes", [None, "text", [[1, 2], [3]], np.ones((3, 5, 5), complex)])
+def test_planes_that_are_no_numbers_are_our_error(planes):
+    with pytest.raises(UsageError, match="planes"):
+        Stack("relu").run(planes)
+
+
 # --- where numbers come from ---
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convcli.errors import GeometryError, UsageError
+from convcli.geometry.sizes import is_shape_text, parse_input
 from convcli.layers.kinds import NAMES
 from convcli.process.system import local_path
 from convcli.render.text import say, tell
@@ -100,18 +101,20 @@ def shape(
     rest, input_text = list(words or []), input_
     # Found before the words are sorted out: a model is neither an input nor a layer.
     models = {word: kind for word in rest for kind in [_model_kind(word)] if kind}
-    if "checkpoint" in models.values():
-        _list_weights(rest, bool(given or onnx or target), output_as)
+    if checkpoint := next((word for word, kind in models.items() if kind == "checkpoint"), ""):
+        _list_weights(checkpoint, len(rest) > 1 or bool(given or onnx or target), output_as)
         return
     if "onnx" in models.values() and onnx is None:
         onnx = next(word for word, kind in models.items() if kind == "onnx")
         rest.remove(onnx)
-    from convcli.layers.text import is_stack
+    from convcli.layers.text import is_stack, split_words
 
     if onnx is not None and input_text is None and len(rest) == 1:
         input_text = rest.pop()
     elif input_text is None and rest and not is_stack(rest[0]):
         input_text = rest.pop(0)
+    # A whole chain in quotes, as for --layers; names of files may have blanks.
+    rest = [each for word in rest for each in ([word] if is_stack(word) else split_words(word))]
     if given or transposed:
         if rest or onnx:
             raise UsageError("layers and the flags of one Conv2d", hint="write all layers as text, without flags")
@@ -129,14 +132,14 @@ def _model_kind(word: str) -> str:
     """Return ``onnx`` or ``checkpoint`` for the name of such a file, by its name or else its content."""
     from convcli.layers.layer import CHECKPOINTS
 
-    path, low = local_path(word), word.lower()
+    low = word.lower()
     if low.endswith((*CHECKPOINTS, ".pth.tar", ".pt2", ".index.json", ".onnx")):
         return "onnx" if low.endswith(".onnx") else "checkpoint"
-    # Layers written as text: the disk is not asked for them.
-    if ":" in word or "(" in word or low.endswith(".toml"):
+    # Shapes and layers written as text: the disk is not asked for them.
+    if is_shape_text(word) or (":" in word and "://" not in word) or "(" in word or low.endswith(".toml"):
         return ""
     try:
-        with path.open("rb") as file:
+        with local_path(word).open("rb") as file:
             # 128 bytes tell the formats apart: checkpoints have gigabytes.
             head = file.read(128)
     except OSError:
@@ -149,19 +152,22 @@ def _model_kind(word: str) -> str:
 
 def _check_axes(input_text: str, words: "Sequence[str]") -> None:
     """Raise if an input of two or four numbers has two readings; note one that looks as if channels were last."""
-    from convcli.geometry.sizes import is_shape_text
-    from convcli.layers.text import has_open_axes
+    from convcli.geometry.sizes import is_shape_text, parse_input
 
     if not is_shape_text(input_text):
         return
-    sizes = input_text.replace("×", "x").lower().split("x")
+    sizes = [str(size) for size in parse_input(input_text)]
     # A note and no error: maps of 64 channels and 3x3 samples exist too.
-    if len(sizes) == 3 and sizes[2].strip() in ("1", "3", "4") and len(sizes[0].strip()) > 1:
+    if len(sizes) == 3 and sizes[2] in ("1", "3", "4") and len(sizes[0]) > 1:
         read = f"{input_text} is read as {sizes[0]} channels of {sizes[1]}x{sizes[2]}"
         note = f"--channels-last reads {sizes[2]} channels of {sizes[0]}x{sizes[1]}"
         say(f"note: {read}; {note}", err=True)
+    if len(sizes) not in (2, 4):
+        return
+    from convcli.layers.chain import has_open_axes
+
     plain = next((word for word in words if has_open_axes(word, len(sizes) - 1)), "")
-    if not plain or len(sizes) not in (2, 4):
+    if not plain:
         return
     name = plain.partition(":")[0]
     if len(sizes) == 2:
@@ -172,20 +178,20 @@ def _check_axes(input_text: str, words: "Sequence[str]") -> None:
     raise UsageError(f"{input_text} before {name} has two readings", hint=hint, text=input_text, position=0)
 
 
-def _list_weights(words: "Sequence[str]", has_more: bool, how: str) -> None:
+def _list_weights(name: str, has_more: bool, how: str) -> None:
     """List the weights of a checkpoint, the only word."""
-    if len(words) > 1 or has_more:
-        raise UsageError("a checkpoint is listed by itself", hint=f"convcli shape {words[0]}")
+    if has_more:
+        import shlex
+
+        raise UsageError("a checkpoint is listed by itself", hint=f"convcli shape {shlex.quote(name)}")
     from convcli.layers.checkpoint import list_weights
     from convcli.render.shape_details import render_weights
 
-    (tell if how == "text" else say)(render_weights(list_weights(words[0]), how))
+    (tell if how == "text" else say)(render_weights(list_weights(name), how))
 
 
 def _read_input(text: str, channels_last: bool) -> "Shape":
     """Return the shape that text or an image's header gives, channels first, without alpha."""
-    from convcli.geometry.sizes import is_shape_text, parse_input
-
     if not text.strip():
         raise UsageError("the input is empty", hint="CxHxW, such as 3x304x228, or an image", text=text, position=0)
     if is_shape_text(text):
@@ -205,24 +211,24 @@ def _read_input(text: str, channels_last: bool) -> "Shape":
     return (sum(name != "a" for name in info.plane_names), info.height_px, info.width_px)
 
 
-def _read_layers(words: "Sequence[str]", n_axes: int) -> "list[Layer]":
-    """Return the layers of words and stacks, one after the other."""
-    from convcli.layers.text import is_stack, parse_layers, split_words
+def _open_stacks(words: "Sequence[str]", n_axes: int) -> "list[str | Layer]":
+    """Return a chain with the layers of stacks in place of their names."""
+    from convcli.layers.text import is_stack
 
-    layers: list[Layer] = []
+    chain: list[str | Layer] = []
     for word in words:
         if is_stack(word):
             from convcli.layers.stack import open_stack
 
-            layers += open_stack(word, n_axes=n_axes).layers
-            continue
-        for each in split_words(word):  # a whole chain in quotes, as for --layers
-            layers += parse_layers(each, n_axes)
-    return layers
+            chain += open_stack(word, n_axes=n_axes).layers
+        else:
+            chain.append(word)
+    return chain
 
 
 def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, channels_last: bool) -> "Walk":
     """Return the shapes of layers as text, of stack files, the first on its own input, or of an ONNX model."""
+    from convcli.layers.text import read_chain
     from convcli.layers.walk import walk
 
     input_shape = None if input_text is None else _read_input(input_text, channels_last)
@@ -240,10 +246,10 @@ def _walk(words: "Sequence[str]", input_text: str | None, onnx: str | None, chan
         input_shape = open_stack(words[0]).input
         if not input_shape:
             raise UsageError(f"{words[0]} says no input", hint="--input 3x224x224")
-    layers = _read_layers(words, len(input_shape) - 1)  # axes besides the channels
-    if not layers:
+    if not words:
         raise UsageError("no layer given", hint=f"convcli shape {input_text} conv:64,k=7,s=2,p=3")
-    return walk(layers, input_shape)
+    n_axes = len(input_shape) - 1  # besides the channels
+    return walk(read_chain(_open_stacks(words, n_axes), n_axes), input_shape)
 
 
 def _solve(
@@ -262,7 +268,8 @@ def _solve(
     from convcli.render.shape_details import nearest_text, render_solutions, searched_text, solutions_as_dict
 
     input_shape = _read_input(input_text, channels_last)
-    found = solve(words, input_shape, parse_sizes(target, "target", minimum=1), bound=bound)
+    chain = _open_stacks(words, len(input_shape) - 1)
+    found = solve(chain, input_shape, parse_sizes(target, "target", minimum=1), bound=bound)
     if not found.answers:
         raise GeometryError(
             f"nothing gives {target}: searched {searched_text(found)}",

@@ -73,12 +73,12 @@ class Border(NamedTuple):
         return f"constant:{self.value:g}" if self.value else "zeros"
 
 
-def parse_border(text: str) -> Border:
+def parse_border(text: str, *, at: int = 0) -> Border:
     """Return the border rule that ``text`` names.
 
     Parameters
     ----------
-    text : str
+    text : str, at its position ``at`` in the user's text
         ``zeros``, ``constant:V``, ``replicate``, ``reflect`` (edge not repeated), ``symmetric`` (edge repeated),
         ``circular``, or another library's name for one of them (:data:`ALIASES`); case, ``-`` and ``_`` do not matter.
 
@@ -100,17 +100,19 @@ def parse_border(text: str) -> Border:
     if mode is None:
         hint = f"padding={word}: a mode tells what fills it" if word in PADDING_WORDS else near_names(word, ALIASES)
         hint = hint or f"one of zeros, constant:V, {', '.join(list(PATTERNS)[1:])}"
-        raise UsageError(f"unknown padding mode {text.strip()!r}", hint=hint)
+        raise UsageError(f"unknown padding mode {text.strip()!r}", hint=hint, position=at)
     if mode != "constant":
         if colon:
-            raise UsageError(f"padding mode {text.strip()!r}: {mode} takes no value", hint="constant:V")
+            message = f"padding mode {text.strip()!r}: {mode} takes no value"
+            raise UsageError(message, hint="constant:V", position=at)
         return Border("constant" if mode == "zeros" else mode)
     try:
         value = float(number)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UsageError(f"padding mode {text.strip()!r} needs a finite number", hint="constant:V, as in constant:128")
+        message = f"padding mode {text.strip()!r} needs a finite number"
+        raise UsageError(message, hint="constant:V, as in constant:128", position=at)
     return Border(mode, value)
 
 

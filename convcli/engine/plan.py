@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convcli.engine import native
+import convcli.engine.native as native
 from convcli.engine.algorithms import ALL
 from convcli.engine.algorithms.base import REFERENCE_THREADS, Candidate, Declined, TooLittleMemory, load_algorithm
 from convcli.engine.borders import Array, Border

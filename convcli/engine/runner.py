@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from convcli.engine import native
+import convcli.engine.native as native
 from convcli.engine.algorithms.base import Algorithm, Piece, RangeTooLarge, Scratch, ScratchPool, load_algorithm
 from convcli.engine.algorithms.direct import Direct, exact_algorithm
 from convcli.engine.borders import READABLE, Array, Planes, Source

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from convcli.engine import native
+import convcli.engine.native as native
 from convcli.engine.borders import Array
 
 if TYPE_CHECKING:

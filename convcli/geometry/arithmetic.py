@@ -25,6 +25,8 @@ Padding = str | tuple[Pair, ...]
 
 #: Padding that is computed from the other sizes.
 PADDING_WORDS = ("same", "same_lower", "valid", "full")
+#: Samples that stand there.
+PADDING_MODES = ("zeros", "constant", "replicate", "reflect", "symmetric", "circular")
 #: Digits of a number in text: longer ones are typing errors and would make every product of sizes absurd.
 MAX_DIGITS = 9
 

@@ -105,12 +105,13 @@ def parse_axes_padding(text: str, n_axes: int, *, at: int = 0) -> Padding:
         hint += "; what fills it is the padding mode" if word.isalpha() and "did" not in hint else ""
         raise UsageError(f"unknown padding {text.strip()!r}", hint=hint, position=at)
     if "," in text:
-        values = []
+        values, start = [], at
         for part in text.split(","):
             values.append(parse_count(part, "padding", minimum=0, at=at))
             at += len(part) + 1
         if len(values) != 2 * n_axes:
-            raise UsageError(f"padding {text!r} has {len(values)} sides", hint=f"{sides}", position=at - len(text) - 1)
+            each = f"{'x'.join(map(str, values))} is one number an axis; " if len(values) == n_axes > 1 else ""
+            raise UsageError(f"padding {text!r} has {len(values)} sides", hint=f"{each}{sides}", position=start)
         return tuple(zip(values[::2], values[1::2], strict=True))
     return tuple((side, side) for side in per_axis(parse_sizes(text, "padding", minimum=0, at=at), "padding", n_axes))
 
@@ -139,10 +140,11 @@ def read_sizes(value: object, name: str, n_axes: int, *, minimum: int, at: int =
     >>> read_sizes(3, "stride", 2, minimum=1), read_sizes([7, 5], "kernel_size", 2, minimum=1)
     ((3, 3), (7, 5))
     """
+    form = "" if n_axes == 1 else f"N, or {'x'.join('DHW'[-n_axes:])}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        sizes = tuple(parse_count(str(item), name, minimum=minimum, at=at) for item in value)
+        sizes = tuple(parse_count(str(item), name, minimum=minimum, at=at, form=form) for item in value)
     else:
-        sizes = parse_sizes(str(value), name, minimum=minimum, at=at)
+        sizes = parse_sizes(str(value), name, minimum=minimum, at=at, form=form)
     return per_axis(sizes, name, n_axes)
 
 

@@ -1,4 +1,7 @@
-"""A chain of layers in text, asked for its output's shape or its receptive field: the functions of the library."""
+"""A chain of layers in text, asked for its output's shape or its receptive field: the functions of the library.
+
+And whether a word of it says how many axes it has.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import UsageError
 from convcli.layers.layer import Layer
-from convcli.layers.text import parse_layers
+from convcli.layers.text import find_kind, load_word, read_chain, split_words
 from convcli.layers.walk import Walk, walk
 
 if TYPE_CHECKING:
@@ -28,10 +31,8 @@ def _walk_text(input_shape: tuple[int, ...], layers: Sequence[str | Layer]) -> W
     shape = tuple(int(size) for size in input_shape)
     if not 2 <= len(shape) <= 4 or min(shape) < 1:
         raise UsageError(f"input {shape} is not channels and one to three sizes, all at least 1")
-    chain: list[Layer] = []
-    for layer in layers:
-        chain += parse_layers(layer, len(shape) - 1) if isinstance(layer, str) else [layer]
-    return walk(chain, shape)
+    words = [each for layer in layers for each in (split_words(layer) if isinstance(layer, str) else [layer])]
+    return walk(read_chain(words, len(shape) - 1), shape)
 
 
 def output_shape(input_shape: tuple[int, ...], *layers: str | Layer) -> tuple[int, ...]:
@@ -42,7 +43,7 @@ def output_shape(input_shape: tuple[int, ...], *layers: str | Layer) -> tuple[in
     input_shape : tuple of int
         Channels first, without a batch; one to three sizes.
     *layers : str or Layer
-        Text such as ``"conv:64,k=7,s=2,p=3"``, or layers.
+        Text such as ``"conv:64,k=7,s=2,p=3"``, of one word or several, or layers.
 
     Raises
     ------
@@ -75,3 +76,22 @@ def receptive_field(input_shape: tuple[int, ...], *layers: str | Layer) -> Recep
         return ReceptiveField((1,) * n_axes, (1,) * n_axes, (0.5,) * n_axes)
     row = shape.rows[-1]
     return ReceptiveField(row.receptive_field, row.jump, row.start)
+
+
+def has_open_axes(text: str, n_axes: int) -> bool:
+    """Whether a word is a layer with a window that says nowhere that it has ``n_axes`` axes.
+
+    Examples
+    --------
+    >>> has_open_axes("conv:8,k=3", 1), has_open_axes("conv1d:8,k=3", 1), has_open_axes("conv:8,k=3x3x3", 3)
+    (True, False, False)
+    """
+    word, _, rest = text.replace("(", ":").partition(":")
+    if word.strip()[-2:].lower() in ("1d", "2d", "3d") or text.endswith(".toml"):
+        return False
+    # One axis has no x to write: k=3 says nothing about the number of axes.
+    is_written = n_axes > 1 and any(part.count("x") == n_axes - 1 for part in rest.split(","))
+    try:
+        return not is_written and load_word(find_kind(word, n_axes)).has_window
+    except UsageError:
+        return False

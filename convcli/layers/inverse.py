@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from convcli.errors import GeometryError, UsageError
 from convcli.layers.layer import SHORT, Layer, Shape
-from convcli.layers.text import fault, layers_from_values, load_word, parse_layers, split_layer
+from convcli.layers.text import fault, layers_from_values, load_word, read_chain, split_layer
 from convcli.layers.walk import walk
 
 #: Parameters that ``?`` can stand for, in the order in which answers are sorted.
@@ -76,15 +76,15 @@ class Solutions(NamedTuple):
         return f"{word}:{','.join(parts)}"
 
 
-def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int = BOUND) -> Solutions:
+def solve(words: Sequence[str | Layer], input_shape: Shape, target: Shape, *, bound: int = BOUND) -> Solutions:
     """Return every value of ``?`` with which a chain ends in ``target``.
 
     Parameters
     ----------
-    words : sequence of str
-        A chain in text; exactly one layer has ``?``, and no layer after it joins several inputs.
+    words : sequence of str or Layer
+        A chain, a layer a word; exactly one has ``?``, and no layer after it joins several inputs.
     target : tuple of int
-        The sizes wanted at the end, one per axis, with or without the channels before them.
+        The sizes wanted at the end, one per axis or one for all, with or without the channels before them.
     bound : int
         Largest value tried when several numbers are unknown.
 
@@ -100,21 +100,21 @@ def solve(words: Sequence[str], input_shape: Shape, target: Shape, *, bound: int
     ['conv:64,k=7,s=2,p=3']
     """
     n_axes = len(input_shape) - 1
-    asking = [index for index, word in enumerate(words) if "?" in word]
+    asking = {index: word for index, word in enumerate(words) if isinstance(word, str) and "?" in word}
     if not asking:
         hint = "write ? for the number wanted, such as conv:64,k=7,s=2,p=?; without --target the sizes are computed"
         raise UsageError("no layer has a '?', the number that is to give --target", hint=hint)
     if len(asking) != 1:
         raise UsageError(f"{len(asking)} layers have '?'", hint="ask for the numbers of one layer at a time")
-    at = asking[0]
-    text = words[at]
+    ((at, text),) = asking.items()
     if "(" in text:  # a constructor: its answers are words of a chain
         kind, _, named, _ = split_layer(text, n_axes)
         text = f"{kind}:{','.join(f'{name}={value}' for name, value in named.items())}"
-    before = [layer for word in words[:at] for layer in parse_layers(word, n_axes)]
-    after = [layer for word in words[at + 1 :] for layer in parse_layers(word, n_axes)]
+    before, after = (read_chain(part, n_axes) for part in (words[:at], words[at + 1 :]))
     shape = walk(before, input_shape).output
     kind, values, unknown = _question(text, n_axes)
+    if len(target) == 1:  # as a kernel's size
+        target = target * n_axes
     if len(target) not in (n_axes, n_axes + 1):
         written = "x".join(map(str, target))
         raise UsageError(f"target {written} does not fit an input of {n_axes} axes", hint="--target HxW, or CxHxW")

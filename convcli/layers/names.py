@@ -8,11 +8,13 @@ from __future__ import annotations
 import ast
 import difflib
 import re
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 from convcli.errors import UsageError, near_names
 from convcli.layers.kinds import NAMES, WORDS
-from convcli.layers.layer import LOADED
+from convcli.layers.layer import LOADED, SHORT, Word
 
 _CONV = "in_channels out_channels kernel_size stride padding"
 #: Kind → names of the positional arguments in torch's order.
@@ -90,13 +92,24 @@ def find_alias(name: str, word: str, given: str = "") -> str:
     aliases = load_aliases()
     if name in aliases:
         return aliases[name]
-    hint = _way_to(_SPELLINGS.get(name, name), given)
+    hint = _slip(name, word, aliases) or _way_to(_SPELLINGS.get(name, name), given)
     if not hint:
         near = difflib.get_close_matches(name, sorted([*NAMES, *aliases, *_MODES]), n=3, cutoff=0.6)
         # Words of --help: a near alias suggests its word.
         found = dict.fromkeys(_way_to(each, given) or aliases.get(each, each) for each in near)
         hint = f"did you mean {', '.join(found)}?" if found else f"known: {', '.join(NAMES)}"
     raise UsageError(f"unknown layer {word!r}" if word else "a layer's name is missing", hint=hint)
+
+
+def _slip(name: str, word: str, aliases: Mapping[str, str]) -> str:
+    """Return a hint about blanks, commas and prefixes around a word that is known; empty without one."""
+    key, _, value = word.partition("=")
+    if value and any(Word.full_name(key) in each.known() for each in LOADED.values()):
+        return f"a parameter follows its layer after a comma, without a blank: ...,{word}"
+    parts = [part for part in re.split(r"\W+", name) if part in aliases or part in NAMES]
+    if parts and "," in word and not value:
+        return f"a blank and no comma stands between layers: {word.replace(',', ' ')}"
+    return f"did you mean {', '.join(dict.fromkeys(aliases.get(each, each) for each in parts))}?" if parts else ""
 
 
 def _way_to(name: str, given: str) -> str:
@@ -131,6 +144,39 @@ def _way_to(name: str, given: str) -> str:
     return f"conv:{spec} for the kernel of this name" if is_known(name) else ""
 
 
+def key_hint(part: str, key: str, values: Mapping[str, str], keys: str) -> str:
+    """Return what may have been meant by a value without a key, behind the value of ``key``.
+
+    Examples
+    --------
+    >>> key_hint("5", "k", {"kernel_size": "3"}, ""), key_hint("relu", "p", {}, "")
+    ('k=3x5, one number an axis', 'a blank and no comma before relu')
+    """
+    if not part:
+        return "one comma less"
+    if key in ("k", "s", "d", "op", "f") and part.isdecimal():
+        return f"{key}={values[SHORT[key]]}x{part}, one number an axis"
+    name = re.split(r"[:(]", part)[0].lower()
+    if name in NAMES:
+        return f"a blank and no comma before {part}"
+    return f"from=first+second, no comma: {keys}" if key == "from" else f"a parameter is key=value, such as k=3: {keys}"
+
+
+def read_list(text: str) -> str:
+    r"""Return the layers in torch's ``Sequential(...)``, as it is written or printed; a text without one raises.
+
+    Examples
+    --------
+    >>> read_list("nn.Sequential(ReLU(), # first\nMaxPool2d(2))"), read_list("Sequential((0): ReLU() (1): Tanh())")
+    ('ReLU(), \nMaxPool2d(2)', 'ReLU() Tanh()')
+    """
+    found = re.fullmatch(r"(?:torch\.)?(?:nn\.)?Sequential\((.*)\)", text, re.DOTALL)
+    if found is None:
+        raise UsageError(f"{text[:60]!r} is no list of layers", hint="Sequential(Conv2d(3, 64, 7), ReLU())")
+    # Printed layers have their names before them, written ones perhaps a comment behind.
+    return re.sub(r"\(\w+\):\s|#.*$", "", found[1], flags=re.MULTILINE)
+
+
 def our_word(word: str) -> str:
     """Return our word for one of torch's classes that is a mode of it; other words stay.
 
@@ -156,15 +202,19 @@ def read_constructor(text: str, kind: str, word: str) -> dict[str, str]:
     >>> read_constructor("Conv2d(3, 64, (7, 5), stride=2, bias=False)", "conv", "Conv2d")["kernel_size"]
     '7x5'
     """
+    if kind in ("conv", "convtranspose") and word.endswith("D"):  # its first number are maps, torch's are channels
+        raise UsageError(f"{word} is Keras' constructor", hint=f"conv:64,k=3,p=same, or torch's {word[:-1]}d(3, 64, 3)")
     try:
         # An unknown number is written ?, which is no Python: a string in its place survives literal_eval.
         call = ast.parse(text.strip().replace("?", "'?'"), mode="eval").body
         if not isinstance(call, ast.Call):
             raise ValueError
-        given = [ast.literal_eval(each) for each in call.args]
-        named = {key.arg or "**": ast.literal_eval(key.value) for key in call.keywords}
+        given = [_literal(each) for each in call.args]
+        named = {key.arg or "**": _literal(key.value) for key in call.keywords}
     except (ValueError, SyntaxError):
-        raise UsageError("is not a constructor with plain numbers", hint=f"{word}(3, 64, 7, stride=2)") from None
+        is_list = re.search(r"\)\s*,", text)
+        hint = "a blank and no comma stands between layers" if is_list else f"{word}(3, 64, 7, stride=2)"
+        raise UsageError("is not a constructor with plain numbers", hint=hint) from None
     # Activations have no other positional argument in torch.
     _, own, written = _MODES.get(_split_axes(word)[0], ("", {}, _ORDERS.get(kind, "inplace")))
     order = written.split()
@@ -180,7 +230,10 @@ def read_constructor(text: str, kind: str, word: str) -> dict[str, str]:
         values[name] = value
     for name, allowed in _FIXED.items():
         if name in values and values[name] not in allowed:
-            raise UsageError(f"{word} with {name}={values[name]!r} is not measured", hint=f"{name}={allowed[0]}")
+            hint = "scale_factor=2" if name == "size" else f"{name}={allowed[0]!r}"
+            raise UsageError(f"{word} with {name}={values[name]!r} is not measured", hint=hint)
+    if "bias" in values:  # torch asks whether it is true, and None is not
+        values["bias"] = values["bias"] or False
     kept = {name: value for name, value in values.items() if name not in (*_IGNORED, *_FIXED) and value is not None}
     if kind == "pad" and isinstance(kept.get("padding"), tuple):  # torch: the last axis first
         pairs = [kept["padding"][i : i + 2] for i in range(0, len(kept["padding"]), 2)]
@@ -190,3 +243,8 @@ def read_constructor(text: str, kind: str, word: str) -> dict[str, str]:
         numbers = value if isinstance(value, tuple | list) else (value,)
         kept[name] = "x".join(str(each).removesuffix(".0" if name == "scale_factor" else "") for each in numbers)
     return {**own, **kept}
+
+
+def _literal(node: ast.expr) -> Any:
+    """Return a value; a name stands for itself, because torch prints ``padding=same`` without quotes."""
+    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)

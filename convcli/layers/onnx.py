@@ -39,7 +39,10 @@ class Operator(Layer):
 
 
 class Graph(NamedTuple):
-    """A model's rows and totals, each row's node, and the row that makes each of its inputs (-1: the model's own)."""
+    """A model's rows and totals, each row's node, and the row that makes each of its inputs (-1: the model's own).
+
+    Inputs of a node have the names of the tensors that they stand for.
+    """
 
     walk: Walk
     visits: tuple[Visit, ...]
@@ -269,7 +272,8 @@ class _Reading:
             partial = f"stopped at {first.label} ({first.op}): {why or 'it does not follow from the input'}; {counted}"
             ops = Counter(visit.op for visit, _ in self.missed)
             notes.append("not followed: " + ", ".join(f"{count} × {op}" for op, count in ops.items()))
-        rows, visits = tuple(self.rows), tuple(visit for visit, _, _ in self.steps)
-        roots = {name: self.tensors.root(name) for visit in visits for name in visit.inputs}
-        makers = {name: self.makers[root] for name, root in roots.items() if root in self.makers}
-        return Graph(Walk(shape, rows, peak_bytes(rows, shape), tuple(notes), partial), visits, makers)
+        # Exporters write equal numbers once, and an Identity for each further use: readers ask for the stored name.
+        root = self.tensors.root
+        visits = tuple(visit._replace(inputs=tuple(map(root, visit.inputs))) for visit, _, _ in self.steps)
+        rows = tuple(self.rows)
+        return Graph(Walk(shape, rows, peak_bytes(rows, shape), tuple(notes), partial), visits, self.makers)

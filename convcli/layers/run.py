@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from convcli.banks.initial import INITS, NumpyGenerator, TorchGenerator, built_layer, find_init, initial
+from convcli.engine.arguments import as_array
 from convcli.errors import KernelError, UsageError, near_names
 from convcli.layers.kinds.conv import Conv
 from convcli.layers.layer import Numbers, Row
@@ -72,7 +73,7 @@ def run_stack(
     >>> run_stack(halved, np.float32([[[1, 3], [5, 7]]]))["bright"].tolist()
     [[[4.0]]]
     """
-    planes = np.asarray(planes)
+    planes = as_array(planes, "planes")
     if planes.dtype not in (np.float32, np.float64):
         planes = planes.astype(np.float32)
     shape = stack.shape(planes.shape)

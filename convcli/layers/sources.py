@@ -106,7 +106,7 @@ def kernel_for(sizes: tuple[int, ...], n_axes: int) -> tuple[int, ...]:
 
 def layer_of_weight(cls: type[Any], make: Callable[..., tuple[Layer, ...]], values: Values, n_axes: int) -> Layer:
     """Return the convolution that a weight makes where its maps or its kernel are not given; ``make`` takes values."""
-    is_transposed, is_channelwise = cls.is_transposed, "groups" not in cls.parameters
+    is_transposed, is_channelwise = cls.is_transposed, cls.bare == "multiplier"
     spec, given = str(values["weight"]), dict(values)
     bank = load_weight(spec, with_bias=True)
     first, second = bank.shape[:2]
@@ -114,13 +114,19 @@ def layer_of_weight(cls: type[Any], make: Callable[..., tuple[Layer, ...]], valu
     if len(kernel) > n_axes:
         message = f"{spec!r} has a kernel of {len(kernel)} axes, and the input has {n_axes}"
         raise GeometryError(message, hint="a file of several frames runs it: convcli apply -k")
-    given.setdefault("kernel_size", kernel)
+    if "kernel_size" in cls.parameters:
+        given.setdefault("kernel_size", kernel)
+    elif set(kernel) != {1}:
+        size = "x".join(map(str, kernel))
+        raise GeometryError(f"{spec!r} has a kernel of {size}, and {cls.kind} has one of 1", hint=f"conv:{spec}")
     given.setdefault("bias", bank.bias is not None or (is_transposed and bank.out_bias is not None))
     groups = str(given.pop("groups", "auto")).strip().lower()
     if is_channelwise or (groups == "auto" and second == 1):
         # The number of maps follows from the channels that arrive: a placeholder, which no count reads.
-        placeholder = {} if is_channelwise else {"out_channels": 1, "groups": "auto"}
-        (layer,) = make({**given, **placeholder})
+        more = {} if is_channelwise else {"out_channels": given.get("out_channels", 1), "groups": "auto"}
+        (layer,) = make({**given, **more})
+        if cls.bare in values:  # the weight is held against it when the channels are known
+            return replace(layer, groups=0)
         # torch's depthwise layer has one kernel a map; a kernel alone can only be meant for each channel.
         if is_checkpoint(spec) and first > 1:
             return replace(layer, out_channels=first, groups=0)
@@ -129,6 +135,6 @@ def layer_of_weight(cls: type[Any], make: Callable[..., tuple[Layer, ...]], valu
         given["groups"] = groups
     n_groups = int(groups) if groups.isdecimal() else 1
     given.setdefault("out_channels", second * n_groups if is_transposed else first)
-    if second > 1:
+    if second > 1 and "in_channels" in cls.parameters:
         given.setdefault("in_channels", first if is_transposed else second * n_groups)
     return make(given)[0]

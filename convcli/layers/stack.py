@@ -80,9 +80,9 @@ class Stack:
         given: Any = self.layers
         layers: list[Layer] = []
         entries = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
-        for number, entry in enumerate(entries, 1):
-            words = split_words(entry) if isinstance(entry, str) else [entry]
-            layers += [layer for word in words for layer in _entry(word, number, n_axes, self.folder)]
+        for entry in entries:
+            for word in split_words(entry) if isinstance(entry, str) else [entry]:
+                layers += _entry(word, len(layers) + 1, n_axes, self.folder)
         if not layers:
             raise UsageError("no layers", hint='layers = ["conv:64,k=7,s=2,p=3", "relu"]')
         object.__setattr__(self, "layers", tuple(layers))

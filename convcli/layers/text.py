@@ -8,6 +8,7 @@ Bare numbers right after ``p=`` are the other sides of the padding. Some words s
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -26,10 +27,20 @@ def split_words(text: str) -> list[str]:
 
     Examples
     --------
+    >>> split_words("Sequential((0): ReLU() (1): MaxPool2d(2))")
+    ['ReLU()', 'MaxPool2d(2)']
     >>> split_words("conv:sobel, s=2 Conv2d(3, 64, 7) conv:'1 0 -1' relu")
     ['conv:sobel, s=2', 'Conv2d(3, 64, 7)', "conv:'1 0 -1'", 'relu']
     """
-    return [part.strip() for _, part in _split(text, _BLANKS) if part.strip()]
+    words: list[str] = []
+    for part in (part.strip() for _, part in _split(text, _BLANKS)):
+        if "Sequential(" in part:
+            from convcli.layers.names import read_list
+
+            words += [word for _, each in _split(read_list(part), r"[,\s]+") for word in split_words(each)]
+        elif part:
+            words.append(part)
+    return words
 
 
 def _split(text: str, mark: str) -> list[tuple[int, str]]:
@@ -136,6 +147,18 @@ def parse_layers(text: str, n_axes: int = 2) -> tuple[Layer, ...]:
     return layers_from_values(kind, values, n_axes=n_axes, label=word, at=positions, text=text)
 
 
+def read_chain(words: Sequence[str | Layer], n_axes: int = 2) -> list[Layer]:
+    """Return the layers of a chain, in which each is text of one word or read already.
+
+    Examples
+    --------
+    >>> [layer.kind for layer in read_chain(["relu", *parse_layers("maxpool:2")])]
+    ['relu', 'maxpool']
+    """
+    read = [parse_layers(each, n_axes) if isinstance(each, str) else (each,) for each in words]
+    return [layer for layers in read for layer in layers]
+
+
 def layers_from_values(
     kind: str, values: Values, *, n_axes: int = 2, label: str = "", at: Positions = NOWHERE, text: str = ""
 ) -> tuple[Layer, ...]:
@@ -232,7 +255,9 @@ def split_layer(text: str, n_axes: int = 2) -> tuple[str, str, dict[str, str], d
             name, value_at, equals = "weight", at, ""
         # Only padding has several sides, so only after it does a bare number continue the value before.
         elif not equals and number and last != "padding":
-            raise fault(text, at, f"{part!r} has no key", f"a parameter is key=value, such as k=3: {keys}")
+            from convcli.layers.names import key_hint
+
+            raise fault(text, at, f"{part!r} has no key", key_hint(part.strip(), short.get(last, last), values, keys))
         elif not equals and not last:
             raise fault(text, at, f"{kind} takes no bare value", f"leave {part!r} out: {keys}")
         if name in values and equals:
@@ -265,22 +290,3 @@ def takes_spec(row: type[Word], part: str) -> bool:
         # Parameters of a family stand behind its name and a colon, and a modifier behind a blank.
         return not _NUMBER.match(part) and any(mark in key.strip() for mark in ": #/")
     return bool(part.strip()) and (not _NUMBER.match(part) or "#" in part or Path(part.strip()).is_file())
-
-
-def has_open_axes(text: str, n_axes: int) -> bool:
-    """Whether a word is a layer with a window that says nowhere that it has ``n_axes`` axes.
-
-    Examples
-    --------
-    >>> has_open_axes("conv:8,k=3", 1), has_open_axes("conv1d:8,k=3", 1), has_open_axes("conv:8,k=3x3x3", 3)
-    (True, False, False)
-    """
-    word, _, rest = text.replace("(", ":").partition(":")
-    if word.strip()[-2:].lower() in ("1d", "2d", "3d") or text.endswith(".toml"):
-        return False
-    # One axis has no x to write: k=3 says nothing about the number of axes.
-    is_written = n_axes > 1 and any(part.count("x") == n_axes - 1 for part in rest.split(","))
-    try:
-        return not is_written and load_word(find_kind(word, n_axes)).has_window
-    except UsageError:
-        return False

@@ -104,7 +104,7 @@ def describe(plan: Plan) -> dict[str, Any]:
 
     Keys are the words of the flags; shapes are channels, (frames,) rows, columns.
     """
-    from convcli.engine import loops
+    from convcli.engine.native import loops
     from convcli.layers.walk import row_as_dict
 
     info, parts = plan.info, plan.transform.describe()

@@ -38,10 +38,14 @@ def open_archive(path: Path) -> Archive:
         values = [each.t for each in node.attribute if each.name == "value"] if node.op_type == "Constant" else []
         tensors |= dict.fromkeys(node.output, values[0]) if values else {}
     nodes: dict[str, tuple[str, str | None]] = {}
+    # Exporters write equal numbers once, and an Identity for each further use.
+    stored = {name: name for name in tensors}
     for node in graph.node:
-        if node.op_type in ("Conv", "ConvTranspose") and node.input[1] in tensors:
-            bias = node.input[2] if len(node.input) > 2 and node.input[2] in tensors else None
-            nodes[node.name or node.output[0]] = (node.input[1], bias)
+        tensor, weight, bias = [*map(stored.get, node.input), None, None, None][:3]
+        if node.op_type == "Identity" and tensor:
+            stored |= dict.fromkeys(node.output, tensor)
+        if node.op_type in ("Conv", "ConvTranspose") and weight:
+            nodes[node.name or node.output[0]] = (weight, bias)
     return Archive(
         {name: tuple(tensor.dims) for name, tensor in tensors.items()},
         lambda name: _array(tensors[name], name, path),

@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from convcli.engine import native
+import convcli.engine.native as native
 from convcli.engine.algorithms.base import (
     CALL_NS,
     GATHER_NS,

@@ -13,7 +13,7 @@ from typing import Self, TypeAlias
 
 import numpy as np
 
-from convcli.engine import native
+import convcli.engine.native as native
 from convcli.engine.algorithms import gemm
 from convcli.engine.algorithms.base import (
     CACHE_BYTES,

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from convcli.errors import GeometryError, UsageError
-from convcli.geometry.arithmetic import Pair, Step, check_groups, resolve_padding
+from convcli.geometry.arithmetic import PADDING_MODES, Pair, Step, check_groups, resolve_padding
 from convcli.layers.layer import Layer, Numbers, Row, Shape
 
 
@@ -20,7 +20,7 @@ class Pad(Layer):
     parameters = ("mode", "value")
     needed = ("padding",)
     of_mode: ClassVar[Mapping[str, str]] = {"value": "constant"}
-    modes = ("zeros", "constant", "replicate", "reflect", "symmetric", "circular")
+    modes = PADDING_MODES
     example = "pad:1 or pad:0,1,0,1 (top,bottom,left,right)"
 
     @classmethod

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from convcli.errors import GeometryError, KernelError, UsageError
 from convcli.geometry.arithmetic import (
+    PADDING_MODES,
     Pair,
     Step,
     axis_name,
@@ -136,6 +137,10 @@ class Conv(Windowed):
             return 0
         if name == "bias":
             return read_bias(value, at)
+        if name == "padding_mode" and (value not in PADDING_MODES or value == "constant"):
+            from convcli.engine.borders import parse_border  # NumPy: for other libraries' words, numbers and mistakes
+
+            parse_border(str(value), at=at)
         if name == "seed":
             return parse_count(str(value), name, minimum=0, at=at)
         return super().read(name, value, n_axes, at)
@@ -184,26 +189,28 @@ class Conv(Windowed):
         import numpy as np
 
         given, wanted = dict(self.weights), self.weight_shape(row)
-        if "weight" in given and "init" in given:
-            raise UsageError("has both weight and init", hint="one source of numbers a layer")
+        for one, other in (("weight", "init"), ("bias_from", "bias_values")):
+            if one in given and other in given:
+                what = f"has both {one} and {other.removesuffix('_values')}"
+                raise UsageError(what, hint="one source of numbers a layer")
         bias: Any = np.zeros(row.output[0])
+        # Repeating a bank per channel needs groups=auto; other groups take weights as they are.
+        copies = row.groups if self.groups == 0 else int(self.groups == 1)
         if "weight" in given:
-            # Repeating a bank per channel needs groups=auto; other groups take weights as they are.
-            copies = row.groups if self.groups == 0 else int(self.groups == 1)
-            how = {"with_bias": self.bias, "is_transposed": self.is_transposed}
-            weight, bias = sources.kernel(str(given["weight"]), wanted, copies, **how)
-            if "bias_from" in given:
-                bias = sources.tensor(str(given["bias_from"]))
-            if self.bias and bias is None and "bias_values" not in given:
-                hint = "bias = false, or bias_from = 'file#entry'"
-                raise KernelError(f"has a bias, and {given['weight']!r} brings none", hint=hint)
+            spec, is_transposed = str(given["weight"]), self.is_transposed
+            weight, bias = sources.kernel(spec, wanted, copies, with_bias=self.bias, is_transposed=is_transposed)
         else:
             weight, drawn = sources.initial()
             weight, bias = np.asarray(weight, np.float64), bias if drawn is None else drawn
         if not self.bias:
             return Numbers(weight)
-        bias = np.asarray(given.get("bias_values", bias), np.float64).reshape(-1)
-        if "bias_values" in given and row.output[0] % len(bias) == 0:  # one for all maps, or one a kernel: map c*K + k
+        bias = given.get("bias_values", sources.tensor(str(given["bias_from"])) if "bias_from" in given else bias)
+        if bias is None:
+            what = f"has a bias, and {given['weight']!r} brings none"
+            raise KernelError(what, hint="bias = false, or bias_from = 'file#entry'")
+        bias = np.asarray(bias, np.float64).reshape(-1)
+        # Numbers in the text: one for all maps, or one a kernel, which stands at map c*K + k.
+        if "bias_values" in given and len(bias) in (1, row.output[0] // max(copies, 1)):
             bias = np.tile(bias, row.output[0] // len(bias))
         if len(bias) != row.output[0]:
             raise KernelError(f"the bias has {len(bias)} numbers for {row.output[0]} maps")
@@ -227,7 +234,7 @@ class Conv(Windowed):
         places, channels = (row.input, n_out) if self.is_transposed else (row.output, n_in)
         counted = " (counted on the input)" if self.is_transposed else ""
         yield "macs", f"{'·'.join(map(str, places))}·({channels} / {row.groups})·{taps} = {row.macs:,}{counted}"
-        if self.bias:
+        if bias:
             yield "bias adds", f"{'·'.join(map(str, row.output))} = {row.bias_adds:,}"
 
 
