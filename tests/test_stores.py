@@ -239,7 +239,7 @@ def test_web_servers_are_for_inputs(photo: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".zarr"])
-@pytest.mark.parametrize("url", ["zz://b/a", "az://only", "s3://somebody:secret@bucket/a"])
+@pytest.mark.parametrize("url", ["zz://b/a", "az://only", "s3://somebody:secret@bucket/a", "https://h/a?key=secret&x="])
 def test_urls_that_no_store_understands_are_refused(
     url: str, suffix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

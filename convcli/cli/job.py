@@ -62,7 +62,7 @@ def plan(
     if how.json:
         say(to_json({"inputs": facts["inputs"], "bytes": facts["bytes"], "shards": planned.n_shards}))
     elif not how.quiet:
-        say(f"inputs {facts['inputs']}, bytes {facts['bytes']}, shards {planned.n_shards}: 0 to {last}")
+        say(f"{facts['inputs']} inputs, {facts['bytes']} bytes, {planned.n_shards} shards: 0 to {last}")
         say(f"convcli job run {printable(quote(job))} --shard N")
 
 

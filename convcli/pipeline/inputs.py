@@ -195,7 +195,7 @@ def named(name: str) -> InputFile:
     Raises
     ------
     UsageError
-        The URL holds a password.
+        The URL holds a password, or a question to a web server.
 
     Examples
     --------
@@ -204,7 +204,7 @@ def named(name: str) -> InputFile:
     """
     if not is_url(name):
         return InputFile(path=local_path(name))
-    if "@" in name.split("/")[2]:
+    if "@" in name.split("/")[2] or (name.lower().startswith("http") and "?" in name):
         from convcli.pipeline.places import open_store
 
         open_store(name)  # refuses it, before a message or a job names it

@@ -29,6 +29,12 @@ def open_objects(text: str) -> Objects:
     return open_store(text.rstrip("/")) if is_url(text) else Folder(local_path(text))
 
 
+def _refuse_query(url: str) -> None:
+    """Refuse an address with a question, which often holds a key: reports would have it, and its server no listing."""
+    if url.lower().startswith(("http://", "https://")) and "?" in url:
+        raise UsageError(f"{url.partition('?')[0]}?…: addresses with a ? are not read", hint="curl -s URL > FILE")
+
+
 @cache
 def _hub(url: str) -> Objects:
     from convcli.pipeline.hub import Hub
@@ -41,6 +47,7 @@ def open_store(url: str) -> Store:
     """Return a store, opened once in a process: it keeps its connections."""
     from convcli.pipeline.storage import Store
 
+    _refuse_query(url)
     return Store(url)
 
 
@@ -80,6 +87,7 @@ def split_url(url: str) -> tuple[str, str]:
     >>> split_url("s3://b/photos/a.jpg")
     ('s3://b/photos', 'a.jpg')
     """
+    _refuse_query(url)
     place, _, name = url.rpartition("/")
     if not name or not is_url(place) or place.endswith("//"):
         raise UsageError(f"{url} names no object", hint="s3://bucket/name")
