@@ -6,7 +6,9 @@ Right values come from bytes by hand; ImageMagick and FFmpeg read the same of ev
 from __future__ import annotations
 
 import io
+import shutil
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -16,7 +18,8 @@ import tifffile
 from conftest import run_cli
 
 from convcli.errors import ImageError
-from convcli.images.reading import probe, read
+from convcli.images.info import Image
+from convcli.images.reading import open_planes, probe, read
 
 RNG = np.random.default_rng(5)
 H, W = 7, 12
@@ -293,3 +296,75 @@ def test_a_kept_alpha_has_the_units_of_its_colours(tmp_path: Path) -> None:
     flags = ("-k", "identity", "-o", tmp_path / "b.tif", "--layout", "picture", "--alpha", "keep", "--depth", "float")
     run_cli("apply", tmp_path / "a.tif", *flags).ok()
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "b.tif"), PIXELS.astype(np.float32))
+
+
+def whole_and_windows(data: bytes) -> list[np.ndarray]:
+    with open_planes(data, window_bytes=0) as image:
+        assert not isinstance(image, Image)
+        return [read(data).samples[..., 0], image.planes.rows(0, image.info.height_px)[0]]
+
+
+def test_windows_heed_the_order_of_bits() -> None:
+    reversed_bits = np.packbits(np.unpackbits(BYTES[..., None], axis=2)[..., ::-1], axis=2)
+    for samples in whole_and_windows(tiff(reversed_bits, bits=8, photometric=1, t266=(3, [2]))):
+        np.testing.assert_array_equal(samples, BYTES)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize(("tags", "value"), [([], 0), ([(42113, 2, 0, "-9999", True)], -9999)])
+def test_tiles_that_are_not_stored_are_said(compression: str | None, tags: list, value: int) -> None:
+    stored = RNG.integers(1, 999, (48, 48), dtype=np.int16)
+    file = io.BytesIO()
+    tifffile.imwrite(file, stored, tile=(16, 16), metadata=None, compression=compression, extratags=tags)
+    with tifffile.TiffFile(io.BytesIO(file.getvalue())) as page:
+        places = [(page.pages[0].tags[code], page.pages[0].tags[code].valueoffset) for code in (324, 325)]
+    data = bytearray(file.getvalue())
+    for tag, place in places:
+        n_bytes = 2 if tag.dtype == 3 else 4
+        data[place + 4 * n_bytes : place + 5 * n_bytes] = bytes(n_bytes)
+    expected = stored.copy()
+    expected[16:32, 16:32] = value
+    for samples in whole_and_windows(bytes(data)):
+        np.testing.assert_array_equal(samples, expected)
+    assert f"1 of 9 tiles are not stored and read as {value}" in said(bytes(data))
+
+
+def test_a_profile_of_a_bmp_and_the_scale_of_a_pfm_are_said() -> None:
+    header = bytearray(bmp(24, 0, bytes(H * 3 * W), 124))
+    assert said(bytes(header)) == ""
+    header[70:74] = b"DEBM"
+    assert "the ICC profile in the file is not read" in said(bytes(header))
+    assert said(b"Pf\n1 1\n-2.5\n" + bytes(4)) == "the scale 2.5 in the header is not applied"
+    assert said(b"Pf\n1 1\n1\n" + bytes(4)) == ""
+
+
+@pytest.mark.parametrize(("kind", "body"), [(b"sCAL", b"\x011.5\x002.5"), (b"oFFs", bytes(9)), (b"mDCV", bytes(24))])
+def test_chunks_that_say_what_samples_mean_are_named(kind: bytes, body: bytes) -> None:
+    data = png([0, 1], bytes(range(6)))
+    extra = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    assert probe(data[:33] + extra + data[33:]).metadata.left_out == (kind.decode(),)
+
+
+def test_gamma_beside_srgb_is_no_loss() -> None:
+    data = png([0, 1], bytes(range(6)))
+    parts = [(b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 100000))]
+    extra = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+    ]
+    assert probe(data[:33] + b"".join(extra) + data[33:]).metadata.left_out == ()
+    assert probe(data[:33] + extra[1] + data[33:]).metadata.left_out == ("gAMA",)
+
+
+@pytest.mark.skipif(shutil.which("convert") is None, reason="ImageMagick writes LZW with the low bit first")
+@pytest.mark.parametrize("depth", ["8", "16"])
+def test_lzw_with_its_bits_reversed(depth: str, tmp_path: Path) -> None:
+    flags = ["-size", f"{W}x{H}", "-depth", "8", "rgba:-", "-depth", depth, "-compress", "lzw"]
+    write = ["convert", *flags, "-define", "tiff:fill-order=lsb", str(tmp_path / "a.tif")]
+    subprocess.run(write, input=PIXELS.tobytes(), check=True)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert (file.pages[0].compression, file.pages[0].fillorder) == (5, 2)
+    whole = read(tmp_path / "a.tif").samples
+    np.testing.assert_array_equal(whole, PIXELS if depth == "8" else PIXELS * np.uint16(257))
+    with open_planes(tmp_path / "a.tif", window_bytes=0) as image:
+        assert not isinstance(image, Image)
+        np.testing.assert_array_equal(image.planes.rows(0, H), whole.transpose(2, 0, 1))

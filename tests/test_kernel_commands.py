@@ -401,3 +401,11 @@ def test_listing_loads_no_numpy_and_naming_reads_no_other_files() -> None:
         name.startswith(("convcli.banks.families", "convcli.banks.formats", "convcli.render")) for name in named
     )
     assert "numpy" in named  # the check can fail
+
+
+def test_a_format_that_the_suffix_does_not_mean_is_said(tmp_path: Path) -> None:
+    told = run_cli("kernels", "export", "sobel", "--format", "numpy", "-o", tmp_path / "k.npy").ok().stderr
+    assert "note: k.npy holds numpy, and its suffix means npy" in told
+    for format_, name in (("gmic", "k.txt"), ("numpy", "k.py"), ("ffmpeg", "k.filter")):
+        told = run_cli("kernels", "export", "sobel", "--format", format_, "-o", tmp_path / name).ok().stderr
+        assert "suffix" not in told

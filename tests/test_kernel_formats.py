@@ -532,6 +532,13 @@ def hostile_files(folder: Path) -> dict[str, Path]:
     put("truncated.png", (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + b"\0\0\0\3\0\0\0\3\x08\0\0\0\0"))
     put("garbage.onnx", b"\x08\x07\x12\xff\xff\xff\xff\x0fgarbage")
     put("cut.pt", buffer.getvalue()[:200])
+    whole = io.BytesIO()
+    torch.save({"w": torch.ones(1, 1, 3, 3)}, whole)
+    # The last is the name in the archive's directory, which is read.
+    before, after = whole.getvalue().rsplit(b"/data.pkl", 1)
+    put("name.pt", before + b"/\xffata.pkl" + after)
+    start = whole.getvalue().rindex(b"PK\x01\x02")
+    put("version.pt", whole.getvalue()[: start + 6] + b"\xff\xff" + whole.getvalue()[start + 8 :])
     with zipfile.ZipFile(folder / "zipbomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", npy_header("(40000000,)") + b"\0" * 320_000_000)
     made["zipbomb.npz"] = folder / "zipbomb.npz"
@@ -550,7 +557,7 @@ HOSTILE = [
     "nan.csv", "nan.npy", "ragged.csv", "ragged.json", "ragged.yaml", "empty.toml", "spaces.txt",
     "empty.npz", "deep.json", "deep.yaml", "deep.toml", "binary.txt", "latin.csv", "words.txt",
     "matlab.mat", "truncated.png", "garbage.onnx",
-    "cut.safetensors", "cut.pt", "zipbomb.npz",
+    "cut.safetensors", "cut.pt", "name.pt", "version.pt", "zipbomb.npz",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from conftest import REPOSITORY
 from oracles import assert_close
 from torch.nn import functional as F  # noqa: N812
 
+import convcli
 from convcli.errors import GeometryError, KernelError, UsageError
 from convcli.layers.run import INITS, load_numbers, run_stack
 from convcli.layers.stack import KEYS, Stack, load_stack, parse_stack
@@ -285,6 +286,42 @@ def test_layers_that_move_samples_run_over_one_and_three_axes(n_axes, rng):
 def test_planes_that_are_no_numbers_are_our_error(planes):
     with pytest.raises(UsageError, match="planes"):
         Stack("relu").run(planes)
+
+
+def test_shapes_are_numbers_or_text_everywhere():
+    stack = Stack("maxpool:2", input=[np.int64(3), 8, 6])
+    assert stack == Stack("maxpool:2", input="3x8x6")
+    assert stack.shape() == stack.shape("3x8x6") == stack.shape(torch.zeros(3, 8, 6).shape)
+    assert convcli.output_shape("3x8x6", "conv:4,k=3 relu", "maxpool:2") == (4, 3, 2)
+
+
+@pytest.mark.parametrize(
+    "shape", [(3, 0, 4), (3, -1, 4), (3.0, 4, 4), (3,), (1, 3, 4, 4, 4), 3, "3x0x4", "three", None]
+)
+def test_shapes_that_are_none_are_our_error(shape):
+    with pytest.raises(UsageError, match="input"):
+        convcli.output_shape(shape, "relu")
+    for refused in (Stack("relu").shape, lambda shape: Stack("relu", input=shape).shape()):
+        with pytest.raises(UsageError, match="input"):
+            refused(shape)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"dims": 5}, "dims 5"),
+        ({"dims": "2"}, "dims '2'"),
+        ({"init": 5}, "init 5 is neither a name nor a table"),
+        ({"layers": [None]}, "None is neither text nor a table"),
+    ],
+)
+def test_arguments_of_a_stack_that_are_of_another_type_are_our_error(arguments, said):
+    with pytest.raises(UsageError, match=said):
+        Stack(**{"layers": "relu"} | arguments)
+    with pytest.raises(UsageError, match="neither text nor a layer"):
+        convcli.output_shape((3, 4, 4), None)
+    with pytest.raises(UsageError, match="outputs 5 are no names"):
+        Stack("relu").run(np.ones((3, 4, 4)), outputs=5)
 
 
 # --- where numbers come from ---

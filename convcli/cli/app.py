@@ -43,7 +43,10 @@ def run_app(argv: Sequence[str], *, owns_process: bool) -> int:
         if "\n" in said:  # no words at all: the help
             typer.echo(said, err=True)
             return UsageError.exit_code
-        command = next((word for word in argv if word in COMMANDS), "")
+        words = [word for word in argv if not word.startswith("-")]
+        command = (
+            " ".join(words[: 2 if words[0] in ("kernels", "job") else 1]) if words[:1] and words[0] in COMMANDS else ""
+        )
         from convcli.cli.mistakes import usage_error
 
         raise usage_error(error, argv, command) from None

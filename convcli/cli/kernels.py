@@ -224,6 +224,8 @@ def export(
         raise UsageError(f"no --format, and {where} has no suffix that tells", hint="--format toml, for example")
     if format_ is None and output is not None:
         format_ = SUFFIXES[output.suffix.lower()]
+    elif output is not None and SUFFIXES.get(output.suffix.lower(), "text") not in ("text", format_):
+        say(f"note: {output.name} holds {format_}, and its suffix means {SUFFIXES[output.suffix.lower()]}", err=True)
     bank = load_bank(spec, max_taps=max_taps)
     exported = export_bank(bank, str(format_), rounding=round_, turn=convolve)
     # Notes go to standard error: standard output may be the exported file.

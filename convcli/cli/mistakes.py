@@ -46,17 +46,27 @@ def usage_error(error: Any, argv: Sequence[str], command: str) -> UsageError:
     context, said = getattr(error, "ctx", None), error.format_message()
     lists = f"{context.command_path if context else f'convcli {command}'.strip()} --help"
     parameters = {name: each for each in (context.command.params if context else ()) for name in each.opts}
-    parameter, flag = getattr(error, "param", None), getattr(error, "option_name", None)
-    if " is not a valid int" in said and parameter is not None:
-        value, hint = error.message.partition(" is not a valid")[0], lists
-        if parameter.help:
-            hint = _usage(parameter.opts[-1], parameter.metavar, parameter.help)
-        return UsageError(f"{parameter.opts[-1]}: {value} is not a whole number", hint=hint)
+    parameter: Any = getattr(error, "param", None)
+    flag = getattr(error, "option_name", None)
+    usage = _usage(parameter.opts[-1], parameter.metavar, parameter.help) if getattr(parameter, "help", None) else lists
+    if said.startswith("Invalid value for") and parameter is not None:
+        wrong = re.sub(r" is not a valid int( range)?", " is not a whole number", error.message)
+        wrong = re.sub(r" is not a valid float( range)?", " is not a number", wrong)
+        return UsageError(_lowered(f"{parameter.opts[-1]}: {wrong}"), hint=usage)
+    if context is not None and (extra := re.match(r"Got unexpected extra arguments? ?(?:\(s\) )?\((.*)\)", said)):
+        return UsageError(f"too many arguments: {extra[1]}", hint=_line(context))
+    if said.startswith("Missing argument") and context is not None:
+        return UsageError(_lowered(said), hint=_line(context))
+    if said.startswith("Missing option"):
+        return UsageError(_lowered(said), hint=usage)
     if "requires an argument" in said and command == "apply":
         row = next(row for row in OPTIONS if flag in (row.flag, row.short))
         return UsageError(_lowered(said), hint=_usage(row.flag, row.metavar, row.meaning))
     if flag is not None and said.startswith("No such option"):
         typed = _as_typed(flag, argv)
+        elsewhere = command != "apply" and any(typed in (row.flag, row.short) for row in OPTIONS)
+        if elsewhere:
+            return UsageError(f"no such option: {typed}", hint=f"it is one of convcli apply; {lists} lists those here")
         hint = _meant(typed, parameters) or near_names(typed, getattr(error, "possibilities", None) or (), limit=2)
         return UsageError(f"no such option: {typed}", hint=_with(hint, lists))
     fact, _, names = said.partition(" Did you mean ")
@@ -64,6 +74,11 @@ def usage_error(error: Any, argv: Sequence[str], command: str) -> UsageError:
     if word != fact and not names and os.path.exists(word):  # noqa: PTH110 - no exception for odd names
         return UsageError(_lowered(fact), hint=f"convcli apply {shlex.quote(word)} -k sobel")
     return UsageError(_lowered(fact), hint=_with(names and f"did you mean {names}".replace("'", ""), lists))
+
+
+def _line(context: Any) -> str:
+    """Return how a command is written: its name, and what it takes."""
+    return re.sub(r"[{}]", "", " ".join(context.get_usage().split())).removeprefix("Usage: ")
 
 
 def _with(hint: str, lists: str) -> str:

@@ -52,6 +52,7 @@ def play(
     from convcli.render.pages.photo import DEFAULT, load_photo
     from convcli.render.pages.play import play_page
 
+    _refuse_suffix("-o", output)
     source = None if photo is None else read_input() if photo == "-" else local_path(photo)
     shown = load_photo(source, name=photo or DEFAULT, longest_px=size)
     note_reading(shown.n_frames, shown.notes)
@@ -63,6 +64,7 @@ def write_explained(output: str, one: OneImage, map_index: int, at: tuple[int, i
     from convcli.render.pages.photo import load_photo
     from convcli.render.pages.play import MOST_PIXELS, play_page, start_at
 
+    _refuse_suffix("--html", output)
     request, info, label = one.plan.request, one.plan.info, one.plan.source.label
     # Standard input is used up by the plan, and the page reads the image again.
     if label == "<stdin>" or len(request.kernels) != 1:
@@ -79,6 +81,12 @@ def write_explained(output: str, one: OneImage, map_index: int, at: tuple[int, i
     photo = load_photo(Path(label), name=label, longest_px=longest)
     page = play_page(photo, request.kernels, start=start, longest_px=longest)
     _write_page(output, page, overwrite=overwrite, err=True)
+
+
+def _refuse_suffix(flag: str, output: str) -> None:
+    suffix = Path(output).suffix.lower()
+    if suffix not in ("", ".html", ".htm"):  # a picture's name on a page helps nobody
+        raise UsageError(f"{flag} {output}: a page is .html", hint=f"{flag} {Path(output).with_suffix('.html')}")
 
 
 @commands.command("animate")

@@ -5,6 +5,7 @@ Errors are UsageErrors and carry the ``position`` of the fault, counted from 0.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 from convcli.errors import GeometryError, UsageError, near_names
@@ -60,6 +61,26 @@ def parse_input(text: str, *, channels_last: bool = False) -> tuple[int, ...]:
         hint = "channels and one to three sizes: CxL, CxHxW, CxDxHxW"
         raise UsageError(message, hint=hint, text=text, position=0)
     return (sizes[-1], *sizes[:-1]) if channels_last else sizes
+
+
+def read_shape(shape: object) -> tuple[int, ...]:
+    """Return an input's shape as plain integers, channels first, from numbers or from text.
+
+    Examples
+    --------
+    >>> read_shape([3, 304, 228]), read_shape("3x304x228")
+    ((3, 304, 228), (3, 304, 228))
+    """
+    if isinstance(shape, str):
+        return parse_input(shape)
+    try:
+        # Shapes of NumPy arrays and tensors may hold their own integer types, which would print as such.
+        sizes = tuple(map(operator.index, shape))  # type: ignore[call-overload]
+    except TypeError:
+        sizes = ()
+    if not 2 <= len(sizes) <= 4 or min(sizes) < 1:
+        raise UsageError(f"input {shape} is not channels and one to three sizes, all at least 1", hint="(3, 304, 228)")
+    return sizes
 
 
 def parse_pair(text: str, name: str, *, minimum: int) -> Pair:

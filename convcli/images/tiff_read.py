@@ -83,7 +83,7 @@ class TiffDecoder:
         # tifffile is told that LZW strips are not compressed: it gets them decoded, and undoes predictor and byte order
         self._own_lzw = self._compression == _LZW and _LZW not in tifffile.TIFF.DECOMPRESSORS
         if self._own_lzw:
-            page.compression = 1
+            page.compression = page.fillorder = 1  # the order of bits is that of the codes, not of the samples
         self._describe(n_pages)
         return True
 
@@ -118,7 +118,8 @@ class TiffDecoder:
         shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
         if self._turn != 1 or self._pillow is not None or self._converts or self.info.dtype != page.dtype.name:
             return None
-        if self._compression == 1 and page.axes != "SYX" and page.is_contiguous and self._bits in _WHOLE_BITS:
+        is_raw = self._compression == 1 and page.fillorder == 1 and self._bits in _WHOLE_BITS
+        if is_raw and page.axes != "SYX" and page.is_contiguous:
             end = page.dataoffsets[0] + shape[0] * shape[1] * shape[2] * page.dtype.itemsize
             missing = end - self._file.seek(0, 2)
             if missing > 0:
@@ -147,6 +148,8 @@ class TiffDecoder:
                 hint="pip install imagecodecs, or store it uncompressed",
             )
         n_there, n_wanted = len(page.dataoffsets), int(np.prod(page.chunked)) if page.dataoffsets else 1
+        places = zip(page.dataoffsets, page.databytecounts, strict=False)
+        self._missing = {at for at, place in enumerate(places) if 0 in place}
         if n_there < n_wanted:
             raise ImageError(f"is damaged: {n_there} of {n_wanted} strips or tiles", hint="copy it again")
 
@@ -167,6 +170,10 @@ class TiffDecoder:
             notes.append(f"white is {self._white:.0f} ({bits} bits)")
         if 262 not in page.tags:
             notes.append("the file does not say which value is white: 0 is taken for black")
+        if self._missing:
+            kind = "tiles" if page.is_tiled else "strips"
+            missing = f"{len(self._missing)} of {len(page.dataoffsets)} {kind}"
+            notes.append(f"{missing} are not stored and read as {page.nodata:g}")
         # ImageJ gives stacks beyond 4 GiB one page only.
         n_in_stack = (self._tiff.imagej_metadata or {}).get("images", 1) if self._tiff.is_imagej else 1
         if n_in_stack > n_pages:
@@ -227,13 +234,13 @@ class TiffDecoder:
         height, width, n_planes = page.imagelength, page.imagewidth, page.samplesperpixel
         across, down = -(-width // page.tilewidth) if page.is_tiled else 1, -(-height // step)
         n_rows = min(step, height - index * step)
-        band = np.zeros((n_rows, width, n_planes), page.dtype)
+        band = np.full((n_rows, width, n_planes), page.nodata, page.dtype)
         n_apart = n_planes if page.axes == "SYX" else 1
         for plane in range(n_apart):
             for column in range(across):
                 segment = self._segment((plane * down + index) * across + column, n_rows)
                 if segment is None:
-                    continue  # a sparse tile: zeros
+                    continue  # a sparse tile
                 left = column * page.tilewidth if page.is_tiled else 0
                 part = segment[:n_rows, : width - left]
                 planes = slice(plane, plane + 1) if n_apart > 1 else slice(None)
@@ -241,21 +248,25 @@ class TiffDecoder:
         return band
 
     def _segment(self, at: int, n_rows: int) -> NDArray[Any] | None:
-        """Decode one strip or tile, shape (rows, columns, planes)."""
+        """Decode one strip or tile, shape (rows, columns, planes), or return None for one that is not stored."""
         page = self._page
+        if at in self._missing:
+            return None
         with self._lock:
             self._file.seek(page.dataoffsets[at])
             data = self._file.read(page.databytecounts[at])  # under the lock: threads share the place in the file
         rows = page.tilelength if page.is_tiled else n_rows
         width = page.tilewidth if page.is_tiled else page.imagewidth
         n_planes = 1 if page.axes == "SYX" else page.samplesperpixel
-        if self._own_lzw and data:
-            data = decode_lzw(data, rows, -(-width * n_planes * self._bits // 8), int(page.fillorder))
+        if self._own_lzw:
+            data = decode_lzw(
+                data, rows, -(-width * n_planes * self._bits // 8), int(page.tags.valueof(266, default=1))
+            )
         if self._bits in _WHOLE_BITS and not self._own_floats:
             segment, _, shape = page.decode(data, at, jpegtables=page.jpegtables)
             return None if segment is None else segment.reshape(shape[1], shape[2], -1)
         if not self._own_lzw and self._compression != 1:
             data = tifffile.TIFF.DECOMPRESSORS[self._compression](data)
         if self._own_floats:
-            return undo_float_predictor(data, (rows, width, n_planes), page.dtype) if data else None
+            return undo_float_predictor(data, (rows, width, n_planes), page.dtype)
         return unpack_bits(data, rows, width, n_planes, self._bits).astype(page.dtype)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from convcli.errors import UsageError
+from convcli.geometry.sizes import read_shape
 from convcli.layers.layer import Layer
 from convcli.layers.text import find_kind, load_word, read_chain, split_words
 from convcli.layers.walk import Walk, walk
@@ -27,10 +28,7 @@ class ReceptiveField(NamedTuple):
 
 def _walk_text(input_shape: tuple[int, ...], layers: Sequence[str | Layer]) -> Walk:
     """Return the walk over layers, some of them as text."""
-    # Shapes of NumPy arrays and tensors may hold their own integer types, which would print as such.
-    shape = tuple(int(size) for size in input_shape)
-    if not 2 <= len(shape) <= 4 or min(shape) < 1:
-        raise UsageError(f"input {shape} is not channels and one to three sizes, all at least 1")
+    shape = read_shape(input_shape)
     words = [each for layer in layers for each in (split_words(layer) if isinstance(layer, str) else [layer])]
     return walk(read_chain(words, len(shape) - 1), shape)
 

@@ -113,6 +113,8 @@ def wanted_outputs(stack: Stack, outputs: str | Sequence[str]) -> tuple[str, ...
     """
     names = stack.result_names
     own = [layer.name for layer in stack.layers if layer.name]
+    if not isinstance(outputs, str | Sequence):
+        raise UsageError(f"outputs {outputs!r} are no names", hint=f"last, all, input, or {', '.join(names)}")
     asked = [each.strip() for each in outputs.split(",")] if isinstance(outputs, str) else list(outputs)
     words = {
         "last": names[-1:],

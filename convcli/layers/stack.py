@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from convcli.errors import UNOPENED, ConvcliError, UsageError, near_names, unpack_hint
-from convcli.geometry.sizes import parse_sizes
+from convcli.geometry.sizes import parse_sizes, read_shape
 from convcli.layers.layer import Layer, Shape
 from convcli.layers.sources import anchored
 from convcli.layers.text import find_kind, layers_from_values, load_word, shipped_stacks, split_layer, split_words
@@ -45,7 +45,7 @@ class Stack:
         may hold several words.
     name, summary, source : str
         Its name, its purpose, and its author or paper.
-    input : tuple of int
+    input : tuple of int, or text such as ``"3x224x224"``
         Its usual input shape, channels first; empty if there is none.
     outputs : tuple of str
         Names of the layers whose results are wanted besides the last one's.
@@ -76,7 +76,10 @@ class Stack:
 
     def __post_init__(self, dims: int) -> None:
         """Read text and tables, and check the names."""
+        object.__setattr__(self, "input", read_shape(self.input) if self.input else ())
         n_axes = dims or (len(self.input) - 1 if self.input else 2)
+        if n_axes not in (1, 2, 3):
+            raise UsageError(f"dims {dims!r} is not a number of axes", hint="dims is 1, 2 or 3")
         given: Any = self.layers
         layers: list[Layer] = []
         entries = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
@@ -87,7 +90,11 @@ class Stack:
             raise UsageError("no layers", hint='layers = ["conv:64,k=7,s=2,p=3", "relu"]')
         object.__setattr__(self, "layers", tuple(layers))
         init: Any = self.init
-        init = {"kind": init} if isinstance(init, str) else dict(init)
+        try:
+            init = {"kind": init} if isinstance(init, str) else dict(init)
+        except (TypeError, ValueError):
+            hint = "a name, or {'kind': 'kaiming', 'seed': 0}"
+            raise UsageError(f"init {init!r} is neither a name nor a table", hint=hint) from None
         object.__setattr__(self, "init", tuple(sorted(init.items())))
         _check_names(layers, self.outputs)
 
@@ -107,10 +114,9 @@ class Stack:
 
     def shape(self, input_shape: Shape | None = None) -> Walk:
         """Return every shape and count for an input, by default the stack's own."""
-        found = input_shape or self.input
-        if not found:
+        if input_shape is None and not self.input:
             raise UsageError(f"stack {self.name!r} says no input", hint="--input 3x224x224")
-        return walk(self.layers, found)
+        return walk(self.layers, self.input if input_shape is None else read_shape(input_shape))
 
     def _repr_html_(self) -> str:
         """Return the layers and their shapes for a notebook."""

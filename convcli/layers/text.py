@@ -155,8 +155,12 @@ def read_chain(words: Sequence[str | Layer], n_axes: int = 2) -> list[Layer]:
     >>> [layer.kind for layer in read_chain(["relu", *parse_layers("maxpool:2")])]
     ['relu', 'maxpool']
     """
-    read = [parse_layers(each, n_axes) if isinstance(each, str) else (each,) for each in words]
-    return [layer for layers in read for layer in layers]
+    layers: list[Layer] = []
+    for each in words:
+        if not isinstance(each, str | Layer):
+            raise UsageError(f"{each!r} is neither text nor a layer", hint="conv:64,k=3,p=1")
+        layers += parse_layers(each, n_axes) if isinstance(each, str) else [each]
+    return layers
 
 
 def layers_from_values(
