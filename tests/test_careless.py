@@ -264,3 +264,32 @@ def test_a_batch_with_infinite_samples_says_which_inputs_have_them(tmp_path: Pat
         f"{tmp_path}/", ""
     )
     assert "values -inf to inf) in 4 of 4 inputs" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words", ["-k box --out-dir=~/x", "-k box -o $HOME/x.png", "-k ~/k.npy", "-k box --report ~/r.md"]
+)
+def test_what_the_shell_has_left_unexpanded_makes_no_folder(
+    words: str, grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    result = run_cli("apply", grey.name, *words.split(), cwd=tmp_path)
+    assert result.exit_code == 2
+    assert "the shell has not expanded" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("hint: /home/me/")
+    assert not [path.name for path in tmp_path.iterdir() if path.name[0] in "~$"]
+
+
+def test_a_name_that_no_file_can_have_is_no_bug(grey: Path, tmp_path: Path) -> None:
+    name = "n" * 300
+    for words in (
+        ("apply", grey, "-k", "box", "-o", f"{name}.png"),
+        ("apply", grey, "--stack", name),
+        ("kernels", "export", "box", "-o", f"{name}.npy"),
+        ("shape", name, "conv:3,k=3"),
+        ("animate", "5x5", "conv:1,k=3", "-o", f"{name}.svg"),
+    ):
+        result = run_cli(*words, cwd=tmp_path)
+        assert result.exit_code == 2, result.stderr
+        assert "bytes is too long" in result.stderr
+        assert len(result.stderr.splitlines()) == 2

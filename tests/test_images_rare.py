@@ -6,7 +6,9 @@ Right values come from bytes by hand; ImageMagick and FFmpeg read the same of ev
 from __future__ import annotations
 
 import io
+import shutil
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -325,3 +327,44 @@ def test_tiles_that_are_not_stored_are_said(compression: str | None, tags: list,
     for samples in whole_and_windows(bytes(data)):
         np.testing.assert_array_equal(samples, expected)
     assert f"1 of 9 tiles are not stored and read as {value}" in said(bytes(data))
+
+
+def test_a_profile_of_a_bmp_and_the_scale_of_a_pfm_are_said() -> None:
+    header = bytearray(bmp(24, 0, bytes(H * 3 * W), 124))
+    assert said(bytes(header)) == ""
+    header[70:74] = b"DEBM"
+    assert "the ICC profile in the file is not read" in said(bytes(header))
+    assert said(b"Pf\n1 1\n-2.5\n" + bytes(4)) == "the scale 2.5 in the header is not applied"
+    assert said(b"Pf\n1 1\n1\n" + bytes(4)) == ""
+
+
+@pytest.mark.parametrize(("kind", "body"), [(b"sCAL", b"\x011.5\x002.5"), (b"oFFs", bytes(9)), (b"mDCV", bytes(24))])
+def test_chunks_that_say_what_samples_mean_are_named(kind: bytes, body: bytes) -> None:
+    data = png([0, 1], bytes(range(6)))
+    extra = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    assert probe(data[:33] + extra + data[33:]).metadata.left_out == (kind.decode(),)
+
+
+def test_gamma_beside_srgb_is_no_loss() -> None:
+    data = png([0, 1], bytes(range(6)))
+    parts = [(b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 100000))]
+    extra = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+    ]
+    assert probe(data[:33] + b"".join(extra) + data[33:]).metadata.left_out == ()
+    assert probe(data[:33] + extra[1] + data[33:]).metadata.left_out == ("gAMA",)
+
+
+@pytest.mark.skipif(shutil.which("convert") is None, reason="ImageMagick writes LZW with the low bit first")
+@pytest.mark.parametrize("depth", ["8", "16"])
+def test_lzw_with_its_bits_reversed(depth: str, tmp_path: Path) -> None:
+    flags = ["-size", f"{W}x{H}", "-depth", "8", "rgba:-", "-depth", depth, "-compress", "lzw"]
+    write = ["convert", *flags, "-define", "tiff:fill-order=lsb", str(tmp_path / "a.tif")]
+    subprocess.run(write, input=PIXELS.tobytes(), check=True)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert (file.pages[0].compression, file.pages[0].fillorder) == (5, 2)
+    whole = read(tmp_path / "a.tif").samples
+    np.testing.assert_array_equal(whole, PIXELS if depth == "8" else PIXELS * np.uint16(257))
+    with open_planes(tmp_path / "a.tif", window_bytes=0) as image:
+        assert not isinstance(image, Image)
+        np.testing.assert_array_equal(image.planes.rows(0, H), whole.transpose(2, 0, 1))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from convcli.errors import ConvcliError, UsageError
 from convcli.process import ending
 from convcli.process.ending import EXIT_INTERRUPTED
-from convcli.process.system import shortage, unwritable
+from convcli.process.system import shortage, too_long, unwritable
 from convcli.render.text import complain, failure_json, interrupted_json, say
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ def _finish(arguments: list[str], owns_process: bool, *, json: bool, debug: bool
     except Exception as error:  # noqa: BLE001 - an unexpected exception is a bug: say so
         if ending.was_asked():
             return EXIT_INTERRUPTED
-        if (scarce := shortage(error)) is not None:
+        if (expected := shortage(error) or too_long(error)) is not None:
             if json:
-                say(failure_json(scarce))
-            complain(scarce)
-            return scarce.exit_code
+                say(failure_json(expected))
+            complain(expected)
+            return expected.exit_code
         import traceback
 
         if json:

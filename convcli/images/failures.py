@@ -102,10 +102,11 @@ def explain_writing(error: OSError, path: Path | None) -> OutputError:
     folder = str(path.parent)
     hints = {
         errno.ENOENT: f"make the folder first: mkdir -p {folder}",
-        errno.EACCES: f"no permission to write into {folder}; choose another with --out-dir",
-        errno.EROFS: f"{folder} is read-only; choose another with --out-dir",
-        errno.ENOSPC: "the disk is full; free some space, or --out-dir on another disk",
-        errno.EDQUOT: "the disk quota is used up; free some space, or --out-dir on another disk",
+        errno.EACCES: f"no permission to write into {folder}; choose another folder",
+        errno.EROFS: f"{folder} is read-only; choose another folder",
+        errno.ENOSPC: "the disk is full; free some space, or write to another disk",
+        errno.EDQUOT: "the disk quota is used up; free some space, or write to another disk",
+        errno.EFBIG: "a file may not be so large: ulimit -f unlimited, or another file system",
         errno.ENAMETOOLONG: "the name is too long; give a shorter one with -o or --name",
         errno.EMFILE: "too many files are open: -j 1, or raise ulimit -n",
         errno.EISDIR: "a directory has that name",

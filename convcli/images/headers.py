@@ -36,6 +36,8 @@ _SCALED = re.compile(r'role="(?:scale|offset)"')
 _SHAPES = (b'{"shape"', b"shape=", b"ImageJ=")
 #: Keys of a PNG's texts that are other metadata.
 _NO_TEXTS = (b"XML:com.adobe.xmp", b"Raw profile type ")
+#: Chunks of a PNG that say what its samples mean or where they lie: colours, units, place, a pair for two eyes.
+_UNREAD_CHUNKS = (b"cICP", b"mDCV", b"mDCv", b"cLLI", b"cLLi", b"pCAL", b"sCAL", b"oFFs", b"sTER")
 #: Transfer functions of H.273 that are taken for sRGB: BT.709, unspecified, sRGB.
 _USUAL_TRANSFERS = (1, 2, 6, 13)
 _MOST_NAMES = 5
@@ -150,8 +152,8 @@ def unread(file: BinaryIO, name: str, info: Mapping[Any, Any]) -> tuple[str, ...
         from convcli.images.png import chunks
 
         for kind, n_bytes, _ in chunks(file):
-            if kind == b"cICP":
-                found.append("cICP")
+            if kind in _UNREAD_CHUNKS:
+                found.append(kind.decode())
             elif kind in (b"tEXt", b"zTXt", b"iTXt"):
                 key, _, text = file.read(min(n_bytes, 120)).partition(b"\0")
                 if not key.startswith(_NO_TEXTS) and not _is_stamp(text):

@@ -51,8 +51,12 @@ class NetpbmDecoder:
             raise ImageError("is truncated in its header, or damaged", hint="copy or download the file again")
         tokens, self._offset = found.groups(), found.end()
         width, height = _number(tokens[0], "width"), _number(tokens[1], "height")
+        scaled: tuple[str, ...] = ()
         if is_float:
             stored, white = _float_type(tokens[2]), 1.0
+            # Readers differ: some multiply by it, some divide, most look at its sign.
+            scale = abs(float(tokens[2]))
+            scaled = (f"the scale {scale:g} in the header is not applied",) if scale != 1 else ()
         else:
             white = 255 if is_bits else _number(tokens[2], "maxval")
             if white > 65535:
@@ -75,7 +79,9 @@ class NetpbmDecoder:
             dtype=stored.newbyteorder("=").name,
             white=float(white),
             metadata=Metadata(left_out=named_texts(["comment"] if _has_remark(head[: self._offset]) else [])),
-            notes=((said,) if is_bits or white not in (1, 255, 65535) or (white == 1 and not is_float) else ()) + rest,
+            notes=((said,) if is_bits or white not in (1, 255, 65535) or (white == 1 and not is_float) else ())
+            + scaled
+            + rest,
         )
 
     def _check_length(self, shape: tuple[int, int, int], stored: np.dtype[Any]) -> tuple[str, ...]:

@@ -26,8 +26,9 @@ _PSD_MULTICHANNEL = 7
 _PCX_WITH_PALETTE, _PCX_PALETTE_BYTES = 5, 769
 #: A colour of an XPM that Pillow misreads: ``#`` and other than six digits.
 _XPM_COLOUR = re.compile(rb"\sc\s+#(?![0-9A-Fa-f]{6}[\s\"])[0-9A-Fa-f]+")
+#: BMP: samples by masks; a profile in the file, or beside it, both words backwards.
+_BIT_FIELDS, _BMP_PROFILES = 3, (b"DEBM", b"KNIL")
 #: DDS: BC6H, whose samples are half floats; a cube's faces and a volume, in the second word of its capabilities.
-_BIT_FIELDS = 3
 _BC6H, _CUBE, _VOLUME = (94, 95, 96), 0x200, 0x200000
 
 
@@ -153,17 +154,21 @@ def _tga(head: bytes, _: Image) -> list[str]:
 
 
 def _bmp(head: bytes, image: Image) -> list[str]:
-    start, n_header, n_bits = (
-        struct.unpack_from(kind, head, at)[0] for kind, at in (("<I", 10), ("<I", 14), ("<H", 28))
-    )
-    (packing,) = struct.unpack_from("<I", head, 30)
-    if "A" in image.mode or n_header < 40:
+    start, n_header = struct.unpack_from("<I", head, 10)[0], struct.unpack_from("<I", head, 14)[0]
+    if n_header < 40:
         return []
-    if n_header >= 56 and packing == _BIT_FIELDS and struct.unpack_from("<I", head, 66)[0]:
-        return [f"alpha in pixels of {n_bits} bits is not read"]
+    n_bits, packing = struct.unpack_from("<HI", head, 28)
+    has_profile = n_header >= 124 and head[70:74] in _BMP_PROFILES
+    notes = ["the ICC profile in the file is not read"] if has_profile else []
     # The fourth byte is reserved; some programs store alpha there.
     spare = set(head[start + 3 :: 4]) if n_bits == 32 and packing == 0 else set()
-    return ["the fourth byte of each pixel is not read: it may be alpha"] if len(spare) > 1 else []
+    if "A" in image.mode:
+        return notes
+    if n_header >= 56 and packing == _BIT_FIELDS and struct.unpack_from("<I", head, 66)[0]:
+        notes.append(f"alpha in pixels of {n_bits} bits is not read")
+    elif len(spare) > 1:
+        notes.append("the fourth byte of each pixel is not read: it may be alpha")
+    return notes
 
 
 _HEEDED: dict[str, Callable[[bytes, Image], list[str]]] = {

@@ -37,8 +37,8 @@ class ShardSize(NamedTuple):
     n_bytes: int = 256 << 20
 
 
-def parse_shard_size(text: str, flag: str = "--shard") -> ShardSize:
-    """Return the bounds that ``1000``, ``256M`` or ``1000,256M`` state.
+def parse_shard_size(text: str) -> ShardSize:
+    """Return the bounds that ``--shard`` states: ``1000``, ``256M`` or ``1000,256M``.
 
     Examples
     --------
@@ -49,10 +49,10 @@ def parse_shard_size(text: str, flag: str = "--shard") -> ShardSize:
     counts = [int(part) for part in parts if re.fullmatch("[0-9]{1,9}", part)]
     sizes = [part for part in parts if not part.isdecimal()]
     if len(counts) > 1 or len(sizes) > 1 or 0 in counts or not text.strip():
-        hint = f"{flag} 1000, {flag} 256M, or both: {flag} 1000,256M"
-        raise UsageError(f"{flag} {text!r} is not the size of a shard", hint=hint)
+        hint = "--shard 1000, --shard 256M, or both: --shard 1000,256M"
+        raise UsageError(f"--shard {text!r} is not the size of a shard", hint=hint)
     size = ShardSize()._replace(**({"n_inputs": counts[0]} if counts else {}))
-    return size._replace(n_bytes=parse_bytes(sizes[0], flag)) if sizes else size
+    return size._replace(n_bytes=parse_bytes(sizes[0], "--shard")) if sizes else size
 
 
 def cut(pages: Iterable[list[Entry]], size: ShardSize) -> Iterator[list[Entry]]:
@@ -170,7 +170,7 @@ def refuse_taken(place: Objects) -> None:
 
 def _taken(place: Objects) -> OutputError:
     what = f"{place.text} holds a job, or a plan that was interrupted"
-    return OutputError(what, hint="name another place, or remove that one")
+    return OutputError(what, hint="convcli job run, or apply --resume, goes on with it; or name another place")
 
 
 def write_job(place: Objects, pages: Iterable[list[Entry]], size: ShardSize, facts: Mapping[str, object]) -> Job:

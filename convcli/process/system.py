@@ -196,6 +196,21 @@ def shortage(error: BaseException) -> UsageError | None:
     )
 
 
+def too_long(error: BaseException) -> UsageError | None:
+    """Return the expected failure for an error that tells of a name no file can have; None for others.
+
+    Examples
+    --------
+    >>> too_long(OSError(errno.ENAMETOOLONG, "File name too long", "k" * 300 + ".png")).message[-41:]
+    'kkkk.png: a name of 304 bytes is too long'
+    """
+    if not isinstance(error, OSError) or error.errno != errno.ENAMETOOLONG:
+        return None
+    name = max(os.fsdecode(error.filename or b"").split("/"), key=len)
+    message = f"{name[:30]}…{name[-12:]}: a name of {len(os.fsencode(name))} bytes is too long"
+    return UsageError(message, hint="at most 255 bytes between two slashes, on most disks")
+
+
 def import_optional(name: str, kind: type[ConvcliError], message: str, *, hint: str) -> Any:
     """Return a module that may be missing.
 
@@ -251,7 +266,7 @@ def local_path(name: str) -> Path:
     Raises
     ------
     UsageError
-        The name is a URL, or one with a slash too few.
+        The name is a URL, or one with a slash too few, or begins with ``~`` or a variable that the shell has left.
 
     Examples
     --------
@@ -264,4 +279,10 @@ def local_path(name: str) -> Path:
     scheme, _, rest = name.partition(":/")
     if scheme.lower() in _SCHEMES and rest:  # mistyped, or a Path made of a URL
         raise UsageError(f"{name} is no URL, and no local file", hint=f"{scheme}://{rest.lstrip('/')}, as text")
+    first = name.partition("/")[0]
+    # After an = or in quotes the shell leaves them, and a folder of that name would be made.
+    if first[:1] in ("~", "$") and not os.path.lexists(first):
+        meant = os.path.expandvars(os.path.expanduser(name))  # noqa: PTH111 - leaves what it cannot expand
+        if meant != name:
+            raise UsageError(f"{name}: the shell has not expanded {first}", hint=meant)
     return Path(name)

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 #: Side of the pictures: of one kernel, and of each of many.
 _LARGEST_PX, _SMALLEST_PX = 260, 124
+#: Without a limit a bank of thousands of kernels becomes a picture that viewers refuse.
+_MOST_KERNELS = 400
 
 
-def draw_sheet(bank: KernelBank, stats: Sequence[KernelStats], *, most: int = 400) -> bytes:
-    """Draw the first ``most`` kernels of a bank as a PNG."""
-    # Without a limit a bank of thousands of kernels becomes a picture that viewers refuse.
-    shown = min(bank.n_kernels, most)
+def draw_sheet(bank: KernelBank, stats: Sequence[KernelStats]) -> bytes:
+    """Draw the first kernels of a bank as a PNG."""
+    shown = min(bank.n_kernels, _MOST_KERNELS)
     side = int(min(max(1200 / sqrt(2 * shown), _SMALLEST_PX), _LARGEST_PX))
     rows = [_row(bank, stats[index], index, side) for index in range(shown)]
     # A row is about one and a half times as wide as high.

@@ -259,8 +259,6 @@ def parse_matrix_market(text: str, name: str) -> RawBank:
 
 _MATRIX_MARKET = "lines of %%MatrixMarket matrix array real general, 2 2 (rows, columns), and 1, 3, 2, 4 by column"
 _GRASS_EXAMPLE = "lines of MATRIX 3, three times 1 2 1, DIVISOR 12, TYPE P"
-_OCTAVE = "what Octave's save -text k.txt k writes"
-_SEXTRACTOR = "a line CONV NORM, and lines such as 1 2 1"
 _VRT = '<Kernel normalized="1"><Size>3</Size><Coefs>1 2 1 2 4 2 1 2 1</Coefs></Kernel>'
 _SVG = '<feConvolveMatrix order="3" kernelMatrix="0 -1 0 -1 5 -1 0 -1 0"/>'
 #: Tried in this order on the text as it is, comments and all.

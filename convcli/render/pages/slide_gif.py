@@ -35,7 +35,8 @@ def draw_gif(scene: Scene, *, seconds: float) -> bytes:
     frames = [draw_frame(scene, index) for index in range(n)]
     # The last frame has all results in it, and so the most colours.
     palette = _palette(frames[-1])
-    first, *rest = (_indexed(frame, palette) for frame in frames)
+    table = np.zeros(2**24, np.uint8)
+    first, *rest = (_indexed(frame, palette, table) for frame in frames)
     file = io.BytesIO()
     # disposal=1 leaves a frame in place for the next, which then stores only its changes; loop=0 is without end.
     first.save(file, "GIF", save_all=True, append_images=rest, duration=round(seconds * 1000), loop=0, disposal=1)
@@ -51,14 +52,16 @@ def _palette(frame: Image.Image) -> NDArray[np.int32]:
     return colours[np.argsort(-counts, kind="stable")[:_COLOURS]]
 
 
-def _indexed(frame: Image.Image, palette: NDArray[np.int32]) -> Image.Image:
-    """Return a frame in the nearest colours of a palette; Pillow's own search rounds them first."""
-    samples = np.asarray(frame, np.int32)
-    # Three bytes in one number: np.unique sorts numbers much faster than rows of an array.
-    codes, where = np.unique(samples @ np.array([65536, 256, 1], np.int32), return_inverse=True)
-    colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
-    nearest = ((colours[:, None] - palette) ** 2).sum(axis=2).argmin(axis=1).astype(np.uint8)
-    indexed = Image.fromarray(nearest[where].reshape(samples.shape[:2]))
+def _indexed(frame: Image.Image, palette: NDArray[np.int32], table: NDArray[np.uint8]) -> Image.Image:
+    """Return a frame in the nearest colours of a palette; Pillow's own search rounds them first.
+
+    ``table`` has a place for each of the 2²⁴ colours.
+    """
+    colours = np.array([colour for _, colour in frame.getcolors(frame.width * frame.height) or ()], np.int32)
+    # Three bytes in one number, by which a table holds the nearest: nothing is sorted.
+    place = np.array([65536, 256, 1], np.int32)
+    table[colours @ place] = ((colours[:, None] - palette) ** 2).sum(axis=2).argmin(axis=1)
+    indexed = Image.fromarray(table[np.asarray(frame, np.int32) @ place])
     indexed.putpalette(palette.astype(np.uint8).tobytes())
     return indexed
 
