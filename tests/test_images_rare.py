@@ -368,3 +368,13 @@ def test_lzw_with_its_bits_reversed(depth: str, tmp_path: Path) -> None:
     with open_planes(tmp_path / "a.tif", window_bytes=0) as image:
         assert not isinstance(image, Image)
         np.testing.assert_array_equal(image.planes.rows(0, H), whole.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(("name", "flags", "is_said"), [
+    ("b.pfm", (), True), ("b.pfm", ("--unit",), False), ("b.tif", ("--layout", "picture", "--depth", "float"), True),
+    ("b.tif", ("--layout", "picture", "--depth", "float", "--tone", "stretch"), False), ("b.png", (), False),
+])  # fmt: skip
+def test_white_of_float_pictures_is_said(name: str, flags: tuple[str, ...], is_said: bool, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS[..., :3], photometric="rgb")
+    told = run_cli("apply", tmp_path / "a.tif", "-k", "identity", "-o", tmp_path / name, *flags).ok().stdout
+    assert ("white is 255 in the file, and 1 in float pictures of other programs: --unit" in told) == is_said
