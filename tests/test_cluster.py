@@ -170,12 +170,21 @@ def _inverse(number: int) -> float:
     return 1 / number
 
 
-@pytest.mark.parametrize("text", ["local:x", "local:0", "nowhere", "tcp://127.0.0.1:1", "none.json", "slurm:0"])
+@pytest.mark.parametrize(
+    "text", ["local:x", "local:0", "nowhere", "tcp://127.0.0.1:1", "none.json", "slurm:0", "slurm:2"]
+)
 def test_clusters_that_are_none_are_refused(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("shutil.which", lambda _name: None)  # a machine without SLURM
     with pytest.raises(UsageError) as caught, open_cluster(text, timeout_s=1):
         pass
     assert caught.value.hint
+    if text.startswith("tcp"):  # a scheduler is asked only once there is a job for it
+        return
+    save_image(tmp_path / "a.png", np.zeros((5, 5), np.uint8))
+    refused = run_cli("apply", "a.png", "-k", "sobel", "--out-dir", "out", "--cluster", text)
+    assert (refused.exit_code, "hint:" in refused.stderr) == (2, True), refused
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.subprocess

@@ -6,7 +6,9 @@ Right values come from bytes by hand; ImageMagick and FFmpeg read the same of ev
 from __future__ import annotations
 
 import io
+import shutil
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -351,3 +353,28 @@ def test_gamma_beside_srgb_is_no_loss() -> None:
     ]
     assert probe(data[:33] + b"".join(extra) + data[33:]).metadata.left_out == ()
     assert probe(data[:33] + extra[1] + data[33:]).metadata.left_out == ("gAMA",)
+
+
+@pytest.mark.skipif(shutil.which("convert") is None, reason="ImageMagick writes LZW with the low bit first")
+@pytest.mark.parametrize("depth", ["8", "16"])
+def test_lzw_with_its_bits_reversed(depth: str, tmp_path: Path) -> None:
+    flags = ["-size", f"{W}x{H}", "-depth", "8", "rgba:-", "-depth", depth, "-compress", "lzw"]
+    write = ["convert", *flags, "-define", "tiff:fill-order=lsb", str(tmp_path / "a.tif")]
+    subprocess.run(write, input=PIXELS.tobytes(), check=True)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert (file.pages[0].compression, file.pages[0].fillorder) == (5, 2)
+    whole = read(tmp_path / "a.tif").samples
+    np.testing.assert_array_equal(whole, PIXELS if depth == "8" else PIXELS * np.uint16(257))
+    with open_planes(tmp_path / "a.tif", window_bytes=0) as image:
+        assert not isinstance(image, Image)
+        np.testing.assert_array_equal(image.planes.rows(0, H), whole.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(("name", "flags", "is_said"), [
+    ("b.pfm", (), True), ("b.pfm", ("--unit",), False), ("b.tif", ("--layout", "picture", "--depth", "float"), True),
+    ("b.tif", ("--layout", "picture", "--depth", "float", "--tone", "stretch"), False), ("b.png", (), False),
+])  # fmt: skip
+def test_white_of_float_pictures_is_said(name: str, flags: tuple[str, ...], is_said: bool, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS[..., :3], photometric="rgb")
+    told = run_cli("apply", tmp_path / "a.tif", "-k", "identity", "-o", tmp_path / name, *flags).ok().stdout
+    assert ("white is 255 in the file, and 1 in float pictures of other programs: --unit" in told) == is_said

@@ -131,6 +131,11 @@ def test_a_slip_is_said_with_what_would_be_right(words, said):
     assert len(result.stderr.splitlines()) == 2
 
 
+def test_what_does_not_divide_is_said_with_what_does():
+    result = run_cli("shape", "6x9x9", "combine:max,n=4")
+    assert (result.exit_code, "n can be 1, 2, 3, 6" in result.stderr) == (5, True)
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [

@@ -70,13 +70,14 @@ def _batch_of(call: ApplyCall) -> Batch:
     from convcli.cli.batch import read_list
     from convcli.pipeline.jobs import Batch
 
-    words, flags, how = call
+    how = call.run
     listed = read_list(how.files_from, null=how.null) if how.files_from else []
-    return Batch(words, flags, listed, how.recursive, how.stats or "jsonl")
+    return Batch(call.words, call.flags, listed, how.recursive, how.stats or "jsonl")
 
 
 def apply_on_cluster(call: ApplyCall) -> None:
     """Plan a job, or find the one of an earlier run, and drive it to its end."""
+    from convcli.pipeline.cluster import check_cluster
     from convcli.pipeline.jobs import job_status, plan_job, resume_job
     from convcli.pipeline.places import open_objects
 
@@ -88,6 +89,7 @@ def apply_on_cluster(call: ApplyCall) -> None:
         (run.jobs is not None, "--jobs does nothing with --cluster", "--cluster local:8 says how many"),
         (run.fail_fast, "--fail-fast does nothing with --cluster", "leave it out: failed inputs are rows"),
     ])  # fmt: skip
+    check_cluster(run.cluster or "")
     batch = _batch_of(call)
     place = run.job or _usual_place(batch)
     # An interrupted plan has lists and no job.json: there is nothing to resume, and it is refused below.
@@ -282,8 +284,7 @@ def report(
     else:
         for one in totals["failures"]:
             say(printable(f"{one['input']}: {one['error']}"))
-        done, failed = totals["inputs_done"], totals["inputs_failed"]
-        say(f"{done} inputs done, {failed} failed, {totals['maps']} maps in {totals['bytes']} bytes")
+        say("{inputs_done} inputs done, {inputs_failed} failed, {maps} maps in {bytes} bytes".format(**totals))
     if totals["failures"]:
         raise typer.Exit(EXIT_PARTIAL)
 

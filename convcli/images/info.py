@@ -112,25 +112,6 @@ class ImageInfo(NamedTuple):
         """Whether the last plane is alpha."""
         return self.plane_names[-1] == "a"
 
-    def as_dict(self) -> dict[str, object]:
-        """Return the facts as plain data for ``--json``; profiles as their sizes in bytes."""
-        meta = self.metadata
-        return {
-            "format": self.format,
-            "mode": self.mode,
-            "height_px": self.height_px,
-            "width_px": self.width_px,
-            "planes": list(self.plane_names),
-            "dtype": self.dtype,
-            "white": self.white,
-            "n_frames": self.n_frames,
-            "orientation": self.orientation,
-            "dpi": list(meta.dpi) if meta.dpi else None,
-            "icc_bytes": len(meta.icc) if meta.icc else 0,
-            "exif_bytes": len(meta.exif) if meta.exif else 0,
-            "notes": list(self.notes),
-        }
-
 
 class Image(NamedTuple):
     """An image with its samples.

@@ -83,7 +83,7 @@ class TiffDecoder:
         # tifffile is told that LZW strips are not compressed: it gets them decoded, and undoes predictor and byte order
         self._own_lzw = self._compression == _LZW and _LZW not in tifffile.TIFF.DECOMPRESSORS
         if self._own_lzw:
-            page.compression = 1
+            page.compression = page.fillorder = 1  # the order of bits is that of the codes, not of the samples
         self._describe(n_pages)
         return True
 
@@ -259,7 +259,9 @@ class TiffDecoder:
         width = page.tilewidth if page.is_tiled else page.imagewidth
         n_planes = 1 if page.axes == "SYX" else page.samplesperpixel
         if self._own_lzw:
-            data = decode_lzw(data, rows, -(-width * n_planes * self._bits // 8), int(page.fillorder))
+            data = decode_lzw(
+                data, rows, -(-width * n_planes * self._bits // 8), int(page.tags.valueof(266, default=1))
+            )
         if self._bits in _WHOLE_BITS and not self._own_floats:
             segment, _, shape = page.decode(data, at, jpegtables=page.jpegtables)
             return None if segment is None else segment.reshape(shape[1], shape[2], -1)

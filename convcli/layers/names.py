@@ -174,7 +174,8 @@ def read_list(text: str) -> str:
     """
     found = re.fullmatch(r"(?:torch\.)?(?:nn\.)?Sequential\((.*)\)", text, re.DOTALL)
     if found is None:
-        raise UsageError(f"{text[:60]!r} is no list of layers", hint="Sequential(Conv2d(3, 64, 7), ReLU())")
+        hint = "one Sequential(...) of it: other modules do not print the order in which they run"
+        raise UsageError(f"{text[:60]!r} is no list of layers", hint=hint)
     # Printed layers have their names before them, written ones perhaps a comment behind.
     return re.sub(r"\(\w+\):\s|#.*$", "", found[1], flags=re.MULTILINE)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -36,6 +37,26 @@ _SETTINGS = {
 }
 
 
+def check_cluster(text: str) -> None:
+    """Refuse what ``--cluster`` cannot name, before a job is planned for it.
+
+    Raises
+    ------
+    UsageError
+        The text names no cluster, or what it takes is not installed.
+    """
+    if dask is None:
+        raise UsageError(f"--cluster {text} needs the package distributed", hint="pip install 'convcli[cluster]'")
+    word, colon, number = text.partition(":")
+    counted = word in ("local", "slurm") and (not colon or (number.isdecimal() and int(number) > 0))
+    if not counted and not text.startswith(("tcp://", "tls://")) and not text.endswith(".json"):
+        raise UsageError(f"--cluster {text!r} is no cluster", hint=_FORMS)
+    if text.endswith(".json") and not os.path.isfile(text):  # noqa: PTH113 - no exception; Dask would wait for it
+        raise UsageError(f"--cluster {text}: no such file", hint="dask scheduler --scheduler-file writes it")
+    if word == "slurm" and shutil.which("sbatch") is None:  # Dask would wait for workers that nobody starts
+        raise UsageError("--cluster slurm needs the program sbatch", hint="run it on a machine that submits to SLURM")
+
+
 @contextmanager
 def open_cluster(
     text: str, say: Callable[[str], None] = lambda _line: None, *, timeout_s: float = 30
@@ -56,12 +77,11 @@ def open_cluster(
     UsageError
         The extra is not installed, no scheduler answers, or the text is none of these.
     """
-    if dask is None:
-        raise UsageError(f"--cluster {text} needs the package distributed", hint="pip install 'convcli[cluster]'")
+    check_cluster(text)
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(_SETTINGS))
         word, _, number = text.partition(":")
-        if word in ("local", "slurm") and not (number and not number.isdecimal()) and number != "0":
+        if word in ("local", "slurm"):
             started = _start(word, int(number) if number else None, say)
             cluster = stack.enter_context(started)
             client = stack.enter_context(Client(cluster, set_as_default=False))
@@ -117,11 +137,7 @@ def _submit(number: int, say: Callable[[str], None]) -> Any:
 
 
 def _join(text: str, timeout_s: float) -> Client:
-    if not text.startswith(("tcp://", "tls://")) and not text.endswith(".json"):
-        raise UsageError(f"--cluster {text!r} is no cluster", hint=_FORMS)
     where = {"scheduler_file": text} if text.endswith(".json") else {"address": text}
-    if text.endswith(".json") and not os.path.isfile(text):  # noqa: PTH113 - no exception; Dask would wait for it
-        raise UsageError(f"--cluster {text}: no such file", hint="dask scheduler --scheduler-file writes it")
     try:
         return Client(**where, timeout=timeout_s, set_as_default=False)
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:

@@ -170,7 +170,7 @@ def refuse_taken(place: Objects) -> None:
 
 def _taken(place: Objects) -> OutputError:
     what = f"{place.text} holds a job, or a plan that was interrupted"
-    return OutputError(what, hint="name another place, or remove that one")
+    return OutputError(what, hint="convcli job run, or apply --resume, goes on with it; or name another place")
 
 
 def write_job(place: Objects, pages: Iterable[list[Entry]], size: ShardSize, facts: Mapping[str, object]) -> Job:

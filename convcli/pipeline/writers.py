@@ -234,8 +234,12 @@ class PictureOutput(Writer):
         return Band(self.encoder.encode(samples), counts)
 
     def finish(self) -> None:
-        """Put the file in its place, and say how much of a kept alpha was clipped."""
+        """Put the file in its place, and say how much of a kept alpha was clipped, and where white is not 1."""
         super().finish()
+        is_plain = self.output.kind == "picture" and self.output.depth == "float" and self.tone.gain_offset(0)[0] == 1
+        if is_plain and self._plan.white != 1:
+            white = f"white is {self._plan.white:.10g} in the file, and 1 in float pictures of other programs"
+            self.notes = (*self.notes, f"{white}: --unit makes it 1")
         if n_lost := sum(self.alpha_lost):
             self.notes = (*self.notes, f"{n_lost} samples of alpha lie outside 0 to white and are clipped")
 

@@ -72,7 +72,9 @@ class Combine(Layer):
 
     def channels(self, shapes: Sequence[Shape]) -> tuple[int, int]:
         if shapes[0][0] % self.members:
-            raise GeometryError(f"cannot combine {shapes[0][0]} channels in sets of {self.members}")
+            sets = [n for n in range(1, min(shapes[0][0], 64) + 1) if shapes[0][0] % n == 0]
+            hint = f"n can be {', '.join(map(str, sets))}"
+            raise GeometryError(f"cannot combine {shapes[0][0]} channels in sets of {self.members}", hint=hint)
         return shapes[0][0] // self.members, 1
 
     def run(self, row: Row, inputs: Sequence[Any], numbers: Numbers, how: Mapping[str, Any]) -> Any:
