@@ -437,3 +437,12 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(folder: Path, tmp_path: Pat
             load_image(path)
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_an_input_that_vanishes_while_the_batch_runs_is_said(three: Path, tmp_path: Path) -> None:
+    request = parse_request({"kernels": ("sobel",), "out_dir": str(tmp_path / "out")})
+    batch = plan_batch(request, find_inputs([str(three)]))
+    (three / "b.png").unlink()
+    [failed] = [outcome.error for outcome in run_batch(batch) if outcome.error is not None]
+    assert str(failed).endswith("b.png: was removed or renamed while the batch ran")
+    assert failed.hint == "put it back, and --resume does what is missing"

@@ -61,6 +61,14 @@ def test_a_slash_too_few_makes_no_folder(arguments: list[str], photo: Path, tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_a_scheme_alone_is_no_folder_of_this_machine(photo: Path, tmp_path: Path) -> None:
+    pytest.importorskip("obstore", reason="the extra cloud is not installed")
+    (tmp_path / "s3:").mkdir()
+    (tmp_path / "s3:" / "a.png").write_bytes(photo.read_bytes())
+    result = run_cli("apply", "s3://", "-k", "box", "--out-dir", "o", cwd=tmp_path)
+    assert (result.exit_code, "hint: s3://" in result.stderr) == (2, True), result
+
+
 def test_a_list_with_a_url_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "obstore", None)
     (tmp_path / "names").write_text("s3://bucket/a.png\n")

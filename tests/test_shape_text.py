@@ -91,6 +91,7 @@ FAULTS = [
     ("convv:2", 1, "did you mean conv"),
     ("softmax", 1, "unknown layer 'softmax'"),
     ("leakyrelu:0.2", 1, "'leakyrelu' relu:leaky,value=0.2"),
+    ("&&", 1, "layers are separated by blanks alone: leave && out"),
     ("leaky_relu", 1, "relu:leaky,value=0.01"),
     ("tahn", 1, "did you mean relu:tanh?"),
     ("ReflectPad2d:2", 1, "pad:2,mode=reflect"),

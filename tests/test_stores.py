@@ -82,8 +82,14 @@ def test_failures_name_the_object_and_not_its_copy(bucket: str, photo: Path, tmp
     store = Store(bucket)
     for name in ("in/bad.png", "bad.toml", "stack.toml"):
         store.put(name, b"taps = [[1, 2], [3]]")
+    assert "no patterns" in run_cli("apply", f"{bucket}/in/*.png", "-k", "box", "--out-dir", tmp_path / "out").stderr
     store.put("in/good.png", photo.read_bytes())
     out = ["--out-dir", tmp_path / "out"]
+    for name, flags in (("x", []), ("x.png", ["--format", "jpeg"]), ("x.png", ["--layout", "maps"])):
+        assert (
+            f"error: -o {bucket}/{name} "
+            in run_cli("apply", photo, "-k", "box", "-o", f"{bucket}/{name}", *flags).stderr
+        )
     failures = [
         (7, "in/bad.png", run_cli("apply", f"{bucket}/in", "-k", "box", *out)),
         (3, "in/bad.png", run_cli("apply", f"{bucket}/in/bad.png", "-k", "box", *out)),

@@ -193,19 +193,19 @@ def unknown_kernel(name: str) -> KernelError:
     near = near_names(normal_name(name), known)
     return KernelError(
         f"no kernel is called '{name}', and no such file exists; searched {searched}",
-        hint=_meant(name) or near or "convcli kernels list",
+        hint=meant(name) or near or "convcli kernels list",
         name=name,
         near=near,
         folders=[str(folder) for folder in folders()],
     )
 
 
-def _meant(name: str) -> str:
-    """Return what a name was likely meant to be: several kernels, one of a bank, or a call of a family.
+def meant(name: str) -> str:
+    """Return what a name was likely meant to be: several kernels, one of a bank, a call of a family, or code.
 
     Examples
     --------
-    >>> _meant("sobel,box"), _meant("Sobel_X"), _meant("gaussian(2)"), _meant("sobell")
+    >>> meant("sobel,box"), meant("Sobel_X"), meant("gaussian(2)"), meant("sobell")
     ('-k sobel -k box for both', 'sobel#x', 'gaussian:sigma=2', '')
     """
     from convcli.banks.catalogue import find_family
@@ -213,6 +213,8 @@ def _meant(name: str) -> str:
     parts = [part for part in re.split(r"[,;|&\s]+", name) if part]
     if len(parts) > 1 and all(map(is_known, parts)):
         return f"{' '.join(f'-k {part}' for part in parts)} for {'both' if len(parts) == 2 else 'all'}"
+    if re.match(r"(np|numpy|torch|cv2|tf)\.\w+\(", name):
+        return "code is read from a file: -k k.py, with the line k = " + name
     call = re.fullmatch(r"([\w-]+)\((.*)\)", name.strip())
     if call and (family := find_family(normal_name(call[1]))) is not None and family.parameters:
         given = call[2].replace(" ", "")

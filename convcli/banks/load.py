@@ -13,7 +13,7 @@ import numpy as np
 
 from convcli.banks.bank import DEFAULT_MAX_TAPS, Array, KernelBank, check_taps, pad_to, to_anchor
 from convcli.banks.bank import max_taps as taps_limit
-from convcli.banks.library import find_alias, find_bank_files, is_file, is_known, normal_name, unknown_kernel
+from convcli.banks.library import find_alias, find_bank_files, is_file, is_known, meant, normal_name, unknown_kernel
 from convcli.banks.raw import RawBank, parse_bank_toml
 from convcli.errors import KernelError, near_names
 from convcli.process.system import local_path
@@ -130,7 +130,8 @@ def _atom(node: Atom, parameters: tuple[tuple[str, str], ...], layout: str | Non
     if _looks_like_path(name):
         local_path(name)
         _refuse_folder(name)
-        raise KernelError(f"no kernel file '{name}'", hint="kernels list shows the names that are known", path=name)
+        hint = meant(name) or "kernels list shows the names that are known"
+        raise KernelError(f"no kernel file '{name}'", hint=hint, path=name)
     # Last: aliases stand inside the files, and every file has to be read for them.
     alias = find_alias(name)
     if alias is not None:
@@ -142,7 +143,9 @@ def _atom(node: Atom, parameters: tuple[tuple[str, str], ...], layout: str | Non
 
     before, colon, value = name.partition(":")
     if colon and (known := find_family(normal_name(before))) is not None and known.parameters:
-        hint = f"{before}:{known.parameters[0].name}={value or 'V'}"
+        named = next((each for each in known.parameters if each.name == value.lower()), None)
+        hint = f"{before}:{known.parameters[0].name}={value or 'V'}" if named is None else f"{before}:{named.name}=V"
+        hint = meant(f"{before}-{value}") or hint  # of a table with the family's name, one kernel
         raise KernelError(f"{name!r}: parameters of a family are KEY=VALUE", hint=hint, name=name)
     raise unknown_kernel(name)
 

@@ -103,6 +103,8 @@ def find_alias(name: str, word: str, given: str = "") -> str:
 
 def _slip(name: str, word: str, aliases: Mapping[str, str]) -> str:
     """Return a hint about blanks, commas and prefixes around a word that is known; empty without one."""
+    if word and not any(map(str.isalnum, word)):
+        return f"layers are separated by blanks alone: leave {word} out"
     key, _, value = word.partition("=")
     if value and any(Word.full_name(key) in each.known() for each in LOADED.values()):
         return f"a parameter follows its layer after a comma, without a blank: ...,{word}"

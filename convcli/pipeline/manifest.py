@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from convcli.errors import ImageError, OutputError
+from convcli.images.failures import explain_opening
 from convcli.images.files import PART_SUFFIX, FileState, vanished
 from convcli.images.info import digest_of
 from convcli.pipeline.naming import MANIFEST_NAME
@@ -223,8 +224,11 @@ class Manifest:
         """
         try:
             content = content_key(plan.source)
+        except FileNotFoundError:  # its header was read when the batch was planned
+            hint = "put it back, and --resume does what is missing"
+            raise ImageError("was removed or renamed while the batch ran", hint=hint) from None
         except OSError as error:
-            raise ImageError(f"cannot read it: {error.strerror}", hint="check the file's permissions") from None
+            raise explain_opening(error, Path(plan.source.path or "")) from None
         self.check()
         name, *outputs = self._key(plan)
         keys = {"content": content, "parameters": parameter_key(plan)}

@@ -113,8 +113,8 @@ def refuse(cases: Iterable[tuple[object, str, str]]) -> None:
             raise UsageError(message, hint=hint)
 
 
-def bind_output(values: dict[str, object]) -> None:
-    """Let the suffix of ``-o`` name the format, unless ``--format`` does; ``-`` is standard output.
+def bind_output(values: dict[str, object], text: str) -> None:
+    """Let the suffix of ``-o``, typed as ``text``, name the format, unless ``--format`` does; ``-`` is standard output.
 
     Raises
     ------
@@ -126,14 +126,14 @@ def bind_output(values: dict[str, object]) -> None:
     values["to_stdout"], values["output"] = to_stdout, None if to_stdout else output
     if "format" not in values:
         if not to_stdout and not output.suffix:
-            raise UsageError(f"-o {output} has no suffix to name its format", hint="-o edges.png, or --format png")
-        values["format"] = "png" if to_stdout else parse_format(output.suffix, f"-o {output}: format")
+            raise UsageError(f"-o {text} has no suffix to name its format", hint="-o edges.png, or --format png")
+        values["format"] = "png" if to_stdout else parse_format(output.suffix, f"-o {text}: format")
     named = formats.BY_SUFFIX.get(output.suffix.lower())
     if not to_stdout and named is not None and named.name != values["format"]:
-        raise UsageError(f"-o {output} and --format {values['format']} disagree", hint="keep one of them")
+        raise UsageError(f"-o {text} and --format {values['format']} disagree", hint="keep one of them")
     if values.get("layout") == "maps" and values["format"] not in (*formats.RAW, "tiff"):
         raise UsageError(
-            f"-o {output} is one file and cannot hold the maps as {values['format']}",
+            f"-o {text} is one file and cannot hold the maps as {values['format']}",
             hint="--out-dir for one file per map, -o maps.npy for all maps, or --layout sheet",
         )
 

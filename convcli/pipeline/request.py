@@ -293,7 +293,7 @@ def parse_request(given: Mapping[str, Any]) -> ApplyRequest:
     if "normalize" in values:
         values["unit"] = True  # means and standard deviations of networks are of samples in 0..1
     if "output" in values:
-        bind_output(values)
+        bind_output(values, str(given["output"]))
     request = ApplyRequest(**values, **stage)
     # Outputs that follow their inputs have many formats: each input is planned with the options that its format takes.
     refuse_contradictions(request, {} if request.follows_input else request.encoder_flags)

@@ -40,7 +40,7 @@ def search_store(url: str, search: Search) -> Iterator[InputFile]:
 
     place, is_empty = url.rstrip("/"), True
     stores: set[PurePosixPath] = set()
-    for page in open_objects(place).pages():
+    for page in open_objects(url).pages():
         for entry in page:
             name = PurePosixPath(entry.name)
             if search.out_url and join(place, entry.name).startswith(f"{search.out_url}/"):

@@ -163,7 +163,9 @@ class Store:
     def _explained(self, error: Exception, name: str, kind: type[ConvcliError]) -> ConvcliError:
         where = f"{self.text}/{name}" if name else self.text
         if isinstance(error, FileNotFoundError):
-            return kind("there is no such object", hint="check the bucket and the name").within(where)
+            is_pattern = "*" in name
+            hint = "URLs are no patterns: name the place above" if is_pattern else "check the bucket and the name"
+            return kind("there is no such object", hint=hint).within(where)
         if "404 Not Found" in str(error):  # of a listing; the library has no error of its own for a bucket
             hint = "check its name, and the region and endpoint asked"
             return kind("there is no such bucket", hint=hint).within(where)
