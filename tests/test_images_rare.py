@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import run_cli
+from PIL import Image as Pillow
 
 from convcli.errors import ImageError
 from convcli.images.info import Image
@@ -390,3 +391,13 @@ def test_planes_in_place_of_colours_are_said(
     (tmp_path / "a.tif").write_bytes(tiff(PIXELS[..., :3].copy(), bits=8, photometric=photometric, n_planes=3))
     told = run_cli("apply", tmp_path / "a.tif", "-k", "box", "-o", tmp_path / "b.png", *flags).ok().stdout
     assert (said_of in told) if said_of else ("stored as red" not in told)
+
+
+def test_signed_samples_of_jpeg_2000_are_said() -> None:
+    file = io.BytesIO()
+    Pillow.fromarray(BYTES).save(file, "JPEG2000", no_jp2=True)
+    data = bytearray(file.getvalue())
+    assert said(bytes(data)) == ""
+    data[data.find(b"\xff\x4f\xff\x51") + 42] |= 0x80
+    np.testing.assert_array_equal(read(bytes(data)).samples[..., 0], BYTES)
+    assert said(bytes(data)) == "samples are signed in the file and read with 128 added"
