@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import run_cli
+from PIL import Image as Pillow
 
 from convcli.errors import ImageError
 from convcli.images.info import Image
@@ -378,3 +379,25 @@ def test_white_of_float_pictures_is_said(name: str, flags: tuple[str, ...], is_s
     tifffile.imwrite(tmp_path / "a.tif", PIXELS[..., :3], photometric="rgb")
     told = run_cli("apply", tmp_path / "a.tif", "-k", "identity", "-o", tmp_path / name, *flags).ok().stdout
     assert ("white is 255 in the file, and 1 in float pictures of other programs: --unit" in told) == is_said
+
+
+@pytest.mark.parametrize(("photometric", "flags", "said_of"), [
+    (8, (), "planes l, a*, b* are stored as red, green and blue"), (5, (), "planes c0, c1, c2 are stored as red"),
+    (5, ("--channels", "c0,c1,c2"), ""), (2, (), ""), (8, ("--groups", "1"), ""),
+])  # fmt: skip
+def test_planes_in_place_of_colours_are_said(
+    photometric: int, flags: tuple[str, ...], said_of: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.tif").write_bytes(tiff(PIXELS[..., :3].copy(), bits=8, photometric=photometric, n_planes=3))
+    told = run_cli("apply", tmp_path / "a.tif", "-k", "box", "-o", tmp_path / "b.png", *flags).ok().stdout
+    assert (said_of in told) if said_of else ("stored as red" not in told)
+
+
+def test_signed_samples_of_jpeg_2000_are_said() -> None:
+    file = io.BytesIO()
+    Pillow.fromarray(BYTES).save(file, "JPEG2000", no_jp2=True)
+    data = bytearray(file.getvalue())
+    assert said(bytes(data)) == ""
+    data[data.find(b"\xff\x4f\xff\x51") + 42] |= 0x80
+    np.testing.assert_array_equal(read(bytes(data)).samples[..., 0], BYTES)
+    assert said(bytes(data)) == "samples are signed in the file and read with 128 added"

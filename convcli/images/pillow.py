@@ -60,7 +60,7 @@ _DEEP = {f"{mode}{order}" for mode in ("RGB", "RGBA") for order in _OTHER_BYTE} 
 #: Bytes copied at once, which stay in the cache; see :func:`pixels_of`.
 _STRIP_BYTES = 1 << 16
 #: Formats of which Pillow heeds every field that counts here; :mod:`convcli.images.rare` knows others.
-_HEEDED = ("png", "jpeg", "gif", "webp", "avif", "heic", "jp2")
+_HEEDED = ("png", "jpeg", "gif", "webp", "avif", "heic")
 
 
 class PillowDecoder:

@@ -121,6 +121,20 @@ def _pcx(head: bytes, image: Image) -> list[str]:
     return []
 
 
+def _jp2(head: bytes, _: Image) -> list[str]:
+    at = head.find(b"\xff\x4f\xff\x51")
+    if at < 0 or at + 42 >= len(head):
+        return []
+    (n_parts,) = struct.unpack_from(">H", head, at + 40)
+    sizes = head[at + 42 : at + 42 + 3 * n_parts : 3]
+    # Ssiz: bits less one, and a bit for the sign; OpenJPEG makes all of them unsigned.
+    bits = {(size & 0x7F) + 1 for size in sizes}
+    added = sorted(1 << (size & 0x7F) for size in set(sizes) if size & 0x80)
+    notes = [f"samples are signed in the file and read with {added[0]} added"] if added else []
+    depths = " and ".join(map(str, sorted(bits)))
+    return notes + ([f"planes of {depths} bits are read alike"] if len(bits) > 1 else [])
+
+
 def _cur(_: bytes, image: Image) -> list[str]:
     return [] if "A" in image.mode else ["the mask of the pointer is not read: all of it counts as opaque"]
 
@@ -172,6 +186,6 @@ def _bmp(head: bytes, image: Image) -> list[str]:
 
 
 _HEEDED: dict[str, Callable[[bytes, Image], list[str]]] = {
-    "fits": _fits, "psd": _psd, "sun": _sun, "xpm": _xpm, "sgi": _sgi, "cur": _cur, "pcx": _pcx, "dds": _dds, "im": _im,
-    "tga": _tga, "bmp": _bmp,
+    "fits": _fits, "psd": _psd, "sun": _sun, "xpm": _xpm, "sgi": _sgi, "cur": _cur, "pcx": _pcx, "jp2": _jp2,
+    "dds": _dds, "im": _im, "tga": _tga, "bmp": _bmp,
 }  # fmt: skip

@@ -207,6 +207,7 @@ class Planner:
             *part.notes,
             *([moved] if moved else []),
             *output_notes(outputs[0], info, n_planes, request.encoding),
+            *_false_colours(request, part),
         ]
         if request.in_place:
             from convcli.pipeline.in_place import check_in_place
@@ -234,6 +235,15 @@ def _kind_of(request: ApplyRequest, loaded: Any) -> BankPlanner | StackPlanner:
     from convcli.pipeline.transforms.stack import StackPlanner
 
     return StackPlanner(request, loaded)
+
+
+def _false_colours(request: ApplyRequest, part: Planned) -> list[str]:
+    """Note three planes that no channels were asked for, and that a picture has in place of red, green and blue."""
+    names = tuple(name for name in part.selection.names if name != "a")
+    is_usual = request.channels is not None or len(names) != 3 or names == ("r", "g", "b")
+    if is_usual or part.kind != "picture" or len(part.transform.maps) not in (3, 4):
+        return []
+    return [f"planes {', '.join(names)} are stored as red, green and blue"]
 
 
 def _in_region(part: Planned, region: tuple[int, int, int, int]) -> Planned:
