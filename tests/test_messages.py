@@ -110,6 +110,7 @@ def test_what_becomes_of_samples_that_are_no_numbers(place: Path, output: str, s
         ("apply g.png -k sobel -s 2", 2, "no such option: -s", "hint: --stride 2"),
         ("apply -dash.png -k sobel", 2, "no such option: -dash.png", "hint: ./-dash.png is the file of that name"),
         ("apply -i g.png -k sobel", 2, "no such option: -i", "inputs need no flag"),
+        ("apply g.png -k sobel --dilation 9999999", 2, "needs at least ", "hint: less padding or dilation"),
         ("apply g.png -k sobel -zq", 2, "no such option: -zq", "convcli apply --help"),
         ("apply g.png -k sobel -j all", 2, "--jobs: 'all' is not a whole number", "--jobs N: files at a time [cores]"),
         ("apply g.png -k", 2, "option '-k' requires an argument", "--kernel SPEC: name, family:key=value"),

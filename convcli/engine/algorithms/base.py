@@ -63,7 +63,9 @@ class TooLittleMemory(Declined):
         """Return the error that says how much memory ``what`` needs."""
         words = format_bytes(self.n_bytes)
         flag = words.replace(" bytes", "").replace(" KiB", "K").replace(" MiB", "M")  # as --memory reads it
-        return UsageError(f"{what} needs at least {words} of memory", hint=f"--memory {flag}")
+        # Beyond a TiB a flag was mistyped: more memory is no advice.
+        hint = f"--memory {flag}" if self.n_bytes < 2**40 else "less padding or dilation"
+        return UsageError(f"{what} needs at least {words} of memory", hint=hint)
 
 
 class RangeTooLarge(Exception):  # noqa: N818
