@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import run_cli
+from conftest import run_cli, save_image
 from PIL import Image
 
 from convcli import conv2d
@@ -93,6 +93,12 @@ def test_an_engine_that_is_wrong_is_found_out(monkeypatch):
     assert not found.agree
     wrong = [m.engine for m in found.measurements if m.relative is not None and m.relative > 1e-4]
     assert wrong == ["im2col"]
+
+
+@pytest.mark.parametrize("kernel", ["sobel", "scharr", "farid"])
+def test_products_that_cancel_on_a_flat_image_are_no_disagreement(kernel, tmp_path):
+    flat = save_image(tmp_path / "flat.png", np.full((64, 64), 200, np.uint8))
+    assert "differ by rounding only" in run_cli("compare", flat, "-k", kernel).ok().stdout
 
 
 def test_the_reference_samples_rows_of_large_jobs(monkeypatch):

@@ -23,6 +23,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Genera
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.txt").write_text("hello")
     (tmp_path / "link.png").symlink_to("gone.png")
+    (tmp_path / "-dash.png").symlink_to("g.png")
     return tmp_path
 
 
@@ -107,6 +108,7 @@ def test_what_becomes_of_samples_that_are_no_numbers(place: Path, output: str, s
         ("apply g.png -k gaussian --sigma 2", 2, "no such option: --sigma", "hint: -k gaussian:sigma=2"),
         ("apply g.png -k sobel --borderType 4", 2, "no such option: --borderType", "hint: --padding-mode replicate"),
         ("apply g.png -k sobel -s 2", 2, "no such option: -s", "hint: --stride 2"),
+        ("apply -dash.png -k sobel", 2, "no such option: -dash.png", "hint: ./-dash.png is the file of that name"),
         ("apply -i g.png -k sobel", 2, "no such option: -i", "inputs need no flag"),
         ("apply g.png -k sobel -zq", 2, "no such option: -zq", "convcli apply --help"),
         ("apply g.png -k sobel -j all", 2, "--jobs: 'all' is not a whole number", "--jobs N: files at a time [cores]"),

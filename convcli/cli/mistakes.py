@@ -67,6 +67,8 @@ def usage_error(error: Any, argv: Sequence[str], command: str) -> UsageError:
         elsewhere = command != "apply" and any(typed in (row.flag, row.short) for row in OPTIONS)
         if elsewhere:
             return UsageError(f"no such option: {typed}", hint=f"it is one of convcli apply; {lists} lists those here")
+        if os.path.lexists(typed):
+            return UsageError(f"no such option: {typed}", hint=f"./{shlex.quote(typed)} is the file of that name")
         hint = _meant(typed, parameters) or near_names(typed, getattr(error, "possibilities", None) or (), limit=2)
         return UsageError(f"no such option: {typed}", hint=_with(hint, lists))
     fact, _, names = said.partition(" Did you mean ")

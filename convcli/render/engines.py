@@ -136,7 +136,9 @@ def render_explanation(
     if told.bias:
         lines.append(f"+ bias {_number(told.bias)} = {_number(told.value)}")
     value = values[name]
-    rounding = ", the same" if value == told.value else f" (rounding: {abs(value - told.value):.1e} apart)"
+    # NaN differs from itself.
+    is_same = value == told.value or (value != value and told.value != told.value)
+    rounding = ", the same" if is_same else f" (rounding: {abs(value - told.value):.1e} apart)"
     lines.append(f"engine {plan.engine} gives {_number(value)}{rounding}")
     others = [f"{printable(label)} {_number(value)}" for label, value in values.items() if label != name]
     if others:
