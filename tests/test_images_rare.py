@@ -401,3 +401,15 @@ def test_signed_samples_of_jpeg_2000_are_said() -> None:
     data[data.find(b"\xff\x4f\xff\x51") + 42] |= 0x80
     np.testing.assert_array_equal(read(bytes(data)).samples[..., 0], BYTES)
     assert said(bytes(data)) == "samples are signed in the file and read with 128 added"
+
+
+def test_a_clear_index_needs_no_colour() -> None:
+    # Two colours, and pixels 0, 1, 3 in codes of three bits: clear, 0, 1, 3, end.
+    codes = sum(code << 3 * at for at, code in enumerate([4, 0, 1, 3, 5])).to_bytes(2, "little")
+    head = b"GIF89a" + struct.pack("<HHBBB", 3, 1, 0x80, 0, 0) + bytes(range(6))
+    picture = b"," + struct.pack("<HHHHB", 0, 0, 3, 1, 0) + bytes([2, len(codes)]) + codes + b"\0;"
+    with pytest.raises(ImageError, match="colour 3 of a palette of 2"):
+        read(head + picture)
+    samples = read(head + b"\x21\xf9\x04\x01\0\0\x03\0" + picture).samples
+    assert samples[0, :2].tolist() == [[0, 1, 2, 255], [3, 4, 5, 255]]
+    assert samples[0, 2, 3] == 0

@@ -36,7 +36,8 @@ DEFAULT_MEMORY = 512 * 2**20
 #: Names of the algorithms, the reference first; those that run only when they are asked for.
 ENGINES = tuple(ALL)
 NOT_PICKED = ("reference", "im2col", "torch")
-#: What a plan keeps of the offer taken.
+#: What a plan keeps of the problem, and of the offer taken.
+ASKED = ("input_shape", "output_shape", "phases", "input_dtype", "device", "shared")
 OFFERED = ("engine", "method", "sums", "block", "settings", "band_rows", "threads", "memory_bytes")
 
 
@@ -95,6 +96,11 @@ class ConvPlan(NamedTuple):
     estimates: tuple[tuple[str, float], ...]
     excluded: tuple[tuple[str, str], ...]
 
+    @property
+    def loops(self) -> str:
+        """The loops in use, in words."""
+        return native.loops()
+
     def as_dict(self) -> dict[str, object]:
         """Return the plan as plain data, in the words of the flags."""
         return {
@@ -103,7 +109,7 @@ class ConvPlan(NamedTuple):
             "reason": self.reason,
             "exact": self.exact,
             "sums": self.sums,
-            "loops": native.loops(),
+            "loops": self.loops,
             "dtype": self.dtype,
             "device": self.device,
             "threads": self.threads,
@@ -219,8 +225,6 @@ def plan_conv(
     # Whole numbers have no gaps up to there.
     exact_below = {"float32": 2.0**24, "float64": 2.0**53}[chosen.sums]
     return ConvPlan(
-        input_shape=input_shape,
-        output_shape=output_shape,
         kernel_hw=(weight.shape[2], weight.shape[3]),
         stride_hw=stride,
         padding=padding,
@@ -228,16 +232,13 @@ def plan_conv(
         groups=groups,
         border=border,
         transposed=transposed,
-        phases=phases,
         dtype=dtype,
-        input_dtype=input_dtype,
         reason=reason,
         exact=load_algorithm(chosen.engine).adds_products and whole and bound < exact_below,
-        device=device,
         bound=bound,
-        shared=facts.shared,
         estimates=tuple((c.engine, c.nanoseconds / 1e6) for c in possible),
         excluded=tuple((name, str(why)) for name, why in declined.items()),
+        **{name: getattr(problem, name) for name in ASKED},
         **{name: getattr(chosen, name) for name in OFFERED},
     )
 

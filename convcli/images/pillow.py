@@ -275,7 +275,7 @@ def _converted(image: PillowImage.Image, info: ImageInfo) -> PillowImage.Image:
     key = image.info.pop("transparency", None) if image.mode in ("1", "L", "RGB") and info.n_frames == 1 else None
     image.load()
     if image.mode == "P":
-        check_palette(image.getextrema()[1], len(image.getpalette() or ()) // 3)
+        check_palette(image.histogram(), len(image.getpalette() or ()) // 3, image.info.get("transparency"))
     planes = info.plane_names if key is None else info.plane_names[:-1]
     target = {("l",): "L", ("l", "a"): "LA", ("r", "g", "b"): "RGB", ("r", "g", "b", "a"): "RGBA"}.get(planes)
     same = info.dtype != "uint8" or target in (None, image.mode)

@@ -6,6 +6,7 @@ Nothing here copies the whole image: integer samples stay what they are until a 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -260,7 +261,8 @@ def check_white(samples: NDArray[Any], white: float) -> None:
         raise ImageError(f"has sample {samples.max()}, above its white {white:.0f}", hint="the file is damaged")
 
 
-def check_palette(most: Any, n_colours: int) -> None:
-    """Refuse indexes, of which ``most`` is the largest, beyond a palette: decoders would give them any colour."""
+def check_palette(counts: Sequence[int], n_colours: int, clear: object) -> None:
+    """Refuse indexes beyond a palette, by how often each occurs; ``clear`` is one that needs no colour."""
+    most = max((index for index, n in enumerate(counts) if n and index != clear), default=0)
     if most >= n_colours:
         raise ImageError(f"has colour {most} of a palette of {n_colours}, counted from 0", hint="the file is damaged")

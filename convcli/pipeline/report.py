@@ -104,7 +104,6 @@ def describe(plan: Plan) -> dict[str, Any]:
 
     Keys are the words of the flags; shapes are channels, (frames,) rows, columns.
     """
-    from convcli.engine.native import loops
     from convcli.layers.walk import row_as_dict
 
     info, parts = plan.info, plan.transform.describe()
@@ -123,7 +122,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         **({} if plan.request.region is None else {"region": list(plan.request.region)}),
         "outputs": [output.as_dict() for output in plan.outputs],
         "notes": list(plan.notes),
-        "loops": loops(),
+        "loops": plan.transform.loops,
     }
 
 

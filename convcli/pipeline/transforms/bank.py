@@ -134,6 +134,11 @@ class Bank(AnyBank):
         """Whether its engine is torch."""
         return self.conv.engine == "torch"
 
+    @property
+    def loops(self) -> str:
+        """The loops that its plan names."""
+        return self.conv.loops
+
     def describe(self) -> dict[str, Any]:
         """Return kernel, convolution and shapes."""
         conv = self.conv

@@ -160,6 +160,13 @@ class Transform(ABC):
         return True
 
     @property
+    def loops(self) -> str:
+        """The loops that run it, in words."""
+        from convcli.engine import loops
+
+        return loops()
+
+    @property
     def n_indexes(self) -> int:
         """How many indexes the maps hold where ``argmax`` made them, else 0."""
         return 0
