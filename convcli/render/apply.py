@@ -156,7 +156,8 @@ def render_plan(batch: BatchPlan, *, overwrite: bool) -> str:
         lines.append(render_table(("input", "shape", "output", "files", "first file"), rows, align="lrrrl"))
     if batch.existing:
         lines += _existing_lines(batch.existing, overwrite=overwrite)
-    lines.append(f"{total['files']} files, {_size(total['sample_bytes'])} before compression; nothing written")
+    files = "1 file" if total["files"] == 1 else f"{total['files']} files"
+    lines.append(f"{files}, {_size(total['sample_bytes'])} before compression; nothing written")
     return "\n".join(lines)
 
 
