@@ -16,7 +16,7 @@ from distributed import WorkerPlugin
 
 
 def name_of(plan: Any) -> str:
-    return str(plan.source.file)
+    return str(plan.input.file)
 
 
 class Poison(WorkerPlugin):

@@ -288,7 +288,7 @@ def test_a_bug_in_one_file_ends_that_file_only(
     run = Pipeline.run
 
     def broken(self: Pipeline, plan: Any) -> dict[str, Any]:
-        if plan.source.stem == "b":
+        if plan.input.stem == "b":
             raise ZeroDivisionError("on purpose")
         return run(self, plan)
 

@@ -276,7 +276,7 @@ def test_a_bug_in_one_file_ends_with_1_and_the_others_are_done(
     run = Pipeline.run
 
     def broken(self: Pipeline, plan: object) -> dict[str, object]:
-        return run(self, plan) if plan.source.stem == "camera" else {}["none"]
+        return run(self, plan) if plan.input.stem == "camera" else {}["none"]
 
     monkeypatch.setattr(Pipeline, "run", broken)
     result = run_cli("apply", photo, grey_photo, "-k", "sobel", "--out-dir", out)

@@ -162,7 +162,7 @@ def test_an_input_that_kills_its_process_is_a_row(photos: Path, tmp_path: Path) 
     code = (
         "import os, signal, sys; from convcli.pipeline.run import Pipeline; run = Pipeline.run\n"
         "def die(self, plan):\n"
-        "    if plan.source.path.name == 'b.png': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if plan.input.path.name == 'b.png': os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return run(self, plan)\n"
         "Pipeline.run = die\n"
         f"sys.argv[1:] = ['job', 'run', {str(job)!r}, '-j', '2']\n"

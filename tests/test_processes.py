@@ -142,7 +142,7 @@ import os, signal, sys
 from convcli.pipeline.run import Pipeline
 run = Pipeline.run
 def broken(self, plan):
-    if plan.source.stem == "4":
+    if plan.input.stem == "4":
         {what}
     return run(self, plan)
 Pipeline.run = broken

@@ -36,12 +36,12 @@ def run_apply(call: ApplyCall, *, owns_process: bool = False) -> None:
     request = parse_request(values)
     _refuse(request, words, run)
     search = Search(run.recursive, None if request.in_place else request.out_dir, request.out_url, run.allow_empty)
-    sources, single = _find(request, words, run, search)
+    inputs, single = _find(request, words, run, search)
     # Before workers are forked: they inherit the limit.
     raise_file_limit()
     from convcli.pipeline.batch import plan_batch, run_batch
 
-    batch = plan_batch(request, sources, resume=run.resume, dry_run=run.dry_run)._replace(not_read=search.passed)
+    batch = plan_batch(request, inputs, resume=run.resume, dry_run=run.dry_run)._replace(not_read=search.passed)
     # A file of several frames may have become several inputs.
     single = single and batch.n_inputs == 1
     if run.show and not single:
@@ -132,7 +132,7 @@ def _find(request: ApplyRequest, words: Sequence[str], run: RunFlags, search: Se
         from convcli.cli.batch import read_list
 
         listed = read_list(run.files_from, null=run.null, allow_empty=run.allow_empty)
-    sources, own = find_inputs(words, search, listed=listed), search.skipped
+    inputs, own = find_inputs(words, search, listed=listed), search.skipped
     if own and not run.quiet:
         outputs = "1 output of an earlier run is" if len(own) == 1 else f"{len(own)} outputs of earlier runs are"
         warn("note", f"{outputs} not read again (first {own[0]}); another --out-dir reads them")
@@ -140,11 +140,11 @@ def _find(request: ApplyRequest, words: Sequence[str], run: RunFlags, search: Se
         from convcli.pipeline.search import count_passed
 
         warn("note", f"not read: {count_passed(search.passed)}")
-    if request.is_one_file and len(sources) > 1:
+    if request.is_one_file and len(inputs) > 1:
         name = "- is one stream" if request.to_stdout else f"{request.output} is one file"
-        raise UsageError(f"-o {name} for {len(sources)} inputs", hint="--layout picture --out-dir DIR")
+        raise UsageError(f"-o {name} for {len(inputs)} inputs", hint="--layout picture --out-dir DIR")
     named = len(words) == 1 and not listed and not is_folder_url(words[0])
-    return sources, named and not is_folder(words[0])
+    return inputs, named and not is_folder(words[0])
 
 
 def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> None:
@@ -158,7 +158,7 @@ def _refuse_report(batch: BatchPlan, request: ApplyRequest, run: RunFlags) -> No
         return
     path = local_path(run.report)
     taken = {os.path.realpath(other) for plan in batch.plans for other in plan.written_paths}
-    taken |= {os.path.realpath(plan.source.path) for plan in batch.plans if plan.source.path is not None}
+    taken |= {os.path.realpath(plan.input.path) for plan in batch.plans if plan.input.path is not None}
     if os.path.realpath(path) in taken:
         raise OutputError(f"--report {path} is an input or another output", hint="choose another name")
     if os.path.lexists(path) and not (request.overwrite or run.dry_run):
@@ -191,7 +191,7 @@ def _bar(batch: BatchPlan, run: RunFlags) -> AbstractContextManager[Callable[[fl
 
     plan = batch.plans[0]
     n_samples = sum(len(one.maps) * one.size_hw[0] * one.size_hw[1] for one in plan.outputs)
-    return JobBar(plan.source.label.rpartition("/")[2], n_samples)
+    return JobBar(plan.input.label.rpartition("/")[2], n_samples)
 
 
 def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> None:
@@ -204,7 +204,7 @@ def _finish_single(outcome: Outcome, request: ApplyRequest, run: RunFlags) -> No
     if run.quiet:
         pass
     elif outcome.report is None:
-        say(f"{printable(outcome.source.label)}: left alone, {outcome.skipped}", err=True)
+        say(f"{printable(outcome.input.label)}: left alone, {outcome.skipped}", err=True)
     elif not run.json and not request.to_stdout:
         from convcli.render.apply import render_result
 

@@ -41,7 +41,7 @@ def finish_batch(
     tally, reports = _follow(batch, outcomes, run)
     summary = {**tally.summary(batch.n_inputs, time.perf_counter() - started), "not_read": batch.not_read}
     if run.report:
-        order = {plan.source.label: index for index, plan in enumerate(batch.plans)}
+        order = {plan.input.label: index for index, plan in enumerate(batch.plans)}
         # Inputs end in any order; the report has the order of the command line, failures of planning first.
         reports.sort(key=lambda one: order.get(one["input"]["path"], -1))
         write_reports(batch, [*reports, summary], request, call)

@@ -56,7 +56,7 @@ def compare(
         def planner(engine: str = "auto", **changes: object) -> "ConvPlan":
             return one.conv(engine=engine, device=device if engine == "torch" else "cpu", **changes)
 
-        label, bound = one.plan.source.label, one.bank.bound
+        label, bound = one.plan.input.label, one.bank.bound
         found = compare_engines(planner, one.planes, bound.weight, bound.bias, limit_s=limit)
         if all(measurement.seconds is None for measurement in found.measurements):
             raise UsageError(f"no engine runs within --limit {limit:g}", hint="a longer one, such as --limit 30")
@@ -102,7 +102,7 @@ def explain(
     row, column = _parse_at(at)
     with open_one(image, flags) as one:
         note_reading(one.plan.info.n_frames, one.plan.info.notes)
-        conv, bound, label = one.bank.conv, one.bank.bound, one.plan.source.label
+        conv, bound, label = one.bank.conv, one.bank.bound, one.plan.input.label
         index = _find_map(bound.maps, map_)
         told = explain_sample(conv, one.planes, bound.weight, bound.bias, index, row, column)
         # One row is enough to ask the engine, even of a huge image.

@@ -65,7 +65,7 @@ def write_explained(output: str, one: OneImage, map_index: int, at: tuple[int, i
     from convcli.render.pages.play import MOST_PIXELS, play_page, start_at
 
     _refuse_suffix("--html", output)
-    request, info, label = one.plan.request, one.plan.info, one.plan.source.label
+    request, info, label = one.plan.request, one.plan.info, one.plan.input.label
     # Standard input is used up by the plan, and the page reads the image again.
     if label == "<stdin>" or len(request.kernels) != 1:
         raise UsageError("--html takes one image file and one kernel", hint="a file, and one -k")

@@ -55,7 +55,7 @@ class Frames(Sequence[Plan]):
     def __getitem__(self, index: int) -> Plan:  # type: ignore[override]
         number = self._numbers[index]  # which ends an iteration
         plan = self._kinds[self._which[index] if index < len(self._which) else self._which[-1]]
-        return replace(plan, source=plan.source._replace(frame=number))
+        return replace(plan, input=plan.input._replace(frame=number))
 
     @property
     def is_planned(self) -> bool:
@@ -89,7 +89,7 @@ def _facts(info: ImageInfo) -> dict[str, object]:
 
 def plan_frames(
     plan_one: Callable[[InputFile, ImageInfo], Plan],
-    source: InputFile,
+    file: InputFile,
     numbers: Sequence[int],
     headers: Callable[[Sequence[int]], list[ImageInfo]],
 ) -> list[Plan]:
@@ -99,7 +99,7 @@ def plan_frames(
     ----------
     plan_one : callable
         Plans one frame from its header.
-    source : InputFile
+    file : InputFile
         The file that the frames are of.
     numbers : sequence of int
         Frames, from 0.
@@ -115,7 +115,7 @@ def plan_frames(
     kinds: dict[ImageInfo, int] = {}
     which = [kinds.setdefault(info._replace(duration_ms=None), len(kinds)) for info in infos]
     firsts = [which.index(kind) for kind in range(len(kinds))]
-    plans = [plan_one(source._replace(frame=numbers[index]), infos[index]) for index in firsts]
+    plans = [plan_one(file._replace(frame=numbers[index]), infos[index]) for index in firsts]
     request = plans[0].request
     to_file = request.is_one_file or request.in_place
     note = ""
@@ -123,7 +123,7 @@ def plan_frames(
     if len(numbers) > 1 and (to_file or (plans[0].outputs[0].kind == "picture" and request.name is None)):
         obstacle = _obstacle(plans)
         if obstacle is None:
-            return [_join(source, plans, which, numbers, [info.duration_ms for info in infos])]
+            return [_join(file, plans, which, numbers, [info.duration_ms for info in infos])]
         if to_file:
             raise UsageError(
                 f"{len(numbers)} frames do not go into one file: {obstacle}",
@@ -131,7 +131,7 @@ def plan_frames(
             )
         note = f"a file for each of {len(numbers)} frames: {obstacle}"
     infos += headers(numbers[MOST_HEADERS:]) if len(numbers) > MOST_HEADERS else []
-    each = [plan_one(source._replace(frame=number), info) for number, info in zip(numbers, infos, strict=True)]
+    each = [plan_one(file._replace(frame=number), info) for number, info in zip(numbers, infos, strict=True)]
     return [plan.noted(note) for plan in each] if note else each
 
 
@@ -150,7 +150,7 @@ def _obstacle(plans: list[Plan]) -> str | None:
         values = [read(plan) for plan in plans]
         other = next((index for index, value in enumerate(values) if value != values[0]), None)
         if other is not None:
-            places = [plans[index].source.frame or 0 for index in (0, other)]
+            places = [plans[index].input.frame or 0 for index in (0, other)]
             return f"frame {places[0]} has {word} {values[0]}, frame {places[1]} {values[other]}"
     return None
 
@@ -166,7 +166,7 @@ def _joined_format(plans: list[Plan]) -> str:
 
 
 def _join(
-    source: InputFile,
+    file: InputFile,
     plans: list[Plan],
     which: Sequence[int],
     numbers: Sequence[int],
@@ -193,7 +193,7 @@ def _join(
         notes.append(f"planned from the first {len(which):,} frames: the others are compared when they are read")
     if n_other := sum(_kept(plans[kind]) != _kept(first) for kind in which):
         notes.append(f"{n_other} frames have another ICC profile, DPI or EXIF than the first, whose are written")
-    return replace(first, source=source, outputs=(joined,), notes=tuple(notes), frames=frames)
+    return replace(first, input=file, outputs=(joined,), notes=tuple(notes), frames=frames)
 
 
 def _kept(plan: Plan) -> tuple[object, ...]:

@@ -69,9 +69,9 @@ def apply(
     kernels = (kernel,) if isinstance(kernel, str) else tuple(kernel)
     request = parse_request({"kernels": kernels, **flags})
     search = Search(recursive, request.out_dir, request.out_url)
-    sources = find_inputs([os.fspath(word) for word in words], search)
-    reports, batch = [], plan_batch(request, sources)
-    plans = {plan.source: plan for plan in batch.plans}
+    found = find_inputs([os.fspath(word) for word in words], search)
+    reports, batch = [], plan_batch(request, found)
+    plans = {plan.input: plan for plan in batch.plans}
     # Closing the generator stops the workers and removes unfinished files before the caller sees the error.
     with closing(run_batch(batch, jobs=jobs, fail_fast=True)) as outcomes:
         for outcome in outcomes:
@@ -79,7 +79,7 @@ def apply(
                 raise outcome.error
             if outcome.report is not None:
                 report = Report(outcome.report)
-                report.plan = plans.get(outcome.source)
+                report.plan = plans.get(outcome.input)
                 reports.append(report)
     return Result(reports)
 
@@ -117,9 +117,9 @@ def open_one(image: str, flags: Mapping[str, Any]) -> Iterator[OneImage]:
 
     request = parse_request(flags)
     planner = Planner(request)
-    source = InputFile(None, data=read_input()) if image == "-" else InputFile(local_path(image))
-    with open_planes(source.readable) as opened:
-        plan = planner.plan(source, opened.info)
+    file = InputFile(None, data=read_input()) if image == "-" else InputFile(local_path(image))
+    with open_planes(file.readable) as opened:
+        plan = planner.plan(file, opened.info)
         white = opened.info.white
         planes = view_planes(opened.planes, plan.selection, white=white, unit=request.unit, dtype=request.dtype)
         # Inside the with: planes that are read by windows need the file open.

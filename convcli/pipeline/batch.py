@@ -90,8 +90,8 @@ def find_inputs(words: Sequence[str], search: Search | None = None, *, listed: S
     search = search or Search()
     # By name and tree: a file found through two folders has two places below --out-dir.
     found: dict[tuple[str, str], InputFile] = {}
-    for source in (*_each(words, search), *map(named, listed)):
-        found.setdefault((source.label, str(source.below)), source)
+    for file in (*_each(words, search), *map(named, listed)):
+        found.setdefault((file.label, str(file.below)), file)
     if not found and not search.allow_empty:
         raise UsageError("no input given", hint="convcli apply photo.jpg -k sobel")
     return list(found.values())
@@ -116,14 +116,14 @@ def _each(words: Sequence[str], search: Search) -> Iterator[InputFile]:
 
 
 def plan_batch(
-    request: ApplyRequest, sources: Sequence[InputFile], *, resume: bool = False, dry_run: bool = False
+    request: ApplyRequest, inputs: Sequence[InputFile], *, resume: bool = False, dry_run: bool = False
 ) -> BatchPlan:
     """Read every header, plan every image and name every file before anything is written.
 
     Parameters
     ----------
     request : ApplyRequest
-    sources : sequence of InputFile
+    inputs : sequence of InputFile
     resume : bool
         Skip inputs that the manifest of ``--out-dir`` has as done; replace outputs that it has as begun.
     dry_run : bool
@@ -141,19 +141,19 @@ def plan_batch(
     UsageError
         The flags fit none of several inputs, for the same reason.
     """
-    photographs = [source for source in sources if not source.is_output]
-    plans, settled = plan_each(Planner(request), photographs, tolerant=len(sources) > 1)
+    photographs = [file for file in inputs if not file.is_output]
+    plans, settled = plan_each(Planner(request), photographs, tolerant=len(inputs) > 1)
     _refuse_misuse(plans, settled)
     # Before names are checked: an output of the last run that a search found is an input that would be replaced.
     is_own = owned_by(plans)
     plans, skipped = set_aside(
-        plans, lambda plan: OWN if is_own(plan.source) else plan, *([once_each()] if request.in_place else [])
+        plans, lambda plan: OWN if is_own(plan.input) else plan, *([once_each()] if request.in_place else [])
     )
-    earlier = [source for source in sources if source.is_output]
+    earlier = [file for file in inputs if file.is_output]
     skipped += [Outcome(one, skipped=OWN if is_own(one) else "an output of an earlier run") for one in earlier]
-    own = {outcome.source.path for outcome in skipped}
-    refuse_bad_names(plans, [source for source in sources if source.path not in own])
-    manifest = _open_manifest(request, resume or len(sources) > 1)
+    own = {outcome.input.path for outcome in skipped}
+    refuse_bad_names(plans, [file for file in inputs if file.path not in own])
+    manifest = _open_manifest(request, resume or len(inputs) > 1)
     # Before existing files are refused: the outputs of finished inputs exist and must not stop the run.
     known = manifest if resume else None
     plans, done = set_aside(
@@ -273,16 +273,16 @@ def _run_one(pipeline: Pipeline, batch: BatchPlan, plan: Plan) -> Outcome:
     """Run one plan; errors become its outcome, except for a bug with a single input, which has its own exit code."""
     try:
         with nullcontext() if batch.manifest is None else batch.manifest.recording(plan):
-            return Outcome(source=plan.source, report=pipeline.run(plan))
+            return Outcome(input=plan.input, report=pipeline.run(plan))
     except Stopped:
         # Stopped is an Exception: without this clause an interrupted input would be told as a bug.
         raise
     except ConvcliError as error:
         # Two runs with --skip-existing: the one that comes later leaves what the other has made meanwhile.
         if plan.request.skip_existing and "n_existing" in error.facts:
-            return Outcome(source=plan.source, skipped="another run has made its outputs meanwhile")
-        return Outcome(source=plan.source, error=error.within(plan.source.label))
+            return Outcome(input=plan.input, skipped="another run has made its outputs meanwhile")
+        return Outcome(input=plan.input, error=error.within(plan.input.label))
     except Exception as error:
         if batch.n_inputs == 1 and not batch.tolerant and shortage(error) is None:
             raise
-        return failed_by_bug(plan.source, error)
+        return failed_by_bug(plan.input, error)

@@ -44,7 +44,7 @@ def set_aside(plans: Sequence[Plan], *steps: Step) -> tuple[list[Plan], list[Out
         if isinstance(found, Plan):
             kept.append(found)
         else:
-            skipped.append(Outcome(source=plan.source, skipped=found))
+            skipped.append(Outcome(input=plan.input, skipped=found))
     return kept, skipped
 
 
@@ -53,12 +53,12 @@ def owned_by(plans: Sequence[Plan]) -> Callable[[InputFile], bool]:
     # Real paths: the input folder and --out-dir may reach one place by different links.
     written = {os.path.realpath(path) for plan in plans if not plan.request.in_place for path in plan.written_paths}
 
-    def is_own(source: InputFile) -> bool:
-        if not source.searched or source.path is None or real_path(source) not in written:
+    def is_own(file: InputFile) -> bool:
+        if not file.searched or file.path is None or real_path(file) not in written:
             return False
         from convcli.pipeline.search import is_output
 
-        return is_output(source.path)
+        return is_output(file.path)
 
     return is_own
 
@@ -84,7 +84,7 @@ def replacing(manifest: Manifest | None) -> Step:
 
 
 def plan_each(
-    planner: Planner, sources: Sequence[InputFile], *, tolerant: bool = True
+    planner: Planner, inputs: Sequence[InputFile], *, tolerant: bool = True
 ) -> tuple[list[Plan], list[Outcome]]:
     """Plan every input by itself; return the plans, and the outcomes of inputs that cannot be planned.
 
@@ -92,53 +92,53 @@ def plan_each(
     """
     plans: list[Plan] = []
     settled: list[Outcome] = []
-    every: Iterable[InputFile] = sources
-    if any(source.is_stored for source in sources):
+    every: Iterable[InputFile] = inputs
+    if any(file.is_stored for file in inputs):
         from convcli.pipeline.publish import ahead
 
-        every = ahead(sources)
-    for source in every:
+        every = ahead(inputs)
+    for file in every:
         try:
-            plans += _plan_file(planner, source)
+            plans += _plan_file(planner, file)
         except ConvcliError as error:
-            settled.append(Outcome(source=source, error=error.within(source.label)))
+            settled.append(Outcome(input=file, error=error.within(file.label)))
         except Exception as error:
             if not tolerant:
                 raise
-            settled.append(failed_by_bug(source, error))
+            settled.append(failed_by_bug(file, error))
     return plans, settled
 
 
-def _plan_file(planner: Planner, source: InputFile) -> list[Plan]:
+def _plan_file(planner: Planner, file: InputFile) -> list[Plan]:
     """Read the headers of one file and plan its frames: by themselves, as one picture or as a volume."""
     from convcli.images.frames import probe_frames
     from convcli.images.reading import probe
 
     request = planner.request
-    if source.path is not None:
+    if file.path is not None:
         with contextlib.suppress(OSError, ValueError):  # what cannot be read fails below, with a reason
-            source = source._replace(state=FileState.of(source.path))
-    info = probe(source.readable, **request.reading)
+            file = file._replace(state=FileState.of(file.path))
+    info = probe(file.readable, **request.reading)
     frames = tuple(range(info.n_frames))
     if request.frames is not None:
         from convcli.pipeline.frames import parse_frames
 
         frames = parse_frames(request.frames, info.n_frames)
     if info.n_frames == 1:
-        return [planner.plan(source, info)]
+        return [planner.plan(file, info)]
 
     def headers(frames: Sequence[int]) -> list[ImageInfo]:
         # One pass for all: a frame is found by walking from the first, so single look-ups take quadratic time.
-        return probe_frames(source.readable, frames, **request.reading)
+        return probe_frames(file.readable, frames, **request.reading)
 
     if planner.is_volume:
-        return [planner.plan_volume(source, headers(frames), frames)]
+        return [planner.plan_volume(file, headers(frames), frames)]
     from convcli.pipeline.animation import plan_frames
 
-    return plan_frames(planner.plan, source, frames, headers)
+    return plan_frames(planner.plan, file, frames, headers)
 
 
-def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> None:
+def refuse_bad_names(plans: Sequence[Plan], inputs: Sequence[InputFile]) -> None:
     """Refuse two owners of one file, and an output that is an input.
 
     Raises
@@ -146,21 +146,21 @@ def refuse_bad_names(plans: Sequence[Plan], sources: Sequence[InputFile]) -> Non
     OutputError
         Names the file and who would write it.
     """
-    wanted = [(path, f"{plan.source.label}") for plan in plans for path in plan.written_paths]
+    wanted = [(path, f"{plan.input.label}") for plan in plans for path in plan.written_paths]
     if plans and plans[0].request.in_place:
         return
     # Without data: the hint would hash the bytes of standard input, which may be a whole file.
-    sources_of = [plan.source._replace(data=b"") for plan in plans]
-    refuse_clashes(wanted, hint=lambda: how_to_tell_apart(sources_of, _template(plans[0])))
+    inputs_of = [plan.input._replace(data=b"") for plan in plans]
+    refuse_clashes(wanted, hint=lambda: how_to_tell_apart(inputs_of, _template(plans[0])))
     for plan in plans:  # within one input, a template without {kernel} or {channel} makes maps share a file
         named = [(output.path, f"map {index}") for index, output in enumerate(plan.outputs) if output.path]
         refuse_clashes(named, hint=partial(keeps_apart, _template(plan)))
     # mkdir would fail only in the middle of the batch.
     for folder in {path.parent for path, _ in wanted}:
         _refuse_file_as_folder(folder)
-    inputs = {real_path(source) for source in sources}
+    read = {real_path(file) for file in inputs}
     for path, owner in wanted:
-        if os.path.realpath(path) in inputs:
+        if os.path.realpath(path) in read:
             raise OutputError(
                 f"{path} is an input and would be replaced (from {owner})",
                 hint="choose another output; --in-place is for replacing inputs",
@@ -206,12 +206,12 @@ def existence(plans: Sequence[Plan]) -> Callable[[Path], bool]:
     return published(plans).__contains__
 
 
-def real_path(source: InputFile) -> str:
+def real_path(file: InputFile) -> str:
     """Return the real path of an input, or its text where it cannot be a path."""
     try:
-        return "" if source.path is None else os.path.realpath(source.path)
+        return "" if file.path is None else os.path.realpath(file.path)
     except ValueError:  # a NUL in it, from a list
-        return str(source.path)
+        return str(file.path)
 
 
 def refuse_clashes(wanted: Iterable[tuple[Path, str]], *, hint: Callable[[], str]) -> None:

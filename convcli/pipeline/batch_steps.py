@@ -21,8 +21,8 @@ def once_each() -> Step:
     firsts: dict[str, Plan] = {}
 
     def step(plan: Plan) -> Plan | str:
-        first = firsts.setdefault(real_path(plan.source), plan)
-        return plan if first is plan else f"the same file as {first.source.label}"
+        first = firsts.setdefault(real_path(plan.input), plan)
+        return plan if first is plan else f"the same file as {first.input.label}"
 
     return step
 

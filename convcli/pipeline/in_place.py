@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from convcli.pipeline.request import ApplyRequest
 
 
-def follow(request: ApplyRequest, source: InputFile, info: ImageInfo) -> tuple[ApplyRequest, list[str]]:
+def follow(request: ApplyRequest, file: InputFile, info: ImageInfo) -> tuple[ApplyRequest, list[str]]:
     """Return the request with the format of an input that its outputs follow, and notes.
 
     Raises
@@ -25,18 +25,18 @@ def follow(request: ApplyRequest, source: InputFile, info: ImageInfo) -> tuple[A
     OutputError
         Files of its format are not written.
     """
-    if source.path is None and request.in_place:
+    if file.path is None and request.in_place:
         raise UsageError("--in-place replaces files, and this input is none", hint="--out-dir DIR, or -o FILE")
     name = info.format
     if not request.in_place:
-        row = formats.BY_SUFFIX.get(f".{source.suffix.lower()}")
-        name = row.name if row is not None else f".{source.suffix}" if source.suffix else "a file without one"
+        row = formats.BY_SUFFIX.get(f".{file.suffix.lower()}")
+        name = row.name if row is not None else f".{file.suffix}" if file.suffix else "a file without one"
     if name not in formats.WRITTEN:
         what = "--in-place keeps the format" if request.in_place else "--name ends in {suffix}"
         hint = "--out-dir DIR --format png" if request.in_place else "end it in .{ext}, with --format png"
         raise OutputError(f"{what}, and {name} is not written", hint=hint)
     if request.format not in (None, name):
-        raise UsageError(f"--format {request.format} and the suffix .{source.suffix} disagree", hint="end it in .{ext}")
+        raise UsageError(f"--format {request.format} and the suffix .{file.suffix} disagree", hint="end it in .{ext}")
     return _without_options(request._replace(format=name), name)
 
 
@@ -51,7 +51,7 @@ def _without_options(request: ApplyRequest, name: str) -> tuple[ApplyRequest, li
     return request._replace(**{key: usual[key] for key in unused}), notes
 
 
-def check_in_place(request: ApplyRequest, info: ImageInfo, output: OutputFile, source: InputFile) -> list[str]:
+def check_in_place(request: ApplyRequest, info: ImageInfo, output: OutputFile, file: InputFile) -> list[str]:
     """Refuse to replace a file by less than it held, or one that nobody may write; return notes on what is kept.
 
     Raises
@@ -79,7 +79,7 @@ def check_in_place(request: ApplyRequest, info: ImageInfo, output: OutputFile, s
         raise OutputError(f"{lost[0]}, and would be lost", hint="--out-dir DIR keeps the file")
     return [
         "replaced in its place: mode and owner are kept",
-        *(["a link: the file that it names is replaced, the link stays"] if path != source.path else []),
+        *(["a link: the file that it names is replaced, the link stays"] if path != file.path else []),
         *(["other names of the file (hard links) keep the old picture"] if path.stat().st_nlink > 1 else []),
         *([f"the old file stays beside it, with {request.backup} at the end"] if request.backup else []),
     ]

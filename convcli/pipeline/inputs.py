@@ -42,7 +42,7 @@ class InputFile(NamedTuple):
 
     @property
     def readable(self) -> Path | bytes | RemoteZarr:
-        """The source for ``convcli.images``: the path, that of a local copy, a remote store, or bytes.
+        """The form in which ``convcli.images`` reads it: the path, that of a local copy, a remote store, or bytes.
 
         Raises
         ------

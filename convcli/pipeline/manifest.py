@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from convcli.pipeline.plan import Plan
 
 
-def content_key(source: InputFile) -> str:
+def content_key(file: InputFile) -> str:
     """Return a digest of an input's bytes (BLAKE2b, 128 bits)."""
-    readable = source.readable
+    readable = file.readable
     if isinstance(readable, bytes):
         return hashlib.blake2b(readable, digest_size=16).hexdigest()
     return digest_of(readable)
@@ -116,7 +116,7 @@ class Manifest:
                 self._writers[name].remove((key, run))
 
     def _key(self, plan: Plan) -> tuple[str, ...]:
-        return (_input_name(plan.source), *sorted(self._name(path) for path in plan.written_paths))
+        return (_input_name(plan.input), *sorted(self._name(path) for path in plan.written_paths))
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
@@ -130,7 +130,7 @@ class Manifest:
         records = [one for one in self._records[key].values() if one.files and one.parameters == parameters]
         try:
             whole = [one for one in records if one.files == {name: self._state(name) for name in key[1:]}]
-            return bool(whole) and whole[-1].content == content_key(plan.source)
+            return bool(whole) and whole[-1].content == content_key(plan.input)
         except OSError:
             return False
 
@@ -223,12 +223,12 @@ class Manifest:
             The record cannot be written.
         """
         try:
-            content = content_key(plan.source)
+            content = content_key(plan.input)
         except FileNotFoundError:  # its header was read when the batch was planned
             hint = "put it back, and --resume does what is missing"
             raise ImageError("was removed or renamed while the batch ran", hint=hint) from None
         except OSError as error:
-            raise explain_opening(error, Path(plan.source.path or "")) from None
+            raise explain_opening(error, Path(plan.input.path or "")) from None
         self.check()
         name, *outputs = self._key(plan)
         keys = {"content": content, "parameters": parameter_key(plan)}
@@ -248,7 +248,7 @@ class Manifest:
         except OSError as error:
             raise vanished(Path(str(error.filename))) from None
         self.check()
-        self._append({"event": "done", "input": _input_name(plan.source), "outputs": files})
+        self._append({"event": "done", "input": _input_name(plan.input), "outputs": files})
 
     def _append(self, entry: dict[str, object]) -> None:
         assert self._file is not None, "the record is not locked"
@@ -263,10 +263,10 @@ class Manifest:
         return OutputError(f"{self.path}: {error.strerror}", hint="check the folder and the space left")
 
 
-def _input_name(source: InputFile) -> str:
+def _input_name(file: InputFile) -> str:
     """Return a name for an input that does not depend on the current folder."""
-    frame = "" if source.frame is None else f"[{source.frame}]"
-    return source.url or "<stdin>" if source.path is None else os.path.realpath(source.path) + frame
+    frame = "" if file.frame is None else f"[{file.frame}]"
+    return file.url or "<stdin>" if file.path is None else os.path.realpath(file.path) + frame
 
 
 def _lock(file: BinaryIO, *, alone: bool) -> bool:

@@ -94,43 +94,43 @@ class OutputNames(NamedTuple):
     """Paths of the outputs of one input, which ``format`` gives their suffix; ``bank`` is part of the names."""
 
     request: ApplyRequest
-    source: InputFile
+    input: InputFile
     bank: str
     format: str
 
     def path(self, template: str, *, kernel: str, channel: str, index: int = 0) -> Path | None:
         """Return one path; ``-o`` wins over ``--name`` wins over ``template``; ``None`` is standard output."""
-        request, source = self.request, self.source
+        request, file = self.request, self.input
         if request.to_stdout or request.output is not None:
             return request.output
-        if request.in_place and source.path is not None:
+        if request.in_place and file.path is not None:
             # A link stays, and the file that it names is replaced.
-            return Path(os.path.realpath(source.path)) if source.path.is_symlink() else source.path
+            return Path(os.path.realpath(file.path)) if file.path.is_symlink() else file.path
         from convcli.banks.bank import safe_name
 
         values = {
-            "dir": str(source.below),
-            "parent": source.parent,
-            "file": source.file,
-            "stem": source.stem,
-            "suffix": source.suffix,
+            "dir": str(file.below),
+            "parent": file.parent,
+            "file": file.file,
+            "stem": file.stem,
+            "suffix": file.suffix,
             "bank": self.bank,
             "kernel": safe_name(kernel),
             "channel": channel,
             "index": str(index),
-            "frame": f"{source.frame or 0:03}",
+            "frame": f"{file.frame or 0:03}",
             "ext": formats.BY_NAME[self.format].suffixes[0][1:],
         }
         if request.whole_names and request.name is None:
             template = template.replace("{stem}", "{file}")
         # Frames of one file would share their names: maps get a folder for each frame, single files a number.
         # A --name template stays as it is; batch_files refuses the clashes that it leaves.
-        if source.frame is not None and request.name is None:
-            folder, _, file = template.rpartition("/")
+        if file.frame is not None and request.name is None:
+            folder, _, name = template.rpartition("/")
             template = (
-                f"{folder}/{{frame}}/{file}"
+                f"{folder}/{{frame}}/{name}"
                 if "{bank}/" in template
-                else f"{folder}/{file}".replace(".{ext}", "_{frame}.{ext}")
+                else f"{folder}/{name}".replace(".{ext}", "_{frame}.{ext}")
             )
         return output_path(request.out_dir, request.name or template, values)
 
@@ -260,7 +260,7 @@ def keeps_apart(template: str) -> str:
     return f"--name {shlex.quote(template)} keeps them apart"
 
 
-def how_to_tell_apart(sources: Sequence[InputFile], template: str = PICTURE_TEMPLATE) -> str:
+def how_to_tell_apart(inputs: Sequence[InputFile], template: str = PICTURE_TEMPLATE) -> str:
     """Return a hint: a template like the given one whose fields differ for all inputs, if there is one.
 
     Examples
@@ -268,7 +268,7 @@ def how_to_tell_apart(sources: Sequence[InputFile], template: str = PICTURE_TEMP
     >>> how_to_tell_apart([InputFile(Path("a/p.jpg")), InputFile(Path("b/p.jpg"))], "{stem}.{ext}")
     "--name '{parent}/{stem}.{ext}' keeps them apart; or another --out-dir"
     """
-    files = {one._replace(frame=None) for one in sources}
+    files = {one._replace(frame=None) for one in inputs}
     if len(files) == 1:
         return keeps_apart(before_end(template, "_{frame}"))
     values = [{"dir": str(one.below), "parent": one.parent, "stem": one.stem, "suffix": one.suffix} for one in files]

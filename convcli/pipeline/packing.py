@@ -50,7 +50,7 @@ def pack(tar: Path, members: list[tuple[Path, str]]) -> None:
                         archive.addfile(info, file)
 
 
-def pictures_in(source: InputFile, entry: Entry) -> list[Entry]:
+def pictures_in(file: InputFile, entry: Entry) -> list[Entry]:
     """Return the pictures of a tar, unread.
 
     Raises
@@ -58,25 +58,25 @@ def pictures_in(source: InputFile, entry: Entry) -> list[Entry]:
     ImageError
         It is no tar, or damaged.
     """
-    return [inner for inner, _ in _members(source, entry)]
+    return [inner for inner, _ in _members(file, entry)]
 
 
 def unpack(
-    source: InputFile, entry: Entry, first: int = 0, end: int | None = None
+    file: InputFile, entry: Entry, first: int = 0, end: int | None = None
 ) -> Iterator[tuple[Entry, InputFile | None]]:
     """Yield the pictures of a tar, from ``first`` up to ``end``, each with its entry; raises as :func:`pictures_in`.
 
     A picture whose outputs would have the names of another's is ``None``.
     """
-    for inner, read in islice(_members(source, entry), first, end):
+    for inner, read in islice(_members(file, entry), first, end):
         if read is None:
             yield inner, None
             continue
         name = inner.name.removeprefix(f"{entry.name}/")
-        below = source.below / entry.name.rpartition("/")[2] / name.lstrip("/")
+        below = file.below / entry.name.rpartition("/")[2] / name.lstrip("/")
         with _explained():
             data = read()
-        yield inner, InputFile(path=None, data=data, url=f"{source.label}/{name}", below=below.parent)
+        yield inner, InputFile(path=None, data=data, url=f"{file.label}/{name}", below=below.parent)
 
 
 def is_tar(entry: Entry) -> bool:
@@ -84,18 +84,18 @@ def is_tar(entry: Entry) -> bool:
     return entry.name.lower().endswith(TAR)
 
 
-def _members(source: InputFile, entry: Entry) -> Iterator[tuple[Entry, Callable[[], bytes] | None]]:
+def _members(file: InputFile, entry: Entry) -> Iterator[tuple[Entry, Callable[[], bytes] | None]]:
     """Yield the entry of each picture of a tar, and how it is read unless an earlier one has its place."""
     taken: set[str] = set()
-    readable = source.readable
+    readable = file.readable
     assert isinstance(readable, Path), "a job reads no standard input"
     with _explained(), tarfile.open(readable) as archive:
         for member in archive:
             if member.isfile() and PurePosixPath(member.name).suffix.lower() in formats.PICTURE_SUFFIXES:
-                file, place = archive.extractfile(member), posixpath.normpath(member.name.lstrip("/"))
-                assert file is not None, "a plain file"
+                opened, place = archive.extractfile(member), posixpath.normpath(member.name.lstrip("/"))
+                assert opened is not None, "a plain file"
                 inner = Entry(f"{entry.name}/{member.name}", member.size, entry.etag)
-                yield inner, None if place in taken else file.read
+                yield inner, None if place in taken else opened.read
                 taken.add(place)
 
 

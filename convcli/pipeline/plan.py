@@ -58,7 +58,7 @@ class Plan:
     """
 
     request: ApplyRequest
-    source: InputFile
+    input: InputFile
     info: ImageInfo
     selection: PlaneSelection
     transform: Transform
@@ -150,7 +150,7 @@ class Planner:
         """The bank or the stack."""
         return self._kind.loaded
 
-    def plan(self, source: InputFile, info: ImageInfo) -> Plan:
+    def plan(self, file: InputFile, info: ImageInfo) -> Plan:
         """Plan one picture from its header.
 
         Raises
@@ -160,19 +160,19 @@ class Planner:
         UsageError
             The image lacks a plane that was asked for, or the output cannot hold the results.
         """
-        request, notes = self._follow(source, info)
+        request, notes = self._follow(file, info)
         if request not in self._kinds:
             self._kinds[request] = _kind_of(request, self.loaded)
-        part = self._kinds[request].plan(source.label, info)
-        return self._finish(request, source, info, part._replace(notes=(*notes, *part.notes)))
+        part = self._kinds[request].plan(file.label, info)
+        return self._finish(request, file, info, part._replace(notes=(*notes, *part.notes)))
 
-    def _follow(self, source: InputFile, info: ImageInfo) -> tuple[ApplyRequest, list[str]]:
+    def _follow(self, file: InputFile, info: ImageInfo) -> tuple[ApplyRequest, list[str]]:
         """Return the request with the format of this input, if outputs follow their input, and notes."""
         if not self.request.follows_input:
             return self.request, []
         from convcli.pipeline.in_place import follow
 
-        return follow(self.request, source, info)
+        return follow(self.request, file, info)
 
     @property
     def is_volume(self) -> bool:
@@ -180,16 +180,16 @@ class Planner:
         bank = self._kind.bank
         return bank is not None and bank.weight.ndim == 5
 
-    def plan_volume(self, source: InputFile, infos: list[ImageInfo], frames: tuple[int, ...]) -> Plan:
+    def plan_volume(self, file: InputFile, infos: list[ImageInfo], frames: tuple[int, ...]) -> Plan:
         """Plan a 3-D bank on frames of a file from their headers."""
         bank = self._kind.bank
         assert bank is not None
         from convcli.pipeline.transforms.volume import plan_volume
 
-        request, _ = self._follow(source, infos[0])
-        return self._finish(request, source, infos[0], plan_volume(request, bank, infos, frames))
+        request, _ = self._follow(file, infos[0])
+        return self._finish(request, file, infos[0], plan_volume(request, bank, infos, frames))
 
-    def _finish(self, request: ApplyRequest, source: InputFile, info: ImageInfo, part: Planned) -> Plan:
+    def _finish(self, request: ApplyRequest, file: InputFile, info: ImageInfo, part: Planned) -> Plan:
         """Name the files, check that they can hold the maps, and collect the notes."""
         maps = part.transform.maps
         if request.region is not None:
@@ -199,7 +199,7 @@ class Planner:
         if part.kind == "picture":  # flags of the encoder wait for it
             check_format(output_format, request.depth, request.encoder_flags, raw=False)
         depth = choose_depth(request, info, part.kind, output_format)
-        outputs = _name_outputs(OutputNames(request, source, part.folder, output_format), part, depth)
+        outputs = _name_outputs(OutputNames(request, file, part.folder, output_format), part, depth)
         # --normalize has means for colours; an alpha plane that is filtered along has none.
         check_outputs(request, info, len(part.selection.names) - (part.alpha == "filter"), outputs)
         notes = [
@@ -212,10 +212,10 @@ class Planner:
         if request.in_place:
             from convcli.pipeline.in_place import check_in_place
 
-            notes += check_in_place(request, info, outputs[0], source)
+            notes += check_in_place(request, info, outputs[0], file)
         return Plan(
             request=request,
-            source=source,
+            input=file,
             info=info,
             selection=part.selection,
             transform=part.transform,

@@ -231,20 +231,20 @@ def work_apart(
 def run_apart(
     plans: Sequence[Plan], run_one: Callable[[Plan], Outcome], n_jobs: int, stop: Callable[[], None]
 ) -> Generator[Outcome, None, None]:
-    """Run plans in processes; outcomes come back without their source, which may be a whole file."""
+    """Run plans in processes; outcomes come back without their input, which may be a whole file."""
     ending.unwatch()
     results = work_apart(plans, lambda plan: run_one(plan)[1:], n_jobs, stop=stop, lost=_lost)
     with contextlib.closing(results):
         for plan, result in results:
-            outcome = Outcome(plan.source, *result)
+            outcome = Outcome(plan.input, *result)
             # The error of a lost process names no input yet; the other errors keep the name they have.
             if outcome.error is not None:
-                outcome.error.within(plan.source.label)
+                outcome.error.within(plan.input.label)
             yield outcome
 
 
 def _lost(plan: Plan, pid: int, code: int) -> tuple[Any, ...]:
-    """Return the outcome, without its source, of an input whose process has died, and remove what it has left."""
+    """Return the outcome, without its input, of one whose process has died, and remove what it has left."""
     # A killed child cannot remove its unfinished files; their names hold its process number.
     folders = folders_of(plan)
     discard_parts(folders, pid)
@@ -255,4 +255,4 @@ def _lost(plan: Plan, pid: int, code: int) -> tuple[Any, ...]:
     number = -code if code < 0 else code - 128
     how = f"was killed (signal {number})" if number > 0 else f"ended early (exit code {code})"
     hint = "not enough memory for several files at a time? -j 1 runs one"
-    return Outcome(plan.source, error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]
+    return Outcome(plan.input, error=ConvcliError(f"the process that worked on it {how}", hint=hint))[1:]

@@ -101,7 +101,7 @@ def preview(plan: Plan, *, longest_px: int = 320, most_tiles: int = 48) -> Previ
 
 def _as_it_was(plan: Plan) -> Plan:
     """Return the plan on the file that ``--backup`` has kept, where the result has taken the place of the input."""
-    place, planned = plan.outputs[0].path, plan.source.state
+    place, planned = plan.outputs[0].path, plan.input.state
     if not plan.request.in_place or place is None or (planned and not planned.change(FileState.of(place))):
         return plan
     backup = plan.request.backup_of(place)
@@ -109,7 +109,7 @@ def _as_it_was(plan: Plan) -> Plan:
         raise ImageError("the result has replaced the input; --backup .orig keeps it beside, and then it is shown")
     # Disks without links have a copy, whose state is another; a backup that is gone is said when it is read.
     state = FileState.of(backup) if backup.exists() else planned
-    return replace(plan, source=plan.source._replace(path=backup, state=state))
+    return replace(plan, input=plan.input._replace(path=backup, state=state))
 
 
 def _tile_outputs(plan: Plan) -> tuple[OutputFile, ...]:

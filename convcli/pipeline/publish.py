@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from convcli.pipeline.plan import Plan
 
 
-def ahead(sources: Sequence[InputFile]) -> Iterator[InputFile]:
+def ahead(inputs: Sequence[InputFile]) -> Iterator[InputFile]:
     """Yield inputs; objects of a store are copied before, several at once. One that fails does so when it is read."""
     with ThreadPoolExecutor(8) as pool:
-        for first in range(0, len(sources), KEPT):
-            some = sources[first : first + KEPT]
-            for copying in [pool.submit(local_copy, source.url) for source in some if source.is_stored]:
+        for first in range(0, len(inputs), KEPT):
+            some = inputs[first : first + KEPT]
+            for copying in [pool.submit(local_copy, file.url) for file in some if file.is_stored]:
                 error = copying.exception()
                 if isinstance(error, UsageError):  # others are told where the copy is read
                     raise error

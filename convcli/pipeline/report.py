@@ -110,7 +110,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     return {
         "convcli": __version__,
         "input": {
-            "path": plan.source.label,
+            "path": plan.input.label,
             "format": info.format,
             "dtype": info.dtype,
             "shape": list(plan.transform.input_shape),
@@ -129,7 +129,7 @@ def describe(plan: Plan) -> dict[str, Any]:
 def conventions(plan: Plan) -> dict[str, object]:
     """Return the facts that a file states about how it was made."""
     # The stem and not the path: the output has the same bytes wherever the input lies.
-    words: dict[str, object] = {"input": plan.source.stem, "tone": plan.request.tone}
+    words: dict[str, object] = {"input": plan.input.stem, "tone": plan.request.tone}
     if plan.request.region is not None:
         words["region"] = list(plan.request.region)
     if plan.request.in_place:

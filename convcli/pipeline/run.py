@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
     ``bug`` is the traceback where the error is not the input's fault but ours.
     """
 
-    source: InputFile
+    input: InputFile
     report: dict[str, Any] | None = None
     error: ConvcliError | None = None
     skipped: str | None = None
@@ -63,16 +63,16 @@ class Outcome(NamedTuple):
     def as_dict(self) -> dict[str, object]:
         """Return the outcome as plain data."""
         if self.error is not None:
-            return {"status": "failed", "input": {"path": self.source.label}, "error": self.error.as_dict()}
+            return {"status": "failed", "input": {"path": self.input.label}, "error": self.error.as_dict()}
         if self.skipped is not None:
-            return {"status": "skipped", "input": {"path": self.source.label}, "reason": self.skipped}
+            return {"status": "skipped", "input": {"path": self.input.label}, "reason": self.skipped}
         return {"status": "done", **(self.report or {})}
 
 
-def failed_by_bug(source: InputFile, error: Exception) -> Outcome:
+def failed_by_bug(file: InputFile, error: Exception) -> Outcome:
     """Return the outcome of an input on which the program broke; memory that runs out is no bug."""
     if (scarce := shortage(error)) is not None:
-        return Outcome(source=source, error=scarce.within(source.label))
+        return Outcome(input=file, error=scarce.within(file.label))
     import traceback
 
     failure = ConvcliError(
@@ -80,7 +80,7 @@ def failed_by_bug(source: InputFile, error: Exception) -> Outcome:
     )
     failure.__cause__ = error
     # The traceback travels as text: a child process cannot pickle the object.
-    return Outcome(source=source, error=failure.within(source.label), bug="".join(traceback.format_exception(error)))
+    return Outcome(input=file, error=failure.within(file.label), bug="".join(traceback.format_exception(error)))
 
 
 class Pipeline:
@@ -149,10 +149,10 @@ class Pipeline:
         self, plan: Plan, files: OutputFiles, open_one: Callable[[Job, OutputFile], Writer] = open_writer
     ) -> list[Writer]:
         """Run one picture, or the frames of a volume; return the writers of its files."""
-        first, *others = plan.transform.frames or (plan.source.frame or 0,)
+        first, *others = plan.transform.frames or (plan.input.frame or 0,)
         # Of a store, chunks outside the region stay where they are: a job asks for a tile at a time.
         least = 0 if plan.info.format == "zarr" and plan.request.region else WINDOW_BYTES
-        with open_planes(plan.source.readable, frame=first, window_bytes=least, **plan.request.reading) as image:
+        with open_planes(plan.input.readable, frame=first, window_bytes=least, **plan.request.reading) as image:
             _refuse_changed(plan, image.info)
             run = self._start(plan, image, others)
             # Some tones need the whole range first, which costs a pass before a sample can be stored.
@@ -197,7 +197,7 @@ class Pipeline:
 
     def _start(self, plan: Plan, image: Image | LargeImage, others: Sequence[int] = ()) -> Run:
         def other_frames() -> Iterator[NDArray[Any] | PlaneSource]:
-            for frame in read_frames(plan.source.readable, frames=others, **plan.request.reading):
+            for frame in read_frames(plan.input.readable, frames=others, **plan.request.reading):
                 yield _planes(plan, frame)
 
         tools = Tools(self._threads, self._check, self._prepare, other_frames, self._advance)
@@ -229,8 +229,8 @@ def _frames(plan: Plan) -> Iterator[tuple[Plan, Image]]:
     """Yield plan and image of every frame, read in one pass."""
     from convcli.pipeline.animation import Frames
 
-    numbers = [part.source.frame or 0 for part in plan.frames]
-    images = read_frames(plan.source.readable, frames=numbers, **plan.request.reading)
+    numbers = [part.input.frame or 0 for part in plan.frames]
+    images = read_frames(plan.input.readable, frames=numbers, **plan.request.reading)
     for index, (part, image) in enumerate(zip(plan.frames, images, strict=True)):
         is_planned = not isinstance(plan.frames, Frames) or plan.frames.check(index, image.info)
         _refuse_changed(part, image.info if is_planned else None)
@@ -239,7 +239,7 @@ def _frames(plan: Plan) -> Iterator[tuple[Plan, Image]]:
 
 def _refuse_changed(plan: Plan, info: ImageInfo | None = None) -> None:
     """Refuse an input that is not the planned one any more; with its header, as it is about to be used."""
-    path, planned = plan.source.path, plan.source.state
+    path, planned = plan.input.path, plan.input.state
     if path is None or planned is None:
         return
     try:

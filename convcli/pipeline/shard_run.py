@@ -108,13 +108,13 @@ def run_shard(
     if job.facts.get("packed"):
         planner, finish = _packing_planner(planner, task), _digest
     opened, found = _open(job.facts["input"], entries, task.inside)
-    labels = {source.label: entry for entry, source in opened}
-    plans, settled = plan_each(planner, [source for _, source in opened])
+    labels = {file.label: entry for entry, file in opened}
+    plans, settled = plan_each(planner, [file for _, file in opened])
     batch = BatchPlan(plans=tuple(plans), settled=tuple(settled), finish=finish, tolerant=True, cores=cores)
     files: dict[str, list[tuple[Path, str]]] = {}
     for outcome in run_batch(batch, jobs=jobs, owns_process=owns_process):
         watch(outcome)
-        entry = labels[outcome.source._replace(frame=None).label]
+        entry = labels[outcome.input._replace(frame=None).label]
         found.setdefault(entry.name, []).extend(_rows(entry, outcome))
         files.setdefault(entry.name, []).extend((outcome.report or {}).get("files", ()))
     # In the order of the list, whoever was first.
@@ -140,13 +140,13 @@ def _open(
     opened: list[tuple[Entry, InputFile]] = []
     rows: dict[str, list[Row]] = {}
     for entry in entries:
-        source = source_of(root, entry)
+        file = source_of(root, entry)
         if not packing.is_tar(entry):
             rows[entry.name] = []
-            opened.append((entry, source))
+            opened.append((entry, file))
             continue
         try:
-            pictures = list(packing.unpack(source, entry, *(inside or ())))
+            pictures = list(packing.unpack(file, entry, *(inside or ())))
         except ConvcliError as error:
             rows[entry.name] = [failed_row(entry, error.message)]
             continue
@@ -195,7 +195,7 @@ def _digest(plan: Plan, report: dict[str, Any]) -> None:
         entry["digest"] = digest_of(output.path)
         entry["name"] = Path(os.path.relpath(output.path, plan.request.out_dir)).as_posix()
     if plan.request.stage != Path():
-        below = plan.source.below / plan.source.file
+        below = plan.input.below / plan.input.file
         names = [(path, path.relative_to(plan.request.stage).as_posix()) for path in plan.written_paths]
         report["files"] = [(path, packing.member_name(str(below), name)) for path, name in names]
         for entry in report["outputs"]:

@@ -222,7 +222,7 @@ def page_title(plan: Plan) -> list[str]:
         rows = plan.transform.walk.rows
         told = [f"{row.layer.label} {'x'.join(map(str, row.output))}" for row in rows[:_MOST_LAYERS]]
         text += f"; {', '.join(told)}" + (f", ... {len(rows)} layers" if len(rows) > _MOST_LAYERS else "")
-    return [f"{plan.source.stem}: {_name(plan)}", text]
+    return [f"{plan.input.stem}: {_name(plan)}", text]
 
 
 def _name(plan: Plan) -> str:
@@ -242,7 +242,7 @@ def input_cells(job: Job, box_hw: tuple[int, int]) -> list[Cell]:
         everything = select_planes(plan.info.plane_names, ("r", "g", "b"), alpha=False)
     elif len(everything.names) > 1:
         everything = everything._replace(names=everything.names[:1], indexes=everything.indexes[:1])
-    name = f"{plan.source.stem}, the input"
+    name = f"{plan.input.stem}, the input"
     photo, low, high = _shrunk(view_planes(planes, everything, white=white), box_hw)
     if pictured:
         picture = np.rint(np.clip(photo / white, 0, 1) * 255).astype(np.uint8)

@@ -147,10 +147,10 @@ def run_tiles(job: Job, planner: Planner, entries: Sequence[Entry], *, cores: in
 
 def _plan(planner: Planner, facts: Mapping[str, Any], region: tuple[int, int, int, int] | None) -> Plan:
     """Plan the image, or a region of its maps."""
-    request, source = planner.request, named(facts["input"])._replace(etag=facts["tiles"])
-    info = probe(source.readable, **request.reading)
+    request, file = planner.request, named(facts["input"])._replace(etag=facts["tiles"])
+    info = probe(file.readable, **request.reading)
     refuse([(info.n_frames > 1, f"{facts['input']} has {info.n_frames} frames", "one frame: leave --cluster out")])
-    return Planner(request._replace(region=region), planner.loaded).plan(source, info)
+    return Planner(request._replace(region=region), planner.loaded).plan(file, info)
 
 
 class _Slot(Writer):

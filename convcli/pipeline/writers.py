@@ -49,7 +49,7 @@ class OutputFiles:
 
     def open(self, path: Path | None, output_format: str = "png") -> TargetFile:
         """Open a file, or a folder where that is the format; or standard output."""
-        request, state = self._plan.request, self._plan.source.state
+        request, state = self._plan.request, self._plan.input.state
         if request.in_place and path is not None and state is not None:
             from convcli.images.targets import InPlaceFile
 

@@ -145,7 +145,7 @@ def render_plan(batch: BatchPlan, *, overwrite: bool) -> str:
     else:
         rows = [
             (
-                printable(plan.source.label),
+                printable(plan.input.label),
                 by([len(plan.selection.names), plan.info.height_px, plan.info.width_px]),
                 by([len(plan.maps), *plan.outputs[0].size_hw]),
                 len(plan.written_paths),

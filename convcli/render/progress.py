@@ -77,7 +77,7 @@ class Progress(_Bar):
 
     def advance(self, outcome: Outcome) -> None:
         """Count one outcome."""
-        self.step(outcome.source.label.rpartition("/")[2], failed=outcome.error is not None)
+        self.step(outcome.input.label.rpartition("/")[2], failed=outcome.error is not None)
 
     def step(self, name: str, *, failed: bool) -> None:
         """Count one of all, by its name."""
@@ -155,9 +155,9 @@ class Tally:
         clip_notes, warnings = clip_messages(maps)
         for note in outcome.report["notes"]:
             if note not in clip_notes:
-                self._notes.setdefault(note, []).append(outcome.source.label)
+                self._notes.setdefault(note, []).append(outcome.input.label)
         if clip_notes or warnings:
-            self._clipped.append((outcome.source.label, maps))
+            self._clipped.append((outcome.input.label, maps))
 
     def notes(self) -> list[str]:
         """Return each note once, with how many inputs it is about."""

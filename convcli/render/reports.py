@@ -46,10 +46,10 @@ def _csv_rows(reports: Sequence[Mapping[str, Any]]) -> Iterator[tuple[object, ..
     """Yield a row per map with the shapes of its layer, and a row for each layer without maps."""
     for report in reports:
         told = {one["layer"] for one in report.get("maps", ())}
-        source = printable(str(report.get("input", {}).get("path", "")))
+        path = printable(str(report.get("input", {}).get("path", "")))
         for index, layer in enumerate(report.get("layers", ())):
             if index not in told:
-                yield (source, *[""] * (len(MAP_HEADINGS) - 1), *shape_row(layer))
+                yield (path, *[""] * (len(MAP_HEADINGS) - 1), *shape_row(layer))
         for row, layer in map_rows([report]):
             yield (*row, *(_NO_SHAPE if layer is None else shape_row(layer)))
 
@@ -83,15 +83,15 @@ def write_report(text: str, path: Path, *, overwrite: bool = False) -> None:
 def map_rows(reports: Sequence[Mapping[str, Any]]) -> Iterator[tuple[tuple[object, ...], Mapping[str, Any] | None]]:
     """Yield a row per map, and its layer; an input that failed or was left alone has one row that says so."""
     for report in reports:
-        source = printable(str(report.get("input", {}).get("path", "")))
+        path = printable(str(report.get("input", {}).get("path", "")))
         if report.get("status") == "failed":
-            yield (source, "failed", printable(str(report["error"]["message"])), *[""] * 7), None
+            yield (path, "failed", printable(str(report["error"]["message"])), *[""] * 7), None
         elif report.get("status") == "skipped":
-            yield (source, "left alone", printable(str(report["reason"])), *[""] * 7), None
+            yield (path, "left alone", printable(str(report["reason"])), *[""] * 7), None
         for one in report.get("maps", ()):
             numbers = [one[key] for key in ("min", "max", "mean", "std", "tone", "clipped_low", "clipped_high")]
             layer = report["layers"][one["layer"]]
-            yield (source, printable(one["name"]), printable(str(one.get("path", ""))), *numbers), layer
+            yield (path, printable(one["name"]), printable(str(one.get("path", ""))), *numbers), layer
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:

@@ -45,7 +45,7 @@ def report_page(reports: Sequence[Mapping[str, Any]], *, plans: Sequence[Plan] =
     str
         A document that loads nothing and runs nothing: its policy forbids every request and every script.
     """
-    by_label = {plan.source.label: plan for plan in plans}
+    by_label = {plan.input.label: plan for plan in plans}
     inputs = [report for report in reports if "input" in report]
     body = [f"<h1>{text(_title(inputs))}</h1>"]
     if command:
@@ -103,8 +103,8 @@ def sections(report: Mapping[str, Any], plan: Plan | None, *, is_one: bool = Fal
     if status == "skipped":
         return f'{title}<p class="soft">left alone: {text(report["reason"])}</p>'
     shown, problem = _preview(plan, _MOST_MAPS if is_one else _MOST_MAPS_EACH)
-    source = report["input"]
-    facts = f"{by(report['shape']['input'])} {source['dtype']} ({','.join(source['planes'])})"
+    read = report["input"]
+    facts = f"{by(report['shape']['input'])} {read['dtype']} ({','.join(read['planes'])})"
     facts += f" → {by(report['shape']['output'])}, {_name(report)}, {report['seconds']:.2f} s"
     parts = [title, f'<p class="soft">{text(facts)}</p>']
     parts += [f'<p class="warn">{text(one)}</p>' for one in report["warnings"]]
