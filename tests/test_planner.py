@@ -270,14 +270,14 @@ def test_the_choice_does_not_depend_on_the_number_of_threads(size, simd, input_d
 def test_algorithms_that_are_not_asked_would_not_be_picked(simd, monkeypatch):
     monkeypatch.setattr(native, "core", object() if simd else None)
     monkeypatch.setattr(native, "simd", simd)
-    all_asked = {name: (*row[:2], 0.0, 0.0) for name, row in plan_module.ALL.items()}
+    all_asked = {name: (*row[:2], 1, 0.0, 0.0) for name, row in plan_module.ALL.items()}
     random, n_left_out = np.random.default_rng(11), 0
     for _ in range(300):
         groups, planes = random.choice([(1, 1), (3, 1), (1, 3), (1, 16)]).tolist()
         kernel = weights(groups * int(random.choice([1, 2, 16, 32])), planes, *random.integers(1, 8, 2))
         if random.random() < 0.5:
             kernel[:] = 1  # separable
-        shape = (groups * planes, *random.choice([8, 61, 500, 3000], 2).tolist())
+        shape = (groups * planes, *random.choice([1, 8, 61, 500, 3000], 2).tolist())
         job = {"padding": ((9, 9), (9, 9)), "groups": groups, "input_dtype": random.choice(["uint8", "float32"])}
         job |= {name: (int(random.choice([1, 1, 2])),) * 2 for name in ("stride", "dilation")}
         plan = plan_conv(shape, kernel, **job)

@@ -248,8 +248,8 @@ def _candidates(problem: Problem, *, all_of_them: bool) -> tuple[list[Candidate]
     offers: list[Candidate] = []
     declined: dict[str, Declined] = {}
     least = {
-        name: problem.n_outputs * (output_ns + window_ns * problem.job.taps / problem.job.n_out)
-        for name, (_, _, output_ns, window_ns) in ALL.items()
+        name: problem.n_groups * group_ns + problem.n_outputs * output_ns if problem.job.n_out >= n_maps else inf
+        for name, (_, _, n_maps, output_ns, group_ns) in ALL.items()
     }
     for name in sorted(ALL, key=least.__getitem__):
         cheapest = min((c.score for c in offers if c.automatic), default=inf) * REFERENCE_THREADS

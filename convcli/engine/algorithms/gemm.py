@@ -17,6 +17,7 @@ from typing import Self
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from convcli.engine.algorithms import ALL
 from convcli.engine.algorithms.base import CACHE_BYTES, CALL_NS, GATHER_NS, BandAlgorithm, Candidate, Scratch
 from convcli.engine.borders import Array
 from convcli.engine.problem import Job, Problem
@@ -25,8 +26,6 @@ from convcli.engine.problem import Job, Problem
 MAC_NS = ((64, 0.0185), (16, 0.021), (8, 0.025), (4, 0.035), (1, 0.06))
 #: One run of neighbouring samples in a copy, of any length.
 RUN_NS = 5.0
-#: Fewer maps than this: im2col is never picked.
-MANY_MAPS = 16
 #: Output rows that a kernel of one column makes in one product.
 ROWS_AT_ONCE = 16
 
@@ -109,7 +108,7 @@ class Im2col(BandAlgorithm):
             unfolded = rows * job.output_w * (job.taps + job.n_out)
             return job.band_bytes(job.columns, rows) + job.itemsize * unfolded
 
-        matrix_bytes, may = job.itemsize * job.n_out * job.taps, job.n_out >= MANY_MAPS
+        matrix_bytes, may = job.itemsize * job.n_out * job.taps, job.n_out >= ALL[cls.name][2]
         method, cache = "every window a column, one matrix product", 8 * CACHE_BYTES
         return cls.band_offer(method, problem, cost, n_bytes, matrix_bytes, cache=cache, automatic=may)
 
