@@ -12,6 +12,8 @@ if [ $# -ne 2 ]; then
     exit 2
 fi
 shards=$(convcli job status "$1" --json | sed 's/.*"shards": \([0-9]*\).*/\1/')
+# The name stands in single quotes below: one in it ends them, is escaped, and begins them again.
+quoted=$(printf '%s' "$1" | sed "s/'/'\\\\''/g")
 cat <<YAML
 apiVersion: batch/v1
 kind: Job
@@ -31,7 +33,7 @@ spec:
           command: ["sh", "-c"]
           args:
             - |
-              convcli job run '$1' --shard "\$JOB_COMPLETION_INDEX" --jobs 2 --quiet
+              convcli job run '$quoted' --shard "\$JOB_COMPLETION_INDEX" --jobs 2 --quiet
               status=\$?
               [ \$status = 7 ] || exit \$status
           resources:

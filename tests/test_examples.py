@@ -339,14 +339,14 @@ MADE = {f"{name}.png_sobel/{kernel}-l.png" for name in "abc" for kernel in "xy"}
 @pytest.mark.skipif(shutil.which("parallel") is None, reason="GNU parallel is not installed")
 def test_gnu_parallel_runs_a_job_and_goes_on_with_what_is_missing(tmp_path: Path, rng: np.random.Generator) -> None:
     job_inputs(tmp_path, rng)
-    done = script(tmp_path, "job-parallel.sh", "a job", "in put", "out", "2")
+    done = script(tmp_path, "job-parallel.sh", "a j'ob", "in put", "out", "2")
     assert done.returncode == 7, done.stderr  # as in a local batch
     assert "3 inputs done, 1 failed, 6 maps" in done.stdout
     assert of_job(tmp_path) == MADE
-    (tmp_path / "a job" / "done" / "00000001.jsonl").unlink()
+    (tmp_path / "a j'ob" / "done" / "00000001.jsonl").unlink()
     shutil.rmtree(tmp_path / "out" / "c.png_sobel")
     before = (tmp_path / "out" / "a.png_sobel" / "x-l.png").stat().st_mtime_ns
-    script(tmp_path, "job-parallel.sh", "a job", "in put", "out")
+    script(tmp_path, "job-parallel.sh", "a j'ob", "in put", "out")
     assert of_job(tmp_path) == MADE
     assert (tmp_path / "out" / "a.png_sobel" / "x-l.png").stat().st_mtime_ns == before
 
@@ -354,7 +354,7 @@ def test_gnu_parallel_runs_a_job_and_goes_on_with_what_is_missing(tmp_path: Path
 @pytest.mark.subprocess
 def test_slurm_runs_a_shard_a_task(tmp_path: Path, rng: np.random.Generator) -> None:
     job_inputs(tmp_path, rng)
-    run(tmp_path, "convcli", "job", "plan", "a job", "in put", "-k", "sobel", "--out-dir", "out", "--shard", "2")
+    run(tmp_path, "convcli", "job", "plan", "a j'ob", "in put", "-k", "sobel", "--out-dir", "out", "--shard", "2")
     # Stands for sbatch: runs the script that it reads once for each number of the array.
     fake = tmp_path / "bin" / "sbatch"
     fake.parent.mkdir()
@@ -364,7 +364,7 @@ def test_slurm_runs_a_shard_a_task(tmp_path: Path, rng: np.random.Generator) -> 
     )
     fake.chmod(0o755)
     path = {**ENVIRONMENT, "PATH": f"{fake.parent}:{ENVIRONMENT['PATH']}"}
-    words = ["sh", str(EXAMPLES / "job-slurm.sh"), "a job", "--partition=short"]
+    words = ["sh", str(EXAMPLES / "job-slurm.sh"), "a j'ob", "--partition=short"]
     done = subprocess.run(words, cwd=tmp_path, env=path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--array=0-1 " in done.stdout
@@ -377,8 +377,8 @@ def test_kubernetes_runs_a_shard_a_pod(tmp_path: Path, rng: np.random.Generator)
     import yaml
 
     job_inputs(tmp_path, rng)
-    run(tmp_path, "convcli", "job", "plan", "a job", "in put", "-k", "sobel", "--out-dir", "out", "--shard", "2")
-    spec = yaml.safe_load(script(tmp_path, "job-kubernetes.sh", "a job", "image:1").stdout)["spec"]
+    run(tmp_path, "convcli", "job", "plan", "a j'ob", "in put", "-k", "sobel", "--out-dir", "out", "--shard", "2")
+    spec = yaml.safe_load(script(tmp_path, "job-kubernetes.sh", "a j'ob", "image:1").stdout)["spec"]
     assert (spec["completionMode"], spec["completions"]) == ("Indexed", 2)
     [container] = spec["template"]["spec"]["containers"]
     for index in ("0", "1"):
