@@ -272,13 +272,14 @@ def test_algorithms_that_are_not_asked_would_not_be_picked(simd, monkeypatch):
     monkeypatch.setattr(native, "simd", simd)
     all_asked = {name: (*row[:2], 1, 0.0, 0.0) for name, row in plan_module.ALL.items()}
     random, n_left_out = np.random.default_rng(11), 0
-    for _ in range(300):
+    for _ in range(200):
         groups, planes = random.choice([(1, 1), (3, 1), (1, 3), (1, 16)]).tolist()
-        kernel = weights(groups * int(random.choice([1, 2, 16, 32])), planes, *random.integers(1, 8, 2))
+        sides = random.choice([1, 2, 3, 5, 7, 31, 61], 2)
+        kernel = weights(groups * int(random.choice([1, 2, 16, 32])), planes, *sides)
         if random.random() < 0.5:
             kernel[:] = 1  # separable
         shape = (groups * planes, *random.choice([1, 8, 61, 500, 3000], 2).tolist())
-        job = {"padding": ((9, 9), (9, 9)), "groups": groups, "input_dtype": random.choice(["uint8", "float32"])}
+        job = {"padding": ((60, 60), (60, 60)), "groups": groups, "input_dtype": random.choice(["uint8", "float32"])}
         job |= {name: (int(random.choice([1, 1, 2])),) * 2 for name in ("stride", "dilation")}
         plan = plan_conv(shape, kernel, **job)
         with monkeypatch.context() as patch:
@@ -287,7 +288,7 @@ def test_algorithms_that_are_not_asked_would_not_be_picked(simd, monkeypatch):
         assert plan.engine == expected.engine
         assert plan.method == expected.method
         n_left_out += len(plan.estimates) < len(expected.estimates) - 1  # the reference is never asked
-    assert n_left_out > (20 if simd else 5)
+    assert n_left_out > (12 if simd else 3)
 
 
 def test_torch_is_never_picked_for_large_kernels():

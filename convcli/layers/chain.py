@@ -1,7 +1,4 @@
-"""A chain of layers in text, asked for its output's shape or its receptive field: the functions of the library.
-
-And whether a word of it says how many axes it has.
-"""
+"""A chain of layers in text, asked for its output's shape, its receptive field or its number of axes."""
 
 from __future__ import annotations
 

@@ -204,10 +204,9 @@ def named(name: str) -> InputFile:
     """
     if not is_url(name):
         return InputFile(path=local_path(name))
-    if "@" in name.split("/")[2] or (name.lower().startswith("http") and "?" in name):
-        from convcli.pipeline.places import open_store
+    from convcli.pipeline.places import check_url
 
-        open_store(name)  # refuses it, before a message or a job names it
+    check_url(name)
     return InputFile(path=None, url=name)
 
 

@@ -13,6 +13,8 @@ from convcli.errors import ImageError, OutputError
 from convcli.images.files import TargetFile, fill
 from convcli.images.info import store_header
 
+#: A hint: how a store learns who asks.
+CREDENTIALS = "credentials come from the environment: AWS_ACCESS_KEY_ID, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_…"
 #: Entries of one page of a listing.
 PAGE = 1000
 

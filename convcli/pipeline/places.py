@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from convcli.errors import UsageError
 from convcli.images.info import STORE_HEADERS
-from convcli.pipeline.objects import Folder, Objects
+from convcli.pipeline.objects import CREDENTIALS, Folder, Objects
 from convcli.process.system import is_url, local_path
 
 if TYPE_CHECKING:
@@ -24,13 +24,24 @@ def open_objects(text: str) -> Objects:
     UsageError
         It is a URL, and its scheme or the extra for it is not there.
     """
+    check_url(text)
     if text.startswith("hf://"):
         return _hub(text.rstrip("/"))
     return open_store(text.rstrip("/")) if is_url(text) else Folder(local_path(text))
 
 
-def _refuse_query(url: str) -> None:
-    """Refuse an address with a question, which often holds a key: reports would have it, and its server no listing."""
+def check_url(url: str) -> None:
+    """Refuse a URL that holds a password, or a question to a web server, which often holds a key.
+
+    Reports, jobs and messages would have them.
+
+    Raises
+    ------
+    UsageError
+        It does; the message leaves them out.
+    """
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise UsageError("a URL with a name or password in it would be written into reports", hint=CREDENTIALS)
     if url.lower().startswith(("http://", "https://")) and "?" in url:
         raise UsageError(f"{url.partition('?')[0]}?…: addresses with a ? are not read", hint="curl -s URL > FILE")
 
@@ -47,7 +58,7 @@ def open_store(url: str) -> Store:
     """Return a store, opened once in a process: it keeps its connections."""
     from convcli.pipeline.storage import Store
 
-    _refuse_query(url)
+    check_url(url)
     return Store(url)
 
 
@@ -87,7 +98,7 @@ def split_url(url: str) -> tuple[str, str]:
     >>> split_url("s3://b/photos/a.jpg")
     ('s3://b/photos', 'a.jpg')
     """
-    _refuse_query(url)
+    check_url(url)
     place, _, name = url.rpartition("/")
     if not name or not is_url(place) or place.endswith("//"):
         raise UsageError(f"{url} names no object", hint="s3://bucket/name")

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from convcli.errors import ConvcliError, ImageError, OutputError, UsageError
 from convcli.images.info import STORE_HEADERS, RemoteZarr
-from convcli.pipeline.objects import PAGE, Entry, for_inputs_only, is_hidden
+from convcli.pipeline.objects import CREDENTIALS, PAGE, Entry, for_inputs_only, is_hidden
 
 try:
     import obstore
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 #: A store that does not answer is given up after this, not after the library's three minutes.
 _RETRIES = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
-_CREDENTIALS = "credentials come from the environment: AWS_ACCESS_KEY_ID, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_…"
 
 
 class Store:
@@ -42,7 +41,7 @@ class Store:
     Raises
     ------
     UsageError
-        The extra is not installed, the scheme is unknown, or the URL holds a password.
+        The extra is not installed, or the scheme is unknown.
 
     Examples
     --------
@@ -61,8 +60,6 @@ class Store:
         host, _, path = rest.partition("/")
         if scheme == "hf":
             raise UsageError(f"{url}: the hub has no windows of Zarr stores", hint="hf download it to a folder")
-        if "@" in host:
-            raise UsageError("a URL with a name or password in it would be written into reports", hint=_CREDENTIALS)
         # Names of objects hold characters that mean something in a URL.
         self._store: ObjectStore = self._opened(f"{scheme}://{host}/{quote(path)}")
 
@@ -76,7 +73,7 @@ class Store:
             return from_url(url, **options)
         except (exceptions.BaseError, ValueError, TypeError) as error:
             raise UsageError(
-                f"{self.text}: {_first_line(error)}", hint=f"s3://, gs://, az://, https://; {_CREDENTIALS}"
+                f"{self.text}: {_first_line(error)}", hint=f"s3://, gs://, az://, https://; {CREDENTIALS}"
             ) from None
 
     def pages(self, below: str = "") -> Iterator[list[Entry]]:
@@ -170,7 +167,7 @@ class Store:
             hint = "check its name, and the region and endpoint asked"
             return kind("there is no such bucket", hint=hint).within(where)
         is_web = self.text.startswith("http")
-        return kind(_first_line(error), hint="check the address" if is_web else _CREDENTIALS).within(where)
+        return kind(_first_line(error), hint="check the address" if is_web else CREDENTIALS).within(where)
 
 
 def _first_line(error: Exception) -> str:

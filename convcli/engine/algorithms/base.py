@@ -274,6 +274,6 @@ def load_algorithm(name: str) -> type[Algorithm]:
     >>> load_algorithm("gemm").name
     'gemm'
     """
-    module, class_name = ALL[name][:2]
+    module, class_name, *_ = ALL[name]
     found: type[Algorithm] = getattr(import_module(f"convcli.engine.algorithms.{module}"), class_name)
     return found

@@ -108,7 +108,8 @@ class Im2col(BandAlgorithm):
             unfolded = rows * job.output_w * (job.taps + job.n_out)
             return job.band_bytes(job.columns, rows) + job.itemsize * unfolded
 
-        matrix_bytes, may = job.itemsize * job.n_out * job.taps, job.n_out >= ALL[cls.name][2]
+        _, _, fewest_maps, *_ = ALL[cls.name]
+        matrix_bytes, may = job.itemsize * job.n_out * job.taps, job.n_out >= fewest_maps
         method, cache = "every window a column, one matrix product", 8 * CACHE_BYTES
         return cls.band_offer(method, problem, cost, n_bytes, matrix_bytes, cache=cache, automatic=may)
 
